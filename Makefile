@@ -1,0 +1,90 @@
+# One word for each thing to do; the same words run on every machine.
+#
+#   make demo        train, sample and prove a small model on text this machine already has
+#   make setup       the virtual environment in .venv, every package pinned by its hash
+#   make check       style, types, floors, generated pages
+#   make fix         what of that can be put right by itself
+#   make test        the tests
+#   make bench       the measurements behind each claim of speed
+#   make docs        the generated pages: schemas, the table of settings, the tree in the README
+#   make lock        pin the newest packages that fit
+#
+# Another Python: make setup PYTHON=python3.12
+# The CPU build of torch, where pip would take the CUDA one:
+#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup
+
+SHELL := bash
+PYTHON ?= python3
+TORCH := torch==2.13.0
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install
+READY := .venv/.ready
+# An index of one's own that lacks a package is no reason for a line of warning per package.
+CALM := 2> >(grep -v '^WARNING: Location .* is ignored' >&2)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: demo setup check fix test bench docs lock python
+
+demo: setup
+	@$(BIN)/headway demo
+
+setup: $(READY)
+
+# torch comes first and alone, so that no other package pulls another build of it. What its build
+# wants beyond the lock comes last: nothing for the CPU, NVIDIA's libraries for CUDA.
+$(READY): requirements/lock.txt pyproject.toml
+	@$(MAKE) --no-print-directory python
+	@$(PYTHON) -m venv .venv
+	@echo "installing $(TORCH), the largest part"
+	@$(PIP) --no-deps "$(TORCH)" $(CALM)
+	@$(PIP) --require-hashes --no-deps -r requirements/lock.txt $(CALM)
+	@$(PIP) --quiet "$(TORCH)" $(CALM)
+	@$(PIP) --quiet --no-deps --no-build-isolation -e . $(CALM)
+	@touch $@
+
+python:
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "$(PYTHON) is not here: make setup PYTHON=python3.11"; exit 2; } >&2
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Headway needs Python 3.11, $(PYTHON) is older: make setup PYTHON=python3.11"; exit 2; } >&2
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) lacks the venv module: install python3-venv"; exit 2; } >&2
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	$(BIN)/python docs/make_schemas.py --check
+	$(BIN)/python docs/make_settings.py --check
+	$(BIN)/python docs/make_tree.py --check
+
+fix: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: setup
+	$(BIN)/pytest -n 2 --dist worksteal
+
+bench: setup
+	$(BIN)/python bench/run.py
+
+docs: setup
+	$(BIN)/python docs/make_schemas.py
+	$(BIN)/python docs/make_settings.py
+	$(BIN)/python docs/make_tree.py
+
+# The lock holds no torch and nothing that only a CUDA build of it wants: see `setup`.
+lock: export CUSTOM_COMPILE_COMMAND := make lock
+lock: python
+	@$(PYTHON) -m venv build/lock
+	@build/lock/bin/python -m pip install --quiet pip-tools
+	@set -o pipefail; build/lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe \
+	  --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --extra dev --all-build-deps --constraint <(echo "$(TORCH)") -o - pyproject.toml \
+	  | awk '/^#/ { keep = NR < 7 } \
+	         /^[a-z]/ { keep = !/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/ } keep' \
+	  > build/lock.txt
+	@mv build/lock.txt requirements/lock.txt
