@@ -1,0 +1,193 @@
+"""Every way a run can be refused or fail: what, have, need, try, exit code.
+
+Refusal                    what / have / need / try, and an exit code
+|- UsageError       2      the command or a setting is wrong
+|- DataRefused      3      the data cannot be trained on
+|- BrokenContract   4      it ran, but did not do what was planned
+|- MachineError     5      memory, disk, device
+|- ComeBack        75      nothing is wrong; start it again later
+`- Problems                several of these, told at once
+"""
+
+import textwrap
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar, Literal
+
+
+class Exit(IntEnum):
+    """What a process says to scripts, systemd, Slurm and Kubernetes when it ends."""
+
+    KEPT = 0  # the contract is kept
+    BUG = 1  # ours
+    USAGE = 2  # the command or settings are wrong
+    DATA = 3  # the data is refused
+    BROKEN = 4  # it ran, but did not do what was planned or did not learn
+    MACHINE = 5  # memory, disk, device
+    COME_BACK = 75  # saved, and worth starting again
+    INTERRUPTED = 130  # Ctrl+C, saved
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """One thing to type or do, and what it would give. Every one is computed to work."""
+
+    do: str
+    gives: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the plan looked at, and how it judged it."""
+
+    kind: Literal["ok", "adjusted", "warning", "refused"]
+    what: str
+    have: str = ""
+    need: str = ""
+    remedies: tuple[Remedy, ...] = ()
+
+
+class Refusal(Exception):  # noqa: N818 - a refusal is the field's word and ours
+    """Something a person can mend. The first line stands alone on a narrow terminal.
+
+    Args:
+        what: the problem in one line, naming the thing.
+        have: what was found, in numbers where there are any.
+        need: what would do.
+        remedies: lines to type or things to do, each of which works.
+    """
+
+    code: ClassVar[Exit] = Exit.USAGE
+
+    def __init__(
+        self, what: str, *, have: str = "", need: str = "", remedies: tuple[Remedy, ...] = ()
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.have = have
+        self.need = need
+        self.remedies = remedies
+
+    def __str__(self) -> str:
+        return "\n".join(four_parts(self.what, self.have, self.need, self.remedies))
+
+    def finding(self) -> Finding:
+        """The same four parts as a value, to be stored or sent to another process."""
+        return Finding("refused", self.what, self.have, self.need, self.remedies)
+
+
+class UsageError(Refusal):
+    """The command or a setting is wrong."""
+
+    code = Exit.USAGE
+
+
+class DataRefused(Refusal):
+    """The data cannot be trained on as it is."""
+
+    code = Exit.DATA
+
+
+class BrokenContract(Refusal):
+    """It ran, but did not do what was planned, or did not learn."""
+
+    code = Exit.BROKEN
+
+
+class MachineError(Refusal):
+    """Memory, disk or device do not allow it."""
+
+    code = Exit.MACHINE
+
+
+class ComeBack(Refusal):
+    """Nothing is wrong with the request; it can be started again later."""
+
+    code = Exit.COME_BACK
+
+
+class OurBug(Refusal):
+    """A process of ours ended without knowing why."""
+
+    code = Exit.BUG
+
+
+class Problems(Refusal):
+    """Several refusals told at once; the exit code is the first one's."""
+
+    def __init__(self, problems: tuple[Refusal, ...]) -> None:
+        super().__init__(f"{len(problems)} problems")
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A refusal on its way from one process to another."""
+
+    code: int
+    findings: tuple[Finding, ...]
+
+
+BY_CODE: dict[int, type[Refusal]] = {
+    kind.code: kind
+    for kind in (UsageError, DataRefused, BrokenContract, MachineError, ComeBack, OurBug)
+}
+
+
+def told(refusal: Refusal) -> Told:
+    """The refusal as a value."""
+    if isinstance(refusal, Problems):
+        findings = tuple(problem.finding() for problem in refusal.problems)
+        return Told(exit_code(refusal), findings)
+    return Told(exit_code(refusal), (refusal.finding(),))
+
+
+def retold(value: Told) -> Refusal:
+    """The value as a refusal again, of the kind that its exit code names."""
+    kind = BY_CODE.get(value.code, UsageError)
+    refusals = tuple(
+        kind(f.what, have=f.have, need=f.need, remedies=f.remedies) for f in value.findings
+    )
+    return refusals[0] if len(refusals) == 1 else Problems(refusals)
+
+
+def exit_code(refusal: Refusal) -> Exit:
+    """The code to end the process with."""
+    if isinstance(refusal, Problems):
+        return exit_code(refusal.problems[0])
+    return refusal.code
+
+
+def four_parts(
+    what: str, have: str, need: str, remedies: tuple[Remedy, ...], width: int = 100
+) -> list[str]:
+    """The lines a person reads.
+
+    A remedy's `do` and `gives` share a line while they fit in `width` columns.
+    """
+    lines = [what]
+    if have:
+        lines += _labelled("have", have, width)
+    if need:
+        lines += _labelled("need", need, width)
+    column = max((len(r.do) for r in remedies if r.gives and len(r.do) <= 36), default=0)
+    for remedy in remedies:
+        text = f"{remedy.do:{column}}   {remedy.gives}" if remedy.gives else remedy.do
+        # A line to type is never folded: it must survive being copied.
+        lines += [f"  try   {text}"] if len(text) + 8 <= width else _folded_remedy(remedy, width)
+    return lines
+
+
+def _labelled(label: str, text: str, width: int) -> list[str]:
+    first, *rest = [
+        part for line in text.splitlines() for part in textwrap.wrap(line, width - 8) or [""]
+    ]
+    return [f"  {label}  {first}", *(f"        {part}" for part in rest)]
+
+
+def _folded_remedy(remedy: Remedy, width: int) -> list[str]:
+    explained = textwrap.wrap(remedy.gives, width - 12)
+    return [f"  try   {remedy.do}", *(f"            {part}" for part in explained)]

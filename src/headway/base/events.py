@@ -1,0 +1,283 @@
+"""What can happen in a run, and the append-only log of it.
+
+One event is one line of `events.jsonl`, written by one O_APPEND write under 4 KiB, so that the
+supervisor and every worker share the file without a lock. Watchers only read.
+"""
+
+import math
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+import msgspec
+
+from headway.base.errors import Finding
+from headway.base.files import append_line
+
+MAX_LINE_BYTES = 4096
+
+
+class Event:
+    """Something that happened. Subclasses are frozen dataclasses of plain values."""
+
+
+@dataclass(frozen=True)
+class AttemptStarted(Event):
+    """A supervisor took the run: the first time, or to resume it."""
+
+    run: str
+    version: str
+    pid: int
+    from_global_step: int
+    resumed_from: str  # the checkpoint's folder name, "" when this is the first start
+
+
+@dataclass(frozen=True)
+class PhaseEntered(Event):
+    """The trainer went on to another phase (loading, training, saving, ...)."""
+
+    phase: str
+
+
+@dataclass(frozen=True)
+class Probed(Event):
+    """The losses that will tell whether the run learned, in eval mode, nats per trained token."""
+
+    when: str  # before | after
+    train_probe: float
+    held_out: float | None
+
+
+@dataclass(frozen=True)
+class StepDone(Event):
+    """One optimizer step, after its update reached the weights."""
+
+    step: int  # of this job, counted from 1
+    global_step: int
+    epoch: int
+    loss: float  # nats per trained token, mean over the batch
+    grad_norm: float
+    learning_rate: float
+    rows: int
+    trained_tokens: int
+    input_tokens: int
+    computed_tokens: int  # what the linear layers saw; more than input_tokens is padding
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Refined(Event):
+    """After step 3: what the whole job will take on this machine, measured."""
+
+    seconds: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """Held-out loss between two steps, nats per trained token."""
+
+    global_step: int
+    held_out: float
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sampled(Event):
+    """Text the model wrote between two steps."""
+
+    global_step: int
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Saved(Event):
+    """A checkpoint that was read back and stands under its name."""
+
+    global_step: int
+    checkpoint: str
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Noted(Event):
+    """Something a person should know that changes nothing by itself."""
+
+    finding: Finding
+
+
+@dataclass(frozen=True)
+class StopAsked(Event):
+    """Somebody asked the run to stop: a signal's name, or the setting that ended it."""
+
+    by: str
+
+
+@dataclass(frozen=True)
+class Ended(Event):
+    """The last event of an attempt."""
+
+    outcome: str  # finished | interrupted | failed
+    exit_code: int
+    line: str  # the closing line, as on the screen
+    finding: Finding | None = None
+
+
+KINDS: dict[str, type[Event]] = {
+    re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower(): kind
+    for kind in (
+        AttemptStarted,
+        PhaseEntered,
+        Probed,
+        StepDone,
+        Refined,
+        Evaluated,
+        Sampled,
+        Saved,
+        Noted,
+        StopAsked,
+        Ended,
+    )
+}
+NAMES = {kind: name for name, kind in KINDS.items()}
+_FLOATS = {
+    kind: [name for name, hint in get_type_hints(kind).items() if hint is float]
+    for kind in KINDS.values()
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the log."""
+
+    at: str  # UTC, ISO 8601
+    t: float  # seconds since the attempt began
+    attempt: int
+    rank: int
+    event: Event
+
+
+@dataclass
+class EventLog:
+    """The writer's end of a run's `events.jsonl`; one per process.
+
+    Args:
+        path: the log's file.
+        attempt: 1 for the first start of the run, one more for each resume.
+        rank: -1 for the supervisor.
+        began_s: time.monotonic() at the attempt's start, the same clock in all its processes.
+    """
+
+    path: Path
+    attempt: int = 1
+    rank: int = -1
+    began_s: float = field(default_factory=time.monotonic)
+
+    def write(self, event: Event) -> None:
+        """Append one event. Texts too long for one line are cut, never the line."""
+        line = self._line(event)
+        for longest in (600, 200, 60, 20):  # bytes of a text; one escaped takes up to six each
+            if len(line) < MAX_LINE_BYTES:
+                break
+            line = self._line(_shortened(event, longest))
+        append_line(self.path, line)
+
+    def _line(self, event: Event) -> bytes:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        t = round(time.monotonic() - self.began_s, 3)
+        return entry_json(Entry(at, t, self.attempt, self.rank, event))
+
+
+def entry_json(entry: Entry) -> bytes:
+    """One line of the log, without its end."""
+    head = {
+        "at": entry.at,
+        "t": entry.t,
+        "attempt": entry.attempt,
+        "rank": entry.rank,
+        "event": NAMES[type(entry.event)],
+    }
+    return msgspec.json.encode(head | cast("dict[str, Any]", msgspec.to_builtins(entry.event)))
+
+
+def _shortened(event: Event, longest: int) -> Event:
+    plain = cast("dict[str, Any]", msgspec.to_builtins(event))
+    return msgspec.convert(_cut(plain, longest), type(event))
+
+
+def _cut(value: Any, longest: int) -> Any:
+    match value:
+        case str() if len(value.encode()) > longest:
+            return value.encode()[:longest].decode(errors="ignore") + " [cut]"
+        case dict():
+            return {k: _cut(v, longest) for k, v in cast("dict[str, Any]", value).items()}
+        case list() | tuple():
+            return [_cut(v, longest) for v in cast("Sequence[Any]", value)[:4]]
+        case _:
+            return value
+
+
+def read_entry(line: bytes) -> Entry | None:
+    """One line as an entry; None for a broken line or a kind this version does not know."""
+    try:
+        plain = msgspec.json.decode(line, type=dict[str, Any])
+        kind = KINDS.get(plain["event"])
+        if kind is None:
+            return None
+        # JSON has no word for nan and infinity: they are written as null.
+        for name in _FLOATS[kind]:
+            plain[name] = math.nan if plain.get(name) is None else plain[name]
+        event = msgspec.convert(plain, kind)
+        return Entry(plain["at"], plain["t"], plain["attempt"], plain["rank"], event)
+    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, UnicodeDecodeError):
+        return None
+
+
+class EventReader:
+    """The reader's end: gives each whole line once, however often the file has grown."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+        self._rest = b""
+
+    def new(self) -> Iterator[Entry]:
+        """The entries since the last call. A line still being written waits for its end."""
+        try:
+            with self.path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self._offset:
+                    self._offset, self._rest = 0, b""  # started afresh under the same name
+                file.seek(self._offset)
+                data = self._rest + file.read()
+                self._offset = file.tell()
+        except FileNotFoundError:
+            return
+        *lines, self._rest = data.split(b"\n")
+        for line in lines:
+            entry = read_entry(line)
+            if entry:
+                yield entry
+
+
+def read_events(path: Path) -> list[Entry]:
+    """The log as one story: steps of an earlier attempt that a later one did again are dropped."""
+    entries = list(EventReader(path).new())
+    resumes = [
+        (i, e.event.from_global_step)
+        for i, e in enumerate(entries)
+        if isinstance(e.event, AttemptStarted)
+    ]
+
+    def stands(index: int, entry: Entry) -> bool:
+        step = getattr(entry.event, "global_step", None)
+        return step is None or all(i < index or step <= start for i, start in resumes)
+
+    return [entry for i, entry in enumerate(entries) if stands(i, entry)]

@@ -1,0 +1,210 @@
+"""One small shared-memory record per worker: phase, step, waiting for what, since when.
+
+The record is written by the working thread itself, never by a helper thread: a thread that is
+deadlocked cannot look alive. It is preallocated on /dev/shm (or another local disk), so writing
+it allocates nothing, waits for nothing and fits any moment. Readers use the sequence number: odd
+or changed means "read again" (a seqlock).
+
+The record is `LAYOUT`, little endian, in a file of `SIZE` bytes; docs/schemas/pulse.json has its
+offsets. All times are CLOCK_MONOTONIC seconds, comparable between the processes of one machine.
+"""
+
+import contextlib
+import mmap
+import os
+import struct
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+MAGIC = b"HEADWAY1"
+SIZE = 512
+# Name and struct code: 8s is 8 bytes of UTF-8 filled up with zeros, Q u64, I u32, d f64.
+LAYOUT = (
+    *(("magic", "8s"), ("sequence", "Q")),
+    *(("pid", "I"), ("rank", "I"), ("attempt", "I"), ("pad", "I")),
+    *(("phase", "32s"), ("phase_since", "d"), ("waiting", "96s"), ("waiting_since", "d")),
+    *(("beat", "Q"), ("updated", "d")),
+    *(("done", "Q"), ("total", "Q"), ("unit", "16s")),
+    *(("rows", "Q"), ("tokens", "Q"), ("skipped", "Q")),
+    *(("step", "Q"), ("steps", "Q"), ("global_step", "Q"), ("loss", "d")),
+)
+_HEAD = struct.Struct("<" + "".join(code for _, code in LAYOUT[:2]))
+_BODY = struct.Struct("<" + "".join(code for _, code in LAYOUT[2:]))
+
+
+@dataclass(frozen=True)
+class PulseReading:
+    """What a worker said of itself last."""
+
+    pid: int
+    rank: int
+    attempt: int
+    phase: str
+    phase_since: float  # CLOCK_MONOTONIC, seconds
+    waiting: str  # for what, "" when it is not waiting
+    waiting_since: float
+    beat: int  # rises with every write
+    updated: float
+    done: int  # within the phase, out of `total` `unit`s; total 0 when it is not known
+    total: int
+    unit: str
+    rows: int
+    tokens: int
+    skipped: int
+    step: int  # finished steps of this job
+    steps: int  # planned steps of this job
+    global_step: int
+    loss: float
+
+
+class Pulse:
+    """The writer's end. Without a file it beats into private memory, for use without a watcher."""
+
+    def __init__(self, path: Path | None = None, *, rank: int = 0, attempt: int = 1) -> None:
+        self._memory = _mapped(path) if path else memoryview(bytearray(SIZE))
+        self._sequence = 0
+        self._beat = 0
+        self.rank = rank
+        self.attempt = attempt
+        self._phase, self._phase_since = "starting", time.monotonic()
+        self._waiting, self._waiting_since = "", 0.0
+        self.done = self.total = 0
+        self.unit = ""
+        self.rows = self.tokens = self.skipped = 0
+        self.step = self.steps = self.global_step = 0
+        self.loss = 0.0
+        self.longest_silence_s = 0.0
+        self._beaten_s = time.monotonic()
+        _HEAD.pack_into(self._memory, 0, MAGIC, 0)
+        self.beat()
+
+    def beat(self) -> None:
+        """Write the record as it stands: some microseconds, no allocation that matters."""
+        self._beat += 1
+        now_s = time.monotonic()
+        self.longest_silence_s = max(self.longest_silence_s, now_s - self._beaten_s)
+        self._beaten_s = now_s
+        memory = self._memory
+        _HEAD.pack_into(memory, 0, MAGIC, self._sequence + 1)
+        _BODY.pack_into(
+            memory,
+            _HEAD.size,
+            os.getpid(),
+            self.rank,
+            self.attempt,
+            0,
+            self._phase.encode()[:32],
+            self._phase_since,
+            self._waiting.encode()[:96],
+            self._waiting_since,
+            self._beat,
+            now_s,
+            self.done,
+            self.total,
+            self.unit.encode()[:16],
+            self.rows,
+            self.tokens,
+            self.skipped,
+            self.step,
+            self.steps,
+            self.global_step,
+            self.loss,
+        )
+        self._sequence += 2
+        _HEAD.pack_into(memory, 0, MAGIC, self._sequence)
+
+    def enter(self, phase: str, *, total: int = 0, unit: str = "") -> None:
+        """Go on to another phase for good; `total` counts its `unit`s where that is known."""
+        self._phase, self._phase_since = phase, time.monotonic()
+        self.done, self.total, self.unit = 0, total, unit
+        self.beat()
+
+    @contextmanager
+    def phase(self, name: str, *, total: int = 0, unit: str = "") -> Generator["Pulse"]:
+        """Be in a phase for a while; afterwards the one before goes on."""
+        before = (self._phase, self._phase_since, self.done, self.total, self.unit)
+        self.enter(name, total=total, unit=unit)
+        try:
+            yield self
+        finally:
+            self._phase, self._phase_since, self.done, self.total, self.unit = before
+            self.beat()
+
+    @contextmanager
+    def waiting(self, what: str) -> Generator[None]:
+        """Name what is being waited for, for as long as it lasts."""
+        before = (self._waiting, self._waiting_since)
+        self._waiting, self._waiting_since = what, time.monotonic()
+        self.beat()
+        try:
+            yield
+        finally:
+            self._waiting, self._waiting_since = before
+            self.beat()
+
+    def progress(self, done: int) -> None:
+        """Say how far the phase has come, in its unit."""
+        self.done = done
+        self.beat()
+
+
+def read_pulse(path: Path) -> PulseReading | None:
+    """The latest whole record; None when there is none (yet)."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        for attempt in range(100):
+            # Two reads a microsecond apart, so that a writer that never rests leaves gaps enough.
+            data, after = os.pread(descriptor, SIZE, 0), os.pread(descriptor, _HEAD.size, 0)
+            if len(data) < SIZE or data[:8] != MAGIC:
+                return None
+            sequence = _HEAD.unpack_from(data)[1]
+            if sequence % 2 == 0 and sequence == _HEAD.unpack_from(after)[1]:
+                return _reading(data)
+            if attempt > 20:
+                time.sleep(0.0001)  # it was interrupted while writing: let it finish
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _reading(data: bytes) -> PulseReading:
+    names = [name for name, _ in LAYOUT[2:]]
+    values = dict(zip(names, _BODY.unpack_from(data, _HEAD.size), strict=True))
+    del values["pad"]
+    for name in ("phase", "waiting", "unit"):
+        values[name] = _text(values[name])
+    return PulseReading(**values)
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode(errors="ignore")
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with path.open("r+b" if path.exists() else "w+b") as file:
+        file.truncate(SIZE)
+        return mmap.mmap(file.fileno(), SIZE)
+
+
+def live_folder() -> Path:
+    """Where the pulses of this user's live jobs are: shared memory, else the temporary folder."""
+    shared = Path("/dev/shm")  # noqa: S108 - the name of Linux's shared memory
+    base = shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
+    return base / f"headway-{os.getuid()}"
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this machine exists."""
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True

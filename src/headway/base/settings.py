@@ -1,0 +1,387 @@
+"""What a person asks for.
+
+One table: each field of `Settings` is a flag, a key of the configuration file and an argument of
+`headway.plan` and `headway.train`. None means "decide for me", which the plan does, with a reason.
+"""
+
+import difflib
+import functools
+from collections.abc import Iterable
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Literal, cast, get_type_hints
+
+from headway.base.elsewhere import FOREIGN, FOREIGN_VALUES
+from headway.base.errors import Problems, Refusal, Remedy, UsageError
+from headway.base.values import convert
+
+
+def _setting(
+    default: Any = None,
+    help: str = "",  # noqa: A002 - the field's word
+    *,
+    also: tuple[str, ...] = (),
+    choices: tuple[str, ...] = (),
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    unit: Literal["", "bytes", "seconds"] = "",
+    name: str = "",
+) -> Any:
+    """One row of the table."""
+    metadata = dict(locals())
+    metadata.pop("default")
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for, each value checked by itself; what does not fit together is refused too.
+
+    `batch_size` is the whole optimizer step, all processes together.
+    """
+
+    # what to train, on what
+    model: str | None = _setting(None, "a folder with a transformers model, or a run of Headway")
+    preset: str | None = _setting(
+        None, "a model from nothing", choices=("tiny", "mini", "small", "base")
+    )
+    tokenizer: str | None = _setting(None, "a folder or tokenizer.json, for a model from nothing")
+    vocab_size: int | None = _setting(None, "of a tokenizer trained on the data", at_least=259)
+    continue_run: str | None = _setting(
+        None, "train this data into that run's model; its global step goes on", name="continue"
+    )
+    reset_optimizer: bool = _setting(False, "with --continue: fresh optimizer moments")
+    trust_remote_code: bool = _setting(False, "run code that comes with a model folder")
+
+    # rows and batches
+    max_length: int | None = _setting(
+        None,
+        "tokens of the longest row",
+        also=("seq_len", "max_seq_length", "sequence_length", "block_size"),
+        at_least=2,
+    )
+    batch_size: int | None = _setting(None, "rows of one optimizer step", also=("bs",), at_least=1)
+    batch_tokens: int | None = _setting(
+        None,
+        "tokens of one optimizer step, instead of rows",
+        also=("tokens_per_chunk",),
+        at_least=2,
+    )
+    per_device_train_batch_size: int | None = _setting(
+        None, "multiplied out into batch_size", at_least=1
+    )
+    gradient_accumulation_steps: int | None = _setting(
+        None, "multiplied out into batch_size", also=("grad_accum",), at_least=1
+    )
+    micro_batch_tokens: int | None = _setting(
+        None, "tokens that run through the model at once; changes memory, not results", at_least=16
+    )
+    assistant_only_loss: bool = _setting(True, "conversations: train on the answers alone")
+    truncation: Literal["cut", "reject"] = _setting(
+        "cut", "conversations longer than max_length", choices=("cut", "reject")
+    )
+    val_size: float = _setting(0, "rows held out: a number, or a share below 1", at_least=0)
+    max_rejected: float = _setting(
+        0.05, "share of unusable rows above which the data is refused", at_least=0, at_most=1
+    )
+
+    # how long
+    num_train_epochs: float | None = _setting(
+        None, "times through the data", also=("epochs",), above=0
+    )
+    max_steps: int | None = _setting(
+        None, "optimizer steps of this job", also=("max_chunks", "steps"), at_least=1
+    )
+    max_tokens: int | None = _setting(None, "trained tokens of this job", at_least=1, unit="bytes")
+    max_time: float | None = _setting(
+        None, "save and stop after this long (exit 75)", above=0, unit="seconds"
+    )
+
+    # learning
+    learning_rate: float | None = _setting(None, "the peak", also=("lr",), above=0)
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = _setting(
+        "cosine", "the way down from the peak", choices=("cosine", "linear", "constant")
+    )
+    warmup_steps: float | None = _setting(None, "steps, or a share below 1", at_least=0)
+    weight_decay: float = _setting(0.1, "on matrices, not on norms and biases", at_least=0)
+    max_grad_norm: float = _setting(1.0, "gradients are scaled down to this norm", above=0)
+    optim: Literal["adamw"] = _setting("adamw", "the optimizer", choices=("adamw",))
+    adam_beta1: float = _setting(0.9, "AdamW", at_least=0, at_most=0.9999)
+    adam_beta2: float = _setting(0.95, "AdamW", at_least=0, at_most=0.99999)
+    adam_epsilon: float = _setting(1e-8, "AdamW", above=0)
+    lora: bool = _setting(False, "train low-rank adapters, not the weights")
+    lora_r: int = _setting(16, "rank", at_least=1, name="lora.r")
+    lora_alpha: float = _setting(32, "scale", above=0, name="lora.lora_alpha")
+    lora_dropout: float = _setting(
+        0.0, "dropout", at_least=0, at_most=0.99, name="lora.lora_dropout"
+    )
+    lora_target_modules: tuple[str, ...] = _setting(
+        ("all-linear",), "names of modules", name="lora.target_modules"
+    )
+    seed: int = _setting(
+        42, "of the weights, the order and every other draw", at_least=0, at_most=2**63 - 1
+    )
+
+    # the machine
+    device: str | None = _setting(None, "where to compute", choices=("cpu", "cuda", "mps"))
+    bf16: bool = _setting(False, "compute in bfloat16; weights and sums stay in fp32")
+    gradient_checkpointing: bool = _setting(False, "less memory, more time")
+    threads: int | None = _setting(None, "threads of the trainer", at_least=1)
+
+    # saving, looking
+    save_steps: int | None = _setting(None, "a checkpoint every so many steps", at_least=1)
+    save_minutes: float = _setting(10, "and at least this often", above=0)
+    save_total_limit: int = _setting(2, "newest checkpoints kept", at_least=1)
+    eval_steps: int | None = _setting(None, "held-out loss every so many steps", at_least=1)
+    sample_steps: int | None = _setting(None, "text from the model every so many steps", at_least=1)
+    sample_prompts: tuple[str, ...] = _setting((), "what the samples begin with")
+    sample_tokens: int = _setting(64, "tokens of a sample", at_least=1, at_most=4096)
+    logging_steps: int | None = _setting(
+        None, "off a terminal: a line every so many steps (at least one every 10 s)", at_least=1
+    )
+    grace_s: float = _setting(10, "seconds to save in when asked to stop", above=0)
+
+    # the run
+    output_dir: str = _setting("runs", "where run folders are made")
+    run_name: str | None = _setting(None, "instead of the first source's stem", also=("name",))
+    fresh: bool = _setting(False, "move the old run folder aside and start over")
+    exact: bool = _setting(False, "refuse where the plan would adjust")
+    test: bool = _setting(False, "a two-minute trial of the same path", also=("smoke_test",))
+
+    origins: dict[str, str] = field(default_factory=dict[str, str], compare=False)
+
+    def origin(self, name: str) -> str:
+        """Where a value came from: a flag, file:line:column, 'you', or 'default'."""
+        return self.origins.get(name, "default")
+
+    def given(self, name: str) -> bool:
+        """Whether a person said it."""
+        return name in self.origins
+
+    def items(self) -> list[tuple[str, object, str]]:
+        """Every setting as (name, value, origin), in the table's order."""
+        return [
+            (printed_name(row), getattr(self, row.name), self.origin(row.name)) for row in table()
+        ]
+
+
+@dataclass(frozen=True)
+class Given:
+    """One setting as somebody wrote it: its name and value in their spelling, and where."""
+
+    name: str
+    value: object  # text from a command line or file, or already a value from Python or YAML
+    origin: str  # "--lr", "run.yaml:3:1", "you"
+
+
+def table() -> list[Field[Any]]:
+    """The rows: every field of `Settings` that a person can set."""
+    return [row for row in fields(Settings) if row.metadata]
+
+
+def printed_name(row: Field[Any]) -> str:
+    """The name as people read and write it: `max_length`, `lora.r`."""
+    return row.metadata["name"] or row.name
+
+
+def spellings() -> dict[str, Field[Any]]:
+    """Every accepted spelling, with underscores, and the row it means."""
+    names: dict[str, Field[Any]] = {}
+    for row in table():
+        for name in (row.name, printed_name(row), *row.metadata["also"]):
+            names[name] = row
+    return names
+
+
+def is_flag(row: Field[Any]) -> bool:
+    """Whether the setting is on or off, so that naming it turns it on."""
+    return _hints()[row.name] is bool
+
+
+def resolve(given: Iterable[Given]) -> Settings:
+    """Check what was asked for; where a setting is given twice the later one counts.
+
+    Raises:
+        UsageError: a setting is unknown or its value does not fit.
+        Problems: several are.
+    """
+    known = spellings()
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    problems: list[Refusal] = []
+    for one in given:
+        row = known.get(normal(one.name))
+        if row is None:
+            problems.append(unknown(one))
+            continue
+        try:
+            values[row.name] = _convert(row, one.value)
+        except ValueError as error:
+            problems.append(_unfit(row, one, str(error)))
+            continue
+        origins.pop(row.name, None)
+        if values[row.name] is not None:  # null in a file: decide for me
+            origins[row.name] = one.origin
+    if any(name.startswith("lora_") for name in values) and "lora" not in values:
+        values["lora"], origins["lora"] = True, "because a lora setting is given"
+    settings = Settings(**cast("dict[str, Any]", values), origins=origins)
+    problems += _contradictions(settings)
+    if problems:
+        raise problems[0] if len(problems) == 1 else Problems(tuple(problems))
+    return settings
+
+
+def normal(name: str) -> str:
+    """--max-length, max-length and max_length are one name."""
+    return name.strip().lstrip("-").replace("-", "_").lower()
+
+
+def unknown(one: Given) -> UsageError:
+    """An unknown name, told with the nearest one we have and the line to write instead."""
+    name = normal(one.name)
+    known = spellings()
+    ours = FOREIGN.get(name)
+    near = [ours] if ours else difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    rows = [known[n] for n in near]
+    value = "" if one.value is None else f"{one.value}"
+    if one.value is True:
+        value = "true"
+    return UsageError(
+        f"{_where(one)}unknown setting {one.name}",
+        have=_line(one.name, value, one),
+        need="our name for it" if ours else "a setting that exists",
+        remedies=tuple(
+            Remedy(
+                _line(printed_name(row), _our_value(name, row, value), one), row.metadata["help"]
+            )
+            for row in rows
+        )
+        or (Remedy("headway train --help", "every setting with its default"),),
+    )
+
+
+def _where(one: Given) -> str:
+    """The place of a setting in a file; on the command line its name is place enough."""
+    typed = one.origin.startswith("--") or one.origin.endswith("=")
+    return "" if typed else f"{one.origin}: "
+
+
+def _line(name: str, value: str, like: Given) -> str:
+    """A setting as it is written where `like` was written: as a flag, name=value or in a file."""
+    if like.origin.endswith("="):
+        return f"{name}={value}"
+    if not like.origin.startswith("--"):
+        return f"{name}: {value}".rstrip(": ")
+    flag = name if name.startswith("-") else "--" + name.replace("_", "-")
+    row = spellings().get(normal(name))
+    if row and is_flag(row) and value.lower() in ("true", "false"):
+        return flag if value.lower() == "true" else f"--no-{flag.removeprefix('--')}"
+    return flag if value == "true" else f"{flag} {value}".rstrip()
+
+
+def _our_value(foreign: str, row: Field[Any], value: str) -> str:
+    """Their value in our words; where our setting would not take it, one that it takes."""
+    ours = FOREIGN_VALUES.get(foreign, {}).get(value.lower(), value)
+    try:
+        _convert(row, ours)
+    except ValueError:
+        return example(row)
+    return ours
+
+
+def _unfit(row: Field[Any], one: Given, need: str) -> UsageError:
+    near = difflib.get_close_matches(str(one.value), row.metadata["choices"], n=1, cutoff=0.4)
+    fits = near[0] if near else example(row)
+    return UsageError(
+        f"{_where(one)}{one.name}: {_shown(one.value)} does not fit",
+        have=_shown(one.value),
+        need=need,
+        remedies=(Remedy(_line(printed_name(row), fits, one), row.metadata["help"]),),
+    )
+
+
+def _shown(value: object) -> str:
+    return "no value" if value is None or value == "" else str(value)
+
+
+def example(row: Field[Any]) -> str:
+    """A value that the setting takes."""
+    if row.metadata["choices"]:
+        return str(row.metadata["choices"][0])
+    match row.default:
+        case bool():
+            return "true"
+        case tuple():
+            return ", ".join(row.default) or "text"
+        case None:
+            least = row.metadata["at_least"]
+            return _EXAMPLES.get(row.name, str(1 if least is None else least))
+        case default:
+            return str(default)
+
+
+_EXAMPLES = {
+    "batch_size": "8",
+    "continue_run": "runs/notes",
+    "learning_rate": "2e-4",
+    "max_length": "128",
+    "max_steps": "100",
+    "max_time": "10m",
+    "max_tokens": "1000000",
+    "model": "DIR",
+    "run_name": "notes",
+    "tokenizer": "DIR",
+}
+
+
+def _convert(row: Field[Any], value: object) -> object:
+    return convert(_hints()[row.name], row.metadata, value)
+
+
+@functools.cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(Settings)
+
+
+def _contradictions(settings: Settings) -> list[Refusal]:
+    """Settings that each fit but not together."""
+    problems: list[Refusal] = []
+
+    def clash(first: str, second: str, need: str) -> None:
+        problems.append(
+            UsageError(
+                f"{first} and {second} contradict each other",
+                have=f"{first} and {second}",
+                need=need,
+                remedies=(Remedy(f"leave out {second}"), Remedy(f"leave out {first}")),
+            )
+        )
+
+    starts = [name for name in ("model", "preset", "continue_run") if getattr(settings, name)]
+    if len(starts) > 1:
+        shown = ["--continue" if name == "continue_run" else f"--{name}" for name in starts]
+        clash(shown[0], shown[1], "one model to start from")
+    if settings.batch_size and settings.batch_tokens:
+        clash("--batch-size", "--batch-tokens", "one size for the optimizer step")
+    parts = settings.per_device_train_batch_size, settings.gradient_accumulation_steps
+    if (
+        settings.batch_size
+        and any(parts)
+        and settings.batch_size != (parts[0] or 1) * (parts[1] or 1)
+    ):
+        clash(
+            "--batch-size",
+            "--per-device-train-batch-size" if parts[0] else "--gradient-accumulation-steps",
+            "batch_size = per_device_train_batch_size x gradient_accumulation_steps",
+        )
+    if settings.tokenizer and (settings.model or settings.continue_run):
+        clash(
+            "--model" if settings.model else "--continue",
+            "--tokenizer",
+            "the model's own tokenizer",
+        )
+    if settings.tokenizer and settings.vocab_size:
+        clash("--tokenizer", "--vocab-size", "a tokenizer given, or one trained to a size")
+    if settings.preset and settings.lora:
+        clash("--preset", "--lora", "adapters need weights to adapt: --model DIR")
+    return problems

@@ -1,0 +1,118 @@
+"""A setting's text as a value: numbers, sizes, durations, yes and no, lists."""
+
+import math
+import re
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Union, cast, get_args, get_origin
+
+from headway.base.units import read_seconds, read_size
+
+
+def convert(hint: Any, bounds: Mapping[str, Any], value: object) -> object:
+    """A value of the hinted kind from what a person wrote.
+
+    Args:
+        hint: the setting's annotation: bool, int, float, str, a tuple or a Literal of texts,
+            or one of these `| None`.
+        bounds: its `choices`, `at_least`, `above`, `at_most` and `unit`.
+        value: a text, a list of texts, or already a value.
+
+    Raises:
+        ValueError: it does not fit; the message says what would.
+    """
+    if get_origin(hint) in (Union, types.UnionType):
+        if value is None:
+            return None
+        (hint,) = [kind for kind in get_args(hint) if kind is not type(None)]
+    read = _READERS.get(get_origin(hint) or hint, _text)
+    converted = read(value, bounds["unit"])
+    if bounds["choices"] and converted not in bounds["choices"]:
+        raise ValueError("one of " + ", ".join(bounds["choices"]))
+    if isinstance(converted, int | float) and not isinstance(converted, bool):
+        _check_bounds(bounds, converted)
+    return converted
+
+
+def _check_bounds(bounds: Mapping[str, Any], value: float) -> None:
+    low, above, high = (bounds[key] for key in ("at_least", "above", "at_most"))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a finite number")
+    if low is not None and value < low:
+        raise ValueError(f"at least {low:g}")
+    if above is not None and value <= above:
+        raise ValueError(f"more than {above:g}")
+    if high is not None and value > high:
+        raise ValueError(f"at most {high:g}")
+
+
+def _text(value: object, _unit: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("a text")
+    return value
+
+
+def _whole(value: object, unit: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        text = value.replace("_", "").replace(",", "").strip()
+        if re.fullmatch(r"[+-]?\d{1,100}", text):
+            return int(text)  # not by way of a float, which holds 53 bits
+        if unit == "bytes" and text[-1:].isalpha():
+            return _size(text)
+    number = _number(value, "")
+    if not math.isfinite(number) or number != int(number):
+        raise ValueError("a whole number")
+    return int(number)
+
+
+def _size(text: str) -> int:
+    try:
+        return read_size(text)
+    except ValueError:
+        raise ValueError("a whole number like 500000 or 2M") from None
+
+
+def _number(value: object, unit: str) -> float:
+    if isinstance(value, bool):
+        raise ValueError("a number")
+    if isinstance(value, int | float):
+        return float(value)
+    text = str(value).replace("_", "").replace(",", "")
+    try:
+        return float(text)
+    except ValueError:
+        if unit != "seconds":
+            raise ValueError("a number") from None
+    try:
+        return read_seconds(text)
+    except ValueError:
+        raise ValueError("a duration like 90, 10m or 1h30m") from None
+
+
+def _yes_or_no(value: object, _unit: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in ("true", "yes", "on", "1"):
+        return True
+    if str(value).lower() in ("false", "no", "off", "0"):
+        return False
+    raise ValueError("true or false")
+
+
+def _texts(value: object, _unit: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list | tuple):
+        return tuple(str(one) for one in cast("Sequence[object]", value))
+    raise ValueError("a list of texts")
+
+
+_READERS: dict[Any, Callable[[object, str], object]] = {
+    bool: _yes_or_no,
+    int: _whole,
+    float: _number,
+    tuple: _texts,
+    str: _text,
+}

@@ -1,0 +1,110 @@
+"""Refusals: four parts that survive narrow terminals and the way to another process."""
+
+import pickle
+
+import msgspec
+import pytest
+
+from headway.base.errors import (
+    BrokenContract,
+    ComeBack,
+    DataRefused,
+    Exit,
+    MachineError,
+    Problems,
+    Refusal,
+    Remedy,
+    Told,
+    UsageError,
+    exit_code,
+    four_parts,
+    retold,
+    told,
+)
+
+TOO_SHORT = DataRefused(
+    "notes.txt is too short for one row",
+    have="100 tokens",
+    need="129, one full row of max_length 128",
+    remedies=(
+        Remedy("--max-length 64", "1 batch of 1 row, the rest as a short row"),
+        Remedy("more text", "29 tokens more, about 120 characters"),
+    ),
+)
+
+
+def shown(width: int) -> list[str]:
+    return four_parts(TOO_SHORT.what, TOO_SHORT.have, TOO_SHORT.need, TOO_SHORT.remedies, width)
+
+
+def test_a_refusal_reads_as_four_parts() -> None:
+    assert str(TOO_SHORT).splitlines() == [
+        "notes.txt is too short for one row",
+        "  have  100 tokens",
+        "  need  129, one full row of max_length 128",
+        "  try   --max-length 64   1 batch of 1 row, the rest as a short row",
+        "  try   more text         29 tokens more, about 120 characters",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_every_line_fits_the_terminal(width: int) -> None:
+    assert all(len(line) <= width for line in shown(width))
+
+
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_no_word_is_lost_by_folding(width: int) -> None:
+    words = " ".join(shown(width)).split()
+    assert [w for w in words if w not in ("have", "need", "try")] == [
+        w for w in " ".join(shown(1000)).split() if w not in ("have", "need", "try")
+    ]
+
+
+def test_a_line_to_type_is_never_folded() -> None:
+    command = "headway train notes.txt --max-length 64 --batch-size 12 --num-train-epochs 3"
+    lines = four_parts("no", "", "", (Remedy(command, "what it gives"),), width=40)
+    assert f"  try   {command}" in lines
+    assert any("what it gives" in line for line in lines)
+
+
+def test_parts_that_are_not_there_take_no_line() -> None:
+    assert str(UsageError("no run here")) == "no run here"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (UsageError, 2),
+        (DataRefused, 3),
+        (BrokenContract, 4),
+        (MachineError, 5),
+        (ComeBack, 75),
+    ],
+)
+def test_each_kind_has_its_exit_code(kind: type[Refusal], code: int) -> None:
+    assert exit_code(kind("x")) == code
+
+
+def test_several_problems_are_all_told_and_the_first_gives_the_code() -> None:
+    both = Problems((TOO_SHORT, UsageError("unknown setting lrr")))
+    assert exit_code(both) == Exit.DATA
+    assert "too short" in str(both)
+    assert "unknown setting lrr" in str(both)
+
+
+def test_a_refusal_arrives_whole_in_another_process() -> None:
+    sent = msgspec.json.encode(told(TOO_SHORT))
+    arrived = retold(msgspec.json.decode(sent, type=Told))
+    assert type(arrived) is DataRefused
+    assert str(arrived) == str(TOO_SHORT)
+
+
+def test_several_problems_arrive_whole_in_another_process() -> None:
+    both = Problems((UsageError("a", have="1"), UsageError("b", need="2")))
+    arrived = retold(msgspec.json.decode(msgspec.json.encode(told(both)), type=Told))
+    assert isinstance(arrived, Problems)
+    assert str(arrived) == str(both)
+
+
+def test_a_refusal_survives_pickling() -> None:
+    assert str(pickle.loads(pickle.dumps(TOO_SHORT))) == str(TOO_SHORT)

@@ -1,0 +1,380 @@
+"""What "saved" means: whole or not at all, verified, owned by one."""
+
+import errno
+import fcntl
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from headway.base import files
+from headway.base.errors import ComeBack, MachineError
+from headway.base.files import (
+    MANIFEST,
+    Lock,
+    Manifest,
+    append_line,
+    check_writable,
+    is_held,
+    make_folder,
+    owner_of,
+    point,
+    verify_folder,
+    write_folder,
+    write_whole,
+)
+
+WEIGHTS = bytes(range(256)) * 400  # 102,400 bytes
+
+
+def fill(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(WEIGHTS)
+    (folder / "sub").mkdir()
+    (folder / "sub" / "config.json").write_text("{}")
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkpoint-1"
+    write_folder(folder, fill)
+    return folder
+
+
+@contextmanager
+def file_size_limit(num_bytes: int) -> Generator[None]:
+    """Let no file of this process grow past `num_bytes`, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def fail_fsync(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fsync(_descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+# -- write_whole
+
+
+def test_write_whole_replaces_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    write_whole(path, "old")
+    write_whole(path, b"new")
+    assert path.read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_f37_a_failing_disk_leaves_the_old_file_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = tmp_path / "plan.json"
+    write_whole(path, "old")
+    fail_fsync(monkeypatch, number)
+    with pytest.raises(MachineError):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_f35_a_full_disk_is_called_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_fsync(monkeypatch, errno.ENOSPC)
+    with pytest.raises(MachineError, match="the disk is full") as refused:
+        write_whole(tmp_path / "plan.json", "new")
+    assert "free" in refused.value.have
+    assert refused.value.remedies
+
+
+def test_a_limit_on_file_size_is_told_with_the_limit(tmp_path: Path) -> None:
+    with (
+        file_size_limit(1000),
+        pytest.raises(MachineError, match="larger than this process may write") as refused,
+    ):
+        write_whole(tmp_path / "model", WEIGHTS)
+    assert refused.value.have == "at most 1.0 kB a file"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_f38_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="cannot be written") as refused:
+        write_whole(tmp_path / "gone" / "plan.json", "x")
+    assert refused.value.have == "No such file or directory"
+
+
+# -- write_folder and verify_folder
+
+
+def test_a_written_folder_verifies_and_lists_every_file(checkpoint: Path) -> None:
+    assert verify_folder(checkpoint) == []
+    manifest = msgspec.json.decode((checkpoint / MANIFEST).read_bytes(), type=Manifest)
+    assert set(manifest.files) == {"model.safetensors", "sub/config.json"}
+    assert manifest.files["model.safetensors"].bytes == len(WEIGHTS)
+
+
+def test_a_checkpoint_is_readable_by_others(checkpoint: Path) -> None:
+    assert checkpoint.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bug"), OSError(errno.ENOSPC, "full")])
+def test_nothing_stands_under_the_name_when_filling_fails(tmp_path: Path, error: Exception) -> None:
+    def fail(folder: Path) -> None:
+        fill(folder)
+        raise error
+
+    with pytest.raises((RuntimeError, MachineError)):
+        write_folder(tmp_path / "checkpoint-1", fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("num_bytes", range(0, len(WEIGHTS), 10_000))
+def test_f35_a_disk_that_fills_up_leaves_the_older_checkpoint_as_it_was(
+    checkpoint: Path, num_bytes: int
+) -> None:
+    with file_size_limit(num_bytes), pytest.raises(MachineError):
+        write_folder(checkpoint.with_name("checkpoint-2"), fill)
+    assert verify_folder(checkpoint) == []
+    assert [p.name for p in checkpoint.parent.iterdir()] == ["checkpoint-1"]
+
+
+def test_f37_a_checkpoint_whose_fsync_fails_does_not_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_fsync(monkeypatch, errno.EIO)
+    with pytest.raises(MachineError, match="cannot be written"):
+        write_folder(tmp_path / "checkpoint-1", fill)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_reads_back_differently_does_not_get_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "verify_folder", lambda _folder: ["model.safetensors differs"])
+    with pytest.raises(MachineError, match="does not read back as it was written"):
+        write_folder(tmp_path / "checkpoint-1", fill)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_that_name_is_never_overwritten(checkpoint: Path) -> None:
+    with pytest.raises(MachineError):
+        write_folder(checkpoint, lambda folder: None)
+    assert verify_folder(checkpoint) == []
+
+
+def test_the_durable_order_is_files_then_folder_then_name_then_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def watched_fsync(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        steps.append("folder" if name.startswith(".checkpoint-1.") else name)
+        fsync(descriptor)
+
+    def watched_rename(source: Path, target: Path) -> Path:
+        steps.append("rename")
+        return rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "rename", watched_rename)
+    write_folder(tmp_path / "checkpoint-1", fill)
+    order = ["model.safetensors", "config.json", MANIFEST, "folder", "rename", tmp_path.name]
+    assert [step for step in steps if step in order] == order
+
+
+def test_a_new_parent_folder_is_made_durable_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync_folder", synced.append)
+    make_folder(tmp_path / "runs" / "notes")
+    assert set(synced) == {tmp_path, tmp_path / "runs"}
+    synced.clear()
+    make_folder(tmp_path / "runs" / "notes")
+    assert synced == []
+
+
+def test_f40_every_flipped_bit_is_found(checkpoint: Path) -> None:
+    weights = checkpoint / "model.safetensors"
+    for position in range(0, len(WEIGHTS), 9973):
+        flipped = bytearray(WEIGHTS)
+        flipped[position] ^= 1 << (position % 8)
+        weights.write_bytes(flipped)
+        assert verify_folder(checkpoint) == [
+            "model.safetensors has other bytes than were written (sha256)"
+        ]
+
+
+@pytest.mark.parametrize("kept", [0, 1, len(WEIGHTS) - 1])
+def test_f41_truncation_is_found(checkpoint: Path, kept: int) -> None:
+    (checkpoint / "model.safetensors").write_bytes(WEIGHTS[:kept])
+    (problem,) = verify_folder(checkpoint)
+    assert problem.endswith("102.4 kB were written")
+
+
+def test_f41_a_zeroed_page_is_found(checkpoint: Path) -> None:
+    with (checkpoint / "model.safetensors").open("r+b") as file:
+        file.seek(4096)
+        file.write(bytes(4096))
+    assert len(verify_folder(checkpoint)) == 1
+
+
+def test_f42_a_missing_file_is_found(checkpoint: Path) -> None:
+    (checkpoint / "sub" / "config.json").unlink()
+    assert verify_folder(checkpoint) == ["sub/config.json: No such file or directory"]
+
+
+def test_f42_a_missing_manifest_is_found(checkpoint: Path) -> None:
+    (checkpoint / MANIFEST).unlink()
+    assert verify_folder(checkpoint) == ["manifest.json is missing"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"files": 3}', b"\xff\xfe"])
+def test_a_broken_manifest_is_found(checkpoint: Path, content: bytes) -> None:
+    (checkpoint / MANIFEST).write_bytes(content)
+    (problem,) = verify_folder(checkpoint)
+    assert problem.startswith("manifest.json cannot be read")
+
+
+def test_an_empty_folder_does_not_verify(tmp_path: Path) -> None:
+    assert verify_folder(tmp_path) == ["manifest.json is missing"]
+    assert verify_folder(tmp_path / "gone") == ["manifest.json is missing"]
+
+
+# -- small things
+
+
+def test_point_moves_a_link_by_one_rename(checkpoint: Path) -> None:
+    link = checkpoint.with_name("model")
+    second = checkpoint.with_name("checkpoint-2")
+    shutil.copytree(checkpoint, second)
+    for target in (checkpoint, second, second):
+        point(link, target)
+        assert link.resolve() == target
+    assert str(link.readlink()) == "checkpoint-2"  # relative: the run folder can be moved
+
+
+def test_a_line_that_does_not_fit_on_the_disk_is_no_silent_loss(tmp_path: Path) -> None:
+    with file_size_limit(10), pytest.raises(MachineError, match="the disk is full"):
+        append_line(tmp_path / "events.jsonl", b"0123456789abcdef")
+
+
+def test_a_folder_to_write_to_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+    check_writable(tmp_path / "runs" / "notes", need_bytes=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_disk_is_told_in_numbers(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="not enough disk") as refused:
+        check_writable(tmp_path, need_bytes=10**18)
+    assert refused.value.need == "1000000.0 TB"
+
+
+def test_a_file_in_the_place_of_the_runs_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(MachineError, match="is a file, a folder is needed"):
+        check_writable(tmp_path / "runs")
+
+
+def test_f38_a_folder_that_takes_no_file_is_refused_before_the_run() -> None:
+    with pytest.raises(MachineError, match="cannot be written"):
+        check_writable(Path("/proc/headway"))
+
+
+# -- the lock
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from headway.base.files import Lock
+with Lock(Path(sys.argv[1]), live="/dev/shm/x"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run.lock")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_f48_a_second_process_is_refused_and_told_the_first(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    with (
+        pytest.raises(ComeBack, match="is being trained already") as refused,
+        Lock(tmp_path / "run.lock"),
+    ):
+        pass
+    assert f"process {holder.pid} on" in refused.value.have
+    assert is_held(tmp_path / "run.lock")
+
+
+def test_a_dead_owners_lock_is_taken_over_and_told(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    holder.kill()
+    holder.wait()
+    assert not is_held(tmp_path / "run.lock")
+    with Lock(tmp_path / "run.lock") as lock:
+        assert lock.broken_owner is not None
+        assert (lock.broken_owner.pid, lock.broken_owner.live) == (holder.pid, "/dev/shm/x")
+
+
+def test_a_lock_that_was_given_back_leaves_no_owner(tmp_path: Path) -> None:
+    path = tmp_path / "run.lock"
+    with Lock(path, live="/dev/shm/x"):
+        owner = owner_of(path)
+        assert owner is not None
+        assert owner.pid == os.getpid()
+    assert owner_of(path) is None
+    assert not is_held(path)
+    with Lock(path) as lock:
+        assert lock.broken_owner is None
+
+
+def test_a_mere_look_whether_a_lock_is_held_keeps_no_owner_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.lock"
+    path.touch()
+    look = path.open()
+    fcntl.flock(look, fcntl.LOCK_EX)  # as is_held does, for an instant
+    monkeypatch.setattr(time, "sleep", lambda _s: look.close())
+    with Lock(path) as lock:
+        assert lock.broken_owner is None
+
+
+def test_a_lock_that_is_not_there_is_not_held(tmp_path: Path) -> None:
+    assert not is_held(tmp_path / "run.lock")
+
+
+def test_the_cache_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert files.cache_folder("measured") == Path("/somewhere/headway/measured")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert files.cache_folder() == Path("/home/me/.cache/headway")

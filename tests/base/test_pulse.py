@@ -1,0 +1,194 @@
+"""The pulse: written by one thread, read at any moment, never torn."""
+
+import contextlib
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headway.base.pulse import LAYOUT, SIZE, Pulse, PulseReading, alive, live_folder, read_pulse
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "pulse-0"
+
+
+def read(path: Path) -> PulseReading:
+    reading = read_pulse(path)
+    assert reading is not None
+    return reading
+
+
+def test_a_new_pulse_says_who_it_is(path: Path) -> None:
+    Pulse(path, rank=3, attempt=2)
+    reading = read(path)
+    assert (reading.pid, reading.rank, reading.attempt) == (os.getpid(), 3, 2)
+    assert (reading.phase, reading.waiting) == ("starting", "")
+    assert reading.beat == 1
+
+
+def test_everything_said_is_read(path: Path) -> None:
+    pulse = Pulse(path)
+    pulse.rows, pulse.tokens, pulse.skipped = 8, 700, 12
+    pulse.step, pulse.steps, pulse.global_step, pulse.loss = 3, 100, 2491, 2.45
+    pulse.enter("surveying", total=1000, unit="bytes")
+    pulse.progress(512)
+    reading = read(path)
+    assert (reading.rows, reading.tokens, reading.skipped) == (8, 700, 12)
+    assert (reading.step, reading.steps, reading.global_step) == (3, 100, 2491)
+    assert reading.loss == 2.45
+    assert (reading.phase, reading.done, reading.total) == ("surveying", 512, 1000)
+    assert reading.unit == "bytes"
+
+
+def test_the_record_fits_its_file(path: Path) -> None:
+    Pulse(path)
+    assert path.stat().st_size == SIZE
+    assert struct.calcsize("<" + "".join(code for _, code in LAYOUT)) <= SIZE
+
+
+def test_the_layout_is_what_other_programs_read(path: Path) -> None:
+    """By the offsets of docs/schemas/pulse.json, without our code."""
+    pulse = Pulse(path)
+    pulse.enter("training", total=100, unit="steps")
+    pulse.loss = 2.45
+    pulse.beat()
+    data, offset = path.read_bytes(), {}
+    for i, (name, _) in enumerate(LAYOUT):
+        offset[name] = struct.calcsize("<" + "".join(code for _, code in LAYOUT[:i]))
+    assert data[:8] == b"HEADWAY1"
+    assert offset["phase"] == 32
+    assert data[32:64].rstrip(b"\0") == b"training"
+    assert struct.unpack_from("<Q", data, offset["total"]) == (100,)
+    assert struct.unpack_from("<d", data, offset["loss"]) == (2.45,)
+
+
+def test_phases_nest_and_the_one_before_goes_on(path: Path) -> None:
+    pulse = Pulse(path)
+    pulse.enter("training", total=100, unit="steps")
+    pulse.progress(40)
+    before = read(path)
+    with pulse.phase("saving", total=5, unit="files"):
+        pulse.progress(2)
+        with pulse.phase("hashing"):
+            assert read(path).phase == "hashing"
+        inner = read(path)
+        assert (inner.phase, inner.done, inner.total, inner.unit) == ("saving", 2, 5, "files")
+    after = read(path)
+    assert (after.phase, after.done, after.total, after.unit) == ("training", 40, 100, "steps")
+    assert after.phase_since == before.phase_since
+    assert after.beat > before.beat
+
+
+def test_waits_nest_and_end_even_by_an_error(path: Path) -> None:
+    pulse = Pulse(path)
+    with pulse.waiting("rank 3"):
+        with contextlib.suppress(TimeoutError), pulse.waiting("the disk"):
+            assert read(path).waiting == "the disk"
+            raise TimeoutError
+        reading = read(path)
+        assert reading.waiting == "rank 3"
+        assert 0 < reading.waiting_since <= reading.updated
+    assert read(path).waiting == ""
+
+
+def test_long_words_are_cut_between_letters(path: Path) -> None:
+    pulse = Pulse(path)
+    with pulse.phase("é" * 40), pulse.waiting("x" + "😀" * 40):
+        reading = read(path)
+    assert reading.phase == "é" * 16
+    assert reading.waiting == "x" + "😀" * 23
+
+
+def test_a_pulse_without_a_watcher_needs_no_file() -> None:
+    pulse = Pulse()
+    with pulse.phase("training"), pulse.waiting("data"):
+        pulse.progress(1)
+        assert pulse.done == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"HEADWAY1", b"x" * SIZE, b"HEADWAY9" + bytes(SIZE - 8)])
+def test_what_is_no_pulse_reads_as_none(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert read_pulse(path) is None
+
+
+def test_no_file_reads_as_none(path: Path) -> None:
+    assert read_pulse(path) is None
+
+
+def test_a_record_that_is_being_written_is_not_read(path: Path) -> None:
+    Pulse(path)
+    data = bytearray(path.read_bytes())
+    data[8] |= 1  # the sequence number is odd while the writer is at it
+    path.write_bytes(data)
+    assert read_pulse(path) is None
+
+
+# A writer that changes every number at each beat, to the same number.
+HAMMER = """
+import sys
+from pathlib import Path
+from headway.base.pulse import Pulse
+pulse = Pulse(Path(sys.argv[1]))
+print("beating", flush=True)
+n = 0
+while True:
+    n += 1
+    pulse.rows = pulse.tokens = pulse.skipped = pulse.step = pulse.steps = n
+    pulse.global_step = pulse.done = pulse.total = n
+    pulse.loss = float(n)
+    pulse.enter(f"phase {n}", total=n)
+    pulse.progress(n)
+"""
+
+
+@pytest.fixture
+def hammer(path: Path) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HAMMER, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "beating\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_ten_thousand_reads_under_a_hammering_writer_are_never_torn(
+    path: Path, hammer: "subprocess.Popen[str]"
+) -> None:
+    readings: list[PulseReading] = []
+    while len(readings) < 10_000:
+        # It gives up on a writer that lost its core in the middle of a beat; the next look has it.
+        readings += filter(None, [read_pulse(path)])
+    for reading in readings:
+        same = {reading.rows, reading.tokens, reading.step, reading.global_step, reading.loss}
+        assert len(same) == 1
+        assert reading.phase in (f"phase {reading.step}", f"phase {reading.step - 1}", "starting")
+    beats = [reading.beat for reading in readings]
+    assert beats == sorted(beats)
+    assert beats[-1] > beats[0]
+
+
+def test_alive_tells_the_living_from_the_dead() -> None:
+    assert alive(os.getpid())
+    assert alive(1)
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    assert not alive(process.pid)
+
+
+def test_pulses_live_in_shared_memory_or_the_temporary_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert live_folder() == Path(f"/dev/shm/headway-{os.getuid()}")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert live_folder().name == f"headway-{os.getuid()}"
+    assert live_folder().parent != Path("/dev/shm")
