@@ -1,0 +1,113 @@
+"""Rows -> tensors, prefetched, with a bounded and named wait."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headway.base.pulse import Pulse
+from headway.data.order import Numbers, Order
+from headway.data.packing import MicroBatch, pack
+from headway.data.rows import Rows
+
+_AHEAD = 2  # steps that are made ready while one is trained
+
+
+@dataclass(frozen=True)
+class MicroTensors:
+    """A `MicroBatch` as tensors on the device; the same names and shapes."""
+
+    rows_R: Numbers
+    ids_N: Tensor
+    positions_N: Tensor
+    trained_at_M: Tensor
+    targets_M: Tensor
+    documents: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One optimizer step's rows."""
+
+    step: int  # of the job, from 1
+    epoch: int  # from 0
+    leaves: tuple[tuple[MicroTensors, ...], ...]
+    num_rows: int
+    num_tokens: int  # input positions, all of them computed
+    num_trained: int
+
+
+def to_tensors(micro: MicroBatch, device: str) -> MicroTensors:
+    """Move one micro-batch to the device."""
+
+    def move(name: str) -> Tensor:
+        return torch.from_numpy(getattr(micro, name)).to(device)
+
+    return MicroTensors(
+        rows_R=micro.rows_R,
+        ids_N=move("ids_N"),
+        positions_N=move("positions_N"),
+        trained_at_M=move("trained_at_M"),
+        targets_M=move("targets_M"),
+        documents=micro.documents,
+    )
+
+
+def make_batch(
+    rows: Rows, order: Order, step: int, *, leaves: int, micro_batch_tokens: int, device: str
+) -> Batch:
+    """The batch of one step: a pure function, so that any step can be made at any time."""
+    epoch, numbers = order.rows(step)
+    packed = pack(rows, numbers, leaves, micro_batch_tokens)
+    return Batch(
+        step=step,
+        epoch=epoch,
+        leaves=tuple(tuple(to_tensors(m, device) for m in leaf) for leaf in packed),
+        num_rows=len(numbers),
+        num_tokens=sum(len(m.ids_N) for leaf in packed for m in leaf),
+        num_trained=sum(len(m.targets_M) for leaf in packed for m in leaf),
+    )
+
+
+def measure(
+    rows: Rows, numbers: Numbers, micro_batch_tokens: int, device: str
+) -> tuple[MicroTensors, ...]:
+    """Some rows as micro-batches for a loss that is only looked at (probes, evaluation)."""
+    (leaf,) = pack(rows, numbers, 1, micro_batch_tokens)
+    return tuple(to_tensors(m, device) for m in leaf)
+
+
+def prefetched(
+    make: Callable[[int], Batch], first: int, last: int, pulse: Pulse, *, look_s: float = 0.25
+) -> Iterator[Batch]:
+    """Batches of steps `first` to `last`, made in a thread ahead of their use.
+
+    The wait for one is entered in the pulse by name and looks up every `look_s` seconds, so that
+    signals are seen and a watcher knows what is awaited.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+        ready: deque[Future[Batch]] = deque()
+        try:
+            for step in range(first, last + 1):
+                for ahead in range(step + len(ready), min(step + _AHEAD, last) + 1):
+                    ready.append(pool.submit(make, ahead))
+                yield _result(ready.popleft(), step, pulse, look_s)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(future: "Future[Batch]", step: int, pulse: Pulse, look_s: float) -> Batch:
+    if future.done():
+        return future.result()
+    with pulse.waiting(f"the rows of step {step}"):
+        while True:
+            try:
+                return future.result(timeout=look_s)
+            except NotYet:
+                if future.done():  # the batch itself failed with a time-out of its own
+                    raise
+                pulse.beat()

@@ -1,0 +1,149 @@
+"""Which rows make which step: a pure function of seed, epoch and step.
+
+Nothing is shuffled and nothing is stored: a keyed permutation of the row numbers is computed where
+it is needed, so that going to any step of any epoch is arithmetic, for ten rows or ten billion,
+and the same for any number of workers.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.int64]
+
+_ROUNDS = 6
+_AT_ONCE = 1 << 18  # rows that are numbered in one go when many are
+_HELD_OUT = 1 << 40  # stands where the epoch stands, for the draw of held-out rows
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_GOLDEN = 0x9E3779B97F4A7C15
+_WORD = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of a job's rows.
+
+    Attributes:
+        seed: another seed, another order.
+        num_full: rows that are permuted.
+        has_short: text's left-over row, number `num_full`; it joins the last batch of an epoch.
+        num_held_out: of the full rows, drawn by the seed, never trained on.
+        batch_size: rows of a step.
+    """
+
+    seed: int
+    num_full: int
+    has_short: bool
+    num_held_out: int
+    batch_size: int
+
+    @property
+    def num_permuted(self) -> int:
+        """Full rows that are trained on."""
+        return self.num_full - self.num_held_out
+
+    @property
+    def rows_per_epoch(self) -> int:
+        """All rows that are trained on."""
+        return self.num_permuted + self.has_short
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps never cross an epoch; the last one may be smaller, or hold the short row too."""
+        return -(-self.num_permuted // self.batch_size)
+
+    def rows(self, step: int) -> tuple[int, Numbers]:
+        """The epoch, from 0, and the row numbers of a step of the job, from 1."""
+        epoch, place = divmod(step - 1, self.steps_per_epoch)
+        first = place * self.batch_size
+        last = min(first + self.batch_size, self.num_permuted)
+        rows = self._taken(epoch, first, last)
+        if self.has_short and last == self.num_permuted:
+            rows = np.append(rows, self.num_full)
+        return epoch, rows
+
+    def held_out(self) -> Numbers:
+        """The rows that are never trained on, in ascending order."""
+        return np.sort(self._draw(np.arange(self.num_held_out)))
+
+    def rows_in(self, num_steps: int) -> int:
+        """How many rows, each counted as often as it comes, the first steps take."""
+        epochs, steps = divmod(num_steps, self.steps_per_epoch)
+        return epochs * self.rows_per_epoch + min(steps * self.batch_size, self.num_permuted)
+
+    def row_sum(self, num_steps: int) -> int:
+        """What `row_hash` over all rows of the first steps must add up to, modulo 2**64.
+
+        Whole epochs are summed over the set of rows, not over the order, so that a mistake in the
+        permutation cannot agree with itself.
+        """
+        epochs, steps = divmod(num_steps, self.steps_per_epoch)
+        trained = np.arange(self.num_full + self.has_short)
+        trained = np.delete(trained, self.held_out())
+        total = sum(row_hash(trained, epoch) for epoch in range(epochs))
+        begun = steps * self.batch_size  # rows of an epoch that is not finished: no short one yet
+        for first in range(0, begun, _AT_ONCE):
+            total += row_hash(self._taken(epochs, first, min(first + _AT_ONCE, begun)), epochs)
+        return total & _WORD
+
+    def _taken(self, epoch: int, first: int, last: int) -> Numbers:
+        """The rows that come at places [first, last) of an epoch, the short one aside."""
+        indices = permute(np.arange(first, last), self.num_permuted, key(self.seed, epoch))
+        return self._number(indices)
+
+    def _number(self, indices: Numbers) -> Numbers:
+        return self._draw(indices + self.num_held_out) if self.num_held_out else indices
+
+    def _draw(self, indices: Numbers) -> Numbers:
+        return permute(indices, self.num_full, key(self.seed, _HELD_OUT))
+
+
+def row_hash(rows: Numbers, epoch: int) -> int:
+    """The sum of hash64(row, epoch) over some rows, modulo 2**64: a fingerprint of a multiset.
+
+    Adding in any order gives the same sum; a row left out, repeated or swapped changes it.
+    """
+    with np.errstate(over="ignore"):
+        words = _mix(rows.astype(np.uint64) + np.uint64(key(0x5EED, epoch)))
+        return int(words.sum(dtype=np.uint64))
+
+
+def permute(indices: Numbers, size: int, key: int) -> Numbers:
+    """Where each index goes in a keyed permutation of range(size).
+
+    A Feistel network over the next power of four, walked again while it leaves the range
+    (Black and Rogaway 2002, "Ciphers with Arbitrary Finite Domains"); under four walks on average.
+    """
+    half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
+    out = indices.astype(np.uint64)
+    outside = np.ones(len(out), dtype=bool)
+    while outside.any():
+        out[outside] = _feistel(out[outside], half, key)
+        outside = out >= size
+    return out.astype(np.int64)
+
+
+def key(seed: int, epoch: int) -> int:
+    """One 64-bit key of a seed and an epoch."""
+    with np.errstate(over="ignore"):
+        word = np.array([(seed * _GOLDEN + epoch + 1) & _WORD], dtype=np.uint64)
+        return int(_mix(word)[0])
+
+
+def _feistel(values: NDArray[np.uint64], half: int, key: int) -> NDArray[np.uint64]:
+    bits, mask = np.uint64(half), np.uint64((1 << half) - 1)
+    left, right = values >> bits, values & mask
+    with np.errstate(over="ignore"):
+        for turn in range(_ROUNDS):
+            salt = np.uint64((key + turn * _GOLDEN) & _WORD)
+            left, right = right, left ^ (_mix(right + salt) & mask)
+    return (left << bits) | right
+
+
+def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of splitmix64 (Steele et al. 2014): every bit depends on every bit."""
+    words = (words ^ (words >> np.uint64(30))) * _MIX_1
+    words = (words ^ (words >> np.uint64(27))) * _MIX_2
+    return words ^ (words >> np.uint64(31))

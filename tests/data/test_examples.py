@@ -1,0 +1,278 @@
+"""Records become ids, and the right ones are trained."""
+
+import itertools
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import models, normalizers
+
+from headway.data import examples
+from headway.data.chat import CHATML, Template
+from headway.data.examples import (
+    Example,
+    chat_example,
+    chat_examples,
+    end_of,
+    marked,
+    text_example,
+    text_examples,
+)
+from headway.data.records import Record, Rejected
+from headway.data.tokenizer import DOCUMENT_END, TURN_END, Tokenizer, byte_level
+
+BYTES = byte_level()
+CHAT = BYTES.ending_in(TURN_END)
+# The answer's end is not part of what it marks, and a line break follows.
+MARKS_WORDS = """\
+{%- for m in messages %}
+    {{- '<|im_start|>' + m['role'] + '\\n' }}
+    {%- if m['role'] == 'assistant' %}{% generation %}{{ m['content'] }}{% endgeneration %}
+    {%- else %}{{ m['content'] }}{% endif %}
+    {{- '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
+"""
+MARKS_NOTHING = MARKS_WORDS.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+NO_END = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}" + (
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def conversation(*contents: str, line: int = 1) -> Record:
+    roles = ("user", "assistant")
+    messages = tuple({"role": roles[n % 2], "content": one} for n, one in enumerate(contents))
+    return Record("f", line, messages=messages)
+
+
+def chat(source: str, record: Record, assistant_only: bool = True) -> Example:
+    made = chat_example(record, CHAT, Template(CHAT, source), assistant_only=assistant_only)
+    assert isinstance(made, Example), made
+    return made
+
+
+def trained_runs(example: Example, tokenizer: Tokenizer = CHAT) -> list[str]:
+    """The stretches of trained tokens, as text."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], example.trained.astype(int), [0]])))
+    return [
+        tokenizer.decode(example.ids[a:b], special=True)
+        for a, b in zip(edges[::2], edges[1::2], strict=True)
+    ]
+
+
+# ---- text ------------------------------------------------------------------------------------
+
+
+def test_T07_a_text_ends_in_the_end_token_which_is_trained() -> None:
+    example = text_example(Record("f", 3, text="abc"), BYTES)
+    assert BYTES.decode(example.ids, special=True) == "abc" + DOCUMENT_END
+    assert example.trained.tolist() == [False, True, True, True]
+    assert (example.file, example.line) == ("f", 3)
+    assert BYTES.pad_id == BYTES.end_id  # and it is trained all the same
+
+
+def test_a_text_begins_with_what_its_tokenizer_puts_first() -> None:
+    begun = Tokenizer(BYTES.files, "a model")
+    begun.bos_id = 1
+    example = text_example(Record("f", 1, text="a"), begun)
+    assert example.ids.tolist() == [1, *BYTES.encode(["a"])[0].tolist(), BYTES.end_id]
+    assert example.trained.tolist() == [False, True, True]
+
+
+def test_many_texts_are_as_each_alone() -> None:
+    records = [Record("f", n, text="x" * n) for n in range(1, 50)]
+    together = text_examples(records, BYTES)
+    for record, example in zip(records, together, strict=True):
+        alone = text_example(record, BYTES)
+        assert np.array_equal(example.ids, alone.ids)
+        assert example.line == record.line
+
+
+def test_the_caller_is_told_after_every_half_million_characters() -> None:
+    ticks: list[int] = []
+    text_examples([Record("f", 1, text="word\n" * 300_000)], BYTES, ticks.append)
+    assert sum(ticks) == 1_500_000
+    assert max(ticks) <= 550_000
+
+
+# ---- long texts ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long texts are cut as they are, but every 50 characters."""
+    monkeypatch.setattr(examples, "_STRETCH", 50)
+    monkeypatch.setattr(examples, "_LONGEST", 1_000)
+    monkeypatch.setattr(examples, "_TOGETHER", 500)
+
+
+def gpt2_like() -> Tokenizer:
+    from headway.data.tokenizer import train
+
+    return train(["word and word\n\n and \n the  word" * 20], 300)
+
+
+GPT2_LIKE = gpt2_like()
+LINES = st.text(alphabet=" \nab.'1\u00e9", max_size=400)
+
+
+@settings(max_examples=200)
+@given(text=LINES)
+def test_a_long_text_has_the_same_tokens_as_in_one_go(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(examples, "_STRETCH", 50)
+        whole = GPT2_LIKE.encode([text])[0]
+        cuts = examples._cuts(text, GPT2_LIKE)
+        if any(len(run) >= 50 for run in text.split()):
+            return  # an endless word is cut inside
+        assert "".join(text[a:b] for a, b in itertools.pairwise(cuts)) == text
+        pieces = [text_example(Record("f", 1, text=text), GPT2_LIKE).ids[:-1]]
+        assert np.array_equal(np.concatenate(pieces), whole)
+
+
+@pytest.mark.usefixtures("short_stretches")
+def test_a_long_text_is_cut_at_lines() -> None:
+    text = "a line of words\n" * 100
+    cuts = examples._cuts(text, GPT2_LIKE)
+    assert len(cuts) > 20
+    assert all(text[cut - 1] == "\n" for cut in cuts[1:])
+
+
+@pytest.mark.usefixtures("short_stretches")
+def test_a_tokenizer_that_sees_a_seam_gets_a_million_characters_in_one_go() -> None:
+    backend = tokenizers.Tokenizer(models.BPE({"a": 0, "\n": 1, "_": 2, "</s>": 3}, []))
+    backend.normalizer = normalizers.Prepend("_")
+    sees = Tokenizer({"tokenizer.json": backend.to_str().encode()}, "x")
+    cuts = examples._cuts("aaaaaaaaa\n" * 350, sees)
+    assert cuts == [0, 1000, 2000, 3000, 3500]
+
+
+@pytest.mark.parametrize("run", ["w" + "e" * 900_000, "\u65e5\u672c" * 200_000, "!?" * 200_000])
+def test_T04_an_endless_word_is_cut_and_takes_seconds(run: str) -> None:
+    began_s = time.monotonic()
+    example = text_example(Record("f", 1, text="before " + run + " after"), BYTES)
+    assert time.monotonic() - began_s < 20
+    assert BYTES.decode(example.ids) == "before " + run + " after"
+    cuts = np.diff(examples._cuts(run, BYTES))
+    assert max(cuts) <= 50_000
+
+
+# ---- conversations ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", [CHATML, MARKS_WORDS, MARKS_NOTHING])
+def test_T07_each_answer_is_trained_with_its_end_and_nothing_else(source: str) -> None:
+    example = chat(source, conversation("Hi", "Hello", "And?", "Well\n"))
+    assert trained_runs(example) == ["Hello" + TURN_END, "Well\n" + TURN_END]
+    assert CHAT.decode(example.ids, special=True).startswith("<|im_start|>user\nHi<|im_end|>\n")
+
+
+def test_an_answer_without_an_end_token_is_trained_with_its_line_break() -> None:
+    assert trained_runs(chat(NO_END, conversation("Hi", "Hello"))) == ["Hello\n"]
+
+
+def test_everything_but_the_first_token_is_trained_when_asked() -> None:
+    example = chat(CHATML, conversation("Hi", "Hello"), assistant_only=False)
+    assert example.trained.tolist() == [False] + [True] * (len(example.ids) - 1)
+
+
+def test_nothing_is_put_before_what_the_template_writes() -> None:
+    begun = Tokenizer(CHAT.files, "a model")
+    begun.bos_id = 0
+    made = chat_example(
+        conversation("a", "b"), begun, Template(begun, "<|endoftext|>" + CHATML),
+        assistant_only=True,
+    )  # fmt: skip
+    assert isinstance(made, Example)
+    assert made.ids[:2].tolist() == [0, 1]
+
+
+def test_the_first_token_is_never_trained() -> None:
+    example = chat("{% generation %}{{ messages[1].content }}{% endgeneration %}",
+                   conversation("a", "bcd"))  # fmt: skip
+    assert example.trained.tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("source", "record", "detail"),
+    [
+        (CHATML, conversation("only a question"), "no assistant message"),
+        ("{{ messages[0].content }}{% generation %}{% endgeneration %}", conversation("a", "b"),
+         "the template writes none of its answers"),
+        ("", conversation("a", "b"), "the template writes none of its answers"),
+    ],
+)  # fmt: skip
+def test_F27_a_conversation_that_trains_nothing_is_rejected(
+    source: str, record: Record, detail: str
+) -> None:
+    made = chat_example(record, CHAT, Template(CHAT, source or " "), assistant_only=True)
+    assert made == Rejected("f", 1, "no trained token", detail)
+
+
+def test_rejected_ones_keep_their_places_among_many() -> None:
+    records = [
+        conversation("a", "b", line=1),
+        conversation("a", line=2),
+        conversation("c", "d", line=3),
+    ]
+    made = chat_examples(records, CHAT, Template(CHAT, CHATML), assistant_only=True)
+    assert [(type(one), one.line) for one in made] == [(Example, 1), (Rejected, 2), (Example, 3)]
+    last: Any = made[2]
+    assert trained_runs(last) == ["d" + TURN_END]
+
+
+@pytest.mark.usefixtures("short_stretches")
+def test_a_long_conversation_is_cut_without_moving_its_answers() -> None:
+    answer = "\n".join(f"line {n}, caf\u00e9" for n in range(40))
+    record = conversation("q" * 230, answer, "r\n" * 60, "end")
+    example = chat(CHATML, record)
+    assert trained_runs(example) == [answer + TURN_END, "end" + TURN_END]
+
+
+def test_T11_a_token_that_reaches_into_the_answer_is_trained() -> None:
+    """The template's last character and the answer's first are one token here."""
+    vocab = {"a": 0, ":": 1, "b": 2, ":b": 3, "</s>": 4}
+    backend = tokenizers.Tokenizer(models.BPE(vocab, [(":", "b")]))
+    backend.add_special_tokens(["</s>"])
+    merges = Tokenizer({"tokenizer.json": backend.to_str().encode()}, "x")
+    source = "{% for m in messages %}{% if m.role == 'assistant' %}:{% generation %}"
+    source += "{{ m.content }}{% endgeneration %}</s>{% else %}a{% endif %}{% endfor %}"
+    made = chat_example(
+        conversation("a", "b"), merges, Template(merges, source), assistant_only=True
+    )
+    assert isinstance(made, Example)
+    assert made.ids.tolist() == [0, 3, 4]
+    assert made.trained.tolist() == [False, True, True]
+
+
+# ---- for people ------------------------------------------------------------------------------
+
+
+def test_T12_the_trained_stretches_are_marked() -> None:
+    example = chat(CHATML, conversation("Hi", "Hello", "And?", "Well"))
+    assert marked(example, CHAT) == (
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n\u00abHello<|im_end|>\u00bb\n"
+        "<|im_start|>user\nAnd?<|im_end|>\n<|im_start|>assistant\n\u00abWell<|im_end|>\u00bb\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "record",
+    [conversation("q" * 5000, "a" * 5000), conversation(*["some words"] * 90)],
+    ids=["long", "many"],
+)
+def test_a_marked_example_is_short_and_shows_an_answer(record: Record) -> None:
+    shown = marked(chat(CHATML, record), CHAT)
+    assert len(shown) <= 400
+    assert "\u00ab" in shown
+    assert "\u2026" in shown
+
+
+def test_the_end_of_an_example_is_its_last_trained_special_token() -> None:
+    assert end_of(chat(CHATML, conversation("a", "b")), BYTES) == CHAT.end_id
+    assert end_of(text_example(Record("f", 1, text="a"), BYTES), BYTES) == BYTES.end_id
+    assert end_of(chat(NO_END, conversation("a", "b")), BYTES) == BYTES.end_id

@@ -1,0 +1,203 @@
+"""The order: every row once, each epoch its own way, and any step is arithmetic."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headway.data import order as module
+from headway.data.order import Order, key, permute, row_hash
+
+ORDERS = st.builds(
+    lambda full, short, held, batch, seed: Order(seed, full, short, min(held, full - 1), batch),
+    st.integers(1, 60),
+    st.booleans(),
+    st.integers(0, 20),
+    st.integers(1, 20),
+    st.integers(0, 2**64),
+)
+
+
+def steps(order: Order, first: int, last: int) -> Iterator[tuple[int, list[int]]]:
+    for step in range(first, last + 1):
+        epoch, rows = order.rows(step)
+        yield epoch, rows.tolist()
+
+
+def epoch_of(order: Order, number: int) -> list[int]:
+    """All rows of an epoch, from 0, in their order."""
+    per_epoch = order.steps_per_epoch
+    return [
+        row
+        for _, rows in steps(order, number * per_epoch + 1, (number + 1) * per_epoch)
+        for row in rows
+    ]
+
+
+# ---- the permutation ---------------------------------------------------------------------------
+
+
+@given(st.integers(1, 2000), st.integers(0, 2**64 - 1))
+def test_a_permutation_names_every_index_once(size: int, word: int) -> None:
+    assert sorted(permute(np.arange(size), size, word).tolist()) == list(range(size))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 15, 16, 17, 255, 256, 257, 65_536, 100_003])
+def test_a_permutation_names_every_index_once_around_powers_of_two(size: int) -> None:
+    found = permute(np.arange(size), size, key(42, 0))
+    assert np.array_equal(np.sort(found), np.arange(size))
+
+
+@given(st.integers(1, 500), st.lists(st.integers(0, 10**6), min_size=1, max_size=20))
+def test_a_part_of_a_permutation_is_the_same_part(size: int, places: list[int]) -> None:
+    """A step computes its own rows alone; they are those of the whole permutation."""
+    indices = np.array([place % size for place in places])
+    whole = permute(np.arange(size), size, 7)
+    assert np.array_equal(permute(indices, size, 7), whole[indices])
+
+
+def test_a_permutation_looks_shuffled() -> None:
+    """Neighbours do not stay neighbours, and no index keeps its place more often than by chance."""
+    found = permute(np.arange(10_000), 10_000, key(42, 0))
+    assert np.mean(np.abs(np.diff(found)) == 1) < 0.002
+    assert np.sum(found == np.arange(10_000)) < 10
+    correlation = np.corrcoef(found, np.arange(10_000))[0, 1]
+    assert abs(correlation) < 0.04
+
+
+# ---- epochs and steps --------------------------------------------------------------------------
+
+
+@given(ORDERS)
+def test_every_epoch_takes_every_row_once_and_no_held_out_row(order: Order) -> None:
+    held_out = set(order.held_out().tolist())
+    assert len(held_out) == order.num_held_out
+    wanted = sorted(set(range(order.num_full + order.has_short)) - held_out)
+    for epoch in range(2):
+        assert sorted(epoch_of(order, epoch)) == wanted
+    assert order.rows_per_epoch == len(wanted)
+
+
+@given(ORDERS)
+def test_steps_never_cross_an_epoch_and_only_the_last_has_another_size(order: Order) -> None:
+    sizes: dict[int, list[int]] = {0: [], 1: []}
+    for epoch, rows in steps(order, 1, 2 * order.steps_per_epoch):
+        sizes[epoch].append(len(rows))
+    for each in sizes.values():
+        assert len(each) == order.steps_per_epoch
+        assert all(size == order.batch_size for size in each[:-1])
+        assert 1 <= each[-1] <= order.batch_size + order.has_short
+
+
+@given(ORDERS)
+def test_the_short_row_is_in_the_last_batch_of_each_epoch(order: Order) -> None:
+    per_epoch = order.steps_per_epoch
+    for number, (_, rows) in enumerate(steps(order, 1, 2 * per_epoch), 1):
+        last = number % per_epoch == 0
+        assert (order.num_full in rows) == (order.has_short and last)
+
+
+def test_d16_every_epoch_has_another_order() -> None:
+    order = Order(seed=42, num_full=1000, has_short=False, num_held_out=50, batch_size=8)
+    epochs = [tuple(epoch_of(order, number)) for number in range(5)]
+    assert len({one[:64] for one in epochs}) == 5
+
+
+def test_d16_a_key_that_forgets_the_epoch_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = Order(seed=42, num_full=100, has_short=False, num_held_out=0, batch_size=8)
+    monkeypatch.setattr(module, "key", lambda seed, epoch: key(seed, 0))
+    assert epoch_of(order, 0) == epoch_of(order, 1)  # the mutant that the test above would find
+
+
+def test_another_seed_is_another_order_with_other_rows_held_out() -> None:
+    order = Order(seed=42, num_full=100, has_short=True, num_held_out=10, batch_size=8)
+    other = replace(order, seed=43)
+    assert epoch_of(order, 0) != epoch_of(other, 0)
+    assert set(order.held_out()) != set(other.held_out())
+
+
+def test_a_batch_larger_than_the_data_is_one_step() -> None:
+    order = Order(seed=1, num_full=3, has_short=True, num_held_out=0, batch_size=12)
+    assert order.steps_per_epoch == 1
+    assert sorted(order.rows(1)[1]) == [0, 1, 2, 3]
+    assert order.rows(2)[0] == 1
+
+
+# ---- counting and the fingerprint --------------------------------------------------------------
+
+
+@given(ORDERS, st.integers(0, 200))
+def test_rows_and_their_sum_are_counted_without_going_there(order: Order, num: int) -> None:
+    taken = list(steps(order, 1, num))
+    assert order.rows_in(num) == sum(len(rows) for _, rows in taken)
+    total = sum(row_hash(np.array(rows), epoch) for epoch, rows in taken)
+    assert order.row_sum(num) == total % 2**64
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 10**9)), min_size=1, max_size=30),
+)
+def test_the_sum_does_not_depend_on_when_a_row_came(applied: list[tuple[int, int]]) -> None:
+    def total(rows: list[tuple[int, int]]) -> int:
+        return sum(row_hash(np.array([row]), epoch) for epoch, row in rows) % 2**64
+
+    assert total(applied) == total(sorted(applied, reverse=True))
+
+
+MISTAKES = {
+    "a row lost": lambda rows: rows[1:],
+    "a row twice": lambda rows: [*rows, rows[0]],
+    "another row in its place": lambda rows: [rows[0] + 1000, *rows[1:]],
+    "one lost and one twice": lambda rows: [rows[1], *rows[1:]],
+    "two swapped for two of the same sum": lambda rows: [rows[0] + 1, rows[1] - 1, *rows[2:]],
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_the_sum_notices(mistake: str) -> None:
+    order = Order(seed=42, num_full=100, has_short=False, num_held_out=0, batch_size=10)
+    rows = epoch_of(order, 0)
+    wrong = MISTAKES[mistake](rows)
+    assert Counter(wrong) != Counter(rows)
+    assert row_hash(np.array(wrong), 0) != order.row_sum(order.steps_per_epoch)
+
+
+def test_the_sum_notices_a_row_of_another_epoch() -> None:
+    assert row_hash(np.array([5]), 0) != row_hash(np.array([5]), 1)
+
+
+def test_whole_epochs_are_summed_apart_from_the_permutation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A permutation that forgets rows cannot agree with its own sum."""
+    order = Order(seed=42, num_full=100, has_short=False, num_held_out=0, batch_size=10)
+    planned = order.row_sum(10)
+    monkeypatch.setattr(module, "permute", lambda indices, size, key: indices // 2)
+    assert order.row_sum(10) == planned
+    applied = sum(row_hash(rows, epoch) for epoch, rows in map(order.rows, range(1, 11)))
+    assert applied % 2**64 != planned
+
+
+# ---- size --------------------------------------------------------------------------------------
+
+TEN_MILLION = Order(seed=42, num_full=10_000_000, has_short=True, num_held_out=1000, batch_size=8)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began_s = time.perf_counter()
+    work()
+    return time.perf_counter() - began_s
+
+
+def test_going_to_step_a_million_is_arithmetic() -> None:
+    TEN_MILLION.rows(1)
+    assert min(seconds(lambda: TEN_MILLION.rows(1_000_000)) for _ in range(3)) < 0.2
+
+
+def test_planning_a_million_steps_takes_seconds_not_minutes() -> None:
+    assert seconds(lambda: TEN_MILLION.row_sum(1_000_000)) < 15
