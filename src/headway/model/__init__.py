@@ -1,0 +1,1 @@
+"""Shapes and weights; does not know data."""

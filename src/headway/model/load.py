@@ -1,0 +1,178 @@
+"""A transformers model, fresh or from weights, full or LoRA."""
+
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from headway.base.errors import MachineError, Refusal, Remedy, UsageError
+
+
+def warm_up() -> None:
+    """Import what a model's first use would: 2 s better spent while the plan is being made."""
+    from peft import PeftModel
+    from transformers.models.llama import modeling_llama
+
+    del PeftModel, modeling_llama
+
+
+def from_config(config: Mapping[str, Any], seed: int) -> nn.Module:
+    """Fresh fp32 weights, a function of config and seed alone."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    plain = dict(config)
+    made = AutoConfig.for_model(plain.pop("model_type"), **plain)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return cast(
+            "nn.Module", AutoModelForCausalLM.from_config(made, attn_implementation="sdpa").float()
+        )
+
+
+def from_folder(path: Path, *, trust_remote_code: bool) -> nn.Module:
+    """The weights of a transformers folder, as fp32; safetensors alone are read.
+
+    Raises:
+        UsageError: it cannot be loaded as a causal language model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    return _from_pretrained(AutoModelForCausalLM, path, trust_remote_code=trust_remote_code)
+
+
+def put_weights(model: nn.Module, folder: Path) -> None:
+    """Put a folder's weights into a model of the same kind and shape.
+
+    By way of transformers, which keeps some tensors under other names than it uses (experts).
+
+    Raises:
+        UsageError: the folder cannot be loaded.
+        RuntimeError: names or shapes do not fit.
+    """
+    model.load_state_dict(_from_pretrained(type(model), folder).state_dict())
+
+
+def _from_pretrained(kind: Any, path: Path, **options: bool) -> nn.Module:
+    try:
+        model, told = kind.from_pretrained(
+            path,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UsageError(
+            f"{path} cannot be loaded as a language model",
+            have=str(error).splitlines()[0][:300],
+            need="a folder that transformers' AutoModelForCausalLM loads",
+            remedies=(Remedy("headway doctor", "which version of transformers is here"),),
+        ) from error
+    missing = sorted(told["missing_keys"])
+    if missing:  # transformers fills them by chance, and goes on
+        raise UsageError(
+            f"{path} lacks weights of its model",
+            have=f"{len(missing)} of its tensors are in no file, {missing[0]} among them",
+            need="every tensor that its config.json speaks of",
+            remedies=(Remedy("copy it again from where it came", "a file may be missing"),),
+        )
+    return model
+
+
+def with_lora(
+    model: nn.Module,
+    *,
+    r: int,
+    alpha: float,
+    dropout: float,
+    target_modules: tuple[str, ...],
+    seed: int,
+) -> nn.Module:
+    """Wrap a model in fresh adapters (PEFT); A is random by the seed, B is zero.
+
+    Raises:
+        UsageError: no module has one of the names.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    names = target_modules[0] if target_modules == ("all-linear",) else list(target_modules)
+    config = LoraConfig(
+        r=r,
+        lora_alpha=cast("int", alpha),
+        lora_dropout=dropout,
+        target_modules=names,
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]), _among_themselves():
+        torch.manual_seed(seed)
+        try:
+            return get_peft_model(cast("Any", model), config)
+        except ValueError as error:
+            raise _no_such_module(model, target_modules) from error
+
+
+def with_adapter(model: nn.Module, folder: Path) -> nn.Module:
+    """Wrap a model in the adapters of a checkpoint, trainable."""
+    from peft import PeftModel
+
+    with _among_themselves():
+        return PeftModel.from_pretrained(cast("Any", model), str(folder), is_trainable=True)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds PEFT adapters, not a whole model."""
+    return (folder / "adapter_config.json").is_file()
+
+
+def to_device(model: nn.Module, device: str) -> nn.Module:
+    """Move the weights.
+
+    Raises:
+        MachineError: the device is not there, or is too small.
+    """
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise MachineError(
+            f"the model does not go to {device}",
+            have=str(error).splitlines()[0],
+            need=f"a {device} device with room for it",
+            remedies=(Remedy("--device cpu", "train on the processor"),),
+        ) from error
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Name -> parameter of all that can be trained, in the model's order, tied ones once."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+@contextmanager
+def _among_themselves() -> Generator[None]:
+    """What PEFT says of transformers' names and layers; nobody who trains can mend that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "fan_in_fan_out", UserWarning)  # GPT-2's layers
+        yield
+
+
+def _no_such_module(model: nn.Module, asked: tuple[str, ...]) -> Refusal:
+    from transformers.pytorch_utils import Conv1D
+
+    linear = (nn.Linear, Conv1D)  # GPT-2's name for one
+    leaves = sorted(
+        {n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, linear)}
+    )
+    return UsageError(
+        f"no module of this model is named {' or '.join(asked)}",
+        have=f"linear layers named {', '.join(leaves)}",
+        need="lora.target_modules that match",
+        remedies=(
+            Remedy("--lora.target_modules all-linear", "every linear layer but the head"),
+            Remedy(f"--lora.target_modules {leaves[0] if leaves else 'q_proj'}"),
+        ),
+    )

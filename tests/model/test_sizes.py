@@ -1,0 +1,142 @@
+"""Sizes: counted from a plain config as torch would count them, headers read with suspicion."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.helpers import VOCAB, causal, llama, save_model
+
+from headway.model.load import from_config, trainable, with_lora
+from headway.model.presets import NAMES, config, vocab_size
+from headway.model.sizes import (
+    activation_bytes,
+    context_of,
+    count_parameters,
+    embedding_rows,
+    flops_per_token,
+    lora_parameters,
+    shape_of,
+    stored_tensors,
+)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_parameters_are_torchs(tied: bool, kv_heads: int) -> None:
+    plain = llama(tie_word_embeddings=tied, num_key_value_heads=kv_heads)
+    model = from_config(plain, 1)
+    assert shape_of(plain).parameters == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("tiny", 0.2), ("mini", 3.0), ("small", 28), ("base", 124)]
+)
+def test_presets_have_the_size_that_they_are_known_for(name: str, millions: float) -> None:
+    shape = shape_of(config(name, vocab_size(name), 128, {}))
+    assert shape.parameters / 1e6 == pytest.approx(millions, rel=0.15)
+    assert name in NAMES
+
+
+def test_a_preset_is_a_model_that_transformers_makes() -> None:
+    plain = config("tiny", VOCAB, 2048, {"eos_token_id": 0})
+    model: Any = from_config(plain, 1)
+    assert sum(p.numel() for p in model.parameters()) == shape_of(plain).parameters
+    assert model.config.max_position_embeddings == 2048  # at least as long as the rows
+
+
+@pytest.mark.parametrize("r", [4, 16])
+def test_adapters_have_the_size_foretold(r: int) -> None:
+    model = with_lora(
+        from_config(llama(), 1), r=r, alpha=8, dropout=0, target_modules=("all-linear",), seed=1
+    )
+    found = sum(p.numel() for p in trainable(model).values())
+    assert lora_parameters(shape_of(llama()), r) == found
+
+
+def test_gpt2s_old_names_are_read() -> None:
+    old = {"model_type": "gpt2", "n_embd": 32, "n_layer": 3, "n_head": 4, "vocab_size": 100}
+    shape = shape_of(old | {"n_positions": 77})
+    assert (shape.hidden, shape.layers, shape.heads, shape.kv_heads) == (32, 3, 4, 4)
+    assert (shape.head_dim, shape.intermediate) == (8, 128)
+    assert context_of(old | {"n_positions": 77}) == 77
+
+
+def test_a_text_model_inside_another_is_read() -> None:
+    assert shape_of({"model_type": "both", "text_config": llama()}) == shape_of(llama())
+
+
+def test_a_context_that_is_not_told_is_0() -> None:
+    assert context_of({"model_type": "mamba"}) == 0
+
+
+def test_flops_are_six_per_weight_of_a_product() -> None:
+    shape = shape_of(llama())
+    weights = shape.linear + shape.vocab * shape.hidden
+    assert flops_per_token(shape, sequence=0) == 6 * weights
+    assert flops_per_token(shape, sequence=0, trained_share=0.5) == 6 * (
+        shape.linear + shape.vocab * shape.hidden / 2
+    )
+    assert flops_per_token(shape, sequence=1024) > flops_per_token(shape, sequence=0)
+
+
+def test_activations_grow_with_tokens_and_with_trained_ones() -> None:
+    shape = shape_of(llama())
+    once = activation_bytes(shape, 100, 50, 4)
+    assert activation_bytes(shape, 200, 100, 4) == 2 * once
+    assert activation_bytes(shape, 100, 0, 4) < once
+
+
+# ---- files -------------------------------------------------------------------------------------
+
+
+def test_headers_tell_what_the_files_hold(tmp_path: Path) -> None:
+    folder = save_model(tmp_path)
+    tensors, plain = stored_tensors(folder), json.loads((folder / "config.json").read_text())
+    assert count_parameters(tensors) == shape_of(plain).parameters
+    assert tensors["model.norm.weight"] == ("F32", (16,))
+    assert embedding_rows(tensors, plain) == VOCAB
+
+
+def test_the_embedding_may_have_more_rows_than_the_config_says(tmp_path: Path) -> None:
+    model = causal("gpt2")
+    model.save_pretrained(tmp_path)
+    assert embedding_rows(stored_tensors(tmp_path), {"vocab_size": 7}) == VOCAB
+    assert embedding_rows({}, {"vocab_size": 7}) == 7
+
+
+def header(text: bytes, *, length: int | None = None, body: int = 0) -> bytes:
+    told = len(text) if length is None else length
+    return struct.pack("<Q", told) + text + bytes(body)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        b"",
+        b"\x01\x02",
+        header(b"{}", length=2**63),
+        header(b"{}", length=100),
+        header(b"not json"),
+        header(b"[" * 100_000),
+        header(b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}', body=4),
+        header(b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}', body=12),
+        header(b"[]"),
+        header(b'{"a": 3}'),
+        header(b'{"a": {"dtype": "F32"}}'),
+        header(b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": "x"}}'),
+    ],
+    ids=range(12),
+)
+def test_f58_a_hostile_header_is_refused(tmp_path: Path, file: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(file)
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        stored_tensors(tmp_path)
+
+
+def test_heads_may_be_wider_than_their_share_of_the_model() -> None:
+    wide = shape_of(llama(head_dim=32))
+    assert wide.attention == 16 * 32 * (2 * 2 + 2 * 1)
+    model = from_config(llama(head_dim=32), 1)
+    assert wide.parameters == sum(p.numel() for p in model.parameters())
