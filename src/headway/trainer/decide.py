@@ -1,0 +1,394 @@
+"""Decide everything before anything runs: settings, survey, model and machine -> Plan.
+
+A pure function of its arguments. Each decision is a `Choice` with its reason; where a person's
+wish does not fit the data it is adjusted and said (or refused, with `--exact`).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from headway.base import units
+from headway.base.errors import Finding, Problems, Remedy, UsageError
+from headway.base.settings import Settings
+from headway.base.version import __version__
+from headway.data.order import Order
+from headway.data.rows import Rows, rows_of
+from headway.data.store import Store, summary
+from headway.data.surveyed import Survey
+from headway.model.presets import config as preset_config
+from headway.model.sizes import Shape, context_of, lora_parameters, shape_of
+from headway.trainer.costs import (
+    Here,
+    check_memory,
+    foretell_time,
+    padding_to_longest,
+)
+from headway.trainer.fitting import (
+    Notes,
+    check_rows,
+    fit_batch,
+    fit_held_out,
+    fit_length,
+    fit_steps,
+)
+from headway.trainer.plan import (
+    SCHEMA,
+    Choice,
+    DataPlan,
+    LearningPlan,
+    LooksPlan,
+    LoraPlan,
+    MachinePlan,
+    ModelPlan,
+    Parent,
+    Plan,
+    RecordLedger,
+    RowLedger,
+    SavesPlan,
+    StepsPlan,
+    name_after,
+)
+
+PROBE_ROWS = 64
+_PEAK_RATES = {"tiny": 3e-3, "mini": 3e-3, "small": 1e-3, "base": 6e-4}
+
+
+@dataclass(frozen=True)
+class Start:
+    """The weights to start from, as far as they are known without loading them."""
+
+    source: Literal["preset", "folder", "run"]
+    name: str
+    path: str  # "" for a preset
+    config: dict[str, Any] = field(default_factory=dict[str, Any])  # empty for a preset
+    parameters: int = 0
+    weights_sha256: str = ""
+    adapter: LoraPlan | None = None  # what a folder of adapters was made with
+    adapter_parameters: int = 0
+    parent: Parent | None = None
+
+
+def decide(
+    settings: Settings, sources: tuple[str, ...], store: Store, start: Start, here: Here
+) -> Plan:
+    """Make the plan.
+
+    Raises:
+        DataRefused: the data does not make one row, or loses its answers.
+        UsageError: settings contradict each other or the data, or `--exact` meets an adjustment.
+        MachineError: it does not fit in memory.
+    """
+    notes = Notes()
+    from_nothing = start.source == "preset"
+    context = context_of(start.config)
+    max_length = fit_length(settings, store, context, from_nothing=from_nothing, notes=notes)
+    rows = rows_of(store, max_length)
+    check_rows(rows, settings, context, notes)
+    held_out = fit_held_out(settings, rows, notes)
+    order = Order(
+        seed=settings.seed,
+        num_full=rows.num_full,
+        has_short=rows.has_short,
+        num_held_out=held_out,
+        batch_size=fit_batch(settings, rows, rows.num_full - held_out, notes),
+    )
+    lengths = rows.lengths()
+    config = _config(start, store, max_length)
+    shape = shape_of(config)
+    first = start.parent.global_step if start.parent else 0
+    memory_bytes = here.machine.memory_bytes
+    steps = fit_steps(
+        settings, store, order, lengths, rows.trained(), first, shape, memory_bytes, notes
+    )
+    model = _model(settings, start, store, config, shape)
+    data = _data(sources, store, rows, order, steps, lengths)
+    learning = _learning(settings, start, steps, model, notes)
+    saves = _saves(settings, steps, model, notes)
+    machine = _machine(settings, here, notes)
+    _advise(settings, data, model, notes)
+    memory = check_memory(model, shape, steps, data, machine, here)
+    if settings.exact:
+        _refuse_adjustments(notes)
+    looks = _looks(settings, steps)
+    return Plan(
+        schema=SCHEMA,
+        version=__version__,
+        name=settings.run_name or name_after(sources[0], trial=settings.test),
+        identity=_identity(data, model, steps, learning, saves, looks, settings),
+        data=data,
+        model=model,
+        steps=steps,
+        learning=learning,
+        saves=saves,
+        looks=looks,
+        memory=memory,
+        time=foretell_time(model, shape, steps, data, machine, here),
+        machine=machine,
+        seed=settings.seed,
+        max_time_s=settings.max_time if not settings.test else min(settings.max_time or 120, 120),
+        grace_s=float(settings.grace_s),
+        settings=_choices(settings, notes),
+        findings=tuple(notes.findings),
+    )
+
+
+def _config(start: Start, store: Store, max_length: int) -> dict[str, Any]:
+    if start.source != "preset":
+        return start.config
+    end = store.survey.end_id
+    special = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
+    return preset_config(start.name, store.survey.vocab_size, max_length, special)
+
+
+def _model(
+    settings: Settings, start: Start, store: Store, config: dict[str, Any], shape: Shape
+) -> ModelPlan:
+    parameters = start.parameters or shape.parameters
+    lora = start.adapter
+    trainable = start.adapter_parameters if lora else parameters
+    if settings.lora and lora is None:
+        lora = LoraPlan(
+            settings.lora_r,
+            float(settings.lora_alpha),
+            settings.lora_dropout,
+            settings.lora_target_modules,
+        )
+        trainable = lora_parameters(shape, settings.lora_r)
+    return ModelPlan(
+        source=start.source,
+        name=start.name,
+        path=start.path,
+        config=config,
+        vocab_size=store.survey.vocab_size,
+        context=context_of(config),
+        weights_sha256=start.weights_sha256,
+        parameters=parameters,
+        trainable=trainable,
+        trust_remote_code=settings.trust_remote_code,
+        lora=lora,
+        parent=start.parent,
+    )
+
+
+def _learning(
+    settings: Settings, start: Start, steps: StepsPlan, model: ModelPlan, notes: Notes
+) -> LearningPlan:
+    peak = settings.learning_rate
+    if peak is None:
+        if start.source == "preset":
+            peak, why = _PEAK_RATES[start.name], f"usual for {start.name} from nothing"
+        elif model.lora:
+            peak, why = 2e-4, "usual for LoRA"
+        else:
+            peak, why = 2e-5, "usual for full fine-tuning"
+        notes.auto("learning_rate", peak, why)
+    return LearningPlan(
+        optim=settings.optim,
+        peak=peak,
+        schedule=settings.lr_scheduler_type,
+        warmup_steps=_warmup(settings, steps, notes),
+        weight_decay=settings.weight_decay,
+        beta1=settings.adam_beta1,
+        beta2=settings.adam_beta2,
+        epsilon=settings.adam_epsilon,
+        max_grad_norm=settings.max_grad_norm,
+    )
+
+
+def _warmup(settings: Settings, steps: StepsPlan, notes: Notes) -> int:
+    asked = settings.warmup_steps
+    tenth = steps.num // 10
+    if asked is None:
+        warmup = min(100, steps.num // 20)
+        notes.auto("warmup_steps", warmup, "a twentieth of the steps, at most 100")
+        return warmup
+    warmup = round(asked * steps.num) if asked < 1 else round(asked)
+    if warmup >= steps.num:
+        finding = Finding(
+            "adjusted",
+            f"warm-up becomes {tenth:,} steps: it would have lasted the whole job",
+            have=f"warmup_steps {asked:g}, {units.plural(steps.num, 'step')}",
+            need="fewer warm-up steps than steps",
+            remedies=(Remedy(f"--warmup-steps {tenth}", "a tenth of the steps"),),
+        )
+        notes.adjusted("warmup_steps", tenth, settings.origin("warmup_steps"), finding)
+        return tenth
+    return warmup
+
+
+def _saves(settings: Settings, steps: StepsPlan, model: ModelPlan, notes: Notes) -> SavesPlan:
+    every = settings.save_steps
+    if every is None:
+        every = max(steps.num // 4, 50)
+        notes.auto("save_steps", every, "a quarter of the job, and at the end")
+    state = 4 * model.trainable * 3  # weights, and two moments each, in fp32
+    return SavesPlan(
+        every_steps=every,
+        every_minutes=float(settings.save_minutes),
+        keep=settings.save_total_limit,
+        num=-(-steps.num // every),
+        bytes_each=state,
+    )
+
+
+def _looks(settings: Settings, steps: StepsPlan) -> LooksPlan:
+    return LooksPlan(
+        probe_rows=PROBE_ROWS,
+        eval_steps=settings.eval_steps or 0,
+        sample_steps=settings.sample_steps or (steps.num if settings.sample_prompts else 0),
+        sample_prompts=settings.sample_prompts,
+        sample_tokens=settings.sample_tokens,
+    )
+
+
+def _machine(settings: Settings, here: Here, notes: Notes) -> MachinePlan:
+    threads = settings.threads or here.machine.cores
+    if not settings.threads:
+        notes.auto("threads", threads, "cores this process may use")
+    if not settings.device:
+        notes.auto("device", here.device, here.why)
+    return MachinePlan(
+        device=here.device,
+        why=here.why,
+        threads=threads,
+        workers=1,
+        compute_dtype="bfloat16" if settings.bf16 else "float32",
+        gradient_checkpointing=settings.gradient_checkpointing,
+        cpu=here.machine.cpu,
+    )
+
+
+def _data(
+    sources: tuple[str, ...],
+    store: Store,
+    rows: Rows,
+    order: Order,
+    steps: StepsPlan,
+    lengths: NDArray[np.int64],
+) -> DataPlan:
+    survey = store.survey
+    applications = order.rows_in(steps.num)
+    planned = min(applications, order.rows_per_epoch)
+    real = int(lengths.sum())
+    return DataPlan(
+        kind=survey.kind,
+        sources=sources,
+        store=str(store.folder),
+        fingerprint=survey.fingerprint,
+        tokenizer=survey.tokenizer,
+        tokenizer_from=survey.tokenizer_from,
+        template=survey.template,
+        records=_records(survey, rows.num_vanished),
+        rows=RowLedger(
+            accepted=rows.num_rows,
+            held_out=order.num_held_out,
+            planned=planned,
+            not_planned=order.rows_per_epoch - planned,
+            applications=applications,
+            row_sum=order.row_sum(steps.num),
+        ),
+        bytes=survey.bytes,
+        tokens=survey.tokens,
+        trained_tokens=rows.trained(),
+        lengths=summary(lengths),
+        max_length=rows.max_length,
+        truncated=rows.num_truncated,
+        padding_to_max=1 - real / (len(lengths) * rows.max_length),
+        padding_to_longest=padding_to_longest(order, lengths),
+        padding=0.0,
+        untrained=1 - rows.trained() / real,
+        marked_example=survey.marked_example,
+    )
+
+
+def _records(survey: Survey, num_vanished: int) -> RecordLedger:
+    """Read = accepted + rejected; a conversation that loses its whole answer is rejected too."""
+    rejected = dict(survey.records_rejected)
+    if num_vanished:
+        rejected["no answer left within max_length"] = num_vanished
+    return RecordLedger(survey.records_read, rejected, survey.records_accepted - num_vanished)
+
+
+def _advise(settings: Settings, data: DataPlan, model: ModelPlan, notes: Notes) -> None:
+    tokens = data.trained_tokens
+    if model.source == "preset" and tokens < model.parameters:
+        notes.warn(
+            f"{units.count(tokens)} tokens for {units.short_count(model.parameters)} weights: "
+            "it will repeat your text",
+            f"{tokens / model.parameters:.2g} tokens per weight",
+            "about 20 per weight to write new text",
+            Remedy(
+                "more text", "or a smaller --preset, or --model with weights that know a language"
+            ),
+        )
+    rejected = sum(data.records.rejected.values())
+    if rejected:
+        reasons = ", ".join(f"{n:,} {why}" for why, n in data.records.rejected.items())
+        notes.warn(
+            f"{units.plural(rejected, 'record')} of {data.records.read:,} cannot be trained on",
+            reasons,
+            "",
+            Remedy("rejected.jsonl in the run's folder", "each with file, line and reason"),
+        )
+    if settings.test:
+        notes.findings.append(Finding("ok", "a trial: at most 20 steps and two minutes"))
+
+
+def _refuse_adjustments(notes: Notes) -> None:
+    refusals = tuple(
+        UsageError(
+            f.what, have=f.have, need=f.need, remedies=(*f.remedies, Remedy("leave out --exact"))
+        )
+        for f in notes.findings
+        if f.kind == "adjusted"
+    )
+    if refusals:
+        raise refusals[0] if len(refusals) == 1 else Problems(refusals)
+
+
+def _choices(settings: Settings, notes: Notes) -> tuple[Choice, ...]:
+    return tuple(
+        notes.choices.get(name) or Choice(name, value, origin)
+        for name, value, origin in settings.items()
+    )
+
+
+def _identity(
+    data: DataPlan,
+    model: ModelPlan,
+    steps: StepsPlan,
+    learning: LearningPlan,
+    saves: SavesPlan,
+    looks: LooksPlan,
+    settings: Settings,
+) -> str:
+    """What makes two plans the same: everything that changes weights, saves or looks.
+
+    Left out is what the machine decides (memory, threads, micro-batches), so that a run can go on
+    elsewhere; its plan.json keeps what was decided at its first start.
+    """
+    weights: Mapping[str, Any] = {
+        "source": model.source,
+        "config": model.config if model.source == "preset" else {},
+        "sha256": model.weights_sha256,
+        "lora": model.lora,
+        "parent": model.parent.manifest_sha256 if model.parent else "",
+        "fresh_moments": settings.reset_optimizer,
+    }
+    same = {
+        "data": [data.fingerprint, data.tokenizer, data.template, data.max_length],
+        "rows": [data.rows, settings.assistant_only_loss],
+        "model": weights,
+        "steps": [steps.num, steps.batch_size, steps.leaves],
+        "learning": [learning, settings.bf16],
+        "saves": [saves.every_steps, saves.every_minutes, saves.keep],
+        "looks": looks,
+        "seed": settings.seed,
+    }
+    return hashlib.sha256(msgspec.json.encode(same, order="sorted")).hexdigest()

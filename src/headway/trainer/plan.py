@@ -1,0 +1,277 @@
+"""What was decided before anything runs: the only thing that training takes.
+
+`decide.py` makes a Plan; `plan.json` keeps it; the trainer reads it and measures nothing again.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from headway.base.errors import DataRefused, Finding, Remedy
+from headway.base.files import write_whole
+from headway.data.records import Kind
+from headway.data.surveyed import Lengths
+
+SCHEMA = "headway.plan/1"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting as it was decided, and why."""
+
+    name: str
+    value: Any
+    origin: str  # "--lr", "run.yaml:3:1", "you", "default", "auto"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class RecordLedger:
+    """Documents or conversations: read = accepted + rejected."""
+
+    read: int
+    rejected: dict[str, int]  # by reason
+    accepted: int
+
+
+@dataclass(frozen=True)
+class RowLedger:
+    """Rows: accepted = held_out + planned + not_planned; planned ones are trained `times`."""
+
+    accepted: int
+    held_out: int
+    planned: int  # different rows
+    not_planned: int
+    applications: int  # planned rows, each counted as often as it is to be trained
+    row_sum: int  # sum of hash64(row, epoch) over these, modulo 2**64
+
+
+@dataclass(frozen=True)
+class DataPlan:
+    """What is trained on, in what pieces."""
+
+    kind: Kind
+    sources: tuple[str, ...]
+    store: str  # the folder with the tokenised examples
+    fingerprint: str
+    tokenizer: str
+    tokenizer_from: str
+    template: str
+    records: RecordLedger
+    rows: RowLedger
+    bytes: int
+    tokens: int
+    trained_tokens: int
+    lengths: Lengths
+    max_length: int
+    truncated: int  # conversations cut to max_length
+    padding_to_max: float  # share of the work if each row were padded to max_length
+    padding_to_longest: float  # ... to the longest of its batch
+    padding: float  # share with our packing
+    untrained: float  # share of tokens that are looked at but not learned
+    marked_example: str
+
+
+@dataclass(frozen=True)
+class LoraPlan:
+    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685)."""
+
+    r: int
+    alpha: float
+    dropout: float
+    target_modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The run whose model this job goes on from."""
+
+    run: str
+    checkpoint: str  # folder
+    global_step: int
+    manifest_sha256: str
+    keeps_optimizer: bool  # whether its moments are taken over
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """The weights to start from."""
+
+    source: Literal["preset", "folder", "run"]
+    name: str  # the preset's name or the folder
+    path: str  # "" for a preset
+    config: dict[str, Any]  # transformers' config.json, as plain values
+    vocab_size: int
+    context: int  # longest sequence it can take, in tokens
+    weights_sha256: str  # over the folder's weight files, "" for a preset
+    parameters: int
+    trainable: int
+    trust_remote_code: bool
+    lora: LoraPlan | None
+    parent: Parent | None
+
+
+@dataclass(frozen=True)
+class StepsPlan:
+    """How many optimizer steps, of how many rows."""
+
+    first: int  # global step before the job
+    num: int
+    per_epoch: int
+    epochs: float
+    batch_size: int  # rows of a step
+    last_batch: int  # rows of the last step of an epoch
+    tokens: int  # input tokens of a full step, about
+    leaves: int
+    micro_batch_tokens: int
+
+    @property
+    def last(self) -> int:
+        """The global step after the job."""
+        return self.first + self.num
+
+
+@dataclass(frozen=True)
+class LearningPlan:
+    """The optimizer and its learning rate."""
+
+    optim: str
+    peak: float
+    schedule: Literal["cosine", "linear", "constant"]
+    warmup_steps: int
+    weight_decay: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    max_grad_norm: float
+
+
+@dataclass(frozen=True)
+class SavesPlan:
+    """When checkpoints are written, and what they cost."""
+
+    every_steps: int
+    every_minutes: float
+    keep: int
+    num: int  # by steps alone
+    bytes_each: int
+
+
+@dataclass(frozen=True)
+class LooksPlan:
+    """Evaluations and samples, between steps."""
+
+    probe_rows: int
+    eval_steps: int  # 0: only before and after
+    sample_steps: int  # 0: never
+    sample_prompts: tuple[str, ...]
+    sample_tokens: int
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Peak memory of the trainer, in bytes, part by part."""
+
+    process: int  # interpreter and libraries
+    weights: int
+    gradients: int  # the tree's sums included
+    optimizer: int
+    activations: int
+    peak: int
+
+
+@dataclass(frozen=True)
+class TimePlan:
+    """How long it will take, in seconds, as far as it is known before step 1."""
+
+    tokens_per_second: float | None  # None: this machine has not trained this shape yet
+    seconds: float | None
+    flops: float  # of the whole job
+
+
+@dataclass(frozen=True)
+class MachinePlan:
+    """Where and how it computes."""
+
+    device: str
+    why: str
+    threads: int
+    workers: int
+    compute_dtype: Literal["float32", "bfloat16"]
+    gradient_checkpointing: bool
+    cpu: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that was decided. A plan with nothing to do cannot be built.
+
+    Raises:
+        DataRefused: no steps, or no rows.
+    """
+
+    schema: str
+    version: str
+    name: str  # of the run, before a number is added
+    identity: str  # sha256 over what makes two plans the same plan
+    data: DataPlan
+    model: ModelPlan
+    steps: StepsPlan
+    learning: LearningPlan
+    saves: SavesPlan
+    looks: LooksPlan
+    memory: MemoryPlan
+    time: TimePlan
+    machine: MachinePlan
+    seed: int
+    max_time_s: float | None
+    grace_s: float
+    settings: tuple[Choice, ...]
+    findings: tuple[Finding, ...]
+
+    def __post_init__(self) -> None:
+        if self.steps.num < 1 or self.data.rows.planned < 1:
+            raise DataRefused(
+                "there is nothing to train",
+                have=f"{self.data.rows.accepted} rows, {self.steps.num} steps",
+                need="at least one row and one step",
+                remedies=(Remedy("more data"),),
+            )
+
+    def choice(self, name: str) -> Choice:
+        """A setting as it was decided.
+
+        Raises:
+            KeyError: there is no such setting.
+        """
+        for choice in self.settings:
+            if choice.name == name:
+                return choice
+        raise KeyError(name)
+
+    def to_json(self) -> bytes:
+        """The plan as plan.json has it."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+    def save(self, folder: Path) -> None:
+        """Write plan.json into a run's folder."""
+        write_whole(folder / "plan.json", self.to_json())
+
+
+def load_plan(folder: Path) -> Plan:
+    """Read plan.json.
+
+    Raises:
+        OSError: there is none.
+        msgspec.ValidationError: it is not a plan of this version.
+    """
+    return msgspec.json.decode((folder / "plan.json").read_bytes(), type=Plan)
+
+
+def name_after(source: str, *, trial: bool) -> str:
+    """A run is called after its first source: the stem, in letters that suit a folder's name."""
+    stem = "stdin" if source == "-" else Path(source.rstrip("/*")).name.split(".")[0]
+    kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-") or "run"
+    return f"{kept[:60]}-test" if trial else kept[:60]

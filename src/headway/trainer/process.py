@@ -1,0 +1,72 @@
+"""What a process that computes shares with the one that watches it: go, stop, die together."""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+
+from headway.base.errors import Exit
+
+PULSE_VARIABLE = "HEADWAY_PULSE"
+_PR_SET_PDEATHSIG = 1
+_PR_SET_PTRACER = 0x59616D61
+
+
+@dataclass(frozen=True)
+class Go:
+    """What the supervisor tells a waiting worker."""
+
+    run: str  # the folder, with plan.json in it
+    attempt: int
+    began_s: float  # CLOCK_MONOTONIC at the start of the attempt
+
+
+class Stop:
+    """Whether somebody asked to stop, and since when. Signal handlers only set it."""
+
+    CODES = {  # noqa: RUF012 - a constant
+        signal.SIGINT: Exit.INTERRUPTED,
+        signal.SIGTERM: Exit.COME_BACK,
+        signal.SIGUSR1: Exit.COME_BACK,
+    }
+
+    def __init__(self) -> None:
+        self.by = ""
+        self.code = Exit.KEPT
+        self.asked_s = 0.0
+
+    def ask(self, by: str, code: Exit) -> None:
+        """Take note of the first request; later ones change nothing."""
+        if not self.by:
+            self.by, self.code, self.asked_s = by, code, time.monotonic()
+
+    def since_s(self) -> float:
+        """Seconds since somebody asked; 0 while nobody has."""
+        return time.monotonic() - self.asked_s if self.by else 0.0
+
+    def listen(self) -> None:
+        """Ctrl+C, SIGTERM and SIGUSR1 ask; a second one of any kind leaves at once."""
+
+        def asked(number: int, _frame: object) -> None:
+            name = signal.Signals(number)
+            if self.by in signal.Signals.__members__:
+                os._exit(self.CODES[name])
+            self.ask(name.name, self.CODES[name])
+
+        for number in self.CODES:
+            signal.signal(number, asked)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def end_with_parent() -> None:
+    """Die when the supervisor dies, however it dies; let it look at our stack (Linux)."""
+    parent = os.getppid()
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.prctl(_PR_SET_PTRACER, parent)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(Exit.BUG)

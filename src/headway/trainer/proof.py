@@ -1,0 +1,112 @@
+"""Did it learn: probes, gradient coverage, weights moved."""
+
+import math
+from collections.abc import Mapping, Sequence, Set
+
+import torch
+from torch import Tensor, nn
+
+from headway.base.pulse import Pulse
+from headway.data.batches import MicroTensors, measure
+from headway.data.order import Numbers, Order
+from headway.data.rows import Rows
+from headway.model.loss import Forward
+from headway.trainer.phases import Phases
+from headway.trainer.plan import Plan
+from headway.trainer.receipt import MOST_NAMED, Losses, Measured, TensorAudit
+
+
+class Probes:
+    """The rows by whose losses a job is judged, before its first update and after its last.
+
+    Args:
+        rows: of the job.
+        order: which of them come first, and which are held out.
+        forward: the model.
+        plan: how many rows, and in what pieces they run.
+        phase: told what is being measured.
+    """
+
+    def __init__(
+        self, rows: Rows, order: Order, forward: Forward, plan: Plan, phase: Phases
+    ) -> None:
+        def look_at(numbers: Numbers) -> tuple[MicroTensors, ...]:
+            tokens, device = plan.steps.micro_batch_tokens, plan.machine.device
+            return measure(rows, numbers, tokens, device) if len(numbers) else ()
+
+        self.probe = look_at(order.rows(1)[1][: plan.looks.probe_rows])  # of the first batch
+        self.held_out = look_at(order.held_out())  # never trained on
+        self._forward = forward
+        self._phase = phase
+
+    def measure(self) -> Losses:
+        """Both, as they are now."""
+        with self._phase("probing", total=len(self.probe), unit="batches"):
+            probe = measure_loss(self._forward, self.probe, self._phase.pulse)
+        return Losses(probe, self.measure_held_out())
+
+    def measure_held_out(self) -> Measured | None:
+        """The held-out rows alone; None where there are none."""
+        if not self.held_out:
+            return None
+        with self._phase("evaluating", total=len(self.held_out), unit="batches"):
+            return measure_loss(self._forward, self.held_out, self._phase.pulse)
+
+
+def measure_loss(forward: Forward, micros: Sequence[MicroTensors], pulse: Pulse) -> Measured:
+    """The mean loss over rows, in eval mode, summed batch by batch (no logits are kept).
+
+    Leaves the model's mode and every random state as they were.
+    """
+    model = forward.model
+    was_training = model.training
+    model.eval()
+    total = squares = 0.0
+    num = rows = 0
+    try:
+        with torch.no_grad():
+            for done, micro in enumerate(micros):
+                losses = forward.losses(micro).double()
+                total += float(losses.sum())
+                squares += float((losses * losses).sum())
+                num += len(losses)
+                rows += len(micro.rows_R)
+                pulse.progress(done + 1)
+    finally:
+        model.train(was_training)
+    mean = total / num
+    variance = max(squares / num - mean * mean, 0.0)
+    return Measured(mean, math.sqrt(variance / num), rows)
+
+
+def audit(
+    now: Mapping[str, nn.Parameter],
+    start: Mapping[str, Tensor],
+    no_gradient: Set[str],
+) -> TensorAudit:
+    """Compare every trainable tensor with what it was at the start of the job.
+
+    Args:
+        now: the trained parameters.
+        start: the same names, before the first update.
+        no_gradient: names that never had a gradient other than zero.
+    """
+    changed: set[str] = set()
+    moved_squares = start_squares = 0.0
+    with torch.no_grad():
+        for name, p in now.items():
+            before = start[name].to(p.device, p.dtype)
+            if not torch.equal(p, before):
+                changed.add(name)
+            moved_squares += float(torch.linalg.vector_norm(p - before).double() ** 2)
+            start_squares += float(torch.linalg.vector_norm(before).double() ** 2)
+    with_gradient = [name for name in now if name not in no_gradient]
+    unmoved = [name for name in with_gradient if name not in changed]
+    return TensorAudit(
+        trainable=len(now),
+        with_gradient=len(with_gradient),
+        changed=len(changed),
+        relative_change=math.sqrt(moved_squares / start_squares) if start_squares else 0.0,
+        unmoved=tuple(unmoved[:MOST_NAMED]),
+        dead=tuple(sorted(no_gradient)[:MOST_NAMED]),
+    )

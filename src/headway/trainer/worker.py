@@ -1,0 +1,55 @@
+"""What one trainer process does from start to exit.
+
+    python -m headway.trainer.worker RUN     train the plan in RUN's folder
+    python -m headway.trainer.worker -       import everything, then read a `Go` from standard input
+
+The second form is the supervisor's: torch is imported while the plan is still being made.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from headway.base.errors import Exit, Refusal, exit_code, told
+from headway.base.events import Ended, EventLog
+from headway.base.pulse import Pulse
+from headway.trainer.process import PULSE_VARIABLE, Go, Stop, end_with_parent
+
+
+def main(arguments: list[str]) -> int:
+    """The process; what it returns is its exit code."""
+    end_with_parent()
+    path = os.environ.get(PULSE_VARIABLE)
+    pulse = Pulse(Path(path) if path else None)
+    stop = Stop()
+    stop.listen()
+    pulse.enter("importing torch")
+    from headway.model.load import warm_up
+    from headway.trainer.job import Job, remember_process
+
+    pulse.enter("importing transformers")
+    warm_up()
+    remember_process()  # in time for the plan that is being made meanwhile
+    pulse.enter("starting")
+    if arguments == ["-"]:
+        with pulse.waiting("the plan"):
+            line = sys.stdin.buffer.readline()
+        if not line:
+            return Exit.KEPT  # nothing for us to do: refused, or done already
+        go = msgspec.json.decode(line, type=Go)
+    else:
+        go = Go(arguments[0], 1, time.monotonic())
+    log = EventLog(Path(go.run) / "events.jsonl", go.attempt, rank=0, began_s=go.began_s)
+    try:
+        return Job(Path(go.run), log, pulse, stop, go.attempt).run()
+    except Refusal as refusal:
+        finding = told(refusal).findings[0]
+        log.write(Ended("failed", int(exit_code(refusal)), finding.what, finding))
+        return exit_code(refusal)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

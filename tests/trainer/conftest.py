@@ -1,0 +1,24 @@
+"""What the trainer's tests may count on."""
+
+from pathlib import Path
+
+import pytest
+from tests.helpers import chat_store, chats, save_model, text_store
+
+from headway.trainer import calibrate
+
+
+@pytest.fixture(scope="session")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text of 55 rows of 16, some conversations, and a model to adapt."""
+    folder = tmp_path_factory.mktemp("job")
+    text_store(folder / "text", 300, 40, 1, 2, 500, 30)
+    chat_store(folder / "chats", *chats(50))
+    save_model(folder / "base")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_matrix_products_for_their_own_sake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receipt's share of the machine's peak takes a tenth of a second to measure."""
+    monkeypatch.setattr(calibrate, "_PEAK_S", 0.0)

@@ -1,0 +1,39 @@
+"""The plans that the jobs in these tests do: small, and of every kind."""
+
+from pathlib import Path
+from typing import Any
+
+from tests.helpers import TINY, folder_start, plan_of, settings
+
+from headway.base.pulse import Pulse
+from headway.data.store import Store
+from headway.trainer.decide import Start
+from headway.trainer.folder import RunFolder
+from headway.trainer.origin import find_origin
+from headway.trainer.plan import Plan
+
+SMALL = {"max_length": 16, "batch_size": 4, "learning_rate": 3e-3}
+DROPOUT = {"lora_r": 2, "lora_dropout": 0.3, "learning_rate": 1e-2}
+
+
+def planned(here: Path, data: str = "text", start: Start | None = None, **given: Any) -> Plan:
+    """A small model from nothing; 14 steps through the text."""
+    return plan_of(Store(here / data), start or TINY, **SMALL | given)
+
+
+def adapted(here: Path, data: str = "text", **given: Any) -> Plan:
+    """Adapters with dropout, so that every draw shows."""
+    return planned(here, data, folder_start(here / "base"), **DROPOUT | given)
+
+
+def going_on(run: RunFolder, **given: Any) -> Start:
+    """The start of a job that goes on from another run."""
+    return find_origin(settings(continue_run=str(run.path), **given), 0, Pulse()).start
+
+
+KINDS = {
+    "text": lambda here: planned(here),
+    "conversations": lambda here: planned(here, "chats"),
+    "adapters on text": lambda here: adapted(here),
+    "adapters on conversations": lambda here: adapted(here, "chats"),
+}

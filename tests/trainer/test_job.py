@@ -1,0 +1,307 @@
+"""An attempt at a plan: told in the order of what happened, and stopped when it is asked."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.helpers import causal, order_of, run, stop_after
+from tests.trainer.jobs import KINDS, adapted, planned
+
+from headway.base.errors import BrokenContract, DataRefused, Exit, MachineError, UsageError
+from headway.base.events import (
+    Ended,
+    Evaluated,
+    PhaseEntered,
+    Probed,
+    Refined,
+    Sampled,
+    Saved,
+    StepDone,
+    StopAsked,
+)
+from headway.base.files import verify_folder
+from headway.data.batches import Batch, make_batch
+from headway.data.store import Store
+from headway.model.loss import Forward
+from headway.trainer import job as module
+from headway.trainer import setup
+from headway.trainer.schedule import learning_rate
+
+# ---- the good end ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_finished_run_keeps_its_contract(here: Path, tmp_path: Path, kind: str) -> None:
+    plan = KINDS[kind](here)
+    ran = run(tmp_path / "run", plan)
+    receipt = ran.receipt
+    assert ran.code == Exit.KEPT
+    assert receipt.contract.verdict == "kept"
+    assert receipt.outcome == "finished"
+    rows = receipt.rows
+    assert rows.trained == rows.planned == plan.data.rows.planned
+    assert rows.applications == rows.applications_planned
+    assert rows.row_sum == rows.row_sum_planned
+    assert (rows.missing, rows.repeated) == (0, 0)
+    assert receipt.tokens.padding == 0
+    assert receipt.tokens.trained == plan.data.trained_tokens
+    newest, problems = ran.folder.newest_verified()
+    assert newest is not None
+    assert (newest.global_step, problems) == (plan.steps.num, [])
+    assert receipt.checkpoint is not None
+    assert receipt.checkpoint.name == newest.path.name
+    tensors = receipt.learning_facts.tensors
+    assert tensors is not None
+    assert tensors.changed == tensors.trainable == tensors.with_gradient
+
+
+def test_it_learns(here: Path, tmp_path: Path) -> None:
+    receipt = run(tmp_path / "run", planned(here, num_train_epochs=3)).receipt
+    assert receipt.learning.verdict == "improved"
+    facts = receipt.learning_facts
+    assert facts.train_probe is not None
+    assert facts.train_probe.after < facts.train_probe.before - 0.5
+    assert facts.loss_first == pytest.approx(facts.train_probe.before, abs=1e-3)
+    assert "55 rows 3 times each · improved: " in receipt.line
+
+
+def test_events_are_in_the_order_of_what_happened(here: Path, tmp_path: Path) -> None:
+    plan = planned(here, save_steps=5, val_size=3, eval_steps=4, sample_steps=6, sample_tokens=2)
+    ran = run(tmp_path / "run", plan)
+    told = [e for e in ran.events if not isinstance(e, PhaseEntered)]
+    kinds = [type(event).__name__ for event in told]
+    num = plan.steps.num
+    assert num == 13
+    assert kinds[0] == kinds[-3] == "Probed"
+    assert kinds[-2:] == ["Sampled", "Ended"]
+    assert [e.step for e in ran.of(StepDone)] == list(range(1, num + 1))
+    assert [e.global_step for e in ran.of(Saved)] == [5, 10, num]
+    assert [e.global_step for e in ran.of(Evaluated)] == [4, 8, 12]
+    assert [e.global_step for e in ran.of(Sampled)] == [6, 12, num]
+    assert [e.when for e in ran.of(Probed)] == ["before", "after"]
+    # after step 3, and between the steps that they belong to
+    assert kinds[kinds.index("Refined") - 1] == "StepDone"
+    assert told[kinds.index("Refined") - 1] == ran.of(StepDone)[2]
+    for event in (*ran.of(Saved)[:-1], *ran.of(Evaluated), *ran.of(Sampled)[:-1]):
+        before = [e for e in told[: told.index(event)] if isinstance(e, StepDone)]
+        assert before[-1].global_step == event.global_step
+    (ended,) = ran.of(Ended)
+    assert (ended.outcome, ended.exit_code, ended.line) == ("finished", 0, ran.receipt.line)
+
+
+def test_l07_each_step_has_the_rate_of_the_plan(here: Path, tmp_path: Path) -> None:
+    plan = planned(here, warmup_steps=3)
+    told = [event.learning_rate for event in run(tmp_path / "run", plan).of(StepDone)]
+    num = plan.steps.num
+    assert told == [learning_rate(plan.learning, step, num) for step in range(1, num + 1)]
+
+
+def test_phases_are_entered_by_name_and_their_times_add_up(here: Path, tmp_path: Path) -> None:
+    ran = run(tmp_path / "run", planned(here, val_size=3))
+    names = [event.phase for event in ran.of(PhaseEntered)]
+    assert list(dict.fromkeys(names)) == [
+        "preparing",
+        "loading the model",
+        "checking the packing",
+        "probing",
+        "evaluating",
+        "training",
+        "saving",
+        "auditing the weights",
+        "writing the receipt",
+    ]
+    time = ran.receipt.time
+    assert set(time.by_phase) <= set(names)
+    assert sum(time.by_phase.values()) <= time.total + 0.05
+    assert time.to_first_step is not None
+    assert 0 < time.to_first_step < time.total
+
+
+def test_c_a_step_is_told_after_its_update(here: Path, tmp_path: Path) -> None:
+    seen: list[torch.Tensor] = []
+
+    def on(event: Any, job: Any) -> None:
+        if isinstance(event, StepDone | Probed):
+            seen.append(next(iter(job.setup.parameters.values())).detach().clone())
+
+    ran = run(tmp_path / "run", planned(here), on=on)
+    assert len(seen) == ran.receipt.steps.applied + 2
+    *steps, after = seen
+    assert all(not torch.equal(a, b) for a, b in itertools.pairwise(steps))
+    assert torch.equal(steps[-1], after)
+    saved = load_file(ran.folder.model.resolve() / "model.safetensors")
+    assert torch.equal(saved["model.embed_tokens.weight"], after)
+
+
+def test_what_was_measured_is_remembered_for_the_next_plan(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: dict[str, float] = {}
+    monkeypatch.setattr(module, "remember", notes.__setitem__)
+    ran = run(tmp_path / "run", planned(here))
+    (refined,) = ran.of(Refined)
+    speeds = [value for name, value in notes.items() if name.startswith("speed|")]
+    assert len(speeds) == 1
+    assert speeds[0] > 0
+    assert refined.tokens_per_second > 0
+    assert ran.receipt.plan_against_actual.seconds.foretold == refined.seconds
+
+
+def test_checkpoints_are_kept_as_many_as_asked(here: Path, tmp_path: Path) -> None:
+    plan = planned(here, save_steps=2, save_total_limit=3)
+    ran = run(tmp_path / "run", plan)
+    assert [c.global_step for c in ran.folder.checkpoints()] == [10, 12, 14]
+    assert all(verify_folder(c.path) == [] for c in ran.folder.checkpoints())
+    assert ran.folder.model.resolve().name == "checkpoint-14"
+
+
+# ---- looking between steps ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["text", "adapters on text"])
+def test_f65_sampling_and_evaluating_leave_no_trace(here: Path, tmp_path: Path, kind: str) -> None:
+    """Weights and chance are the same bits with and without, dropout and all."""
+    looks = {"sample_steps": 1, "sample_tokens": 5, "eval_steps": 1, "sample_prompts": ("ab", "")}
+    make = planned if kind == "text" else adapted
+    states: list[torch.Tensor] = []
+
+    def on(event: Any, _: Any) -> None:
+        if isinstance(event, StepDone):
+            states.append(torch.get_rng_state())
+
+    given = {"max_steps": 5, "val_size": 3}
+    looking = run(tmp_path / "looking", make(here, **given, **looks), on=on)
+    plain = run(tmp_path / "plain", make(here, **given), on=on)
+    assert looking.hashes() == plain.hashes()
+    assert all(torch.equal(a, b) for a, b in zip(states[:5], states[5:], strict=True))
+    assert len(looking.of(Sampled)) == 5 * 2
+    assert len(looking.of(Evaluated)) == 4
+    assert len((looking.folder.path / "samples.jsonl").read_text().splitlines()) == 10
+
+
+def test_held_out_rows_are_never_trained_on(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[int] = set()
+    real = make_batch
+
+    def watching(*given: Any, **options: Any) -> Batch:
+        made = real(*given, **options)
+        seen.update(int(n) for leaf in made.leaves for m in leaf for n in m.rows_R)
+        return made
+
+    plan = planned(here, val_size=0.2, num_train_epochs=2)
+    monkeypatch.setattr(module, "make_batch", watching)
+    ran = run(tmp_path / "run", plan)
+    order = order_of(plan, Store(here / "text"))
+    assert len(order.held_out()) == 11
+    assert not seen & set(order.held_out().tolist())
+    assert len(seen) == plan.data.rows.planned
+    held_out = ran.receipt.learning_facts.held_out
+    assert held_out is not None
+    assert held_out.rows == 11
+
+
+# ---- stopping ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGINT", 130)])
+def test_f03_a_stop_finishes_the_step_saves_and_says_so(
+    here: Path, tmp_path: Path, name: str, code: int
+) -> None:
+    def on(event: Any, job: Any) -> None:
+        if isinstance(event, StepDone) and event.step == 5:
+            job.stop.ask(name, Exit(code))
+
+    ran = run(tmp_path / "run", planned(here), on=on)
+    assert ran.code == code
+    assert ran.receipt.outcome == "interrupted"
+    assert ran.receipt.contract.verdict == "kept"
+    assert ran.receipt.line.startswith(f"kept so far: 5 of 14 steps, saved ({name})")
+    newest, _ = ran.folder.newest_verified()
+    assert newest is not None
+    assert newest.state().job_step == 5
+    assert not ran.folder.finished
+
+
+def test_max_time_stops_with_75(here: Path, tmp_path: Path) -> None:
+    plan = replace(planned(here), max_time_s=1e-6)
+    ran = run(tmp_path / "run", plan)
+    assert ran.code == Exit.COME_BACK
+    assert [event.by for event in ran.of(StopAsked)] == ["max_time"]
+    assert ran.receipt.steps.applied == 1  # a step is always taken: it gets on
+    assert "saved (max_time)" in ran.receipt.line
+
+
+def test_a_step_that_would_outlast_the_grace_is_dropped(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last finished state is saved, not half a step."""
+    plan, jobs = planned(here, micro_batch_tokens=16), list[Any]()
+    twin = run(tmp_path / "twin", plan, on=stop_after(3))
+    real = Forward.losses
+
+    def losses(self: Forward, micro: Any) -> torch.Tensor:
+        if self.model.training and jobs and jobs[0].ledger.job_step == 3:
+            jobs[0].stop.ask("SIGTERM", Exit.COME_BACK)
+            jobs[0].stop.asked_s -= 1000
+        return real(self, micro)
+
+    monkeypatch.setattr(Forward, "losses", losses)
+    ran = run(tmp_path / "run", plan, on=lambda _, job: jobs.append(job))
+    assert ran.code == Exit.COME_BACK
+    assert ran.receipt.steps.applied == 3
+    assert ran.hashes() == twin.hashes()
+    assert ran.receipt.contract.verdict == "kept"
+    assert [event.when for event in ran.of(Probed)] == ["before"]  # no time to look
+
+
+def test_a_stop_before_the_first_step_has_nothing_to_save(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on(event: Any, job: Any) -> None:
+        if isinstance(event, Probed):
+            job.stop.ask("SIGTERM", Exit.COME_BACK)
+            job.stop.asked_s -= 1000
+
+    ran = run(tmp_path / "run", planned(here), on=on)
+    assert ran.code == Exit.COME_BACK
+    assert ran.folder.checkpoints() == []
+    assert ran.receipt.line == "kept so far: 0 of 14 steps, nothing to save (SIGTERM)"
+
+
+# ---- what it cannot begin with -----------------------------------------------------------------
+
+
+def test_d17_data_that_changed_since_the_plan_is_refused(here: Path, tmp_path: Path) -> None:
+    plan = planned(here)
+    plan = replace(plan, data=replace(plan.data, fingerprint="cd" * 32))
+    with pytest.raises(DataRefused, match="the data changed since this run began"):
+        run(tmp_path / "run", plan)
+    assert not (tmp_path / "run" / "receipt.json").exists()
+
+
+def test_f29_a_model_that_is_all_frozen_is_refused(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "starting_model", lambda _: causal("llama").requires_grad_(False))
+    with pytest.raises(BrokenContract, match="nothing of this model can be trained"):
+        run(tmp_path / "run", planned(here))
+
+
+def test_a_run_without_a_plan_is_refused(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "plan.json").write_text("{}")
+    with pytest.raises(MachineError, match=r"plan\.json cannot be read"):
+        run(tmp_path / "run", planned(here))
+
+
+def test_a_model_folder_that_is_gone_is_refused(here: Path, tmp_path: Path) -> None:
+    plan = adapted(here)
+    plan = replace(plan, model=replace(plan.model, path=str(tmp_path / "gone")))
+    with pytest.raises(UsageError, match="cannot be loaded as a language model"):
+        run(tmp_path / "run", plan)
