@@ -1,0 +1,344 @@
+"""Events and pulses -> one status.
+
+`Progress` takes events as they come, at a cost that does not grow with the run, and puts them
+together with the workers' last pulses into a `Status`: what every watcher shows. Nothing here
+touches the machine; `jobs.py` finds what is to be put together.
+"""
+
+from array import array
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, cast
+
+from headway.base.events import (
+    AttemptStarted,
+    Ended,
+    Entry,
+    Evaluated,
+    PhaseEntered,
+    Probed,
+    StepDone,
+    StopAsked,
+)
+from headway.base.pulse import PulseReading
+
+SCHEMA = "headway.status/1"
+AVERAGED = 20  # steps in the average loss and, within SPEED_S, in the speed
+SPEED_S = 10.0
+
+State = Literal[
+    "planned",  # there is a plan, and nothing was started
+    "planning",  # the data is read and everything decided
+    "starting",  # the trainer loads what it needs for its first step
+    "training",
+    "saving",
+    "evaluating",
+    "sampling",
+    "stopping",  # somebody asked it to: the step in flight is finished and saved
+    "finished",
+    "interrupted",  # stopped and saved, before its last step
+    "failed",
+    "died",  # its processes are gone, and none of them said goodbye
+]
+ENDED: frozenset[State] = frozenset({"finished", "interrupted", "failed", "died"})
+_BY_PHASE: dict[str, State] = {
+    "training": "training",
+    "saving": "saving",
+    "evaluating": "evaluating",
+    "probing": "evaluating",
+    "sampling": "sampling",
+}
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a run is doing right now, and since when. Ages in seconds, losses in nats per token."""
+
+    schema: str
+    run: str
+    folder: str  # "" as long as there is none
+    state: State
+    phase: str  # in the words of the process that is in it
+    phase_since_s: float
+    waiting_for: str  # "" when it is not waiting
+    waiting_since_s: float
+    done: int  # within the phase, out of `total` `unit`s; total 0 when it is not known
+    total: int
+    unit: str
+    step: int  # finished steps of this job
+    steps: int  # planned steps of this job; 0 before there is a plan
+    global_step: int
+    target_global_step: int
+    loss: float | None  # of the last finished step
+    loss_average: float | None  # of the last 20
+    tokens_per_second: float | None  # trained ones, over the last 20 steps or 10 s
+    tokens: int  # trained so far; read so far while planning
+    rows: int  # likewise
+    skipped: int  # records that could not be used
+    seconds_left: float | None
+    last_news_s: float | None  # since the last beat or event
+    attempt: int
+    pid: int  # of the supervisor
+    exit_code: int | None
+    line: str  # the closing line
+    held_out_first: float | None
+    held_out_last: float | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come unless somebody starts it again."""
+        return self.state in ENDED
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the processes of a job said of themselves last. While there is a planner, it speaks."""
+
+    planner: PulseReading | None = None
+    workers: tuple[PulseReading, ...] = ()
+
+    @property
+    def speaker(self) -> PulseReading | None:
+        """The one whose phase and counts stand for the job: the planner, else the lowest rank."""
+        return self.planner or min(self.workers, key=lambda r: r.rank, default=None)
+
+    @property
+    def updated(self) -> float | None:
+        """When any of them last wrote, CLOCK_MONOTONIC seconds."""
+        both = (*self.workers, self.planner) if self.planner else self.workers
+        return max((r.updated for r in both), default=None)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What of a plan a status needs."""
+
+    first: int  # global step before the job
+    steps: int
+    seconds: float | None = None  # foretold for the whole job
+
+
+@dataclass
+class _Trained:
+    """Running totals, so that steps of a lost attempt can be taken back."""
+
+    steps: "array[int]" = field(default_factory=lambda: array("q"))
+    tokens: "array[int]" = field(default_factory=lambda: array("q"))
+    rows: "array[int]" = field(default_factory=lambda: array("q"))
+
+    def add(self, event: StepDone) -> None:
+        self.steps.append(event.global_step)
+        self.tokens.append(self.last_tokens + event.trained_tokens)
+        self.rows.append(self.last_rows + event.rows)
+
+    def back_to(self, global_step: int) -> None:
+        while self.steps and self.steps[-1] > global_step:
+            for column in (self.steps, self.tokens, self.rows):
+                column.pop()
+
+    @property
+    def last_tokens(self) -> int:
+        return self.tokens[-1] if self.tokens else 0
+
+    @property
+    def last_rows(self) -> int:
+        return self.rows[-1] if self.rows else 0
+
+
+class Progress:
+    """Takes a run's events one by one and says at any time how it stands.
+
+    Args:
+        run: its name, as far as known.
+        folder: its folder, "" as long as there is none.
+        aim: what was planned, once there is a plan.
+        pid: of the supervisor.
+        skipped: records that could not be used, for when no pulse tells.
+
+    Attributes:
+        ended: the last event of the newest attempt, None while there is none.
+    """
+
+    def __init__(
+        self,
+        run: str = "",
+        folder: str = "",
+        aim: Aim | None = None,
+        *,
+        pid: int = 0,
+        skipped: int = 0,
+    ) -> None:
+        self.run = run
+        self.folder = folder
+        self.aim = aim
+        self.pid = pid
+        self.skipped = skipped
+        self.ended: Ended | None = None
+        self._attempt = 0
+        self._first = 0  # global step before the job
+        self._global_step = 0
+        self._trained = _Trained()
+        self._recent: deque[StepDone] = deque(maxlen=AVERAGED)
+        self._stepped = False  # in this attempt
+        self._phase, self._phase_at = "", ""
+        self._stopping = False
+        self._held_out: list[float] = []  # the first and the last
+        self._last_at = ""
+
+    def take(self, entry: Entry) -> None:
+        """Take one event into account."""
+        self._last_at = entry.at
+        match entry.event:
+            case AttemptStarted() as event:
+                self._begin(event, entry.attempt)
+            case PhaseEntered(phase):
+                self._phase, self._phase_at = phase, entry.at
+            case StepDone() as event:
+                self._trained.add(event)
+                self._recent.append(event)
+                self._global_step, self._stepped = event.global_step, True
+                self._phase, self._phase_at = "training", entry.at  # back from saving and such
+            case Probed(held_out=float() as loss) | Evaluated(held_out=loss):
+                self._held_out = [*self._held_out[:1], loss]
+            case StopAsked():
+                self._stopping = True
+            case Ended() as event:
+                self.ended = event
+            case _:
+                pass
+
+    def _begin(self, event: AttemptStarted, attempt: int) -> None:
+        if not self._attempt:
+            self._first = event.from_global_step
+        self._attempt, self.pid, self.run = attempt, event.pid, self.run or event.run
+        self._global_step, self._stepped = event.from_global_step, False
+        self._trained.back_to(event.from_global_step)
+        self._recent.clear()
+        self.ended, self._stopping = None, False
+        self._phase, self._phase_at = "", ""
+
+    def status(
+        self, readings: Readings, now_s: float, *, wall_s: float | None = None, living: bool = True
+    ) -> Status:
+        """How it stands at `now_s`.
+
+        Args:
+            readings: the last pulses.
+            now_s: time.monotonic().
+            wall_s: time.time(), to tell the age of events where no pulse is left.
+            living: whether the job's owner is alive.
+        """
+        state = self._state(readings, living)
+        speaker = None if state in ENDED else readings.speaker
+        aim = self.aim or Aim(self._first, speaker.steps if speaker else 0)
+        step = max(self._global_step - aim.first, 0)
+        return Status(
+            schema=SCHEMA,
+            run=self.run,
+            folder=self.folder,
+            state=state,
+            phase=speaker.phase if speaker else self._phase or state,
+            phase_since_s=self._phase_age(state, speaker, now_s, wall_s),
+            waiting_for=speaker.waiting if speaker else "",
+            waiting_since_s=now_s - speaker.waiting_since if speaker and speaker.waiting else 0.0,
+            done=speaker.done if speaker else 0,
+            total=speaker.total if speaker else 0,
+            unit=speaker.unit if speaker else "",
+            step=step,
+            steps=aim.steps,
+            global_step=max(self._global_step, aim.first),
+            target_global_step=aim.first + aim.steps,
+            loss=self._recent[-1].loss if self._recent else None,
+            loss_average=_mean([event.loss for event in self._recent]),
+            tokens_per_second=_speed(self._recent),
+            # A resumed job's pulse counts what earlier attempts trained as well.
+            tokens=(speaker.tokens if speaker else 0) or self._trained.last_tokens,
+            rows=(speaker.rows if speaker else 0) or self._trained.last_rows,
+            skipped=speaker.skipped if speaker else self.skipped,
+            seconds_left=None if state in ENDED else self._left(aim, step),
+            last_news_s=_news(readings, self._last_at, now_s, wall_s),
+            attempt=self._attempt,
+            pid=self.pid,
+            exit_code=self.ended.exit_code if self.ended else None,
+            line=self.ended.line if self.ended else "",
+            held_out_first=self._held_out[0] if self._held_out else None,
+            held_out_last=self._held_out[-1] if self._held_out else None,
+        )
+
+    def _state(self, readings: Readings, living: bool) -> State:
+        if self.ended:
+            return cast("State", self.ended.outcome)
+        if not living:
+            return "died" if self._attempt else "planned"
+        if self._stopping:
+            return "stopping"
+        if readings.planner:
+            return "planning"
+        phase = readings.speaker.phase if readings.speaker else self._phase
+        word = phase.partition(" ")[0]
+        return _BY_PHASE.get(word) or ("training" if self._stepped else "starting")
+
+    def _phase_age(
+        self, state: State, speaker: PulseReading | None, now_s: float, wall_s: float | None
+    ) -> float:
+        if speaker:
+            return max(now_s - speaker.phase_since, 0.0)
+        return _age(self._last_at if state in ENDED else self._phase_at, wall_s) or 0.0
+
+    def _left(self, aim: Aim, step: int) -> float | None:
+        """From the last steps. The first ones are slower than the rest: they foretell nothing."""
+        if not aim.steps:
+            return None
+        if len(self._recent) >= 3:
+            a_step = _middle([event.seconds for event in self._recent])
+        elif aim.seconds is not None:
+            a_step = aim.seconds / aim.steps
+        else:
+            return None
+        return max(aim.steps - step, 0) * a_step
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _middle(values: list[float]) -> float:
+    """The median: one slow step says nothing about those to come."""
+    return sorted(values)[len(values) // 2]
+
+
+def _speed(recent: "deque[StepDone]") -> float | None:
+    tokens, spent_s = 0, 0.0
+    for event in reversed(recent):
+        tokens, spent_s = tokens + event.trained_tokens, spent_s + event.seconds
+        if spent_s >= SPEED_S:
+            break
+    return tokens / spent_s if spent_s else None
+
+
+def _news(readings: Readings, at: str, now_s: float, wall_s: float | None) -> float | None:
+    beat_s = None if readings.updated is None else max(now_s - readings.updated, 0.0)
+    return min((age for age in (beat_s, _age(at, wall_s)) if age is not None), default=None)
+
+
+def _age(at: str, wall_s: float | None) -> float | None:
+    if not at or wall_s is None:
+        return None
+    return max(wall_s - datetime.fromisoformat(at).timestamp(), 0.0)
+
+
+def fold(
+    entries: list[Entry],
+    readings: Readings,
+    *,
+    now_s: float,
+    wall_s: float | None = None,
+    living: bool = True,
+    aim: Aim | None = None,
+) -> Status:
+    """A whole log and the last pulses as one status."""
+    progress = Progress(aim=aim)
+    for entry in entries:
+        progress.take(entry)
+    return progress.status(readings, now_s, wall_s=wall_s, living=living)
