@@ -1,0 +1,362 @@
+"""Small stores, models, plans and jobs, for the tests of the core."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headway.base.errors import Exit
+from headway.base.events import Entry, Event, EventLog, StepDone, read_events
+from headway.base.machine import Machine
+from headway.base.pulse import Pulse
+from headway.base.settings import Given, Settings, resolve
+from headway.data import tokenizer as tokenizers
+from headway.data.examples import Example
+from headway.data.order import Order
+from headway.data.records import Kind
+from headway.data.rows import rows_of
+from headway.data.store import Store, StoreMeta, StoreWriter, summary
+from headway.data.surveyed import Survey
+from headway.data.tokenizer import Tokenizer
+from headway.model.sizes import shape_of
+from headway.trainer.costs import Here
+from headway.trainer.decide import Start, decide
+from headway.trainer.folder import RunFolder
+from headway.trainer.plan import Plan
+from headway.trainer.receipt import Receipt, load_receipt
+
+VOCAB = 259  # bytes, and three special tokens
+HERE = Here(
+    machine=Machine(1, 8 * 10**9, 8 * 10**9, "a CPU", "Linux x86_64"),
+    device="cpu",
+    why="no accelerator here",
+    process_bytes=400_000_000,
+    measured=lambda _: None,
+    torch="2",
+)
+TINY = Start("preset", "tiny", "")
+
+
+@functools.cache
+def byte_level() -> Tokenizer:
+    return tokenizers.byte_level()
+
+
+# ---- stores ----------------------------------------------------------------------------------
+
+
+def text_store(folder: Path, *lengths: int, **survey: Any) -> Store:
+    """Documents of so many tokens each, the end token among them; the tokens repeat and are few."""
+    ids = [_ids(number, length) for number, length in enumerate(lengths)]
+    return _store(folder, "text", [(i, np.arange(len(i)) > 0) for i in ids], survey)
+
+
+def chat_store(folder: Path, *flags: str, **survey: Any) -> Store:
+    """Conversations as pictures: a token each, `x` where it is trained: "..xx.x"."""
+    trained = [np.array([c == "x" for c in one], dtype=np.bool_) for one in flags]
+    examples = [(_ids(number, len(one)), one) for number, one in enumerate(trained)]
+    return _store(folder, "conversations", examples, survey)
+
+
+def chats(num: int, question: int = 4, answer: int = 4) -> list[str]:
+    """Some conversations for `chat_store`, of several lengths."""
+    return ["." * (question + n % 3) + "x" * (answer + n % 2) + "." * (n % 2) for n in range(num)]
+
+
+def in_memory(*examples: int | str, **changes: Any) -> Store:
+    """A store without files, for what only looks at lengths: documents or conversations."""
+    kind: Kind = "conversations" if any(isinstance(one, str) for one in examples) else "text"
+    flags = [one if isinstance(one, str) else "." + "x" * (one - 1) for one in examples]
+    trained = [np.array([c == "x" for c in one], dtype=np.bool_) for one in flags]
+    lengths = np.array([len(one) for one in flags], dtype=np.int64)
+    num_tokens, num_trained = int(lengths.sum()), int(sum(one.sum() for one in trained))
+    survey = _survey(kind, lengths, num_tokens, num_trained, 112)
+    store = Store.__new__(Store)
+    store.folder = Path("store")
+    store.meta = StoreMeta("headway.store/1", "uint16", (), replace(survey, **changes))
+    store.ids = np.zeros(num_tokens, dtype=np.uint16)
+    store.starts = np.concatenate([[0], np.cumsum(lengths)])
+    store.trained = np.concatenate(trained) if kind == "conversations" else None
+    return store
+
+
+def _ids(number: int, length: int) -> Any:
+    """Tokens in which the next one follows from the last, so that there is something to learn."""
+    return ((np.arange(length) * 7 + number) % 13 + 100).astype(np.int32)
+
+
+def _store(folder: Path, kind: Kind, examples: Sequence[Any], changes: dict[str, Any]) -> Store:
+    folder.mkdir(parents=True, exist_ok=True)
+    byte_level().save(folder)
+    writer = StoreWriter(folder, kind, VOCAB)
+    for number, (ids, trained) in enumerate(examples):
+        writer.add(Example("data.jsonl", number + 1, ids, trained))
+    survey = _survey(kind, writer.lengths(), writer.num_tokens, writer.num_trained, writer.max_id)
+    writer.finish(replace(survey, **changes))
+    return Store(folder)
+
+
+def _survey(kind: Kind, lengths: Any, num_tokens: int, num_trained: int, max_id: int) -> Survey:
+    words = byte_level()
+    return Survey(
+        kind=kind,
+        sources=("notes.txt",),
+        records_read=len(lengths),
+        records_rejected={},
+        records_accepted=len(lengths),
+        bytes=num_tokens,
+        characters=num_tokens,
+        tokens=num_tokens,
+        trained_tokens=num_trained,
+        lengths=summary(lengths),
+        vocab_size=VOCAB,
+        max_id=max_id,
+        end_id=words.end_id,
+        fingerprint="ab" * 32,
+        tokenizer=words.fingerprint,
+        tokenizer_from="byte-level",
+        template="" if kind == "text" else "ef" * 32,
+        marked_example="«a»",
+        seconds=0.0,
+    )
+
+
+# ---- models and micro-batches ----------------------------------------------------------------
+
+
+def causal(model_type: str, *, scale: float = 5.0, seed: int = 1, **config: Any) -> Any:
+    """A model with fresh fp32 weights and the attention of its own kind.
+
+    Args:
+        model_type: transformers' name of the kind.
+        scale: of the weights; large ones, so that a mistake in the attention shows.
+        seed: of the weights.
+        config: instead of two layers of 16.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    shape = {k: v for k, v in llama(tie_word_embeddings=False).items() if k != "model_type"}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = AutoConfig.for_model(model_type, **(shape | config))
+        model = AutoModelForCausalLM.from_config(made).float()
+    for p in model.parameters():
+        p.data.mul_(scale)
+    return model
+
+
+def micro_of(*lengths: int, every: int = 2, vocab: int = VOCAB, seed: int = 0) -> Any:
+    """A micro-batch of documents of these lengths, shortest first, with chance tokens.
+
+    Args:
+        lengths: input tokens of each document.
+        every: trained is each document's last token, and every so many before it.
+        vocab: ids are smaller.
+        seed: of the tokens.
+    """
+    import torch
+
+    from headway.data.batches import MicroTensors
+
+    draws = torch.Generator().manual_seed(seed)
+    ends = np.cumsum(sorted(lengths))
+    trained = [
+        at
+        for length, end in zip(sorted(lengths), ends, strict=True)
+        for at in range(end - length, end)
+        if (end - 1 - at) % every == 0
+    ]
+    return MicroTensors(
+        rows_R=np.arange(len(lengths)),
+        ids_N=torch.randint(vocab, (sum(lengths),), generator=draws),
+        positions_N=torch.cat([torch.arange(n) for n in sorted(lengths)]),
+        trained_at_M=torch.tensor(trained),
+        targets_M=torch.randint(vocab, (len(trained),), generator=draws),
+        documents=tuple((n, lengths.count(n)) for n in sorted(set(lengths))),
+    )
+
+
+def padded_losses(model: Any, micro: Any) -> Any:
+    """(M,) the textbook: documents padded to the longest, masked, torch's cross-entropy."""
+    import torch
+    import torch.nn.functional as F  # noqa: N812 - everybody's name for it
+
+    lengths = [n for n, num in micro.documents for _ in range(num)]
+    ids, labels = (torch.zeros(len(lengths), max(lengths), dtype=torch.long) for _ in range(2))
+    mask, trained = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+    line_labels = torch.zeros_like(micro.ids_N).index_put((micro.trained_at_M,), micro.targets_M)
+    line_trained = torch.zeros_like(micro.ids_N, dtype=torch.bool)
+    line_trained[micro.trained_at_M] = True
+    begin = 0
+    for row, length in enumerate(lengths):
+        here = slice(begin, begin + length)
+        ids[row, :length], mask[row, :length] = micro.ids_N[here], 1
+        labels[row, :length], trained[row, :length] = line_labels[here], line_trained[here]
+        begin += length
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    return F.cross_entropy(logits[trained].float(), labels[trained], reduction="none")
+
+
+# ---- plans -----------------------------------------------------------------------------------
+
+
+def settings(**given: Any) -> Settings:
+    """Settings as if typed: `settings(batch_size=4)`."""
+    return resolve([Given(name, value, f"--{name}") for name, value in given.items()])
+
+
+def llama(**changes: Any) -> dict[str, Any]:
+    """The config of a Llama with two layers of 16."""
+    return {
+        "model_type": "llama",
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 32,
+        "vocab_size": VOCAB,
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": True,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+    } | changes
+
+
+def folder_of(context: int = 256) -> Start:
+    """The weights of a model that takes so many tokens; nothing is read."""
+    config = llama(max_position_embeddings=context)
+    return Start("folder", "base", "/base", config, parameters=9000, weights_sha256="31" * 32)
+
+
+def decided(store: Store, start: Start = TINY, **given: Any) -> Plan:
+    """What is decided for a store on a small machine, as it is decided."""
+    return decide(settings(**given), ("notes.txt",), store, start, HERE)
+
+
+def plan_of(store: Store, start: Start = TINY, **given: Any) -> Plan:
+    """What is decided, with a model smaller than any preset."""
+    plan = decided(store, start, **given)
+    if start.source != "preset":
+        return plan
+    config = llama(max_position_embeddings=max(256, plan.data.max_length))
+    size = shape_of(config).parameters
+    return replace(plan, model=replace(plan.model, config=config, parameters=size, trainable=size))
+
+
+def findings(plan: Plan, kind: str) -> list[str]:
+    """What a plan found, of one kind."""
+    return [finding.what for finding in plan.findings if finding.kind == kind]
+
+
+def order_of(plan: Plan, store: Store) -> Order:
+    """Which rows make which step of a plan."""
+    rows = rows_of(store, plan.data.max_length)
+    held_out, batch = plan.data.rows.held_out, plan.steps.batch_size
+    return Order(plan.seed, rows.num_full, rows.has_short, held_out, batch)
+
+
+def folder_start(folder: Path) -> Start:
+    """A start from a transformers folder."""
+    from headway.trainer.origin import find_origin
+
+    return find_origin(Settings(model=str(folder)), 0, Pulse()).start
+
+
+def save_model(folder: Path, **changes: Any) -> Path:
+    """A transformers folder with a small Llama and the bytes as its tokenizer."""
+    import transformers
+
+    from headway.model.load import from_config
+
+    transformers.utils.logging.disable_progress_bar()
+    model: Any = from_config(llama(**changes), seed=1)
+    model.save_pretrained(folder)
+    byte_level().save(folder)
+    return folder
+
+
+# ---- jobs ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ran:
+    """An attempt that is over."""
+
+    code: int
+    folder: RunFolder
+    job: Any
+
+    @property
+    def receipt(self) -> Receipt:
+        return load_receipt(self.folder.path)
+
+    @property
+    def events(self) -> list[Event]:
+        """The log as one story."""
+        return [entry.event for entry in self.entries]
+
+    @property
+    def entries(self) -> list[Entry]:
+        return read_events(self.folder.events)
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        """The events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def hashes(self) -> dict[str, str]:
+        """sha256 of the newest checkpoint's weights and moments, by file."""
+        newest, problems = self.folder.newest_verified()
+        assert newest is not None, problems
+        return weight_hashes(newest.path)
+
+
+def weight_hashes(checkpoint: Path) -> dict[str, str]:
+    """sha256 of a checkpoint's safetensors, by file."""
+    from headway.base.files import hash_file
+
+    return {file.name: hash_file(file).sha256 for file in checkpoint.glob("*.safetensors")}
+
+
+class Watch(EventLog):
+    """An event log that lets a test act the moment something is told."""
+
+    on: Callable[[Event], None] = staticmethod(lambda _: None)
+
+    def write(self, event: Event) -> None:
+        super().write(event)
+        self.on(event)
+
+
+def run(
+    folder: Path,
+    plan: Plan,
+    *,
+    attempt: int = 1,
+    on: Callable[[Event, Any], None] = lambda _, __: None,
+) -> Ran:
+    """One attempt at a plan, in this process. `on` sees each event and the job."""
+    from headway.trainer.job import Job
+    from headway.trainer.process import Stop
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "plan.json").exists():
+        plan.save(folder)
+    log = Watch(folder / "events.jsonl", attempt, rank=0)
+    job = Job(folder, log, Pulse(), Stop(), attempt)
+    log.on = lambda event: on(event, job)
+    return Ran(job.run(), RunFolder(folder), job)
+
+
+def stop_after(step: int) -> Callable[[Event, Any], None]:
+    """For `run`: ask for a stop, as SIGTERM would, once this step is finished."""
+
+    def on(event: Event, job: Any) -> None:
+        if isinstance(event, StepDone) and event.step == step:
+            job.stop.ask("SIGTERM", Exit.COME_BACK)
+
+    return on

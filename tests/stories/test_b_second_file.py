@@ -1,0 +1,78 @@
+"""Incident B: the second file "finished at once". Now steps add, and every row is trained once."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Headway
+
+
+def chats(num: int, salt: str) -> str:
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"{salt} question {i}"},
+                {"role": "assistant", "content": f"{salt} answer {i}"},
+            ]
+        }
+        for i in range(num)
+    ]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(7, 2), (19, 5), (30, 8)])
+def test_a_second_file_trains_all_its_rows_on_top_of_the_first(
+    headway: Headway, rows: int, steps: int
+) -> None:
+    headway.write("first.jsonl", chats(19, "first"))
+    headway.write("second.jsonl", chats(rows, "second"))
+    first = headway("train", "first.jsonl", "--preset", "tiny", "--batch-size", 4)
+    assert first.code == 0, first.err
+    assert headway.receipt("first")["steps"] == {
+        "first": 0, "last": 5, "planned": 5, "applied": 5
+    }  # fmt: skip
+
+    second = headway("train", "second.jsonl", "--continue", "first", "--batch-size", 4)
+    assert second.code == 0, second.err
+    promise = f"this file trains {steps} steps, reaching global step {5 + steps}"
+    lines = second.out.splitlines()
+    told_at = next(i for i, line in enumerate(lines) if promise in line)
+    stepped_at = next(i for i, line in enumerate(lines) if line.startswith("step "))
+    assert told_at < stepped_at
+
+    receipt = headway.receipt("second")
+    assert receipt["steps"] == {
+        "first": 5, "last": 5 + steps, "planned": steps, "applied": steps
+    }  # fmt: skip
+    assert receipt["rows"]["planned"] == receipt["rows"]["trained"] == rows
+    assert receipt["rows"]["applications"] == rows
+    assert receipt["rows"]["missing"] == receipt["rows"]["repeated"] == 0
+    assert receipt["rows"]["row_sum"] == receipt["rows"]["row_sum_planned"]
+    assert (headway.here / "runs/second" / f"checkpoint-{5 + steps}").is_dir()
+    global_steps = [e["global_step"] for e in headway.events("second") if e["event"] == "step_done"]
+    assert global_steps == list(range(6, 6 + steps))
+
+
+def test_moments_go_on_unless_fresh_ones_are_asked_for(headway: Headway) -> None:
+    headway.write("first.jsonl", chats(8, "first"))
+    headway.write("second.jsonl", chats(8, "second"))
+    headway("train", "first.jsonl", "--preset", "tiny", "--batch-size", 4)
+    for name, flags, updates in (("on", [], 4), ("anew", ["--reset-optimizer"], 2)):
+        told = headway(
+            "train", "second.jsonl", "--continue", "first", "--batch-size", 4, "--run-name", name,
+            *flags,
+        )  # fmt: skip
+        assert told.code == 0, told.err
+        state = json.loads((headway.here / f"runs/{name}/model/headway.json").read_text())
+        assert state["optimizer_steps"] == updates
+        assert state["global_step"] == 4
+
+
+def test_a_checkpoint_of_ours_given_as_model_goes_on_too(headway: Headway) -> None:
+    headway.write("first.jsonl", chats(8, "first"))
+    headway.write("second.jsonl", chats(8, "second"))
+    headway("train", "first.jsonl", "--preset", "tiny", "--batch-size", 4)
+    told = headway("train", "second.jsonl", "--model", Path("runs/first/model"), "--batch-size", 4)
+    assert told.code == 0, told.err
+    assert headway.receipt("second")["steps"]["last"] == 4

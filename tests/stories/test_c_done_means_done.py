@@ -1,0 +1,103 @@
+"""Incident C: "done" before the update, loss 0.0000, gradient 0.0. Now such a run fails, and why.
+
+Each mutant changes the trainer from outside, as a bug of ours or of a library would.
+"""
+
+import json
+
+import pytest
+
+from .conftest import Headway
+
+MUTANTS = {
+    "the update is skipped": (
+        "import torch\ntorch.optim.AdamW.step = lambda self, closure=None: None",
+        "had gradient and did not change",
+    ),
+    "the gradient is zeroed": (
+        "import headway.trainer.step as step\n"
+        "take = step.Stepper._take_gradients\n"
+        "step.Stepper._take_gradients = lambda self: [0 * g for g in take(self)]",
+        "has no gradient: it would change nothing",
+    ),
+    "the learning rate is 0 all run": (
+        "import headway.trainer.schedule as schedule\n"
+        "schedule.learning_rate = lambda plan, step, num_steps: 0.0",
+        "had gradient and did not change",
+    ),
+    "everything is frozen": (
+        "import headway.trainer.start as start\n"
+        "make = start.starting_model\n"
+        "start.starting_model = lambda plan: make(plan).requires_grad_(False)",
+        "nothing of this model can be trained",
+    ),
+    "the loss is NaN": (
+        "import headway.model.loss as loss\n"
+        "losses = loss.Forward.losses\n"
+        "loss.Forward.losses = lambda self, micro: losses(self, micro) * "
+        "(float('nan') if self.model.training else 1.0)",
+        "is not finite; nothing of it was applied",
+    ),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_run_that_changes_nothing_ends_with_4_and_the_cause(
+    headway: Headway, mutant: str
+) -> None:
+    code, cause = MUTANTS[mutant]
+    headway.write("notes.txt", "All work and no play makes Jack a dull boy. " * 60)
+    told = headway(
+        "train", "notes.txt", "--max-length", 64, "--max-steps", 3,
+        **headway.mutate("c", code),
+    )  # fmt: skip
+    assert told.code == 4, told.err + told.out
+    assert cause in told.err
+    assert "Traceback" not in told.err
+    last = headway.events("notes")[-1]
+    assert last["event"] == "ended"
+    assert last["outcome"] in ("failed", "finished")
+    assert "kept" not in last["line"].split(":")[0]
+
+
+def test_a_step_is_told_after_its_update_and_before_the_next(headway: Headway) -> None:
+    """The trainer's own record of its weights, taken whenever a step is told, changes each time."""
+    headway.write("notes.txt", "All work and no play makes Jack a dull boy. " * 60)
+    spy = (
+        "import headway.trainer.job as job\n"
+        "finished = job.Job._finished\n"
+        "def spying(self, batch, report):\n"
+        "    finished(self, batch, report)\n"
+        "    weights = self.setup.parameters.values()\n"
+        "    total = float(sum(p.detach().double().sum() for p in weights))\n"
+        "    with open('weights.txt', 'a') as file:\n"
+        "        file.write(f'{report.step} {total!r}\\n')\n"
+        "job.Job._finished = spying"
+    )
+    told = headway(
+        "train", "notes.txt", "--max-length", 64, "--max-steps", 5, **headway.mutate("spy", spy)
+    )
+    assert told.code == 0, told.err
+    seen = [line.split() for line in (headway.here / "weights.txt").read_text().splitlines()]
+    assert [int(step) for step, _ in seen] == [1, 2, 3, 4, 5]
+    assert len({total for _, total in seen}) == 5
+    steps = [e for e in headway.events("notes") if e["event"] == "step_done"]
+    assert [e["step"] for e in steps] == [1, 2, 3, 4, 5]
+    assert all(e["loss"] > 0 and e["grad_norm"] > 0 and e["learning_rate"] > 0 for e in steps)
+
+
+def test_fully_masked_labels_are_refused_before_step_1(headway: Headway) -> None:
+    row = {"messages": [{"role": "user", "content": "is anybody there?"}]}
+    headway.write("chats.jsonl", (json.dumps(row) + "\n") * 8)
+    told = headway("train", "chats.jsonl", "--preset", "tiny")
+    assert told.code == 3
+    assert "no trained token" in told.err
+    assert "chats.jsonl:1" in told.err
+    assert not (headway.here / "runs").exists()
+
+
+def test_a_learning_rate_of_0_is_refused(headway: Headway) -> None:
+    headway.write("notes.txt", "some text " * 100)
+    told = headway("train", "notes.txt", "--lr", 0)
+    assert told.code == 2
+    assert "more than 0" in told.err
