@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from headway.base.pulse import Pulse
 from headway.data.formats import READERS, Item, read
 from headway.data.records import Record, Rejected
-from headway.data.sources import Source, find
+from headway.data.source import Source
+from headway.data.sources import find
 
 
 def items(*names: object) -> list[Item]:

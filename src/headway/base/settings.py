@@ -80,6 +80,15 @@ class Settings:
     truncation: Literal["cut", "reject"] = _setting(
         "cut", "conversations longer than max_length", choices=("cut", "reject")
     )
+    drop_duplicates: bool = _setting(False, "train each of several identical records once")
+    survey_exact: int = _setting(
+        64_000_000,
+        "sources up to this size are read whole before step 1; larger ones are sampled",
+        at_least=0,
+        unit="bytes",
+    )
+    skip_corrupt: bool = _setting(False, "pass over compressed files that are damaged")
+    endpoint_url: str | None = _setting(None, "the S3-compatible store that s3:// means")
     val_size: float = _setting(0, "rows held out: a number, or a share below 1", at_least=0)
     max_rejected: float = _setting(
         0.05, "share of unusable rows above which the data is refused", at_least=0, at_most=1
@@ -132,6 +141,9 @@ class Settings:
     save_steps: int | None = _setting(None, "a checkpoint every so many steps", at_least=1)
     save_minutes: float = _setting(10, "and at least this often", above=0)
     save_total_limit: int = _setting(2, "newest checkpoints kept", at_least=1)
+    keep_every: int | None = _setting(
+        None, "keep the checkpoints of these steps for good", at_least=1
+    )
     eval_steps: int | None = _setting(None, "held-out loss every so many steps", at_least=1)
     sample_steps: int | None = _setting(None, "text from the model every so many steps", at_least=1)
     sample_prompts: tuple[str, ...] = _setting((), "what the samples begin with")
@@ -321,6 +333,8 @@ def example(row: Field[Any]) -> str:
 
 
 _EXAMPLES = {
+    "endpoint_url": "http://127.0.0.1:9000",
+    "keep_every": "1000",
     "batch_size": "8",
     "continue_run": "runs/notes",
     "learning_rate": "2e-4",

@@ -12,7 +12,8 @@ from pathlib import Path
 from headway.base.pulse import Pulse
 from headway.base.units import count, plural, size
 from headway.data.records import Record, Rejected, record_of
-from headway.data.sources import Chunks, Source, chunks, unreadable
+from headway.data.source import Chunks, Source
+from headway.data.sources import chunks, unreadable
 
 # Why a whole file may be unusable, to be read after "is".
 WHOLE_FILE = ("empty", "blank", "binary", "not UTF-8")

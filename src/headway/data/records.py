@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-Kind = Literal["text", "conversations"]
+Kind = Literal["text", "conversations", "tokens"]
 
 ROLES = ("system", "user", "assistant", "developer", "tool")
 DEEPEST = 50  # levels of lists and objects inside a message
@@ -19,7 +19,7 @@ DEEPEST = 50  # levels of lists and objects inside a message
 class Record:
     """One document or conversation as read, not yet tokenised.
 
-    Exactly one of `text` and `messages` is set.
+    Exactly one of `text`, `messages` and `ids` is set.
     """
 
     file: str  # as the person named it, or below the folder that was named
@@ -27,11 +27,16 @@ class Record:
     text: str | None = None
     messages: tuple[dict[str, Any], ...] | None = None  # OpenAI's shape: role, content
     tools: tuple[dict[str, Any], ...] | None = None
+    ids: tuple[int, ...] | None = None  # tokenised elsewhere
+    labels: tuple[int, ...] | None = None  # of `ids`: -100 is not learned; None: all are
+    ends: bool = True  # False: a part of a long text file, with more after it
 
     @property
     def kind(self) -> Kind:
-        """Whether it is a text or a conversation."""
-        return "text" if self.messages is None else "conversations"
+        """Whether it is a text, a conversation, or tokens already."""
+        if self.messages is not None:
+            return "conversations"
+        return "text" if self.ids is None else "tokens"
 
     @property
     def texts(self) -> list[str]:

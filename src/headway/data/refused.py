@@ -14,7 +14,7 @@ from headway.base.units import count, plural, share
 from headway.data import tokenizer as tokenizers
 from headway.data.formats import WHOLE_FILE, Skipped
 from headway.data.records import Kind, Record, Rejected
-from headway.data.sources import STANDARD_INPUT, Source
+from headway.data.source import STANDARD_INPUT, Source
 from headway.data.store import Store
 
 _NEED = "text, or JSONL whose rows have text, messages, or prompt and completion"

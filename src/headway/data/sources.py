@@ -10,46 +10,17 @@ import re
 import select
 import shlex
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from headway.base.errors import ComeBack, DataRefused, Problems, Refusal, Remedy, UsageError
 from headway.base.pulse import Pulse
 from headway.base.units import plural, size
+from headway.data.source import STANDARD_INPUT, Chunks, Source
 
-STANDARD_INPUT = "standard input"
 _CHUNK_BYTES = 1 << 20
 _LOOK_MS = 500  # a wait looks up this often, to show that it is one
 _NEED = "a file, a folder, a pattern, or - for standard input"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One file or stream.
-
-    Attributes:
-        name: as the person typed it, or below the folder they typed.
-        path: None for standard input.
-        size: bytes; 0 for a stream.
-        found: in a folder or by a pattern, not named: when it is unusable it is passed over.
-        stamp: what changes when the file does; empty for a stream, which is never the same twice.
-    """
-
-    name: str
-    path: Path | None
-    size: int = 0
-    found: bool = False
-    stamp: tuple[int, ...] = ()
-
-    @property
-    def is_stream(self) -> bool:
-        """Standard input, a pipe, a device: read once, as it arrives."""
-        return not self.stamp
-
-
-# Pieces of a source's content. None: nothing more has arrived yet, and asking again waits.
-Chunks = Iterator[bytes | None]
 
 
 def find(sources: Sequence[str]) -> list[Source]:
@@ -143,7 +114,7 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode(errors="replace")
 
 
-def _stamp(status: os.stat_result) -> tuple[int, ...]:
+def _stamp(status: os.stat_result) -> tuple[int | str, ...]:
     times = status.st_mtime_ns, status.st_ctime_ns
     return status.st_size, *times, status.st_ino, status.st_dev
 

@@ -27,7 +27,7 @@ from headway.data.examples import Example, chat_examples, end_of, marked, text_e
 from headway.data.formats import Skipped, read
 from headway.data.records import Kind, Record, Rejected
 from headway.data.refused import beyond_embedding, mixed, nothing, too_many_rejected
-from headway.data.sources import Source
+from headway.data.source import Source
 from headway.data.spool import Spool
 from headway.data.store import Store, StoreWriter, summary
 from headway.data.surveyed import Survey
@@ -116,7 +116,7 @@ def survey(
     return store
 
 
-def _identity(source: Source) -> tuple[str, bytes, tuple[int, ...]]:
+def _identity(source: Source) -> tuple[str, bytes, tuple[int | str, ...]]:
     assert source.path is not None
     return source.name, os.fsencode(source.path.absolute()), source.stamp
 

@@ -1,0 +1,49 @@
+"""One place where records come from, as a value: a file, a stream, an address."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+STANDARD_INPUT = "standard input"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file or stream.
+
+    Attributes:
+        name: as the person typed it, or below the folder they typed.
+        path: None for standard input and for what is not on this machine.
+        size: bytes as stored; 0 where nobody knows.
+        found: in a folder or by a pattern, not named: when it is unusable it is passed over.
+        stamp: what changes when the content does; empty where nothing tells, as for a pipe, which
+            is never the same twice.
+        address: a URL, of what is not on this machine.
+    """
+
+    name: str
+    path: Path | None
+    size: int = 0
+    found: bool = False
+    stamp: tuple[int | str, ...] = ()
+    address: str = ""
+
+    @property
+    def is_stream(self) -> bool:
+        """Standard input, a pipe, a device: read once, as it arrives."""
+        return not self.stamp and not self.address
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a source: bytes [begin, end).
+
+    The rows of a span are the lines that begin in it, so that spans that meet share no row.
+    """
+
+    begin: int
+    end: int
+
+
+# Pieces of a source's content. None: nothing more has arrived yet, and asking again waits.
+Chunks = Iterator[bytes | None]
