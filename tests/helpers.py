@@ -12,7 +12,8 @@ from headway.base.errors import Exit
 from headway.base.events import Entry, Event, EventLog, StepDone, read_events
 from headway.base.machine import Machine
 from headway.base.pulse import Pulse
-from headway.base.settings import Given, Settings, resolve
+from headway.base.resolving import resolve
+from headway.base.settings import Given, Settings
 from headway.data import tokenizer as tokenizers
 from headway.data.examples import Example
 from headway.data.order import Order

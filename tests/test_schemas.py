@@ -17,7 +17,8 @@ from headway.base.errors import Finding, Remedy
 from headway.base.events import KINDS, Event, EventLog
 from headway.base.files import MANIFEST, write_folder
 from headway.base.pulse import Pulse, read_pulse
-from headway.base.settings import Given, Settings, resolve
+from headway.base.resolving import resolve
+from headway.base.settings import Given, Settings
 from headway.base.settings_file import write_settings
 from headway.data.records import Rejected
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from headway.base.errors import BrokenContract, Remedy
-from headway.base.settings import Given, Settings, resolve
+from headway.base.resolving import resolve
+from headway.base.settings import Given, Settings
 from headway.run.console import make_screen
 from headway.run.supervise import Order, Supervisor
 from headway.trainer.plan import Plan

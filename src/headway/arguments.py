@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import cast
 
 from headway.base.errors import Problems, Refusal, Remedy, UsageError
+from headway.base.resolving import resolve, unknown
 from headway.base.settings import (
     Given,
     Settings,
     is_flag,
     normal,
     printed_name,
-    resolve,
     spellings,
     table,
-    unknown,
 )
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from headway.base.elsewhere import FOREIGN, FOREIGN_VALUES
 from headway.base.errors import Problems, Refusal, UsageError
+from headway.base.resolving import resolve
 from headway.base.settings import (
     Given,
     Settings,
@@ -16,7 +17,6 @@ from headway.base.settings import (
     is_flag,
     normal,
     printed_name,
-    resolve,
     spellings,
     table,
 )

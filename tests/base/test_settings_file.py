@@ -10,7 +10,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from headway.base.errors import Problems, Refusal, UsageError
-from headway.base.settings import Given, Settings, resolve
+from headway.base.resolving import resolve
+from headway.base.settings import Given, Settings
 from headway.base.settings_file import read_settings, write_settings
 
 

@@ -3,7 +3,8 @@
 import sysconfig
 from pathlib import Path
 
-from headway.base.settings import Given, Settings, resolve
+from headway.base.resolving import resolve
+from headway.base.settings import Given, Settings
 
 ORIGIN = "the demo"
 STEPS = 600
