@@ -26,6 +26,7 @@ from headway.base.events import (
     PhaseEntered,
     Probed,
     Refined,
+    Resumed,
     Sampled,
     Saved,
     StepDone,
@@ -37,13 +38,14 @@ from headway.base.events import (
 FINDING = Finding("warning", "w", "1", "2", (Remedy("do", "gives"),))
 EXAMPLES: dict[type[Event], Event] = {
     AttemptStarted: AttemptStarted("notes", "0.1.0", 4711, 2488, "checkpoint-2488"),
+    Resumed: Resumed("checkpoint-2500", 2500),
     PhaseEntered: PhaseEntered("training"),
     Probed: Probed("before", 2.41, None),
     StepDone: StepDone(1, 2489, 1, 2.4, 0.5, 2e-4, 8, 700, 800, 832, 0.25),
     Refined: Refined(60.0, 4589.0),
     Evaluated: Evaluated(2500, 1.5, 64, 0.4),
     Sampled: Sampled(2500, "Once", "upon a time"),
-    Saved: Saved(2500, "checkpoint-2500", 12_000_000, 0.3),
+    Saved: Saved(2500, "checkpoint-2500", 12_000_000, 0.3, 0.002),
     Noted: Noted(FINDING),
     StopAsked: StopAsked("SIGTERM"),
     Ended: Ended("failed", 4, "broken: loss is NaN", FINDING),

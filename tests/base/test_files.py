@@ -1,14 +1,10 @@
 """What "saved" means: whole or not at all, verified, owned by one."""
 
 import errno
-import fcntl
 import os
 import resource
 import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,16 +12,13 @@ import msgspec
 import pytest
 
 from headway.base import files
-from headway.base.errors import ComeBack, MachineError
+from headway.base.errors import MachineError
 from headway.base.files import (
     MANIFEST,
-    Lock,
     Manifest,
     append_line,
-    check_writable,
-    is_held,
+    delete_folder,
     make_folder,
-    owner_of,
     point,
     verify_folder,
     write_folder,
@@ -234,7 +227,7 @@ def test_f41_a_zeroed_page_is_found(checkpoint: Path) -> None:
 
 def test_f42_a_missing_file_is_found(checkpoint: Path) -> None:
     (checkpoint / "sub" / "config.json").unlink()
-    assert verify_folder(checkpoint) == ["sub/config.json: No such file or directory"]
+    assert verify_folder(checkpoint) == ["sub/config.json is missing"]
 
 
 def test_f42_a_missing_manifest_is_found(checkpoint: Path) -> None:
@@ -254,6 +247,59 @@ def test_an_empty_folder_does_not_verify(tmp_path: Path) -> None:
     assert verify_folder(tmp_path / "gone") == ["manifest.json is missing"]
 
 
+def test_f37_a_name_that_may_not_be_on_the_disk_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = files.sync_folder
+
+    def sync_folder(folder: Path) -> None:
+        if (folder / "checkpoint-1").exists():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(folder)
+
+    monkeypatch.setattr(files, "sync_folder", sync_folder)
+    with pytest.raises(MachineError, match="cannot be written"):
+        write_folder(tmp_path / "checkpoint-1", fill)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_its_writer_made_private_is_readable_by_others(tmp_path: Path) -> None:
+    def private(folder: Path) -> None:
+        (folder / "model.safetensors").touch(0o600)
+
+    write_folder(tmp_path / "checkpoint-1", private)
+    assert (tmp_path / "checkpoint-1" / "model.safetensors").stat().st_mode & 0o777 == 0o644
+
+
+def test_what_a_writer_in_rust_says_of_a_full_disk_is_understood(tmp_path: Path) -> None:
+    def full(folder: Path) -> None:
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(MachineError, match="the disk is full"):
+        write_folder(tmp_path / "checkpoint-1", full)
+
+
+def test_a_folder_with_a_link_in_it_is_not_sealed(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="does not read back") as refused:
+        write_folder(tmp_path / "checkpoint-1", lambda f: (f / "config.json").symlink_to("x"))
+    assert refused.value.have == "config.json is not in manifest.json"
+
+
+def test_a_deleted_folder_leaves_nothing(checkpoint: Path) -> None:
+    delete_folder(checkpoint)
+    assert list(checkpoint.parent.iterdir()) == []
+    delete_folder(checkpoint)  # gone already
+
+
+def test_f02_a_half_deleted_folder_has_lost_its_name_first(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "rmtree", lambda path, ignore_errors: None)  # killed before it
+    delete_folder(checkpoint)
+    (left,) = checkpoint.parent.iterdir()
+    assert left.name.startswith(".checkpoint-1.")
+
+
 # -- small things
 
 
@@ -270,106 +316,6 @@ def test_point_moves_a_link_by_one_rename(checkpoint: Path) -> None:
 def test_a_line_that_does_not_fit_on_the_disk_is_no_silent_loss(tmp_path: Path) -> None:
     with file_size_limit(10), pytest.raises(MachineError, match="the disk is full"):
         append_line(tmp_path / "events.jsonl", b"0123456789abcdef")
-
-
-def test_a_folder_to_write_to_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
-    check_writable(tmp_path / "runs" / "notes", need_bytes=1)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_too_little_disk_is_told_in_numbers(tmp_path: Path) -> None:
-    with pytest.raises(MachineError, match="not enough disk") as refused:
-        check_writable(tmp_path, need_bytes=10**18)
-    assert refused.value.need == "1000000.0 TB"
-
-
-def test_a_file_in_the_place_of_the_runs_folder_is_told(tmp_path: Path) -> None:
-    (tmp_path / "runs").write_text("")
-    with pytest.raises(MachineError, match="is a file, a folder is needed"):
-        check_writable(tmp_path / "runs")
-
-
-def test_f38_a_folder_that_takes_no_file_is_refused_before_the_run() -> None:
-    with pytest.raises(MachineError, match="cannot be written"):
-        check_writable(Path("/proc/headway"))
-
-
-# -- the lock
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from headway.base.files import Lock
-with Lock(Path(sys.argv[1]), live="/dev/shm/x"):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.fixture
-def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "run.lock")],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
-
-
-def test_f48_a_second_process_is_refused_and_told_the_first(
-    tmp_path: Path, holder: "subprocess.Popen[str]"
-) -> None:
-    with (
-        pytest.raises(ComeBack, match="is being trained already") as refused,
-        Lock(tmp_path / "run.lock"),
-    ):
-        pass
-    assert f"process {holder.pid} on" in refused.value.have
-    assert is_held(tmp_path / "run.lock")
-
-
-def test_a_dead_owners_lock_is_taken_over_and_told(
-    tmp_path: Path, holder: "subprocess.Popen[str]"
-) -> None:
-    holder.kill()
-    holder.wait()
-    assert not is_held(tmp_path / "run.lock")
-    with Lock(tmp_path / "run.lock") as lock:
-        assert lock.broken_owner is not None
-        assert (lock.broken_owner.pid, lock.broken_owner.live) == (holder.pid, "/dev/shm/x")
-
-
-def test_a_lock_that_was_given_back_leaves_no_owner(tmp_path: Path) -> None:
-    path = tmp_path / "run.lock"
-    with Lock(path, live="/dev/shm/x"):
-        owner = owner_of(path)
-        assert owner is not None
-        assert owner.pid == os.getpid()
-    assert owner_of(path) is None
-    assert not is_held(path)
-    with Lock(path) as lock:
-        assert lock.broken_owner is None
-
-
-def test_a_mere_look_whether_a_lock_is_held_keeps_no_owner_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "run.lock"
-    path.touch()
-    look = path.open()
-    fcntl.flock(look, fcntl.LOCK_EX)  # as is_held does, for an instant
-    monkeypatch.setattr(time, "sleep", lambda _s: look.close())
-    with Lock(path) as lock:
-        assert lock.broken_owner is None
-
-
-def test_a_lock_that_is_not_there_is_not_held(tmp_path: Path) -> None:
-    assert not is_held(tmp_path / "run.lock")
 
 
 def test_the_cache_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch) -> None:

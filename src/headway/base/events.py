@@ -38,6 +38,14 @@ class AttemptStarted(Event):
 
 
 @dataclass(frozen=True)
+class Resumed(Event):
+    """The trainer goes on from a checkpoint that verified."""
+
+    resumed_from: str  # the checkpoint's folder name
+    global_step: int
+
+
+@dataclass(frozen=True)
 class PhaseEntered(Event):
     """The trainer went on to another phase (loading, training, saving, ...)."""
 
@@ -105,6 +113,7 @@ class Saved(Event):
     checkpoint: str
     bytes: int
     seconds: float
+    stall: float = 0.0  # seconds of these in which no step was taken
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,7 @@ KINDS: dict[str, type[Event]] = {
     re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower(): kind
     for kind in (
         AttemptStarted,
+        Resumed,
         PhaseEntered,
         Probed,
         StepDone,
@@ -270,14 +280,20 @@ class EventReader:
 def read_events(path: Path) -> list[Entry]:
     """The log as one story: steps of an earlier attempt that a later one did again are dropped."""
     entries = list(EventReader(path).new())
-    resumes = [
-        (i, e.event.from_global_step)
-        for i, e in enumerate(entries)
-        if isinstance(e.event, AttemptStarted)
-    ]
+    # The supervisor tells which checkpoint is the newest, the trainer which one verified.
+    starts = ((i, _start(entry.event)) for i, entry in enumerate(entries))
+    resumes = [(i, start) for i, start in starts if start is not None]
 
     def stands(index: int, entry: Entry) -> bool:
         step = getattr(entry.event, "global_step", None)
         return step is None or all(i < index or step <= start for i, start in resumes)
 
     return [entry for i, entry in enumerate(entries) if stands(i, entry)]
+
+
+def _start(event: Event) -> int | None:
+    match event:
+        case AttemptStarted(from_global_step=step) | Resumed(global_step=step):
+            return step
+        case _:
+            return None

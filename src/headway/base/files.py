@@ -1,4 +1,4 @@
-"""Write whole or not at all: temp, fsync, rename; locks; checksums.
+"""Write whole or not at all: temp, fsync, rename; read back; checksums.
 
 Every durable byte of a run goes through this module, so that one place decides
 what "saved" means: on the disk, read back, and reachable under its name.
@@ -6,25 +6,24 @@ what "saved" means: on the disk, read back, and reachable under its name.
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
-import resource
 import shutil
-import socket
+import stat
 import tempfile
-import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from headway.base.errors import ComeBack, MachineError, Remedy
+from headway.base.disk import disk_errors, errors_from_rust
+from headway.base.errors import MachineError, Remedy
 from headway.base.units import size
 
 MANIFEST = "manifest.json"
+SCHEMA = "headway.manifest/1"
 
 
 @dataclass(frozen=True)
@@ -47,35 +46,38 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """Replace `path` by `content`, durably: after a power cut it is the old file or the new.
 
     Raises:
-        MachineError: the disk is full, read-only or failing; the old file stands.
+        MachineError: the disk is full, read-only or failing. The old file stands, or the new
+            one whole; which of them a power cut would leave is not known.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with disk_errors(path):
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+    temporary = _temporary(path)
+    with disk_errors(path):
+        try:
+            _write_synced(temporary, data)
             temporary.replace(path)
             sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        finally:
+            _discard(temporary)
 
 
 def write_lightly(path: Path, content: bytes) -> None:
     """Replace `path` whole but not durably: for what is written again in a second anyway."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     with contextlib.suppress(OSError):  # a disk in trouble is told by what must be durable
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        finally:
+            _discard(temporary)
 
 
 def write_folder(final: Path, fill: Callable[[Path], None]) -> Manifest:
     """Let `fill` write into a temporary folder, make that durable, then give it its name.
 
     The order is the promise: every file synced, the manifest last, the folder synced, everything
-    read back and hashed, one rename, the parent synced. Only then does this return.
+    read back and hashed, one rename, the parent synced. Only then does this return. An error of
+    any of these is final: nothing is tried a second time, since the system may have forgotten
+    what it could not write, and would report success.
 
     Raises:
         MachineError: the disk is full, read-only or failing, or what was read back differs
@@ -84,46 +86,65 @@ def write_folder(final: Path, fill: Callable[[Path], None]) -> Manifest:
     make_folder(final.parent)
     with disk_errors(final):
         temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
-    try:
-        with disk_errors(final):
+        try:
             temporary.chmod(0o755)  # mkdtemp makes it private; a checkpoint is not a secret
-            fill(temporary)
+            with errors_from_rust():
+                fill(temporary)
             manifest = _seal(temporary)
-            problems = verify_folder(temporary)
-            if problems:
-                raise MachineError(
-                    f"{final.name} does not read back as it was written",
-                    have=problems[0],
-                    need="the bytes that were written",
-                    remedies=(Remedy("another disk for --output-dir", "this one loses bytes"),),
-                )
+            _read_back(temporary, final.name)
             temporary.rename(final)
-            sync_folder(final.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            try:
+                sync_folder(final.parent)
+            except OSError:
+                final.rename(temporary)  # what may be gone tomorrow must not be found today
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return manifest
 
 
+def delete_folder(folder: Path) -> None:
+    """Delete a folder such that, killed half-way, no half of it stands under its name.
+
+    What is left is hidden, `.NAME.*`, as a killed `write_folder` leaves it. A disk that refuses
+    is let be: nothing was promised to be gone.
+    """
+    doomed = _temporary(folder)
+    with contextlib.suppress(OSError):
+        folder.rename(doomed)
+    for left in (doomed, folder):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def verify_folder(folder: Path) -> list[str]:
-    """What is wrong with a folder that carries a manifest; an empty list when it verifies."""
-    try:
-        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
-    except FileNotFoundError:
+    """What is wrong with a folder that carries a manifest; an empty list when it verifies.
+
+    The manifest may have been damaged or made by somebody else: the folder itself is listed, and
+    only what lies in it is opened, never a name or a link that leads out of it. What the manifest
+    does not name is wrong too (a loader might prefer it), but for hidden files, which file
+    managers and NFS leave.
+    """
+    there = {
+        str(path.relative_to(folder)): path
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+    manifest_file = there.pop(MANIFEST, None)
+    if manifest_file is None:
         return [f"{MANIFEST} is missing"]
+    try:
+        manifest = msgspec.json.decode(_regular(manifest_file).read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         return [f"{MANIFEST} cannot be read: {error}"]
-    problems: list[str] = []
-    for name, expected in manifest.files.items():
-        try:
-            found = hash_file(folder / name)
-        except OSError as error:
-            problems.append(f"{name}: {os.strerror(error.errno or 0)}")
-            continue
-        if found.bytes != expected.bytes:
-            problems.append(f"{name} has {size(found.bytes)}, {size(expected.bytes)} were written")
-        elif found.sha256 != expected.sha256:
-            problems.append(f"{name} has other bytes than were written (sha256)")
-    return problems
+    if manifest.schema != SCHEMA:
+        return [f"{MANIFEST} is {manifest.schema}, this version reads {SCHEMA}"]
+    problems = [
+        problem
+        for name, expected in manifest.files.items()
+        if (problem := _difference(name, there.pop(name, None), expected))
+    ]
+    strangers = [n for n in there if not any(part.startswith(".") for part in Path(n).parts)]
+    return problems + [f"{name} is not in {MANIFEST}" for name in sorted(strangers)]
 
 
 def hash_file(path: Path) -> FileHash:
@@ -141,13 +162,18 @@ def hash_bytes(data: bytes) -> str:
 def append_line(path: Path, line: bytes) -> None:
     """Add one line by one O_APPEND write, so that several processes can share the file.
 
+    A line that a full disk or a power cut tore is ended first: it alone is lost.
+
     Raises:
         MachineError: the disk took none of it, or only a part.
     """
     with disk_errors(path):
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            if os.write(descriptor, line + b"\n") <= len(line):
+            end = os.fstat(descriptor).st_size
+            torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
+            whole = (b"\n" if torn else b"") + line + b"\n"
+            if os.write(descriptor, whole) < len(whole):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
@@ -167,13 +193,19 @@ def make_folder(folder: Path) -> None:
 
 
 def point(link: Path, target: Path) -> None:
-    """Make the symbolic link `link` name `target`, a sibling, by one rename."""
-    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    """Make the symbolic link `link` name `target`, a sibling, by one rename.
+
+    Raises:
+        MachineError: the disk is full, read-only or failing.
+    """
+    temporary = _temporary(link)
     with disk_errors(link):
-        temporary.symlink_to(target.name)
-        temporary.replace(link)
-        sync_folder(link.parent)
+        try:
+            temporary.symlink_to(target.name)
+            temporary.replace(link)
+            sync_folder(link.parent)
+        finally:
+            _discard(temporary)
 
 
 def sync_folder(folder: Path) -> None:
@@ -185,181 +217,83 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def check_writable(folder: Path, need_bytes: int = 0) -> None:
-    """Try to write where the run will write, creating nothing that stays.
-
-    Raises:
-        MachineError: the folder (or the nearest one above it that exists) takes no file,
-            or has less than `need_bytes` free.
-    """
-    with disk_errors(folder):
-        place = _nearest(folder.absolute())
-    if not place.is_dir():
-        raise MachineError(
-            f"{place} is a file, a folder is needed",
-            have="a file",
-            need="a folder to write runs into",
-            remedies=(Remedy("--output-dir runs2", "another folder"),),
-        )
-    with disk_errors(folder), tempfile.TemporaryFile(dir=place):
-        pass
-    free = shutil.disk_usage(place).free
-    if free < need_bytes:
-        raise MachineError(
-            f"not enough disk for the checkpoints in {folder}",
-            have=f"{size(free)} free",
-            need=f"{size(need_bytes)}",
-            remedies=(
-                Remedy("--output-dir DIR", "a folder on a larger disk"),
-                Remedy("--save-total-limit 1", "keep one checkpoint"),
-            ),
-        )
+def _temporary(path: Path) -> Path:
+    """A hidden name beside `path` that no other process or thread writes to now."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
+    _discard(temporary)  # a killed process with the same number left it
+    return temporary
 
 
-@contextmanager
-def disk_errors(path: Path) -> Generator[None]:
-    """Turn what the operating system says about a disk into four parts.
-
-    Raises:
-        MachineError: in place of an OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        place = path.parent if path.parent != Path() else Path.cwd()
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise MachineError(
-                f"the disk is full: {path} was not written",
-                have=f"{size(shutil.disk_usage(_nearest(place)).free)} free",
-                need="room for one more checkpoint",
-                remedies=(Remedy("--output-dir DIR", "a folder on another disk"),),
-            ) from error
-        if error.errno == errno.EFBIG:
-            raise MachineError(
-                f"{path} is larger than this process may write",
-                have=f"at most {size(resource.getrlimit(resource.RLIMIT_FSIZE)[0])} a file",
-                need="no limit on the size of files",
-                remedies=(Remedy("ulimit -f unlimited", "in the shell that starts it"),),
-            ) from error
-        refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-        raise MachineError(
-            f"{path} cannot be written",
-            have=reason,
-            need=f"a folder that user {os.getuid()} may write to"
-            if refused
-            else "a folder that takes what is written to it",
-            remedies=(Remedy("--output-dir DIR", "a folder of your own, or on another disk"),),
-        ) from error
+def _discard(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        temporary.unlink()
 
 
-def _nearest(path: Path) -> Path:
-    return next((p for p in (path, *path.parents) if p.exists()), Path("/"))
-
-
-def _seal(folder: Path) -> Manifest:
-    files: dict[str, FileHash] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        files[str(path.relative_to(folder))] = hash_file(path)
-    manifest = Manifest("headway.manifest/1", files)
-    data = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    with (folder / MANIFEST).open("wb") as file:
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    for place in sorted({p.parent for p in folder.rglob("*")} | {folder}):
+
+
+def _seal(folder: Path) -> Manifest:
+    """Make a folder's content durable, with a manifest of it."""
+    files = {
+        str(path.relative_to(folder)): _sealed(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+    manifest = Manifest(SCHEMA, files)
+    _write_synced(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+    for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         sync_folder(place)
     return manifest
 
 
-@dataclass(frozen=True)
-class Owner:
-    """Who holds a run: written into run.lock, for people and for `status`."""
-
-    pid: int
-    host: str
-    live: str  # the folder with this job's pulses
-
-
-class Lock:
-    """One live owner per run folder, by flock: the kernel frees it when the owner dies.
-
-    Example:
-        with Lock(folder / "run.lock", live="/dev/shm/...") as lock: ...
-    """
-
-    def __init__(self, path: Path, live: str = "") -> None:
-        self.path = path
-        self.live = live
-        self.broken_owner: Owner | None = None  # a dead owner whose lock was taken over
-        self._descriptor = -1
-
-    def __enter__(self) -> "Lock":
-        """Take the lock or refuse.
-
-        Raises:
-            ComeBack: somebody alive holds it.
-        """
-        with disk_errors(self.path):
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        before = owner_of(self.path)
-        if not _taken(self._descriptor):
-            os.close(self._descriptor)
-            raise ComeBack(
-                f"{self.path.parent} is being trained already",
-                have=f"process {before.pid} on {before.host}" if before else "another process",
-                need="one owner per run",
-                remedies=(
-                    Remedy(f"headway status {self.path.parent}", "what it is doing"),
-                    Remedy(f"headway stop {self.path.parent}", "save and stop it"),
-                ),
-            )
-        self.broken_owner = before
-        owner = Owner(os.getpid(), socket.gethostname(), self.live)
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, msgspec.json.encode(owner), 0)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # Empty, not unlinked: unlinking a lock file races with the next owner.
-        os.ftruncate(self._descriptor, 0)
-        os.close(self._descriptor)
+def _sealed(path: Path) -> FileHash:
+    """Hash a file as it was written, and put it on the disk."""
+    written = hash_file(path)
+    with path.open("rb") as file:
+        os.fchmod(file.fileno(), 0o644)  # safetensors makes its files private
+        os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):  # macOS has none
+            with contextlib.suppress(OSError):  # it is advice, and not every file system takes it
+                # Without the copy in memory, reading back reads what the disk has.
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return written
 
 
-def _taken(descriptor: int) -> bool:
-    """Take the lock; whoever merely looks whether it is held (`is_held`) has it for an instant."""
-    for wait_s in (0.01, 0.02, 0.04, 0.0):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            time.sleep(wait_s)
-    return False
+def _read_back(folder: Path, name: str) -> None:
+    problems = verify_folder(folder)
+    if problems:
+        raise MachineError(
+            f"{name} does not read back as it was written",
+            have=problems[0],
+            need="the bytes that were written",
+            remedies=(Remedy("another disk for --output-dir", "this one loses bytes"),),
+        )
 
 
-def owner_of(lock: Path) -> Owner | None:
-    """Who wrote itself into the lock last, alive or dead; None when it was given back."""
+def _difference(name: str, path: Path | None, expected: FileHash) -> str:
+    """How a file differs from what the manifest says of it, "" where it does not."""
+    if path is None:
+        return f"{name} is missing"
     try:
-        return msgspec.json.decode(lock.read_bytes(), type=Owner)
-    except (OSError, msgspec.DecodeError):
-        return None
+        num_bytes = _regular(path).stat().st_size
+        if num_bytes != expected.bytes:
+            return f"{name} has {size(num_bytes)}, {size(expected.bytes)} were written"
+        if hash_file(path).sha256 != expected.sha256:
+            return f"{name} has other bytes than were written (sha256)"
+    except OSError as error:
+        return f"{name}: {error.strerror or error}"
+    return ""
 
 
-def is_held(lock: Path) -> bool:
-    """Whether a live process of this machine holds the lock."""
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+def _regular(path: Path) -> Path:
+    """The path of a file; a link could lead anywhere, and a pipe would be waited for."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise OSError(errno.ELOOP, "it is a link or a device, not a file")
+    return path
 
 
 def cache_folder(*parts: str) -> Path:
@@ -370,8 +304,8 @@ def cache_folder(*parts: str) -> Path:
 
 def cached_hash(path: Path) -> FileHash:
     """`hash_file`, remembered in the cache while size, time and inode of the file stay."""
-    stat = path.stat()
-    key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}|{stat.st_dev}"
+    now = path.stat()
+    key = f"{path.resolve()}|{now.st_size}|{now.st_mtime_ns}|{now.st_ino}|{now.st_dev}"
     note = cache_folder("hashes", hash_bytes(key.encode())[:32])
     with contextlib.suppress(OSError, msgspec.DecodeError):
         return msgspec.json.decode(note.read_bytes(), type=FileHash)

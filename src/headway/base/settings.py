@@ -35,7 +35,9 @@ class Settings:
     """
 
     # what to train, on what
-    model: str | None = _setting(None, "a folder with a transformers model, or a run of Headway")
+    model: str | None = _setting(
+        None, "a folder with a transformers model, a run of Headway, or a hub's owner/name"
+    )
     preset: str | None = _setting(
         None, "a model from nothing", choices=("tiny", "mini", "small", "base")
     )

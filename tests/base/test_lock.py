@@ -1,0 +1,103 @@
+"""One live owner per run folder."""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headway.base.errors import ComeBack, MachineError
+from headway.base.lock import Lock, is_held, owner_of
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from headway.base.lock import Lock
+with Lock(Path(sys.argv[1]), live="/dev/shm/x"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run.lock")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_f48_a_second_process_is_refused_and_told_the_first(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    with (
+        pytest.raises(ComeBack, match="is being trained already") as refused,
+        Lock(tmp_path / "run.lock"),
+    ):
+        pass
+    assert f"process {holder.pid} on" in refused.value.have
+    assert is_held(tmp_path / "run.lock")
+
+
+def test_a_dead_owners_lock_is_taken_over_and_told(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    holder.kill()
+    holder.wait()
+    assert not is_held(tmp_path / "run.lock")
+    with Lock(tmp_path / "run.lock") as lock:
+        assert lock.broken_owner is not None
+        assert (lock.broken_owner.pid, lock.broken_owner.live) == (holder.pid, "/dev/shm/x")
+
+
+def test_a_lock_that_was_given_back_leaves_no_owner(tmp_path: Path) -> None:
+    path = tmp_path / "run.lock"
+    with Lock(path, live="/dev/shm/x"):
+        owner = owner_of(path)
+        assert owner is not None
+        assert owner.pid == os.getpid()
+    assert owner_of(path) is None
+    assert not is_held(path)
+    with Lock(path) as lock:
+        assert lock.broken_owner is None
+
+
+def test_a_mere_look_whether_a_lock_is_held_keeps_no_owner_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.lock"
+    path.touch()
+    look = path.open()
+    fcntl.flock(look, fcntl.LOCK_EX)  # as is_held does, for an instant
+    monkeypatch.setattr(time, "sleep", lambda _s: look.close())
+    with Lock(path) as lock:
+        assert lock.broken_owner is None
+
+
+def test_a_lock_that_is_not_there_is_not_held(tmp_path: Path) -> None:
+    assert not is_held(tmp_path / "run.lock")
+
+
+def test_f35_a_full_disk_gives_no_lock_and_keeps_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pwrite(descriptor: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", pwrite)
+        with pytest.raises(MachineError, match="the disk is full"), Lock(tmp_path / "run.lock"):
+            pass
+    assert not is_held(tmp_path / "run.lock")
