@@ -163,8 +163,9 @@ def rejected(source: str, messages: list[dict[str, Any]]) -> Rejected:
     return result
 
 
-def test_a_template_that_changes_earlier_turns_is_told() -> None:
-    assert rejected(REWRITING, talk("a", "b", "c", "d")).reason == (
+def test_a_template_none_of_whose_answers_stay_as_they_were_written_is_told() -> None:
+    counting = "{{ messages|length }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    assert rejected(counting, talk("a", "b", "c", "d")).reason == (
         "the template changes earlier turns"
     )
 
@@ -173,7 +174,8 @@ def test_everything_is_learned_where_that_is_asked_also_of_such_a_template() -> 
     record = Record("f", 1, messages=tuple(talk("a", "b", "c", "d")))
     rendered = template(REWRITING).render_record(record, assistant_only=False)
     assert isinstance(rendered, Rendered)
-    assert rendered.answers == ((0, len(rendered.text)),)
+    assert rendered.inverted
+    assert rendered.answers == ()
 
 
 def test_a_template_that_fails_says_what_it_said() -> None:
@@ -226,8 +228,7 @@ def test_the_clock_is_an_argument() -> None:
 
 def test_templates_do_not_mix_up_their_answers() -> None:
     one, two = template(CHATML), template(LLAMA)
-    assert one.marks_answers
-    assert not two.marks_answers
+    two.render(talk("a", "b"))
     one.render(talk("a", "b"))
     assert learned(LLAMA, talk("a", "b")) == ["b<|endoftext|>"]
 

@@ -1,7 +1,6 @@
 """Records become ids, and the right ones are trained."""
 
 import itertools
-import time
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,15 @@ from headway.data.examples import (
     marked,
     text_example,
     text_examples,
+    token_example,
+    token_examples,
 )
 from headway.data.records import Record, Rejected
-from headway.data.tokenizer import DOCUMENT_END, TURN_END, Tokenizer, byte_level
+from headway.data.tokenizer import DOCUMENT_END, TURN_END, Ids, Tokenizer, byte_level
 
 BYTES = byte_level()
 CHAT = BYTES.ending_in(TURN_END)
+ENCODE = Tokenizer.encode
 # The answer's end is not part of what it marks, and a line break follows.
 MARKS_WORDS = """\
 {%- for m in messages %}
@@ -83,6 +85,27 @@ def test_a_text_begins_with_what_its_tokenizer_puts_first() -> None:
     assert example.trained.tolist() == [False, True, True]
 
 
+@pytest.mark.parametrize("begins", [True, False])
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_part_of_a_text_has_the_first_and_the_end_token_only_where_the_text_has_them(
+    begins: bool, ends: bool
+) -> None:
+    begun = Tokenizer(BYTES.files, "a model")
+    begun.bos_id = 1
+    ids = text_example(Record("f", 7, text="ab", begins=begins, ends=ends), begun).ids.tolist()
+    middle = BYTES.encode(["ab"])[0].tolist()
+    assert ids == [1] * begins + middle + [BYTES.end_id] * ends
+
+
+def test_parts_of_a_text_are_the_tokens_of_the_whole() -> None:
+    lines = ["one line\n", "another\n", "the last"]
+    parts = [
+        Record("f", n + 1, text=line, begins=n == 0, ends=n == 2) for n, line in enumerate(lines)
+    ]
+    apart = np.concatenate([one.ids for one in text_examples(parts, BYTES)])
+    assert np.array_equal(apart, text_example(Record("f", 1, text="".join(lines)), BYTES).ids)
+
+
 def test_many_texts_are_as_each_alone() -> None:
     records = [Record("f", n, text="x" * n) for n in range(1, 50)]
     together = text_examples(records, BYTES)
@@ -92,11 +115,25 @@ def test_many_texts_are_as_each_alone() -> None:
         assert example.line == record.line
 
 
-def test_the_caller_is_told_after_every_half_million_characters() -> None:
+def test_T03_the_caller_is_told_after_every_half_million_characters() -> None:
     ticks: list[int] = []
     text_examples([Record("f", 1, text="word\n" * 300_000)], BYTES, ticks.append)
     assert sum(ticks) == 1_500_000
     assert max(ticks) <= 550_000
+
+
+@pytest.mark.parametrize("longest_first", [True, False])
+def test_T03_work_is_handed_out_by_characters_however_texts_are_sorted(
+    longest_first: bool,
+) -> None:
+    """One long document among many short ones is shared by all cores, as they are."""
+    texts = ["word\n" * n for n in (*[20] * 5_000, 200_000, 300_000)]
+    groups = list(examples._groups(texts[::-1] if longest_first else texts, BYTES))
+    sizes = [sum(len(piece.text) for piece in group) for group in groups]
+    assert sum(sizes) == sum(map(len, texts))
+    assert max(sizes) <= 525_000
+    assert all(size >= 475_000 for size in sizes[:-1])
+    assert max(len(piece.text) for group in groups for piece in group) <= 25_000
 
 
 # ---- long texts ------------------------------------------------------------------------------
@@ -152,13 +189,82 @@ def test_a_tokenizer_that_sees_a_seam_gets_a_million_characters_in_one_go() -> N
 
 
 @pytest.mark.parametrize("run", ["w" + "e" * 900_000, "\u65e5\u672c" * 200_000, "!?" * 200_000])
-def test_T04_an_endless_word_is_cut_and_takes_seconds(run: str) -> None:
-    began_s = time.monotonic()
+def test_T04_an_endless_word_is_never_encoded_in_one_go(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+
+    def encode(self: Tokenizer, texts: list[str]) -> list[Ids]:
+        encoded.extend(map(len, texts))
+        return ENCODE(self, texts)
+
+    monkeypatch.setattr(Tokenizer, "encode", encode)
     example = text_example(Record("f", 1, text="before " + run + " after"), BYTES)
-    assert time.monotonic() - began_s < 20
+    assert max(encoded) <= 50_000
     assert BYTES.decode(example.ids) == "before " + run + " after"
-    cuts = np.diff(examples._cuts(run, BYTES))
-    assert max(cuts) <= 50_000
+
+
+def test_T04_an_endless_word_in_an_answer_is_cut_and_trained_in_full() -> None:
+    run = "w" + "e" * 200_000
+    made = chat(CHATML, conversation("q", run, "r", "s"))
+    assert trained_runs(made) == [run + TURN_END, "s" + TURN_END]
+
+
+# ---- tokens ----------------------------------------------------------------------------------
+
+
+def test_tokens_stay_as_they_are_and_all_but_the_first_are_trained() -> None:
+    made = token_example(Record("f", 4, ids=(5, 0, 258)), 259)
+    assert isinstance(made, Example)
+    assert (made.file, made.line) == ("f", 4)
+    assert made.ids.tolist() == [5, 0, 258]
+    assert made.ids.dtype == np.int32
+    assert made.trained.tolist() == [False, True, True]
+
+
+def test_tokens_with_labels_train_those_that_are_not_masked_whatever_their_id() -> None:
+    """Labels mask, ids do not: a padding or end token that has a label is learned."""
+    end = BYTES.end_id
+    record = Record("f", 1, ids=(5, 6, end, 7, end), labels=(5, -100, end, -100, end))
+    made = token_example(record, 259)
+    assert isinstance(made, Example)
+    assert made.trained.tolist() == [False, False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("ids", "found"),
+    [((5, 259), "token 259 at position 1"), ((-1, 5), "token -1 at position 0"),
+     ((5, 6, 2**70), f"token {2**70} at position 2")],
+    ids=["beyond", "negative", "enormous"],
+)  # fmt: skip
+def test_T08_T09_an_id_outside_the_vocabulary_is_rejected_with_its_place(
+    ids: tuple[int, ...], found: str
+) -> None:
+    made = token_example(Record("f", 4, ids=ids), 259)
+    assert made == Rejected(
+        "f", 4, "a token outside the vocabulary", f"{found}, ids go from 0 to 258"
+    )
+    assert isinstance(token_example(Record("f", 4, ids=(5, 258)), 259), Example)
+
+
+@pytest.mark.parametrize(
+    ("ids", "labels"),
+    [((5, 6, 7), (-100, -100, -100)), ((5, 6, 7), (5, -100, -100)), ((5,), None), ((), None)],
+    ids=["all masked", "only the first", "one token", "none"],
+)
+def test_F27_tokens_that_train_nothing_are_rejected(
+    ids: tuple[int, ...], labels: tuple[int, ...] | None
+) -> None:
+    made = token_example(Record("f", 2, ids=ids, labels=labels), 259)
+    assert made == Rejected("f", 2, "no learned label", "none behind the first token")
+
+
+def test_rejected_tokens_keep_their_places_and_only_others_are_told() -> None:
+    ticks: list[int] = []
+    records = [Record("f", n, ids=ids) for n, ids in enumerate([(1, 2), (1, 900), (3, 4, 5)])]
+    made = token_examples(records, 259, ticks.append)
+    assert [type(one) for one in made] == [Example, Rejected, Example]
+    assert ticks == [5]
 
 
 # ---- conversations ---------------------------------------------------------------------------
@@ -192,9 +298,9 @@ def test_nothing_is_put_before_what_the_template_writes() -> None:
 
 
 def test_the_first_token_is_never_trained() -> None:
-    example = chat("{% generation %}{{ messages[1].content }}{% endgeneration %}",
-                   conversation("a", "bcd"))  # fmt: skip
-    assert example.trained.tolist() == [False, True, True]
+    source = "{% generation %}{{ messages[0].content }}{% endgeneration %}"
+    greeting = Record("f", 1, messages=({"role": "assistant", "content": "bcd"},))
+    assert chat(source, greeting).trained.tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -211,6 +317,29 @@ def test_F27_a_conversation_that_trains_nothing_is_rejected(
 ) -> None:
     made = chat_example(record, CHAT, Template(CHAT, source or " "), assistant_only=True)
     assert made == Rejected("f", 1, "no trained token", detail)
+
+
+@given(
+    talks=st.lists(
+        st.lists(st.text(alphabet="ab \n\u20ac<|im_end|>", max_size=9), min_size=1, max_size=5),
+        min_size=1,
+        max_size=6,
+    ),
+    source=st.sampled_from([CHATML, MARKS_WORDS, MARKS_NOTHING, NO_END]),
+)
+def test_B02_every_example_of_a_conversation_trains_something(
+    talks: list[list[str]], source: str
+) -> None:
+    """So that no batch is made whose loss is a mean over nothing."""
+    records = [conversation(*talk, line=n) for n, talk in enumerate(talks)]
+    made = chat_examples(records, CHAT, Template(CHAT, source), assistant_only=True)
+    assert [one.line for one in made] == list(range(len(talks)))
+    for one in made:
+        if isinstance(one, Rejected):
+            assert one.reason == "no trained token"
+        else:
+            assert one.trained.any()
+            assert not one.trained[0]
 
 
 def test_rejected_ones_keep_their_places_among_many() -> None:

@@ -124,3 +124,15 @@ def test_b02_a_row_without_a_trained_token_does_not_exist(tmp_path: Path) -> Non
     rows = rows_of(chat_store(tmp_path, "..xx", "......xx", ".x", "......x."), 5)
     assert rows.num_rows == 2
     assert all(targets(rows, row) for row in range(rows.num_rows))
+
+
+@pytest.mark.parametrize("kind", ["text", "chat"])
+def test_d19_lengths_are_known_from_tokenising_and_no_token_is_read_for_them(
+    kind: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "store"
+    store = text_store(folder, 50, 9) if kind == "text" else chat_store(folder, "..xx", ".xxx")
+    del store.ids
+    rows = rows_of(store, 8)
+    assert len(rows.lengths()) == rows.num_rows
+    assert rows.trained() > 0

@@ -1,6 +1,8 @@
 """Files, folders, patterns and streams are found in order, and read as they arrive."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -105,14 +107,30 @@ def test_a_pattern_without_matches_says_so(tmp_path: Path) -> None:
         find([str(tmp_path / "*.txt")])
 
 
-@pytest.mark.parametrize(
-    "name", ["hf://owner/data", "s3://bucket/key", "https://example.com/a.txt", "owner/name"]
-)
-def test_what_is_not_on_this_machine_is_refused_with_a_line_that_fetches_it(name: str) -> None:
-    with pytest.raises(UsageError) as refusal:
-        find([name])
-    assert "reads local files only" in str(refusal.value)
-    assert refusal.value.remedies[-1].do.split()[0] in ("hf", "aws", "curl")
+def test_a_name_that_may_be_a_hubs_is_asked_of_it_and_what_is_like_it_here_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests' hub is offline."""
+    (tmp_path / "notes").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ComeBack, match="the data set note/mine") as refusal:
+        find(["note/mine"])
+    assert refusal.value.remedies[0].do == "notes"
+
+
+def test_local_data_needs_no_library_for_what_is_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("words")
+    code = (
+        "import sys; from headway.data.sources import find, chunks;"
+        "from headway.base.pulse import Pulse;"
+        "list(chunks(find([sys.argv[1]])[0], Pulse()));"
+        "print(sorted({m.partition('.')[0] for m in sys.modules}"
+        " & {'s3fs', 'botocore', 'datasets', 'huggingface_hub', 'httpx2', 'fsspec'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.txt")], capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def test_a_models_folder_is_no_data(tmp_path: Path) -> None:

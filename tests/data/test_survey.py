@@ -16,9 +16,12 @@ import pytest
 
 from headway.base.errors import DataRefused, MachineError, UsageError
 from headway.base.pulse import Pulse, read_pulse
+from headway.data import making as making_module
+from headway.data import reading as reading_module
 from headway.data import spool as spool_module
 from headway.data import survey as survey_module
 from headway.data.chat import CHATML
+from headway.data.making import Ask
 from headway.data.records import Record
 from headway.data.sources import find
 from headway.data.store import Store
@@ -36,9 +39,12 @@ def cache(tmp_path: Path) -> Path:
 
 
 def look(cache: Path, *names: object, pulse: Pulse | None = None, **more: Any) -> Store:
-    settings: dict[str, Any] = {"tokenizer": None, "vocab_size": 300, "max_rejected": 0.05, **more}
+    ask: dict[str, Any] = {"tokenizer": None, "vocab_size": 300, "template": None}
+    ask["assistant_only"] = True
+    ask |= {name: more.pop(name) for name in tuple(more) if name in Ask.__dataclass_fields__}
+    settings: dict[str, Any] = {"max_rejected": 0.05, "exact_bytes": 64_000_000, **more}
     sources = find([str(name) for name in names])
-    return survey(sources, cache=cache, pulse=pulse or Pulse(), **settings)
+    return survey(sources, Ask(**ask), cache=cache, pulse=pulse or Pulse(), **settings)
 
 
 def jsonl(path: Path, *rows: object) -> Path:
@@ -77,13 +83,13 @@ def stores(cache: Path) -> list[str]:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the sources that are read from now on."""
     names: list[str] = []
-    original = survey_module.read
+    original = reading_module.read
 
-    def noting(source: Any, *arguments: Any) -> Any:
+    def noting(source: Any, *arguments: Any, **more: Any) -> Any:
         names.append(source.name)
-        return original(source, *arguments)
+        return original(source, *arguments, **more)
 
-    monkeypatch.setattr(survey_module, "read", noting)
+    monkeypatch.setattr(reading_module, "read", noting)
     return names
 
 
@@ -320,7 +326,7 @@ def test_an_interrupt_leaves_nothing_half_written(
     def interrupted(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(survey_module, "text_examples", interrupted)
+    monkeypatch.setattr(making_module, "text_examples", interrupted)
     with pytest.raises(error):
         look(cache, TINY)
     assert stores(cache) == []
@@ -580,7 +586,8 @@ def test_surveying_loads_neither_torch_nor_jinja(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from headway.base.pulse import Pulse\n"
         "from headway.data.sources import find; from headway.data.survey import survey\n"
-        "survey(find([sys.argv[1]]), tokenizer=None, vocab_size=300, max_rejected=0,"
+        "from headway.data.making import Ask; ask = Ask(None, 300, None, True)\n"
+        "survey(find([sys.argv[1]]), ask, max_rejected=0, exact_bytes=1000000,"
         " cache=Path(sys.argv[2]), pulse=Pulse())\n"
         "sys.exit(' '.join({'torch', 'transformers', 'jinja2'} & set(sys.modules)) or 0)\n"
     )

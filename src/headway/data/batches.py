@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from headway.base.pulse import Pulse
-from headway.data.order import Numbers, Order
+from headway.data.order import Numbers, RowOrder
 from headway.data.packing import MicroBatch, pack
 from headway.data.rows import Rows
 
@@ -58,7 +58,7 @@ def to_tensors(micro: MicroBatch, device: str) -> MicroTensors:
 
 
 def make_batch(
-    rows: Rows, order: Order, step: int, *, leaves: int, micro_batch_tokens: int, device: str
+    rows: Rows, order: RowOrder, step: int, *, leaves: int, micro_batch_tokens: int, device: str
 ) -> Batch:
     """The batch of one step: a pure function, so that any step can be made at any time."""
     epoch, numbers = order.rows(step)
@@ -82,12 +82,19 @@ def measure(
 
 
 def prefetched(
-    make: Callable[[int], Batch], first: int, last: int, pulse: Pulse, *, look_s: float = 0.25
+    make: Callable[[int], Batch],
+    first: int,
+    last: int,
+    pulse: Pulse,
+    *,
+    look: Callable[[], None] = lambda: None,
+    look_s: float = 0.25,
 ) -> Iterator[Batch]:
     """Batches of steps `first` to `last`, made in a thread ahead of their use.
 
     The wait for one is entered in the pulse by name and looks up every `look_s` seconds, so that
-    signals are seen and a watcher knows what is awaited.
+    signals are seen and a watcher knows what is awaited; `look` is called then, and may end it by
+    an exception.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
         ready: deque[Future[Batch]] = deque()
@@ -95,12 +102,14 @@ def prefetched(
             for step in range(first, last + 1):
                 for ahead in range(step + len(ready), min(step + _AHEAD, last) + 1):
                     ready.append(pool.submit(make, ahead))
-                yield _result(ready.popleft(), step, pulse, look_s)
+                yield _result(ready.popleft(), step, pulse, look, look_s)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _result(future: "Future[Batch]", step: int, pulse: Pulse, look_s: float) -> Batch:
+def _result(
+    future: "Future[Batch]", step: int, pulse: Pulse, look: Callable[[], None], look_s: float
+) -> Batch:
     if future.done():
         return future.result()
     with pulse.waiting(f"the rows of step {step}"):
@@ -110,4 +119,5 @@ def _result(future: "Future[Batch]", step: int, pulse: Pulse, look_s: float) -> 
             except NotYet:
                 if future.done():  # the batch itself failed with a time-out of its own
                     raise
+                look()
                 pulse.beat()

@@ -6,21 +6,24 @@ For any other one they are what an answer adds to the conversation before it:
     messages[:1] and the prompt for an answer   <|user|>Hi<|end|><|assistant|>
     messages[:2]                                <|user|>Hi<|end|><|assistant|>Hello!<|end|>
     learned                                                                   ^^^^^^^^^^^^^
+
+Some templates write an answer otherwise once there is more after it: they drop its reasoning, or
+what ends it. A row is one rendering of the whole conversation, so an answer is learned only where
+the row, up to the answer's end, is what the model read and wrote when it was its turn. Any other
+one is context, and noted. A row ends with the last answer that is to be learned: nothing behind it
+teaches, and nothing behind it can change it.
 """
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import Any
 
 from headway.base.errors import Remedy, UsageError
+from headway.data.jinja import Jinja, Span, UnusableError
 from headway.data.records import Record, Rejected
 from headway.data.tokenizer import TURN_END, Tokenizer
-
-if TYPE_CHECKING:
-    import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 # ChatML, with the answers marked.
 CHATML = """\
@@ -58,33 +61,38 @@ def chatml_for(tokenizer: Tokenizer) -> str:
     return template if tokenizer.bos_id is None else "{{- bos_token }}\n" + template
 
 
+# What is noted of an answer, and counted.
+CONTEXT_ALONE = "answers as context alone: the template rewrites them later"
+UNPROMPTED = "answers that begin otherwise than the template asks for them"
+
+Message = dict[str, Any]
+Messages = Sequence[Message]
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A conversation as the text that is tokenised."""
+    """A conversation as the text that is tokenised.
+
+    Attributes:
+        answers: characters [begin, end) of answers.
+        inverted: False: these are learned, and nothing else. True: everything else is.
+        notes: one for each answer that there is something to say of.
+    """
 
     text: str
-    answers: tuple[tuple[int, int], ...]  # characters [begin, end) that are learned
-
-
-class UnusableError(Exception):
-    """Why the template makes no example of a conversation: a reason that groups, and details."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.detail = detail[:200]
+    answers: tuple[Span, ...]
+    inverted: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class Template:
-    """A compiled chat template.
+    """A chat template of some tokenizer.
 
     Args:
         tokenizer: its special tokens are what the template calls `eos_token` and the like.
-        source: Jinja, as in chat_template.jinja; left out, the tokenizer's own.
+        source: Jinja, as in chat_template.jinja; left out, the tokenizer's own, of which there
+            may be two: one for conversations with tools.
         now: the clock of `strftime_now`.
-
-    Attributes:
-        marks_answers: whether the template itself says which characters are the answers.
 
     Raises:
         UsageError: the tokenizer has no template, or it is no Jinja.
@@ -96,6 +104,7 @@ class Template:
         source: str | None = None,
         now: Callable[[], datetime] = datetime.now,
     ) -> None:
+        with_tools = None if source else tokenizer.tool_template
         source = source or tokenizer.chat_template
         if source is None:
             raise UsageError(
@@ -104,15 +113,14 @@ class Template:
                 need="chat_template.jinja beside the tokenizer",
                 remedies=(Remedy("headway generate", "continues a text instead"),),
             )
-        self._marked = _Marked()
         self._variables = tokenizer.special
-        self._template = _compiled(source, self._marked, now)
-        self.marks_answers = self._marked.is_used
+        self._plain = Jinja(source, now)
+        self._with_tools = Jinja(with_tools, now) if with_tools else self._plain
 
     def render(
         self,
-        messages: Sequence[dict[str, Any]],
-        tools: Sequence[dict[str, Any]] | None = None,
+        messages: Messages,
+        tools: Messages | None = None,
         *,
         add_generation_prompt: bool = False,
     ) -> str:
@@ -126,148 +134,149 @@ class Template:
         Raises:
             UnusableError: the template fails on these messages.
         """
-        return self._render(messages, tools, add_generation_prompt).text
-
-    def _render(
-        self,
-        messages: Sequence[dict[str, Any]],
-        tools: Sequence[dict[str, Any]] | None,
-        add_generation_prompt: bool = False,
-    ) -> Rendered:
-        marked = self._marked
-        marked.begin()
-        parts: list[str] = []
-        try:
-            for part in self._template.generate(
-                messages=[_with_reasoning(message) for message in messages],
-                tools=list(tools) if tools else None,
-                documents=None,
-                add_generation_prompt=add_generation_prompt,
-                **self._variables,
-            ):
-                parts.append(part)
-                marked.num_characters += len(part)
-        except Exception as error:  # a template is a program of somebody else's
-            raise UnusableError("the template fails", f"{type(error).__name__}: {error}") from error
-        text = "".join(parts)
-        if any(not text.startswith(said, begin) for begin, said in marked.answers):
-            raise UnusableError("the template marks answers inside a macro")
-        return Rendered(text, tuple((at, at + len(said)) for at, said in marked.answers))
+        handed_over = [_as_handed_over(one) for one in messages]
+        return self._render(handed_over, tools, add_generation_prompt).text
 
     def render_record(self, record: Record, *, assistant_only: bool) -> Rendered | Rejected:
-        """A conversation as text and the characters that are learned: its answers, or all."""
-        assert record.messages is not None
+        """A conversation as text, and which characters are learned.
+
+        Args:
+            record: a conversation.
+            assistant_only: learn its answers alone, or everything; in neither case an answer
+                whose message says `train: false` or `weight: 0`.
+        """
+        messages = [_as_handed_over(one) for one in record.messages or ()]
         try:
-            whole = self._render(record.messages, record.tools)
-            if not assistant_only:
-                return Rendered(whole.text, ((0, len(whole.text)),))
-            if self.marks_answers:
-                return whole
-            return Rendered(whole.text, self._answers_by_prefix(record, whole.text))
+            if assistant_only:
+                return self._answers_alone(messages, record.tools)
+            return self._all_but_untrained(messages, record.tools)
         except UnusableError as unusable:
             return Rejected(record.file, record.line, unusable.reason, unusable.detail)
 
-    def _answers_by_prefix(self, record: Record, whole: str) -> tuple[tuple[int, int], ...]:
-        messages = record.messages or ()
-        answers: list[tuple[int, int]] = []
-        for number, message in enumerate(messages):
-            if message["role"] != "assistant":
+    def _answers_alone(self, messages: Messages, tools: Messages | None) -> Rendered:
+        wanted = [n for n in _answers(messages) if not _is_untrained(messages[n])]
+        if not wanted:
+            why = "every answer says train: false" if _answers(messages) else "no assistant message"
+            raise UnusableError("no trained token", why)
+        row = messages[: wanted[-1] + 1]
+        return self._with_answers(row, tools, wanted)
+
+    def _all_but_untrained(self, messages: Messages, tools: Messages | None) -> Rendered:
+        unwanted = [n for n in _answers(messages) if _is_untrained(messages[n])]
+        if not unwanted:
+            return Rendered(self._render(messages, tools).text, (), inverted=True)
+        rendered = self._with_answers(messages, tools, unwanted)
+        if CONTEXT_ALONE in rendered.notes:
+            raise _changes_earlier_turns()
+        return replace(rendered, inverted=True, notes=())
+
+    def _with_answers(
+        self, messages: Messages, tools: Messages | None, numbers: Sequence[int]
+    ) -> Rendered:
+        """The messages as text, and where these answers are in it."""
+        whole = self._render(messages, tools)
+        if not self._jinja(tools).marks_answers:
+            return self._by_prefix(messages, tools, numbers, whole.text)
+        if len(numbers) == len(_answers(messages)):
+            return whole
+        return self._of_those_marked(messages, tools, numbers, whole)
+
+    def _of_those_marked(
+        self, messages: Messages, tools: Messages | None, numbers: Sequence[int], whole: Rendered
+    ) -> Rendered:
+        """What is marked of some answers: the marks of a message are those that it adds."""
+        numbered = _answers(messages)
+        ends = [0, *(len(self._render(messages[: n + 1], tools).answers) for n in numbered)]
+        marks_of = dict(zip(numbered, pairwise(ends), strict=True))
+        if ends[-1] != len(whole.answers) or any(a >= b for a, b in marks_of.values()):
+            raise UnusableError("the template does not tell which answer a mark belongs to")
+        kept = [mark for n in numbers for mark in whole.answers[slice(*marks_of[n])]]
+        return replace(whole, answers=tuple(kept))
+
+    def _by_prefix(
+        self, messages: Messages, tools: Messages | None, numbers: Sequence[int], whole: str
+    ) -> Rendered:
+        found: list[Span] = []
+        notes: list[str] = []
+        for number in numbers:
+            place = self._place(number, messages, tools, whole)
+            if place is None:
+                notes.append(CONTEXT_ALONE)
                 continue
-            before = self.render(messages[:number], record.tools, add_generation_prompt=True)
-            after = self.render(messages[: number + 1], record.tools)
-            if not (after.startswith(before) and whole.startswith(after)):
-                raise UnusableError(
-                    "the template changes earlier turns",
-                    f"message {number + 1} is written otherwise once there is more after it",
-                )
-            answers.append((len(before), len(after)))
-        return tuple(answers)
+            begin, end, is_prompted = place
+            found.append((begin, end))
+            if not is_prompted:
+                notes.append(UNPROMPTED)
+        if not found:
+            raise _changes_earlier_turns()
+        return Rendered(whole, tuple(found), notes=tuple(notes))
+
+    def _place(
+        self, number: int, messages: Messages, tools: Messages | None, whole: str
+    ) -> tuple[int, int, bool] | None:
+        """Where an answer is in the whole, and whether it begins as it is prompted for.
+
+        None where the whole does not begin as it did when this answer was its last message.
+        """
+        earlier, until = messages[:number], messages[: number + 1]
+        try:
+            after = whole if len(until) == len(messages) else self._render(until, tools).text
+            if not whole.startswith(after):
+                return None
+            before = self._render(earlier, tools, prompt=True).text
+            if after.startswith(before):
+                return len(before), len(after), True
+            begin = _where_they_part(before, after)
+            unprompted = len(self._render(earlier, tools).text) if earlier else 0
+            return (begin, len(after), False) if begin >= unprompted else None
+        except UnusableError:  # it takes the whole conversation, but no beginning of it
+            return None
+
+    def _render(self, messages: Messages, tools: Messages | None, prompt: bool = False) -> Rendered:
+        """The messages, handed over already, as text, and what is marked in it."""
+        variables = {
+            "messages": messages,
+            "tools": list(tools) if tools else None,
+            "documents": None,
+            "add_generation_prompt": prompt,
+            **self._variables,
+        }
+        return Rendered(*self._jinja(tools).render(variables))
+
+    def _jinja(self, tools: Messages | None) -> Jinja:
+        return self._with_tools if tools else self._plain
 
 
-class _Marked:
-    """What stood inside `generation` in the rendering under way, and where."""
-
-    def __init__(self) -> None:
-        self.is_used = False
-        self.begin()
-
-    def begin(self) -> None:
-        self.num_characters = 0
-        self.answers: list[tuple[int, str]] = []
-
-    def note(self, said: str) -> str:
-        self.answers.append((self.num_characters, said))
-        return said
+def _answers(messages: Messages) -> list[int]:
+    return [number for number, one in enumerate(messages) if one["role"] == "assistant"]
 
 
-def _compiled(source: str, marked: _Marked, now: Callable[[], datetime]) -> "jinja2.Template":
-    import jinja2
-
-    environment = _environment(marked)
-
-    def raise_exception(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
-    def strftime_now(form: str) -> str:
-        return now().strftime(form)
-
-    environment.filters["tojson"] = _tojson
-    known = {"raise_exception": raise_exception, "strftime_now": strftime_now}
-    try:
-        return environment.from_string(source, globals=known)
-    except jinja2.TemplateSyntaxError as error:
-        raise UsageError(
-            f"the chat template is no Jinja: {error.message}",
-            have=f"line {error.lineno}: {source.splitlines()[error.lineno - 1].strip()[:80]}",
-            need="a template that transformers can render",
-            remedies=(Remedy("mend that line of chat_template.jinja"),),
-        ) from error
+def _is_untrained(message: Message) -> bool:
+    return message.get("train") is False or message.get("weight") == 0
 
 
-def _environment(marked: _Marked) -> "ImmutableSandboxedEnvironment":
-    """Jinja as chat templates expect it, with the `generation` block.
+def _where_they_part(one: str, other: str) -> int:
+    pairs = zip(one, other, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
-    Its body is rendered by a call, and whoever gathers the pieces has counted all before it.
+
+def _changes_earlier_turns() -> UnusableError:
+    return UnusableError(
+        "the template changes earlier turns",
+        "an answer is written otherwise, or not at all, once there is more after it",
+    )
+
+
+def _as_handed_over(message: Message) -> Message:
+    """A message as transformers hands it to a template.
+
+    What is None is missing. Reasoning goes by three names in data; templates read the first or
+    the second.
     """
-    from jinja2 import ext, nodes, parser, sandbox
-
-    class Generation(ext.Extension):
-        tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
-
-        def parse(self, parser: parser.Parser) -> nodes.Node:
-            marked.is_used = True
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            return nodes.CallBlock(self.call_method("_said"), [], [], body).set_lineno(line)
-
-        def _said(self, caller: Callable[[], str]) -> str:
-            return marked.note(caller())
-
-    return sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols]
-    )
-
-
-def _tojson(
-    value: object,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    return json.dumps(
-        value,
-        ensure_ascii=ensure_ascii,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
-    )
-
-
-def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
-    """Reasoning goes by three names in data; templates read the first or the second."""
-    names = ("reasoning_content", "thinking", "reasoning")
-    reasoning = next((message[name] for name in names if message.get(name) is not None), None)
-    if reasoning is None:
-        return message
-    return {"thinking": reasoning, **message, "reasoning_content": reasoning}
+    if None in message.values():
+        message = {name: value for name, value in message.items() if value is not None}
+    for name in ("reasoning_content", "thinking", "reasoning"):
+        if name in message:
+            reasoning = message[name]
+            return {"thinking": reasoning, **message, "reasoning_content": reasoning}
+    return message

@@ -3,7 +3,9 @@
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,8 @@ from headway.data.tokenizer import Ids, Offsets, Tokenizer
 
 Flags = NDArray[np.bool_]
 Tick = Callable[[int], None]
+
+UNTRAINED = -100  # the label of a token that is not learned
 
 _STRETCH = 25_000  # characters that are searched for a place to cut a long text
 _TOGETHER = 500_000  # characters that are encoded at a time, on all cores
@@ -28,12 +32,14 @@ class Example:
     Attributes:
         ids: (T,) token ids; a text ends in the end token.
         trained: (T,) whether the model learns to predict this token; never the first one.
+        notes: what to count beside the tokens: one for each answer there is something to say of.
     """
 
     file: str
     line: int
     ids: Ids
     trained: Flags
+    notes: tuple[str, ...] = ()
 
 
 def _silent(_: int) -> None:
@@ -43,7 +49,8 @@ def _silent(_: int) -> None:
 def text_example(record: Record, tokenizer: Tokenizer) -> Example:
     """A document: its tokens and the end token.
 
-    Before them the token that the tokenizer itself puts before a text, if it puts one.
+    Before them the token that the tokenizer itself puts before a text, if it puts one. A part of
+    a document has the first token only where the document begins, the last only where it ends.
     """
     return text_examples([record], tokenizer)[0]
 
@@ -52,25 +59,54 @@ def text_examples(
     records: Sequence[Record], tokenizer: Tokenizer, tick: Tick = _silent
 ) -> list[Example]:
     """Documents as examples; `tick` is told how many tokens are new, while it goes on."""
-    first = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    ids: list[list[Ids]] = [[np.array(first, dtype=np.int32)] for _ in records]
+    nothing = np.zeros(0, dtype=np.int32)
+    first = nothing if tokenizer.bos_id is None else np.array([tokenizer.bos_id], dtype=np.int32)
+    end = np.array([tokenizer.end_id], dtype=np.int32)
+    ids: list[list[Ids]] = [[first if record.begins else nothing] for record in records]
     texts = [record.text or "" for record in records]
     for group in _groups(texts, tokenizer):
         encoded = tokenizer.encode([piece.text for piece in group])
         for piece, part in zip(group, encoded, strict=True):
             ids[piece.number].append(part)
         tick(sum(map(len, encoded)))
-    end = np.array([tokenizer.end_id], dtype=np.int32)
     return [
-        _all_trained(record, np.concatenate([*parts, end]))
+        _all_but_the_first(record, np.concatenate([*parts, end if record.ends else nothing]))
         for record, parts in zip(records, ids, strict=True)
     ]
 
 
-def _all_trained(record: Record, ids: Ids) -> Example:
+def _all_but_the_first(record: Record, ids: Ids) -> Example:
     trained = np.ones(len(ids), dtype=np.bool_)
-    trained[0] = False
+    trained[:1] = False
     return Example(record.file, record.line, ids, trained)
+
+
+def token_example(record: Record, vocab_size: int) -> Example | Rejected:
+    """Tokens as they came: nothing is put before or behind them.
+
+    The first of them is never trained; of the others those whose label is not -100, all where
+    there are no labels.
+    """
+    file, line, numbers = record.file, record.line, record.ids or ()
+    outside = next((n for n, one in enumerate(numbers) if not 0 <= one < vocab_size), None)
+    if outside is not None:
+        found = f"token {numbers[outside]} at position {outside}, ids go from 0 to {vocab_size - 1}"
+        return Rejected(file, line, "a token outside the vocabulary", found)
+    ids = np.array(numbers, dtype=np.int32)
+    trained = np.array(record.labels or numbers, dtype=np.int64) != UNTRAINED
+    trained[:1] = False
+    if not trained.any():
+        return Rejected(file, line, "no learned label", "none behind the first token")
+    return Example(file, line, ids, trained)
+
+
+def token_examples(
+    records: Sequence[Record], vocab_size: int, tick: Tick = _silent
+) -> list[Example | Rejected]:
+    """Tokens as examples, or why not; `tick` is told how many are new."""
+    made = [token_example(record, vocab_size) for record in records]
+    tick(sum(len(one.ids) for one in made if isinstance(one, Example)))
+    return made
 
 
 def chat_example(
@@ -98,57 +134,67 @@ def chat_examples(
     offsets: list[list[Offsets]] = [[] for _ in records]
     for group in _groups(texts, tokenizer):
         encoded = tokenizer.encode_with_offsets([piece.text for piece in group])
-        for piece, (part, places) in zip(group, encoded, strict=True):
+        for piece, (part, spots) in zip(group, encoded, strict=True):
             ids[piece.number].append(part)
-            offsets[piece.number].append(places + piece.begin)
+            offsets[piece.number].append(spots + piece.begin if piece.begin else spots)
         tick(sum(len(part) for part, _ in encoded))
-    made: list[Example | Rejected] = []
-    for record, one, parts, places in zip(records, rendered, ids, offsets, strict=True):
-        if isinstance(one, Rejected):
-            made.append(one)
-            continue
-        whole = np.concatenate(parts)
-        trained = np.ones(len(whole), dtype=np.bool_)
-        if assistant_only:
-            trained = _answers(one, whole, np.concatenate(places), tokenizer)
-        trained[:1] = False
-        made.append(
-            Example(record.file, record.line, whole, trained)
-            if trained.any()
-            else Rejected(record.file, record.line, "no trained token", _why_none(record))
-        )
-    return made
+    return [
+        one
+        if isinstance(one, Rejected)
+        else _chat_example(record, one, _joined(parts), _joined(spots), tokenizer)
+        for record, one, parts, spots in zip(records, rendered, ids, offsets, strict=True)
+    ]
+
+
+def _chat_example(
+    record: Record, rendered: Rendered, ids: Ids, offsets: Offsets, tokenizer: Tokenizer
+) -> Example | Rejected:
+    file, line = record.file, record.line
+    trained = _answers(rendered, ids, offsets, tokenizer) ^ rendered.inverted
+    after_first = trained[1:] if len(ids) and ids[0] == tokenizer.bos_id else trained
+    if not rendered.inverted and after_first.all() and _has_prompt(record) and len(ids):
+        return Rejected(file, line, "no untrained token", "the template takes all for an answer")
+    trained[:1] = False
+    if not trained.any():
+        return Rejected(file, line, "no trained token", "the template writes none of its answers")
+    return Example(file, line, ids, trained, rendered.notes)
 
 
 def _answers(rendered: Rendered, ids: Ids, offsets: Offsets, tokenizer: Tokenizer) -> Flags:
     """(T,) which tokens belong to an answer."""
-    trained = np.zeros(len(ids), dtype=np.bool_)
-    special = np.isin(ids, list(tokenizer.special_ids))
+    answered = np.zeros(len(ids), dtype=np.bool_)
     for begin, end in rendered.answers:
-        inside = np.flatnonzero((offsets[:, 1] > begin) & (offsets[:, 0] < end))
-        if len(inside):
-            first, last = int(inside[0]), int(inside[-1])
-            trained[first : _end_of_turn(first, last, special, rendered.text, offsets) + 1] = True
-    return trained
+        # a token that reaches into an answer, or out of it, belongs to it
+        first = int(offsets[:, 1].searchsorted(begin, side="right"))
+        last = int(offsets[:, 0].searchsorted(end)) - 1
+        if begin < end and first <= last:
+            last = _end_of_turn(first, last, rendered.text, ids, offsets, tokenizer.special_ids)
+            answered[first : last + 1] = True
+    return answered
 
 
-def _end_of_turn(first: int, last: int, special: Flags, text: str, offsets: Offsets) -> int:
-    """The last token to train of an answer whose tokens are [first, last].
+def _end_of_turn(
+    first: int, last: int, text: str, ids: Ids, offsets: Offsets, special: AbstractSet[int]
+) -> int:
+    """The last token of an answer whose characters are in the tokens [first, last].
 
     The token that ends the turn is learned, also where it stands just behind the answer; the
     line break that a template writes after it is not: nobody reads on until there.
     """
     token = last
-    while token > first and not special[token] and text[slice(*offsets[token])].isspace():
+    while token > first and ids[token] not in special and text[slice(*offsets[token])].isspace():
         token -= 1
-    if special[token]:
+    if ids[token] in special:
         return token
-    return last + 1 if last + 1 < len(special) and special[last + 1] else last
+    return last + 1 if last + 1 < len(ids) and ids[last + 1] in special else last
 
 
-def _why_none(record: Record) -> str:
-    answers = [m for m in record.messages or () if m["role"] == "assistant"]
-    return "the template writes none of its answers" if answers else "no assistant message"
+def _has_prompt(record: Record) -> bool:
+    return any(one["role"] != "assistant" for one in record.messages or ())
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def end_of(example: Example, tokenizer: Tokenizer) -> int:

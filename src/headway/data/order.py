@@ -6,6 +6,7 @@ and the same for any number of workers.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,30 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _GOLDEN = 0x9E3779B97F4A7C15
 _WORD = (1 << 64) - 1
+
+
+class RowOrder(Protocol):
+    """Which rows make which step: of a store (`Order`), or of a flow (`FlowOrder`)."""
+
+    @property
+    def batch_size(self) -> int: ...  # noqa: D102 - as in `Order`
+
+    @property
+    def rows_per_epoch(self) -> int: ...  # noqa: D102
+
+    @property
+    def steps_per_epoch(self) -> int: ...  # noqa: D102
+
+    @property
+    def last_batch(self) -> int: ...  # noqa: D102
+
+    def rows(self, step: int) -> tuple[int, Numbers]: ...  # noqa: D102
+
+    def held_out(self) -> Numbers: ...  # noqa: D102
+
+    def rows_in(self, num_steps: int) -> int: ...  # noqa: D102
+
+    def row_sum(self, num_steps: int) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -53,6 +78,12 @@ class Order:
     def steps_per_epoch(self) -> int:
         """Steps never cross an epoch; the last one may be smaller, or hold the short row too."""
         return -(-self.num_permuted // self.batch_size)
+
+    @property
+    def last_batch(self) -> int:
+        """Rows of the last step of an epoch."""
+        before = (self.steps_per_epoch - 1) * self.batch_size
+        return self.num_permuted - before + self.has_short
 
     def rows(self, step: int) -> tuple[int, Numbers]:
         """The epoch, from 0, and the row numbers of a step of the job, from 1."""
@@ -98,6 +129,77 @@ class Order:
 
     def _draw(self, indices: Numbers) -> Numbers:
         return permute(indices, self.num_full, key(self.seed, _HELD_OUT))
+
+
+@dataclass(frozen=True)
+class FlowOrder:
+    """The order of rows that are numbered as they come, without end.
+
+    The held-out rows come first, then one window after the other. A window's rows are permuted; a
+    step stays inside its window. Numbers never come again, so there is one epoch of them.
+
+    Attributes:
+        seed: another seed, another order.
+        num_held_out: rows [0, num_held_out), never trained on.
+        batch_size: rows of a step.
+        steps_per_window: steps that share a window.
+        rows_per_epoch: about as many rows as the sources hold.
+    """
+
+    seed: int
+    num_held_out: int
+    batch_size: int
+    steps_per_window: int
+    rows_per_epoch: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that the sources are about enough for."""
+        return max(1, self.rows_per_epoch // self.batch_size)
+
+    @property
+    def last_batch(self) -> int:
+        """Every step is full."""
+        return self.batch_size
+
+    @property
+    def window_rows(self) -> int:
+        """Rows of a window."""
+        return self.batch_size * self.steps_per_window
+
+    def window_of(self, step: int) -> int:
+        """The window, from 0, that a step of the job, from 1, takes its rows from."""
+        return (step - 1) // self.steps_per_window
+
+    def rows(self, step: int) -> tuple[int, Numbers]:
+        """Epoch 0, and the row numbers of a step of the job, from 1."""
+        window, place = divmod(step - 1, self.steps_per_window)
+        first = place * self.batch_size
+        places = np.arange(first, first + self.batch_size)
+        inside = permute(places, self.window_rows, key(self.seed, window))
+        return 0, inside + self.num_held_out + window * self.window_rows
+
+    def held_out(self) -> Numbers:
+        """The rows that are never trained on."""
+        return np.arange(self.num_held_out)
+
+    def rows_in(self, num_steps: int) -> int:
+        """How many rows the first steps take."""
+        return num_steps * self.batch_size
+
+    def row_sum(self, num_steps: int) -> int:
+        """What `row_hash` over all rows of the first steps must add up to, modulo 2**64.
+
+        Whole windows are summed over the set of their rows, not over the order.
+        """
+        windows, steps = divmod(num_steps, self.steps_per_window)
+        total, whole = 0, windows * self.window_rows
+        for first in range(0, whole, _AT_ONCE):
+            rows = np.arange(first, min(first + _AT_ONCE, whole)) + self.num_held_out
+            total += row_hash(rows, 0)
+        for step in range(num_steps - steps + 1, num_steps + 1):
+            total += row_hash(self.rows(step)[1], 0)
+        return total & _WORD
 
 
 def row_hash(rows: Numbers, epoch: int) -> int:

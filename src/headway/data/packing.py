@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway.data.order import Numbers
-from headway.data.rows import Piece, Rows
+from headway.data.rows import Rows, Stretch
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ def pack(
     """A step's rows as leaves of micro-batches; which goes where depends on nothing else.
 
     Args:
-        rows: where the pieces are.
+        rows: where their tokens are.
         numbers: the step's row numbers.
         leaves: at most so many; a small last step has fewer, so that none is empty.
         micro_batch_tokens: at most so many tokens run at once; a longer row runs by itself.
     """
-    pieces = {int(n): rows.pieces(int(n)) for n in numbers}
-    sizes = {n: sum(map(len, parts)) for n, parts in pieces.items()}
+    stretches = {int(n): rows.stretches(int(n)) for n in numbers}
+    sizes = {n: sum(map(len, parts)) for n, parts in stretches.items()}
     # Longest first, each to the leaf with least so far: leaves come out even.
     longest_first = sorted(sizes, key=lambda n: (-sizes[n], n))
     num = min(leaves, 1 << (len(longest_first).bit_length() - 1))
@@ -65,32 +65,28 @@ def pack(
         totals[leaf] += sizes[n]
     return tuple(
         tuple(
-            micro_batch(rows, group, [p for n in group for p in pieces[n]])
+            micro_batch(group, [part for n in group for part in stretches[n]])
             for group in _within(leaf, sizes, micro_batch_tokens)
         )
         for leaf in filled
     )
 
 
-def micro_batch(rows: Rows, numbers: Sequence[int], pieces: list[Piece]) -> MicroBatch:
-    """Lay pieces out as one line."""
-    store = rows.store
-    pieces = sorted(pieces, key=len)
-    ids = np.concatenate([store.ids[p.begin : p.end] for p in pieces])
-    targets = np.concatenate([store.ids[p.begin + 1 : p.end + 1] for p in pieces])
-    positions = np.concatenate([np.arange(len(p)) for p in pieces])
-    if store.trained is None:
-        trained_at = np.arange(len(ids))
-    else:
-        flags = [store.trained[p.begin + 1 : p.end + 1] for p in pieces]
-        trained_at = np.flatnonzero(np.concatenate(flags))
+def micro_batch(numbers: Sequence[int], stretches: list[Stretch]) -> MicroBatch:
+    """Lay stretches out as one line."""
+    parts = sorted(stretches, key=len)
+    ids = np.concatenate([part.ids[:-1] for part in parts])
+    targets = np.concatenate([part.ids[1:] for part in parts])
+    positions = np.concatenate([np.arange(len(part)) for part in parts])
+    learned = [np.ones(len(p), dtype=bool) if p.trained is None else p.trained for p in parts]
+    trained_at = np.flatnonzero(np.concatenate(learned))
     return MicroBatch(
         rows_R=np.asarray(numbers, dtype=np.int64),
         ids_N=ids.astype(np.int64),
         positions_N=positions,
         trained_at_M=trained_at,
         targets_M=targets[trained_at].astype(np.int64),
-        documents=tuple((length, len(list(same))) for length, same in groupby(pieces, key=len)),
+        documents=tuple((length, len(list(same))) for length, same in groupby(parts, key=len)),
     )
 
 

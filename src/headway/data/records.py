@@ -1,11 +1,11 @@
 """One document or conversation, checked, with its file and line."""
 
-import json
+import functools
+import hashlib
 import reprlib
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeGuard, cast
 
 import msgspec
 
@@ -13,6 +13,16 @@ Kind = Literal["text", "conversations", "tokens"]
 
 ROLES = ("system", "user", "assistant", "developer", "tool")
 DEEPEST = 50  # levels of lists and objects inside a message
+_SPEAKERS = {  # ShareGPT's names for them
+    "human": "user",
+    "gpt": "assistant",
+    "system": "system",
+    "function_call": "assistant",
+    "observation": "tool",
+    "tool": "tool",
+    "user": "user",
+    "assistant": "assistant",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,8 @@ class Record:
     ids: tuple[int, ...] | None = None  # tokenised elsewhere
     labels: tuple[int, ...] | None = None  # of `ids`: -100 is not learned; None: all are
     ends: bool = True  # False: a part of a long text file, with more after it
+    shape: str = field(default="text", compare=False)  # what the row was taken for
+    begins: bool = True  # False: such a part, with more before it
 
     @property
     def kind(self) -> Kind:
@@ -56,7 +68,7 @@ class Rejected:
     detail: str = ""  # what was found, shortened
 
 
-class _UnfitError(Exception):
+class UnfitError(Exception):
     """Why a row is no record: a reason that groups, and what was found."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -65,100 +77,209 @@ class _UnfitError(Exception):
         self.detail = detail[:200]
 
 
-def record_of(file: str, line: int, raw: bytes) -> Record | Rejected:
-    """One row of JSONL as a record, or why it is none."""
+def content_key(record: Record) -> bytes:
+    """16 bytes that two records share when they say the same, wherever they stand."""
+    if record.text is not None:
+        content = record.text.encode()
+    else:
+        said = (record.messages, record.tools, record.ids, record.labels)
+        content = msgspec.json.encode(said, order="deterministic")
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def record_of_fields(file: str, line: int, fields: dict[str, Any]) -> Record | Rejected:
+    """A row that is fields already, as a record, or why it is none."""
     try:
-        fields = _fields(raw)
-        for keys, record in SHAPES:
-            if all(key in fields for key in keys):
-                return record(file, line, fields)
-        raise _UnfitError("no text or messages", "keys: " + ", ".join(fields))
-    except _UnfitError as unfit:
+        return fitting(file, line, fields)[1]
+    except UnfitError as unfit:
         return Rejected(file, line, unfit.reason, unfit.detail)
 
 
-def _fields(raw: bytes) -> dict[str, Any]:
-    try:
-        fields = msgspec.json.decode(raw)
-        if not isinstance(fields, dict):
-            raise _UnfitError("not a JSON object", _start(raw))
-        twice = _twice(raw, cast("dict[str, Any]", fields))
-    except RecursionError:
-        raise _UnfitError("nested too deeply", _start(raw)) from None
-    except UnicodeDecodeError:
-        raise _UnfitError("row is not UTF-8", _start(raw)) from None
-    except ValueError as error:
-        raise _UnfitError("not JSON", f"{error}: {_start(raw)}") from None
-    if twice:
-        raise _UnfitError("a key twice", ", ".join(twice))
-    return cast("dict[str, Any]", fields)
+# ---- what a row's fields mean ----------------------------------------------------------------
 
 
-def _twice(raw: bytes, fields: dict[str, Any]) -> list[str]:
-    """Keys that the row gives twice: a decoder keeps one value and loses the other."""
-    if all(raw.count(b'"' + key.encode() + b'"') < 2 for key in fields):
-        return []
-    pairs: list[tuple[str, object]] = json.loads(raw, object_pairs_hook=list)
-    return [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+@dataclass(frozen=True)
+class Shape:
+    """One way to write a record as fields.
+
+    Attributes:
+        name: for people.
+        keys: a row that has all of them has this shape.
+        read: makes the record.
+        also: keys that are read where they are.
+        turns: the key of a list of messages, and the keys of a message.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    read: Callable[[str, int, dict[str, Any]], Record]
+    also: tuple[str, ...] = ()
+    turns: str = ""
+    in_turns: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def quoted(self) -> dict[str, bytes]:
+        """Its keys, and how JSON writes them."""
+        return {key: b'"%b"' % key.encode() for key in (*self.keys, *self.also)}
+
+    @functools.cached_property
+    def quoted_in_turns(self) -> tuple[bytes, ...]:
+        """The keys of its messages as JSON writes them."""
+        return tuple(b'"%b"' % key.encode() for key in self.in_turns)
 
 
-def _start(raw: bytes) -> str:
-    return raw[:80].decode(errors="replace")
+@functools.lru_cache(256)
+def shape_of(*names: str) -> Shape | None:
+    """What a row with fields of these names is; None: no record."""
+    fitting = (shape for shape in SHAPES if all(key in names for key in shape.keys))
+    return next(fitting, None)
 
 
-def _document(file: str, line: int, fields: dict[str, Any]) -> Record:
+def fitting(file: str, line: int, fields: dict[str, Any]) -> tuple[Shape, Record]:
+    """The shape of a row, and its record.
+
+    Raises:
+        UnfitError: it is no record.
+    """
+    shape = shape_of(*fields)
+    if shape is None:
+        raise UnfitError("no text or messages", "keys: " + ", ".join(map(str, fields)))
+    return shape, shape.read(file, line, fields)
+
+
+def _text(file: str, line: int, fields: dict[str, Any]) -> Record:
     text = fields["text"]
     if not isinstance(text, str):
-        raise _UnfitError("text is not a string", f"text: {_shown(text)}")
-    if not text.strip():
-        raise _UnfitError("empty text", _shown(text))
+        raise UnfitError("text is not a string", f"text: {_shown(text)}")
+    if not text or text.isspace():
+        raise UnfitError("empty text", _shown(text))
     return Record(file, line, text=text)
 
 
-def _conversation(file: str, line: int, fields: dict[str, Any]) -> Record:
-    messages = _messages(fields["messages"])
-    tools = fields.get("tools") or None
-    if tools is None:
-        return Record(file, line, messages=messages)
-    if not _is_list_of_objects(tools):
-        raise _UnfitError("tools are not a list of objects", f"tools: {_shown(tools)}")
-    if not _is_shallow(tools, DEEPEST):
-        raise _UnfitError("nested too deeply")
-    return Record(file, line, messages=messages, tools=tuple(tools))
+def _openai(file: str, line: int, fields: dict[str, Any]) -> Record:
+    return _conversation(file, line, fields["messages"], fields.get("tools"), "OpenAI messages")
 
 
 def _completion(file: str, line: int, fields: dict[str, Any]) -> Record:
     """A prompt and its completion: two texts, or two lists of messages."""
     prompt, completion = fields["prompt"], fields["completion"]
+    if isinstance(fields.get("label"), bool):
+        raise UnfitError("preference data", "prompt, completion and a label, true or false")
     if isinstance(prompt, str) and isinstance(completion, str):
         prompt = [{"role": "user", "content": prompt}]
         completion = [{"role": "assistant", "content": completion}]
     if not isinstance(prompt, list) or not isinstance(completion, list):
-        raise _UnfitError("prompt and completion are not two texts", f"prompt: {_shown(prompt)}")
-    return Record(file, line, messages=_messages([*prompt, *completion]))
+        raise UnfitError("prompt and completion are not two texts", f"prompt: {_shown(prompt)}")
+    turns = [*cast("list[object]", prompt), *cast("list[object]", completion)]
+    return _conversation(file, line, turns, fields.get("tools"), "prompt and completion")
 
 
-def _messages(messages: object) -> tuple[dict[str, Any], ...]:
-    if not _is_list_of_objects(messages) or not messages:
-        raise _UnfitError("messages are not a list of objects", f"messages: {_shown(messages)}")
-    return tuple(_message(message) for message in cast("list[dict[str, Any]]", messages))
+def _sharegpt(file: str, line: int, fields: dict[str, Any]) -> Record:
+    turns = fields["conversations"]
+    if not _is_list_of_objects(turns):
+        raise UnfitError("conversations are not a list of objects", _shown(turns))
+    messages = [_sharegpt_message(turn) for turn in turns]
+    system = fields.get("system")
+    if system and isinstance(system, str) and messages and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": system})
+    return _conversation(file, line, messages, fields.get("tools"), "ShareGPT conversations")
+
+
+def _sharegpt_message(turn: dict[str, Any]) -> dict[str, Any]:
+    if "from" not in turn:
+        return turn  # some call a list of OpenAI's messages conversations
+    speaker, value = turn["from"], turn.get("value")
+    role = _SPEAKERS.get(speaker) if isinstance(speaker, str) else None
+    if role is None:
+        raise UnfitError("unknown role", f"{_shown(speaker)} is none of {', '.join(_SPEAKERS)}")
+    message = {name: turn[name] for name in ("train", "weight") if name in turn}
+    message |= {"role": role, "content": value}
+    calls = _calls(value) if speaker == "function_call" else None
+    return message | {"content": None, "tool_calls": calls} if calls else message
+
+
+def _calls(value: object) -> list[dict[str, Any]] | None:
+    """What a ShareGPT function_call calls, as OpenAI writes it; None where it is plain text."""
+    calls = _from_json(value)
+    calls = [calls] if isinstance(calls, dict) else calls
+    if not _is_list_of_objects(calls) or not all("name" in call for call in calls):
+        return None
+    return [{"type": "function", "function": call} for call in calls]
+
+
+def _alpaca(file: str, line: int, fields: dict[str, Any]) -> Record:
+    asked = [fields["instruction"], fields.get("input") or ""]
+    history = fields.get("history") or []
+    pairs = [pair for pair in history if isinstance(pair, list)] if _is_list(history) else []
+    if len(pairs) != len(history) or any(len(pair) != 2 for pair in pairs):
+        raise UnfitError("history is not a list of pairs", f"history: {_shown(history)}")
+    if not all(isinstance(part, str) for part in asked):
+        raise UnfitError("instruction and input are not texts", _shown(asked))
+    turns = [fields["system"]] if fields.get("system") else []
+    messages = [{"role": "system", "content": text} for text in turns]
+    for question, answer in [*pairs, ["\n\n".join(filter(None, asked)), fields["output"]]]:
+        messages.append({"role": "user", "content": question})
+        messages.append({"role": "assistant", "content": answer})
+    return _conversation(file, line, messages, None, "Alpaca instructions")
+
+
+def _preference(*_: object) -> Record:
+    raise UnfitError("preference data", "a chosen and a rejected answer")
+
+
+def _tokens(file: str, line: int, fields: dict[str, Any]) -> Record:
+    ids, labels = fields["input_ids"], fields.get("labels")
+    if not _are_ids(ids, 0):
+        raise UnfitError("input_ids are not a list of token ids", _shown(ids))
+    if labels is None:
+        if len(ids) < 2:
+            raise UnfitError("no learned label", f"{len(ids)} ids")
+        return Record(file, line, ids=tuple(ids), shape="tokens")
+    if not _are_ids(labels, -100) or len(labels) != len(ids):
+        raise UnfitError("labels do not fit input_ids", f"{_shown(labels)} for {_shown(ids)}")
+    if any(label not in (-100, token) for token, label in zip(ids, labels, strict=True)):
+        raise UnfitError("labels do not fit input_ids", "a label is neither -100 nor its id")
+    if all(label == -100 for label in labels[1:]):
+        raise UnfitError("no learned label", "every label behind the first is -100")
+    return Record(file, line, ids=tuple(ids), labels=tuple(labels), shape="tokens")
+
+
+def _are_ids(values: object, least: int) -> bool:
+    return _is_list(values) and all(type(one) is int and one >= least for one in values)
+
+
+# ---- messages --------------------------------------------------------------------------------
+
+
+def _conversation(file: str, line: int, turns: object, tools: object, shape: str) -> Record:
+    if not _is_list_of_objects(turns) or not turns:
+        raise UnfitError("messages are not a list of objects", f"messages: {_shown(turns)}")
+    messages = tuple([_message(turn) for turn in turns])
+    tools = _from_json(tools) or None
+    if tools is None:
+        return Record(file, line, messages=messages, shape=shape)
+    if not _is_list_of_objects(tools):
+        raise UnfitError("tools are not a list of objects", f"tools: {_shown(tools)}")
+    if not _is_shallow(tools, DEEPEST):
+        raise UnfitError("nested too deeply")
+    return Record(file, line, messages=messages, tools=tuple(tools), shape=shape)
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
     if message.get("role") not in ROLES:
         role = _shown(message.get("role"))
-        raise _UnfitError("unknown role", f"{role} is none of {', '.join(ROLES)}")
-    if not _is_shallow(message, DEEPEST):
-        raise _UnfitError("nested too deeply")
+        raise UnfitError("unknown role", f"{role} is none of {', '.join(ROLES)}")
     content = message.get("content")
+    if len(message) > 2 and not _is_shallow(message, DEEPEST):
+        raise UnfitError("nested too deeply")
+    if isinstance(content, str):
+        return message
     if content is None and message.get("tool_calls"):
         return {**message, "content": None}
-    if isinstance(content, list):
-        parts = [_text_part(part) for part in cast("list[object]", content)]
-        return {**message, "content": "".join(parts)}
-    if not isinstance(content, str):
-        raise _UnfitError("content is not text", f"content: {_shown(content)}")
-    return message
+    if not isinstance(content, list):
+        raise UnfitError("content is not text", f"content: {_shown(content)}")
+    parts = [_text_part(part) for part in cast("list[object]", content)]
+    return {**message, "content": "".join(parts)}
 
 
 def _text_part(part: object) -> str:
@@ -166,13 +287,25 @@ def _text_part(part: object) -> str:
         case {"type": "text", "text": str(text)}:
             return text
         case _:
-            raise _UnfitError("content is not text", f"a part of it: {_shown(part)}")
+            raise UnfitError("content is not text", f"a part of it: {_shown(part)}")
 
 
-def _is_list_of_objects(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(one, dict) for one in cast("list[object]", value)
-    )
+def _from_json(value: object) -> Any:
+    """Some tools write a list as the text of its JSON; any other value is as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def _is_list_of_objects(value: object) -> TypeGuard[list[dict[str, Any]]]:
+    return _is_list(value) and set(map(type, value)) <= {dict}
 
 
 def _is_shallow(value: object, levels: int) -> bool:
@@ -190,9 +323,16 @@ def _shown(value: object) -> str:
     return shown.repr(value)
 
 
-# A row is read by the first line whose keys it has.
-SHAPES: tuple[tuple[tuple[str, ...], Callable[[str, int, dict[str, Any]], Record]], ...] = (
-    (("messages",), _conversation),
-    (("prompt", "completion"), _completion),
-    (("text",), _document),
-)
+# A row has the first of these shapes whose keys it has.
+SHAPES = (
+    Shape("OpenAI messages", ("messages",), _openai, ("tools",), "messages", ("role", "content")),
+    Shape("ShareGPT conversations", ("conversations",), _sharegpt, ("system", "tools"),
+          "conversations", ("from", "value")),
+    Shape("tokens", ("input_ids",), _tokens, ("labels",)),
+    Shape("preference data", ("chosen", "rejected"), _preference),
+    Shape("prompt and completion", ("prompt", "completion"), _completion, ("tools", "label")),
+    Shape("Alpaca instructions", ("instruction", "output"), _alpaca,
+          ("input", "system", "history")),
+    Shape("text", ("text",), _text),
+)  # fmt: skip
+KEYS = frozenset(key for shape in SHAPES for key in (*shape.keys, *shape.also))

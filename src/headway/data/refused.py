@@ -1,23 +1,31 @@
 """Why data is refused, and what would mend it."""
 
-import difflib
 import math
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import msgspec
 import numpy as np
 
 from headway.base.errors import DataRefused, Remedy
 from headway.base.units import count, plural, share
 from headway.data import tokenizer as tokenizers
-from headway.data.formats import WHOLE_FILE, Skipped
+from headway.data.formats import WHOLE_FILE
+from headway.data.items import Skipped
+from headway.data.mending import mend
 from headway.data.records import Kind, Record, Rejected
-from headway.data.source import STANDARD_INPUT, Source
+from headway.data.source import Source
 from headway.data.store import Store
 
-_NEED = "text, or JSONL whose rows have text, messages, or prompt and completion"
+_KINDS: dict[Kind, str] = {
+    "text": "text",
+    "conversations": "conversation",
+    "tokens": "tokenised record",
+}
+_NEED = (
+    "text, or rows with text, messages, conversations, prompt and completion, instruction and "
+    "output, or input_ids"
+)
 
 
 def nothing(
@@ -33,7 +41,7 @@ def nothing(
             have=", ".join(f"{count(n)} {reason}" for reason, n in reasons.most_common())
             + f", first {first.file}",
             need=_NEED,
-            remedies=(_mend(Rejected(first.file, 1, first.reason)),),
+            remedies=(mend(Rejected(first.file, 1, first.reason)),),
         )
     first = rejected[0]
     if len(rejected) == 1 and first.reason in WHOLE_FILE:
@@ -41,47 +49,57 @@ def nothing(
             f"{first.file} is {first.reason}",
             have=first.detail,
             need=_NEED,
-            remedies=(_mend(first),),
+            remedies=(mend(first),),
         )
     common = _by_reason(rejected)[0][1]
     what = f"{common.file}:{common.line}: {common.reason}"
-    if len(rejected) > 1:
+    if common.reason == "preference data":
+        what = f"{common.file} is preference data, which Headway does not train on"
+    elif len(rejected) > 1:
         what += f"; none of {count(len(rejected))} rows can be trained on"
-    return DataRefused(what, have=_table(rejected), need=_need(common), remedies=(_mend(common),))
+    return DataRefused(what, have=_table(rejected), need=_need(common), remedies=(mend(common),))
 
 
 def mixed(kinds: Mapping[Kind, int], first: Mapping[Kind, Record]) -> DataRefused:
-    """Both texts and conversations."""
-    text, chat = first["text"], first["conversations"]
-    if text.file == chat.file:
-        file = shlex.quote(text.file)
+    """Records of several kinds."""
+    together: list[Kind] = [kind for kind in _KINDS if kind in first]
+    files: dict[Kind, str] = {kind: shlex.quote(first[kind].file) for kind in together}
+    if len(set(files.values())) == 1:
+        (file,) = set(files.values())
         remedies = (Remedy(f"grep '\"messages\"' {file} > conversations.jsonl", "those alone"),)
     else:
-        remedies = (
-            Remedy(f"headway train {shlex.quote(text.file)}", "the texts"),
-            Remedy(f"headway train {shlex.quote(chat.file)}", "the conversations"),
+        remedies = tuple(
+            Remedy(f"headway train {file}", f"the {_KINDS[kind]}s") for kind, file in files.items()
         )
     return DataRefused(
-        "texts and conversations together in one run",
-        have=f"{plural(kinds['text'], 'text')}, first {text.file}:{text.line}\n"
-        f"{plural(kinds['conversations'], 'conversation')}, first {chat.file}:{chat.line}",
+        f"{' and '.join(f'{_KINDS[kind]}s' for kind in together)} together in one run",
+        have="\n".join(
+            f"{plural(kinds[kind], _KINDS[kind])}, first {first[kind].file}:{first[kind].line}"
+            for kind in together
+        ),
         need="one kind: their rows are counted differently",
         remedies=remedies,
     )
 
 
-def too_many_rejected(store: Store, max_rejected: float) -> DataRefused:
-    """More unusable rows than the settings allow."""
-    lines = (store.folder / "rejected.jsonl").read_bytes().splitlines()
-    rejected = [msgspec.json.decode(line, type=Rejected) for line in lines]
-    read = store.survey.records_read
-    enough = math.ceil(1000 * len(rejected) / read) / 1000
+def too_many_rejected(
+    rejected: Sequence[Rejected], num: int, read: int, max_rejected: float
+) -> DataRefused:
+    """More unusable rows than the settings allow.
+
+    Args:
+        rejected: all of them, or as many as are at hand.
+        num: how many there are.
+        read: records, good and bad.
+        max_rejected: the share that is allowed.
+    """
+    enough = math.ceil(1000 * num / read) / 1000
     common = _by_reason(rejected)[0][1]
     return DataRefused(
-        f"{count(len(rejected))} of {plural(read, 'row')} cannot be trained on",
-        have=f"{share(len(rejected), read)} rejected\n{_table(rejected)}",
+        f"{count(num)} of {plural(read, 'row')} cannot be trained on",
+        have=f"{share(num, read)} rejected\n{_table(rejected)}",
         need=f"at most {share(max_rejected)} (max_rejected)",
-        remedies=(_mend(common), Remedy(f"--max-rejected {enough:g}", "trains on the others")),
+        remedies=(mend(common), Remedy(f"--max-rejected {enough:g}", "trains on the others")),
     )
 
 
@@ -123,27 +141,8 @@ def _table(rejected: Sequence[Rejected]) -> str:
 
 
 def _need(rejected: Rejected) -> str:
-    if rejected.reason in ("no trained token", "the template fails"):
+    if rejected.reason in ("no trained token", "no untrained token", "the template fails"):
         return "answers that the chat template writes"
+    if rejected.reason == "preference data":
+        return "one answer to each prompt: it is learned, not compared"
     return _NEED
-
-
-def _mend(rejected: Rejected) -> Remedy:
-    """What to type about a rejected row or file."""
-    reason, file = rejected.reason, shlex.quote(rejected.file)
-    if rejected.file == STANDARD_INPUT:
-        return Remedy("COMMAND | tee data.txt | headway train -", "keeps what arrives, to look at")
-    if reason == "not UTF-8":
-        wide = rejected.detail in ("byte 0xff at offset 0", "byte 0xfe at offset 0")
-        code = "utf-16" if wide else "latin1"
-        return Remedy(f"iconv -f {code} -t utf-8 {file} > {file}.utf8", "and train that file")
-    if reason == "no text or messages":
-        keys = rejected.detail.removeprefix("keys: ").split(", ")
-        near = difflib.get_close_matches("text", keys, n=1, cutoff=0.3) or keys
-        rename = f's/"{near[0]}":/"text":/'
-        return Remedy(f"sed '{rename}' {file} > {file}.jsonl", "if that is the text")
-    if reason in ("no trained token", "the template changes earlier turns"):
-        return Remedy("--no-assistant-only-loss", "trains on every token of the conversations")
-    if reason in WHOLE_FILE:
-        return Remedy(f"ls -l {file}", "what is there")
-    return Remedy(f"sed -n {rejected.line}p {file}", "the first of these rows")

@@ -15,6 +15,7 @@ Text, by targets (`max_length` = 4; a document's first token is nobody's target)
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,31 @@ class Piece:
         return self.end - self.begin
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """T inputs of one document, and the token that follows each.
+
+    Attributes:
+        ids: (T + 1,) the inputs and the last one's target.
+        trained: (T,) which targets are learned; None: all of them.
+    """
+
+    ids: NDArray[Any]
+    trained: NDArray[np.bool_] | None
+
+    def __len__(self) -> int:
+        return len(self.ids) - 1
+
+
 class Rows(ABC):
+    """What steps are made of, by row number."""
+
+    @abstractmethod
+    def stretches(self, row: int) -> list[Stretch]:
+        """The documents, or parts of documents, that make up a row."""
+
+
+class StoreRows(Rows):
     """All rows of a store at a `max_length`.
 
     Attributes:
@@ -56,9 +81,20 @@ class Rows(ABC):
         """Full rows and the short one."""
         return self.num_full + self.has_short
 
+    def stretches(self, row: int) -> list[Stretch]:
+        """The tokens of a row's pieces, mapped and not copied."""
+        ids, trained = self.store.ids, self.store.trained
+        return [
+            Stretch(
+                ids[piece.begin : piece.end + 1],
+                None if trained is None else trained[piece.begin + 1 : piece.end + 1],
+            )
+            for piece in self.pieces(row)
+        ]
+
     @abstractmethod
     def pieces(self, row: int) -> list[Piece]:
-        """The documents, or parts of documents, that make up a row."""
+        """Where the documents, or parts of documents, of a row lie in the store."""
 
     @abstractmethod
     def lengths(self) -> NDArray[np.int64]:
@@ -69,14 +105,14 @@ class Rows(ABC):
         """Targets that are learned in all rows together."""
 
 
-def rows_of(store: Store, max_length: int) -> Rows:
+def rows_of(store: Store, max_length: int) -> StoreRows:
     """The rows of a store: conversations or windows of text, as the survey found."""
     if store.survey.kind == "text":
         return TextRows(store, max_length)
     return ConversationRows(store, max_length)
 
 
-class TextRows(Rows):
+class TextRows(StoreRows):
     """Windows of `max_length` targets over the documents in source order."""
 
     def __init__(self, store: Store, max_length: int) -> None:
@@ -115,8 +151,8 @@ class TextRows(Rows):
         return self.num_targets
 
 
-class ConversationRows(Rows):
-    """One row per conversation, cut to `max_length` tokens and after its last trained one."""
+class ConversationRows(StoreRows):
+    """A row per conversation, or record of tokens, up to its last trained token in `max_length`."""
 
     def __init__(self, store: Store, max_length: int) -> None:
         super().__init__(store, max_length)

@@ -1,7 +1,8 @@
 """One place where records come from, as a value: a file, a stream, an address."""
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 STANDARD_INPUT = "standard input"
@@ -18,7 +19,8 @@ class Source:
         found: in a folder or by a pattern, not named: when it is unusable it is passed over.
         stamp: what changes when the content does; empty where nothing tells, as for a pipe, which
             is never the same twice.
-        address: a URL, of what is not on this machine.
+        address: a URL, of what is not on this machine. It may hold a password: the name does not.
+        endpoint: of the S3-compatible store; empty where the address says all.
     """
 
     name: str
@@ -26,12 +28,22 @@ class Source:
     size: int = 0
     found: bool = False
     stamp: tuple[int | str, ...] = ()
-    address: str = ""
+    address: str = field(default="", repr=False)
+    endpoint: str = ""
 
     @property
     def is_stream(self) -> bool:
         """Standard input, a pipe, a device: read once, as it arrives."""
         return not self.stamp and not self.address
+
+
+def shown(name: str) -> str:
+    """A source as it may be printed, logged and kept: an address without password and query.
+
+    A query may be a signature, which opens the file to whoever reads it.
+    """
+    whole = re.fullmatch(r"(https?://)(?:[^/?#]*@)?([^?#]*).*", name, re.IGNORECASE | re.DOTALL)
+    return whole[1] + whole[2] if whole else name
 
 
 @dataclass(frozen=True, slots=True)

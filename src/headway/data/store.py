@@ -6,6 +6,7 @@ again) and safe with two runs at once (it appears by one rename).
 """
 
 import contextlib
+from array import array
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,8 @@ class Store:
         self.folder = folder
         self.meta = msgspec.json.decode((folder / "store.json").read_bytes(), type=StoreMeta)
         self.ids: NDArray[np.unsignedinteger] = _mapped(folder / "ids.bin", self.meta.dtype)
-        self.starts: NDArray[np.int64] = np.load(folder / "starts.npy")
-        self.places: NDArray[np.int64] = np.load(folder / "places.npy")
+        self.starts: NDArray[np.int64] = np.load(folder / "starts.npy", mmap_mode="r")
+        self.places: NDArray[np.int64] = np.load(folder / "places.npy", mmap_mode="r")
         self.trained: NDArray[np.bool_] | None = (
             _mapped(folder / "trained.bin", "bool") if (folder / "trained.bin").exists() else None
         )
@@ -57,6 +58,11 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    def rejected(self) -> list[Rejected]:
+        """The records that are no examples."""
+        lines = (self.folder / "rejected.jsonl").read_bytes().splitlines()
+        return [msgspec.json.decode(line, type=Rejected) for line in lines]
 
     def place(self, example: int) -> str:
         """`file:line` of an example."""
@@ -76,16 +82,16 @@ class StoreWriter:
     def __init__(self, folder: Path, kind: Kind, vocab_size: int) -> None:
         self.folder = folder
         self.kind: Kind = kind
-        # uint16 holds ids up to 65,535; one more and the store is twice the size, never wrong.
-        self.dtype = "uint16" if vocab_size <= 1 << 16 else "uint32"
+        self.dtype = dtype_for(vocab_size)
         self.num_tokens = 0
         self.num_trained = 0
         self.max_id = 0
-        self._starts = [0]
-        self._places: list[tuple[int, int]] = []
+        # Arrays: a list of ten million numbers would take a gigabyte.
+        self._starts = array("q", [0])
+        self._places = array("q")
         self._files: dict[str, int] = {}
         self._ids = (folder / "ids.bin").open("wb")
-        self._trained = (folder / "trained.bin").open("wb") if kind == "conversations" else None
+        self._trained = None if kind == "text" else (folder / "trained.bin").open("wb")
         self._rejected = (folder / "rejected.jsonl").open("wb")
 
     def add(self, example: Example) -> None:
@@ -98,7 +104,7 @@ class StoreWriter:
         self.max_id = max(self.max_id, int(example.ids.max()))
         self._starts.append(self.num_tokens)
         file = self._files.setdefault(example.file, len(self._files))
-        self._places.append((file, example.line))
+        self._places.extend((file, example.line))
 
     def reject(self, rejected: Rejected) -> None:
         """Append one line to `rejected.jsonl`."""
@@ -132,6 +138,11 @@ class StoreWriter:
             yield self
         finally:
             self.close()
+
+
+def dtype_for(vocab_size: int) -> str:
+    """What an id takes on disk: two bytes hold ids up to 65,535; one more, and it is four."""
+    return "uint16" if vocab_size <= 1 << 16 else "uint32"
 
 
 def summary(lengths: NDArray[np.int64]) -> Lengths:

@@ -1,0 +1,105 @@
+"""What a fresh process asks of the hub: the libraries read their settings when imported."""
+
+import contextlib
+import multiprocessing
+import os
+import site
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headway.base.errors import Refusal, Told, told
+from headway.base.patience import Patience
+from headway.base.pulse import Pulse
+
+QUICK = Patience(attempts=5, stall_s=5, first_wait_s=0.01, longest_wait_s=0.1)
+
+
+class Noted(Pulse):
+    """A pulse that remembers phases, waits and how far they came."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, Any]] = []
+        super().__init__()
+
+    def enter(self, phase: str, *, total: int = 0, unit: str = "") -> None:
+        self.notes.append(("phase", (phase, total, unit)))
+        super().enter(phase, total=total, unit=unit)
+
+    def waiting(self, what: str) -> contextlib.AbstractContextManager[None]:
+        self.notes.append(("wait", what))
+        return super().waiting(what)
+
+    def progress(self, done: int) -> None:
+        self.notes.append(("done", done))
+        super().progress(done)
+
+
+def find_sources(address: str) -> list[tuple[str, tuple[Any, ...], int]] | Told:
+    from headway.data import hub
+
+    try:
+        found = hub.find(address, Pulse(), QUICK)
+    except Refusal as refusal:
+        return told(refusal)
+    return [(source.name, source.stamp, source.size) for source in found]
+
+
+def read_rows(
+    address: str, skip: int = 0, patience: Patience = QUICK
+) -> tuple[list[Any], list[str]] | Told:
+    """Rows of all shards, each shard's first `skip` left out; what was waited for."""
+    from headway.data import hub
+
+    pulse = Noted()
+    rows: list[Any] = []
+    try:
+        for source in hub.find(address, pulse, QUICK):
+            rows += [row for row in hub.rows(source, pulse, skip, patience) if row is not None]
+    except Refusal as refusal:
+        return told(refusal)
+    return rows, [what for kind, what in pulse.notes if kind == "wait"]
+
+
+def fetch_model(name: str, **given: Any) -> tuple[str, str, list[tuple[str, Any]]] | Told:
+    """Its folder and commit, and what the pulse was told."""
+    from headway.trainer import download
+
+    pulse = Noted()
+    try:
+        patience = {"asking": QUICK, "fetching": QUICK}
+        fetched = download.fetch(name, pulse, **(patience | given))
+    except Refusal as refusal:
+        return told(refusal)
+    return str(fetched.folder), fetched.commit, pulse.notes
+
+
+def find_model(name: str) -> Any:
+    """Where a job with `--model name` starts."""
+    from headway.base.settings import Settings
+    from headway.trainer.origin import find_origin
+
+    return find_origin(Settings(model=name), 0, Pulse()).start
+
+
+@contextlib.contextmanager
+def child(endpoint: str, home: Path, **environment: str) -> Iterator[ProcessPoolExecutor]:
+    """A process whose hub is at `endpoint`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HF_HUB_OFFLINE", "HF_TOKEN", "HF_TOKEN_PATH"):
+            patch.delenv(name, raising=False)
+        patch.setenv("HF_ENDPOINT", endpoint.rstrip("/"))
+        patch.setenv("HF_HOME", str(home))
+        patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+        patch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "1")
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        here = str(Path(__file__).parents[1])
+        spawn = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(1, spawn, initializer=site.addsitedir, initargs=(here,))
+        pool.submit(os.getpid).result()  # it has its environment now
+    with pool:
+        yield pool
