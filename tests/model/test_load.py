@@ -83,12 +83,11 @@ def test_a_tensor_that_is_missing_is_refused_not_drawn_by_chance(folder: Path) -
 @pytest.mark.parametrize(
     "harm",
     [
-        lambda folder: (folder / "model.safetensors").unlink(),
         lambda folder: (folder / "config.json").unlink(),
         lambda folder: (folder / "config.json").write_text("{}"),
         lambda folder: (folder / "config.json").write_text('{"model_type": "no such kind"}'),
     ],
-    ids=["no weights", "no config", "an empty config", "an unknown kind"],
+    ids=["no config", "an empty config", "an unknown kind"],
 )
 def test_a_folder_that_does_not_load_is_refused_in_four_parts(folder: Path, harm: Any) -> None:
     harm(folder)
@@ -100,7 +99,7 @@ def test_f57_pickled_weights_are_not_read(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save(tensors, folder / "pytorch_model.bin")
-    with pytest.raises(UsageError, match="cannot be loaded"):
+    with pytest.raises(UsageError, match="has pickled weights, which are not read"):
         from_folder(folder, trust_remote_code=False)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.helpers import VOCAB, causal, llama, save_model
 
+from headway.model.headers import stored_tensors
 from headway.model.load import from_config, trainable, with_lora
 from headway.model.presets import NAMES, config, vocab_size
 from headway.model.sizes import (
@@ -18,7 +19,6 @@ from headway.model.sizes import (
     flops_per_token,
     lora_parameters,
     shape_of,
-    stored_tensors,
 )
 
 

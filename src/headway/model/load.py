@@ -1,5 +1,6 @@
 """A transformers model, fresh or from weights, full or LoRA."""
 
+import json
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from headway.base.errors import MachineError, Refusal, Remedy, UsageError
+from headway.model.headers import check_file, check_folder
 
 
 def warm_up() -> None:
@@ -57,6 +59,14 @@ def put_weights(model: nn.Module, folder: Path) -> None:
 
 
 def _from_pretrained(kind: Any, path: Path, **options: bool) -> nn.Module:
+    check_folder(path)
+    if is_adapter(path):  # transformers would look for their base model by itself
+        raise UsageError(
+            f"{path} holds adapters, not a whole model",
+            have="adapter_config.json",
+            need="a folder with all weights of a model",
+            remedies=(Remedy(f"ls {path}", "what is there"),),
+        )
     try:
         model, told = kind.from_pretrained(
             path,
@@ -67,6 +77,8 @@ def _from_pretrained(kind: Any, path: Path, **options: bool) -> nn.Module:
             **options,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if not options.get("trust_remote_code") and own_code(path):
+            raise _needs_code(path) from error
         raise UsageError(
             f"{path} cannot be loaded as a language model",
             have=str(error).splitlines()[0][:300],
@@ -82,6 +94,25 @@ def _from_pretrained(kind: Any, path: Path, **options: bool) -> nn.Module:
             remedies=(Remedy("copy it again from where it came", "a file may be missing"),),
         )
     return model
+
+
+def own_code(folder: Path) -> str:
+    """The Python file that a model folder brings for its model; "" where it brings none."""
+    try:
+        classes: Any = json.loads((folder / "config.json").read_text()).get("auto_map", {})
+        name = str(classes.get("AutoModelForCausalLM") or next(iter(classes.values()), ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return f"{name.rpartition('.')[0]}.py" if name else ""
+
+
+def _needs_code(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} brings code of its own, which is not run unless you say so",
+        have=f"{own_code(path)}, and a model that transformers does not know without it",
+        need="a kind of model that transformers knows, or your trust in that code",
+        remedies=(Remedy("--trust-remote-code", "runs it, with your rights"),),
+    )
 
 
 def with_lora(
@@ -117,11 +148,28 @@ def with_lora(
 
 
 def with_adapter(model: nn.Module, folder: Path) -> nn.Module:
-    """Wrap a model in the adapters of a checkpoint, trainable."""
+    """Wrap a model in the adapters of a checkpoint, trainable.
+
+    Raises:
+        UsageError: their file is missing, or its header does not fit its bytes.
+    """
     from peft import PeftModel
 
+    check_folder(folder)  # where a file is missing PEFT looks for a pickle, then on the hub
     with _among_themselves():
         return PeftModel.from_pretrained(cast("Any", model), str(folder), is_trainable=True)
+
+
+def load_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """Name -> tensor of one safetensors file.
+
+    Raises:
+        UsageError: its header does not fit its bytes, or it is not there.
+    """
+    from safetensors.torch import load_file
+
+    check_file(file)
+    return load_file(file)
 
 
 def is_adapter(folder: Path) -> bool:

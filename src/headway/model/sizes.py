@@ -1,16 +1,9 @@
 """Parameters, FLOPs and bytes from a plain config."""
 
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import Any
-
-import msgspec
-
-# A safetensors header of a real model is some megabytes; a larger one is a hostile file.
-_MAX_HEADER_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -108,50 +101,6 @@ def lora_parameters(shape: Shape, r: int) -> int:
     key = shape.hidden + shape.kv_heads * shape.head_dim
     mlp = shape.hidden + shape.intermediate
     return shape.layers * r * (2 * query + 2 * key + 3 * mlp)
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a model's weights, or adapters'; what else lies there is not loaded."""
-    names = ("model*.safetensors", "adapter_model.safetensors")
-    return sorted(path for name in names for path in folder.glob(name))
-
-
-def stored_tensors(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name -> (dtype, shape) of every weight in a folder's files, headers alone.
-
-    Raises:
-        ValueError: a header does not fit its file.
-    """
-    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for path in weight_files(folder):
-        tensors |= _header(path)
-    return tensors
-
-
-@dataclass(frozen=True)
-class _Stored:
-    dtype: str
-    shape: tuple[int, ...]
-    data_offsets: tuple[int, int]
-
-
-def _header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    total = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else total
-        if length > min(total - 8, _MAX_HEADER_BYTES):
-            raise ValueError(f"{path.name}: the header is longer than the file")
-        try:
-            entries = msgspec.json.decode(file.read(length), type=dict[str, msgspec.Raw])
-            entries.pop("__metadata__", None)
-            tensors = {n: msgspec.json.decode(raw, type=_Stored) for n, raw in entries.items()}
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise ValueError(f"{path.name}: the header is not one of safetensors") from None
-    end = max((one.data_offsets[1] for one in tensors.values()), default=0)
-    if 8 + length + end != total:
-        raise ValueError(f"{path.name}: the header speaks of {end} bytes, the file has others")
-    return {name: (one.dtype, one.shape) for name, one in tensors.items()}
 
 
 def count_parameters(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> int:
