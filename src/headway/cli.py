@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from headway.arguments import Arguments, Switch, help_lines, parse
 from headway.base.errors import Exit, Refusal, Remedy, UsageError, exit_code
 from headway.base.version import __version__
+from headway.data.source import shown
 
 if TYPE_CHECKING:
     from headway.base.settings import Settings
@@ -19,8 +20,11 @@ _READING = ("numpy", "tokenizers", "jinja2")
 _TRAINING = ("torch", "transformers", "safetensors", "peft")
 _SLOGAN = "Language-model training that makes headway, and proves it."
 _WHERE = {"output_dir": Switch("where run folders are", "DIR", "runs")}
+_COPY = {**_WHERE, "copy": Switch("copy every byte; else checkpoints are shared by hard links")}
+_TRUST = {"trust_remote_code": Switch("run code that comes with the model")}
 _WRITE = {
     **_WHERE,
+    **_TRUST,
     "max_tokens": Switch("at most so many", "N", "256"),
     "temperature": Switch("0 takes the likeliest token each time", "T", "0.8"),
     "top_k": Switch("draw from so many of the likeliest", "K", "50"),
@@ -97,7 +101,8 @@ def _plan(arguments: Arguments) -> int:
     try:
         from headway.run.supervise import Order, Supervisor  # after the first line: it takes time
 
-        order = Order(_needed(sources, "plan"), settings, tuple(sys.argv), arguments.on("verbose"))
+        argv = tuple(map(shown, sys.argv))
+        order = Order(_needed(sources, "plan"), settings, argv, arguments.on("verbose"))
         result = Supervisor(order, screen).plan()
         if result.plan and arguments.on("json"):
             sys.stdout.write(result.plan.to_json().decode())
@@ -134,7 +139,7 @@ def _run(arguments: Arguments, verb: str, sources: tuple[str, ...], settings: "S
     try:
         from headway.run.supervise import Order, Supervisor  # after the first line: it takes time
 
-        order = Order(sources, settings, tuple(sys.argv), arguments.on("verbose"))
+        order = Order(sources, settings, tuple(map(shown, sys.argv)), arguments.on("verbose"))
         return Supervisor(order, screen).train().code
     finally:
         screen.close()
@@ -170,6 +175,16 @@ def _stop(arguments: Arguments) -> int:
     from headway.run import looking
 
     return looking.stop(_one(arguments), _output_dir(arguments))
+
+
+def _kept(verb: str) -> Callable[[Arguments], int]:
+    def run(arguments: Arguments) -> int:
+        _need("numpy")
+        from headway.run import keeping
+
+        return keeping.DO[verb](arguments.words, arguments.switches, _output_dir(arguments))
+
+    return run
 
 
 def _doctor(arguments: Arguments) -> int:
@@ -245,7 +260,8 @@ def _help(argv: Sequence[str]) -> int:
 
 
 def _first_line(verb: str, sources: Sequence[str]) -> str:
-    named = " ".join(sources[:3]) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
+    named = " ".join(map(shown, sources[:3]))
+    named += f" and {len(sources) - 3} more" if len(sources) > 3 else ""
     return f"headway {__version__} · {verb} {named}"
 
 
@@ -351,7 +367,7 @@ VERBS = {
         "eval [RUN] DATA...",
         "held-out loss, perplexity, bits per byte",
         _eval,
-        {**_WHERE, "max_length": Switch("tokens of a row", "N", "as trained")},
+        {**_WHERE, **_TRUST, "max_length": Switch("tokens of a row", "N", "as trained")},
     ),
     "runs": Verb("runs", "what there is", _runs, _WHERE),
     "status": Verb("status [RUN]", "what it is doing right now and since when", _status, _WHERE),
@@ -362,6 +378,19 @@ VERBS = {
         {**_WHERE, "follow": Switch("go on until the run ends")},
     ),
     "stop": Verb("stop [RUN]", "save and stop it", _stop, _WHERE),
+    "verify": Verb("verify [RUN]", "a receipt's claims, computed again", _kept("verify"), _WHERE),
+    "backup": Verb(
+        "backup [RUN] | --list [RUN]",
+        "a copy of a run to go back to",
+        _kept("backup"),
+        {
+            **_COPY,
+            "type": Switch("what for, in a word", "WORD", "manual"),
+            "note": Switch("anything", "TEXT"),
+            "list": Switch("show the backups there are"),
+        },
+    ),
+    "restore": Verb("restore RUN [BACKUP]", "go back to a copy", _kept("restore"), _COPY),
     "doctor": Verb("doctor", "is this machine fit to train", _doctor, _WHERE),
 }
 

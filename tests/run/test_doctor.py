@@ -66,7 +66,8 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
             "packages",
             {"packages": {}},
             "bad",
-            "missing: jinja2, numpy, peft, safetensors, tokenizers, torch, transformers",
+            "missing: httpx2, huggingface-hub, jinja2, numpy, peft, safetensors, tokenizers, "
+            "torch, transformers, zstandard",
             ["pip install 'headway[train]'"],
         ),
         (
@@ -247,8 +248,8 @@ def test_every_line_fits_but_those_to_type(probe: Probe, width: int) -> None:
 def test_a_check_at_80_columns() -> None:
     told = lines([check("packages", packages={"torch": "2.13.0"})], 80)
     assert told[:4] == [
-        "bad      packages       missing: jinja2, numpy, peft, safetensors, tokenizers,",
-        "                        transformers",
+        "bad      packages       missing: httpx2, huggingface-hub, jinja2, numpy, peft,",
+        "                        safetensors, tokenizers, transformers, zstandard",
         "                        try  pip install 'headway[train]'",
         "                             what training needs, beside what is here",
     ]
@@ -256,10 +257,11 @@ def test_a_check_at_80_columns() -> None:
 
 def test_a_check_at_40_columns() -> None:
     told = lines([check("packages", packages={"torch": "2.13.0"})], 40)
-    assert told[:5] == [
+    assert told[:6] == [
         "bad      packages",
-        "  missing: jinja2, numpy, peft,",
-        "  safetensors, tokenizers, transformers",
+        "  missing: httpx2, huggingface-hub,",
+        "  jinja2, numpy, peft, safetensors,",
+        "  tokenizers, transformers, zstandard",
         "  try  pip install 'headway[train]'",
         "       what training needs, beside what",
     ]

@@ -9,7 +9,7 @@ from tests.run.fixtures import conversations_plan, receipt, step_done
 
 from headway.base.errors import UsageError
 from headway.base.events import AttemptStarted, Ended, Event, EventLog
-from headway.base.files import Lock
+from headway.base.lock import Lock
 from headway.base.pulse import Pulse
 from headway.run import jobs
 from headway.run.jobs import Job

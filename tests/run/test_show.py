@@ -16,6 +16,7 @@ from headway.base.events import (
     PhaseEntered,
     Probed,
     Refined,
+    Resumed,
     Sampled,
     Saved,
     StopAsked,
@@ -79,6 +80,12 @@ def test_phase_lines_read_as_designed() -> None:
 def test_a_phase_says_how_far_it_is(done: int, total: int, unit: str, amount: str) -> None:
     saving = status(phase="saving", phase_since_s=0.4, done=done, total=total, unit=unit)
     assert show.phase_line(saving) == f"saving · {amount} · 0.4 s"
+
+
+def test_bytes_that_arrive_have_a_rate() -> None:
+    what, bytes_ = "downloading the model", {"done": 30_000_000, "total": 90_000_000}
+    loading = status(phase=what, phase_since_s=10.0, unit="bytes", **bytes_)
+    assert show.phase_line(loading) == f"{what} · 30.0 of 90.0 MB · 3.0 MB/s · 10 s"
 
 
 def test_silence_is_told() -> None:
@@ -165,6 +172,7 @@ EVENTS: list[tuple[Event, str]] = [
         AttemptStarted("notes", "0.1.0", 7, 2488, "checkpoint-2488"),
         "notes resumed from checkpoint-2488 at global step 2,488 · headway 0.1.0",
     ),
+    (Resumed("checkpoint-500", 500), "goes on from checkpoint-500 at global step 500"),
     (PhaseEntered("loading the model"), "loading the model"),
     (Probed("before", 2.412, 2.441), "before training: loss 2.41, held out 2.44"),
     (Probed("after", 1.37, None), "after training: loss 1.37"),

@@ -8,12 +8,41 @@ from tests.helpers import TINY, folder_start, plan_of, settings
 from headway.base.pulse import Pulse
 from headway.data.store import Store
 from headway.trainer.decide import Start
-from headway.trainer.folder import RunFolder
+from headway.trainer.folder import STATE_SCHEMA, RunFolder, State
 from headway.trainer.origin import find_origin
 from headway.trainer.plan import Plan
+from headway.trainer.receipt import Measured
 
 SMALL = {"max_length": 16, "batch_size": 4, "learning_rate": 3e-3}
 DROPOUT = {"lora_r": 2, "lora_dropout": 0.3, "learning_rate": 1e-2}
+
+
+STATE = State(
+    schema=STATE_SCHEMA,
+    global_step=7,
+    job_step=3,
+    epoch=1.5,
+    step_in_epoch=1,
+    optimizer_steps=7,
+    row_sum=2**64 - 1,
+    applications=24,
+    input_tokens=1000,
+    trained_tokens=900,
+    computed_tokens=1000,
+    step_seconds=1.25,
+    probe_before=Measured(2.5, 0.1, 8),
+    held_out_before=None,
+    loss_first=2.5,
+    loss_last=2.25,
+    grad_norm_first=1.0,
+    grad_norm_last=0.5,
+    no_gradient_yet=("model.norm.weight",),
+    plan="9f" * 32,
+    data="ab" * 32,
+    tokenizer="cd" * 32,
+    parent="",
+    versions={"torch": "2"},
+)
 
 
 def planned(here: Path, data: str = "text", start: Start | None = None, **given: Any) -> Plan:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.helpers import byte_level, causal, save_model
+from tests.trainer.jobs import STATE
 
 from headway.base import files
 from headway.base.errors import MachineError
@@ -17,39 +18,12 @@ from headway.base.files import verify_folder
 from headway.data.chat import CHATML
 from headway.model.load import from_folder, trainable, with_adapter, with_lora
 from headway.model.loss import Forward
-from headway.trainer.checkpoint import load_moments, load_weights, save_checkpoint
-from headway.trainer.folder import STATE_SCHEMA, Checkpoint, State
+from headway.trainer.checkpoint import Snapshot, load_moments, load_weights
+from headway.trainer.folder import Checkpoint, State
 from headway.trainer.optim import make_optimizer, moments
 from headway.trainer.plan import LearningPlan
-from headway.trainer.receipt import Measured
 
 LEARNING = LearningPlan("adamw", 1e-2, "constant", 0, 0.1, 0.9, 0.95, 1e-8, 1.0)
-STATE = State(
-    schema=STATE_SCHEMA,
-    global_step=7,
-    job_step=3,
-    epoch=1.5,
-    step_in_epoch=1,
-    optimizer_steps=7,
-    row_sum=2**64 - 1,
-    applications=24,
-    input_tokens=1000,
-    trained_tokens=900,
-    computed_tokens=1000,
-    step_seconds=1.25,
-    probe_before=Measured(2.5, 0.1, 8),
-    held_out_before=None,
-    loss_first=2.5,
-    loss_last=2.25,
-    grad_norm_first=1.0,
-    grad_norm_last=0.5,
-    no_gradient_yet=("model.norm.weight",),
-    plan="9f" * 32,
-    data="ab" * 32,
-    tokenizer="cd" * 32,
-    parent="",
-    versions={"torch": "2"},
-)
 KINDS: dict[str, Callable[[Path], Any]] = {
     "llama": lambda _: causal("llama"),
     "llama, tied": lambda _: causal("llama", tie_word_embeddings=True),
@@ -91,8 +65,14 @@ def stepped(model: Any) -> torch.optim.Optimizer:
 
 def save(final: Path, model: Any, words: Path, state: State = STATE) -> torch.optim.Optimizer:
     optimizer = stepped(model)
-    save_checkpoint(final, model, optimizer, trainable(model), state, words)
+    taken(model, optimizer).write(final, state, words)
     return optimizer
+
+
+def taken(model: Any, optimizer: torch.optim.Optimizer) -> Snapshot:
+    snapshot = Snapshot(model, optimizer, trainable(model))
+    snapshot.take()
+    return snapshot
 
 
 # ---- there and back ----------------------------------------------------------------------------
@@ -209,7 +189,7 @@ def test_f30_weights_that_are_not_finite_are_never_written(
     optimizer = stepped(model)
     model.model.norm.weight.data[3] = value
     with pytest.raises(MachineError) as refused:
-        save_checkpoint(final, model, optimizer, trainable(model), STATE, words)
+        taken(model, optimizer).write(final, STATE, words)
     assert refused.value.what == "checkpoint-7 was not written: weights are not finite"
     assert refused.value.have == "NaN or Inf in model.norm.weight"
     assert not final.parent.exists()

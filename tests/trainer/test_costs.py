@@ -35,7 +35,8 @@ def test_memory_is_the_sum_of_its_parts() -> None:
     assert memory.gradients == 4 * parameters * 4  # a leaf's, and a sum per level of the tree
     assert memory.process == HERE.process_bytes
     parts = (memory.process, memory.weights, memory.gradients, memory.optimizer)
-    assert memory.peak == sum(parts) + memory.activations
+    assert memory.snapshot == 12 * parameters  # weights and moments, copied for a save
+    assert memory.peak == sum(parts) + memory.activations + memory.snapshot
 
 
 def test_adapters_need_no_moments_for_frozen_weights() -> None:

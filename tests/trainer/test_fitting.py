@@ -167,7 +167,7 @@ def test_cut_conversations_are_counted_and_told() -> None:
     assert [r.do for r in warned.remedies] == ["--max-length 256"]
 
 
-def test_answers_that_would_be_lost_are_refused() -> None:
+def test_t05_answers_that_would_be_lost_are_refused() -> None:
     store = in_memory(*["..xx"] * 50, LONG)
     with pytest.raises(DataRefused, match="max_length 64 cuts answers off") as refused:
         decided(store, folder_of(), max_length=64)

@@ -6,15 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.helpers import in_memory, plan_of
+from tests.trainer.jobs import STATE
 
+from headway.base import files
 from headway.base.errors import UsageError
-from headway.base.files import Lock, write_folder
-from headway.trainer.folder import RunFolder, difference, find_run, list_runs, move_aside, place
-from headway.trainer.plan import Plan, load_plan
+from headway.base.files import verify_folder, write_folder
+from headway.base.lock import Lock
+from headway.trainer.folder import RunFolder, find_run, kept, list_runs
+from headway.trainer.placing import carried_on, difference, move_aside, place
+from headway.trainer.plan import Plan, SavesPlan, load_plan
+from headway.trainer.receipt import Measured
 
 TEXT = in_memory(1601)
+SAVES = SavesPlan(every_steps=10, every_minutes=10, keep=2, num=4, bytes_each=1000)
 
 
 def planned(**given: Any) -> Plan:
@@ -53,6 +60,23 @@ def put(plan: Plan, runs: Path, **options: Any) -> tuple[str, str, str]:
 def test_a_new_plan_gets_a_folder_and_nothing_is_written(tmp_path: Path) -> None:
     assert put(planned(), tmp_path / "runs") == ("notes", "new", "")
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("left", [[], ["run.lock", "run.yaml", ".plan.json.7-7.tmp"]])
+def test_f02_a_start_that_was_killed_before_its_plan_is_begun_anew(
+    tmp_path: Path, named: bool, left: list[str]
+) -> None:
+    (tmp_path / "notes").mkdir()
+    for name in left:
+        (tmp_path / "notes" / name).touch()
+    assert put(planned(), tmp_path, named=named) == ("notes", "new", "")
+
+
+def test_a_folder_with_anything_else_in_it_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.txt").touch()
+    assert put(planned(), tmp_path)[0] == "notes-2"
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -124,6 +148,22 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     assert "has no readable plan" in note
 
 
+def test_a_run_that_goes_on_takes_only_time_and_memory_from_what_is_asked_now() -> None:
+    before = planned(micro_batch_tokens=64)
+    assert carried_on(before, planned()) == (before, "")
+    now, note = carried_on(before, planned(micro_batch_tokens=32, max_time="1h", threads=3))
+    assert now == replace(
+        before, steps=replace(before.steps, micro_batch_tokens=32), max_time_s=3600.0
+    )
+    assert note == (
+        "from here on with micro-batches of 32 tokens, 64 before: the same within rounding"
+    )
+    now, note = carried_on(before, planned(gradient_checkpointing=True))
+    assert now.machine.gradient_checkpointing
+    assert now.identity == before.identity
+    assert note == "from here on with gradient checkpointing on: the same within rounding"
+
+
 def test_a_difference_that_no_setting_shows_is_the_models() -> None:
     plan = planned()
     other = replace(plan, identity="other", model=replace(plan.model, weights_sha256="31" * 32))
@@ -187,7 +227,7 @@ def test_none_is_none(run: RunFolder) -> None:
 def test_c07_the_newest_are_kept(run: RunFolder, keep: int, left: list[int]) -> None:
     for step in (10, 20, 30, 40):
         newest = checkpoint(run, step)
-    run.acknowledge(newest, keep)
+    run.acknowledge(newest, replace(SAVES, keep=keep), first=0)
     assert [c.global_step for c in run.checkpoints()] == left
     assert run.model.resolve() == newest.resolve()
     assert run.model.readlink() == Path("checkpoint-40")  # a link that survives a move
@@ -198,10 +238,70 @@ def test_c07_the_acknowledged_one_is_never_deleted(run: RunFolder) -> None:
     for step in (10, 20, 30, 40):
         checkpoint(run, step)
     flip(run.path / "checkpoint-40" / "model.safetensors")
-    run.acknowledge(run.path / "checkpoint-30", keep=1)
+    run.acknowledge(run.path / "checkpoint-30", replace(SAVES, keep=1), first=0)
     newest, _ = run.newest_verified()
     assert newest is not None
     assert newest.global_step == 30
+
+
+@pytest.mark.parametrize(
+    ("held_out", "changes", "stay"),
+    [
+        ({10: 3.0, 20: 2.0, 30: 2.5, 40: None}, {}, {20, 30, 40}),  # the best, as long as it is
+        ({10: 3.0, 20: 2.0, 30: 2.5, 40: 1.5}, {}, {30, 40}),
+        ({10: 2.0, 20: 2.0, 30: 2.5, 40: 2.5}, {"keep": 1}, {20, 40}),  # of equals the later one
+        ({10: None, 20: None, 30: None, 40: None}, {"keep": 1}, {40}),
+        ({10: None, 20: None, 30: None, 40: None}, {"keep": 1, "keep_every": 20}, {20, 40}),
+        ({25: 1.0, 35: None, 45: None}, {"keep": 1, "keep_every": 20}, {25, 45}),  # first is 5
+    ],
+)
+def test_c07_the_newest_the_best_and_every_so_many_are_kept(
+    held_out: dict[int, float | None], changes: dict[str, Any], stay: set[int]
+) -> None:
+    first = 5 if 25 in held_out else 0
+    assert kept(held_out, replace(SAVES, **changes), first) == stay
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_c07_the_best_so_far_is_there_after_every_save(run: RunFolder, keep: int) -> None:
+    losses = [3.0, 2.0, 1.5, 1.75, 2.5, 1.6, 2.0]
+    for number, loss in enumerate(losses, 1):
+        final = checkpoint(run, number)
+        state = replace(STATE, global_step=number, held_out=Measured(loss, 0.1, 8))
+        (final / "headway.json").write_bytes(msgspec.json.encode(state))
+        run.acknowledge(final, replace(SAVES, keep=keep), first=0)
+        there = [c.global_step for c in run.checkpoints()]
+        assert losses.index(min(losses[:number])) + 1 in there
+        assert there[-keep:] == list(range(1, number + 1))[-keep:]
+        assert len(there) <= keep + 1
+
+
+def test_what_is_deleted_half_way_is_no_checkpoint(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it deletes: no half of a checkpoint stands under its name."""
+    for step in (10, 20, 30):
+        newest = checkpoint(run, step)
+    monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)
+    run.acknowledge(newest, SAVES, first=0)
+    monkeypatch.undo()
+    assert [c.global_step for c in run.checkpoints()] == [20, 30]
+    run.sweep()
+    assert not list(run.path.glob(".checkpoint-*"))
+
+
+# ---- quarantine --------------------------------------------------------------------------------
+
+
+def test_one_that_does_not_verify_is_moved_whole_and_never_over_another(run: RunFolder) -> None:
+    for expected in ("checkpoint-1", "checkpoint-1-2", "checkpoint-1-3"):
+        bad = checkpoint(run, 1)
+        flip(bad / "model.safetensors")
+        moved = run.quarantine(bad)
+        assert moved == run.path / "quarantine" / expected
+        assert verify_folder(moved)
+        assert not bad.exists()
+    assert run.checkpoints() == []
 
 
 def test_what_a_killed_save_left_is_swept_away(run: RunFolder) -> None:
@@ -219,7 +319,7 @@ def test_a_run_by_name_folder_checkpoint_or_link(run: RunFolder) -> None:
     runs = run.path.parent
     final = checkpoint(run, 1)
     (final / "headway.json").write_text("{}")
-    run.acknowledge(final, 2)
+    run.acknowledge(final, SAVES, first=0)
     for name in ("notes", str(run.path), str(final), str(run.model)):
         assert find_run(name, runs).path.resolve() == run.path.resolve()
     assert find_run(str(run.path), Path("elsewhere")).path == run.path

@@ -9,7 +9,7 @@ from tests.helpers import TINY, decided, folder_of, in_memory
 
 from headway.base.settings import table
 from headway.trainer.decide import Start
-from headway.trainer.folder import difference
+from headway.trainer.placing import difference
 from headway.trainer.plan import Parent
 
 FOLDER = folder_of()
@@ -38,6 +38,7 @@ CHANGES: dict[str, Any] = {
     "save_steps": 7,
     "save_minutes": 1,
     "save_total_limit": 5,
+    "keep_every": 50,
     "eval_steps": 3,
     "sample_steps": 3,
     "sample_prompts": ("The",),
@@ -58,6 +59,10 @@ NO_CHANGES: dict[str, Any] = {
     "run_name": "mine",
     "exact": True,
     "truncation": "reject",
+    "endpoint_url": "http://127.0.0.1:9000",
+    "skip_corrupt": True,
+    "drop_duplicates": True,
+    "survey_exact": 1_000_000_000,
     "trust_remote_code": True,
     "optim": "adamw",
 }

@@ -1,6 +1,7 @@
 """An attempt at a plan: told in the order of what happened, and stopped when it is asked."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,12 @@ from headway.base.files import verify_folder
 from headway.data.batches import Batch, make_batch
 from headway.data.store import Store
 from headway.model.loss import Forward
+from headway.trainer import calibrate, setup
 from headway.trainer import job as module
-from headway.trainer import setup
+from headway.trainer.job import Job
+from headway.trainer.process import Left
 from headway.trainer.schedule import learning_rate
+from headway.trainer.step import Stepper
 
 # ---- the good end ------------------------------------------------------------------------------
 
@@ -86,9 +90,13 @@ def test_events_are_in_the_order_of_what_happened(here: Path, tmp_path: Path) ->
     # after step 3, and between the steps that they belong to
     assert kinds[kinds.index("Refined") - 1] == "StepDone"
     assert told[kinds.index("Refined") - 1] == ran.of(StepDone)[2]
-    for event in (*ran.of(Saved)[:-1], *ran.of(Evaluated), *ran.of(Sampled)[:-1]):
+    for event in (*ran.of(Evaluated), *ran.of(Sampled)[:-1]):
         before = [e for e in told[: told.index(event)] if isinstance(e, StepDone)]
         assert before[-1].global_step == event.global_step
+    # saved beside the loop: not told before its step
+    for event in ran.of(Saved):
+        before = [e for e in told[: told.index(event)] if isinstance(e, StepDone)]
+        assert before[-1].global_step >= event.global_step
     (ended,) = ran.of(Ended)
     assert (ended.outcome, ended.exit_code, ended.line) == ("finished", 0, ran.receipt.line)
 
@@ -141,7 +149,7 @@ def test_what_was_measured_is_remembered_for_the_next_plan(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes: dict[str, float] = {}
-    monkeypatch.setattr(module, "remember", notes.__setitem__)
+    monkeypatch.setattr(calibrate, "remember", notes.__setitem__)
     ran = run(tmp_path / "run", planned(here))
     (refined,) = ran.of(Refined)
     speeds = [value for name, value in notes.items() if name.startswith("speed|")]
@@ -274,6 +282,150 @@ def test_a_stop_before_the_first_step_has_nothing_to_save(
     assert ran.receipt.line == "kept so far: 0 of 14 steps, nothing to save (SIGTERM)"
 
 
+def test_a_stop_while_it_prepares_leaves_at_once(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No step is taken, and what has been done before goes on the next time."""
+
+    def on(event: Any, job: Any) -> None:
+        if event == PhaseEntered("checking the packing"):
+            job.stop.ask("SIGTERM", Exit.COME_BACK)
+            raise Left  # as the handler of the signal does
+
+    plan = planned(here)
+    ran = run(tmp_path / "run", plan, on=on)
+    assert ran.code == Exit.COME_BACK
+    (ended,) = ran.of(Ended)
+    assert (ended.outcome, ended.exit_code, ended.finding) == ("interrupted", 75, None)
+    assert ended.line == "stopped by SIGTERM before the first step: nothing to save"
+    assert ran.folder.checkpoints() == []
+    assert run(tmp_path / "run", plan, attempt=2).code == Exit.KEPT
+
+
+# ---- what nobody foresaw -----------------------------------------------------------------------
+
+
+def raising(patch: pytest.MonkeyPatch, step: int, error: Callable[[], object]) -> None:
+    """In the middle of the pass that computes a step."""
+    calls = itertools.count(1)
+    real = Forward.losses
+
+    def losses(self: Forward, micro: Any) -> torch.Tensor:
+        if self.model.training and next(calls) == step:
+            error()
+        return real(self, micro)
+
+    patch.setattr(Forward, "losses", losses)
+
+
+def out_of_memory() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+OUT_OF_MEMORY = {
+    "of the device": out_of_memory,
+    "of the host": lambda: torch.empty(1 << 60, dtype=torch.uint8),
+    "of Python": lambda: bytearray(1 << 60),
+}
+
+
+@pytest.mark.parametrize("kind", OUT_OF_MEMORY)
+def test_memory_that_runs_out_saves_the_last_step_and_says_what_would_fit(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    plan = planned(here, micro_batch_tokens=64)
+    twin = run(tmp_path / "twin", plan)
+    with monkeypatch.context() as patch:
+        raising(patch, 6, OUT_OF_MEMORY[kind])
+        ran = run(tmp_path / "run", plan)
+    assert ran.code == Exit.MACHINE
+    (ended,) = ran.of(Ended)
+    assert ended.finding is not None
+    assert ended.finding.what == "memory ran out while training"
+    assert ended.finding.have
+    assert ended.finding.need == "less at once than micro-batches of 64 tokens take"
+    assert ended.finding.remedies[0].do == "--micro-batch-tokens 32"
+    newest, _ = ran.folder.newest_verified()
+    assert newest is not None
+    assert newest.state().job_step == 5
+    assert run(tmp_path / "run", plan, attempt=2).code == Exit.KEPT
+    assert ran.hashes() == twin.hashes()
+
+
+def test_a_bug_saves_the_last_step_and_keeps_its_traceback(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(here)
+    twin = run(tmp_path / "twin", plan)
+    with monkeypatch.context() as patch:
+        raising(patch, 6, lambda: 1 // 0)
+        ran = run(tmp_path / "run", plan)
+    assert ran.code == Exit.BUG
+    (ended,) = ran.of(Ended)
+    assert ended.finding is not None
+    assert ended.finding.what.startswith("training failed: ZeroDivisionError: ")
+    assert "ZeroDivisionError" in (tmp_path / "run" / "traceback.txt").read_text()
+    assert [c.global_step for c in ran.folder.checkpoints()] == [5]
+    assert run(tmp_path / "run", plan, attempt=2).code == Exit.KEPT
+    assert ran.hashes() == twin.hashes()
+
+
+def half_an_update(patch: pytest.MonkeyPatch, step: int) -> None:
+    calls, real = itertools.count(1), torch.optim.AdamW.step
+
+    def half(self: Any) -> None:
+        if next(calls) == step:
+            self.param_groups[0]["params"][0].data.mul_(2)
+            out_of_memory()
+        real(self)
+
+    patch.setattr(torch.optim.AdamW, "step", half)
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_half_an_update_is_not_saved(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: bool
+) -> None:
+    """And whoever does not look whether the weights are whole saves it."""
+    plan = planned(here, save_steps=4)
+    twin = run(tmp_path / "twin", plan)
+    with monkeypatch.context() as patch:
+        half_an_update(patch, 6)
+        if not looks:
+            patch.setattr(
+                Stepper, "whole", property(lambda _: True, lambda *_: None), raising=False
+            )
+        ran = run(tmp_path / "run", plan)
+    assert ran.code == Exit.MACHINE
+    assert ([c.global_step for c in ran.folder.checkpoints()] == [4]) == looks
+    assert run(tmp_path / "run", plan, attempt=2).code == Exit.KEPT
+    assert (ran.hashes() == twin.hashes()) == looks
+
+
+def test_an_error_while_it_prepares_has_four_parts_too(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on(event: Any, _: Any) -> None:
+        if event == PhaseEntered("probing"):
+            out_of_memory()
+
+    with pytest.raises(MachineError, match="memory ran out while preparing"):
+        run(tmp_path / "run", planned(here), on=on)
+
+
+def test_an_error_after_the_last_save_loses_no_step(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(here)
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "_audit", lambda _: out_of_memory())
+        ran = run(tmp_path / "run", plan)
+    assert ran.code == Exit.MACHINE
+    assert ran.receipt.outcome == "failed"
+    assert ran.receipt.steps.applied == ran.receipt.steps.planned
+    assert run(tmp_path / "run", plan, attempt=2).code == Exit.KEPT
+
+
 # ---- what it cannot begin with -----------------------------------------------------------------
 
 
@@ -303,5 +455,5 @@ def test_a_run_without_a_plan_is_refused(here: Path, tmp_path: Path) -> None:
 def test_a_model_folder_that_is_gone_is_refused(here: Path, tmp_path: Path) -> None:
     plan = adapted(here)
     plan = replace(plan, model=replace(plan.model, path=str(tmp_path / "gone")))
-    with pytest.raises(UsageError, match="cannot be loaded as a language model"):
+    with pytest.raises(UsageError, match="is not a model folder"):
         run(tmp_path / "run", plan)

@@ -93,7 +93,6 @@ HARM: dict[str, Any] = {
     "no config.json": lambda f: (f / "config.json").unlink(),
     "no *.safetensors": lambda f: (f / "model.safetensors").unlink(),
     "without model_type": lambda f: (f / "config.json").write_text("{}"),
-    "which can run code": lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
     "the header is longer": lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 20),
     "a config.json that is no JSON object": lambda f: (f / "config.json").write_text("{not"),
     "that is no JSON object": lambda f: (f / "config.json").write_text("[1, 2]"),

@@ -11,7 +11,7 @@ import pytest
 
 from headway.base.errors import Exit
 from headway.trainer import process
-from headway.trainer.process import Stop
+from headway.trainer.process import Left, Stop
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
@@ -63,6 +63,39 @@ def test_f04_a_second_signal_leaves_at_once(
     assert left == []
     os.kill(os.getpid(), signal.SIGINT)
     assert left == [Exit.INTERRUPTED]
+
+
+def test_o03_where_nothing_has_to_be_finished_a_signal_leaves_in_the_middle(
+    listening: Stop,
+) -> None:
+    done: list[str] = []
+
+    def asked_in_the_middle() -> None:
+        with listening.may_leave():
+            done.append("begun")
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+            done.append("finished")
+
+    with pytest.raises(Left):
+        asked_in_the_middle()
+    assert done == ["begun"]
+    assert (listening.by, listening.code) == ("SIGTERM", Exit.COME_BACK)
+
+
+def test_o03_who_was_asked_before_does_not_begin(listening: Stop) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(Left), listening.may_leave():
+        pytest.fail("it began")
+
+
+def test_after_what_may_be_left_a_signal_only_asks(listening: Stop) -> None:
+    with listening.may_leave():
+        pass
+    with pytest.raises(ZeroDivisionError), listening.may_leave():
+        1 / 0  # noqa: B018
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert listening.by == "SIGTERM"
 
 
 def test_a_signal_after_a_time_limit_still_lets_it_save(

@@ -1,6 +1,7 @@
 """Stopped and started again, a run ends with the same bits as one that was not."""
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,18 +21,21 @@ from tests.helpers import (
     stop_after,
     text_store,
 )
+from tests.trainer.jobs import going_on
 
-from headway.base.errors import Exit, MachineError
-from headway.base.events import Event, Noted, Probed, Saved, StepDone
+from headway.base.errors import Exit, MachineError, UsageError
+from headway.base.events import Event, Noted, PhaseEntered, Probed, Resumed, StepDone
 from headway.base.pulse import Pulse
+from headway.data.batches import make_batch
 from headway.data.store import Store
 from headway.model.load import from_folder
 from headway.model.loss import Forward
-from headway.trainer import setup
+from headway.trainer import job, setup
 from headway.trainer.decide import Start
 from headway.trainer.folder import STATE_SCHEMA, Checkpoint, State
 from headway.trainer.plan import Plan
 from headway.trainer.proof import measure_loss
+from headway.trainer.schedule import learning_rate
 
 GIVEN = {
     "max_length": 16,
@@ -48,12 +52,20 @@ class Killed(BaseException):
     """What a test raises in place of `kill -9`: nobody catches it."""
 
 
-def killed_at(step: int, kind: type[Event] = StepDone) -> Callable[[Event, Any], None]:
-    def on(event: Event, _: Any) -> None:
-        if isinstance(event, kind) and getattr(event, "global_step", 0) == step:
+def killed_at(step: int) -> Callable[[Event, Any], None]:
+    """A thread that saves dies with the process: here it is let finish first."""
+
+    def on(event: Event, job: Any) -> None:
+        if isinstance(event, StepDone) and event.global_step == step:
+            job.saver.finish()
             raise Killed
 
     return on
+
+
+def killed_writing_the_receipt(event: Event, _: Any) -> None:
+    if event == PhaseEntered("writing the receipt"):
+        raise Killed
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +159,9 @@ def test_f01_killed_between_saves_takes_the_steps_again(
         run(tmp_path / "run", plan, on=killed_at(step))
     assert not (tmp_path / "run" / "receipt.json").exists()
     ran = run(tmp_path / "run", plan, attempt=2)
-    # The supervisor's own line in the log, which tells readers what was done again, is not here.
-    told = [e.step for e in ran.of(StepDone)]
-    assert told == [*range(1, step + 1), *range((step - 1) // 2 * 2 + 1, 10)]
+    assert [e.step for e in ran.of(StepDone)][-9 + (step - 1) // 2 * 2 :] == list(
+        range((step - 1) // 2 * 2 + 1, 10)
+    )
     assert ran.hashes() == twins[kind].hashes()
     assert ran.receipt.rows == twins[kind].receipt.rows
     assert ran.receipt.learning_facts == twins[kind].receipt.learning_facts
@@ -160,10 +172,91 @@ def test_f34_killed_after_the_last_save_there_is_nothing_left_to_train(
 ) -> None:
     plan = KINDS["text"](data)
     with pytest.raises(Killed):
-        run(tmp_path / "run", plan, on=killed_at(9, Saved))
+        run(tmp_path / "run", plan, on=killed_writing_the_receipt)
     ran = run(tmp_path / "run", plan, attempt=2)
     assert [e.step for e in ran.of(StepDone)] == list(range(1, 10))
     assert_twins(ran, twins["text"])
+
+
+# ---- a resume is a seek ------------------------------------------------------------------------
+
+
+def batches_made(patch: pytest.MonkeyPatch) -> list[tuple[int, list[int]]]:
+    """Each batch that is made from now on, as its step and its rows."""
+    made: list[tuple[int, list[int]]] = []
+
+    def watching(*given: Any, **options: Any) -> Any:
+        batch = make_batch(*given, **options)
+        rows = [int(n) for leaf in batch.leaves for micro in leaf for n in micro.rows_R]
+        made.append((batch.step, rows))
+        return batch
+
+    patch.setattr(job, "make_batch", watching)
+    return made
+
+
+@pytest.mark.parametrize("step", [3, 7, 8])
+def test_r03_r04_r08_the_order_goes_on_and_no_row_before_it_is_read_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """In the first epoch, at its end (7 steps) and in the second."""
+    made = batches_made(monkeypatch)
+    plan = KINDS["text"](data)
+    run(tmp_path / "twin", plan)
+    whole = made.copy()
+    run(tmp_path / "run", plan, on=stop_after(step))
+    made.clear()
+    run(tmp_path / "run", plan, attempt=2)
+    assert made == whole[step:]
+    epoch = [row for _, rows in whole[:7] for row in rows]
+    assert len(set(epoch)) == len(epoch) == plan.data.rows.planned
+
+
+def test_r03_a_resume_that_reads_from_the_beginning_is_noticed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, real = KINDS["text"](data), job.prefetched
+    run(tmp_path / "run", plan, on=stop_after(6))
+    made = batches_made(monkeypatch)
+
+    def skipping(make: Any, first: int, last: int, pulse: Pulse) -> Any:
+        return (batch for batch in real(make, 1, last, pulse) if batch.step >= first)
+
+    monkeypatch.setattr(job, "prefetched", skipping)
+    run(tmp_path / "run", plan, attempt=2)
+    assert [step for step, _ in made] != [7, 8, 9]
+
+
+def test_r06_the_learning_rate_goes_on(data: Path, tmp_path: Path) -> None:
+    plan = KINDS["text"](data)
+    run(tmp_path / "run", plan, on=stop_after(5))
+    told = [e.learning_rate for e in run(tmp_path / "run", plan, attempt=2).of(StepDone)]
+    assert told == [learning_rate(plan.learning, step, 9) for step in range(1, 10)]
+
+
+def test_r01_a_job_that_goes_on_from_another_has_steps_of_its_own(
+    data: Path, tmp_path: Path
+) -> None:
+    """Its target is counted from where it begins, so that it never lies behind."""
+    first = run(tmp_path / "first", KINDS["text"](data))
+    plan = planned(data, "conversations", going_on(first.folder), max_steps=3)
+    assert (plan.steps.first, plan.steps.num) == (9, 3)
+    second = run(tmp_path / "second", plan)
+    assert [e.global_step for e in second.of(StepDone)] == [10, 11, 12]
+    assert second.receipt.steps.applied == 3
+    with pytest.raises(UsageError):
+        planned(data, "conversations", going_on(first.folder), max_steps=0)
+
+
+def test_r07_checkpoints_that_are_gone_do_not_become_a_start_from_nothing(
+    data: Path, tmp_path: Path
+) -> None:
+    _, plan = saved(data, tmp_path / "run")
+    for step in (4, 6):
+        shutil.rmtree(tmp_path / "run" / f"checkpoint-{step}")
+    with pytest.raises(MachineError, match="no checkpoint of run verifies") as refused:
+        run(tmp_path / "run", plan, attempt=2)
+    assert [remedy.do for remedy in refused.value.remedies] == ["--fresh"]
 
 
 # ---- a checkpoint that cannot be trusted -------------------------------------------------------
@@ -202,8 +295,14 @@ def test_r05_a_checkpoint_that_does_not_verify_is_passed_over(
     ran = run(tmp_path / "run", plan, attempt=2)
     (noted,) = ran.of(Noted)
     assert noted.finding.kind == "warning"
-    assert noted.finding.what.startswith("passed over: checkpoint-6: ")
-    assert [e.step for e in ran.of(StepDone)][6:] == [5, 6, 7, 8, 9]
+    assert noted.finding.what.startswith("checkpoint-6: ")
+    assert noted.finding.what.endswith(
+        ": moved to quarantine/checkpoint-6, going on from checkpoint-4"
+    )
+    assert (tmp_path / "run" / "quarantine" / "checkpoint-6").is_dir()
+    assert ran.of(Resumed) == [Resumed("checkpoint-4", 4)]
+    # readers of the log see each step once, those that were lost taken again
+    assert [e.step for e in ran.of(StepDone)] == list(range(1, 10))
     assert ran.hashes() == twins["text"].hashes()
     assert ran.receipt.rows == twins["text"].receipt.rows
 
@@ -214,8 +313,9 @@ def test_r05_when_none_verifies_it_does_not_start_over_by_itself(
     _, plan = saved(data, tmp_path / "run")
     for step in (4, 6):
         flip(tmp_path / "run" / f"checkpoint-{step}" / "model.safetensors")
-    with pytest.raises(MachineError, match="no checkpoint of run verifies"):
-        run(tmp_path / "run", plan, attempt=2)
+    for attempt in (2, 3):  # nor the second time: nothing was moved out of sight
+        with pytest.raises(MachineError, match="no checkpoint of run verifies"):
+            run(tmp_path / "run", plan, attempt=attempt)
 
 
 def test_a_checkpoint_of_another_plan_is_refused(data: Path, tmp_path: Path) -> None:

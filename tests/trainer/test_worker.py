@@ -4,12 +4,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.helpers import plan_of, text_store
 
+from headway.base.errors import MachineError
 from headway.base.events import Ended, StepDone, read_events
 from headway.base.pulse import read_pulse
+from headway.run.child import died
 from headway.trainer.process import PULSE_VARIABLE
 from headway.trainer.receipt import load_receipt
 
@@ -37,6 +41,21 @@ def test_it_trains_the_plan_in_a_folder(run: Path, tmp_path: Path) -> None:
     assert reading is not None
     assert (reading.step, reading.steps, reading.global_step) == (3, 3, 3)
     assert reading.rows == 13
+
+
+def test_what_cannot_be_logged_is_told_to_the_one_who_started_it(run: Path, tmp_path: Path) -> None:
+    """A log that takes no line, as on a full disk."""
+    (run / "events.jsonl").mkdir()
+    environment = os.environ | {PULSE_VARIABLE: str(tmp_path / "pulse")}
+    command = [sys.executable, "-m", "headway.trainer.worker", str(run)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 5
+    words = ended.stderr.splitlines()
+    child: Any = SimpleNamespace(process=ended, last_words=lambda: words)
+    refusal = died(child, "training run")
+    assert isinstance(refusal, MachineError)
+    assert "events.jsonl cannot be written" in refusal.what
+    assert refusal.remedies
 
 
 def test_what_it_cannot_begin_is_its_exit_code_and_its_last_event(

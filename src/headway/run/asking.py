@@ -50,6 +50,7 @@ def question(
         "temperature": _number(options, "temperature", 0.8),
         "top_k": _number(options, "top_k", 50),
         "seed": _number(options, "seed", 0),
+        "trust_remote_code": "trust_remote_code" in options,
         **more,
     }
     return msgspec.convert(values, Question)

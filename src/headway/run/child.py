@@ -1,5 +1,6 @@
 """One process of ours: started, told, ended, its last words kept."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from headway.base.errors import MachineError, OurBug, Refusal, Remedy
+import msgspec
+
+from headway.base.errors import MachineError, OurBug, Refusal, Remedy, Told, retold
 from headway.base.machine import this_machine
 from headway.trainer.process import PULSE_VARIABLE
 
@@ -27,6 +30,9 @@ class Child:
         self.name = name
         self.errors = live / f"{name}.err"
         environment = child_environment(live / f"{name}.pulse")
+        if module == "headway.trainer.worker":
+            # What it needs is on this machine by now: nothing is fetched behind one's back.
+            environment["HF_HUB_OFFLINE"] = "1"
         with self.errors.open("wb") as errors:
             # A session of its own: Ctrl+C reaches the supervisor alone, who passes it on in order.
             self.process = subprocess.Popen(
@@ -64,7 +70,6 @@ def child_environment(pulse: Path) -> dict[str, str]:
     return {
         "OMP_NUM_THREADS": cores,
         "TOKENIZERS_PARALLELISM": "true",
-        "HF_HUB_OFFLINE": "1",  # local data and models: nothing is fetched behind one's back
         **os.environ,
         "PYTHONUNBUFFERED": "1",
         PULSE_VARIABLE: str(pulse),
@@ -75,6 +80,9 @@ def died(child: Child, doing: str) -> Refusal:
     """A process that ended without saying why."""
     code = child.process.returncode
     words = child.last_words()
+    if words and words[-1].startswith("{"):  # it could tell only us
+        with contextlib.suppress(msgspec.MsgspecError):
+            return retold(msgspec.json.decode(words[-1], type=Told))
     if code < 0:
         name = signal.Signals(-code).name
         return MachineError(

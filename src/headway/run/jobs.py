@@ -9,8 +9,10 @@ from pathlib import Path
 
 import msgspec
 
+from headway.base.errors import UsageError
 from headway.base.events import EventReader
-from headway.base.files import Owner, is_held, owner_of, write_lightly, write_whole
+from headway.base.files import write_lightly, write_whole
+from headway.base.lock import Owner, is_held, owner_of
 from headway.base.pulse import alive, live_folder, read_pulse
 from headway.run.progress import Aim, Progress, Readings, Status
 from headway.trainer.folder import RunFolder, find_run, list_runs
@@ -185,5 +187,5 @@ def _aim(folder: Path) -> Aim | None:
 def _receipt(folder: Path) -> Receipt | None:
     try:
         return load_receipt(folder)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UsageError):
         return None

@@ -11,7 +11,7 @@ import msgspec
 
 from headway.base.errors import Exit
 from headway.base.events import EventReader, entry_json, read_events
-from headway.base.files import is_held
+from headway.base.lock import is_held
 from headway.base.pulse import alive
 from headway.run.jobs import all_statuses, find_status
 from headway.run.show import log_line, runs_table, status_lines

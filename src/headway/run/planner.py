@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from headway.base.disk import check_writable
 from headway.base.errors import (
     Exit,
     MachineError,
@@ -22,7 +23,7 @@ from headway.base.errors import (
     exit_code,
     told,
 )
-from headway.base.files import cache_folder, check_writable, write_whole
+from headway.base.files import cache_folder, write_whole
 from headway.base.machine import TorchBuild, accelerator, measured, this_machine, torch_build
 from headway.base.pulse import Pulse
 from headway.base.settings import Settings
@@ -73,25 +74,36 @@ def make_plan(request: Request, pulse: Pulse) -> Plan:
     Raises:
         Refusal: it cannot be done; nothing was written but the cache.
     """
+    from headway.data.making import Ask
+    from headway.data.source import shown
     from headway.data.sources import find
     from headway.data.survey import survey
     from headway.trainer.decide import Here, decide
+    from headway.trainer.flows import prepare
     from headway.trainer.origin import find_origin
 
-    settings = request.settings
+    settings, sources = request.settings, tuple(map(shown, request.sources))
     if request.train:
         check_writable(Path(settings.output_dir))
-    found = find(request.sources)
+    pulse.enter("finding the data")
+    found = find(request.sources, endpoint_url=settings.endpoint_url, pulse=pulse)
     origin = find_origin(settings, sum(source.size for source in found), pulse)
     chosen = bool(settings.model or settings.preset or settings.continue_run)
-    store = survey(
-        found,
+    ask = Ask(
         tokenizer=origin.tokenizer,
         vocab_size=origin.vocab_size,
+        template=None,
         assistant_only=settings.assistant_only_loss,
+        drop_duplicates=settings.drop_duplicates,
+        skip_corrupt=settings.skip_corrupt,
+    )
+    store = survey(
+        found,
+        ask,
+        exact_bytes=settings.survey_exact,
         max_rejected=settings.max_rejected,
         embedding_rows=origin.embedding_rows,
-        conversations=None if chosen else conversations_need_a_model(request.sources),
+        conversations=None if chosen else conversations_need_a_model(sources),
         cache=cache_folder("stores"),
         pulse=pulse,
     )
@@ -108,9 +120,11 @@ def make_plan(request: Request, pulse: Pulse) -> Plan:
         measured=measured,
         torch=build.version if build else "none",
     )
-    plan = decide(settings, request.sources, store, origin.start, here)
+    plan = decide(settings, sources, store, origin.start, here)
     if request.train:
-        saves = min(plan.saves.num, plan.saves.keep) + 1  # one more while the next is written
+        plan = prepare(plan, settings, found, ask, cache_folder("stores"))
+        evaluated = bool(plan.looks.eval_steps and plan.data.rows.held_out)
+        saves = plan.saves.most(plan.steps.num, evaluated=evaluated)
         check_writable(Path(settings.output_dir), saves * plan.saves.bytes_each)
     return plan
 

@@ -10,19 +10,23 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from headway.base.disk import check_writable
 from headway.base.errors import MachineError
-from headway.base.files import cache_folder, check_writable
+from headway.base.files import cache_folder
 from headway.base.machine import Machine, TorchBuild, this_machine, torch_build
 
 # What `pip install headway[train]` brings, and from which version on it does.
 TRAIN = {
-    "jinja2": "3.1.5",
+    "httpx2": "2",
+    "huggingface-hub": "2",
+    "jinja2": "3.1.6",
     "numpy": "2",
     "peft": "0.19",
-    "safetensors": "0.6",
+    "safetensors": "0.8",
     "tokenizers": "0.22",
     "torch": "2.10",
     "transformers": "5.2",
+    "zstandard": "0.23",
 }
 
 

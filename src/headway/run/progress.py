@@ -18,6 +18,7 @@ from headway.base.events import (
     Evaluated,
     PhaseEntered,
     Probed,
+    Resumed,
     StepDone,
     StopAsked,
 )
@@ -192,6 +193,9 @@ class Progress:
         match entry.event:
             case AttemptStarted() as event:
                 self._begin(event, entry.attempt)
+            case Resumed(_, global_step):
+                self._global_step = global_step
+                self._trained.back_to(global_step)
             case PhaseEntered(phase):
                 self._phase, self._phase_at = phase, entry.at
             case StepDone() as event:

@@ -16,6 +16,7 @@ from headway.base.events import (
     PhaseEntered,
     Probed,
     Refined,
+    Resumed,
     Sampled,
     Saved,
     StepDone,
@@ -84,6 +85,8 @@ def phase_line(status: Status, width: int = WIDE, age: Callable[[float], str] = 
     parts.append((3 if status.waiting_for else 0, status.phase))
     if status.done or status.total:
         parts.append((2, _amount(status.done, status.total, status.unit)))
+        if status.unit == "bytes" and status.done and status.phase_since_s >= 1:
+            parts.append((5, f"{size(status.done / status.phase_since_s)}/s"))
     if status.state == "planning":
         parts += [(4, plural(status.rows, "row"))] if status.rows else []
         parts += [(5, plural(status.tokens, "token"))] if status.tokens else []
@@ -149,6 +152,8 @@ def event_line(event: Event) -> str:
                 else "started"
             )
             return f"{run} {where}{DOT}headway {version}"
+        case Resumed(checkpoint, global_step):
+            return f"goes on from {checkpoint} at global step {count(global_step)}"
         case PhaseEntered(phase):
             return phase
         case Probed(when, train_probe, held_out):
@@ -198,7 +203,7 @@ def news_lines(event: Event, width: int) -> list[str]:
     match event:
         case AttemptStarted(resumed_from="", from_global_step=0) | PhaseEntered() | StepDone():
             return []
-        case Ended():  # the receipt or the refusal follows
+        case Resumed() | Ended():  # the attempt's line said it; the receipt or refusal follows
             return []
         case Noted(finding):
             return [] if finding.kind == "ok" else finding_lines(finding, width)

@@ -6,7 +6,18 @@ from headway.base.units import count, learning_rate, plural, seconds, share, sho
 from headway.run.layout import LABEL, cells, cut, finding_lines, fold, labelled, one_line, table
 
 if TYPE_CHECKING:  # its many classes take a while to make, and the first line must not wait
-    from headway.trainer.plan import Choice, DataPlan, LearningPlan, ModelPlan, Plan, StepsPlan
+    from headway.trainer.plan import (
+        Choice,
+        DataPlan,
+        FlowPlan,
+        LearningPlan,
+        ModelPlan,
+        Plan,
+        StepsPlan,
+    )
+
+_NOUNS = {"text": "document", "conversations": "conversation", "tokens": "record"}
+_PLAIN = ("text",)  # what need not be said of documents
 
 
 def plan_lines(plan: "Plan", width: int, *, verbose: bool = False) -> list[str]:
@@ -44,11 +55,12 @@ def plan_lines(plan: "Plan", width: int, *, verbose: bool = False) -> list[str]:
 
 
 def _data(data: "DataPlan", width: int) -> list[tuple[str, list[str]]]:
-    noun = "document" if data.kind == "text" else "conversation"
+    noun = _NOUNS[data.kind]
     room = width - LABEL
     lengths = data.lengths
     return [
         ("data", [*_sources(data.sources), size(data.bytes), *_records(data, noun)]),
+        *([("read", _read(data.flow))] if data.flow else []),
         ("rows", [f"of up to {plural(data.max_length, 'token')}", *_rows(data)]),
         ("tokens", _tokens(data)),
         (
@@ -67,6 +79,14 @@ def _data(data: "DataPlan", width: int) -> list[tuple[str, list[str]]]:
     ]
 
 
+def _read(flow: "FlowPlan") -> list[str]:
+    sampled = flow.sampled
+    parts = [f"a sample of {size(sampled.bytes)} in {plural(sampled.parts, 'part')} so far"]
+    if sampled.whole:
+        parts.append(f"counts are about right, tokens within {share(sampled.error)}")
+    return [*parts, "the rest while it trains"]
+
+
 def _sources(sources: tuple[str, ...]) -> list[str]:
     more = len(sources) - 3
     named = [one_line(source) for source in sources[:3]]
@@ -75,14 +95,20 @@ def _sources(sources: tuple[str, ...]) -> list[str]:
 
 def _records(data: "DataPlan", noun: str) -> list[str]:
     records = data.records
+    about = "about " if data.flow else ""
+    shapes = [shape for shape in data.shapes if shape not in _PLAIN]
+    taken_for = [f"taken for {' and '.join(shapes)}"] if shapes else []
+    twice = [plural(data.duplicates, "duplicate")] if data.duplicates else []
     if not records.rejected:
-        return [plural(records.accepted, noun)]
+        return [about + plural(records.accepted, noun), *taken_for, *twice]
     why = ", ".join(f"{count(number)} {reason}" for reason, number in records.rejected.items())
     rejected = records.read - records.accepted
     return [
-        f"{plural(records.read, noun)} read",
+        f"{about}{plural(records.read, noun)} read",
         f"{count(rejected)} rejected ({why})",
         f"{count(records.accepted)} accepted",
+        *taken_for,
+        *twice,
     ]
 
 
@@ -90,7 +116,9 @@ def _rows(data: "DataPlan") -> list[str]:
     rows = data.rows
     terms = ((rows.held_out, "held out"), (rows.planned, "planned"), (rows.not_planned, "not used"))
     kept = [f"{count(number)} {what}" for number, what in terms if number]
-    parts = [f"{count(rows.accepted)} = {' + '.join(kept)}" if len(kept) > 1 else kept[0]]
+    about = "about " if data.flow else ""
+    whole = f"{count(rows.accepted)} = {' + '.join(kept)}" if len(kept) > 1 else kept[0]
+    parts = [about + whole]
     times, rest = divmod(rows.applications, rows.planned)
     if rest:
         parts.append(f"{count(rows.applications)} trained in all")
@@ -105,7 +133,7 @@ def _tokens(data: "DataPlan") -> list[str]:
         parts.append(f"{share(data.untrained)} only looked at")
     if data.truncated:
         parts.append(f"{plural(data.truncated, 'conversation')} cut to max_length")
-    return parts
+    return parts + [f"{count(number)} {note}" for note, number in data.notes.items()]
 
 
 def _model(model: "ModelPlan") -> list[str]:
@@ -137,6 +165,8 @@ def _steps(plan: "Plan") -> list[str]:
         this = "this file" if one_file else "this data"
         trains = f"{this} trains {plural(steps.num, 'step')}"
         parts.append(f"{trains}, reaching global step {count(steps.last)}")
+    if plan.data.flow and not plan.data.flow.sampled.whole:
+        return [*parts, "of a stream that does not tell its length"]
     of = f" of {plural(steps.per_epoch, 'step')}" if steps.num != steps.per_epoch else ""
     parts.append("1 epoch" if steps.epochs == 1 else f"{steps.epochs:.3g} epochs{of}")
     return parts
@@ -201,10 +231,15 @@ def _time(plan: "Plan") -> list[str]:
 def _saves(plan: "Plan") -> list[str]:
     saves = plan.saves
     every = f"every {plural(saves.every_steps, 'step')} or {seconds(60 * saves.every_minutes)}"
-    return [
+    parts = [
         f"{plural(saves.num, 'checkpoint')} of {size(saves.bytes_each)}, {every}",
         f"newest {saves.keep} kept" if saves.keep > 1 else "newest kept",
     ]
+    if plan.looks.eval_steps and plan.data.rows.held_out:
+        parts.append("the best by held-out loss too")
+    if saves.keep_every:
+        parts.append(f"those of every {plural(saves.keep_every, 'step')} for good")
+    return parts
 
 
 def _looks(plan: "Plan") -> list[str]:

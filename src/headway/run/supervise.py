@@ -5,6 +5,7 @@ stuck in, it goes on looking and answering. It starts the planner and the traine
 torch is imported while the data is read; the trainer then waits for its plan.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -18,7 +19,8 @@ from types import FrameType
 
 import msgspec
 
-from headway.base.errors import Exit, Finding, Refusal, Told, retold
+from headway.base.disk import disk_errors
+from headway.base.errors import Exit, Finding, MachineError, Refusal, Told, retold
 from headway.base.events import (
     AttemptStarted,
     Ended,
@@ -28,16 +30,19 @@ from headway.base.events import (
     Noted,
     StopAsked,
 )
-from headway.base.files import Lock, make_folder, write_whole
+from headway.base.files import make_folder, write_whole
+from headway.base.lock import Lock
 from headway.base.settings import Settings
 from headway.base.settings_file import write_settings
 from headway.base.version import __version__
+from headway.data.source import shown
 from headway.run.child import Child, died
 from headway.run.console import Screen
 from headway.run.jobs import Job, copy_pulses, read_pulses
 from headway.run.planner import Answer, Request
 from headway.run.progress import Aim, Progress
-from headway.trainer.folder import Place, RunFolder, move_aside, place
+from headway.trainer.folder import RunFolder
+from headway.trainer.placing import Place, carried_on, move_aside, place
 from headway.trainer.plan import Plan
 from headway.trainer.process import Go, Stop
 from headway.trainer.receipt import Receipt, load_receipt
@@ -166,7 +171,7 @@ class Supervisor:
             code = Exit.KEPT if sound else Exit.BROKEN
             return Result(code, plan, receipt, where.folder.path)
         if where.kind == "resume":
-            plan = where.folder.plan() or plan
+            where, plan = _resumed(where, plan)
         if settings.fresh:
             aside = move_aside(where.folder)
             if aside:
@@ -196,12 +201,13 @@ class Supervisor:
         """Write what a run begins with; find out where it stands."""
         folder = where.folder
         if where.kind == "new":
-            settings = self.order.settings
-            write_whole(folder.path / "run.yaml", write_settings(settings, self.order.sources))
+            settings, sources = self.order.settings, tuple(map(shown, self.order.sources))
+            write_whole(folder.path / "run.yaml", write_settings(settings, sources))
             rejected = Path(plan.data.store, "rejected.jsonl")
-            if rejected.exists():
-                shutil.copyfile(rejected, folder.path / "rejected.jsonl")
-            plan.save(folder.path)
+            if rejected.exists() and not plan.data.flow:  # a flow's are found as it is read
+                with disk_errors(folder.path / "rejected.jsonl"):
+                    shutil.copyfile(rejected, folder.path / "rejected.jsonl")
+        plan.save(folder.path)
         (folder.path / "receipt.json").unlink(missing_ok=True)
         reader = EventReader(folder.events)
         earlier = sum(isinstance(e.event, AttemptStarted) for e in reader.new())
@@ -218,6 +224,8 @@ class Supervisor:
                 resumed_from=newest.path.name if newest else "",
             )
         )
+        if where.kind == "resume" and where.note:
+            log.write(Noted(Finding("adjusted", where.note)))
         if lock.broken_owner:
             what = f"the lock of process {lock.broken_owner.pid}, which is gone, was taken over"
             log.write(Noted(Finding("ok", what)))
@@ -265,11 +273,14 @@ class Supervisor:
         if last is not None:
             if last.finding:
                 self.screen.refusal(retold_finding(last))
+            elif not (folder.path / "receipt.json").exists():  # it was stopped before it began
+                self.screen.say(last.line)
             return last.exit_code
         refusal = died(self.worker, f"training {folder.path.name}")
         finding = refusal.finding()
         exit_code = int(refusal.code)
-        log.write(Ended("failed", exit_code, finding.what, finding))
+        with contextlib.suppress(MachineError):  # the disk that ended it may be the log's
+            log.write(Ended("failed", exit_code, finding.what, finding))
         self._take(reader)
         self.screen.refusal(refusal)
         if self.order.verbose:
@@ -324,6 +335,15 @@ class _Cleaning:
 
     def __exit__(self, *_: object) -> None:
         self.supervisor.clean()
+
+
+def _resumed(where: Place, plan: Plan) -> tuple[Place, Plan]:
+    """What was decided at the first start, but for what may change on the way."""
+    before = where.folder.plan()
+    if before is None:
+        return where, plan
+    now, note = carried_on(before, plan)
+    return replace(where, note=note), now
 
 
 def retold_finding(ended: Ended) -> Refusal:

@@ -31,6 +31,8 @@ from headway.data.tokenizer import Tokenizer, load
 from headway.trainer.process import PULSE_VARIABLE, end_with_parent
 from headway.trainer.question import READY, Evaluation, Question, Verdict
 
+ALL_OF_IT = 1 << 62  # bytes: what is evaluated is read whole, whatever its size
+
 
 def main(arguments: list[str]) -> int:
     """The process; what it returns is its exit code."""
@@ -64,6 +66,7 @@ def evaluate(question: Question, pulse: Pulse) -> Evaluation:
     import numpy as np
 
     from headway.data.batches import measure
+    from headway.data.making import Ask
     from headway.data.rows import rows_of
     from headway.data.sources import find
     from headway.data.survey import survey
@@ -74,13 +77,10 @@ def evaluate(question: Question, pulse: Pulse) -> Evaluation:
 
     folder = Path(question.checkpoint)
     store = survey(
-        find(question.data),
-        tokenizer=folder,
-        vocab_size=0,
-        assistant_only=True,
+        find(question.data, pulse=pulse),
+        Ask(tokenizer=folder, vocab_size=0, template=None, assistant_only=True),
         max_rejected=0.05,
-        embedding_rows=None,
-        conversations=None,
+        exact_bytes=ALL_OF_IT,
         cache=cache_folder("stores"),
         pulse=pulse,
     )
@@ -88,7 +88,7 @@ def evaluate(question: Question, pulse: Pulse) -> Evaluation:
     if not rows.num_rows:
         raise _all_too_long(len(store), store.survey.lengths.max, question.max_length)
     pulse.enter("loading the model")
-    model = load_folder(folder)
+    model = load_folder(folder, trust_remote_code=question.trust_remote_code)
     micros = measure(rows, np.arange(rows.num_rows), 2048, "cpu")
     forward = Forward(model)
     if documents_leak(forward, micros[0]):
@@ -139,7 +139,7 @@ class _Talk:
         folder = Path(question.checkpoint)
         self.tokenizer = load(folder)
         pulse.enter("loading the model")
-        self.model = load_folder(folder)
+        self.model = load_folder(folder, trust_remote_code=question.trust_remote_code)
         ends: Any = cast("Any", self.model).generation_config.eos_token_id
         ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
         self.end_ids = sorted({*ends, self.tokenizer.end_id})

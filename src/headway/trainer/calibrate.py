@@ -11,6 +11,7 @@ import torch
 from headway.base.machine import measured, remember
 from headway.data.batches import MicroTensors
 from headway.model.loss import Forward
+from headway.trainer.costs import speed_key
 from headway.trainer.plan import Plan
 
 _PEAK_S = 0.1
@@ -97,6 +98,27 @@ def peak_flops(device: str, dtype: torch.dtype, threads: int) -> float:
     return best
 
 
+def remember_speed(plan: Plan, step_s: Sequence[float], first_step_s: float | None) -> None:
+    """Keep a run's speed for the next plan of this shape on this machine.
+
+    Args:
+        plan: of the run.
+        step_s: seconds of each step of this attempt; the first one is not typical.
+        first_step_s: from the start of the attempt to the end of its first step.
+    """
+    if len(step_s) < 5:
+        return
+    key = speed_key(plan.model, plan.steps, plan.data, plan.machine, str(torch.__version__))
+    remember(key, plan.steps.tokens / typical(step_s[1:]))
+    if first_step_s:
+        remember(f"startup|{torch.__version__}", first_step_s - step_s[0])
+
+
+def remember_process() -> None:
+    """Keep how much memory the interpreter and its libraries take, for plans' peak memory."""
+    remember(f"process|{torch.__version__}", peak_memory_bytes("cpu"))
+
+
 def typical(values: Sequence[float]) -> float:
     """The median."""
     ordered = sorted(values)
@@ -120,11 +142,16 @@ def foretell_rest(
     evaluating = phase_seconds.get("evaluating", 0.0)
     every = plan.looks.eval_steps
     evaluations = 1 + (steps_left // every if every else 0)
-    saves = 1 + steps_left // plan.saves.every_steps
+    num_saves = 1 + steps_left // plan.saves.every_steps
     return (
         steps_left * step_s
         + phase_seconds.get("loading the model", 0.0)
         + phase_seconds.get("probing", 0.0)
         + evaluations * evaluating
-        + saves * (_SAVE_S + plan.saves.bytes_each / _SAVE_BYTES_PER_S)
+        + num_saves * foretell_save(plan)
     )
+
+
+def foretell_save(plan: Plan) -> float:
+    """Seconds that a save takes, before one has been measured."""
+    return _SAVE_S + plan.saves.bytes_each / _SAVE_BYTES_PER_S

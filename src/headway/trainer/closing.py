@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from headway.base.errors import Finding
-from headway.data.order import Order
+from headway.base.errors import Exit, Finding, Refusal, exit_code
+from headway.data.order import RowOrder
 from headway.model.sizes import flops_per_token, shape_of
 from headway.trainer.ledger import Ledger
 from headway.trainer.plan import Plan
@@ -53,7 +53,7 @@ class Closing:
     versions: Mapping[str, str]
 
 
-def write_up(closing: Closing, plan: Plan, order: Order, ledger: Ledger) -> Receipt:
+def write_up(closing: Closing, plan: Plan, order: RowOrder, ledger: Ledger) -> Receipt:
     """Judge an attempt and write it up."""
     probe, held_out = _compared(closing)
     not_finite = closing.outcome == "failed" and "not finite" in closing.why
@@ -69,7 +69,7 @@ def write_up(closing: Closing, plan: Plan, order: Order, ledger: Ledger) -> Rece
     )
     contract = judge_contract(facts)
     learning = judge_learning(probe, held_out, ledger.job_step)
-    tokens = ledger.tokens(plan.data.truncated)
+    tokens = ledger.tokens(ledger.read_to.truncated if ledger.read_to else plan.data.truncated)
     last = plan.steps.first + ledger.job_step
     flops = flops_per_token(
         shape_of(plan.model.config), plan.data.lengths.mean, 1 - plan.data.untrained
@@ -114,6 +114,23 @@ def write_up(closing: Closing, plan: Plan, order: Order, ledger: Ledger) -> Rece
     )
 
 
+def code_of(receipt: Receipt, failure: Refusal | None, stopped: Exit) -> Exit:
+    """What the process says when it ends.
+
+    Args:
+        receipt: of the run.
+        failure: what ended it, if anything did.
+        stopped: the code of whoever asked it to stop.
+    """
+    if failure:
+        return exit_code(failure)
+    if receipt.contract.verdict == "broken":
+        return Exit.BROKEN
+    if receipt.outcome == "interrupted":
+        return stopped
+    return Exit.BROKEN if receipt.learning.verdict == "not" else Exit.KEPT
+
+
 def finding_of(receipt: Receipt) -> Finding | None:
     """What to tell a person whose run ended badly without anything having failed."""
     if receipt.contract.verdict == "broken":
@@ -132,13 +149,13 @@ def _compared(closing: Closing) -> tuple[Loss | None, Loss | None]:
     return loss_between(closing.before.probe, closing.after.probe), held_out
 
 
-def _rows(plan: Plan, order: Order, ledger: Ledger) -> ReceiptRows:
+def _rows(plan: Plan, order: RowOrder, ledger: Ledger) -> ReceiptRows:
     """Planned beside trained; an interrupted run is held to the steps that it took."""
     rows, done = plan.data.rows, ledger.job_step
     applications = order.rows_in(done)
     return ReceiptRows(
-        read=plan.data.records.read,
-        rejected=plan.data.records.rejected,
+        read=ledger.read_to.read if ledger.read_to else plan.data.records.read,
+        rejected=ledger.read_to.rejected if ledger.read_to else plan.data.records.rejected,
         accepted=rows.accepted,
         held_out=rows.held_out,
         planned=rows.planned,

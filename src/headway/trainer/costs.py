@@ -3,14 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from headway.base import units
 from headway.base.errors import MachineError, Remedy
 from headway.base.machine import Machine
 from headway.base.settings import Settings
-from headway.data.order import Order
 from headway.model.sizes import (
     Shape,
     activation_bytes,
@@ -51,6 +47,7 @@ def foretell_memory(
     """Peak memory of the trainer, part by part: everything is fp32, the tree's sums counted."""
     weights = 4 * model.parameters
     optimizer = 8 * model.trainable
+    snapshot = 12 * model.trainable  # on the host, whatever the device
     # The leaf being computed and the sums that wait for their partner, one per level of the tree.
     gradients = 4 * model.trainable * steps.leaves.bit_length()
     tokens = min(max(steps.micro_batch_tokens, data.max_length), steps.tokens)
@@ -65,7 +62,8 @@ def foretell_memory(
         gradients=gradients,
         optimizer=optimizer,
         activations=activations,
-        peak=process + weights + gradients + optimizer + activations,
+        peak=process + weights + gradients + optimizer + activations + snapshot,
+        snapshot=snapshot,
     )
 
 
@@ -97,7 +95,7 @@ def check_memory(
         have=f"{units.size(free)} free",
         need=f"about {units.size(memory.peak)}: weights {units.size(memory.weights)}, gradients "
         f"{units.size(memory.gradients)}, optimizer {units.size(memory.optimizer)}, "
-        f"activations {units.size(memory.activations)}",
+        f"activations {units.size(memory.activations)}, snapshot {units.size(memory.snapshot)}",
         remedies=tuple(Remedy(way.flags, way.gives) for way in ways)
         or (Remedy("a smaller model, or more memory", "no setting makes this one fit"),),
     )
@@ -142,7 +140,7 @@ def speed_key(
     """What the tokens per second of a run depend on, for `machine.measured`."""
     shape = shape_of(model.config)
     lora = model.lora.r if model.lora else 0
-    length = round(data.lengths.mean) if data.kind == "conversations" else data.max_length
+    length = round(data.lengths.mean) if data.kind != "text" else data.max_length
     return (
         f"speed|{shape}|{lora}|{length}|{steps.leaves}|{steps.tokens}|{machine.device}"
         f"|{machine.compute_dtype}|{machine.threads}|{torch}"
@@ -163,13 +161,3 @@ def foretell_time(
     speed = here.measured(speed_key(model, steps, data, machine, here.torch))
     startup = here.measured(f"startup|{here.torch}") or 5.0
     return TimePlan(speed, startup + tokens / speed if speed else None, flops)
-
-
-def padding_to_longest(order: Order, lengths: NDArray[np.int64]) -> float:
-    """Share of the work if each batch were padded to its longest row, over one epoch at most."""
-    real = padded = 0
-    for step in range(1, min(order.steps_per_epoch, 200) + 1):
-        batch = lengths[order.rows(step)[1]]
-        real += int(batch.sum())
-        padded += int(batch.max()) * len(batch)
-    return 1 - real / padded

@@ -10,25 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from headway.base import units
 from headway.base.errors import Finding, Problems, Remedy, UsageError
 from headway.base.settings import Settings
 from headway.base.version import __version__
-from headway.data.order import Order
-from headway.data.rows import Rows, rows_of
-from headway.data.store import Store, summary
-from headway.data.surveyed import Survey
+from headway.data.rows import rows_of
+from headway.data.store import Store
 from headway.model.presets import config as preset_config
 from headway.model.sizes import Shape, context_of, lora_parameters, shape_of
-from headway.trainer.costs import (
-    Here,
-    check_memory,
-    foretell_time,
-    padding_to_longest,
-)
+from headway.trainer.accounts import account
+from headway.trainer.costs import Here, check_memory, foretell_time
 from headway.trainer.fitting import (
     Notes,
     check_rows,
@@ -37,6 +29,7 @@ from headway.trainer.fitting import (
     fit_length,
     fit_steps,
 )
+from headway.trainer.flows import flow_of, num_rows, order_of
 from headway.trainer.plan import (
     SCHEMA,
     Choice,
@@ -48,8 +41,6 @@ from headway.trainer.plan import (
     ModelPlan,
     Parent,
     Plan,
-    RecordLedger,
-    RowLedger,
     SavesPlan,
     StepsPlan,
     name_after,
@@ -72,6 +63,7 @@ class Start:
     adapter: LoraPlan | None = None  # what a folder of adapters was made with
     adapter_parameters: int = 0
     parent: Parent | None = None
+    commit: str = ""  # on the hub, of a model that was fetched
 
 
 def decide(
@@ -90,24 +82,16 @@ def decide(
     max_length = fit_length(settings, store, context, from_nothing=from_nothing, notes=notes)
     rows = rows_of(store, max_length)
     check_rows(rows, settings, context, notes)
-    held_out = fit_held_out(settings, rows, notes)
-    order = Order(
-        seed=settings.seed,
-        num_full=rows.num_full,
-        has_short=rows.has_short,
-        num_held_out=held_out,
-        batch_size=fit_batch(settings, rows, rows.num_full - held_out, notes),
-    )
-    lengths = rows.lengths()
+    num_full = num_rows(rows)
+    held_out = fit_held_out(settings, num_full, notes)
+    batch_size = fit_batch(settings, rows, num_full - held_out, notes)
+    order = order_of(settings, rows, num_full, held_out, batch_size, notes)
     config = _config(start, store, max_length)
     shape = shape_of(config)
     first = start.parent.global_step if start.parent else 0
-    memory_bytes = here.machine.memory_bytes
-    steps = fit_steps(
-        settings, store, order, lengths, rows.trained(), first, shape, memory_bytes, notes
-    )
+    steps = fit_steps(settings, rows, order, first, shape, here.machine.memory_bytes, notes)
     model = _model(settings, start, store, config, shape)
-    data = _data(sources, store, rows, order, steps, lengths)
+    data = account(sources, rows, order, steps, flow_of(rows, order))
     learning = _learning(settings, start, steps, model, notes)
     saves = _saves(settings, steps, model, notes)
     machine = _machine(settings, here, notes)
@@ -120,7 +104,7 @@ def decide(
         schema=SCHEMA,
         version=__version__,
         name=settings.run_name or name_after(sources[0], trial=settings.test),
-        identity=_identity(data, model, steps, learning, saves, looks, settings),
+        identity=identity(data, model, steps, learning, saves, looks, settings),
         data=data,
         model=model,
         steps=steps,
@@ -173,6 +157,7 @@ def _model(
         trust_remote_code=settings.trust_remote_code,
         lora=lora,
         parent=start.parent,
+        commit=start.commit,
     )
 
 
@@ -228,12 +213,17 @@ def _saves(settings: Settings, steps: StepsPlan, model: ModelPlan, notes: Notes)
         every = max(steps.num // 4, 50)
         notes.auto("save_steps", every, "a quarter of the job, and at the end")
     state = 4 * model.trainable * 3  # weights, and two moments each, in fp32
+    keep_every = settings.keep_every
+    by_steps = set(range(every, steps.num + 1, every)) | {steps.num}
+    if keep_every:
+        by_steps |= set(range(keep_every, steps.num + 1, keep_every))
     return SavesPlan(
         every_steps=every,
         every_minutes=float(settings.save_minutes),
         keep=settings.save_total_limit,
-        num=-(-steps.num // every),
+        num=len(by_steps),
         bytes_each=state,
+        keep_every=keep_every,
     )
 
 
@@ -262,57 +252,6 @@ def _machine(settings: Settings, here: Here, notes: Notes) -> MachinePlan:
         gradient_checkpointing=settings.gradient_checkpointing,
         cpu=here.machine.cpu,
     )
-
-
-def _data(
-    sources: tuple[str, ...],
-    store: Store,
-    rows: Rows,
-    order: Order,
-    steps: StepsPlan,
-    lengths: NDArray[np.int64],
-) -> DataPlan:
-    survey = store.survey
-    applications = order.rows_in(steps.num)
-    planned = min(applications, order.rows_per_epoch)
-    real = int(lengths.sum())
-    return DataPlan(
-        kind=survey.kind,
-        sources=sources,
-        store=str(store.folder),
-        fingerprint=survey.fingerprint,
-        tokenizer=survey.tokenizer,
-        tokenizer_from=survey.tokenizer_from,
-        template=survey.template,
-        records=_records(survey, rows.num_vanished),
-        rows=RowLedger(
-            accepted=rows.num_rows,
-            held_out=order.num_held_out,
-            planned=planned,
-            not_planned=order.rows_per_epoch - planned,
-            applications=applications,
-            row_sum=order.row_sum(steps.num),
-        ),
-        bytes=survey.bytes,
-        tokens=survey.tokens,
-        trained_tokens=rows.trained(),
-        lengths=summary(lengths),
-        max_length=rows.max_length,
-        truncated=rows.num_truncated,
-        padding_to_max=1 - real / (len(lengths) * rows.max_length),
-        padding_to_longest=padding_to_longest(order, lengths),
-        padding=0.0,
-        untrained=1 - rows.trained() / real,
-        marked_example=survey.marked_example,
-    )
-
-
-def _records(survey: Survey, num_vanished: int) -> RecordLedger:
-    """Read = accepted + rejected; a conversation that loses its whole answer is rejected too."""
-    rejected = dict(survey.records_rejected)
-    if num_vanished:
-        rejected["no answer left within max_length"] = num_vanished
-    return RecordLedger(survey.records_read, rejected, survey.records_accepted - num_vanished)
 
 
 def _advise(settings: Settings, data: DataPlan, model: ModelPlan, notes: Notes) -> None:
@@ -359,7 +298,7 @@ def _choices(settings: Settings, notes: Notes) -> tuple[Choice, ...]:
     )
 
 
-def _identity(
+def identity(
     data: DataPlan,
     model: ModelPlan,
     steps: StepsPlan,
@@ -384,10 +323,11 @@ def _identity(
     same = {
         "data": [data.fingerprint, data.tokenizer, data.template, data.max_length],
         "rows": [data.rows, settings.assistant_only_loss],
+        **({"flow": [data.flow.steps_per_window, settings.truncation]} if data.flow else {}),
         "model": weights,
         "steps": [steps.num, steps.batch_size, steps.leaves],
         "learning": [learning, settings.bf16],
-        "saves": [saves.every_steps, saves.every_minutes, saves.keep],
+        "saves": [saves.every_steps, saves.every_minutes, saves.keep, saves.keep_every],
         "looks": looks,
         "seed": settings.seed,
     }

@@ -4,14 +4,13 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headway.base import units
 from headway.base.errors import DataRefused, Finding, Refusal, Remedy
 from headway.base.settings import Settings
-from headway.data.order import Order
+from headway.data.order import RowOrder
 from headway.data.packing import num_leaves
-from headway.data.rows import Rows
+from headway.data.rows import StoreRows
 from headway.data.store import Store
 from headway.model.sizes import Shape, activation_bytes
 from headway.trainer.plan import Choice, StepsPlan
@@ -19,6 +18,7 @@ from headway.trainer.plan import Choice, StepsPlan
 TEXT_LENGTH = 256  # of a text's rows, for a model from nothing
 TEXT_LENGTH_TRAINED = 1024  # ... for one that has weights
 _MICRO_TOKENS = 2048
+ENDLESS = 1 << 40  # rows, where nobody knows how many there are
 _TRIAL_STEPS = 20
 
 
@@ -69,10 +69,11 @@ def fit_length(
         return context
     if asked:
         return asked
-    if store.survey.kind == "conversations":
+    if store.survey.kind != "text":
         longest = store.survey.lengths.max
         length = min(_power_of_two_over(longest, 64), context)
-        what = "holds the longest conversation" if longest <= length else "is the model's context"
+        noun = "conversation" if store.survey.kind == "conversations" else "record"
+        what = f"holds the longest {noun}" if longest <= length else "is the model's context"
         notes.auto("max_length", length, f"{what} ({longest:,} tokens)")
         return length
     usual = TEXT_LENGTH if from_nothing else min(TEXT_LENGTH_TRAINED, context)
@@ -94,7 +95,7 @@ def _power_of_two_over(value: int, least: int) -> int:
     return max(least, 1 << max(value - 1, 1).bit_length())
 
 
-def check_rows(rows: Rows, settings: Settings, context: int, notes: Notes) -> None:
+def check_rows(rows: StoreRows, settings: Settings, context: int, notes: Notes) -> None:
     """Refuse data that makes no row or loses its answers; say what is cut.
 
     Args:
@@ -125,7 +126,7 @@ def check_rows(rows: Rows, settings: Settings, context: int, notes: Notes) -> No
         )
 
 
-def _too_short(rows: Rows, targets: int) -> Refusal:
+def _too_short(rows: StoreRows, targets: int) -> Refusal:
     survey, length = rows.store.survey, rows.max_length
     name = survey.sources[0] if len(survey.sources) == 1 else "the data"
     tokens = targets + survey.records_accepted
@@ -154,7 +155,7 @@ def _too_short(rows: Rows, targets: int) -> Refusal:
     )
 
 
-def _vanished(rows: Rows, remedies: tuple[Remedy, ...]) -> Refusal:
+def _vanished(rows: StoreRows, remedies: tuple[Remedy, ...]) -> Refusal:
     length = rows.max_length
     return DataRefused(
         f"max_length {length:,} cuts answers off",
@@ -165,7 +166,7 @@ def _vanished(rows: Rows, remedies: tuple[Remedy, ...]) -> Refusal:
     )
 
 
-def _for_less_context(rows: Rows, keeps: int) -> tuple[Remedy, ...]:
+def _for_less_context(rows: StoreRows, keeps: int) -> tuple[Remedy, ...]:
     """What helps where the model takes no longer rows."""
     return (
         Remedy("--model DIR", f"with a model whose context is {keeps:,} tokens"),
@@ -173,32 +174,32 @@ def _for_less_context(rows: Rows, keeps: int) -> tuple[Remedy, ...]:
     )
 
 
-def fit_held_out(settings: Settings, rows: Rows, notes: Notes) -> int:
-    """How many rows are held out.
+def fit_held_out(settings: Settings, num_full: int, notes: Notes) -> int:
+    """How many of the full rows are held out.
 
     Raises:
         DataRefused: none would be left to train on.
     """
     asked = settings.val_size
-    wanted = round(asked) if asked >= 1 else round(asked * rows.num_full)
+    wanted = round(asked) if asked >= 1 else round(asked * num_full)
     if 0 < asked < 1:
         wanted = max(wanted, 1)
-    if wanted >= rows.num_full:
+    if wanted >= num_full:
         raise DataRefused(
             f"val_size {asked:g} leaves nothing to train on",
-            have=f"{units.plural(rows.num_full, 'row')}",
+            have=f"{units.plural(num_full, 'row')}",
             need="at least 1 row to train on",
             remedies=(
                 *(
-                    (Remedy("--val-size 0.1", f"holds {max(1, round(rows.num_full / 10))} out"),)
-                    if rows.num_full > 1
+                    (Remedy("--val-size 0.1", f"holds {max(1, round(num_full / 10))} out"),)
+                    if num_full > 1
                     else ()
                 ),
                 Remedy("--val-size 0", "hold none out"),
             ),
         )
-    if not wanted and rows.num_full >= 20:
-        hold = max(1, min(200, rows.num_full // 20))
+    if not wanted and num_full >= 20:
+        hold = max(1, min(200, num_full // 20))
         notes.findings.append(
             Finding(
                 "ok",
@@ -210,7 +211,7 @@ def fit_held_out(settings: Settings, rows: Rows, notes: Notes) -> int:
     return wanted
 
 
-def fit_batch(settings: Settings, rows: Rows, available: int, notes: Notes) -> int:
+def fit_batch(settings: Settings, rows: StoreRows, available: int, notes: Notes) -> int:
     """Rows of a step, at most what there are."""
     per_device, parts = settings.per_device_train_batch_size, settings.gradient_accumulation_steps
     product = (per_device or 1) * (parts or 1) if per_device or parts else None
@@ -229,7 +230,7 @@ def fit_batch(settings: Settings, rows: Rows, available: int, notes: Notes) -> i
         return _usual_batch(available, mean, notes)
     if asked <= available:
         return asked
-    tokens = int(rows.lengths()[:available].sum())
+    tokens = round(available * mean)
     finding = Finding(
         "adjusted",
         f"the batch becomes {available:,}: there are no more rows",
@@ -248,7 +249,8 @@ def _usual_batch(available: int, mean: float, notes: Notes) -> int:
     tokens = available * mean
     usual = 4 if tokens < 10_000 else 8 if tokens < 100_000 else 32 if mean >= 128 else 64
     size = max(1, min(usual, available // 8 or 1))
-    reason = f"usual for {units.short_count(tokens)} tokens"
+    known = f"{units.short_count(tokens)} tokens" if available < ENDLESS // 2 else "a long stream"
+    reason = f"usual for {known}"
     notes.auto(
         "batch_size",
         size,
@@ -259,10 +261,8 @@ def _usual_batch(available: int, mean: float, notes: Notes) -> int:
 
 def fit_steps(
     settings: Settings,
-    store: Store,
-    order: Order,
-    lengths: NDArray[np.int64],
-    trained: int,
+    rows: StoreRows,
+    order: RowOrder,
     first: int,
     shape: Shape,
     memory_bytes: int,
@@ -272,34 +272,32 @@ def fit_steps(
 
     Args:
         settings: epochs and limits, as asked.
-        store: the data.
+        rows: of the data, or of the sample that was read.
         order: of the rows.
-        lengths: (rows,) input tokens of each.
-        trained: targets that are learned in all rows together.
         first: global step before the job.
         shape: of the model.
         memory_bytes: of the machine.
         notes: takes the decisions and their reasons.
     """
     per_epoch = order.steps_per_epoch
-    mean = float(lengths[: order.num_full].mean())  # of full rows
-    trained_per_step = order.batch_size * mean * trained / int(lengths.sum())
+    lengths = rows.lengths()
+    mean = float(lengths[: rows.num_full].mean())  # of full rows
+    trained_per_step = order.batch_size * mean * rows.trained() / int(lengths.sum())
     num = _num_steps(settings, per_epoch, trained_per_step, notes)
     tokens = round(order.batch_size * mean)
     leaves = num_leaves(tokens, order.batch_size)
     micro = settings.micro_batch_tokens or _micro_tokens(
-        store, shape, memory_bytes, tokens // leaves
+        rows.store, shape, memory_bytes, tokens // leaves
     )
     if not settings.micro_batch_tokens:
         notes.auto("micro_batch_tokens", micro, "runs at once; more would only take memory")
-    last = order.num_permuted - (per_epoch - 1) * order.batch_size + order.has_short
     return StepsPlan(
         first=first,
         num=num,
         per_epoch=per_epoch,
         epochs=num / per_epoch,
         batch_size=order.batch_size,
-        last_batch=last,
+        last_batch=order.last_batch,
         tokens=tokens,
         leaves=leaves,
         micro_batch_tokens=micro,

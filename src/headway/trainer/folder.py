@@ -1,19 +1,21 @@
-"""A run's folder and its checkpoints: find, verify, prune, back up."""
+"""A run's folder and its checkpoints: find, verify, prune, put away."""
 
 import contextlib
 import difflib
 import re
 import shutil
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
+from headway.base.disk import disk_errors
 from headway.base.errors import Remedy, UsageError
-from headway.base.files import disk_errors, is_held, point, verify_folder
-from headway.trainer.plan import Plan, load_plan
+from headway.base.files import delete_folder, make_folder, point, sync_folder, verify_folder
+from headway.base.stored import read
+from headway.data.windows import Stand
+from headway.trainer.plan import Plan, SavesPlan, load_plan
 from headway.trainer.receipt import Measured
 
 STATE_SCHEMA = "headway.checkpoint/1"
@@ -51,6 +53,9 @@ class State:
     tokenizer: str
     parent: str  # the checkpoint this job began from, "" for none
     versions: dict[str, str]
+    held_out: Measured | None = None  # after this very step, where it was looked at
+    stand: Stand | None = None  # of a flow: where the next step's window begins
+    read_to: Stand | None = None  # of a flow: the end of the last step's window
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,18 @@ class Checkpoint:
 
         Raises:
             OSError: there is no headway.json.
-            msgspec.ValidationError: it is not one of this version.
+            msgspec.MsgspecError: it is not one.
+            UsageError: it is one of a newer Headway.
         """
-        return msgspec.json.decode((self.path / "headway.json").read_bytes(), type=State)
+        return read(self.path / "headway.json", State, STATE_SCHEMA)
+
+    def held_out(self) -> float | None:
+        """The held-out loss at its step; None where nobody looked, or it cannot be read."""
+        try:
+            measured = self.state().held_out
+        except (OSError, msgspec.MsgspecError, UsageError):
+            return None
+        return measured.mean if measured else None
 
 
 @dataclass(frozen=True)
@@ -100,8 +114,21 @@ class RunFolder:
             return False
         return receipt.get("outcome") == "finished"
 
+    @property
+    def barely_begun(self) -> bool:
+        """Whether a start made this folder and was killed before it had written the plan."""
+        if not self.path.is_dir():
+            return False
+        first = {self.lock.name, "run.yaml", "rejected.jsonl"}  # what comes before the plan
+        names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
+        return names <= first
+
     def plan(self) -> Plan | None:
-        """What was decided at the first start; None where that cannot be read."""
+        """What was decided at the first start; None where that cannot be read.
+
+        Raises:
+            UsageError: a newer Headway decided it.
+        """
         try:
             return load_plan(self.path)
         except (OSError, msgspec.MsgspecError):
@@ -126,17 +153,61 @@ class RunFolder:
             problems.append(f"{checkpoint.path.name}: {wrong[0]}")
         return None, problems
 
-    def acknowledge(self, checkpoint: Path, keep: int) -> None:
-        """Point `model` at a checkpoint that was read back, then delete all but the newest."""
+    def acknowledge(self, checkpoint: Path, saves: SavesPlan, first: int) -> None:
+        """Point `model` at a checkpoint that was read back, then delete what need not be kept.
+
+        Args:
+            checkpoint: the newest.
+            saves: how many are kept.
+            first: global step before the job.
+        """
         point(self.model, checkpoint)
-        for old in self.checkpoints()[:-keep]:
-            if old.path != checkpoint:
-                shutil.rmtree(old.path, ignore_errors=True)
+        with disk_errors(self.path):
+            there = self.checkpoints()
+        stay = kept({c.global_step: c.held_out() for c in there}, saves, first)
+        for old in there:
+            if old.global_step not in stay and old.path != checkpoint:
+                delete_folder(old.path)
+
+    def quarantine(self, checkpoint: Path) -> Path:
+        """Move a checkpoint that does not verify out of the way; where it is now.
+
+        Raises:
+            MachineError: it cannot be moved.
+        """
+        shelf = self.path / "quarantine"
+        make_folder(shelf)
+        moved, number = shelf / checkpoint.name, 1
+        while moved.exists():
+            number += 1
+            moved = shelf / f"{checkpoint.name}-{number}"
+        with disk_errors(checkpoint):
+            checkpoint.rename(moved)
+            sync_folder(self.path)
+        return moved
 
     def sweep(self) -> None:
-        """Delete temporary folders that a killed run left."""
+        """Delete what a killed run left half written or half deleted."""
         for leftover in self.path.glob(".checkpoint-*"):
             shutil.rmtree(leftover, ignore_errors=True)
+        for leftover in self.path.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+
+
+def kept(held_out: Mapping[int, float | None], saves: SavesPlan, first: int) -> set[int]:
+    """Which checkpoints stay: the newest, the best by held-out loss, and every so many steps.
+
+    Args:
+        held_out: loss by global step, None where it was not looked at.
+        saves: how many newest ones, and every how many steps of the job.
+        first: global step before the job.
+    """
+    steps = sorted(held_out)
+    stay = set(steps[-saves.keep :])
+    if saves.keep_every:
+        stay |= {step for step in steps if (step - first) % saves.keep_every == 0}
+    looked_at = [(loss, -step) for step, loss in held_out.items() if loss is not None]
+    return stay | {-step for _, step in sorted(looked_at)[:1]}
 
 
 def find_run(run: str | None, output_dir: Path) -> RunFolder:
@@ -191,111 +262,3 @@ def list_runs(output_dir: Path) -> list[RunFolder]:
         return []
     runs = [RunFolder(path) for path in output_dir.iterdir() if path.is_dir() and is_run(path)]
     return sorted(runs, key=latest, reverse=True)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a plan goes: a new folder, one to resume in, or one that has done it already."""
-
-    folder: RunFolder
-    kind: Literal["new", "resume", "done"]
-    note: str = ""  # one line for a person, "" when there is nothing to say
-
-
-def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Place:
-    """Decide which folder a plan runs in: again, resume or new (nothing is written).
-
-    Args:
-        plan: what is to be done; its name is the wanted folder's.
-        output_dir: where runs are.
-        named: whether a person chose the name; then it is that folder or none.
-        fresh: start over; the folder is still to be moved aside.
-
-    Raises:
-        UsageError: the named run was made by another plan.
-    """
-    first = RunFolder(output_dir / plan.name)
-    if fresh:
-        return Place(first, "new")
-    differences = ""
-    for number in range(1, 10_000):
-        folder = first if number == 1 else RunFolder(output_dir / f"{plan.name}-{number}")
-        if not folder.path.exists():
-            note = (
-                f"{first.path} {differences}; this run is {folder.path.name}" if differences else ""
-            )
-            return Place(folder, "new", note)
-        before = folder.plan()
-        if before and before.identity == plan.identity:
-            return Place(folder, "done" if folder.finished else "resume")
-        differences = differences or "has " + difference(before, plan)
-        if named:
-            raise _taken(folder, plan, differences)
-    raise AssertionError("ten thousand runs of one name")
-
-
-def difference(before: Plan | None, now: Plan) -> str:
-    """In a few words, how an earlier plan differs from this one."""
-    if before is None:
-        return "no readable plan"
-    if before.data.fingerprint != now.data.fingerprint:
-        return "other data"
-    old = {c.name: c.value for c in before.settings}
-    changed = [
-        f"{c.name} {_shown(old.get(c.name))}"
-        for c in now.settings
-        if c.name in old and _plain(old[c.name]) != _plain(c.value)
-    ]
-    return "other settings (" + ", ".join(changed[:4]) + ")" if changed else "another model"
-
-
-def _plain(value: object) -> object:
-    """As plan.json has it: no tuples."""
-    return msgspec.json.decode(msgspec.json.encode(value))
-
-
-def _shown(value: object) -> str:
-    return "none" if value is None else str(value)
-
-
-def _taken(folder: RunFolder, plan: Plan, differences: str) -> UsageError:
-    sources = " ".join(plan.data.sources)
-    return UsageError(
-        f"run {plan.name} exists and is another one",
-        have=f"{folder.path} {differences}",
-        need="a new name, or leave to start over",
-        remedies=(
-            Remedy(f"headway train {sources} --run-name {plan.name}-2", "beside the old one"),
-            Remedy(
-                f"headway train {sources} --run-name {plan.name} --fresh", "moves the old one aside"
-            ),
-            Remedy(f"headway train {sources} --continue {plan.name}", "goes on from its weights"),
-        ),
-    )
-
-
-def move_aside(folder: RunFolder, now_s: float | None = None) -> Path | None:
-    """Give an old run folder another name; None when there was none.
-
-    Raises:
-        UsageError: it is being trained right now.
-    """
-    if not folder.path.exists():
-        return None
-    if is_held(folder.lock):
-        raise UsageError(
-            f"{folder.path} is being trained right now",
-            have="a live run",
-            need="a run that has ended",
-            remedies=(Remedy(f"headway stop {folder.path}", "then --fresh again"),),
-        )
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now_s))
-    name = f"{folder.path.name}.old-{stamp}"
-    aside = folder.path.with_name(name)
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = folder.path.with_name(f"{name}-{number}")
-    with disk_errors(folder.path):
-        folder.path.rename(aside)
-    return aside

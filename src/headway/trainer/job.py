@@ -1,10 +1,13 @@
 """One attempt at a plan: load, probe, step by step, prove, receipt.
 
 prepare     the model, its moments, where it stands; the losses before
-steps       the loop; between two steps: log, save, evaluate, sample, stop
+steps       the loop; between two steps: log, evaluate, save, sample, stop
 close       the last save, the losses after, the audit, the receipt
+
+Whoever asks to stop is heard in all of it: a step and a save are finished, all else is left.
 """
 
+import contextlib
 import time
 from functools import partial
 from pathlib import Path
@@ -15,16 +18,7 @@ import numpy as np
 import torch
 import transformers
 
-from headway.base.errors import (
-    BrokenContract,
-    Exit,
-    Finding,
-    MachineError,
-    Refusal,
-    Remedy,
-    exit_code,
-    told,
-)
+from headway.base.errors import Exit, Finding, MachineError, Refusal, Remedy, told
 from headway.base.events import (
     Ended,
     Evaluated,
@@ -36,7 +30,6 @@ from headway.base.events import (
     StopAsked,
 )
 from headway.base.files import append_line
-from headway.base.machine import remember
 from headway.base.pulse import Pulse
 from headway.data.batches import Batch, make_batch, prefetched
 from headway.model.load import trainable
@@ -45,26 +38,23 @@ from headway.trainer.calibrate import (
     foretell_rest,
     peak_flops,
     peak_memory_bytes,
+    remember_speed,
     typical,
 )
-from headway.trainer.closing import Closing, finding_of, write_up
-from headway.trainer.costs import speed_key
-from headway.trainer.folder import RunFolder, State
+from headway.trainer.closing import Closing, code_of, finding_of, write_up
+from headway.trainer.folder import RunFolder
 from headway.trainer.ledger import Ledger
 from headway.trainer.loop import train
+from headway.trainer.mishap import ended_early, mishap
 from headway.trainer.phases import Phases
-from headway.trainer.process import Stop
+from headway.trainer.process import Left, Stop
 from headway.trainer.proof import Probes, audit
-from headway.trainer.receipt import (
-    Losses,
-    Receipt,
-    StepReport,
-    TensorAudit,
-)
+from headway.trainer.receipt import Losses, Measured, Receipt, StepReport, TensorAudit
+from headway.trainer.resuming import go_on
 from headway.trainer.sample import samples
 from headway.trainer.saving import Saver, described
 from headway.trainer.schedule import learning_rate
-from headway.trainer.setup import none_verifies, resume, set_up, take_moments, versions
+from headway.trainer.setup import set_up, take_moments, versions
 from headway.trainer.start import starting_model
 from headway.trainer.step import StepDropped, Stepper
 
@@ -106,37 +96,59 @@ class Job:
         transformers.utils.logging.disable_progress_bar()  # the screen is not its to write on
 
     def run(self) -> int:
-        """Prepare, train, close; the exit code."""
-        failure: Refusal | None = None
-        outcome: Outcome = "finished"
-        with self.phase("preparing"):
-            self._prepare()
+        """Prepare, train, close; the exit code.
+
+        Raises:
+            Refusal: it could not begin.
+        """
+        try:
+            with self.stop.may_leave(), self.phase("preparing"):
+                self._prepare()
+        except Left:
+            return self._left()
+        except Refusal:
+            raise
+        except Exception as error:
+            raise self._mishap(error, "preparing") from error
+        return self._close(*self._outcome())
+
+    def _outcome(self) -> tuple[Outcome, Refusal | None]:
+        """Train; how that ended."""
         try:
             with self.phase("training"):
                 self._train()
-            if self.ledger.job_step < self.plan.steps.num:
-                if not self.stop.by:
-                    raise _ended_early(self.ledger.job_step, self.plan.steps.num)
-                outcome = "interrupted"
+            if self.ledger.job_step == self.plan.steps.num:
+                return "finished", None
+            if not self.stop.by:
+                raise ended_early(self.ledger.job_step, self.plan)
         except StepDropped:
-            outcome = "interrupted"
-        except Refusal as refusal:
-            failure, outcome = refusal, "failed"
-        return self._close(outcome, failure)
+            pass
+        except Exception as error:
+            return "failed", self._mishap(error, "training")
+        return "interrupted", None
+
+    def _mishap(self, error: Exception, doing: str) -> Refusal:
+        return mishap(error, doing, self.plan, self.folder.path)
+
+    def _left(self) -> int:
+        """Nothing was trained in this attempt; what an earlier one saved stands."""
+        line = f"stopped by {self.stop.by} before the first step: nothing to save"
+        self.log.write(Ended("interrupted", int(self.stop.code), line))
+        return self.stop.code
 
     # -- prepare -----------------------------------------------------------------------------
 
     def _prepare(self) -> None:
         plan = self.plan
         with self.phase("loading the model"):
-            self.setup = set_up(plan)
+            self.setup = set_up(plan, self.pulse)
             self.probes = Probes(
                 self.setup.rows, self.setup.order, self.setup.forward, plan, self.phase
             )
         parent = plan.model.parent
         if parent and parent.keeps_optimizer:
             self.log.write(Noted(take_moments(self.setup, parent, self.ledger)))
-        state = self._resume()
+        gone_on = go_on(self.folder, plan, self.setup, self.ledger, self.log, self.phase)
         self.pulse.steps = plan.steps.num
         self._count()
         with self.phase("checking the packing"):
@@ -152,26 +164,13 @@ class Job:
             pulse=self.pulse,
             give_up=self._out_of_time,
         )
-        if state is None:
+        if gone_on is None:
             self.before = self._measured("before")
         else:
+            checkpoint, state = gone_on
+            self.saver.last = described(checkpoint)
             self.before = Losses(state.probe_before, state.held_out_before)
             self.stepper.no_gradient_yet = set(state.no_gradient_yet)
-
-    def _resume(self) -> State | None:
-        """Go to the newest checkpoint that verifies, where there is one."""
-        self.folder.sweep()
-        checkpoint, problems = self.folder.newest_verified()
-        for problem in problems:
-            self.log.write(Noted(Finding("warning", f"passed over: {problem}")))
-        if checkpoint is None:
-            if problems:
-                raise none_verifies(self.folder, problems)
-            return None
-        with self.phase("loading the checkpoint"):
-            state = resume(self.setup, self.plan, checkpoint, self.ledger)
-            self.saver.last = described(checkpoint)
-        return state
 
     def _check_packing(self) -> None:
         """Packed and separate must be the same on this very model; else run separately."""
@@ -190,6 +189,9 @@ class Job:
 
     def _train(self) -> None:
         steps = self.plan.steps
+        if self.stop.by:
+            return
+        self.saver.prepare(self.setup)
         make = partial(
             make_batch,
             self.setup.rows,
@@ -199,16 +201,22 @@ class Job:
             device=self.plan.machine.device,
         )
         batches = prefetched(make, self.ledger.job_step + 1, steps.num, self.pulse)
+        self.step_began_s = time.monotonic()
         for batch, report in train(batches, self.stepper):
             self._finished(batch, report)
-            self._between(report)
-            if self._asked_to_stop():
-                return
+            if report.step < steps.num:  # `_close` does it all once more
+                with contextlib.suppress(Left):
+                    self._between(report)
+                if self._asked_to_stop():
+                    return
+                self.step_began_s = time.monotonic()
 
     def _finished(self, batch: Batch, report: StepReport) -> None:
         """A step's update is in the weights: count it and tell it."""
         rows = np.concatenate([m.rows_R for leaf in batch.leaves for m in leaf])
         self.ledger.add(report, rows)
+        self.setup.note_reading(self.ledger, self.folder.path / "rejected.jsonl")
+        self.stepper.whole = True
         if self.first_step_s is None:
             self.first_step_s = time.monotonic() - self.began_s
         self.log.write(
@@ -239,17 +247,18 @@ class Job:
 
     def _between(self, report: StepReport) -> None:
         """What is due between this step and the next."""
-        plan, last = self.plan, report.step == self.plan.steps.num
+        plan, held_out = self.plan, None
+        self.saver.check()
         if len(self.ledger.attempt_seconds) == 3:
             self._refine()
-        if last:
-            return  # `_close` does it all once more
-        if self.saver.is_due(report.step):
-            self._save()
         if plan.looks.eval_steps and report.step % plan.looks.eval_steps == 0:
-            self._evaluate(report.global_step)
+            with self.stop.may_leave():
+                held_out = self._evaluate(report.global_step)
+        if self.saver.is_due(report.step):
+            self._save(held_out)
         if plan.looks.sample_steps and report.step % plan.looks.sample_steps == 0:
-            self._sample(report.global_step)
+            with self.stop.may_leave():
+                self._sample(report.global_step)
 
     def _refine(self) -> None:
         """Foretell the whole attempt from what three steps took; the first one is not typical."""
@@ -260,12 +269,13 @@ class Job:
         self.refined_s = elapsed_s + rest_s
         self.log.write(Refined(self.refined_s, self.plan.steps.tokens / step_s))
 
-    def _evaluate(self, global_step: int) -> None:
+    def _evaluate(self, global_step: int) -> Measured | None:
         began_s = time.monotonic()
         held_out = self.probes.measure_held_out()
         if held_out:
             seconds = time.monotonic() - began_s
             self.log.write(Evaluated(global_step, held_out.mean, held_out.rows, seconds))
+        return held_out
 
     def _sample(self, global_step: int) -> None:
         with self.phase("sampling", total=self.plan.looks.sample_tokens, unit="tokens"):
@@ -273,8 +283,9 @@ class Job:
                 self.log.write(sampled)
                 append_line(self.folder.path / "samples.jsonl", msgspec.json.encode(sampled))
 
-    def _save(self) -> None:
-        self.saver.save(self.setup, self.ledger, self.before, self.stepper.no_gradient_yet)
+    def _save(self, held_out: Measured | None = None) -> None:
+        no_gradient_yet = self.stepper.no_gradient_yet
+        self.saver.save(self.ledger, self.before, no_gradient_yet, held_out)
 
     def _asked_to_stop(self) -> bool:
         limit = self.plan.max_time_s
@@ -284,7 +295,11 @@ class Job:
 
     def _out_of_time(self) -> bool:
         """Whether the step in flight must be dropped so that the save still fits in the grace."""
-        return bool(self.stop.by) and self.stop.since_s() + self.saver.seconds > self.plan.grace_s
+        if not self.stop.by:
+            return False
+        usual_s = typical(self.ledger.attempt_seconds) if self.ledger.attempt_seconds else 0.0
+        left_s = max(0.0, self.step_began_s + usual_s - time.monotonic())
+        return self.stop.since_s() + left_s + self.saver.left_s() > self.plan.grace_s
 
     # -- close -------------------------------------------------------------------------------
 
@@ -292,32 +307,48 @@ class Job:
         """Save what is done, measure what came of it, write the receipt."""
         if self.stop.by == MAX_TIME:  # a signal was told by the supervisor, who had it first
             self.log.write(StopAsked(self.stop.by))
-        if self.ledger.job_step:
-            try:
-                self._save()
-            except Refusal as refusal:
-                failure, outcome = failure or refusal, "failed"
-        after = self._measure_after(outcome)
-        if outcome == "finished" and self.plan.looks.sample_steps:
-            self._sample(self.plan.steps.last)
+        failed = self._save_at_end()
+        if failed:
+            failure, outcome = failure or failed, "failed"
+        after: Losses | None = None
+        tensors: TensorAudit | None = None
         peak = peak_memory_bytes(self.plan.machine.device)  # before the audit loads a second model
-        tensors = self._audit() if outcome == "finished" else None
+        try:
+            if outcome == "finished":
+                with self.stop.may_leave():
+                    after = self._measured("after")
+                    if self.plan.looks.sample_steps:
+                        self._sample(self.plan.steps.last)
+                    tensors = self._audit()
+            elif outcome == "interrupted" and self._has_time_to_look():
+                after = self._measured("after")
+        except Left:
+            outcome = "interrupted"
+        except Exception as error:
+            failure, outcome = self._mishap(error, "closing"), "failed"
         with self.phase("writing the receipt"):
             receipt = self._receipt(outcome, failure, after, tensors, peak)
             receipt.save(self.folder.path)
-            self._remember()
-        code = self._exit_code(receipt, failure)
+            remember_speed(self.plan, self.ledger.attempt_seconds, self.first_step_s)
+        code = code_of(receipt, failure, self.stop.code)
         finding = told(failure).findings[0] if failure else finding_of(receipt)
         self.log.write(Ended(receipt.outcome, int(code), receipt.line, finding))
         return code
 
-    def _measure_after(self, outcome: Outcome) -> Losses | None:
-        if not self.ledger.job_step or outcome == "failed":
+    def _save_at_end(self) -> Refusal | None:
+        """Save the last finished step, if that is what the weights are; why it is not saved."""
+        if not self.ledger.job_step or not self.stepper.whole or self.saver.failed:
             return None
+        try:
+            self._save()
+            self.saver.finish()
+        except Exception as error:
+            return self._mishap(error, "saving")
+        return None
+
+    def _has_time_to_look(self) -> bool:
         looked_s = sum(self.phase.seconds.get(name, 0.0) for name in ("probing", "evaluating"))
-        if outcome == "interrupted" and self.stop.since_s() + looked_s > self.plan.grace_s:
-            return None
-        return self._measured("after")
+        return bool(self.ledger.job_step) and self.stop.since_s() + looked_s <= self.plan.grace_s
 
     def _audit(self) -> TensorAudit:
         """Compare with the weights the job began with, made once more."""
@@ -358,37 +389,3 @@ class Job:
             self.setup.order,
             self.ledger,
         )
-
-    def _remember(self) -> None:
-        """Keep this run's speed for the next plan of this shape on this machine."""
-        seconds = self.ledger.attempt_seconds
-        if len(seconds) < 5:
-            return
-        plan = self.plan
-        key = speed_key(plan.model, plan.steps, plan.data, plan.machine, str(torch.__version__))
-        remember(key, plan.steps.tokens / typical(seconds[1:]))
-        if self.first_step_s:
-            remember(f"startup|{torch.__version__}", self.first_step_s - seconds[0])
-
-    def _exit_code(self, receipt: Receipt, failure: Refusal | None) -> Exit:
-        if failure:
-            return exit_code(failure)
-        if receipt.contract.verdict == "broken":
-            return Exit.BROKEN
-        if receipt.outcome == "interrupted":
-            return self.stop.code
-        return Exit.BROKEN if receipt.learning.verdict == "not" else Exit.KEPT
-
-
-def _ended_early(done: int, planned: int) -> BrokenContract:
-    return BrokenContract(
-        f"the rows ended after step {done}, and nobody asked to stop",
-        have=f"{done} of {planned} steps",
-        need="every planned step",
-        remedies=(Remedy("the same command again", "goes on from the last save"),),
-    )
-
-
-def remember_process() -> None:
-    """Keep how much memory the interpreter and its libraries take, for plans' peak memory."""
-    remember(f"process|{torch.__version__}", peak_memory_bytes("cpu"))

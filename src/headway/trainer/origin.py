@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,14 @@ import msgspec
 
 from headway.base.errors import Refusal, Remedy, UsageError
 from headway.base.files import MANIFEST, cached_hash
+from headway.base.hub import is_id
 from headway.base.pulse import Pulse
 from headway.base.settings import Settings
+from headway.model.headers import no_weights, stored_tensors, weight_files
 from headway.model.presets import vocab_size
-from headway.model.sizes import count_parameters, embedding_rows, stored_tensors, weight_files
+from headway.model.sizes import count_parameters, embedding_rows
 from headway.trainer.decide import Start
+from headway.trainer.download import fetch
 from headway.trainer.folder import Checkpoint, RunFolder, find_run, is_run
 from headway.trainer.plan import LoraPlan, Parent
 
@@ -71,7 +74,20 @@ def _from_model(model: str, settings: Settings, pulse: Pulse) -> Origin:
         return _from_run(RunFolder(path), settings, pulse)
     if (path / "headway.json").is_file():
         return _from_checkpoint(path.resolve(), settings, pulse)
+    if is_id(model) and not path.exists() and not path.parent.is_dir():
+        return _from_hub(model, settings, pulse)
     return _from_folder(path, model, pulse)
+
+
+def _from_hub(name: str, settings: Settings, pulse: Pulse) -> Origin:
+    try:
+        fetched = fetch(name, pulse, with_code=settings.trust_remote_code)
+    except Refusal as refusal:
+        # it may be a slip of the pen
+        refusal.remedies = (*_near(Path(name)), *refusal.remedies)
+        raise
+    found = _from_folder(fetched.folder, name, pulse)
+    return replace(found, start=replace(found.start, name=name, commit=fetched.commit))
 
 
 def _from_run(run: RunFolder, settings: Settings, pulse: Pulse) -> Origin:
@@ -119,6 +135,8 @@ def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> Origin:
 
 
 def _from_folder(path: Path, asked: str, pulse: Pulse) -> Origin:
+    if path.is_file():
+        raise _not_a_model(path, "a file")
     if not path.is_dir():
         raise _no_such_model(path, asked)
     if (path / "adapter_config.json").is_file():
@@ -155,11 +173,7 @@ def _read_model(path: Path) -> tuple[dict[str, Any], Mapping[str, tuple[str, tup
     except ValueError as error:
         raise _not_a_model(path, str(error)) from error
     if not tensors:
-        pickled = sorted(p.name for p in path.glob("*.bin"))
-        have = (
-            f"{pickled[0]}, which can run code when it is read" if pickled else "no *.safetensors"
-        )
-        raise _not_a_model(path, have)
+        raise no_weights(path)
     if not config.get("model_type"):
         raise _not_a_model(path, "a config.json without model_type")
     return config, tensors
@@ -175,17 +189,20 @@ def _not_a_model(path: Path, have: str) -> Refusal:
 
 
 def _no_such_model(path: Path, asked: str) -> Refusal:
-    parent = path.parent if path.parent.is_dir() else Path()
-    folders = [p.name for p in parent.iterdir() if p.is_dir()]
-    near = [str(parent / n) for n in difflib.get_close_matches(path.name, folders, n=2)]
-    hub = asked.count("/") == 1 and not asked.startswith((".", "/"))
     return UsageError(
         f"there is no model folder {asked}",
-        have="no such folder" + ("; this version does not download models" if hub else ""),
-        need="a folder with config.json, *.safetensors and tokenizer.json",
-        remedies=tuple(Remedy(f"--model {n}") for n in near)
-        or (Remedy("--preset mini", "a model from nothing"),),
+        have="no such folder",
+        need="a folder with config.json, *.safetensors and tokenizer.json, or a hub's owner/name",
+        remedies=_near(path) or (Remedy("--preset mini", "a model from nothing"),),
     )
+
+
+def _near(path: Path) -> tuple[Remedy, ...]:
+    """Folders that are spelt much like one that does not exist."""
+    parent = path.parent if path.parent.is_dir() else Path()
+    folders = [p.name for p in parent.iterdir() if p.is_dir()]
+    close = difflib.get_close_matches(path.name, folders, n=2)
+    return tuple(Remedy(f"--model {parent / name}") for name in close)
 
 
 def _adapter(path: Path) -> tuple[LoraPlan | None, int]:

@@ -3,7 +3,7 @@
 `decide.py` makes a Plan; `plan.json` keeps it; the trainer reads it and measures nothing again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +11,9 @@ import msgspec
 
 from headway.base.errors import DataRefused, Finding, Remedy
 from headway.base.files import write_whole
+from headway.base.stored import read
 from headway.data.records import Kind
-from headway.data.surveyed import Lengths
+from headway.data.surveyed import Lengths, Sampled
 
 SCHEMA = "headway.plan/1"
 
@@ -49,6 +50,15 @@ class RowLedger:
 
 
 @dataclass(frozen=True)
+class FlowPlan:
+    """How data is read that is too large to be read first; its counts are about right."""
+
+    folder: str  # of flow.json, and of windows that are made ahead of their use
+    steps_per_window: int
+    sampled: Sampled  # what the counts were foretold from
+
+
+@dataclass(frozen=True)
 class DataPlan:
     """What is trained on, in what pieces."""
 
@@ -72,6 +82,11 @@ class DataPlan:
     padding: float  # share with our packing
     untrained: float  # share of tokens that are looked at but not learned
     marked_example: str
+    duplicates: int = 0  # records that say what an earlier one said
+    shapes: tuple[str, ...] = ()  # what rows were taken for: "text", "ShareGPT", ...
+    notes: dict[str, int] = field(default_factory=dict[str, int])  # of accepted examples, how often
+    contents: dict[str, str] = field(default_factory=dict[str, str])  # sha256 by source
+    flow: FlowPlan | None = None  # None: all of it was read before step 1
 
 
 @dataclass(frozen=True)
@@ -111,6 +126,7 @@ class ModelPlan:
     trust_remote_code: bool
     lora: LoraPlan | None
     parent: Parent | None
+    commit: str = ""  # on the hub, of a model that was fetched
 
 
 @dataclass(frozen=True)
@@ -157,6 +173,17 @@ class SavesPlan:
     keep: int
     num: int  # by steps alone
     bytes_each: int
+    keep_every: int | None = None  # those of every so many steps are kept for good
+
+    def most(self, steps: int, *, evaluated: bool) -> int:
+        """How many checkpoints are there at one time, the one being written counted.
+
+        Args:
+            steps: of the job.
+            evaluated: held-out losses are looked at on the way, so that the best one is kept.
+        """
+        for_good = steps // self.keep_every if self.keep_every else 0
+        return min(self.num, self.keep + evaluated + for_good) + 1
 
 
 @dataclass(frozen=True)
@@ -180,6 +207,7 @@ class MemoryPlan:
     optimizer: int
     activations: int
     peak: int
+    snapshot: int = 0  # the copy of weights and moments that is written beside the loop
 
 
 @dataclass(frozen=True)
@@ -265,9 +293,10 @@ def load_plan(folder: Path) -> Plan:
 
     Raises:
         OSError: there is none.
-        msgspec.ValidationError: it is not a plan of this version.
+        msgspec.MsgspecError: it is not a plan.
+        UsageError: it is one of a newer Headway.
     """
-    return msgspec.json.decode((folder / "plan.json").read_bytes(), type=Plan)
+    return read(folder / "plan.json", Plan, SCHEMA)
 
 
 def name_after(source: str, *, trial: bool) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from headway.base.pulse import Pulse
 from headway.data.batches import MicroTensors, measure
-from headway.data.order import Numbers, Order
+from headway.data.order import Numbers, RowOrder
 from headway.data.rows import Rows
 from headway.model.loss import Forward
 from headway.trainer.phases import Phases
@@ -28,7 +28,7 @@ class Probes:
     """
 
     def __init__(
-        self, rows: Rows, order: Order, forward: Forward, plan: Plan, phase: Phases
+        self, rows: Rows, order: RowOrder, forward: Forward, plan: Plan, phase: Phases
     ) -> None:
         def look_at(numbers: Numbers) -> tuple[MicroTensors, ...]:
             tokens, device = plan.steps.micro_batch_tokens, plan.machine.device

@@ -23,6 +23,7 @@ class Question:
     top_k: int = 50
     seed: int = 0
     threads: int = 0
+    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from headway.base.files import write_whole
+from headway.base.stored import read
 from headway.base.units import plural
 
 SCHEMA = "headway.receipt/1"
@@ -330,6 +331,7 @@ def load_receipt(folder: Path) -> Receipt:
 
     Raises:
         OSError: there is none.
-        msgspec.ValidationError: it is not a receipt of this version.
+        msgspec.MsgspecError: it is not a receipt.
+        UsageError: it is one of a newer Headway.
     """
-    return msgspec.json.decode((folder / "receipt.json").read_bytes(), type=Receipt)
+    return read(folder / "receipt.json", Receipt, SCHEMA)

@@ -10,13 +10,17 @@ import transformers
 from torch import nn
 
 from headway.base.errors import BrokenContract, DataRefused, Finding, MachineError, Remedy
+from headway.base.pulse import Pulse
 from headway.base.version import __version__
-from headway.data.order import Order
+from headway.data.order import FlowOrder, Order
 from headway.data.rows import Rows, rows_of
 from headway.data.store import Store
+from headway.data.windows import HELD_OUT
 from headway.model.load import to_device, trainable
 from headway.model.loss import Forward
 from headway.trainer.checkpoint import load_moments, load_weights
+from headway.trainer.feed import Feed
+from headway.trainer.flows import order_in
 from headway.trainer.folder import Checkpoint, RunFolder, State
 from headway.trainer.ledger import Ledger
 from headway.trainer.optim import make_optimizer, restore_moments
@@ -29,14 +33,25 @@ class Setup:
     """What a job computes with."""
 
     rows: Rows
-    order: Order
+    order: Order | FlowOrder
     forward: Forward
     parameters: dict[str, nn.Parameter]  # the trainable ones
     optimizer: torch.optim.AdamW
 
+    def note_reading(self, ledger: Ledger, rejected: Path) -> None:
+        """After a step of a flow: where the next one begins to read, and what was found bad."""
+        if not (isinstance(self.rows, Feed) and isinstance(self.order, FlowOrder)):
+            return
+        window = self.order.window_of(ledger.job_step)
+        if ledger.read_to is None or ledger.read_to.window != window + 1:
+            before = ledger.read_to.num_rejected if ledger.read_to else 0
+            self.rows.write_rejected(window, rejected, before)
+        ledger.read_to = self.rows.stand(window + 1)
+        ledger.stand = self.rows.stand(self.order.window_of(ledger.job_step + 1))
 
-def set_up(plan: Plan) -> Setup:
-    """Map the data, load the model, make the optimizer.
+
+def set_up(plan: Plan, pulse: Pulse) -> Setup:
+    """Map the data or begin to read it, load the model, make the optimizer.
 
     Raises:
         DataRefused: the data is not what was planned.
@@ -47,6 +62,8 @@ def set_up(plan: Plan) -> Setup:
     store = Store(Path(plan.data.store))
     _check_data(store, plan)
     rows = rows_of(store, plan.data.max_length)
+    order = order_in(plan, rows)
+    feed = _feed(plan, order) if isinstance(order, FlowOrder) else None
     model = to_device(starting_model(plan), plan.machine.device)
     parameters = trainable(model)
     if not parameters:
@@ -54,19 +71,44 @@ def set_up(plan: Plan) -> Setup:
     _end_answers(model, store.survey.end_id)
     if plan.machine.gradient_checkpointing:
         _checkpoint_activations(model)
+    if feed:
+        _await_rows(feed, plan, pulse)
     return Setup(
-        rows=rows,
-        order=Order(
-            seed=plan.seed,
-            num_full=rows.num_full,
-            has_short=rows.has_short,
-            num_held_out=plan.data.rows.held_out,
-            batch_size=plan.steps.batch_size,
-        ),
+        rows=feed or rows,
+        order=order,
         forward=Forward(model, getattr(torch, plan.machine.compute_dtype)),
         parameters=parameters,
         optimizer=make_optimizer(parameters, plan.learning),
     )
+
+
+def _feed(plan: Plan, order: FlowOrder) -> Feed:
+    """Begin to read, so that rows are there when the model is."""
+    assert plan.data.flow
+    try:
+        return Feed(Path(plan.data.flow.folder), order.window_of(plan.steps.num) + 1)
+    except OSError as error:
+        raise MachineError(
+            "how this run's data is read was deleted from the cache",
+            have=f"no {error.filename}",
+            need="what the plan wrote there",
+            remedies=(Remedy("the same command again", "writes it anew"),),
+        ) from error
+
+
+def _await_rows(feed: Feed, plan: Plan, pulse: Pulse) -> None:
+    """The rows that a job's learning is judged by, with what the reader does shown meanwhile."""
+
+    def look() -> None:
+        now = feed.look()
+        if now:
+            pulse.rows, pulse.tokens, pulse.skipped = now.rows, now.tokens, now.skipped
+        pulse.beat()
+
+    with pulse.waiting("the first rows"):
+        if plan.data.rows.held_out:
+            feed.window(HELD_OUT, look)
+        feed.window(0, look)
 
 
 def take_moments(setup: Setup, parent: Parent, ledger: Ledger) -> Finding:
@@ -97,15 +139,19 @@ def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint, ledger: Ledger) -> 
         )
     load_weights(setup.forward.model, checkpoint.path)
     moments = load_moments(checkpoint.path)
-    restored = restore_moments(setup.optimizer, setup.parameters, moments, state.optimizer_steps)
-    if restored != len(setup.parameters):
+    restore_moments(setup.optimizer, setup.parameters, moments, state.optimizer_steps)
+    # Who never had a gradient has no moments.
+    lacking = [name for name, p in setup.parameters.items() if p not in setup.optimizer.state]
+    if not set(lacking) <= set(state.no_gradient_yet):
         raise MachineError(
             f"{checkpoint.path.name} lacks optimizer moments",
-            have=f"those of {restored} of {len(setup.parameters)} tensors",
-            need="all of them",
+            have=f"none of {lacking[0]}, {len(lacking)} in all",
+            need="those of every tensor that had a gradient",
             remedies=(Remedy("--fresh", "start this run over"),),
         )
     ledger.restore(state)
+    if isinstance(setup.rows, Feed) and state.stand:
+        setup.rows.seek(state.stand)
     return state
 
 

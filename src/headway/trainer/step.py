@@ -65,6 +65,7 @@ class Stepper:
         self.pulse = pulse
         self.give_up = give_up
         self.no_gradient_yet = set(self.parameters)
+        self.whole = True  # whoever counts steps has counted the one that the weights are at
 
     def __call__(self, batch: Batch) -> StepReport:
         """Take one step; when this returns, the update has reached the weights.
@@ -141,6 +142,7 @@ class Stepper:
                 gradient.mul_(self.max_grad_norm / norm)
         for p, gradient in zip(self.parameters.values(), gradients, strict=True):
             p.grad = gradient
+        self.whole = False
         self.optimizer.step()
 
     def _not_finite(self, batch: Batch, loss: float, norm: float) -> BrokenContract:

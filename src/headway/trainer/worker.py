@@ -28,7 +28,8 @@ def main(arguments: list[str]) -> int:
     stop.listen()
     pulse.enter("importing torch")
     from headway.model.load import warm_up
-    from headway.trainer.job import Job, remember_process
+    from headway.trainer.calibrate import remember_process
+    from headway.trainer.job import Job
 
     pulse.enter("importing transformers")
     warm_up()
@@ -47,7 +48,10 @@ def main(arguments: list[str]) -> int:
         return Job(Path(go.run), log, pulse, stop, go.attempt).run()
     except Refusal as refusal:
         finding = told(refusal).findings[0]
-        log.write(Ended("failed", int(exit_code(refusal)), finding.what, finding))
+        try:
+            log.write(Ended("failed", int(exit_code(refusal)), finding.what, finding))
+        except Refusal:  # where the log lies on the disk that is full
+            print(msgspec.json.encode(told(refusal)).decode(), file=sys.stderr)  # noqa: T201
         return exit_code(refusal)
 
 
