@@ -5,6 +5,7 @@
 #   make check       style, types, floors, generated pages
 #   make fix         what of that can be put right by itself
 #   make test        the tests
+#   make chaos       the long campaigns: a thousand kills and flipped bits, a hundred power cuts
 #   make bench       the measurements behind each claim of speed
 #   make docs        the generated pages: schemas, the table of settings, the tree in the README
 #   make lock        pin the newest packages that fit
@@ -25,7 +26,7 @@ CALM := 2> >(grep -v '^WARNING: Location .* is ignored' >&2)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo setup check fix test bench docs lock python
+.PHONY: demo setup check fix test chaos bench docs lock python
 
 demo: setup
 	@$(BIN)/headway demo
@@ -67,6 +68,9 @@ fix: setup
 
 test: setup
 	$(BIN)/pytest -n 2 --dist worksteal
+
+chaos: setup
+	$(BIN)/pytest -n 2 --dist worksteal -m chaos --timeout 3600
 
 bench: setup
 	$(BIN)/python bench/run.py

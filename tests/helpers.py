@@ -23,6 +23,7 @@ from headway.data.store import Store, StoreMeta, StoreWriter, summary
 from headway.data.surveyed import Survey
 from headway.data.tokenizer import Tokenizer
 from headway.model.sizes import shape_of
+from headway.trainer.claims import identity_of
 from headway.trainer.costs import Here
 from headway.trainer.decide import Start, decide
 from headway.trainer.folder import RunFolder
@@ -246,7 +247,9 @@ def plan_of(store: Store, start: Start = TINY, **given: Any) -> Plan:
         return plan
     config = llama(max_position_embeddings=max(256, plan.data.max_length))
     size = shape_of(config).parameters
-    return replace(plan, model=replace(plan.model, config=config, parameters=size, trainable=size))
+    model = replace(plan.model, config=config, parameters=size, trainable=size)
+    plan = replace(plan, model=model)
+    return replace(plan, identity=identity_of(plan))
 
 
 def findings(plan: Plan, kind: str) -> list[str]:

@@ -51,9 +51,10 @@ class Headway:
         }
         self.environment.pop("PYTHONPATH", None)
         self.started: list[subprocess.Popen[str]] = []
+        self.before: list[str] = []  # words before the command: where, or with which rights
 
     def command(self, *words: object) -> list[str]:
-        return [sys.executable, "-m", "headway.cli", *map(str, words)]
+        return [*self.before, sys.executable, "-m", "headway.cli", *map(str, words)]
 
     def __call__(self, *words: object, stdin: str = "", **environment: str) -> Told:
         """Type it and wait for the end."""
@@ -97,8 +98,8 @@ class Headway:
 
     def events(self, run: str) -> list[dict[str, Any]]:
         path = self.here / "runs" / run / "events.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines]
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last is begun
 
     def mutate(self, name: str, code: str) -> dict[str, str]:
         """An environment in which the trainer's process runs `code` before anything of its own.

@@ -94,7 +94,7 @@ CASES: dict[str, tuple[Callable[[Headway], list[object]], int, str]] = {
     "a folder with nothing usable": (nothing_usable, 3, "folder"),
     "not UTF-8": (not_utf8, 3, "iconv"),
     "a model folder that is not one": (no_model, 2, "no config.json"),
-    "a model that is not here": (missing_model, 2, "owner/name"),
+    "a model that is not here": (missing_model, 75, "owner/name"),
     "weights whose header lies": (broken_weights, 2, "header"),
     "an unknown flag": (unknown_flag, 2, "--max-length 64"),
     "a value that does not fit": (bad_value, 2, "a number"),
@@ -103,7 +103,7 @@ CASES: dict[str, tuple[Callable[[Headway], list[object]], int, str]] = {
     "too many broken lines": (not_json, 3, "rows.jsonl:2"),
     "no data": (no_data, 2, "headway demo"),
     "a device that is not there": (no_cuda, 5, "--device cpu"),
-    "a hub": (hub, 2, "hf://"),
+    "a hub": (hub, 75, "asks the hub"),
 }
 
 

@@ -172,7 +172,7 @@ def test_the_demo_is_the_same_path(headway: Headway) -> None:
     assert "sample after step 2" in told.out
 
 
-def test_python_does_the_same_without_a_main_guard(headway: Headway) -> None:
+def test_b10_python_does_the_same_without_a_main_guard(headway: Headway) -> None:
     script = headway.write(
         "script.py",
         "import sys\n"

@@ -1,0 +1,150 @@
+"""F66: what another release wrote is read as it is, or refused in words; never misread."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.helpers import plan_of, run, text_store
+from tests.trainer.jobs import going_on
+
+from headway.base.errors import UsageError
+from headway.base.files import MANIFEST, write_folder
+from headway.base.pulse import Pulse
+from headway.base.stored import read
+from headway.cli import run as headway
+from headway.run.asking import question
+from headway.run.jobs import run_status
+from headway.trainer.ask import _Talk
+from headway.trainer.backup import list_backups
+from headway.trainer.folder import RunFolder
+from headway.trainer.placing import place
+from headway.trainer.plan import Plan, load_plan
+from headway.trainer.receipt import load_receipt
+from headway.trainer.verify import verify
+
+RELEASES = sorted((Path(__file__).parent / "releases").glob("[0-9]*"))
+NEWEST = RELEASES[-1]
+
+
+@pytest.fixture
+def runs(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    release = getattr(request, "param", NEWEST)
+    return Path(shutil.copytree(release, tmp_path / "runs", symlinks=True))
+
+
+every_release = pytest.mark.parametrize(
+    "runs", RELEASES, indirect=True, ids=[path.name for path in RELEASES]
+)
+
+
+# ---- older ones --------------------------------------------------------------------------------
+
+
+@every_release
+def test_f66_its_status_is_told(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    receipt = load_receipt(runs / "notes")
+    assert run_status(RunFolder(runs / "notes")).state == "finished"
+    assert headway(["status", "notes", "--output-dir", str(runs)]) == 0
+    assert f"step {receipt.steps.applied}/{receipt.steps.planned}" in capsys.readouterr().out
+
+
+@every_release
+def test_f66_its_receipt_holds(runs: Path) -> None:
+    found = verify(RunFolder(runs / "notes"), Pulse())
+    assert found.differences == ()
+    assert len(found.claims) - len(found.open) > 50
+
+
+@every_release
+def test_f66_its_model_writes_text(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = question("generate", "notes", runs, {"max_tokens": "4"}, prompt="ab")
+    _Talk(asked, Pulse()).run()
+    assert capsys.readouterr().out.startswith("ab")
+
+
+@every_release
+def test_f66_its_training_goes_on(runs: Path, tmp_path: Path) -> None:
+    notes = RunFolder(runs / "notes")
+    store = text_store(tmp_path / "more", 100)
+    plan = plan_of(store, going_on(notes), max_length=16, max_steps=2)
+    ran = run(runs / "more", plan)
+    assert ran.code == 0
+    first = load_receipt(notes.path).steps.last
+    assert (ran.receipt.steps.first, ran.receipt.steps.last) == (first, first + 2)
+    assert plan.model.parent is not None
+    assert plan.model.parent.keeps_optimizer
+
+
+@every_release
+def test_f66_it_is_backed_up_and_restored(runs: Path) -> None:
+    where = ["--output-dir", str(runs), "--quiet"]
+    assert headway(["backup", "notes", *where]) == 0
+    assert headway(["restore", "notes", *where]) == 0
+    assert len(list_backups(runs / "notes")) == 2
+
+
+# ---- newer ones --------------------------------------------------------------------------------
+
+
+def newer(path: Path) -> None:
+    """What a later Headway might have written in its place."""
+    value = json.loads(path.read_text())
+    name, _, number = value["schema"].partition("/")
+    path.write_text(json.dumps({"schema": f"{name}/{int(number) + 1}", "version": "9.9"}))
+
+
+def newer_state(run: Path) -> None:
+    """In a checkpoint whose manifest fits."""
+    folder = run / "checkpoint-6"
+    newer(folder / "headway.json")
+    aside = folder.rename(run / "aside")
+    (aside / MANIFEST).unlink()
+    write_folder(folder, lambda made: shutil.copytree(aside, made, dirs_exist_ok=True))
+    shutil.rmtree(aside)
+
+
+USES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
+    "verify, plan": (lambda run: newer(run / "plan.json"), ["verify", "notes"]),
+    "verify, receipt": (lambda run: newer(run / "receipt.json"), ["verify", "notes"]),
+    "verify, checkpoint": (newer_state, ["verify", "notes"]),
+    "generate, plan": (lambda run: newer(run / "plan.json"), ["generate", "notes"]),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_f66_what_a_newer_one_wrote_is_refused_with_what_to_do(
+    runs: Path, use: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, words = USES[use]
+    change(runs / "notes")
+    assert headway([*words, "--output-dir", str(runs)]) == 2
+    told = capsys.readouterr().err
+    assert "is of a newer Headway" in told
+    assert "pip install --upgrade headway" in told
+    assert headway(["runs", "--output-dir", str(runs)]) == 0  # the others are still shown
+    assert headway(["status", "notes", "--output-dir", str(runs)]) == 0
+
+
+def test_f66_a_newer_run_is_neither_gone_on_from_nor_written_over(runs: Path) -> None:
+    plan = load_plan(runs / "notes")
+    newer_state(runs / "notes")
+    with pytest.raises(UsageError, match="of a newer Headway"):
+        going_on(RunFolder(runs / "notes"))
+    newer(runs / "notes" / "plan.json")
+    for named in (True, False):
+        with pytest.raises(UsageError, match="of a newer Headway"):
+            place(plan, runs, named=named, fresh=False)
+
+
+@pytest.mark.parametrize(
+    "schema", ["headway.plan/0", "headway.receipt/1", "else", "", "headway.plan/x"]
+)
+def test_f66_what_is_no_plan_at_all_is_not_said_to_be_newer(tmp_path: Path, schema: str) -> None:
+    import msgspec
+
+    (tmp_path / "plan.json").write_text(json.dumps({"schema": schema}))
+    with pytest.raises(msgspec.MsgspecError):
+        read(tmp_path / "plan.json", Plan, "headway.plan/1")
