@@ -14,6 +14,7 @@ Figures = dict[str, float]
 BETTER = {  # what a figure is better at; losses are shown and not compared
     "answer tokens/s": "more",
     "tokens/s": "more",
+    "MB/s": "more",
     "first step, s": "less",
     "seconds": "less",
 }

@@ -8,6 +8,7 @@ Usage:
 """
 
 import ast
+import functools
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ def caption(path: Path) -> str:
     return (docstring or "").partition("\n")[0].removesuffix(".")
 
 
+@functools.cache  # a module is imported by many
 def imports_torch(path: Path) -> bool:
     """Whether loading or calling a module loads torch, itself or through others of ours."""
     parsed = ast.parse(path.read_text())
