@@ -169,7 +169,87 @@ def _forms(rows: list[dict[str, object]], plain: Path, num_bytes: int, bench: Be
     )
 
 
-SECTIONS: dict[str, Callable[[Bench], list[Measurement]]] = {"reading": reading_measured}
+# ---- surveying, seeking, feeding -------------------------------------------------------------
+
+
+def surveying_measured(bench: Bench) -> list[Measurement]:
+    """From a file to a store, beside the tokenizer alone; and a sample of the same file."""
+    path, num_bytes, tokenizer = _large(bench)
+    parts = {
+        "tokenizers alone": "tokenizers",
+        "a plan's sample": "sample",
+        "Headway": "survey",
+    }
+    hows = {
+        "tokenizers alone": "`encode_batch_fast` of the same texts; reading them is not counted",
+        "a plan's sample": "`survey` of data above `survey_exact`",
+        "Headway": "`survey`: read, checked, hashed, tokenised, stored, measured",
+    }
+    seen = bench.rounds(
+        {n: _part(part, path, tokenizer, bench, num_bytes) for n, part in parts.items()}
+    )
+    path.unlink()
+    return [
+        Measurement(
+            title="Surveying",
+            what=f"{num_bytes / 1e6:,.0f} MB of JSONL, the installed Python packages' sources over "
+            "and over; a tokenizer of 4,096 tokens trained on some of it; all cores.",
+            notes=("MB/s by the clock; the sample's are of the whole file that it stands for.",),
+            contenders=tuple(Contender(name, hows[name], seen[name]) for name in parts),
+        )
+    ]
+
+
+def feeding_measured(bench: Bench) -> list[Measurement]:
+    """What a trainer's rows cost it."""
+    path, _, tokenizer = _large(Bench(bench.folder, bench.trials, min(bench.megabytes, 60)))
+    hows = {
+        "feed": "20,000 tokens out of a store, seconds of the trainer's process",
+        "flow": "20,000 tokens out of a flow's windows, seconds of the trainer's process",
+        "seek": "the rows of step one million of ten million rows, ten a step",
+    }
+    seen = bench.rounds({part: _part(part, path, tokenizer, bench, 0) for part in hows})
+    path.unlink()
+    what = "A step of 20,000 tokens in rows of 512; seconds for one, ids to tensors."
+    contenders = tuple(Contender(part, hows[part], seen[part]) for part in hows)
+    return [Measurement("Feeding and seeking", what, (), contenders, compared=False)]
+
+
+def _large(bench: Bench) -> tuple[Path, int, Path]:
+    """A file of the wanted size, its bytes, and a tokenizer's folder."""
+    from headway.data.tokenizer import train
+
+    rows = texts(min(bench.megabytes, 100) * 1_000_000)
+    path, tokenizer = bench.folder / "large.jsonl", bench.folder / "tokenizer"
+    num_bytes = jsonl(path, rows)
+    content = path.read_bytes()
+    with path.open("ab") as file:
+        while num_bytes < bench.megabytes * 1_000_000:
+            num_bytes += file.write(content)
+    tokenizer.mkdir(exist_ok=True)
+    train((str(row["text"]) for row in rows[:3000]), 4096).save(tokenizer)
+    return path, num_bytes, tokenizer
+
+
+def _part(
+    part: str, path: Path, tokenizer: Path, bench: Bench, num_bytes: int
+) -> Callable[[], Figures]:
+    def run() -> Figures:
+        with tempfile.TemporaryDirectory(dir=bench.folder) as cache:
+            command = [sys.executable, str(HERE / "surveying.py"), part]
+            command += [str(path), str(tokenizer), cache]
+            told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        figures = {"seconds": told["seconds"], "peak memory, MB": told["peak"] / 1e6}
+        return {"MB/s": num_bytes / 1e6 / told["seconds"], **figures} if num_bytes else figures
+
+    return run
+
+
+SECTIONS: dict[str, Callable[[Bench], list[Measurement]]] = {
+    "reading": reading_measured,
+    "surveying": surveying_measured,
+    "feeding": feeding_measured,
+}
 
 
 def main() -> None:
