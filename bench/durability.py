@@ -52,23 +52,21 @@ def main() -> None:
             ours.append(headway([*map(str, words)], folder, trial))
             theirs.append(trainer(folder, trial))
             print(json.dumps({"headway": ours[-1], "trainer": theirs[-1]}), flush=True)
-    medians = {"headway": _medians(ours), "trainer": _medians(theirs)}
-    medians["ratio"] = {"stall_s": medians["headway"]["stall_s"] / medians["trainer"]["stall_s"]}
-    told = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "preset": asked.preset,
-        "steps": asked.steps,
-        "save_every": asked.every,
-        "machine": report.machine(),
-        "versions": report.versions(),
-        "load_before": load,
-        "medians": medians,
-        "trials": {"headway": ours, "trainer": theirs},
-    }
-    print(json.dumps(medians, indent=2))
-    if asked.write:
-        file = HERE / "results" / f"{told['at'][:10]}-durability-{asked.preset}.json"
-        file.write_text(json.dumps(told, indent=2) + "\n")
+            told = {
+                "at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "preset": asked.preset,
+                "steps": asked.steps,
+                "save_every": asked.every,
+                "machine": report.machine(),
+                "versions": report.versions(),
+                "load_before": load,
+                "medians": _compared(ours, theirs),
+                "trials": {"headway": ours, "trainer": theirs},
+            }
+            if asked.write:  # after every trial: who cuts it short keeps what was measured
+                file = HERE / "results" / f"{told['at'][:10]}-durability-{asked.preset}.json"
+                file.write_text(json.dumps(told, indent=2) + "\n")
+    print(json.dumps(_compared(ours, theirs), indent=2))
 
 
 def headway(words: Sequence[str], folder: Path, trial: Path) -> Figures:
@@ -144,6 +142,12 @@ def _steps(events: Sequence[dict[str, Any]]) -> tuple[float, float]:
         busy = any(began < end and start < ended for start, end in saves)
         (beside if busy else alone).append(step["seconds"])
     return statistics.median(beside or [0.0]), statistics.median(alone or [0.0])
+
+
+def _compared(ours: Sequence[Figures], theirs: Sequence[Figures]) -> dict[str, Figures]:
+    headway, trainer = _medians(ours), _medians(theirs)
+    ratio = {"stall_s": headway["stall_s"] / trainer["stall_s"]}
+    return {"headway": headway, "trainer": trainer, "ratio": ratio}
 
 
 def _medians(trials: Sequence[Figures]) -> Figures:
