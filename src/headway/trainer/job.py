@@ -336,11 +336,15 @@ class Job:
         return code
 
     def _save_at_end(self) -> Refusal | None:
-        """Save the last finished step, if that is what the weights are; why it is not saved."""
-        if not self.ledger.job_step or not self.stepper.whole or self.saver.failed:
+        """Save the last finished step, if that is what the weights are; why it is not saved.
+
+        A save that is on its way is waited for in any case: the process must not end before it.
+        """
+        if not self.ledger.job_step or self.saver.failed:
             return None
         try:
-            self._save()
+            if self.stepper.whole:
+                self._save()
             self.saver.finish()
         except Exception as error:
             return self._mishap(error, "saving")
