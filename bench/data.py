@@ -176,27 +176,23 @@ def surveying_measured(bench: Bench) -> list[Measurement]:
     """From a file to a store, beside the tokenizer alone; and a sample of the same file."""
     path, num_bytes, tokenizer = _large(bench)
     parts = {
-        "tokenizers alone": "tokenizers",
-        "a plan's sample": "sample",
-        "Headway": "survey",
-    }
-    hows = {
-        "tokenizers alone": "`encode_batch_fast` of the same texts; reading them is not counted",
-        "a plan's sample": "`survey` of data above `survey_exact`",
-        "Headway": "`survey`: read, checked, hashed, tokenised, stored, measured",
+        "tokenizers alone": ("tokenizers", "`encode_batch_fast` of the same texts; no reading"),
+        "Headway": ("survey", "`survey`: read, checked, hashed, tokenised, stored, measured"),
+        "a sample": ("sample", "what a plan reads of data above `survey_exact`"),
     }
     seen = bench.rounds(
-        {n: _part(part, path, tokenizer, bench, num_bytes) for n, part in parts.items()}
+        {n: _part(part, path, tokenizer, bench, num_bytes) for n, (part, _) in parts.items()}
     )
     path.unlink()
+    made = {name: Contender(name, how, seen[name]) for name, (_, how) in parts.items()}
+    what = (
+        f"{num_bytes / 1e6:,.0f} MB of JSONL, the sources of installed packages over and over; "
+        "a tokenizer of 4,096 tokens trained on some of it; all cores. MB/s by the clock."
+    )
+    both = (made["tokenizers alone"], made["Headway"])
     return [
-        Measurement(
-            title="Surveying",
-            what=f"{num_bytes / 1e6:,.0f} MB of JSONL, the installed Python packages' sources over "
-            "and over; a tokenizer of 4,096 tokens trained on some of it; all cores.",
-            notes=("MB/s by the clock; the sample's are of the whole file that it stands for.",),
-            contenders=tuple(Contender(name, hows[name], seen[name]) for name in parts),
-        )
+        Measurement("Surveying all of it", what, (), both),
+        Measurement("Planning from a sample of it", what, (), (made["a sample"],), compared=False),
     ]
 
 
