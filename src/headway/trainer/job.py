@@ -109,6 +109,8 @@ class Job:
         except Refusal:
             raise
         except Exception as error:
+            if self.stop.by:  # a library took the interruption for a fault of its own
+                return self._left()
             raise self._mishap(error, "preparing") from error
         return self._close(*self._outcome())
 
