@@ -121,6 +121,20 @@ def test_a_wait_for_rows_is_named_and_looks_up(tmp_path: Path) -> None:
     assert reading.waiting == ""
 
 
+def test_o03_a_look_ends_the_wait_and_nobody_waits_for_the_batch_under_way() -> None:
+    def look() -> None:
+        raise InterruptedError
+
+    released, waited = threading.Event(), list[bool]()
+    batches = prefetched(
+        lambda step: waited.append(released.wait(20)) or fake(step), 1, 3, Pulse(), look=look
+    )
+    with pytest.raises(InterruptedError):
+        next(batches)
+    assert waited == []
+    released.set()
+
+
 def test_a_batch_that_cannot_be_made_says_so_at_its_step() -> None:
     def make(step: int) -> Batch:
         if step == 2:

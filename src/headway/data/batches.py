@@ -94,17 +94,17 @@ def prefetched(
 
     The wait for one is entered in the pulse by name and looks up every `look_s` seconds, so that
     signals are seen and a watcher knows what is awaited; `look` is called then, and may end it by
-    an exception.
+    an exception. Whoever leaves does not wait for a batch that is still being made.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        ready: deque[Future[Batch]] = deque()
-        try:
-            for step in range(first, last + 1):
-                for ahead in range(step + len(ready), min(step + _AHEAD, last) + 1):
-                    ready.append(pool.submit(make, ahead))
-                yield _result(ready.popleft(), step, pulse, look, look_s)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+    ready: deque[Future[Batch]] = deque()
+    try:
+        for step in range(first, last + 1):
+            for ahead in range(step + len(ready), min(step + _AHEAD, last) + 1):
+                ready.append(pool.submit(make, ahead))
+            yield _result(ready.popleft(), step, pulse, look, look_s)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _result(

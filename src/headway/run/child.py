@@ -11,8 +11,9 @@ from typing import IO
 
 import msgspec
 
-from headway.base.errors import MachineError, OurBug, Refusal, Remedy, Told, retold
+from headway.base.errors import Exit, MachineError, OurBug, Refusal, Remedy, Told, retold
 from headway.base.machine import this_machine
+from headway.run.room import is_full, no_room
 from headway.trainer.process import PULSE_VARIABLE
 
 
@@ -83,6 +84,9 @@ def died(child: Child, doing: str) -> Refusal:
     if words and words[-1].startswith("{"):  # it could tell only us
         with contextlib.suppress(msgspec.MsgspecError):
             return retold(msgspec.json.decode(words[-1], type=Told))
+    # Its last words had no room either; or its pulse had none, which is told by a SIGBUS.
+    if code in (Exit.MACHINE, -signal.SIGBUS) and is_full():
+        return no_room()
     if code < 0:
         name = signal.Signals(-code).name
         return MachineError(

@@ -121,13 +121,13 @@ class Job:
                 self._train()
             if self.ledger.job_step == self.plan.steps.num:
                 return "finished", None
-            if not self.stop.by:
-                raise ended_early(self.ledger.job_step, self.plan)
+            raise ended_early(self.ledger.job_step, self.plan)
         except StepDropped:
-            pass
+            return "interrupted", None
         except Exception as error:
             return "failed", self._mishap(error, "training")
-        return "interrupted", None
+        finally:
+            self.setup.end_reading()
 
     def _mishap(self, error: Exception, doing: str) -> Refusal:
         return mishap(error, doing, self.plan, self.folder.path)
@@ -192,7 +192,7 @@ class Job:
     def _train(self) -> None:
         steps = self.plan.steps
         if self.stop.by:
-            return
+            raise StepDropped
         self.saver.prepare(self.setup)
         make = partial(
             make_batch,
@@ -202,15 +202,14 @@ class Job:
             micro_batch_tokens=steps.micro_batch_tokens,
             device=self.plan.machine.device,
         )
-        batches = prefetched(make, self.ledger.job_step + 1, steps.num, self.pulse)
+        batches = prefetched(make, self.ledger.job_step + 1, steps.num, self.pulse, look=self._heed)
         self.step_began_s = time.monotonic()
         for batch, report in train(batches, self.stepper):
             self._finished(batch, report)
             if report.step < steps.num:  # `_close` does it all once more
                 with contextlib.suppress(Left):
                     self._between(report)
-                if self._asked_to_stop():
-                    return
+                self._heed()
                 self.step_began_s = time.monotonic()
 
     def _finished(self, batch: Batch, report: StepReport) -> None:
@@ -289,11 +288,13 @@ class Job:
         no_gradient_yet = self.stepper.no_gradient_yet
         self.saver.save(self.ledger, self.before, no_gradient_yet, held_out)
 
-    def _asked_to_stop(self) -> bool:
+    def _heed(self) -> None:
+        """Asked to stop: begin no step, and wait for no rows."""
         limit = self.plan.max_time_s
         if limit and time.monotonic() - self.began_s > limit:
             self.stop.ask(MAX_TIME, Exit.COME_BACK)
-        return bool(self.stop.by)
+        if self.stop.by:
+            raise StepDropped
 
     def _out_of_time(self) -> bool:
         """Whether the step in flight must be dropped so that the save still fits in the grace."""

@@ -49,6 +49,11 @@ class Setup:
         ledger.read_to = self.rows.stand(window + 1)
         ledger.stand = self.rows.stand(self.order.window_of(ledger.job_step + 1))
 
+    def end_reading(self) -> None:
+        """Nobody asks for rows any more: who still waits for them waits no longer."""
+        if isinstance(self.rows, Feed):
+            self.rows.end()
+
 
 def set_up(plan: Plan, pulse: Pulse) -> Setup:
     """Map the data or begin to read it, load the model, make the optimizer.

@@ -24,7 +24,7 @@ _ZERO = torch.zeros(())
 
 
 class StepDropped(Exception):  # noqa: N818 - nothing went wrong
-    """The step was given up before its update; the weights are those of the step before."""
+    """The step was given up before its update, or not begun; the weights are the last step's."""
 
 
 class Stepper:
