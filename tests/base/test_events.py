@@ -166,6 +166,19 @@ def test_a_broken_last_line_waits_for_its_end(tmp_path: Path) -> None:
     assert [e.event for e in reader.new()] == [step(2)]
 
 
+def test_f35_a_torn_line_is_lost_alone(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    log_of(path, step(1), step(2))
+    whole = path.read_bytes()
+    for cut in range(len(whole) // 2 + 5, len(whole), 7):
+        path.write_bytes(whole[:cut])
+        reader = EventReader(path)
+        assert [e.event for e in reader.new()] == [step(1)]
+        log_of(path, step(3), step(4))
+        assert [e.event for e in reader.new()] == [step(3), step(4)]
+        assert b"\n\n" not in path.read_bytes()
+
+
 def test_a_log_started_afresh_under_the_same_name_is_read_from_its_start(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     log_of(path, *(step(n) for n in range(1, 20)))
@@ -222,7 +235,7 @@ from headway.base.events import EventLog, Sampled
 path, rank, count = sys.argv[1:]
 log = EventLog(Path(path), rank=int(rank))
 for n in range(int(count)):
-    log.write(Sampled(n, "é" * 50, rank * 1500))
+    log.write(Sampled(n, "é" * 50, rank * 3500))
 """
 
 
@@ -236,4 +249,4 @@ def test_four_processes_appending_at_once_leave_whole_lines(tmp_path: Path) -> N
     for rank in range(4):
         mine = [e.event for e in entries if e.rank == rank]
         assert [e.global_step for e in mine if isinstance(e, Sampled)] == list(range(count))
-        assert all(isinstance(e, Sampled) and e.text == str(rank) * 1500 for e in mine)
+        assert all(isinstance(e, Sampled) and e.text == str(rank) * 3500 for e in mine)

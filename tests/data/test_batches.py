@@ -70,7 +70,7 @@ def test_what_is_only_looked_at_is_one_list_of_micro_batches(rows: Rows) -> None
 
 
 def fake(step: int) -> Batch:
-    return Batch(step, 0, (), 1, 1, 1)
+    return Batch(step, 0, (), 1, 1, 1, 1)
 
 
 @pytest.mark.parametrize(("first", "last"), [(1, 1), (1, 7), (4, 7), (7, 7), (8, 7)])
@@ -119,6 +119,20 @@ def test_a_wait_for_rows_is_named_and_looks_up(tmp_path: Path) -> None:
     reading = read_pulse(path)
     assert reading is not None
     assert reading.waiting == ""
+
+
+def test_o03_a_look_ends_the_wait_and_nobody_waits_for_the_batch_under_way() -> None:
+    def look() -> None:
+        raise InterruptedError
+
+    released, waited = threading.Event(), list[bool]()
+    batches = prefetched(
+        lambda step: waited.append(released.wait(20)) or fake(step), 1, 3, Pulse(), look=look
+    )
+    with pytest.raises(InterruptedError):
+        next(batches)
+    assert waited == []
+    released.set()
 
 
 def test_a_batch_that_cannot_be_made_says_so_at_its_step() -> None:

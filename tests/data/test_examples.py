@@ -14,11 +14,9 @@ from headway.data import examples
 from headway.data.chat import CHATML, Template
 from headway.data.examples import (
     Example,
-    chat_example,
     chat_examples,
     end_of,
     marked,
-    text_example,
     text_examples,
     token_example,
     token_examples,
@@ -51,8 +49,21 @@ def conversation(*contents: str, line: int = 1) -> Record:
     return Record("f", line, messages=messages)
 
 
+def text_example(record: Record, tokenizer: Tokenizer) -> Example:
+    (made,) = text_examples([record], tokenizer)
+    return made
+
+
+def chat_example(
+    record: Record, tokenizer: Tokenizer, source: str, assistant_only: bool = True
+) -> Example | Rejected:
+    template = Template(tokenizer, source)
+    (made,) = chat_examples([record], tokenizer, template, assistant_only=assistant_only)
+    return made
+
+
 def chat(source: str, record: Record, assistant_only: bool = True) -> Example:
-    made = chat_example(record, CHAT, Template(CHAT, source), assistant_only=assistant_only)
+    made = chat_example(record, CHAT, source, assistant_only)
     assert isinstance(made, Example), made
     return made
 
@@ -289,10 +300,7 @@ def test_everything_but_the_first_token_is_trained_when_asked() -> None:
 def test_nothing_is_put_before_what_the_template_writes() -> None:
     begun = Tokenizer(CHAT.files, "a model")
     begun.bos_id = 0
-    made = chat_example(
-        conversation("a", "b"), begun, Template(begun, "<|endoftext|>" + CHATML),
-        assistant_only=True,
-    )  # fmt: skip
+    made = chat_example(conversation("a", "b"), begun, "<|endoftext|>" + CHATML)
     assert isinstance(made, Example)
     assert made.ids[:2].tolist() == [0, 1]
 
@@ -315,7 +323,7 @@ def test_the_first_token_is_never_trained() -> None:
 def test_F27_a_conversation_that_trains_nothing_is_rejected(
     source: str, record: Record, detail: str
 ) -> None:
-    made = chat_example(record, CHAT, Template(CHAT, source or " "), assistant_only=True)
+    made = chat_example(record, CHAT, source or " ")
     assert made == Rejected("f", 1, "no trained token", detail)
 
 
@@ -370,9 +378,7 @@ def test_T11_a_token_that_reaches_into_the_answer_is_trained() -> None:
     merges = Tokenizer({"tokenizer.json": backend.to_str().encode()}, "x")
     source = "{% for m in messages %}{% if m.role == 'assistant' %}:{% generation %}"
     source += "{{ m.content }}{% endgeneration %}</s>{% else %}a{% endif %}{% endfor %}"
-    made = chat_example(
-        conversation("a", "b"), merges, Template(merges, source), assistant_only=True
-    )
+    made = chat_example(conversation("a", "b"), merges, source)
     assert isinstance(made, Example)
     assert made.ids.tolist() == [0, 3, 4]
     assert made.trained.tolist() == [False, True, True]

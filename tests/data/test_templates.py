@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from headway.data.chat import CONTEXT_ALONE, UNPROMPTED, Template, UnusableError
-from headway.data.examples import Example, chat_example
+from headway.data.examples import Example, chat_examples
 from headway.data.records import Record, Rejected
 from headway.data.tokenizer import Tokenizer, load
 
@@ -138,7 +138,9 @@ def example(
     pair: Pair, source: str, messages: list[dict[str, Any]], **record: Any
 ) -> Example | Rejected:
     chat = Record("f", 1, messages=tuple(messages), **record)
-    return chat_example(chat, pair.ours, Template(pair.ours, source), assistant_only=True)
+    template = Template(pair.ours, source)
+    (made,) = chat_examples([chat], pair.ours, template, assistant_only=True)
+    return made
 
 
 def trained(pair: Pair, source: str, messages: list[dict[str, Any]]) -> list[str]:
@@ -405,9 +407,8 @@ def test_where_everything_is_trained_such_an_answer_is_still_left_out(
 ) -> None:
     messages = [user("a"), assistant("b", train=False), user("c"), assistant("d")]
     template = Template(pair.ours, source_of("chatml", marked=marked))
-    made = chat_example(
-        Record("f", 1, messages=tuple(messages)), pair.ours, template, assistant_only=False
-    )
+    chat = Record("f", 1, messages=tuple(messages))
+    (made,) = chat_examples([chat], pair.ours, template, assistant_only=False)
     assert isinstance(made, Example)
     left_out = pair.ours.decode(made.ids[1:][~made.trained[1:]], special=True)
     assert left_out == "b<|im_end|>"

@@ -44,7 +44,7 @@ def times(number):
 PHASES = {
     "loading the model": ('asked("headway.trainer.setup", "starting_model")', 0),
     "making the optimizer": ('asked("headway.trainer.setup", "make_optimizer")', 0),
-    "checking the packing": ('asked("headway.trainer.job", "documents_leak")', 0),
+    "checking the packing": ('asked("headway.trainer.job", "settle")', 0),
     "probing before": ('asked("headway.trainer.proof", "measure_loss", times(1))', 0),
     "evaluating before": ('asked("headway.trainer.proof", "measure_loss", times(2))', 0),
     "evaluating between steps": ('asked("headway.trainer.proof", "measure_loss", times(3))', 4),

@@ -134,8 +134,8 @@ def test_d15_a_loader_that_ends_early_is_not_a_finished_run(
 ) -> None:
     real = module.prefetched
 
-    def short(make: Any, first: int, last: int, pulse: Any) -> Iterator[Batch]:
-        return real(make, first, last - 3, pulse)
+    def short(make: Any, first: int, last: int, pulse: Any, **options: Any) -> Iterator[Batch]:
+        return real(make, first, last - 3, pulse, **options)
 
     monkeypatch.setattr(module, "prefetched", short)
     ran = run(tmp_path / "run", planned(here))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from headway.model import attention
 from headway.model.loss import Forward
 from headway.trainer import calibrate
-from headway.trainer.calibrate import documents_leak, peak_flops, peak_memory_bytes, typical
+from headway.trainer.calibrate import peak_flops, peak_memory_bytes, try_packing, typical
 
 DOCUMENTS = (1, 1, 3, 5, 9, 12)
 
@@ -49,7 +49,7 @@ def test_b03_a_model_that_leaks_is_found_and_run_separately(
     model, micro = KINDS[kind](), micro_of(*documents)
     plain = copy.deepcopy(model)
     forward = Forward(model)
-    assert documents_leak(forward, micro)
+    assert try_packing(forward, micro)
     forward.run_separately()
     with torch.no_grad():
         losses = forward.losses(micro)
@@ -61,7 +61,7 @@ def apart(micro: Any) -> list[Any]:
     """Each document as a micro-batch of its own."""
     parts: list[Any] = []
     begin = 0
-    for length in [n for n, num in micro.documents for _ in range(num)]:
+    for length in [n for n, num, _ in micro.documents for _ in range(num)]:
         part = copy.copy(micro)
         inside = (micro.trained_at_M >= begin) & (micro.trained_at_M < begin + length)
         for name, value in {
@@ -80,7 +80,7 @@ def apart(micro: Any) -> list[Any]:
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral"])
 def test_a_sound_model_is_no_false_alarm(kind: str, documents: tuple[int, ...]) -> None:
     config = {"sliding_window": 4} if kind == "mistral" else {}
-    assert not documents_leak(Forward(causal(kind, **config)), micro_of(*documents))
+    assert not try_packing(Forward(causal(kind, **config)), micro_of(*documents))
 
 
 def test_b03_an_attention_across_documents_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_b03_an_attention_across_documents_is_found(monkeypatch: pytest.MonkeyPa
 
     attend = attention.attend
     monkeypatch.setattr(attention, "attend", across)
-    assert documents_leak(Forward(causal("llama")), micro_of(*DOCUMENTS))
+    assert try_packing(Forward(causal("llama")), micro_of(*DOCUMENTS))
 
 
 def test_scores_that_ours_would_compute_otherwise_are_found() -> None:
@@ -98,14 +98,14 @@ def test_scores_that_ours_would_compute_otherwise_are_found() -> None:
     model = causal("gemma2", head_dim=8, query_pre_attn_scalar=8)
     for layer in model.model.layers:
         layer.self_attn.q_proj.weight.data.mul_(20)
-    assert documents_leak(Forward(model), micro_of(*DOCUMENTS))
+    assert try_packing(Forward(model), micro_of(*DOCUMENTS))
 
 
 def test_looking_leaves_everything_as_it_was() -> None:
     model = causal("llama").train()
     forward = Forward(model, torch.bfloat16)
     before = torch.get_rng_state()
-    documents_leak(forward, micro_of(*DOCUMENTS))
+    try_packing(forward, micro_of(*DOCUMENTS))
     assert model.training
     assert forward.compute_dtype == torch.bfloat16
     assert not forward.separately
@@ -117,7 +117,7 @@ def test_looking_leaves_everything_as_it_was() -> None:
 def test_a_model_that_gives_no_number_leaks() -> None:
     model = causal("llama")
     model.model.norm.weight.data.fill_(float("nan"))
-    assert documents_leak(Forward(model), micro_of(*DOCUMENTS))
+    assert try_packing(Forward(model), micro_of(*DOCUMENTS))
 
 
 # ---- the rest ----------------------------------------------------------------------------------

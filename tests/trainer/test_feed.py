@@ -3,7 +3,9 @@
 import io
 import os
 import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -19,7 +21,7 @@ from headway.data.tokenizer import byte_level
 from headway.data.windows import HELD_OUT, Stand, path_of
 from headway.trainer import feed as feed_module
 from headway.trainer import reader as reader_module
-from headway.trainer.feed import Feed
+from headway.trainer.feed import Feed, FeedEnded
 from headway.trainer.reader import Wish
 
 WINDOWS = 6
@@ -135,6 +137,24 @@ def test_a_checkpoints_stand_is_enough_to_go_on(feed: Feed, tmp_path: Path) -> N
     assert taken(resumed, HELD + 3 * ROWS) == rows[HELD + 3 * ROWS :]
     assert not path_of(feed.folder, 2).exists()  # what was trained is not read again
     resumed.end()
+
+
+def test_o03_whoever_waits_for_rows_is_told_of_the_end(feed: Feed) -> None:
+    held_out = taken(feed, 0, HELD)
+    feed.window(0)
+    os.kill(feed._reader.pid, signal.SIGSTOP)
+    deleted_ahead(feed, HELD)
+    waits = threading.Event()
+    with ThreadPoolExecutor(1) as other:
+        asked = other.submit(feed.window, 1, waits.set)
+        assert waits.wait(20)
+        feed.end()
+        with pytest.raises(FeedEnded):
+            asked.result(20)
+    assert feed.num_restarts == 0
+    with pytest.raises(FeedEnded):
+        feed.window(2)
+    assert taken(feed, 0, HELD) == held_out
 
 
 def test_readers_that_die_one_after_the_other_are_told(

@@ -26,7 +26,7 @@ from tests.trainer.jobs import going_on
 from headway.base.errors import Exit, MachineError, UsageError
 from headway.base.events import Event, Noted, PhaseEntered, Probed, Resumed, StepDone
 from headway.base.pulse import Pulse
-from headway.data.batches import make_batch
+from headway.data.batches import Batch, make_batch
 from headway.data.store import Store
 from headway.model.load import from_folder
 from headway.model.loss import Forward
@@ -36,6 +36,7 @@ from headway.trainer.folder import STATE_SCHEMA, Checkpoint, State
 from headway.trainer.plan import Plan
 from headway.trainer.proof import measure_loss
 from headway.trainer.schedule import learning_rate
+from headway.trainer.step import Stepper
 
 GIVEN = {
     "max_length": 16,
@@ -147,6 +148,51 @@ def test_stopped_after_every_step(data: Path, tmp_path: Path, twins: dict[str, R
     assert_twins(ran, twins["adapters on conversations"])
 
 
+LATE = "model.layers.0.mlp.up_proj.weight"
+
+
+@pytest.fixture
+def late_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tensor gets its first gradient at step 3, as an expert that nothing is routed to."""
+    real = Stepper._gradients
+
+    def without(self: Stepper, batch: Batch) -> Any:
+        loss, gradients = real(self, batch)
+        pairs = zip(self.parameters, gradients, strict=True)
+        return loss, [None if n == LATE and batch.step < 3 else g for n, g in pairs]
+
+    monkeypatch.setattr(Stepper, "_gradients", without)
+
+
+@pytest.mark.usefixtures("late_gradient")
+@pytest.mark.parametrize("step", [2, 3, 6])
+def test_l09_a_tensor_whose_first_gradient_came_late_goes_on_with_its_own_count(
+    data: Path, tmp_path: Path, step: int
+) -> None:
+    plan = KINDS["text"](data)
+    twin = run(tmp_path / "twin", plan)
+    run(tmp_path / "run", plan, on=stop_after(step))
+    assert_twins(run(tmp_path / "run", plan, attempt=2), twin)
+
+
+@pytest.mark.usefixtures("late_gradient")
+def test_l09_a_count_that_is_not_its_own_is_noticed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, real = KINDS["text"](data), setup.restore_moments
+    twin = run(tmp_path / "twin", plan)
+    run(tmp_path / "run", plan, on=stop_after(6))
+
+    def common(optimizer: Any, parameters: Any, saved: Any, num: int) -> int:
+        kept = {n: t for n, t in saved.items() if not n.startswith("step/")}
+        return real(optimizer, parameters, kept, num)
+
+    monkeypatch.setattr(setup, "restore_moments", common)
+    ran = run(tmp_path / "run", plan, attempt=2)
+    with pytest.raises(AssertionError):
+        assert_twins(ran, twin)
+
+
 @pytest.mark.parametrize(
     ("kind", "step"), [("text", 1), ("text", 5), ("adapters on conversations", 8)]
 )
@@ -219,8 +265,8 @@ def test_r03_a_resume_that_reads_from_the_beginning_is_noticed(
     run(tmp_path / "run", plan, on=stop_after(6))
     made = batches_made(monkeypatch)
 
-    def skipping(make: Any, first: int, last: int, pulse: Pulse) -> Any:
-        return (batch for batch in real(make, 1, last, pulse) if batch.step >= first)
+    def skipping(make: Any, first: int, last: int, pulse: Pulse, **options: Any) -> Any:
+        return (b for b in real(make, 1, last, pulse, **options) if b.step >= first)
 
     monkeypatch.setattr(job, "prefetched", skipping)
     run(tmp_path / "run", plan, attempt=2)

@@ -162,19 +162,24 @@ def hash_bytes(data: bytes) -> str:
 def append_line(path: Path, line: bytes) -> None:
     """Add one line by one O_APPEND write, so that several processes can share the file.
 
-    A line that a full disk or a power cut tore is ended first: it alone is lost.
+    A line that a full disk or a power cut tore is lost, and it alone: what was written behind it
+    ends it, and is written once more.
 
     Raises:
         MachineError: the disk took none of it, or only a part.
     """
+    whole = line + b"\n"
     with disk_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            end = os.fstat(descriptor).st_size
-            torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
-            whole = (b"\n" if torn else b"") + line + b"\n"
-            if os.write(descriptor, whole) < len(whole):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            # A file that does not end in a line end may be torn, or another process is writing
+            # to it this moment: only what stands before our own line is finished for sure.
+            behind_torn = True
+            while behind_torn:
+                if os.write(descriptor, whole) < len(whole):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                begin = os.lseek(descriptor, 0, os.SEEK_CUR) - len(whole)
+                behind_torn = begin > 0 and os.pread(descriptor, 1, begin - 1) != b"\n"
         finally:
             os.close(descriptor)
 

@@ -46,19 +46,19 @@ def _silent(_: int) -> None:
     pass
 
 
-def text_example(record: Record, tokenizer: Tokenizer) -> Example:
-    """A document: its tokens and the end token.
-
-    Before them the token that the tokenizer itself puts before a text, if it puts one. A part of
-    a document has the first token only where the document begins, the last only where it ends.
-    """
-    return text_examples([record], tokenizer)[0]
-
-
 def text_examples(
     records: Sequence[Record], tokenizer: Tokenizer, tick: Tick = _silent
 ) -> list[Example]:
-    """Documents as examples; `tick` is told how many tokens are new, while it goes on."""
+    """Documents as examples: of each its tokens and the end token.
+
+    Before them the token that the tokenizer itself puts before a text, if it puts one. A part of
+    a document has the first token only where the document begins, the last only where it ends.
+
+    Args:
+        records: the documents.
+        tokenizer: makes the tokens.
+        tick: told how many tokens are new, while it goes on.
+    """
     nothing = np.zeros(0, dtype=np.int32)
     first = nothing if tokenizer.bos_id is None else np.array([tokenizer.bos_id], dtype=np.int32)
     end = np.array([tokenizer.end_id], dtype=np.int32)
@@ -109,16 +109,6 @@ def token_examples(
     return made
 
 
-def chat_example(
-    record: Record, tokenizer: Tokenizer, template: Template, *, assistant_only: bool
-) -> Example | Rejected:
-    """A conversation: the tokens that its template writes, of which the answers are trained.
-
-    Nothing is added: a template writes its own first token.
-    """
-    return chat_examples([record], tokenizer, template, assistant_only=assistant_only)[0]
-
-
 def chat_examples(
     records: Sequence[Record],
     tokenizer: Tokenizer,
@@ -127,7 +117,11 @@ def chat_examples(
     assistant_only: bool,
     tick: Tick = _silent,
 ) -> list[Example | Rejected]:
-    """Conversations as examples, or why not; `tick` is told how many tokens are new."""
+    """Conversations as examples, or why not: the tokens that the template writes.
+
+    Of these the answers are trained. Nothing is added: a template writes its own first token.
+    `tick` is told how many tokens are new.
+    """
     rendered = [template.render_record(r, assistant_only=assistant_only) for r in records]
     texts = [one.text if isinstance(one, Rendered) else "" for one in rendered]
     ids: list[list[Ids]] = [[] for _ in records]

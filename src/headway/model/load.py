@@ -14,12 +14,12 @@ from headway.base.errors import MachineError, Refusal, Remedy, UsageError
 from headway.model.headers import check_file, check_folder
 
 
-def warm_up() -> None:
-    """Import what a model's first use would: 2 s better spent while the plan is being made."""
-    from peft import PeftModel
-    from transformers.models.llama import modeling_llama
+def warm_up(*, adapters: bool) -> None:
+    """Import what a model's first use would: seconds better spent while the plan is being made."""
+    import transformers.models.llama.modeling_llama  # noqa: F401
 
-    del PeftModel, modeling_llama
+    if adapters:
+        import peft  # noqa: F401
 
 
 def from_config(config: Mapping[str, Any], seed: int) -> nn.Module:

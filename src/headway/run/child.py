@@ -11,8 +11,10 @@ from typing import IO
 
 import msgspec
 
-from headway.base.errors import MachineError, OurBug, Refusal, Remedy, Told, retold
+from headway.base.errors import Exit, MachineError, OurBug, Refusal, Remedy, Told, retold
 from headway.base.machine import this_machine
+from headway.run import allocator
+from headway.run.room import is_full, no_room
 from headway.trainer.process import PULSE_VARIABLE
 
 
@@ -30,6 +32,8 @@ class Child:
         self.name = name
         self.errors = live / f"{name}.err"
         environment = child_environment(live / f"{name}.pulse")
+        if module.startswith("headway.trainer."):
+            environment |= allocator.environment()
         if module == "headway.trainer.worker":
             # What it needs is on this machine by now: nothing is fetched behind one's back.
             environment["HF_HUB_OFFLINE"] = "1"
@@ -83,6 +87,9 @@ def died(child: Child, doing: str) -> Refusal:
     if words and words[-1].startswith("{"):  # it could tell only us
         with contextlib.suppress(msgspec.MsgspecError):
             return retold(msgspec.json.decode(words[-1], type=Told))
+    # Its last words had no room either; or its pulse had none, which is told by a SIGBUS.
+    if code in (Exit.MACHINE, -signal.SIGBUS) and is_full():
+        return no_room()
     if code < 0:
         name = signal.Signals(-code).name
         return MachineError(

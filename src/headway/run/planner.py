@@ -5,6 +5,7 @@
 Standard input is the user's: `-` among the sources reads it.
 """
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from headway.base.files import cache_folder, write_whole
 from headway.base.machine import TorchBuild, accelerator, measured, this_machine, torch_build
 from headway.base.pulse import Pulse
 from headway.base.settings import Settings
+from headway.run import allocator
+from headway.run.room import room_to_tell
 from headway.trainer.plan import Plan
 from headway.trainer.process import PULSE_VARIABLE, end_with_parent
 
@@ -64,7 +67,13 @@ def main(arguments: list[str]) -> int:
         answer, code = Answer(make_plan(request, pulse), None), Exit.KEPT
     except Refusal as refusal:
         answer, code = Answer(None, told(refusal)), exit_code(refusal)
-    write_whole(live / "answer.json", msgspec.json.encode(answer))
+    try:
+        with room_to_tell():
+            write_whole(live / "answer.json", msgspec.json.encode(answer))
+    except MachineError as refusal:
+        with contextlib.suppress(OSError):  # the same disk takes its words
+            print(msgspec.json.encode(told(refusal)).decode(), file=sys.stderr)  # noqa: T201
+        return exit_code(refusal)
     return code
 
 
@@ -119,6 +128,7 @@ def make_plan(request: Request, pulse: Pulse) -> Plan:
         else _PROCESS_BYTES,
         measured=measured,
         torch=build.version if build else "none",
+        allocator=allocator.name(),
     )
     plan = decide(settings, sources, store, origin.start, here)
     if request.train:

@@ -41,6 +41,7 @@ from headway.run.console import Screen
 from headway.run.jobs import Job, copy_pulses, read_pulses
 from headway.run.planner import Answer, Request
 from headway.run.progress import Aim, Progress
+from headway.run.room import room_to_tell
 from headway.trainer.folder import RunFolder
 from headway.trainer.placing import Place, carried_on, move_aside, place
 from headway.trainer.plan import Plan
@@ -96,7 +97,8 @@ class Supervisor:
             pid=os.getpid(),
             started_at=datetime.now(UTC).isoformat(),
         )
-        self.live = self.job.publish()
+        with room_to_tell():
+            self.live = self.job.publish()
         self.progress = Progress(self.job.run, pid=os.getpid())
         self.planner: Child | None = None
         self.worker: Child | None = None
@@ -113,7 +115,11 @@ class Supervisor:
         """Plan, place, train; the receipt tells the rest."""
         with self._cleaning():
             self.worker = Child(
-                "headway.trainer.worker", ["-"], self.live, "rank-0", subprocess.PIPE
+                "headway.trainer.worker",
+                ["-", *(["--adapters"] if self.order.settings.lora else [])],
+                self.live,
+                "rank-0",
+                subprocess.PIPE,
             )
             try:
                 plan = self._planned(train=True)
@@ -125,7 +131,8 @@ class Supervisor:
 
     def _planned(self, *, train: bool) -> Plan:
         request = Request(self.order.sources, self.order.settings, train)
-        (self.live / "request.json").write_bytes(msgspec.json.encode(request))
+        with room_to_tell():
+            (self.live / "request.json").write_bytes(msgspec.json.encode(request))
         stdin = None if "-" in self.order.sources else subprocess.DEVNULL
         self.planner = Child("headway.run.planner", [str(self.live)], self.live, "planner", stdin)
         self._watch(self.planner)
@@ -188,7 +195,8 @@ class Supervisor:
                 folder.path.name, str(folder.path), _aim(plan), pid=os.getpid()
             )
             self.job = replace(self.job, run=folder.path.name, folder=str(folder.path.resolve()))
-            self.job.publish()
+            with room_to_tell():
+                self.job.publish()
             self._go(folder, log)
             self._follow(reader, log)
             code = self._ended(folder, log, reader)

@@ -22,7 +22,7 @@ from headway.base.files import Manifest, delete_folder, write_folder
 from headway.data import tokenizer as tokenizer_files
 from headway.model.load import is_adapter, load_tensors, put_weights
 from headway.trainer.folder import State
-from headway.trainer.optim import moments
+from headway.trainer.optim import moments, only_own_counts
 
 
 class Snapshot:
@@ -59,7 +59,7 @@ class Snapshot:
             f"{kind}/{name}": _room_for(p)
             for name, p in self._parameters.items()
             for kind in ("exp_avg", "exp_avg_sq")
-        }
+        } | {f"step/{name}": torch.zeros(()) for name in self._parameters}
         self._moments: dict[str, Tensor] = {}
 
     def take(self) -> None:
@@ -92,7 +92,8 @@ class Snapshot:
             for name in tokenizer_files.FILES:
                 if (tokenizer / name).is_file():
                     shutil.copyfile(tokenizer / name, folder / name)
-            save_file(self._moments, folder / "optimizer.safetensors")
+            saved = only_own_counts(self._moments, state.optimizer_steps)
+            save_file(saved, folder / "optimizer.safetensors")
             _write_json(folder / "trainer_state.json", _trainer_state(state))
             _write_json(folder / "headway.json", msgspec.to_builtins(state))
 

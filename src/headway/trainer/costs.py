@@ -21,7 +21,10 @@ from headway.trainer.plan import (
     ModelPlan,
     StepsPlan,
     TimePlan,
+    computed_tokens,
 )
+
+BF16_GAIN = 1.3  # bf16 pays when its products are so many times as fast
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,15 @@ class Here:
     process_bytes: int  # of interpreter and libraries before any weight
     measured: Callable[[str], float | None]  # tokens per second, seconds, ... by name
     torch: str  # version
+    allocator: str = ""  # of memory, that the trainer is started with
+
+    def is_faster_in_bf16(self, threads: int) -> bool:
+        """As measured here before; else as the processor lets one expect."""
+        names = ("torch.bfloat16", "torch.float32")
+        half, whole = (self.measured(peak_key(self.device, n, threads, self.torch)) for n in names)
+        if half and whole:
+            return half > BF16_GAIN * whole
+        return self.device == "cuda" or (self.device == "cpu" and self.machine.fast_in_bf16)
 
 
 def foretell_memory(
@@ -134,6 +146,11 @@ def _savings(
     return [*ways, _Saving(flags, "all of it together", adapted, pieces, checkpointed)]
 
 
+def peak_key(device: str, dtype: str, threads: int, torch: str) -> str:
+    """The name under which the best FLOP/s of a matrix product is kept."""
+    return f"peak|{device}|{dtype}|{threads}|torch {torch}"
+
+
 def speed_key(
     model: ModelPlan, steps: StepsPlan, data: DataPlan, machine: MachinePlan, torch: str
 ) -> str:
@@ -144,6 +161,7 @@ def speed_key(
     return (
         f"speed|{shape}|{lora}|{length}|{steps.leaves}|{steps.tokens}|{machine.device}"
         f"|{machine.compute_dtype}|{machine.threads}|{torch}"
+        + (f"|{data.shared:.2f} shared" if steps.share_prefixes else "")
     )
 
 
@@ -156,8 +174,9 @@ def foretell_time(
     here: Here,
 ) -> TimePlan:
     """From this machine's last run of this shape; unknown where there was none."""
-    tokens = steps.tokens * steps.num
-    flops = tokens * flops_per_token(shape, data.lengths.mean, 1 - data.untrained)
+    tokens, run = steps.tokens * steps.num, computed_tokens(steps, data) * steps.num
+    trained = tokens * (1 - data.untrained)
+    flops = run * flops_per_token(shape, data.lengths.mean, trained / run)
     speed = here.measured(speed_key(model, steps, data, machine, here.torch))
     startup = here.measured(f"startup|{here.torch}") or 5.0
     return TimePlan(speed, startup + tokens / speed if speed else None, flops)

@@ -4,8 +4,10 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -25,11 +27,16 @@ _PATIENCE_S = 30.0  # without a beat of its pulse a reader is stuck
 _TRIES = 3  # readers without a new window between them
 
 
+class FeedEnded(Exception):  # noqa: N818 - nothing went wrong
+    """Nobody wants rows any more."""
+
+
 class Feed(Rows):
     """The rows of a flow, by number.
 
     Whoever asks for a row whose window is not there yet waits for it. A reader that died or got
-    stuck is replaced by another one, which gives the same rows.
+    stuck is replaced by another one, which gives the same rows. One thread asks; another one may
+    end it meanwhile.
 
     Args:
         folder: the flow's.
@@ -51,6 +58,8 @@ class Feed(Rows):
         self._failed = 0  # readers since the newest window
         self._until = 0  # windows that were wished for
         self._told_s = 0.0
+        self._ended = False
+        self._one_thread = threading.Lock()
         trainer = os.environ.get(PULSE_VARIABLE)
         self._pulse = Path(trainer).with_name("reader.pulse") if trainer else folder / "pulse"
         self._reader = self._started()
@@ -63,9 +72,14 @@ class Feed(Rows):
         self._wish(Wish(self._until, stand))
 
     def end(self) -> None:
-        """Stop reading; what was made stays for the next time."""
-        self._reader.kill()
-        self._reader.communicate()
+        """Stop reading, for good; what was made stays for the next time.
+
+        Whoever waits for rows, or asks for new ones, gets `FeedEnded`.
+        """
+        with self._one_thread:
+            self._ended = True
+            self._reader.kill()
+            self._reader.communicate()
 
     def stand(self, window: int) -> Stand:
         """Where a window begins, once the one before it was used."""
@@ -77,6 +91,7 @@ class Feed(Rows):
         Raises:
             Refusal: the reader's, when it cannot go on.
             MachineError: readers die one after the other.
+            FeedEnded: it was ended.
         """
         if row < self._shape.held_out:
             return self.window(HELD_OUT).stretches(row)
@@ -91,9 +106,11 @@ class Feed(Rows):
         until = min(number + 1 + _AHEAD, self.num_windows) if number > 0 else 1
         if until > self._until:
             self._until = until
-            self._wish(Wish(until))
+            with self._not_ended():
+                self._wish(Wish(until))
         while (found := load_window(self.folder, number)) is None:
-            self._look_after_reader(number)
+            with self._not_ended():
+                self._look_after_reader(number)
             waiting()
             time.sleep(_LOOK_S)
         self._failed = 0
@@ -127,6 +144,14 @@ class Feed(Rows):
         return read_pulse(self._pulse)
 
     # -- the reader --------------------------------------------------------------------------
+
+    @contextmanager
+    def _not_ended(self) -> Generator[None]:
+        """Have the reader to oneself, so that nobody replaces one that `end` took away."""
+        with self._one_thread:
+            if self._ended:
+                raise FeedEnded
+            yield
 
     def _started(self) -> "subprocess.Popen[bytes]":
         # It dies with the thread that starts it: the trainer's main one, or the one that makes

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import transformers
 
-from headway.base.errors import Exit, Finding, MachineError, Refusal, Remedy, told
+from headway.base.errors import Exit, MachineError, Refusal, Remedy, told
 from headway.base.events import (
     Ended,
     Evaluated,
@@ -34,11 +34,11 @@ from headway.base.pulse import Pulse
 from headway.data.batches import Batch, make_batch, prefetched
 from headway.model.load import trainable
 from headway.trainer.calibrate import (
-    documents_leak,
     foretell_rest,
     peak_flops,
     peak_memory_bytes,
     remember_speed,
+    settle,
     typical,
 )
 from headway.trainer.closing import Closing, code_of, finding_of, write_up
@@ -48,7 +48,7 @@ from headway.trainer.loop import train
 from headway.trainer.mishap import ended_early, mishap
 from headway.trainer.phases import Phases
 from headway.trainer.process import Left, Stop
-from headway.trainer.proof import Probes, audit
+from headway.trainer.proof import Probes, audit, first_rows
 from headway.trainer.receipt import Losses, Measured, Receipt, StepReport, TensorAudit
 from headway.trainer.resuming import go_on
 from headway.trainer.sample import samples
@@ -121,13 +121,13 @@ class Job:
                 self._train()
             if self.ledger.job_step == self.plan.steps.num:
                 return "finished", None
-            if not self.stop.by:
-                raise ended_early(self.ledger.job_step, self.plan)
+            raise ended_early(self.ledger.job_step, self.plan)
         except StepDropped:
-            pass
+            return "interrupted", None
         except Exception as error:
             return "failed", self._mishap(error, "training")
-        return "interrupted", None
+        finally:
+            self.setup.end_reading()
 
     def _mishap(self, error: Exception, doing: str) -> Refusal:
         return mishap(error, doing, self.plan, self.folder.path)
@@ -144,9 +144,6 @@ class Job:
         plan = self.plan
         with self.phase("loading the model"):
             self.setup = set_up(plan, self.pulse)
-            self.probes = Probes(
-                self.setup.rows, self.setup.order, self.setup.forward, plan, self.phase
-            )
         parent = plan.model.parent
         if parent and parent.keeps_optimizer:
             self.log.write(Noted(take_moments(self.setup, parent, self.ledger)))
@@ -154,7 +151,7 @@ class Job:
         self.pulse.steps = plan.steps.num
         self._count()
         with self.phase("checking the packing"):
-            self._check_packing()
+            self._settle()
         self.stepper = Stepper(
             self.setup.forward,
             self.setup.optimizer,
@@ -174,12 +171,16 @@ class Job:
             self.before = Losses(state.probe_before, state.held_out_before)
             self.stepper.no_gradient_yet = set(state.no_gradient_yet)
 
-    def _check_packing(self) -> None:
-        """Packed and separate must be the same on this very model; else run separately."""
-        if documents_leak(self.setup.forward, self.probes.probe[0]):
-            self.setup.forward.run_separately()
-            what = "layers of this model see across documents: each runs by itself, more slowly"
-            self.log.write(Noted(Finding("adjusted", what)))
+    def _settle(self) -> None:
+        """Try out how this very model runs here, before its first step, and never again."""
+        setup = self.setup
+        micro = first_rows(setup.rows, setup.order, self.plan)
+        self.plan, findings = settle(self.plan, setup.forward, micro)
+        self.probes = Probes(setup.rows, setup.order, setup.forward, self.plan, self.phase)
+        if findings is not None:
+            self.plan.save(self.folder.path)
+        for finding in findings or ():
+            self.log.write(Noted(finding))
 
     def _measured(self, when: str) -> Losses:
         losses = self.probes.measure()
@@ -192,7 +193,7 @@ class Job:
     def _train(self) -> None:
         steps = self.plan.steps
         if self.stop.by:
-            return
+            raise StepDropped
         self.saver.prepare(self.setup)
         make = partial(
             make_batch,
@@ -201,16 +202,16 @@ class Job:
             leaves=steps.leaves,
             micro_batch_tokens=steps.micro_batch_tokens,
             device=self.plan.machine.device,
+            share=self.plan.shares,
         )
-        batches = prefetched(make, self.ledger.job_step + 1, steps.num, self.pulse)
+        batches = prefetched(make, self.ledger.job_step + 1, steps.num, self.pulse, look=self._heed)
         self.step_began_s = time.monotonic()
         for batch, report in train(batches, self.stepper):
             self._finished(batch, report)
             if report.step < steps.num:  # `_close` does it all once more
                 with contextlib.suppress(Left):
                     self._between(report)
-                if self._asked_to_stop():
-                    return
+                self._heed()
                 self.step_began_s = time.monotonic()
 
     def _finished(self, batch: Batch, report: StepReport) -> None:
@@ -289,11 +290,13 @@ class Job:
         no_gradient_yet = self.stepper.no_gradient_yet
         self.saver.save(self.ledger, self.before, no_gradient_yet, held_out)
 
-    def _asked_to_stop(self) -> bool:
+    def _heed(self) -> None:
+        """Asked to stop: begin no step, and wait for no rows."""
         limit = self.plan.max_time_s
         if limit and time.monotonic() - self.began_s > limit:
             self.stop.ask(MAX_TIME, Exit.COME_BACK)
-        return bool(self.stop.by)
+        if self.stop.by:
+            raise StepDropped
 
     def _out_of_time(self) -> bool:
         """Whether the step in flight must be dropped so that the save still fits in the grace."""

@@ -41,12 +41,21 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def moments(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
 ) -> dict[str, Tensor]:
-    """AdamW's state under names of its own: exp_avg/NAME and exp_avg_sq/NAME."""
+    """AdamW's state under names of its own: exp_avg/NAME, exp_avg_sq/NAME and step/NAME."""
     return {
         f"{kind}/{name}": optimizer.state[p][kind]
         for name, p in parameters.items()
         if p in optimizer.state
-        for kind in ("exp_avg", "exp_avg_sq")
+        for kind in ("exp_avg", "exp_avg_sq", "step")
+    }
+
+
+def only_own_counts(saved: Mapping[str, Tensor], num_updates: int) -> dict[str, Tensor]:
+    """Moments without the counts of those tensors that have seen every update."""
+    return {
+        name: tensor
+        for name, tensor in saved.items()
+        if not name.startswith("step/") or tensor != num_updates
     }
 
 
@@ -62,14 +71,17 @@ def restore_moments(
         optimizer: of the same parameters.
         parameters: by name.
         saved: as `moments` gave them.
-        num_updates: that they have seen, for the bias correction.
+        num_updates: that they have seen, for the bias correction; step/NAME, where it was saved,
+            is that of one whose first gradient came later.
     """
     restored = 0
     for name, p in parameters.items():
         if f"exp_avg/{name}" not in saved:
             continue
         optimizer.state[p] = {
-            "step": torch.tensor(float(num_updates), dtype=torch.float32, device=p.device),
+            "step": torch.tensor(
+                float(saved.get(f"step/{name}", num_updates)), dtype=torch.float32, device=p.device
+            ),
             "exp_avg": saved[f"exp_avg/{name}"].to(p.device),
             "exp_avg_sq": saved[f"exp_avg_sq/{name}"].to(p.device),
         }

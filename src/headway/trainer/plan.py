@@ -87,6 +87,8 @@ class DataPlan:
     notes: dict[str, int] = field(default_factory=dict[str, int])  # of accepted examples, how often
     contents: dict[str, str] = field(default_factory=dict[str, str])  # sha256 by source
     flow: FlowPlan | None = None  # None: all of it was read before step 1
+    shared: float = 0.0  # share of input tokens in beginnings that another row of its step has too
+    not_shared: str = ""  # why these run for each row all the same
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ class StepsPlan:
     tokens: int  # input tokens of a full step, about
     leaves: int
     micro_batch_tokens: int
+    share_prefixes: bool = False  # what several rows of a step begin with runs once
 
     @property
     def last(self) -> int:
@@ -230,6 +233,15 @@ class MachinePlan:
     compute_dtype: Literal["float32", "bfloat16"]
     gradient_checkpointing: bool
     cpu: str
+    allocator: str = ""  # of memory
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What was tried on this very model before step 1, and holds for the whole run."""
+
+    separately: bool  # packed documents see each other in its layers: each runs by itself
+    own_logits: bool  # its logits are more than a product with the head's weights
 
 
 @dataclass(frozen=True)
@@ -258,6 +270,7 @@ class Plan:
     grace_s: float
     settings: tuple[Choice, ...]
     findings: tuple[Finding, ...]
+    tried: Tried | None = None  # None: not started yet
 
     def __post_init__(self) -> None:
         if self.steps.num < 1 or self.data.rows.planned < 1:
@@ -267,6 +280,16 @@ class Plan:
                 need="at least one row and one step",
                 remedies=(Remedy("more data"),),
             )
+
+    @property
+    def computed_tokens(self) -> int:
+        """Input tokens of a full step that run, about."""
+        return computed_tokens(self.steps, self.data)
+
+    @property
+    def shares(self) -> bool:
+        """Rows share what they begin with, as planned and as this very model allows."""
+        return self.steps.share_prefixes and not (self.tried and self.tried.separately)
 
     def choice(self, name: str) -> Choice:
         """A setting as it was decided.
@@ -286,6 +309,11 @@ class Plan:
     def save(self, folder: Path) -> None:
         """Write plan.json into a run's folder."""
         write_whole(folder / "plan.json", self.to_json())
+
+
+def computed_tokens(steps: StepsPlan, data: DataPlan) -> int:
+    """Input tokens of a full step that run, about: what several rows begin with counts once."""
+    return round(steps.tokens * (1 - data.shared)) if steps.share_prefixes else steps.tokens
 
 
 def load_plan(folder: Path) -> Plan:

@@ -49,6 +49,11 @@ class Setup:
         ledger.read_to = self.rows.stand(window + 1)
         ledger.stand = self.rows.stand(self.order.window_of(ledger.job_step + 1))
 
+    def end_reading(self) -> None:
+        """Nobody asks for rows any more: who still waits for them waits no longer."""
+        if isinstance(self.rows, Feed):
+            self.rows.end()
+
 
 def set_up(plan: Plan, pulse: Pulse) -> Setup:
     """Map the data or begin to read it, load the model, make the optimizer.
@@ -76,7 +81,7 @@ def set_up(plan: Plan, pulse: Pulse) -> Setup:
     return Setup(
         rows=feed or rows,
         order=order,
-        forward=Forward(model, getattr(torch, plan.machine.compute_dtype)),
+        forward=Forward(model),
         parameters=parameters,
         optimizer=make_optimizer(parameters, plan.learning),
     )
@@ -137,7 +142,8 @@ def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint, ledger: Ledger) -> 
             need=f"plan {plan.identity[:12]}, as in plan.json",
             remedies=(Remedy("--fresh", "start this run over"),),
         )
-    load_weights(setup.forward.model, checkpoint.path)
+    load_weights(setup.forward.weights, checkpoint.path)
+    setup.forward.refresh()
     moments = load_moments(checkpoint.path)
     restore_moments(setup.optimizer, setup.parameters, moments, state.optimizer_steps)
     # Who never had a gradient has no moments.
