@@ -1,8 +1,8 @@
 """What is replaced gives the same, and what is something else is not replaced."""
 
 import copy
+import importlib.util
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,10 +27,8 @@ TURNS_HALVES = {"llama", "qwen3", "olmo2", "gemma3_text"}
 
 
 @pytest.fixture(autouse=True)
-def functions_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def functions_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every kind's own function, also where an earlier test in this process replaced it."""
-    import importlib
-
     for kind in KINDS:
         folder = kind.removesuffix("_text")
         name = f"transformers.models.{folder}.modeling_{folder}"
@@ -41,7 +39,6 @@ def functions_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         fresh = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(fresh)
         monkeypatch.setattr(own, "apply_rotary_pos_emb", fresh.apply_rotary_pos_emb)
-    yield
 
 
 def rotary_of(model: Any) -> Any:
@@ -191,10 +188,8 @@ def test_a_rotation_is_replaced_where_it_is_ours(function: Any, is_ours: bool) -
 def test_a_rotation_and_its_gradient_by_the_textbook(heads_at: int) -> None:
     shape = [2, 5, 5, 8]
     angles = torch.randn(2, 5, 4).repeat(1, 1, 2)
-    found, wanted = [
-        [torch.randn(shape, generator=torch.Generator().manual_seed(s)).requires_grad_() for s in (1, 2)]
-        for _ in range(2)
-    ]  # fmt: skip
+    given = [torch.randn(shape) for _ in range(2)]
+    found, wanted = ([t.clone().requires_grad_() for t in given] for _ in range(2))
     for tensors, rotate in ((found, rotated), (wanted, halves)):
         q, k = rotate(*tensors, angles.cos(), angles.sin(), heads_at)
         (q.pow(2).sum() + k.pow(3).sum()).backward()
