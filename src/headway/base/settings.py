@@ -130,7 +130,7 @@ class Settings:
     # the machine
     device: str | None = _setting(None, "where to compute", choices=("cpu", "cuda", "mps"))
     bf16: bool | None = _setting(None, "compute in bfloat16; weights, sums and losses stay in fp32")
-    gradient_checkpointing: bool = _setting(False, "less memory, more time")
+    gradient_checkpointing: bool | None = _setting(None, "less memory, more time")
     threads: int | None = _setting(None, "threads of the trainer", at_least=1)
 
     # saving, looking
@@ -232,6 +232,7 @@ _EXAMPLES = {
     "keep_every": "1000",
     "batch_size": "8",
     "bf16": "true",
+    "gradient_checkpointing": "true",
     "continue_run": "runs/notes",
     "learning_rate": "2e-4",
     "max_length": "128",

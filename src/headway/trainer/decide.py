@@ -20,7 +20,7 @@ from headway.data.store import Store
 from headway.model.presets import config as preset_config
 from headway.model.sizes import Shape, context_of, lora_parameters, shape_of
 from headway.trainer.accounts import account
-from headway.trainer.costs import Here, check_memory, foretell_time
+from headway.trainer.costs import Here, foretell_time
 from headway.trainer.fitting import (
     Notes,
     check_rows,
@@ -31,6 +31,7 @@ from headway.trainer.fitting import (
     fit_steps,
 )
 from headway.trainer.flows import flow_of, num_rows, order_of
+from headway.trainer.memory import Need, fit_memory
 from headway.trainer.plan import (
     SCHEMA,
     Choice,
@@ -94,7 +95,7 @@ def decide(
     first = start.parent.global_step if start.parent else 0
     model = _model(settings, start, store, config, shape)
     alone = against(config, max_length, model.lora.dropout if model.lora else 0.0)
-    pieces = fit_pieces(settings, rows, order, shape, here.machine.memory_bytes, alone)
+    pieces = fit_pieces(settings, rows, order, alone)
     steps = fit_steps(settings, rows, order, first, pieces, notes)
     data = replace(
         account(sources, rows, order, steps, flow_of(rows, order)),
@@ -105,7 +106,8 @@ def decide(
     saves = _saves(settings, steps, model, notes)
     machine = _machine(settings, here, notes)
     _advise(settings, data, model, notes)
-    memory = check_memory(model, shape, steps, data, machine, here)
+    need = Need(model, shape, steps, data, machine, saves)
+    steps, machine, memory = fit_memory(need, settings, here, notes)
     if settings.exact:
         _refuse_adjustments(notes)
     looks = _looks(settings, steps)
@@ -263,7 +265,7 @@ def _machine(settings: Settings, here: Here, notes: Notes) -> MachinePlan:
         threads=threads,
         workers=1,
         compute_dtype="bfloat16" if bf16 else "float32",
-        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing=bool(settings.gradient_checkpointing),
         cpu=here.machine.cpu,
         allocator=here.allocator,
     )

@@ -12,7 +12,6 @@ from headway.data.order import RowOrder
 from headway.data.packing import num_leaves
 from headway.data.rows import StoreRows
 from headway.data.store import Store
-from headway.model.sizes import Shape, activation_bytes
 from headway.trainer.plan import Choice, StepsPlan
 from headway.trainer.sharing import LEAST, saving
 
@@ -275,8 +274,6 @@ def fit_pieces(
     settings: Settings,
     rows: StoreRows,
     order: RowOrder,
-    shape: Shape,
-    memory_bytes: int,
     against: str,
 ) -> Pieces:
     """Leaves and micro-batches by the tokens that run; fewer where rows share what they begin with.
@@ -285,16 +282,12 @@ def fit_pieces(
         settings: micro_batch_tokens.
         rows: of the data, or of the sample that was read.
         order: of the rows.
-        shape: of the model.
-        memory_bytes: of the machine.
         against: why rows must not share, "" where they may.
     """
 
     def cut(tokens: int) -> Pieces:
         leaves = num_leaves(tokens, order.batch_size)
-        micro = settings.micro_batch_tokens or _micro_tokens(
-            rows.store, shape, memory_bytes, tokens // leaves
-        )
+        micro = settings.micro_batch_tokens or _micro_tokens(tokens // leaves)
         return Pieces(leaves, micro)
 
     tokens = _step_tokens(rows, order)
@@ -369,12 +362,6 @@ def _num_steps(settings: Settings, per_epoch: int, trained_per_step: float, note
     return min(num, _TRIAL_STEPS) if settings.test else num
 
 
-def _micro_tokens(store: Store, shape: Shape, memory_bytes: int, leaf_tokens: int) -> int:
-    """A leaf at once where it is small; never more than a quarter of the memory in activations."""
-    trained = store.survey.trained_tokens / max(store.survey.tokens, 1)
-    micro = max(256, min(_MICRO_TOKENS, _power_of_two_over(leaf_tokens, 256)))
-    while (
-        micro > 256 and activation_bytes(shape, micro, round(micro * trained), 4) > memory_bytes / 4
-    ):
-        micro //= 2
-    return micro
+def _micro_tokens(leaf_tokens: int) -> int:
+    """A leaf at once where it is small; the plan takes less where that does not fit in memory."""
+    return max(256, min(_MICRO_TOKENS, _power_of_two_over(leaf_tokens, 256)))

@@ -16,6 +16,7 @@ from headway.data.records import Kind
 from headway.data.surveyed import Lengths, Sampled
 
 SCHEMA = "headway.plan/1"
+TIGHT = 0.6  # of the free memory: who foretells more than that tries it out first
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,12 @@ class MemoryPlan:
     activations: int
     peak: int
     snapshot: int = 0  # the copy of weights and moments that is written beside the loop
+    free: int = 0  # when it was planned; 0: not known
+
+    @property
+    def tight(self) -> bool:
+        """Whether the largest micro-batch is to be tried out before step 1."""
+        return bool(self.free) and self.peak > TIGHT * self.free
 
 
 @dataclass(frozen=True)
