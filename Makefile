@@ -17,6 +17,8 @@
 SHELL := bash
 PYTHON ?= python3
 TORCH := torch==2.13.0
+COMMIT_nanoGPT := 3adf61e154c3fe3fca428ad6bc3818b27a3b8291
+COMMIT_llm.c := f1e2ace651495b74ae22d45d1723443fd00ecd3a
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install
 READY := .venv/.ready
@@ -72,8 +74,28 @@ test: setup
 chaos: setup
 	$(BIN)/pytest -n 2 --dist worksteal -m chaos --timeout 3600
 
-bench: setup
-	$(BIN)/python bench/run.py
+bench: build/bench/.ready build/bench-litgpt/.ready build/peers/nanoGPT build/peers/llm.c
+	build/bench/bin/python bench/speed.py
+
+# Headway with the peers that live beside it; LitGPT has an environment of its own. A peer that
+# cannot be had is no reason to measure nothing: the table says that it was not measured.
+build/bench/.ready: pyproject.toml
+	@$(call peers,bench)
+
+build/bench-litgpt/.ready: pyproject.toml
+	@$(call peers,bench-litgpt) || echo "LitGPT cannot be had: it will not be measured"
+
+define peers
+$(MAKE) --no-print-directory python && \
+$(PYTHON) -m venv build/$(1) && \
+build/$(1)/bin/python -m pip install --no-deps "$(TORCH)" $(CALM) && \
+build/$(1)/bin/python -m pip install -c <(echo "$(TORCH)") -e ".[$(1)]" $(CALM) && \
+touch build/$(1)/.ready
+endef
+
+build/peers/%:
+	@git clone --quiet https://github.com/karpathy/$* $@ && git -C $@ checkout --quiet $(COMMIT_$*) || \
+	  { echo "$* cannot be had: it will not be measured"; rm -rf $@; }
 
 docs: setup
 	$(BIN)/python docs/make_schemas.py

@@ -24,7 +24,7 @@ from typing import Any
 
 import report
 from inputs import copy_sources
-from trials import HEADWAY, HERE, environment, run
+from trials import HEADWAY, HERE, PEERS, environment, run
 
 Figures = dict[str, float]
 
@@ -94,7 +94,7 @@ def trainer(folder: Path, trial: Path) -> Figures:
     """The same shape, saved as often."""
     plan = trial / "whole" / "plan.json"
     store = json.loads(plan.read_text())["data"]["store"]
-    script = [str(HERE / "trainer_saves.py"), str(plan), store, str(trial / "trainer")]
+    script = [str(PEERS / "trainer_saves.py"), str(plan), store, str(trial / "trainer")]
     run([sys.executable, *script], folder, trial / "cache")
     told: dict[str, Any] = json.loads((trial / "trainer" / "result.json").read_text())
     return {

@@ -8,7 +8,8 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
+
+from peers.clock import peak_bytes
 
 
 def loop(path: str) -> Iterator[object]:
@@ -50,13 +51,6 @@ def main(name: str, path: str) -> None:
     num_rows = 1 + sum(1 for _ in rows)
     seconds = time.process_time() - began_s
     print(json.dumps({"seconds": seconds, "rows": num_rows, "peak": peak_bytes()}))
-
-
-def peak_bytes() -> int:
-    """The most memory this process held; getrusage would count its parent's too."""
-    status = Path("/proc/self/status").read_text()
-    (peak,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(peak) * 1024
 
 
 if __name__ == "__main__":

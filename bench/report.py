@@ -1,4 +1,4 @@
-"""Trials -> medians, spread, ratios; as JSON and as a page."""
+"""Trials -> medians, spread, ratios, targets met or not; as JSON and as a page."""
 
 import platform
 from collections.abc import Sequence
@@ -11,12 +11,13 @@ from headway.base.machine import this_machine
 from headway.base.units import size
 
 Figures = dict[str, float]
-BETTER = {  # what a figure is better at; losses are shown and not compared
+BETTER = {  # what a figure is better at; the others are shown and not compared
     "answer tokens/s": "more",
     "tokens/s": "more",
     "MB/s": "more",
     "first step, s": "less",
     "seconds": "less",
+    "peak memory, MB": "less",
 }
 
 
@@ -27,10 +28,20 @@ class Contender:
     name: str
     how: str  # what was typed or set
     trials: tuple[Figures, ...]
+    absent: str = ""  # why there are no trials
 
     def values(self, figure: str) -> list[float]:
-        """One figure of all trials."""
-        return [trial[figure] for trial in self.trials]
+        """One figure of all trials; none if it is not one of this contender's."""
+        return [trial[figure] for trial in self.trials if figure in trial]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What Headway's figure is to be of another contender's."""
+
+    figure: str
+    against: str
+    times: float  # at least, where more is better; at most, where less is
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ class Measurement:
     notes: tuple[str, ...]
     contenders: tuple[Contender, ...]
     compared: bool = True  # whether the contenders did the same thing
+    targets: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,16 +70,27 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(median(values), min(values), max(values))
 
 
-def ratio(headway: Contender, other: Contender, figure: str) -> Spread:
-    """How many times better Headway is: of the medians; least and most of the trials side by side.
+def ratio(headway: Contender, other: Contender, figure: str) -> Spread | None:
+    """Headway's figure over another's: of the medians; least and most of the rounds.
 
-    Above 1 Headway is better, whether the figure is better when it is more or when it is less.
+    None where one of them has no such figure.
     """
     ours, theirs = headway.values(figure), other.values(figure)
-    if BETTER[figure] == "less":
-        ours, theirs = theirs, ours
-    pairs = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return Spread(median(ours) / median(theirs), min(pairs), max(pairs))
+    if not ours or not theirs:
+        return None
+    rounds = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return Spread(median(ours) / median(theirs), min(rounds), max(rounds))
+
+
+def verdict(measurement: Measurement, target: Target) -> tuple[Spread | None, bool | None]:
+    """What became of a target: the ratio, and whether it is met; None where it was not measured."""
+    *others, headway = measurement.contenders
+    (other,) = [one for one in others if one.name == target.against]
+    by = ratio(headway, other, target.figure)
+    if by is None:
+        return None, None
+    more = BETTER[target.figure] == "more"
+    return by, by.median >= target.times if more else by.median <= target.times
 
 
 def machine() -> dict[str, Any]:
@@ -90,16 +113,25 @@ def versions() -> dict[str, str]:
 def as_json(measurements: Sequence[Measurement], head: dict[str, Any]) -> dict[str, Any]:
     """The whole of it, each trial included."""
     return (
-        {"schema": "headway.bench/1"} | head | {"measurements": [_plain(m) for m in measurements]}
+        {"schema": "headway.bench/2"} | head | {"measurements": [_plain(m) for m in measurements]}
     )
 
 
 def _plain(measurement: Measurement) -> dict[str, Any]:
     contenders = [
-        asdict(one) | {"figures": {f: asdict(spread(one.values(f))) for f in one.trials[0]}}
+        asdict(one) | {"figures": {f: asdict(spread(one.values(f))) for f in _figures([one])}}
         for one in measurement.contenders
     ]
-    return asdict(measurement) | {"contenders": contenders, "ratios": _ratios(measurement)}
+    told = asdict(measurement) | {"contenders": contenders, "ratios": _ratios(measurement)}
+    for target, one in zip(told["targets"], measurement.targets, strict=True):
+        by, met = verdict(measurement, one)
+        target |= {"ratio": by and asdict(by), "met": met}
+    return told
+
+
+def _figures(contenders: Sequence[Contender]) -> list[str]:
+    """The names of all figures, in the order in which they first come."""
+    return list(dict.fromkeys(f for one in contenders for trial in one.trials for f in trial))
 
 
 def _ratios(measurement: Measurement) -> list[dict[str, Any]]:
@@ -107,10 +139,11 @@ def _ratios(measurement: Measurement) -> list[dict[str, Any]]:
         return []
     *others, headway = measurement.contenders
     return [
-        {"figure": figure, "over": other.name} | asdict(ratio(headway, other, figure))
-        for figure in headway.trials[0]
+        {"figure": figure, "over": other.name} | asdict(by)
+        for figure in _figures([headway])
         if figure in BETTER
         for other in others
+        if (by := ratio(headway, other, figure))
     ]
 
 
@@ -120,29 +153,54 @@ def as_page(measurements: Sequence[Measurement], head: dict[str, Any]) -> str:
     here, versions = head["machine"], head["versions"]
     lines.append(f"{here['cpu']}, {here['cores']} cores, {here['memory']} of memory, ")
     lines[-1] += f"{here['system']}. " + ", ".join(f"{k} {v}" for k, v in versions.items()) + "."
+    lines += _targets(measurements)
     lines += ["", *(f"- {condition}" for condition in head["conditions"])]
     for measurement in measurements:
         lines += ["", f"## {measurement.title}", "", measurement.what, ""]
         lines += _table(measurement)
-        lines += ["", *(f"- {one.name}: {one.how}" for one in measurement.contenders)]
+        lines += ["", *map(_said, measurement.contenders)]
         lines += [f"- {note}" for note in measurement.notes]
     return "\n".join(lines) + "\n"
+
+
+def _said(contender: Contender) -> str:
+    """What was set; or why it is in no table."""
+    missing = f". Not measured here: {contender.absent.rstrip('.')}." if contender.absent else ""
+    return f"- {contender.name}: {contender.how}{missing}"
+
+
+def _targets(measurements: Sequence[Measurement]) -> list[str]:
+    """The table that is read first; none where nothing is aimed at."""
+    lines: list[str] = []
+    for measurement in measurements:
+        for target in measurement.targets:
+            by, met = verdict(measurement, target)
+            bound = "at least" if BETTER[target.figure] == "more" else "at most"
+            cells = [measurement.title, target.figure, target.against]
+            cells += [_times(by), f"{bound} {target.times:g}"]
+            cells += ["not measured here" if met is None else "met" if met else "not met"]
+            lines.append(f"| {' | '.join(cells)} |")
+    head = ["", "| work | figure | against | Headway's is times theirs | target | |"]
+    return [*head, "|---|---|---|---|---|---|", *lines] if lines else []
+
+
+def _times(by: Spread | None) -> str:
+    return f"{by.median:.2f} ({by.min:.2f} to {by.max:.2f})" if by else ""
 
 
 def _table(measurement: Measurement) -> list[str]:
     *_, headway = measurement.contenders
     compared = measurement.compared
-    lines = ["| | | median | min | max |" + (" Headway is better by |" if compared else "")]
+    lines = ["| | | median | min | max |" + (" Headway's is times this |" if compared else "")]
     lines.append("|---|---|--:|--:|--:|" + ("---|" if compared else ""))
-    for figure in headway.trials[0]:
+    for figure in _figures(measurement.contenders):
         for one in measurement.contenders:
-            seen = spread(one.values(figure))
+            if not (values := one.values(figure)):
+                continue
+            seen = spread(values)
             numbers = " | ".join(_number(n) for n in (seen.median, seen.min, seen.max))
-            times = ""
-            if compared and one is not headway and figure in BETTER:
-                by = ratio(headway, one, figure)
-                times = f"{by.median:.2f} times ({by.min:.2f} to {by.max:.2f})"
-            lines.append(f"| {figure} | {one.name} | {numbers} |" + f" {times} |" * compared)
+            by = ratio(headway, one, figure) if one is not headway and figure in BETTER else None
+            lines.append(f"| {figure} | {one.name} | {numbers} |" + f" {_times(by)} |" * compared)
     return lines
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from reading import peak_bytes
+from peers.clock import peak_bytes
 
 _TOGETHER = 500_000  # characters that are encoded at a time, as the survey does
 STEP_TOKENS = 20_000

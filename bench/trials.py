@@ -1,5 +1,6 @@
-"""Trials: one fresh process each, started here and timed from here."""
+"""Trials: one fresh process each, started here, ended here when it hangs, timed from here."""
 
+import contextlib
 import json
 import os
 import pty
@@ -7,108 +8,205 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
+from peers.clock import peak_bytes
+
 THREADS = 2
 HERE = Path(__file__).resolve().parent
+PEERS = HERE / "peers"
 HEADWAY = str(Path(sys.executable).with_name("headway"))
-LIMIT_S = 300
-_LAST = 10  # steps whose losses are averaged
+LIMIT_S = 300  # of a trial: a peer that hangs is not waited for
+WARM_STEPS = 2  # not timed, for anybody: a compiler meets its second shape in the second step
+_POLL_S = 0.1
+# Never inherited: what comes from here is said for each contender.
+_OURS = ("HEADWAY", "PYTHON", "LD_PRELOAD", "MALLOC_", "TCMALLOC", "OMP_", "TORCH")
 
 Figures = dict[str, float]
 
 
+class TrialError(Exception):
+    """A trial that came to nothing; the message says why, in one line first."""
+
+
 @dataclass(frozen=True)
 class Steps:
-    """What each step of a trial was; both sides write it down."""
+    """What the steps of a trial were; every contender writes it down."""
 
     ends: Sequence[float]  # seconds since 1970, when the update had reached the weights
-    answers: Sequence[int]  # tokens that were trained
+    trained: Sequence[int]  # tokens that were trained
     positions: Sequence[int]  # tokens that were computed, padding included
     losses: Sequence[float]  # nats per trained token
+    peak_bytes: int = 0  # the most that the process held before its last save; 0: not known
 
 
 def rate(steps: Steps, counts: Sequence[int]) -> float:
-    """Tokens per second from the end of step 1 to the end of the last one.
+    """Tokens per second from the end of the last warm-up step to the end of the last step.
 
     Everything between two steps counts, batches and bookkeeping included; starting up does not.
     """
-    return sum(counts[1:]) / (steps.ends[-1] - steps.ends[0])
-
-
-def last_loss(steps: Steps) -> float:
-    """The mean loss of the last steps."""
-    last = steps.losses[-_LAST:]
-    return sum(last) / len(last)
+    return sum(counts[WARM_STEPS:]) / (steps.ends[-1] - steps.ends[WARM_STEPS - 1])
 
 
 def environment(cache: Path) -> dict[str, str]:
     """What every process gets: the same threads, a cache of its own, no network."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HEADWAY", "PYTHON"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
     return kept | {
         "XDG_CACHE_HOME": str(cache),
         "HF_HOME": str(cache / "huggingface"),
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": str(THREADS),
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
         "TOKENIZERS_PARALLELISM": "true",
         "TERM": "xterm-256color",
         "COLUMNS": "80",
     }
 
 
-def run(command: Sequence[str], folder: Path, cache: Path) -> str:
+def run(
+    command: Sequence[str],
+    folder: Path,
+    cache: Path,
+    *,
+    more: Mapping[str, str] | None = None,
+    watch: Callable[[int], None] | None = None,
+) -> str:
     """Run to the end; its standard output.
 
+    Args:
+        command: what is typed.
+        folder: where.
+        cache: what it may call its cache.
+        more: of its environment.
+        watch: is told the process id, again and again while it runs.
+
     Raises:
-        SystemExit: it failed. A measurement of something broken is none.
+        TrialError: it failed, or it did not end in time. A measurement of something broken is none.
     """
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment(cache),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\nexit {done.returncode}\n{done.stderr[-3000:]}")
-    return done.stdout
+    with (cache.parent / "stdout").open("w+") as out, (cache.parent / "stderr").open("w+") as err:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(cache) | dict(more or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+        try:
+            _wait(process, watch)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        out.seek(0)
+        err.seek(0)
+        if process.returncode:
+            said = err.read().strip()
+            raise TrialError(
+                f"failed with exit code {process.returncode}: {_why(said)}\n"
+                f"{' '.join(command)}\n{said[-3000:]}"
+            )
+        return out.read()
 
 
-def trainer(script: str, words: Sequence[str], folder: Path, trial: Path) -> tuple[float, Steps]:
-    """One trial of a Trainer script: when it was started, and its steps."""
-    script_path = str(HERE / script)
+def _why(said: str) -> str:
+    """The line of an error that names it: the last of a traceback, the first of anything else."""
+    lines = said.splitlines() or ["it said nothing"]
+    return lines[-1 if "Traceback" in said else 0]
+
+
+def _wait(process: subprocess.Popen[bytes], watch: Callable[[int], None] | None) -> None:
+    end_s = time.monotonic() + LIMIT_S
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_POLL_S if watch else LIMIT_S)
+            return
+        if time.monotonic() > end_s or not watch:
+            raise TrialError(f"did not finish in {LIMIT_S} s")
+        watch(process.pid)
+
+
+def peer(
+    script: str,
+    words: Sequence[str],
+    folder: Path,
+    trial: Path,
+    *,
+    more: Mapping[str, str] | None = None,
+    python: str = sys.executable,
+) -> tuple[float, Steps]:
+    """One trial of a script in peers/: when it was started, and its steps.
+
+    Raises:
+        TrialError: it failed, or it did not end in time.
+    """
     result = trial / "result.json"
+    command = [python, str(PEERS / script), str(folder), str(result), *words]
     started = time.time()
-    run([sys.executable, script_path, *words[:3], str(result), *words[3:]], folder, trial / "cache")
+    run(command, folder, trial / "cache", more=more)
     return started, Steps(**json.loads(result.read_text()))
 
 
 def headway(words: Sequence[str], folder: Path, trial: Path) -> tuple[float, Steps]:
-    """One trial of `headway train`: when it was started, and its steps."""
-    started = time.time()
+    """One trial of `headway train`: when it was started, and its steps.
+
+    Raises:
+        TrialError: it failed, or it did not end in time, or its contract is broken.
+    """
+    watch = _Memory(trial / "bench" / "events.jsonl")
     command = [HEADWAY, "train", *words, "--output-dir", str(trial), "--run-name", "bench"]
-    run(command, folder, trial / "cache")
+    started = time.time()
+    run(command, folder, trial / "cache", watch=watch)
     receipt = json.loads((trial / "bench" / "receipt.json").read_text())
     if receipt["contract"]["verdict"] != "kept":
-        raise SystemExit(receipt["line"])
-    return started, _headway_steps(trial / "bench" / "events.jsonl")
-
-
-def _headway_steps(log: Path) -> Steps:
-    entries: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
-    done = [entry for entry in entries if entry["event"] == "step_done"]
-    return Steps(
+        raise TrialError(receipt["line"])
+    done = _steps_done(watch.log)
+    steps = Steps(
         ends=[datetime.fromisoformat(entry["at"]).timestamp() for entry in done],
-        answers=[entry["trained_tokens"] for entry in done],
+        trained=[entry["trained_tokens"] for entry in done],
         positions=[entry["computed_tokens"] for entry in done],
         losses=[entry["loss"] for entry in done],
+        peak_bytes=watch.peak_bytes,
     )
+    return started, steps
+
+
+def _steps_done(log: Path) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
+    return [entry for entry in entries if entry["event"] == "step_done"]
+
+
+class _Memory:
+    """The most memory the trainer's process held while nothing had been saved yet."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self.peak_bytes = 0
+        self._trainer: psutil.Process | None = None
+
+    def __call__(self, pid: int) -> None:
+        """Look once."""
+        with contextlib.suppress(psutil.Error, OSError):
+            self._trainer = self._trainer or _trainer_of(pid)
+            if self._trainer is None:
+                return
+            peak = peak_bytes(self._trainer.pid)
+            # What is read before the log is, is from before the save that the log tells of.
+            if '"phase":"saving"' not in self.log.read_text():
+                self.peak_bytes = peak
+
+
+def _trainer_of(pid: int) -> psutil.Process | None:
+    for child in psutil.Process(pid).children(recursive=True):
+        if "headway.trainer.worker" in child.cmdline():
+            return child
+    return None
 
 
 def seconds(words: Sequence[str], folder: Path, cache: Path) -> float:

@@ -129,7 +129,7 @@ def setting_schema(row: Any) -> dict[str, Any]:
     if row.metadata["choices"]:
         return {**about, "anyOf": [{"enum": list(row.metadata["choices"])}, *nothing]}
     if is_flag(row):
-        return {**about, "anyOf": [{"type": "boolean"}, {"type": "string"}]}
+        return {**about, "anyOf": [{"type": "boolean"}, {"type": "string"}, *nothing]}
     hint = str(get_type_hints(Settings)[row.name])
     if hint.startswith("tuple"):
         texts = {"type": "array", "items": {"type": "string"}}

@@ -79,7 +79,7 @@ def in_memory(*examples: int | str, **changes: Any) -> Store:
     store = Store.__new__(Store)
     store.folder = Path("store")
     store.meta = StoreMeta("headway.store/1", "uint16", (), replace(survey, **changes))
-    store.ids = np.zeros(num_tokens, dtype=np.uint16)
+    store.ids = np.arange(num_tokens).astype(np.uint16)  # so that no two begin alike
     store.starts = np.concatenate([[0], np.cumsum(lengths)])
     store.trained = np.concatenate(trained) if kind == "conversations" else None
     return store
@@ -178,8 +178,57 @@ def micro_of(*lengths: int, every: int = 2, vocab: int = VOCAB, seed: int = 0) -
         positions_N=torch.cat([torch.arange(n) for n in sorted(lengths)]),
         trained_at_M=torch.tensor(trained),
         targets_M=torch.randint(vocab, (len(trained),), generator=draws),
-        documents=tuple((n, lengths.count(n)) for n in sorted(set(lengths))),
+        documents=tuple((n, lengths.count(n), (0, 0)) for n in sorted(set(lengths))),
     )
+
+
+def sharing(*families: tuple[int, Sequence[int]], every: int = 2, seed: int = 0) -> tuple[Any, Any]:
+    """The same documents twice: what they begin with once for all of them, and each one whole.
+
+    Args:
+        families: tokens that documents begin with, and those of each of them that come after.
+        every: trained is each whole document's last token, and every so many before it.
+        seed: of the tokens.
+
+    Returns:
+        Two micro-batches, whose targets come in the same order.
+    """
+    import torch
+
+    from headway.data.batches import MicroTensors
+
+    draws = torch.Generator().manual_seed(seed)
+    ids, positions, groups = list[Any](), list[Any](), list[Any]()
+    whole_ids, trained_at, whole_at = list[Any](), list[int](), list[int]()
+    here = there = 0
+    for before, owns in families:
+        first = torch.randint(VOCAB, (before,), generator=draws)
+        span = (here, here + before)
+        ids.append(first)
+        positions.append(torch.arange(before))
+        groups.append((before, 1, (0, 0)))
+        here += before
+        for own in owns:
+            rest, length = torch.randint(VOCAB, (own,), generator=draws), before + own
+            places = [*range(*span), *range(here, here + own)]
+            trained = [t for t in range(length) if (length - 1 - t) % every == 0]
+            trained_at += [places[t] for t in trained]
+            whole_at += [there + t for t in trained]
+            ids.append(rest)
+            positions.append(torch.arange(before, length))
+            groups.append((own, 1, span))
+            whole_ids.append(torch.cat([first, rest]))
+            here, there = here + own, there + length
+    targets = torch.randint(VOCAB, (len(trained_at),), generator=draws)
+    rows, wholes = np.arange(len(whole_ids)), tuple((len(one), 1, (0, 0)) for one in whole_ids)
+    once = MicroTensors(
+        rows, torch.cat(ids), torch.cat(positions), torch.tensor(trained_at), targets, tuple(groups)
+    )
+    whole_positions = torch.cat([torch.arange(len(one)) for one in whole_ids])
+    each = MicroTensors(
+        rows, torch.cat(whole_ids), whole_positions, torch.tensor(whole_at), targets, wholes
+    )
+    return once, each
 
 
 def padded_losses(model: Any, micro: Any) -> Any:
@@ -187,7 +236,7 @@ def padded_losses(model: Any, micro: Any) -> Any:
     import torch
     import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 
-    lengths = [n for n, num in micro.documents for _ in range(num)]
+    lengths = [n for n, num, _ in micro.documents for _ in range(num)]
     ids, labels = (torch.zeros(len(lengths), max(lengths), dtype=torch.long) for _ in range(2))
     mask, trained = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
     line_labels = torch.zeros_like(micro.ids_N).index_put((micro.trained_at_M,), micro.targets_M)
@@ -241,8 +290,11 @@ def decided(store: Store, start: Start = TINY, **given: Any) -> Plan:
 
 
 def plan_of(store: Store, start: Start = TINY, **given: Any) -> Plan:
-    """What is decided, with a model smaller than any preset."""
-    plan = decided(store, start, **given)
+    """What is decided, with a model smaller than any preset.
+
+    In fp32, unless asked otherwise: twins must not be told different things by a measurement.
+    """
+    plan = decided(store, start, **{"bf16": False} | given)
     if start.source != "preset":
         return plan
     config = llama(max_position_embeddings=max(256, plan.data.max_length))

@@ -70,7 +70,7 @@ def test_what_is_only_looked_at_is_one_list_of_micro_batches(rows: Rows) -> None
 
 
 def fake(step: int) -> Batch:
-    return Batch(step, 0, (), 1, 1, 1)
+    return Batch(step, 0, (), 1, 1, 1, 1)
 
 
 @pytest.mark.parametrize(("first", "last"), [(1, 1), (1, 7), (4, 7), (7, 7), (8, 7)])

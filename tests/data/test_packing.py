@@ -104,12 +104,12 @@ def test_the_order_of_the_numbers_given_changes_nothing(
     ("tokens", "rows", "leaves"),
     [
         (0, 1, 1),
-        (511, 8, 1),
-        (512, 8, 2),
-        (1023, 8, 2),
-        (1024, 8, 4),
-        (1536, 12, 4),  # incident A: 12 rows of 128
-        (2048, 8, 8),
+        (1536, 12, 1),  # incident A: 12 rows of 128
+        (4095, 8, 1),
+        (4096, 8, 2),
+        (8191, 8, 2),
+        (8192, 8, 4),
+        (16384, 8, 8),
         (10**6, 64, 8),
         (10**6, 3, 2),
         (10**6, 1, 1),
@@ -125,9 +125,9 @@ def test_leaves_of_a_step(tokens: int, rows: int, leaves: int) -> None:
 def check_layout(rows: Rows, micro: MicroBatch) -> None:
     """No padding, documents by length, and each token's target is the next one of its document."""
     store = rows.store
-    lengths = [length for length, num in micro.documents for _ in range(num)]
+    lengths = [length for length, num, _ in micro.documents for _ in range(num)]
     assert lengths == sorted(lengths)
-    assert [length for length, _ in micro.documents] == sorted(set(lengths))
+    assert [length for length, *_ in micro.documents] == sorted(set(lengths))
     assert len(micro.ids_N) == len(micro.positions_N) == sum(lengths)
     assert micro.positions_N.tolist() == list(chain(*(range(n) for n in lengths)))
 
@@ -161,7 +161,7 @@ def test_text_lies_side_by_side_without_padding(
 def test_a_micro_batch_by_hand() -> None:
     with conversations(".xx.x", "..x") as rows:
         ((micro,),) = pack(rows, np.arange(2), 1, 100)
-        assert micro.documents == ((2, 1), (4, 1))
+        assert micro.documents == ((2, 1, (0, 0)), (4, 1, (0, 0)))
         assert micro.positions_N.tolist() == [0, 1, 0, 1, 2, 3]
         assert micro.trained_at_M.tolist() == [1, 2, 3, 5]
         assert micro.ids_N.dtype == micro.targets_M.dtype == np.int64

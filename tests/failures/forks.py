@@ -72,7 +72,7 @@ def serve() -> None:
     from headway.model.load import warm_up
     from headway.trainer import calibrate, job  # noqa: F401 - imported for the children
 
-    warm_up()
+    warm_up(adapters=True)
     calibrate._PEAK_S = 0.0  # matrix products for the receipt alone
     (_,) = Path("/proc/self/task").iterdir()  # what has threads cannot be forked safely
     for line in sys.stdin:

@@ -44,7 +44,7 @@ def times(number):
 PHASES = {
     "loading the model": ('asked("headway.trainer.setup", "starting_model")', 0),
     "making the optimizer": ('asked("headway.trainer.setup", "make_optimizer")', 0),
-    "checking the packing": ('asked("headway.trainer.job", "documents_leak")', 0),
+    "checking the packing": ('asked("headway.trainer.job", "settle")', 0),
     "probing before": ('asked("headway.trainer.proof", "measure_loss", times(1))', 0),
     "evaluating before": ('asked("headway.trainer.proof", "measure_loss", times(2))', 0),
     "evaluating between steps": ('asked("headway.trainer.proof", "measure_loss", times(3))', 4),
@@ -158,13 +158,12 @@ def test_o03_a_step_that_would_outlast_the_grace_is_dropped(
         STEP.format(step=3, then="asked_and_slow()")
         + """
 from headway.model.loss import Forward
-losses = Forward.losses
+loss = Forward.loss
 def asked_and_slow():
-    def slow(self, micro):
-        if self.model.training:
-            time.sleep(0.4)
-        return losses(self, micro)
-    Forward.losses = slow
+    def slow(self, micro, num_trained):
+        time.sleep(0.4)
+        return loss(self, micro, num_trained)
+    Forward.loss = slow
     os.kill(os.getpid(), signal.SIGTERM)
 """
     )

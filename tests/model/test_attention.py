@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from tests.helpers import causal, micro_of, padded_losses
+from tests.helpers import causal, micro_of, padded_losses, sharing
 from torch import Tensor
 
-from headway.model import attention
+from headway.model import attention, layout
 from headway.model.attention import NAME, attend, implementation
+from headway.model.layout import Blocks, Flat, Group, Layout
 from headway.model.loss import Forward
 
 DOCUMENTS = (1, 3, 5, 5, 9, 12)
+# What documents begin with, shorter and longer than them, and what comes after, in several lengths.
+FAMILIES = ((11, (2, 3, 3, 9, 12)), (5, (1, 9)))
 WINDOW = 4  # shorter than most of the documents
 KINDS: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -35,7 +38,8 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def made(kind: str) -> Any:
-    return causal(kind.split(",")[0], **KINDS[kind])
+    # Qwen 3 normalises queries and keys: larger norms alone make its attention as sharp.
+    return causal(kind.split(",")[0], scale=2.0 if kind == "qwen3" else 5.0, **KINDS[kind])
 
 
 def with_gradients(model: Any, losses: Callable[[], Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -53,6 +57,13 @@ def assert_close(found: Tensor, wanted: Tensor, what: str) -> None:
     assert float((found - wanted).abs().max()) <= 1e-5 * scale, what
 
 
+@pytest.fixture(params=["products", "both", "kernel"])
+def short(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which documents are attended by matrix products: all, those of up to 8 tokens, none."""
+    monkeypatch.setattr(layout, "SHORT", {"products": 256, "both": 8, "kernel": 0}[request.param])
+
+
+@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("kind", KINDS)
 def test_b03_packed_is_each_document_alone(kind: str) -> None:
     model, micro = made(kind), micro_of(*DOCUMENTS)
@@ -66,18 +77,70 @@ def test_b03_packed_is_each_document_alone(kind: str) -> None:
         assert_close(gradient, alone_gradients[name], name)
 
 
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("kind", KINDS)
+def test_b03_what_documents_begin_with_is_run_once_and_is_as_if_it_were_in_each(kind: str) -> None:
+    model, (once, each) = made(kind), sharing(*FAMILIES)
+    assert len(once.ids_N) < len(each.ids_N)
+    assert len(set(once.trained_at_M.tolist())) < len(once.trained_at_M)
+    plain = copy.deepcopy(model)
+    forward = Forward(model)
+    losses, gradients = with_gradients(model, lambda: forward.losses(once))
+    alone, alone_gradients = with_gradients(plain, lambda: padded_losses(plain, each))
+    assert_close(losses, alone, "losses")
+    assert gradients.keys() == alone_gradients.keys()
+    for name, gradient in gradients.items():
+        assert_close(gradient, alone_gradients[name], name)
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral, a window"])
 def test_b03_an_attention_across_documents_is_noticed(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def across(*tensors: Any, documents: attention.Groups, **rest: Any) -> Any:
-        return attend(*tensors, documents=((sum(n * m for n, m in documents), 1),), **rest)
+    def across(*tensors: Any, documents: Layout, **rest: Any) -> Any:
+        whole = sum(length * num for length, num, _ in documents.documents)
+        return attend(*tensors, documents=Layout(((whole, 1, (0, 0)),)), **rest)
 
     model, micro = made(kind), micro_of(*DOCUMENTS)
     plain = copy.deepcopy(model)
     monkeypatch.setattr(attention, "attend", across)
     with torch.no_grad():
         packed, alone = Forward(model).losses(micro), padded_losses(plain, micro)
+    assert float((packed - alone).abs().max()) > 0.01
+
+
+def no_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Blocks.mask
+    monkeypatch.setattr(Blocks, "mask", lambda *given: real(*given).clamp(min=0))
+
+
+def own_tokens_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = attention._block
+    monkeypatch.setattr(
+        attention, "_block", lambda tensors, _before, *rest: real(tensors, (), *rest)
+    )
+
+
+def rows_shifted(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Blocks.__init__
+
+    def init(self: Blocks, *given: Any) -> None:
+        real(self, *given)
+        assert self.where_N is not None
+        self.where_N = self.where_N.roll(1)
+
+    monkeypatch.setattr(Blocks, "__init__", init)
+
+
+@pytest.mark.parametrize("mutant", [no_mask, own_tokens_alone, rows_shifted])
+def test_b03_a_mistake_in_the_attention_would_be_noticed(
+    mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, (once, each) = made("llama"), sharing(*FAMILIES)
+    plain = copy.deepcopy(model)
+    mutant(monkeypatch)
+    with torch.no_grad():
+        packed, alone = Forward(model).losses(once), padded_losses(plain, each)
     assert float((packed - alone).abs().max()) > 0.01
 
 
@@ -103,31 +166,53 @@ def test_a_window_that_is_ignored_is_noticed() -> None:
     assert float(difference.abs().max()) > 0.01
 
 
-def test_documents_of_one_length_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    shapes: list[tuple[int, ...]] = []
-    plain = torch.nn.functional.scaled_dot_product_attention
-
-    def seen(query: Tensor, *rest: Any, **options: Any) -> Tensor:
-        shapes.append(tuple(query.shape))
-        return plain(query, *rest, **options)
-
-    model = causal("llama", num_hidden_layers=1)
-    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", seen)
-    Forward(model).losses(micro_of(3, 5, 5, 5))
-    assert shapes == [(2, 1, 3, 8), (2, 3, 5, 8)]  # heads, documents, tokens, size
+def test_documents_of_nearly_one_length_are_one_batch() -> None:
+    blocks = Layout(micro_of(3, 5, 5, 8, 9, 41, 42).documents).blocks
+    assert [(block.num, block.length) for block in blocks.each] == [(4, 8), (1, 16), (2, 48)]
+    assert blocks.where_N is not None
+    assert blocks.at_P is not None
+    assert len(blocks.at_P) == 4 * 8 + 16 + 2 * 48
+    assert blocks.at_P[blocks.where_N].tolist() == list(range(3 + 5 + 5 + 8 + 9 + 41 + 42))
 
 
-def test_dropout_is_for_training_alone() -> None:
+def test_documents_of_one_length_stand_as_they_are() -> None:
+    blocks = Layout(((64, 4, (0, 0)),)).blocks
+    assert (blocks.at_P, blocks.where_N) == (None, None)
+
+
+def test_long_documents_are_not_filled_up_and_make_no_mask() -> None:
+    made = Layout(((300, 1, (0, 0)), (301, 2, (0, 0))))
+    tensors = [torch.randn(1, 2, 902, 4) for _ in range(3)]
+    attend(torch.nn.Module(), *tensors, None, documents=made)
+    assert [(block.num, block.length) for block in made.blocks.each] == [(1, 300), (2, 301)]
+    assert made.blocks._masks == {}
+
+
+def test_what_others_begin_with_is_a_block_by_itself() -> None:
+    documents = ((7, 1, (0, 0)), (7, 1, (0, 0)), (2, 3, (7, 14)), (5, 1, (7, 14)), (5, 1, (0, 0)))
+    blocks = Layout(documents).blocks
+    assert [(b.num, b.length, b.begins) for b in blocks.each] == [
+        (1, 8, None), (1, 7, None), (4, 8, 1), (1, 8, None),
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(
+    "documents", [((6, 1, (0, 0)),), ((6, 1, (0, 0)), (9, 2, (0, 6)))], ids=len
+)
+def test_dropout_is_for_training_alone(documents: tuple[Group, ...]) -> None:
     module = torch.nn.Module()
-    tensors = [torch.randn(1, 2, 6, 4) for _ in range(3)]
+    num = sum(length * many for length, many, _ in documents)
+    tensors = [torch.randn(1, 2, num, 4) for _ in range(3)]
 
-    def out() -> Tensor:
-        return attend(module, *tensors, None, dropout=0.5, documents=((6, 1),))[0]
+    def out(dropout: float) -> Tensor:
+        return attend(module, *tensors, None, dropout=dropout, documents=Layout(documents))[0]
 
     module.eval()
-    assert torch.equal(out(), out())
+    assert torch.equal(out(0.5), out(0.0))
     module.train()
-    assert not torch.equal(out(), out())
+    assert torch.allclose(out(1e-9), out(0.0), atol=1e-6)  # by another way
+    assert not torch.equal(out(0.5)[:, -1], out(0.5)[:, -1])
 
 
 def test_the_scale_of_the_scores_is_the_models() -> None:
@@ -135,10 +220,89 @@ def test_the_scale_of_the_scores_is_the_models() -> None:
     tensors = [torch.randn(1, 2, 6, 4) for _ in range(3)]
 
     def out(scaling: float | None) -> Tensor:
-        return attend(module, *tensors, None, scaling, documents=((6, 1),))[0]
+        return attend(module, *tensors, None, scaling, documents=Layout(((6, 1, (0, 0)),)))[0]
 
     assert torch.equal(out(None), out(0.5))  # 1/sqrt(4)
     assert not torch.equal(out(None), out(1.0))
+
+
+# ---- the way of a GPU --------------------------------------------------------------------------
+
+
+def plain_varlen(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    max_q: int,
+    max_k: int,
+    *,
+    scale: float,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+) -> Tensor:
+    """What torch's varlen_attn computes, document by document; the last keys are the queries'."""
+    assert queries.dtype == keys.dtype == torch.int32
+    assert enable_gqa or query.shape[1] == key.shape[1]
+    assert window_size[1] == 0
+    repeats, parts = query.shape[1] // key.shape[1], list[Tensor]()
+    for i in range(len(queries) - 1):
+        q = query[queries[i] : queries[i + 1]].transpose(0, 1)
+        k, v = (
+            t[keys[i] : keys[i + 1]].transpose(0, 1).repeat_interleave(repeats, 0)
+            for t in (key, value)
+        )
+        assert q.shape[1] <= max_q
+        assert k.shape[1] <= max_k
+        back = torch.arange(q.shape[1])[:, None] + k.shape[1] - q.shape[1]
+        back = back - torch.arange(k.shape[1])
+        hidden = (back < 0) | ((back > window_size[0]) & (window_size[0] >= 0))
+        scores = (q @ k.transpose(1, 2) * scale).masked_fill(hidden, float("-inf"))
+        parts.append((scores.softmax(-1) @ v).transpose(0, 1))
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("kind", ["llama", "llama, heads of their own", "mistral, a window"])
+def test_b03_what_a_gpus_kernel_is_given_is_each_document_alone(
+    kind: str, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch.nn.attention import varlen
+
+    once, each = sharing(*FAMILIES) if shared else [micro_of(*DOCUMENTS)] * 2
+    model = made(kind)
+    plain = copy.deepcopy(model)
+    monkeypatch.setattr(attention, "_flash_takes", lambda _: True)
+    monkeypatch.setattr(varlen, "varlen_attn", plain_varlen)
+    forward = Forward(model)
+    losses, gradients = with_gradients(model, lambda: forward.losses(once))
+    alone, alone_gradients = with_gradients(plain, lambda: padded_losses(plain, each))
+    assert_close(losses, alone, "losses")
+    for name, gradient in gradients.items():
+        assert_close(gradient, alone_gradients[name], name)
+
+
+def test_where_each_documents_queries_and_keys_begin() -> None:
+    documents = ((3, 1, (0, 0)), (2, 2, (0, 3)), (4, 1, (0, 0)))
+    flat = Flat.of(documents, torch.device("cpu"))
+    assert flat.queries.tolist() == [0, 3, 5, 7, 11]
+    assert flat.keys.tolist() == [0, 3, 8, 13, 17]
+    assert flat.at is not None
+    assert flat.at.tolist() == [0, 1, 2, *(0, 1, 2, 3, 4), *(0, 1, 2, 5, 6), 7, 8, 9, 10]
+    assert flat.longest == (4, 5)
+    assert Flat.of(documents[:1], torch.device("cpu")).at is None
+
+
+def test_torchs_own_function_takes_what_it_is_given() -> None:
+    import inspect
+
+    from torch.nn.attention.varlen import varlen_attn
+
+    theirs, ours = (inspect.signature(f).parameters for f in (varlen_attn, plain_varlen))
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert [p.kind for p in theirs.values()][:7] == [positional] * 7
+    assert {name for name, p in ours.items() if p.kind == p.KEYWORD_ONLY} <= theirs.keys()
 
 
 def test_a_model_uses_ours_and_gives_it_back() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from headway.model.headers import stored_tensors
 from headway.model.load import from_config, trainable, with_lora
 from headway.model.presets import NAMES, config, vocab_size
 from headway.model.sizes import (
-    activation_bytes,
+    Work,
     context_of,
     count_parameters,
     embedding_rows,
     flops_per_token,
+    kept_bytes,
     lora_parameters,
     shape_of,
 )
@@ -83,9 +85,12 @@ def test_flops_are_six_per_weight_of_a_product() -> None:
 
 def test_activations_grow_with_tokens_and_with_trained_ones() -> None:
     shape = shape_of(llama())
-    once = activation_bytes(shape, 100, 50, 4)
-    assert activation_bytes(shape, 200, 100, 4) == 2 * once
-    assert activation_bytes(shape, 100, 0, 4) < once
+    once = kept_bytes(shape, Work(tokens=100, trained=50, document=20, value_bytes=4))
+    twice = Work(tokens=200, trained=100, document=20, value_bytes=4)
+    assert kept_bytes(shape, twice) == 2 * once
+    assert kept_bytes(shape, replace(twice, trained=0)) < 2 * once
+    assert kept_bytes(shape, replace(twice, value_bytes=2)) < 1.5 * once
+    assert kept_bytes(shape, replace(twice, checkpointed=True)) < 1.5 * once
 
 
 # ---- files -------------------------------------------------------------------------------------

@@ -11,17 +11,17 @@ import pytest
 
 import headway
 from headway.base.errors import Exit
-from headway.base.machine import Machine, TorchBuild
+from headway.base.machine import Machine, TorchBuild, cpu_flags
 from headway.run.doctor import Check, as_json, examine, exit_code, lines
-from headway.run.probe import TRAIN, Place, Probe, cpu_flags, look
+from headway.run.probe import TRAIN, Place, Probe, look
 
 GB, MIB = 10**9, 2**20
 SHARED = Place("/dev/shm", 32 * GB, 32 * GB)
+FLAGS = frozenset({"fma", "avx512_bf16", "amx_bf16"})
 HEALTHY = Probe(
     python=(3, 12, 1),
-    machine=Machine(8, 64 * GB, 48 * GB, "Xeon", "Linux x86_64"),
+    machine=Machine(8, 64 * GB, 48 * GB, "Xeon", "Linux x86_64", FLAGS),
     cpu_count=8,
-    cpu_flags=frozenset({"fma", "avx512_bf16", "amx_bf16"}),
     packages=dict.fromkeys(TRAIN, "99.0"),
     torch=TorchBuild("2.13.0+cpu", ""),
     nvidia="",
@@ -133,9 +133,9 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
         ("bfloat16", {}, "ok", "fast on this CPU (amx_bf16, avx512_bf16)", []),
         (
             "bfloat16",
-            {"cpu_flags": frozenset({"fma"})},
+            {"machine": replace(HEALTHY.machine, cpu_flags=frozenset({"fma"}))},
             "ok",
-            "not fast on this CPU; fp32 is the default",
+            "not fast on this CPU, so fp32 is the default",
             [],
         ),
         ("limits", {"limits": {}}, "ok", "none", []),

@@ -32,10 +32,9 @@ MUTANTS = {
         "nothing of this model can be trained",
     ),
     "the loss is NaN": (
-        "import headway.model.loss as loss\n"
-        "losses = loss.Forward.losses\n"
-        "loss.Forward.losses = lambda self, micro: losses(self, micro) * "
-        "(float('nan') if self.model.training else 1.0)",
+        "import headway.model.loss as module\n"
+        "loss = module.Forward.loss\n"
+        "module.Forward.loss = lambda self, micro, num: loss(self, micro, num) * float('nan')",
         "is not finite; nothing of it was applied",
     ),
 }

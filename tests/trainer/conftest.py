@@ -1,5 +1,6 @@
 """What the trainer's tests may count on."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def no_matrix_products_for_their_own_sake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A receipt's share of the machine's peak takes a tenth of a second to measure."""
-    monkeypatch.setattr(calibrate, "_PEAK_S", 0.0)
+@pytest.fixture(scope="session", autouse=True)
+def no_matrix_products_for_their_own_sake() -> Iterator[None]:
+    """Measuring takes tenths of a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibrate, "_PEAK_S", 0.0)
+        yield

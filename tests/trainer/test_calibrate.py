@@ -1,17 +1,28 @@
 """Is packing sound on this very model? And the few other things that are measured."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from tests.helpers import causal, micro_of, padded_losses
+from tests.helpers import causal, in_memory, micro_of, padded_losses, plan_of
 from torch import Tensor, nn
 
 from headway.model import attention
+from headway.model.layout import Layout
+from headway.model.load import with_lora
 from headway.model.loss import Forward
 from headway.trainer import calibrate
-from headway.trainer.calibrate import documents_leak, peak_flops, peak_memory_bytes, typical
+from headway.trainer.calibrate import (
+    bf16_is_faster,
+    peak_flops,
+    peak_memory_bytes,
+    settle,
+    try_packing,
+    typical,
+)
+from headway.trainer.plan import Plan, Tried
 
 DOCUMENTS = (1, 1, 3, 5, 9, 12)
 
@@ -19,23 +30,27 @@ DOCUMENTS = (1, 1, 3, 5, 9, 12)
 class Running(nn.Module):
     """A layer that carries state along the row: each token is told of all before it."""
 
-    def __init__(self, inside: nn.Module) -> None:
+    def __init__(self, inside: nn.Module, share: float) -> None:
         super().__init__()
-        self.inside = inside
+        self.inside, self.share = inside, share
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.inside(hidden) + 0.1 * hidden.cumsum(dim=1)
+        return self.inside(hidden) + self.share * hidden.cumsum(dim=1)
 
 
-def leaky() -> Any:
-    model = causal("llama")
-    model.model.layers[0].mlp = Running(model.model.layers[0].mlp)
+def leaky(share: float = 0.1, scale: float = 5.0) -> Any:
+    model = causal("llama", scale=scale)
+    model.model.layers[0].mlp = Running(model.model.layers[0].mlp, share)
     return model
+
+
+def convolutions(scale: float = 5.0) -> Any:
+    return causal("lfm2", scale=scale, layer_types=["conv", "full_attention"])
 
 
 KINDS: dict[str, Any] = {
     "a running sum": leaky,
-    "convolutions": lambda: causal("lfm2", layer_types=["conv", "full_attention"]),
+    "convolutions": convolutions,
     "attention that is its own": lambda: causal("falcon"),
     "a state-space model": lambda: causal("mamba"),
 }
@@ -49,8 +64,8 @@ def test_b03_a_model_that_leaks_is_found_and_run_separately(
     model, micro = KINDS[kind](), micro_of(*documents)
     plain = copy.deepcopy(model)
     forward = Forward(model)
-    assert documents_leak(forward, micro)
-    forward.run_separately()
+    assert try_packing(forward, micro).separately
+    assert forward.separately
     with torch.no_grad():
         losses = forward.losses(micro)
         alone = torch.cat([padded_losses(plain, one) for one in apart(micro)])
@@ -61,14 +76,14 @@ def apart(micro: Any) -> list[Any]:
     """Each document as a micro-batch of its own."""
     parts: list[Any] = []
     begin = 0
-    for length in [n for n, num in micro.documents for _ in range(num)]:
+    for length in [n for n, num, _ in micro.documents for _ in range(num)]:
         part = copy.copy(micro)
         inside = (micro.trained_at_M >= begin) & (micro.trained_at_M < begin + length)
         for name, value in {
             "ids_N": micro.ids_N[begin : begin + length],
             "trained_at_M": micro.trained_at_M[inside] - begin,
             "targets_M": micro.targets_M[inside],
-            "documents": ((length, 1),),
+            "documents": ((length, 1, (0, 0)),),
         }.items():
             object.__setattr__(part, name, value)
         parts.append(part)
@@ -80,17 +95,18 @@ def apart(micro: Any) -> list[Any]:
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral"])
 def test_a_sound_model_is_no_false_alarm(kind: str, documents: tuple[int, ...]) -> None:
     config = {"sliding_window": 4} if kind == "mistral" else {}
-    assert not documents_leak(Forward(causal(kind, **config)), micro_of(*documents))
+    tried = try_packing(Forward(causal(kind, **config)), micro_of(*documents))
+    assert tried == Tried(separately=False, own_logits=False)
 
 
 def test_b03_an_attention_across_documents_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def across(*tensors: Any, documents: attention.Groups, **rest: Any) -> Any:
-        whole = ((sum(n * m for n, m in documents), 1),)
-        return attend(*tensors, documents=whole, **rest)
+    def across(*tensors: Any, documents: Layout, **rest: Any) -> Any:
+        whole = sum(length * num for length, num, _ in documents.documents)
+        return attend(*tensors, documents=Layout(((whole, 1, (0, 0)),)), **rest)
 
     attend = attention.attend
     monkeypatch.setattr(attention, "attend", across)
-    assert documents_leak(Forward(causal("llama")), micro_of(*DOCUMENTS))
+    assert try_packing(Forward(causal("llama")), micro_of(*DOCUMENTS)).separately
 
 
 def test_scores_that_ours_would_compute_otherwise_are_found() -> None:
@@ -98,17 +114,30 @@ def test_scores_that_ours_would_compute_otherwise_are_found() -> None:
     model = causal("gemma2", head_dim=8, query_pre_attn_scalar=8)
     for layer in model.model.layers:
         layer.self_attn.q_proj.weight.data.mul_(20)
-    assert documents_leak(Forward(model), micro_of(*DOCUMENTS))
+    assert try_packing(Forward(model), micro_of(*DOCUMENTS)).separately
+
+
+@pytest.mark.parametrize("make", [lambda: leaky(3e-5, scale=1.0), lambda: convolutions(scale=1.5)])
+def test_b03_a_leak_that_fresh_weights_hide_is_found(make: Any) -> None:
+    """Weights near 0 give every token nearly one loss, whatever leaks."""
+    model, micro = make(), micro_of(*DOCUMENTS)
+    forward = Forward(model)
+    with torch.no_grad():
+        packed = forward.losses(micro)
+        forward.run_separately()
+        assert float((packed - forward.losses(micro)).abs().max()) < 2e-3
+    forward.run_separately(False)
+    assert try_packing(forward, micro).separately
 
 
 def test_looking_leaves_everything_as_it_was() -> None:
     model = causal("llama").train()
-    forward = Forward(model, torch.bfloat16)
+    forward = Forward(model)
     before = torch.get_rng_state()
-    documents_leak(forward, micro_of(*DOCUMENTS))
+    try_packing(forward, micro_of(*DOCUMENTS))
     assert model.training
-    assert forward.compute_dtype == torch.bfloat16
     assert not forward.separately
+    assert not forward.own_logits
     assert attention.implementation(model) == attention.NAME
     assert torch.equal(torch.get_rng_state(), before)
     assert all(p.grad is None for p in model.parameters())
@@ -117,7 +146,119 @@ def test_looking_leaves_everything_as_it_was() -> None:
 def test_a_model_that_gives_no_number_leaks() -> None:
     model = causal("llama")
     model.model.norm.weight.data.fill_(float("nan"))
-    assert documents_leak(Forward(model), micro_of(*DOCUMENTS))
+    assert try_packing(Forward(model), micro_of(*DOCUMENTS)).separately
+
+
+# ---- what is tried once ------------------------------------------------------------------------
+
+
+def planned(**given: Any) -> Plan:
+    return plan_of(in_memory(300, 300), **given)
+
+
+def base_and_adapters() -> Any:
+    model: Any = with_lora(
+        causal("llama", scale=1.0), r=2, alpha=4, dropout=0.0, target_modules=("q_proj",), seed=1
+    )
+    return model
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_the_number_format_is_the_one_that_is_faster_here(
+    faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "bf16_is_faster", lambda _: faster)
+    forward, dtype = Forward(causal("llama", scale=1.0)), ("float32", "bfloat16")[faster]
+    settled, findings = settle(planned(bf16=None), forward, micro_of(*DOCUMENTS))
+    assert settled.machine.compute_dtype == dtype
+    assert (forward.model is forward.weights) == (not faster)
+    assert settled.tried == Tried(separately=False, own_logits=False)
+    adjusted = planned(bf16=None).machine.compute_dtype != dtype
+    assert [f.what for f in findings or ()] == (
+        [f"computes in {dtype}, which is faster here"] if adjusted else []
+    )
+
+
+@pytest.mark.parametrize(("bf16", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_a_number_format_that_was_asked_for_is_not_measured(
+    bf16: bool, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "bf16_is_faster", None)
+    forward = Forward(causal("llama", scale=1.0))
+    settled, findings = settle(planned(bf16=bf16), forward, micro_of(*DOCUMENTS))
+    assert (settled.machine.compute_dtype, findings) == (dtype, ())
+
+
+@pytest.mark.parametrize("make", [base_and_adapters, lambda: causal("llama", scale=1.0)])
+def test_rounding_that_shows_is_not_computed_with(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, micro = make(), micro_of(*DOCUMENTS)
+    before = copy.deepcopy(model.state_dict())
+    forward = Forward(model)
+    losses = forward.losses(micro)
+    monkeypatch.setattr(calibrate, "_ROUNDING", 1e-9)
+    settled, findings = settle(planned(bf16=True), forward, micro)
+    assert settled.machine.compute_dtype == "float32"
+    assert [f.what for f in findings or ()] == ["computes in float32: rounding shows"]
+    assert torch.equal(forward.losses(micro), losses)
+    after = forward.weights.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_rounding_to_no_number_is_not_computed_with() -> None:
+    model = causal("llama", scale=1.0)
+    forward = Forward(model)
+    compute_in = forward.compute_in
+
+    def spoilt(dtype: torch.dtype) -> None:
+        compute_in(dtype)
+        if dtype != torch.float32:
+            next(iter(forward.model.get_output_embeddings().parameters())).data.fill_(float("nan"))
+
+    forward.compute_in = spoilt  # type: ignore[method-assign]
+    settled, _ = settle(planned(bf16=True), forward, micro_of(*DOCUMENTS))
+    assert settled.machine.compute_dtype == "float32"
+    assert bool(forward.losses(micro_of(*DOCUMENTS)).isfinite().all())
+
+
+@pytest.mark.parametrize("separately", [True, False])
+@pytest.mark.parametrize("own_logits", [True, False])
+def test_what_is_settled_is_never_tried_again(
+    separately: bool, own_logits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = settle(planned(bf16=True), Forward(causal("llama", scale=1.0)), micro_of(*DOCUMENTS))[0]
+    settled = replace(once, tried=Tried(separately, own_logits))
+    for name in ("bf16_is_faster", "try_packing", "_mean_loss"):
+        monkeypatch.setattr(calibrate, name, None)
+    forward = Forward(causal("llama", scale=1.0))
+    plan, findings = settle(settled, forward, micro_of(*DOCUMENTS))
+    assert (plan, findings) == (settled, None)
+    assert (forward.separately, forward.own_logits) == (separately, own_logits)
+    assert forward.model is not forward.weights
+    name = "sdpa" if separately else attention.NAME
+    assert attention.implementation(forward.model) == name
+
+
+def test_a_model_that_leaks_is_told() -> None:
+    forward = Forward(leaky())
+    settled, findings = settle(planned(bf16=False), forward, micro_of(*DOCUMENTS))
+    assert settled.tried == Tried(separately=True, own_logits=False)
+    assert [f.what for f in findings or ()] == [
+        "layers of this model see across documents: each runs by itself, more slowly"
+    ]
+
+
+def test_both_number_formats_are_measured_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: dict[str, float] = {}
+    monkeypatch.setattr(calibrate, "measured", notes.get)
+    monkeypatch.setattr(calibrate, "remember", notes.__setitem__)
+    monkeypatch.setattr(calibrate, "bf16_gain", lambda _: 0.0)
+    assert bf16_is_faster(1)
+    assert len(notes) == 2
+    assert all(rate > 1e6 for rate in notes.values())
+    monkeypatch.setattr(calibrate, "bf16_gain", lambda _: 1e9)
+    assert not bf16_is_faster(1)
 
 
 # ---- the rest ----------------------------------------------------------------------------------

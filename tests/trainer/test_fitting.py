@@ -27,7 +27,7 @@ def test_a_too_few_rows_for_the_batch_are_one_batch() -> None:
     plan = decided(in_memory(1598), batch_size=32, max_length=128)
     assert (plan.steps.batch_size, plan.steps.num, plan.steps.last_batch) == (12, 1, 13)
     assert (plan.data.rows.accepted, plan.data.rows.planned) == (13, 13)
-    assert (plan.steps.tokens, plan.steps.leaves) == (1536, 4)
+    assert (plan.steps.tokens, plan.steps.leaves) == (1536, 1)
     (adjusted,) = [finding for finding in plan.findings if finding.kind == "adjusted"]
     assert adjusted.what == "the batch becomes 12: there are no more rows"
     assert "32 x 128 = 4,096 tokens" in adjusted.have

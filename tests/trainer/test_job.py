@@ -253,15 +253,15 @@ def test_a_step_that_would_outlast_the_grace_is_dropped(
     """The last finished state is saved, not half a step."""
     plan, jobs = planned(here, micro_batch_tokens=16), list[Any]()
     twin = run(tmp_path / "twin", plan, on=stop_after(3))
-    real = Forward.losses
+    real = Forward.loss
 
-    def losses(self: Forward, micro: Any) -> torch.Tensor:
-        if self.model.training and jobs and jobs[0].ledger.job_step == 3:
+    def loss(self: Forward, micro: Any, num_trained: int) -> torch.Tensor:
+        if jobs and jobs[0].ledger.job_step == 3:
             jobs[0].stop.ask("SIGTERM", Exit.COME_BACK)
             jobs[0].stop.asked_s -= 1000
-        return real(self, micro)
+        return real(self, micro, num_trained)
 
-    monkeypatch.setattr(Forward, "losses", losses)
+    monkeypatch.setattr(Forward, "loss", loss)
     ran = run(tmp_path / "run", plan, on=lambda _, job: jobs.append(job))
     assert ran.code == Exit.COME_BACK
     assert ran.receipt.steps.applied == 3
@@ -310,14 +310,14 @@ def test_a_stop_while_it_prepares_leaves_at_once(
 def raising(patch: pytest.MonkeyPatch, step: int, error: Callable[[], object]) -> None:
     """In the middle of the pass that computes a step."""
     calls = itertools.count(1)
-    real = Forward.losses
+    real = Forward.loss
 
-    def losses(self: Forward, micro: Any) -> torch.Tensor:
-        if self.model.training and next(calls) == step:
+    def loss(self: Forward, micro: Any, num_trained: int) -> torch.Tensor:
+        if next(calls) == step:
             error()
-        return real(self, micro)
+        return real(self, micro, num_trained)
 
-    patch.setattr(Forward, "losses", losses)
+    patch.setattr(Forward, "loss", loss)
 
 
 def out_of_memory() -> None:

@@ -53,7 +53,7 @@ def test_speed_is_over_the_time_inside_steps() -> None:
     ledger.add(report(1), np.array([1]))
     found = ledger.speed(flops_per_token=100, peak_flops=8000)
     assert (found.tokens_per_second, found.trained_tokens_per_second) == (40, 32)
-    assert (found.flops_per_second, found.mfu) == (4000, 0.5)
+    assert (found.flops_per_second, found.mfu) == (4800, 0.6)
     assert ledger.speed(100, None).mfu is None
 
 

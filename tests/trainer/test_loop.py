@@ -9,7 +9,7 @@ from headway.trainer.loop import train
 
 
 def batches(num: int) -> list[Batch]:
-    return [Batch(step, 0, (), 1, 1, 1) for step in range(1, num + 1)]
+    return [Batch(step, 0, (), 1, 1, 1, 1) for step in range(1, num + 1)]
 
 
 def test_every_batch_is_a_finished_step_in_order() -> None:

@@ -118,9 +118,9 @@ def test_b06_a_mean_of_means_would_be_noticed(rows: Rows, monkeypatch: pytest.Mo
     """The classical mistake: each micro-batch's mean, then the mean of these."""
     model = causal("llama", scale=2.0)
     right = gradients_of(model, batch_of(rows, micro=1))
-    losses = Forward.losses
+    loss = Forward.loss
     monkeypatch.setattr(
-        Forward, "losses", lambda self, micro: losses(self, micro) * 13 / len(micro.targets_M)
+        Forward, "loss", lambda self, micro, _: loss(self, micro, ROWS * len(micro.targets_M))
     )
     wrong = gradients_of(model, batch_of(rows, micro=1))
     name = "model.layers.0.mlp.up_proj.weight"
@@ -222,14 +222,14 @@ def test_at_most_one_sum_per_level_of_the_tree_is_alive() -> None:
 
 
 def poisoned(value: float, at_leaf: int = 1) -> Callable[..., Tensor]:
-    """Losses of which one micro-batch's are wrong."""
-    right, seen = Forward.losses, itertools.count()
+    """Losses of which one micro-batch's is wrong."""
+    right, seen = Forward.loss, itertools.count()
 
-    def losses(self: Forward, micro: Any) -> Tensor:
-        found = right(self, micro)
+    def loss(self: Forward, micro: Any, num_trained: int) -> Tensor:
+        found = right(self, micro, num_trained)
         return found * value if next(seen) == at_leaf else found
 
-    return losses
+    return loss
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -240,7 +240,7 @@ def test_f30_a_loss_that_is_not_finite_is_never_applied(
     take = stepper(model)
     take(batch_of(rows, leaves=4))
     before, moments = bits(model), copy.deepcopy(take.optimizer.state_dict()["state"])
-    monkeypatch.setattr(Forward, "losses", poisoned(value))
+    monkeypatch.setattr(Forward, "loss", poisoned(value))
     with pytest.raises(BrokenContract) as refused:
         take(batch_of(rows, leaves=4, step=2))
     assert refused.value.what == "the loss of step 2 is not finite; nothing of it was applied"
@@ -265,7 +265,7 @@ def test_f30_without_the_check_the_weights_would_be_lost(
     rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = causal("llama", scale=1.0)
-    monkeypatch.setattr(Forward, "losses", poisoned(float("nan"), at_leaf=0))
+    monkeypatch.setattr(Forward, "loss", poisoned(float("nan"), at_leaf=0))
     monkeypatch.setattr(Stepper, "_checked_norm", lambda *_: 1.0)
     stepper(model)(batch_of(rows))
     assert not all(bool(p.isfinite().all()) for p in model.parameters())
@@ -284,7 +284,7 @@ def test_f31_a_gradient_of_zero_is_refused(rows: Rows) -> None:
 def test_f31_no_gradient_at_all_is_refused(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     model = causal("llama", scale=1.0)
     strange = torch.ones((), requires_grad=True)
-    monkeypatch.setattr(Forward, "losses", lambda self, micro: strange * len(micro.targets_M))
+    monkeypatch.setattr(Forward, "loss", lambda *_: strange * 2)
     with pytest.raises(BrokenContract, match="no gradient"):
         stepper(model)(batch_of(rows))
 

@@ -135,12 +135,13 @@ def test_steps_that_a_later_attempt_did_again_count_once(here: Path, tmp_path: P
 
     def killed(event: Any, job: Any) -> None:
         if getattr(event, "step", 0) == 7:
+            job.saver.finish()  # of step 4
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(folder, plan, on=killed)
-    newest = RunFolder(folder).checkpoints()[-1:]  # of step 4, or none yet
-    start = AttemptStarted("killed", "1", 1, newest[0].global_step if newest else 0, "")
+    (newest,) = RunFolder(folder).checkpoints()
+    start = AttemptStarted("killed", "1", 1, newest.global_step, "")
     EventLog(folder / "events.jsonl", attempt=2, rank=-1).write(start)
     run(folder, plan, attempt=2)
     assert verified(folder).differences == ()

@@ -74,7 +74,7 @@ class StepDone(Event):
     rows: int
     trained_tokens: int
     input_tokens: int
-    computed_tokens: int  # what the linear layers saw; more than input_tokens is padding
+    computed_tokens: int  # what the linear layers saw: more is padding, fewer is shared
     seconds: float
 
 

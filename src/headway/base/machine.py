@@ -16,6 +16,7 @@ from headway.base.files import cache_folder, write_whole
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 _UNLIMITED = 2**62  # version 1 says so with a huge number
+FAST_BF16 = frozenset({"amx_bf16", "avx512_bf16", "svebf16", "bf16"})
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,12 @@ class Machine:
     memory_free_bytes: int
     cpu: str
     system: str
+    cpu_flags: frozenset[str] = frozenset()  # what the processor can do; empty: it does not say
+
+    @property
+    def fast_in_bf16(self) -> bool:
+        """Whether its processor has products of bf16 numbers."""
+        return bool(self.cpu_flags & FAST_BF16)
 
 
 def this_machine() -> Machine:
@@ -40,7 +47,14 @@ def this_machine() -> Machine:
         memory_free_bytes=max(available, 0),
         cpu=_cpu_name(),
         system=f"{platform.system()} {platform.machine()}",
+        cpu_flags=cpu_flags(_text(Path("/proc/cpuinfo"))),
     )
+
+
+def cpu_flags(cpuinfo: str) -> frozenset[str]:
+    """The first processor's feature flags from the text of /proc/cpuinfo (x86 and ARM)."""
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
+    return frozenset(found[1].split()) if found else frozenset()
 
 
 def _cores() -> int:

@@ -129,8 +129,8 @@ class Settings:
 
     # the machine
     device: str | None = _setting(None, "where to compute", choices=("cpu", "cuda", "mps"))
-    bf16: bool = _setting(False, "compute in bfloat16; weights and sums stay in fp32")
-    gradient_checkpointing: bool = _setting(False, "less memory, more time")
+    bf16: bool | None = _setting(None, "compute in bfloat16; weights, sums and losses stay in fp32")
+    gradient_checkpointing: bool | None = _setting(None, "less memory, more time")
     threads: int | None = _setting(None, "threads of the trainer", at_least=1)
 
     # saving, looking
@@ -203,7 +203,7 @@ def spellings() -> dict[str, Field[Any]]:
 
 def is_flag(row: Field[Any]) -> bool:
     """Whether the setting is on or off, so that naming it turns it on."""
-    return hints()[row.name] is bool
+    return hints()[row.name] in (bool, bool | None)
 
 
 def normal(name: str) -> str:
@@ -231,6 +231,8 @@ _EXAMPLES = {
     "endpoint_url": "http://127.0.0.1:9000",
     "keep_every": "1000",
     "batch_size": "8",
+    "bf16": "true",
+    "gradient_checkpointing": "true",
     "continue_run": "runs/notes",
     "learning_rate": "2e-4",
     "max_length": "128",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from headway.base.pulse import Pulse
 from headway.data.order import Numbers, RowOrder
-from headway.data.packing import MicroBatch, pack
+from headway.data.packing import Group, MicroBatch, pack
 from headway.data.rows import Rows
 
 _AHEAD = 2  # steps that are made ready while one is trained
@@ -26,7 +26,7 @@ class MicroTensors:
     positions_N: Tensor
     trained_at_M: Tensor
     targets_M: Tensor
-    documents: tuple[tuple[int, int], ...]
+    documents: tuple[Group, ...]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class Batch:
     epoch: int  # from 0
     leaves: tuple[tuple[MicroTensors, ...], ...]
     num_rows: int
-    num_tokens: int  # input positions, all of them computed
+    num_tokens: int  # input tokens of the rows
     num_trained: int
+    num_computed: int  # of the input tokens: what several rows begin with counts once
 
 
 def to_tensors(micro: MicroBatch, device: str) -> MicroTensors:
@@ -58,26 +59,34 @@ def to_tensors(micro: MicroBatch, device: str) -> MicroTensors:
 
 
 def make_batch(
-    rows: Rows, order: RowOrder, step: int, *, leaves: int, micro_batch_tokens: int, device: str
+    rows: Rows,
+    order: RowOrder,
+    step: int,
+    *,
+    leaves: int,
+    micro_batch_tokens: int,
+    device: str,
+    share: bool = False,
 ) -> Batch:
     """The batch of one step: a pure function, so that any step can be made at any time."""
     epoch, numbers = order.rows(step)
-    packed = pack(rows, numbers, leaves, micro_batch_tokens)
+    packed = pack(rows, numbers, leaves, micro_batch_tokens, share=share)
     return Batch(
         step=step,
         epoch=epoch,
         leaves=tuple(tuple(to_tensors(m, device) for m in leaf) for leaf in packed),
         num_rows=len(numbers),
-        num_tokens=sum(len(m.ids_N) for leaf in packed for m in leaf),
+        num_tokens=sum(m.num_tokens for leaf in packed for m in leaf),
         num_trained=sum(len(m.targets_M) for leaf in packed for m in leaf),
+        num_computed=sum(len(m.ids_N) for leaf in packed for m in leaf),
     )
 
 
 def measure(
-    rows: Rows, numbers: Numbers, micro_batch_tokens: int, device: str
+    rows: Rows, numbers: Numbers, micro_batch_tokens: int, device: str, *, share: bool = False
 ) -> tuple[MicroTensors, ...]:
     """Some rows as micro-batches for a loss that is only looked at (probes, evaluation)."""
-    (leaf,) = pack(rows, numbers, 1, micro_batch_tokens)
+    (leaf,) = pack(rows, numbers, 1, micro_batch_tokens, share=share)
     return tuple(to_tensors(m, device) for m in leaf)
 
 

@@ -1,5 +1,6 @@
 """A transformers model, fresh or from weights, full or LoRA."""
 
+import importlib
 import json
 import warnings
 from collections.abc import Generator, Mapping
@@ -14,12 +15,11 @@ from headway.base.errors import MachineError, Refusal, Remedy, UsageError
 from headway.model.headers import check_file, check_folder
 
 
-def warm_up() -> None:
-    """Import what a model's first use would: 2 s better spent while the plan is being made."""
-    from peft import PeftModel
-    from transformers.models.llama import modeling_llama
-
-    del PeftModel, modeling_llama
+def warm_up(*, adapters: bool) -> None:
+    """Import what a model's first use would: seconds better spent while the plan is being made."""
+    importlib.import_module("transformers.models.llama.modeling_llama")
+    if adapters:
+        importlib.import_module("peft")
 
 
 def from_config(config: Mapping[str, Any], seed: int) -> nn.Module:

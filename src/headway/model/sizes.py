@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+LOGITS_BYTES = 64 << 20  # of fp32 logits that exist at one time
+SHORT = 256  # tokens of a document whose attention weights are kept
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -82,17 +85,69 @@ def flops_per_token(shape: Shape, sequence: float, trained_share: float = 1.0) -
     return 6 * (shape.linear + head + attention)
 
 
-def activation_bytes(shape: Shape, tokens: int, trained: int, value_bytes: int) -> int:
-    """What a forward pass of one micro-batch keeps for its backward pass.
+@dataclass(frozen=True)
+class Work:
+    """A micro-batch, as far as memory depends on it.
 
-    Counted from what autograd saves in a Llama layer: 14 values of the hidden size (inputs of
-    norms and projections, their fp32 squares, rotary halves, residuals), the heads' queries, keys
-    and values three times, 5 of the MLP's width. Logits: four fp32 copies of a trained token's row
-    (the head's output, its fp32 form, the log-softmax and its gradient).
+    Attributes:
+        tokens: that run at once.
+        trained: of these, targets.
+        document: tokens of its documents.
+        value_bytes: of the number format that it is computed in.
+        frozen: the weights are, and adapters are trained.
+        checkpointed: layers keep their input alone and run once more on the way back.
     """
-    heads = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
-    layer = 14 * shape.hidden + 3 * heads + 5 * shape.intermediate
-    return shape.layers * layer * tokens * value_bytes + 4 * 4 * trained * shape.vocab
+
+    tokens: int
+    trained: int
+    document: int
+    value_bytes: int
+    frozen: bool = False
+    checkpointed: bool = False
+
+
+def kept_bytes(shape: Shape, work: Work) -> int:
+    """What a micro-batch's forward pass keeps for its backward pass.
+
+    Counted from what autograd saves of a Llama (a test counts it again). Outside the layers: ids,
+    positions and targets, rotary angles, the last norm, and what the head sees, with its gradient.
+    """
+    per_layer = _layer_bytes(shape, work)
+    value, hidden = work.value_bytes, shape.hidden
+    layers = shape.layers * per_layer
+    if work.checkpointed:
+        layers = shape.layers * value * hidden + per_layer
+    outside = 32 + value * shape.head_dim + _norm_bytes(shape, work)
+    return work.tokens * (layers + outside) + 2 * work.trained * value * hidden
+
+
+def passing_bytes(shape: Shape, work: Work) -> int:
+    """What comes and goes on top of that: the loss's logits, or one layer's gradients."""
+    value = work.value_bytes
+    rows = min(work.trained, max(16, LOGITS_BYTES // (4 * shape.vocab)))
+    head = 0 if work.frozen else shape.vocab * shape.hidden
+    # The head's output, and its log-softmax in fp32; from bf16 by way of an fp32 copy.
+    made = rows * shape.vocab * (8 if value == 4 else 4 + 4 + value)
+    added = rows < work.trained  # the head's gradient is summed over pieces, in fp32
+    # Then the gradient of these logits, and the product that makes the head's gradient of it.
+    used = rows * shape.vocab * (4 if value == 4 else 4 + value) + head * value
+    loss = max(made, used + (head * (8 - value) if added else 0)) + (4 * head if added else 0)
+    layer = work.tokens * (4 * shape.intermediate * value + 4 * shape.hidden * 4)
+    return max(loss, layer + head * (4 if added else value))
+
+
+def _layer_bytes(shape: Shape, work: Work) -> int:
+    """Per token: two norms, their outputs, attention, and four values of the MLP's width."""
+    heads = shape.heads * shape.head_dim
+    short = work.document <= SHORT
+    weights = shape.heads * (work.document * work.value_bytes if short else 4)
+    values = 2 * shape.hidden + 4 * heads + 4 * shape.intermediate
+    return work.value_bytes * values + weights + 2 * _norm_bytes(shape, work)
+
+
+def _norm_bytes(shape: Shape, work: Work) -> int:
+    """Per token: its input in fp32 and its root; where it is trained, what it scales too."""
+    return 4 * shape.hidden * (1 if work.frozen else 2) + 4
 
 
 def lora_parameters(shape: Shape, r: int) -> int:

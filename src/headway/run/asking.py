@@ -15,6 +15,7 @@ import msgspec
 from headway.base.errors import Exit, Remedy, UsageError, retold
 from headway.base.pulse import PulseReading, live_folder, read_pulse
 from headway.base.units import count, seconds
+from headway.run import allocator
 from headway.run.child import child_environment
 from headway.trainer.folder import find_run, is_run
 from headway.trainer.question import READY, Evaluation, Question, Verdict
@@ -79,7 +80,7 @@ def _ask(asked: Question, live: Path, *, quiet: bool) -> Evaluation | None:
     with (live / "errors").open("wb") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "headway.trainer.ask", str(live / "question.json")],
-            env=child_environment(pulse),
+            env=child_environment(pulse) | allocator.environment(),
             stderr=errors,
         )
     with contextlib.suppress(KeyboardInterrupt):

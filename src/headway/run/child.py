@@ -13,6 +13,7 @@ import msgspec
 
 from headway.base.errors import Exit, MachineError, OurBug, Refusal, Remedy, Told, retold
 from headway.base.machine import this_machine
+from headway.run import allocator
 from headway.run.room import is_full, no_room
 from headway.trainer.process import PULSE_VARIABLE
 
@@ -31,6 +32,8 @@ class Child:
         self.name = name
         self.errors = live / f"{name}.err"
         environment = child_environment(live / f"{name}.pulse")
+        if module.startswith("headway.trainer."):
+            environment |= allocator.environment()
         if module == "headway.trainer.worker":
             # What it needs is on this machine by now: nothing is fetched behind one's back.
             environment["HF_HUB_OFFLINE"] = "1"

@@ -14,12 +14,12 @@ from typing import Literal
 import msgspec
 
 from headway.base.errors import Exit, Remedy
+from headway.base.machine import FAST_BF16
 from headway.base.units import count, plural, size
 from headway.base.version import __version__
 from headway.run.probe import TRAIN, Probe, look
 
 OLDEST_PYTHON = (3, 11)
-FAST_BF16 = ("amx_bf16", "avx512_bf16", "svebf16", "bf16")
 LITTLE_MEMORY, NO_MEMORY = 4 * 10**9, 10**9  # torch and a tiny model need about 1 GB
 LITTLE_DISK, NO_DISK = 2 * 10**9, 10**8  # a few checkpoints of a small model; one of a tiny one
 LITTLE_SHARED_MEMORY = 128 * 2**20  # containers get 64 MiB unless they ask
@@ -58,6 +58,7 @@ def examine(probe: Probe) -> list[Check]:
         _cores(probe),
         _bf16(probe),
         _memory(probe),
+        _allocator(probe),
         _limits_check(probe),
         _shared_memory(probe),
         _runs(probe),
@@ -185,12 +186,12 @@ def _cores(probe: Probe) -> Check:
 
 
 def _bf16(probe: Probe) -> Check:
-    fast = [flag for flag in FAST_BF16 if flag in probe.cpu_flags]
+    fast = sorted(FAST_BF16 & probe.machine.cpu_flags)
     if fast:
         return Check("bfloat16", "ok", f"fast on this CPU ({', '.join(fast)})")
-    if not probe.cpu_flags:
-        return Check("bfloat16", "ok", "this system does not say; fp32 is the default")
-    return Check("bfloat16", "ok", "not fast on this CPU; fp32 is the default")
+    if not probe.machine.cpu_flags:
+        return Check("bfloat16", "ok", "this system does not say; the first run measures it")
+    return Check("bfloat16", "ok", "not fast on this CPU, so fp32 is the default")
 
 
 def _memory(probe: Probe) -> Check:
@@ -203,6 +204,15 @@ def _memory(probe: Probe) -> Check:
         return Check("memory", "warning", found, (smallest,))
     close = Remedy("close other programs", f"{size(NO_MEMORY)} are needed to load torch and train")
     return Check("memory", "bad", found, (close,))
+
+
+def _allocator(probe: Probe) -> Check:
+    if probe.machine.system.startswith("Linux") and "glibc" in probe.allocator:
+        better = Remedy(
+            "apt-get install libtcmalloc-minimal4", "a faster one; Fedora: gperftools-libs"
+        )
+        return Check("allocator", "ok", probe.allocator, (better,))
+    return Check("allocator", "ok", probe.allocator)
 
 
 def _limits_check(probe: Probe) -> Check:

@@ -28,6 +28,7 @@ from headway.base.files import cache_folder, write_whole
 from headway.base.machine import TorchBuild, accelerator, measured, this_machine, torch_build
 from headway.base.pulse import Pulse
 from headway.base.settings import Settings
+from headway.run import allocator
 from headway.run.room import room_to_tell
 from headway.trainer.plan import Plan
 from headway.trainer.process import PULSE_VARIABLE, end_with_parent
@@ -127,6 +128,7 @@ def make_plan(request: Request, pulse: Pulse) -> Plan:
         else _PROCESS_BYTES,
         measured=measured,
         torch=build.version if build else "none",
+        allocator=allocator.name(),
     )
     plan = decide(settings, sources, store, origin.start, here)
     if request.train:

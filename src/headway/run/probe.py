@@ -3,7 +3,6 @@
 import contextlib
 import importlib.metadata
 import os
-import re
 import resource
 import shutil
 import sys
@@ -14,6 +13,7 @@ from headway.base.disk import check_writable
 from headway.base.errors import MachineError
 from headway.base.files import cache_folder
 from headway.base.machine import Machine, TorchBuild, this_machine, torch_build
+from headway.run import allocator
 
 # What `pip install headway[train]` brings, and from which version on it does.
 TRAIN = {
@@ -47,7 +47,6 @@ class Probe:
     python: tuple[int, int, int]
     machine: Machine
     cpu_count: int  # before affinity and quota
-    cpu_flags: frozenset[str]
     packages: dict[str, str]  # installed version by name, of those in TRAIN
     torch: TorchBuild | None
     nvidia: str  # where a device was seen: "/dev/nvidia0", "nvidia-smi"; "" for nowhere
@@ -58,6 +57,7 @@ class Probe:
     cache: Place
     cache_bytes: int
     py_spy: bool
+    allocator: str = ""
 
 
 def look(output_dir: Path = Path("runs")) -> Probe:
@@ -68,7 +68,6 @@ def look(output_dir: Path = Path("runs")) -> Probe:
         python=sys.version_info[:3],
         machine=this_machine(),
         cpu_count=os.cpu_count() or 1,
-        cpu_flags=cpu_flags(_read(Path("/proc/cpuinfo"))),
         packages=_installed(),
         torch=torch_build(),
         nvidia=_nvidia(),
@@ -78,14 +77,9 @@ def look(output_dir: Path = Path("runs")) -> Probe:
         runs=_place(output_dir),
         cache=_place(cache),
         cache_bytes=_bytes_in(cache),
+        allocator=allocator.name(),
         py_spy=bool(shutil.which("py-spy") or Path(sys.executable).with_name("py-spy").exists()),
     )
-
-
-def cpu_flags(cpuinfo: str) -> frozenset[str]:
-    """The first processor's feature flags from the text of /proc/cpuinfo (x86 and ARM)."""
-    found = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
-    return frozenset(found[1].split()) if found else frozenset()
 
 
 def _installed() -> dict[str, str]:
@@ -131,10 +125,3 @@ def _bytes_in(folder: Path) -> int:
         with contextlib.suppress(OSError):  # removed while we look
             total += path.lstat().st_size if path.is_file() else 0
     return total
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

@@ -115,7 +115,11 @@ class Supervisor:
         """Plan, place, train; the receipt tells the rest."""
         with self._cleaning():
             self.worker = Child(
-                "headway.trainer.worker", ["-"], self.live, "rank-0", subprocess.PIPE
+                "headway.trainer.worker",
+                ["-", *(["--adapters"] if self.order.settings.lora else [])],
+                self.live,
+                "rank-0",
+                subprocess.PIPE,
             )
             try:
                 plan = self._planned(train=True)

@@ -71,7 +71,7 @@ def evaluate(question: Question, pulse: Pulse) -> Evaluation:
     from headway.data.sources import find
     from headway.data.survey import survey
     from headway.model.loss import Forward
-    from headway.trainer.calibrate import documents_leak
+    from headway.trainer.calibrate import try_packing
     from headway.trainer.proof import measure_loss
     from headway.trainer.start import load_folder
 
@@ -91,8 +91,7 @@ def evaluate(question: Question, pulse: Pulse) -> Evaluation:
     model = load_folder(folder, trust_remote_code=question.trust_remote_code)
     micros = measure(rows, np.arange(rows.num_rows), 2048, "cpu")
     forward = Forward(model)
-    if documents_leak(forward, micros[0]):
-        forward.run_separately()
+    try_packing(forward, micros[0])
     with pulse.phase("evaluating", total=len(micros), unit="batches"):
         measured = measure_loss(forward, micros, pulse)
     tokens = sum(len(m.targets_M) for m in micros)

@@ -4,43 +4,151 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from headway.base.machine import measured, remember
+from headway.base.errors import Finding
+from headway.base.machine import measured, remember, this_machine
 from headway.data.batches import MicroTensors
 from headway.model.loss import Forward
-from headway.trainer.costs import speed_key
-from headway.trainer.plan import Plan
+from headway.trainer.costs import bf16_gain, peak_key, speed_key
+from headway.trainer.plan import Plan, Tried
 
 _PEAK_S = 0.1
+_TURN = 512  # rows and columns of a product that takes about a millisecond
+_ROUNDING = 0.02  # of a loss, by computing in bf16
+# Nats that losses in fp32 may differ by: computed from the same tokens, and by the same products.
+_SAME_TOKENS, _SAME_PRODUCTS = 1e-5, 1e-4
 _SAVE_S, _SAVE_BYTES_PER_S = 0.05, 200e6  # a careful guess, until a save has been measured
 
 
-def documents_leak(forward: Forward, micro: MicroTensors, *, tolerance: float = 2e-3) -> bool:
-    """Whether documents in one row change each other's losses on this very model.
-
-    A layer that carries state along the row (linear attention, convolutions) does that whatever
-    the attention function does; such a model runs its documents separately.
+def settle(
+    plan: Plan, forward: Forward, micro: MicroTensors
+) -> tuple[Plan, tuple[Finding, ...] | None]:
+    """Make a model run as its plan says, after trying out once what no plan can know.
 
     Args:
-        forward: a model with our attention in place.
+        plan: as it was made, or as an earlier attempt settled it.
+        forward: computing in fp32; computes as the settled plan says afterwards.
         micro: some documents of the job's own data.
-        tolerance: nats, in fp32; rounding stays far below, a leak far above.
+
+    Returns:
+        The settled plan, and what became other than planned; None: it was settled before.
+    """
+    if plan.tried:
+        forward.own_logits = plan.tried.own_logits
+        forward.run_separately(plan.tried.separately)
+        forward.compute_in(getattr(torch, plan.machine.compute_dtype))
+        forward.keep()
+        return plan, None
+    findings: list[Finding] = []
+    tried = try_packing(forward, micro)
+    if tried.separately:
+        what = "layers of this model see across documents: each runs by itself, more slowly"
+        findings.append(Finding("adjusted", what))
+    machine = plan.machine
+    if plan.choice("bf16").origin == "auto" and machine.device == "cpu":
+        dtype = "bfloat16" if bf16_is_faster(machine.threads) else "float32"
+        if dtype != machine.compute_dtype:
+            findings.append(Finding("adjusted", f"computes in {dtype}, which is faster here"))
+        machine = replace(machine, compute_dtype=dtype)
+    if machine.compute_dtype != "float32":
+        shows = _try_rounding(forward, micro, machine.compute_dtype)
+        if shows:
+            findings.append(shows)
+            machine = replace(machine, compute_dtype="float32")
+        forward.keep()
+    return replace(plan, machine=machine, tried=tried), tuple(findings)
+
+
+def _try_rounding(forward: Forward, micro: MicroTensors, dtype: str) -> Finding | None:
+    """Compute in a smaller number format; in fp32 again if the loss then is another one."""
+    exact = _mean_loss(forward, micro)
+    forward.compute_in(getattr(torch, dtype))
+    rounded = _mean_loss(forward, micro)
+    if abs(rounded - exact) <= _ROUNDING * exact:
+        return None
+    forward.compute_in(torch.float32)
+    have = f"loss {rounded:.4f} in {dtype}, {exact:.4f} in float32"
+    return Finding("adjusted", "computes in float32: rounding shows", have=have)
+
+
+def _mean_loss(forward: Forward, micro: MicroTensors) -> float:
+    model, was_training = forward.model, forward.model.training
+    model.eval()
+    with torch.no_grad():
+        loss = float(forward.losses(micro).mean())
+    model.train(was_training)
+    return loss
+
+
+def bf16_is_faster(threads: int) -> bool:
+    """Whether this processor multiplies bf16 much faster than fp32.
+
+    Small products in turns, the best of each: whoever else is busy here slows both down.
+    """
+    best: dict[torch.dtype, float] = {}
+    pairs = [torch.ones(_TURN, _TURN, dtype=d) for d in (torch.bfloat16, torch.float32)]
+    began_s = time.perf_counter()
+    while time.perf_counter() - began_s < _PEAK_S or len(best) < len(pairs):
+        for a in pairs:
+            start_s = time.perf_counter()
+            a @ a  # pyright: ignore[reportUnusedExpression]
+            taken_s = time.perf_counter() - start_s
+            best[a.dtype] = max(best.get(a.dtype, 0.0), 2 * _TURN**3 / taken_s)
+    for dtype, rate in best.items():
+        _keep_best(peak_key("cpu", str(dtype), threads, str(torch.__version__)), rate)
+    return best[torch.bfloat16] > bf16_gain(this_machine()) * best[torch.float32]
+
+
+def _keep_best(what: str, rate: float) -> None:
+    if rate > (measured(what) or 0.0):
+        remember(what, rate)
+
+
+def try_packing(forward: Forward, micro: MicroTensors, *, tolerance: float = 2e-3) -> Tried:
+    """Whether packed documents have the losses they have alone, on this very model, in fp32.
+
+    Alone they run through the model's own attention and head, and torch's cross-entropy. A layer
+    that carries state along the row (linear attention, convolutions) differs whatever the attention
+    function does: such a model runs its documents separately. So little may come of that with
+    fresh weights that no loss tells it; hence a second look, whether a document's losses change at
+    all with the words of the one before it. Whether its logits are a product with the head's
+    weights is seen apart from that, and more closely: a cap on them hardly shows in small ones.
+
+    Args:
+        forward: a model with our attention in place, computing in fp32; left as what was found.
+        micro: some documents of the job's own data.
+        tolerance: nats; rounding stays far below, a leak far above.
     """
     two = longest_documents(micro)
-    model, was_training, dtype = forward.model, forward.model.training, forward.compute_dtype
+    model, was_training = forward.model, forward.model.training
+    first = two.documents[0][0]
+    other = two.ids_N.clone()
+    other[:first] = torch.where(other[:first] > 0, other[:first] - 1, 1)
     model.eval()
-    forward.compute_dtype = torch.float32
     with torch.no_grad():
+        product = forward.losses(two)
+        could, forward.own_logits = not forward.own_logits, True
         packed = forward.losses(two)
+        forward.own_logits = not (could and _close(product, packed, _SAME_PRODUCTS))
         forward.run_separately()
         alone = forward.losses(two)
-    forward.run_separately(False)
-    forward.compute_dtype = dtype
+        forward.run_separately(False)
+        changed = forward.losses(replace(two, ids_N=other))
     model.train(was_training)
-    return not float((packed - alone).abs().max()) <= tolerance
+    behind = two.trained_at_M >= first
+    untouched = _close(packed[behind], changed[behind], _SAME_TOKENS)
+    sound = _close(packed, alone, tolerance) and untouched
+    forward.run_separately(not sound)
+    return Tried(not sound, forward.own_logits)
+
+
+def _close(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
+    return not len(ours) or float((ours - theirs).abs().max()) <= tolerance
 
 
 def longest_documents(micro: MicroTensors) -> MicroTensors:
@@ -48,7 +156,7 @@ def longest_documents(micro: MicroTensors) -> MicroTensors:
 
     Long ones, because in a document of a token or two every attention gives the same.
     """
-    lengths = [t for t, count in micro.documents for _ in range(count)][-2:]
+    lengths = [t for t, count, _ in micro.documents for _ in range(count)][-2:]
     if len(lengths) == 1 and lengths[0] > 1:
         lengths = [lengths[0] // 2, lengths[0] - lengths[0] // 2]
     begin = len(micro.ids_N) - sum(lengths)
@@ -59,7 +167,7 @@ def longest_documents(micro: MicroTensors) -> MicroTensors:
         positions_N=torch.cat([torch.arange(t, device=micro.ids_N.device) for t in lengths]),
         trained_at_M=micro.trained_at_M[kept] - begin,
         targets_M=micro.targets_M[kept],
-        documents=tuple((t, 1) for t in lengths),
+        documents=tuple((t, 1, (0, 0)) for t in lengths),
     )
 
 
@@ -82,10 +190,10 @@ def peak_flops(device: str, dtype: torch.dtype, threads: int) -> float:
 
     Measured each time, for a tenth of a second: a first measurement may have met a busy machine.
     """
-    what = f"peak|{device}|{dtype}|{threads}|torch {torch.__version__}"
+    what = peak_key(device, str(dtype), threads, str(torch.__version__))
     size = 1024
     a = torch.ones(size, size, device=device, dtype=dtype)
-    best = known = measured(what) or 0.0
+    best = measured(what) or 0.0
     began_s = time.perf_counter()
     while time.perf_counter() - began_s < _PEAK_S:
         start_s = time.perf_counter()
@@ -93,8 +201,7 @@ def peak_flops(device: str, dtype: torch.dtype, threads: int) -> float:
         if device == "cuda":
             torch.cuda.synchronize()
         best = max(best, 2 * size**3 / (time.perf_counter() - start_s))
-    if best > known:
-        remember(what, best)
+    _keep_best(what, best)
     return best
 
 

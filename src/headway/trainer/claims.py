@@ -82,7 +82,9 @@ def against_plan(receipt: Receipt, plan: Plan) -> Iterator[Claim]:
 def identity_of(plan: Plan) -> str:
     """The plan's identity, computed from what it says."""
     names = ("assistant_only_loss", "reset_optimizer", "bf16")
-    settings = Settings(**{name: plan.choice(name).value for name in names}, seed=plan.seed)
+    # What was left to the machine is no part of it, whatever the machine then chose.
+    asked = {c.name: c.value for c in map(plan.choice, names) if c.origin != "auto"}
+    settings = Settings(**asked, seed=plan.seed)
     parts = (plan.data, plan.model, plan.steps, plan.learning, plan.saves, plan.looks)
     return identity(*parts, settings)
 
@@ -111,9 +113,11 @@ def against_log(
     yield claim("rows.applications", receipt.rows.applications, total(steps, "rows"), by)
     yield claim("tokens.trained", tokens.trained, total(steps, "trained_tokens"), by)
     yield claim("tokens.input", tokens.input, inputs, by)
-    yield claim("tokens.padding", tokens.padding, computed - inputs, by)
-    share = (computed - inputs) / computed if computed else 0.0
+    padding = max(0, computed - inputs)
+    yield claim("tokens.padding", tokens.padding, padding, by)
+    share = padding / computed if computed else 0.0
     yield claim("tokens.padding_share", tokens.padding_share, share, by)
+    yield claim("tokens.shared", tokens.shared, max(0, inputs - computed), by)
     for of in ("loss", "grad_norm"):
         for name, step in (("first", steps[:1]), ("last", steps[-1:])):
             found = getattr(step[0], of) if step else None

@@ -72,7 +72,9 @@ def write_up(closing: Closing, plan: Plan, order: RowOrder, ledger: Ledger) -> R
     tokens = ledger.tokens(ledger.read_to.truncated if ledger.read_to else plan.data.truncated)
     last = plan.steps.first + ledger.job_step
     flops = flops_per_token(
-        shape_of(plan.model.config), plan.data.lengths.mean, 1 - plan.data.untrained
+        shape_of(plan.model.config),
+        plan.data.lengths.mean,
+        ledger.trained_tokens / max(ledger.computed_tokens, 1),
     )
     return Receipt(
         schema=SCHEMA,

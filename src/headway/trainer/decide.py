@@ -6,7 +6,7 @@ wish does not fit the data it is adjusted and said (or refused, with `--exact`).
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
@@ -20,16 +20,18 @@ from headway.data.store import Store
 from headway.model.presets import config as preset_config
 from headway.model.sizes import Shape, context_of, lora_parameters, shape_of
 from headway.trainer.accounts import account
-from headway.trainer.costs import Here, check_memory, foretell_time
+from headway.trainer.costs import Here, foretell_time
 from headway.trainer.fitting import (
     Notes,
     check_rows,
     fit_batch,
     fit_held_out,
     fit_length,
+    fit_pieces,
     fit_steps,
 )
 from headway.trainer.flows import flow_of, num_rows, order_of
+from headway.trainer.memory import Need, fit_memory
 from headway.trainer.plan import (
     SCHEMA,
     Choice,
@@ -45,8 +47,10 @@ from headway.trainer.plan import (
     StepsPlan,
     name_after,
 )
+from headway.trainer.sharing import against
 
 PROBE_ROWS = 64
+_DEVICES = {"cpu": "processor", "cuda": "GPU"}
 _PEAK_RATES = {"tiny": 3e-3, "mini": 3e-3, "small": 1e-3, "base": 6e-4}
 
 
@@ -89,14 +93,21 @@ def decide(
     config = _config(start, store, max_length)
     shape = shape_of(config)
     first = start.parent.global_step if start.parent else 0
-    steps = fit_steps(settings, rows, order, first, shape, here.machine.memory_bytes, notes)
     model = _model(settings, start, store, config, shape)
-    data = account(sources, rows, order, steps, flow_of(rows, order))
+    alone = against(config, max_length, model.lora.dropout if model.lora else 0.0)
+    pieces = fit_pieces(settings, rows, order, alone)
+    steps = fit_steps(settings, rows, order, first, pieces, notes)
+    data = replace(
+        account(sources, rows, order, steps, flow_of(rows, order)),
+        shared=pieces.shared,
+        not_shared=pieces.not_shared,
+    )
     learning = _learning(settings, start, steps, model, notes)
     saves = _saves(settings, steps, model, notes)
     machine = _machine(settings, here, notes)
     _advise(settings, data, model, notes)
-    memory = check_memory(model, shape, steps, data, machine, here)
+    need = Need(model, shape, steps, data, machine, saves)
+    steps, machine, memory = fit_memory(need, settings, here, notes)
     if settings.exact:
         _refuse_adjustments(notes)
     looks = _looks(settings, steps)
@@ -243,14 +254,20 @@ def _machine(settings: Settings, here: Here, notes: Notes) -> MachinePlan:
         notes.auto("threads", threads, "cores this process may use")
     if not settings.device:
         notes.auto("device", here.device, here.why)
+    bf16 = settings.bf16
+    if bf16 is None:
+        bf16 = here.is_faster_in_bf16(threads)
+        why = "products are much faster" if bf16 else "products are not much faster in bf16"
+        notes.auto("bf16", bf16, f"{why} on this {_DEVICES.get(here.device, here.device)}")
     return MachinePlan(
         device=here.device,
         why=here.why,
         threads=threads,
         workers=1,
-        compute_dtype="bfloat16" if settings.bf16 else "float32",
-        gradient_checkpointing=settings.gradient_checkpointing,
+        compute_dtype="bfloat16" if bf16 else "float32",
+        gradient_checkpointing=bool(settings.gradient_checkpointing),
         cpu=here.machine.cpu,
+        allocator=here.allocator,
     )
 
 

@@ -1,7 +1,7 @@
 """Rows, batches and steps that fit the data: what was asked for, adjusted where it must be."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from headway.data.order import RowOrder
 from headway.data.packing import num_leaves
 from headway.data.rows import StoreRows
 from headway.data.store import Store
-from headway.model.sizes import Shape, activation_bytes
 from headway.trainer.plan import Choice, StepsPlan
+from headway.trainer.sharing import LEAST, saving
 
 TEXT_LENGTH = 256  # of a text's rows, for a model from nothing
 TEXT_LENGTH_TRAINED = 1024  # ... for one that has weights
@@ -259,36 +259,79 @@ def _usual_batch(available: int, mean: float, notes: Notes) -> int:
     return size
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """How a step is cut, and what of it runs once for several rows."""
+
+    leaves: int
+    micro_batch_tokens: int
+    shared: float = 0.0  # share of the input tokens
+    share_prefixes: bool = False
+    not_shared: str = ""  # why not, where there would be something to share
+
+
+def fit_pieces(
+    settings: Settings,
+    rows: StoreRows,
+    order: RowOrder,
+    against: str,
+) -> Pieces:
+    """Leaves and micro-batches by the tokens that run; fewer where rows share what they begin with.
+
+    Args:
+        settings: micro_batch_tokens.
+        rows: of the data, or of the sample that was read.
+        order: of the rows.
+        against: why rows must not share, "" where they may.
+    """
+
+    def cut(tokens: int) -> Pieces:
+        leaves = num_leaves(tokens, order.batch_size)
+        micro = settings.micro_batch_tokens or _micro_tokens(tokens // leaves)
+        return Pieces(leaves, micro)
+
+    tokens = _step_tokens(rows, order)
+    whole = cut(tokens)
+    if rows.store.survey.kind == "text":  # its windows are cut anywhere
+        return whole
+    most = saving(rows, order, 1, ENDLESS).share
+    if most < LEAST or against:
+        return replace(whole, shared=most, not_shared=against if most >= LEAST else "")
+    less = cut(round(tokens * (1 - most)))
+    found = saving(rows, order, less.leaves, less.micro_batch_tokens)
+    if found.share < LEAST:
+        small = f"micro-batches of {less.micro_batch_tokens:,} tokens are too small for it"
+        return replace(whole, shared=most, not_shared=small)
+    return replace(less, leaves=found.leaves, shared=found.share, share_prefixes=True)
+
+
+def _step_tokens(rows: StoreRows, order: RowOrder) -> int:
+    """Input tokens of a full step, about."""
+    return round(order.batch_size * float(rows.lengths()[: rows.num_full].mean()))
+
+
 def fit_steps(
     settings: Settings,
     rows: StoreRows,
     order: RowOrder,
     first: int,
-    shape: Shape,
-    memory_bytes: int,
+    pieces: Pieces,
     notes: Notes,
 ) -> StepsPlan:
-    """How many steps of how many rows, in how many pieces.
+    """How many steps of how many rows.
 
     Args:
         settings: epochs and limits, as asked.
         rows: of the data, or of the sample that was read.
         order: of the rows.
         first: global step before the job.
-        shape: of the model.
-        memory_bytes: of the machine.
+        pieces: how a step is cut.
         notes: takes the decisions and their reasons.
     """
     per_epoch = order.steps_per_epoch
-    lengths = rows.lengths()
-    mean = float(lengths[: rows.num_full].mean())  # of full rows
-    trained_per_step = order.batch_size * mean * rows.trained() / int(lengths.sum())
+    tokens, micro = _step_tokens(rows, order), pieces.micro_batch_tokens
+    trained_per_step = tokens * rows.trained() / int(rows.lengths().sum())
     num = _num_steps(settings, per_epoch, trained_per_step, notes)
-    tokens = round(order.batch_size * mean)
-    leaves = num_leaves(tokens, order.batch_size)
-    micro = settings.micro_batch_tokens or _micro_tokens(
-        rows.store, shape, memory_bytes, tokens // leaves
-    )
     if not settings.micro_batch_tokens:
         notes.auto("micro_batch_tokens", micro, "runs at once; more would only take memory")
     return StepsPlan(
@@ -299,8 +342,9 @@ def fit_steps(
         batch_size=order.batch_size,
         last_batch=order.last_batch,
         tokens=tokens,
-        leaves=leaves,
+        leaves=pieces.leaves,
         micro_batch_tokens=micro,
+        share_prefixes=pieces.share_prefixes,
     )
 
 
@@ -318,12 +362,6 @@ def _num_steps(settings: Settings, per_epoch: int, trained_per_step: float, note
     return min(num, _TRIAL_STEPS) if settings.test else num
 
 
-def _micro_tokens(store: Store, shape: Shape, memory_bytes: int, leaf_tokens: int) -> int:
-    """A leaf at once where it is small; never more than a quarter of the memory in activations."""
-    trained = store.survey.trained_tokens / max(store.survey.tokens, 1)
-    micro = max(256, min(_MICRO_TOKENS, _power_of_two_over(leaf_tokens, 256)))
-    while (
-        micro > 256 and activation_bytes(shape, micro, round(micro * trained), 4) > memory_bytes / 4
-    ):
-        micro //= 2
-    return micro
+def _micro_tokens(leaf_tokens: int) -> int:
+    """A leaf at once where it is small; the plan takes less where that does not fit in memory."""
+    return max(256, min(_MICRO_TOKENS, _power_of_two_over(leaf_tokens, 256)))

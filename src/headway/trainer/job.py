@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import transformers
 
-from headway.base.errors import Exit, Finding, MachineError, Refusal, Remedy, told
+from headway.base.errors import Exit, MachineError, Refusal, Remedy, told
 from headway.base.events import (
     Ended,
     Evaluated,
@@ -34,11 +34,11 @@ from headway.base.pulse import Pulse
 from headway.data.batches import Batch, make_batch, prefetched
 from headway.model.load import trainable
 from headway.trainer.calibrate import (
-    documents_leak,
     foretell_rest,
     peak_flops,
     peak_memory_bytes,
     remember_speed,
+    settle,
     typical,
 )
 from headway.trainer.closing import Closing, code_of, finding_of, write_up
@@ -48,7 +48,7 @@ from headway.trainer.loop import train
 from headway.trainer.mishap import ended_early, mishap
 from headway.trainer.phases import Phases
 from headway.trainer.process import Left, Stop
-from headway.trainer.proof import Probes, audit
+from headway.trainer.proof import Probes, audit, first_rows
 from headway.trainer.receipt import Losses, Measured, Receipt, StepReport, TensorAudit
 from headway.trainer.resuming import go_on
 from headway.trainer.sample import samples
@@ -144,9 +144,6 @@ class Job:
         plan = self.plan
         with self.phase("loading the model"):
             self.setup = set_up(plan, self.pulse)
-            self.probes = Probes(
-                self.setup.rows, self.setup.order, self.setup.forward, plan, self.phase
-            )
         parent = plan.model.parent
         if parent and parent.keeps_optimizer:
             self.log.write(Noted(take_moments(self.setup, parent, self.ledger)))
@@ -154,7 +151,7 @@ class Job:
         self.pulse.steps = plan.steps.num
         self._count()
         with self.phase("checking the packing"):
-            self._check_packing()
+            self._settle()
         self.stepper = Stepper(
             self.setup.forward,
             self.setup.optimizer,
@@ -174,12 +171,16 @@ class Job:
             self.before = Losses(state.probe_before, state.held_out_before)
             self.stepper.no_gradient_yet = set(state.no_gradient_yet)
 
-    def _check_packing(self) -> None:
-        """Packed and separate must be the same on this very model; else run separately."""
-        if documents_leak(self.setup.forward, self.probes.probe[0]):
-            self.setup.forward.run_separately()
-            what = "layers of this model see across documents: each runs by itself, more slowly"
-            self.log.write(Noted(Finding("adjusted", what)))
+    def _settle(self) -> None:
+        """Try out how this very model runs here, before its first step, and never again."""
+        setup = self.setup
+        micro = first_rows(setup.rows, setup.order, self.plan)
+        self.plan, findings = settle(self.plan, setup.forward, micro)
+        self.probes = Probes(setup.rows, setup.order, setup.forward, self.plan, self.phase)
+        if findings is not None:
+            self.plan.save(self.folder.path)
+        for finding in findings or ():
+            self.log.write(Noted(finding))
 
     def _measured(self, when: str) -> Losses:
         losses = self.probes.measure()
@@ -201,6 +202,7 @@ class Job:
             leaves=steps.leaves,
             micro_batch_tokens=steps.micro_batch_tokens,
             device=self.plan.machine.device,
+            share=self.plan.shares,
         )
         batches = prefetched(make, self.ledger.job_step + 1, steps.num, self.pulse, look=self._heed)
         self.step_began_s = time.monotonic()

@@ -62,20 +62,25 @@ class Ledger:
 
     def tokens(self, truncated: int) -> ReceiptTokens:
         """The receipt's tokens."""
-        padding = self.computed_tokens - self.input_tokens
+        padding = max(0, self.computed_tokens - self.input_tokens)
         return ReceiptTokens(
             input=self.input_tokens,
             trained=self.trained_tokens,
             padding=padding,
             padding_share=padding / self.computed_tokens if self.computed_tokens else 0.0,
             truncated=truncated,
-            shared=0,
+            shared=max(0, self.input_tokens - self.computed_tokens),
         )
 
     def speed(self, flops_per_token: float, peak_flops: float | None) -> ReceiptSpeed:
-        """The receipt's speed, over the time inside steps."""
+        """The receipt's speed, over the time inside steps.
+
+        Args:
+            flops_per_token: of one that was computed.
+            peak_flops: FLOP/s of this machine at its best; None where nobody measured it.
+        """
         seconds = self.step_seconds or float("inf")
-        flops = self.input_tokens * flops_per_token / seconds
+        flops = self.computed_tokens * flops_per_token / seconds
         return ReceiptSpeed(
             tokens_per_second=self.input_tokens / seconds,
             trained_tokens_per_second=self.trained_tokens / seconds,

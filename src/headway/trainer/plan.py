@@ -16,6 +16,7 @@ from headway.data.records import Kind
 from headway.data.surveyed import Lengths, Sampled
 
 SCHEMA = "headway.plan/1"
+TIGHT = 0.6  # of the free memory: who foretells more than that tries it out first
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class DataPlan:
     notes: dict[str, int] = field(default_factory=dict[str, int])  # of accepted examples, how often
     contents: dict[str, str] = field(default_factory=dict[str, str])  # sha256 by source
     flow: FlowPlan | None = None  # None: all of it was read before step 1
+    shared: float = 0.0  # share of input tokens in beginnings that another row of its step has too
+    not_shared: str = ""  # why these run for each row all the same
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ class StepsPlan:
     tokens: int  # input tokens of a full step, about
     leaves: int
     micro_batch_tokens: int
+    share_prefixes: bool = False  # what several rows of a step begin with runs once
 
     @property
     def last(self) -> int:
@@ -208,6 +212,12 @@ class MemoryPlan:
     activations: int
     peak: int
     snapshot: int = 0  # the copy of weights and moments that is written beside the loop
+    free: int = 0  # when it was planned; 0: not known
+
+    @property
+    def tight(self) -> bool:
+        """Whether the largest micro-batch is to be tried out before step 1."""
+        return bool(self.free) and self.peak > TIGHT * self.free
 
 
 @dataclass(frozen=True)
@@ -230,6 +240,15 @@ class MachinePlan:
     compute_dtype: Literal["float32", "bfloat16"]
     gradient_checkpointing: bool
     cpu: str
+    allocator: str = ""  # of memory
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What was tried on this very model before step 1, and holds for the whole run."""
+
+    separately: bool  # packed documents see each other in its layers: each runs by itself
+    own_logits: bool  # its logits are more than a product with the head's weights
 
 
 @dataclass(frozen=True)
@@ -258,6 +277,7 @@ class Plan:
     grace_s: float
     settings: tuple[Choice, ...]
     findings: tuple[Finding, ...]
+    tried: Tried | None = None  # None: not started yet
 
     def __post_init__(self) -> None:
         if self.steps.num < 1 or self.data.rows.planned < 1:
@@ -267,6 +287,16 @@ class Plan:
                 need="at least one row and one step",
                 remedies=(Remedy("more data"),),
             )
+
+    @property
+    def computed_tokens(self) -> int:
+        """Input tokens of a full step that run, about."""
+        return computed_tokens(self.steps, self.data)
+
+    @property
+    def shares(self) -> bool:
+        """Rows share what they begin with, as planned and as this very model allows."""
+        return self.steps.share_prefixes and not (self.tried and self.tried.separately)
 
     def choice(self, name: str) -> Choice:
         """A setting as it was decided.
@@ -286,6 +316,11 @@ class Plan:
     def save(self, folder: Path) -> None:
         """Write plan.json into a run's folder."""
         write_whole(folder / "plan.json", self.to_json())
+
+
+def computed_tokens(steps: StepsPlan, data: DataPlan) -> int:
+    """Input tokens of a full step that run, about: what several rows begin with counts once."""
+    return round(steps.tokens * (1 - data.shared)) if steps.share_prefixes else steps.tokens
 
 
 def load_plan(folder: Path) -> Plan:

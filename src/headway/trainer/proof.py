@@ -23,7 +23,7 @@ class Probes:
         rows: of the job.
         order: which of them come first, and which are held out.
         forward: the model.
-        plan: how many rows, and in what pieces they run.
+        plan: how many rows, and in what pieces they run, as it was settled.
         phase: told what is being measured.
     """
 
@@ -32,9 +32,11 @@ class Probes:
     ) -> None:
         def look_at(numbers: Numbers) -> tuple[MicroTensors, ...]:
             tokens, device = plan.steps.micro_batch_tokens, plan.machine.device
-            return measure(rows, numbers, tokens, device) if len(numbers) else ()
+            if not len(numbers):
+                return ()
+            return measure(rows, numbers, tokens, device, share=plan.shares)
 
-        self.probe = look_at(order.rows(1)[1][: plan.looks.probe_rows])  # of the first batch
+        self.probe = look_at(_of_first_batch(order, plan))
         self.held_out = look_at(order.held_out())  # never trained on
         self._forward = forward
         self._phase = phase
@@ -51,6 +53,16 @@ class Probes:
             return None
         with self._phase("evaluating", total=len(self.held_out), unit="batches"):
             return measure_loss(self._forward, self.held_out, self._phase.pulse)
+
+
+def first_rows(rows: Rows, order: RowOrder, plan: Plan) -> MicroTensors:
+    """Some rows of a job, each whole, to try its model out on."""
+    tokens, device = plan.steps.micro_batch_tokens, plan.machine.device
+    return measure(rows, _of_first_batch(order, plan), tokens, device)[0]
+
+
+def _of_first_batch(order: RowOrder, plan: Plan) -> Numbers:
+    return order.rows(1)[1][: plan.looks.probe_rows]
 
 
 def measure_loss(forward: Forward, micros: Sequence[MicroTensors], pulse: Pulse) -> Measured:

@@ -32,7 +32,7 @@ class StepReport:
     rows: int
     trained_tokens: int
     input_tokens: int
-    computed_tokens: int
+    computed_tokens: int  # fewer than input_tokens where rows shared what they begin with
     seconds: float
 
 
@@ -64,7 +64,7 @@ class ReceiptTokens:
     padding: int
     padding_share: float
     truncated: int  # conversations cut
-    shared: int  # input tokens not computed again because their prefix was shared
+    shared: int  # input tokens that did not run again: another row of the step begins alike
 
 
 @dataclass(frozen=True)

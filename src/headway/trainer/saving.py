@@ -75,7 +75,7 @@ class Saver:
         """Make the memory for copies, beside the first steps."""
         self._snapshot = _beside(
             "snapshot",
-            lambda: Snapshot(setup.forward.model, setup.optimizer, setup.parameters),
+            lambda: Snapshot(setup.forward.weights, setup.optimizer, setup.parameters),
         )
 
     def is_due(self, job_step: int) -> bool:

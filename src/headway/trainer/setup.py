@@ -81,7 +81,7 @@ def set_up(plan: Plan, pulse: Pulse) -> Setup:
     return Setup(
         rows=feed or rows,
         order=order,
-        forward=Forward(model, getattr(torch, plan.machine.compute_dtype)),
+        forward=Forward(model),
         parameters=parameters,
         optimizer=make_optimizer(parameters, plan.learning),
     )
@@ -142,7 +142,8 @@ def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint, ledger: Ledger) -> 
             need=f"plan {plan.identity[:12]}, as in plan.json",
             remedies=(Remedy("--fresh", "start this run over"),),
         )
-    load_weights(setup.forward.model, checkpoint.path)
+    load_weights(setup.forward.weights, checkpoint.path)
+    setup.forward.refresh()
     moments = load_moments(checkpoint.path)
     restore_moments(setup.optimizer, setup.parameters, moments, state.optimizer_steps)
     # Who never had a gradient has no moments.

@@ -95,7 +95,7 @@ class Stepper:
             rows=batch.num_rows,
             trained_tokens=batch.num_trained,
             input_tokens=batch.num_tokens,
-            computed_tokens=batch.num_tokens,
+            computed_tokens=batch.num_computed,
             seconds=time.perf_counter() - began_s,
         )
 
@@ -108,8 +108,9 @@ class Stepper:
             for micro in leaf:
                 if self.give_up():
                     raise StepDropped
-                loss = self.forward.losses(micro).sum() / batch.num_trained
+                loss = self.forward.loss(micro, batch.num_trained)
                 loss.backward()
+                self.forward.collect()
                 losses.append(loss.detach())
                 self.pulse.beat()
             merge(tree, self._take_gradients())
@@ -144,6 +145,7 @@ class Stepper:
             p.grad = gradient
         self.whole = False
         self.optimizer.step()
+        self.forward.refresh()
 
     def _not_finite(self, batch: Batch, loss: float, norm: float) -> BrokenContract:
         what = "loss" if not math.isfinite(loss) else "gradient"

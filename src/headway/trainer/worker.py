@@ -2,6 +2,7 @@
 
     python -m headway.trainer.worker RUN     train the plan in RUN's folder
     python -m headway.trainer.worker -       import everything, then read a `Go` from standard input
+    python -m headway.trainer.worker - --adapters     and what adapters need, too
 
 The second form is the supervisor's: torch is imported while the plan is still being made.
 """
@@ -32,10 +33,10 @@ def main(arguments: list[str]) -> int:
     from headway.trainer.job import Job
 
     pulse.enter("importing transformers")
-    warm_up()
+    warm_up(adapters="--adapters" in arguments)
     remember_process()  # in time for the plan that is being made meanwhile
     pulse.enter("starting")
-    if arguments == ["-"]:
+    if arguments[0] == "-":
         with pulse.waiting("the plan"):
             line = sys.stdin.buffer.readline()
         if not line:

@@ -7,15 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timed_trainer import load_tokenizer
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-    set_seed,
-)
+from timed_trainer import load_tokenizer, new_model
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
 
 class _Clock(TrainerCallback):
@@ -42,10 +35,7 @@ def main(plan_file: Path, tokenizer: Path, folder: Path) -> None:
     plan = json.loads(plan_file.read_text())
     torch.set_num_threads(plan["machine"]["threads"])
     set_seed(plan["seed"])
-    config, saves, steps = dict(plan["model"]["config"]), plan["saves"], plan["steps"]
-    model = AutoModelForCausalLM.from_config(
-        AutoConfig.for_model(config.pop("model_type"), **config), attn_implementation="sdpa"
-    )
+    saves, steps = plan["saves"], plan["steps"]
     length, batch = plan["data"]["max_length"], steps["batch_size"]
     ids = torch.randint(plan["model"]["vocab_size"], (steps["num"] * batch, length))
     clock = _Clock()
@@ -65,7 +55,7 @@ def main(plan_file: Path, tokenizer: Path, folder: Path) -> None:
         disable_tqdm=True,
     )
     trainer = Trainer(
-        model=model.float(),
+        model=new_model(plan),
         args=settings,
         train_dataset=[{"input_ids": row, "labels": row} for row in ids],
         processing_class=load_tokenizer(tokenizer),
