@@ -37,7 +37,7 @@ def plan_lines(plan: "Plan", width: int, *, verbose: bool = False) -> list[str]:
         ("steps", _steps(plan)),
         ("batch", _batch(plan.steps)),
         ("learning", _learning(plan.learning)),
-        ("padding", _padding(plan.data)),
+        ("left out", _left_out(plan)),
         ("memory", _memory(plan)),
         ("machine", _machine(plan)),
         ("time", _time(plan)),
@@ -189,9 +189,18 @@ def _learning(learning: "LearningPlan") -> list[str]:
     ]
 
 
-def _padding(data: "DataPlan") -> list[str]:
-    to_max, packed = share(data.padding_to_max), share(data.padding)
-    return [f"padding to max_length would be {to_max} of the work; packed: {packed}"]
+def _left_out(plan: "Plan") -> list[str]:
+    """What of the data need not be computed, and how much of the work that saves."""
+    data, saved = plan.data, plan.time.saved
+    shared = f"shared beginnings {share(data.shared)}"
+    return [
+        f"padding {share(data.padding_to_max)} to max_length, {share(data.padding_to_longest)} "
+        f"to a batch's longest row: saves {share(saved.padding)} of the work",
+        f"untrained {share(data.untrained)}: saves {share(saved.untrained)}",
+        f"{shared}, run for each row all the same: {data.not_shared}"
+        if data.not_shared
+        else f"{shared}: saves {share(saved.shared)}",
+    ]
 
 
 def _memory(plan: "Plan") -> list[str]:

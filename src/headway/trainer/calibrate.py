@@ -26,7 +26,10 @@ _SAVE_S, _SAVE_BYTES_PER_S = 0.05, 200e6  # a careful guess, until a save has be
 
 
 def settle(
-    plan: Plan, forward: Forward, micro: MicroTensors
+    plan: Plan,
+    forward: Forward,
+    micro: MicroTensors,
+    alike: tuple[MicroTensors, MicroTensors] | None = None,
 ) -> tuple[Plan, tuple[Finding, ...] | None]:
     """Make a model run as its plan says, after trying out once what no plan can know.
 
@@ -34,6 +37,7 @@ def settle(
         plan: as it was made, or as an earlier attempt settled it.
         forward: computing in fp32; computes as the settled plan says afterwards.
         micro: some documents of the job's own data.
+        alike: some that begin alike, each whole and then sharing that; None where none do.
 
     Returns:
         The settled plan, and what became other than planned; None: it was settled before.
@@ -48,6 +52,10 @@ def settle(
     tried = try_packing(forward, micro)
     if tried.separately:
         what = "layers of this model see across documents: each runs by itself, more slowly"
+        findings.append(Finding("adjusted", what))
+    elif alike and not _may_share(forward, *alike):
+        tried = replace(tried, not_shared=True)
+        what = "rows share no beginnings: this model computes them anew for each row"
         findings.append(Finding("adjusted", what))
     machine = plan.machine
     if plan.choice("bf16").origin == "auto" and machine.device == "cpu":
@@ -74,6 +82,24 @@ def _try_rounding(forward: Forward, micro: MicroTensors, dtype: str) -> Finding 
     forward.compute_in(torch.float32)
     have = f"loss {rounded:.4f} in {dtype}, {exact:.4f} in float32"
     return Finding("adjusted", "computes in float32: rounding shows", have=have)
+
+
+def _may_share(forward: Forward, whole: MicroTensors, shared: MicroTensors) -> bool:
+    """Whether rows that share what they begin with have the losses they have by themselves.
+
+    As while training, for a layer that draws by chance draws something else for each row.
+    """
+    was_training = forward.model.training
+    forward.model.train()
+    with torch.no_grad(), torch.random.fork_rng(devices=_devices(whole)):
+        # Targets stand in another order in each; sorted losses are no further apart than their own.
+        ours, theirs = (forward.losses(micro).sort().values for micro in (shared, whole))
+    forward.model.train(was_training)
+    return _close(ours, theirs, _SAME_PRODUCTS)
+
+
+def _devices(micro: MicroTensors) -> list[torch.device]:
+    return [micro.ids_N.device] if micro.ids_N.is_cuda else []
 
 
 def _mean_loss(forward: Forward, micro: MicroTensors) -> float:

@@ -13,6 +13,7 @@ from headway.trainer.plan import (
     DataPlan,
     MachinePlan,
     ModelPlan,
+    Saved,
     StepsPlan,
     TimePlan,
     computed_tokens,
@@ -82,4 +83,14 @@ def foretell_time(
     flops = run * flops_per_token(shape, data.lengths.mean, trained / run)
     speed = here.measured(speed_key(model, steps, data, machine, here.torch))
     startup = here.measured(f"startup|{here.torch}") or 5.0
-    return TimePlan(speed, startup + tokens / speed if speed else None, flops)
+    seconds = startup + tokens / speed if speed else None
+    return TimePlan(speed, seconds, flops, _saved(shape, steps, data))
+
+
+def _saved(shape: Shape, steps: StepsPlan, data: DataPlan) -> Saved:
+    """By FLOPs: what is shared runs through the layers once; the head sees trained tokens alone."""
+    layers, packed, full = (
+        flops_per_token(shape, data.lengths.mean, share) for share in (0, 1 - data.untrained, 1)
+    )
+    shared = data.shared if steps.share_prefixes else 0.0
+    return Saved(data.padding_to_max, 1 - packed / full, shared * layers / packed)

@@ -174,8 +174,8 @@ class Job:
     def _settle(self) -> None:
         """Try out how this very model runs here, before its first step, and never again."""
         setup = self.setup
-        micro = first_rows(setup.rows, setup.order, self.plan)
-        self.plan, findings = settle(self.plan, setup.forward, micro)
+        tried_on = first_rows(setup.rows, setup.order, self.plan)
+        self.plan, findings = settle(self.plan, setup.forward, *tried_on)
         self.probes = Probes(setup.rows, setup.order, setup.forward, self.plan, self.phase)
         if findings is not None:
             self.plan.save(self.folder.path)

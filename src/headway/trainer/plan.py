@@ -221,12 +221,22 @@ class MemoryPlan:
 
 
 @dataclass(frozen=True)
+class Saved:
+    """What is not computed, each as a share of the work that there would be with it."""
+
+    padding: float = 0.0  # of rows padded to max_length
+    untrained: float = 0.0  # logits of tokens that are only looked at
+    shared: float = 0.0  # beginnings that another row of the step has too
+
+
+@dataclass(frozen=True)
 class TimePlan:
     """How long it will take, in seconds, as far as it is known before step 1."""
 
     tokens_per_second: float | None  # None: this machine has not trained this shape yet
     seconds: float | None
     flops: float  # of the whole job
+    saved: Saved = Saved()
 
 
 @dataclass(frozen=True)
@@ -249,6 +259,7 @@ class Tried:
 
     separately: bool  # packed documents see each other in its layers: each runs by itself
     own_logits: bool  # its logits are more than a product with the head's weights
+    not_shared: bool = False  # rows that begin alike do not begin with the same numbers
 
 
 @dataclass(frozen=True)
@@ -296,7 +307,8 @@ class Plan:
     @property
     def shares(self) -> bool:
         """Rows share what they begin with, as planned and as this very model allows."""
-        return self.steps.share_prefixes and not (self.tried and self.tried.separately)
+        tried = self.tried
+        return self.steps.share_prefixes and not (tried and (tried.separately or tried.not_shared))
 
     def choice(self, name: str) -> Choice:
         """A setting as it was decided.

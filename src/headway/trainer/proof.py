@@ -14,6 +14,9 @@ from headway.model.loss import Forward
 from headway.trainer.phases import Phases
 from headway.trainer.plan import Plan
 from headway.trainer.receipt import MOST_NAMED, Losses, Measured, TensorAudit
+from headway.trainer.sharing import alike
+
+_ALIKE = 4  # rows to try sharing on
 
 
 class Probes:
@@ -55,10 +58,24 @@ class Probes:
             return measure_loss(self._forward, self.held_out, self._phase.pulse)
 
 
-def first_rows(rows: Rows, order: RowOrder, plan: Plan) -> MicroTensors:
-    """Some rows of a job, each whole, to try its model out on."""
-    tokens, device = plan.steps.micro_batch_tokens, plan.machine.device
-    return measure(rows, _of_first_batch(order, plan), tokens, device)[0]
+def first_rows(
+    rows: Rows, order: RowOrder, plan: Plan
+) -> tuple[MicroTensors, tuple[MicroTensors, MicroTensors] | None]:
+    """Rows of a job to try its model out on.
+
+    Returns:
+        Some, each whole; and where rows are to share what they begin with, a few that do, each
+        whole and then sharing it.
+    """
+    numbers, device = _of_first_batch(order, plan), plan.machine.device
+    some = measure(rows, numbers, plan.steps.micro_batch_tokens, device)[0]
+    if not plan.steps.share_prefixes:
+        return some, None
+    few = alike(rows, numbers)[:_ALIKE]
+    if not len(few):
+        return some, None
+    whole, shared = (measure(rows, few, 1 << 30, device, share=yes)[0] for yes in (False, True))
+    return some, (whole, shared)
 
 
 def _of_first_batch(order: RowOrder, plan: Plan) -> Numbers:

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headway.data.order import RowOrder
+import numpy as np
+
+from headway.data.order import Numbers, RowOrder
 from headway.data.packing import arranged, computed
-from headway.data.rows import StoreRows
+from headway.data.prefixes import families
+from headway.data.rows import Rows, StoreRows
 
 LEAST = 0.1  # of a step's tokens; less is not worth the bookkeeping
 _ROWS = 4096  # that are looked at
@@ -42,6 +45,14 @@ def saving(rows: StoreRows, order: RowOrder, leaves: int, micro_batch_tokens: in
         run += sum(computed(f, lengths) for leaf in step for micro in leaf for f in micro)
         most = max(most, len(step))
     return Saving(1 - run / inputs, most)
+
+
+def alike(rows: Rows, numbers: Numbers) -> Numbers:
+    """Those that share the most with others of them; none where none do."""
+    stretches = {int(n): rows.stretches(int(n)) for n in numbers}
+    found = families({n: one[0].ids[:-1] for n, one in stretches.items() if len(one) == 1})
+    most = max(found, key=lambda family: family.begins, default=None)
+    return np.array(most.rows if most and most.begins else (), dtype=np.int64)
 
 
 def against(config: Mapping[str, Any], max_length: int, lora_dropout: float) -> str:
