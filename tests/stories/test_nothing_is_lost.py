@@ -102,7 +102,7 @@ def test_touching_a_file_saves_and_a_damaged_checkpoint_is_put_away(headway: Hea
     assert headway.receipt("tale")["contract"]["verdict"] == "kept"
 
 
-def test_memory_that_runs_out_names_a_flag_with_which_it_goes_on(headway: Headway) -> None:
+def test_memory_that_runs_out_is_gone_on_with_in_smaller_pieces(headway: Headway) -> None:
     headway.write("tale.txt", TEXT)
     little = headway.mutate(
         "little",
@@ -131,6 +131,13 @@ sys.meta_path.insert(0, Little())
 """,
     )
     told = headway(*TRAIN, **little)
+    assert told.code == 0, told.err
+    shown = " ".join(told.out.split())
+    assert "memory ran out: micro-batches of 128 tokens from here on" in shown
+    assert headway.receipt("tale")["contract"]["verdict"] == "kept"
+    assert headway.plan("tale")["steps"]["micro_batch_tokens"] == 128
+
+    told = headway(*TRAIN, "--fresh", "--exact", **little)
     assert told.code == 5
     assert "memory ran out while training" in told.err
     assert "--micro-batch-tokens 128" in told.err

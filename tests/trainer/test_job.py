@@ -307,13 +307,16 @@ def test_a_stop_while_it_prepares_leaves_at_once(
 # ---- what nobody foresaw -----------------------------------------------------------------------
 
 
-def raising(patch: pytest.MonkeyPatch, step: int, error: Callable[[], object]) -> None:
+def raising(
+    patch: pytest.MonkeyPatch, step: int, error: Callable[[], object], *, ever_after: bool = False
+) -> None:
     """In the middle of the pass that computes a step."""
     calls = itertools.count(1)
     real = Forward.loss
 
     def loss(self: Forward, micro: Any, num_trained: int) -> torch.Tensor:
-        if next(calls) == step:
+        call = next(calls)
+        if call == step or (ever_after and call > step):
             error()
         return real(self, micro, num_trained)
 
@@ -335,10 +338,10 @@ OUT_OF_MEMORY = {
 def test_memory_that_runs_out_saves_the_last_step_and_says_what_would_fit(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    plan = planned(here, micro_batch_tokens=64)
+    plan = planned(here, micro_batch_tokens=64, exact=True)
     twin = run(tmp_path / "twin", plan)
     with monkeypatch.context() as patch:
-        raising(patch, 6, OUT_OF_MEMORY[kind])
+        raising(patch, 6, OUT_OF_MEMORY[kind], ever_after=True)
         ran = run(tmp_path / "run", plan)
     assert ran.code == Exit.MACHINE
     (ended,) = ran.of(Ended)
@@ -392,7 +395,7 @@ def test_half_an_update_is_not_saved(
 
     The save before it may still be on its way, on a slow disk; it is not left behind.
     """
-    plan = planned(here, save_steps=4)
+    plan = planned(here, save_steps=4, exact=True)
     twin = run(tmp_path / "twin", plan)
     with monkeypatch.context() as patch:
         half_an_update(patch, 6)

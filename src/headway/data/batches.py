@@ -1,7 +1,7 @@
 """Rows -> tensors, prefetched, with a bounded and named wait."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ def prefetched(
     *,
     look: Callable[[], None] = lambda: None,
     look_s: float = 0.25,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Batches of steps `first` to `last`, made in a thread ahead of their use.
 
     The wait for one is entered in the pulse by name and looks up every `look_s` seconds, so that

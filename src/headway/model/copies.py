@@ -68,6 +68,11 @@ class Copies:
             for weight, mine in zip(self._weights, self._copies, strict=True):
                 mine.copy_(weight)
 
+    def drop(self) -> None:
+        """A pass was given up: what it has of gradients counts for nothing."""
+        for mine in self._copies:
+            mine.grad = None
+
     def collect(self) -> None:
         """After a backward pass: its gradients are added to those of the weights, in fp32."""
         for weight, mine in zip(self._weights, self._copies, strict=True):

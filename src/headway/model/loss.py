@@ -104,6 +104,11 @@ class Forward:
         if self._copies:
             self._copies.collect()
 
+    def drop(self) -> None:
+        """A pass was given up: no gradient of it reaches the weights."""
+        if self._copies:
+            self._copies.drop()
+
     # -- a micro-batch -----------------------------------------------------------------------
 
     def loss(self, micro: Packed, num_trained: int) -> Tensor:

@@ -26,7 +26,6 @@ from headway.base.events import (
     Noted,
     Probed,
     Refined,
-    StepDone,
     StopAsked,
 )
 from headway.base.files import append_line
@@ -55,6 +54,7 @@ from headway.trainer.sample import samples
 from headway.trainer.saving import Saver, described
 from headway.trainer.schedule import learning_rate
 from headway.trainer.setup import set_up, take_moments, versions
+from headway.trainer.smaller import halved, try_largest
 from headway.trainer.start import starting_model
 from headway.trainer.step import StepDropped, Stepper
 
@@ -174,9 +174,12 @@ class Job:
     def _settle(self) -> None:
         """Try out how this very model runs here, before its first step, and never again."""
         setup = self.setup
-        tried_on = first_rows(setup.rows, setup.order, self.plan)
-        self.plan, findings = settle(self.plan, setup.forward, *tried_on)
-        self.probes = Probes(setup.rows, setup.order, setup.forward, self.plan, self.phase)
+        at, forward = (setup.rows, setup.order), setup.forward
+        self.plan, findings = settle(self.plan, forward, *first_rows(*at, self.plan))
+        if findings is not None:
+            self.plan, more = try_largest(self.plan, *at, forward, self.phase)
+            findings += more
+        self.probes = Probes(*at, forward, self.plan, self.phase)
         if findings is not None:
             self.plan.save(self.folder.path)
         for finding in findings or ():
@@ -191,10 +194,20 @@ class Job:
     # -- steps -------------------------------------------------------------------------------
 
     def _train(self) -> None:
-        steps = self.plan.steps
         if self.stop.by:
             raise StepDropped
         self.saver.prepare(self.setup)
+        while True:
+            try:
+                return self._steps()
+            except Exception as error:
+                micro = self.stepper.micro if self.stepper.whole else None
+                self.plan, finding = halved(self.plan, micro, error)
+            self.plan.save(self.folder.path)
+            self.log.write(Noted(finding))
+
+    def _steps(self) -> None:
+        steps = self.plan.steps
         make = partial(
             make_batch,
             self.setup.rows,
@@ -206,13 +219,14 @@ class Job:
         )
         batches = prefetched(make, self.ledger.job_step + 1, steps.num, self.pulse, look=self._heed)
         self.step_began_s = time.monotonic()
-        for batch, report in train(batches, self.stepper):
-            self._finished(batch, report)
-            if report.step < steps.num:  # `_close` does it all once more
-                with contextlib.suppress(Left):
-                    self._between(report)
-                self._heed()
-                self.step_began_s = time.monotonic()
+        with contextlib.closing(batches):
+            for batch, report in train(batches, self.stepper):
+                self._finished(batch, report)
+                if report.step < steps.num:  # `_close` does it all once more
+                    with contextlib.suppress(Left):
+                        self._between(report)
+                    self._heed()
+                    self.step_began_s = time.monotonic()
 
     def _finished(self, batch: Batch, report: StepReport) -> None:
         """A step's update is in the weights: count it and tell it."""
@@ -222,21 +236,7 @@ class Job:
         self.stepper.whole = True
         if self.first_step_s is None:
             self.first_step_s = time.monotonic() - self.began_s
-        self.log.write(
-            StepDone(
-                step=report.step,
-                global_step=report.global_step,
-                epoch=report.epoch + 1,
-                loss=report.loss,
-                grad_norm=report.grad_norm,
-                learning_rate=report.learning_rate,
-                rows=report.rows,
-                trained_tokens=report.trained_tokens,
-                input_tokens=report.input_tokens,
-                computed_tokens=report.computed_tokens,
-                seconds=report.seconds,
-            )
-        )
+        self.log.write(report.told)
         self._count()
 
     def _count(self) -> None:

@@ -3,14 +3,12 @@
 import traceback
 from pathlib import Path
 
-import torch
-
 from headway.base.errors import BrokenContract, MachineError, OurBug, Refusal, Remedy
 from headway.base.files import write_lightly
 from headway.trainer.plan import Plan
+from headway.trainer.smaller import SMALLEST, is_memory
 
 TRACEBACK = "traceback.txt"
-SMALLEST = 16  # tokens of a micro-batch
 _AGAIN = Remedy("the same command again", "goes on from the newest checkpoint")
 
 
@@ -26,7 +24,7 @@ def mishap(error: BaseException, doing: str, plan: Plan, folder: Path) -> Refusa
     if isinstance(error, Refusal):
         return error
     first = next(iter(str(error).splitlines()), "")
-    if _is_memory(error):
+    if is_memory(error):
         return _out_of_memory(doing, first, plan)
     kept = folder / TRACEBACK
     write_lightly(kept, "".join(traceback.format_exception(error)).encode())
@@ -46,14 +44,6 @@ def ended_early(done: int, plan: Plan) -> BrokenContract:
         need="every planned step",
         remedies=(Remedy("the same command again", "goes on from the last save"),),
     )
-
-
-def _is_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # The CPU's allocator has no kind of error of its own.
-    told = str(error).lower() if isinstance(error, RuntimeError) else ""
-    return "allocate memory" in told or "out of memory" in told
 
 
 def _out_of_memory(doing: str, have: str, plan: Plan) -> MachineError:

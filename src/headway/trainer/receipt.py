@@ -5,12 +5,13 @@ whether the model got better at the data. Both are pure functions of facts that 
 holds, so that anybody can come to the same verdict again.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from headway.base.events import StepDone
 from headway.base.files import write_whole
 from headway.base.stored import read
 from headway.base.units import plural
@@ -34,6 +35,11 @@ class StepReport:
     input_tokens: int
     computed_tokens: int  # fewer than input_tokens where rows shared what they begin with
     seconds: float
+
+    @property
+    def told(self) -> StepDone:
+        """As the log has it: people count epochs from 1."""
+        return StepDone(**asdict(self) | {"epoch": self.epoch + 1})
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from headway.base.errors import BrokenContract, Remedy
 from headway.base.pulse import Pulse
-from headway.data.batches import Batch
+from headway.data.batches import Batch, MicroTensors
 from headway.model.loss import Forward
 from headway.trainer.optim import set_learning_rate
 from headway.trainer.receipt import StepReport
@@ -65,6 +65,7 @@ class Stepper:
         self.pulse = pulse
         self.give_up = give_up
         self.no_gradient_yet = set(self.parameters)
+        self.micro: MicroTensors | None = None  # the last one that was begun
         self.whole = True  # whoever counts steps has counted the one that the weights are at
 
     def __call__(self, batch: Batch) -> StepReport:
@@ -84,6 +85,7 @@ class Stepper:
             set_learning_rate(self.optimizer, rate)
             self._apply(gradients, norm)
         finally:
+            self.forward.drop()
             self.optimizer.zero_grad(set_to_none=True)
         return StepReport(
             step=batch.step,
@@ -108,6 +110,7 @@ class Stepper:
             for micro in leaf:
                 if self.give_up():
                     raise StepDropped
+                self.micro = micro
                 loss = self.forward.loss(micro, batch.num_trained)
                 loss.backward()
                 self.forward.collect()
