@@ -28,9 +28,10 @@ WITHIN = 0.15  # how far a foretold peak may be from the real one
 SMALLEST = 64  # tokens of a micro-batch that a plan chooses
 _FIRST_USE = 45_000_000  # of libraries' code and buffers, when the first products are computed
 # A processor's bf16 products are compiled for their very shape, and kept: so many, each so large.
-PRODUCTS_KEPT = 512
+PRODUCTS_KEPT = 1024
 _PRODUCT_BYTES = 330_000
 _PRODUCTS = {"text": 100, "ragged": 60}  # of a run whose rows are equally long; of a micro-batch
+_WITH_ADAPTERS = 3  # times as many: each layer's product has two small ones beside it
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def _warm_bytes(need: Need) -> int:
     if need.data.kind != "text":
         micro_batches = -(-need.steps.tokens // need.steps.micro_batch_tokens)
         products = _PRODUCTS["ragged"] * micro_batches * need.steps.num
+    products *= _WITH_ADAPTERS if need.model.lora else 1
     return _FIRST_USE + _PRODUCT_BYTES * min(products, PRODUCTS_KEPT)
 
 
