@@ -117,7 +117,7 @@ def measured(case: Case, here: Path) -> Peak:
         parts={name: value for name, value in plan["memory"].items() if name != "peak"},
         foretold=both["foretold"],
         actual=both["actual"],
-        seconds=round(receipt["time"]["seconds"], 1),
+        seconds=round(receipt["time"]["total"], 1),
     )
 
 

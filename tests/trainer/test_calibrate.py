@@ -2,13 +2,17 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.helpers import causal, in_memory, micro_of, padded_losses, plan_of
+from tests.helpers import causal, in_memory, micro_of, order_of, padded_losses, plan_of
+from tests.trainer.prompted import OWNS, prompted
 from torch import Tensor, nn
 
+from headway.data.rows import rows_of
+from headway.data.store import Store
 from headway.model import attention
 from headway.model.layout import Layout
 from headway.model.load import with_lora
@@ -23,6 +27,7 @@ from headway.trainer.calibrate import (
     typical,
 )
 from headway.trainer.plan import Plan, Tried
+from headway.trainer.proof import first_rows
 
 DOCUMENTS = (1, 1, 3, 5, 9, 12)
 
@@ -259,6 +264,88 @@ def test_both_number_formats_are_measured_and_remembered(monkeypatch: pytest.Mon
     assert all(rate > 1e6 for rate in notes.values())
     monkeypatch.setattr(calibrate, "bf16_gain", lambda _: 1e9)
     assert not bf16_is_faster(1)
+
+
+# ---- rows that begin alike ---------------------------------------------------------------------
+
+NOT_SHARED = "rows share no beginnings: this model computes them anew for each row"
+FAMILIES = {  # tokens that all begin with, and what each of 32 rows has of its own
+    "usual": (200, OWNS),
+    "short beginnings": (40, [40] * 32),
+    "some long": (500, [1001] * 4 + [8] * 28),
+    "some longer": (200, [1900] * 4 + [8] * 28),
+}
+
+
+class Drawing(nn.Module):
+    """A layer whose dropout no config tells of."""
+
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return nn.functional.dropout(self.inside(hidden), 0.5, self.training)
+
+
+def tried_on(model: Any, store: Store) -> tuple[Plan, list[str]]:
+    """What is settled of a plan to share, and what is said of it."""
+    plan = plan_of(store, batch_size=32)
+    assert plan.shares
+    rows = first_rows(rows_of(store, plan.data.max_length), order_of(plan, store), plan)
+    settled, findings = settle(plan, Forward(model), *rows)
+    assert settled.steps.share_prefixes
+    assert all(finding.kind == "adjusted" for finding in findings or ())
+    return settled, [finding.what for finding in findings or ()]
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_sound_model_shares(kind: str, tmp_path: Path) -> None:
+    model = causal("llama", scale=1.0, max_position_embeddings=4096)
+    settled, said = tried_on(model, prompted(tmp_path, *FAMILIES[kind]))
+    assert said == []
+    assert settled.tried == Tried(separately=False, own_logits=False, not_shared=False)
+    assert settled.shares
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_model_that_draws_by_chance_shares_nothing(training: bool, tmp_path: Path) -> None:
+    model = causal("llama", scale=1.0).train(training)
+    model.model.layers[0].mlp = Drawing(model.model.layers[0].mlp).train(training)
+    before = torch.get_rng_state()
+    settled, said = tried_on(model, prompted(tmp_path))
+    assert said == [NOT_SHARED]
+    assert settled.tried == Tried(separately=False, own_logits=False, not_shared=True)
+    assert not settled.shares
+    assert model.training == training
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_an_attention_that_forgets_the_beginning_is_found(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgets(*tensors: Any, documents: Layout, **rest: Any) -> Any:
+        alone = Layout([(length, num, (0, 0)) for length, num, _ in documents.documents])
+        return attend(*tensors, documents=alone, **rest)
+
+    attend = attention.attend
+    monkeypatch.setattr(attention, "attend", forgets)
+    model = causal("llama", max_position_embeddings=4096)
+    settled, said = tried_on(model, prompted(tmp_path, *FAMILIES[kind]))
+    assert said == [NOT_SHARED]
+    assert not settled.shares
+
+
+def test_a_model_that_leaks_is_not_tried_on_sharing(tmp_path: Path) -> None:
+    model = leaky()
+    model.model.layers[1].mlp = Drawing(model.model.layers[1].mlp)
+    settled, said = tried_on(model, prompted(tmp_path))
+    assert len(said) == 1
+    assert "see across documents" in said[0]
+    assert settled.tried == Tried(separately=True, own_logits=False, not_shared=False)
+    assert not settled.shares
 
 
 # ---- the rest ----------------------------------------------------------------------------------
