@@ -32,7 +32,6 @@ MEASURED = (  # by a clock, or by a model that is not loaded again
     "speed.",
     "plan_against_actual.",
     "environment.",
-    "tokens.shared",
     "learning_facts.train_probe.rows",
     "learning_facts.train_probe.spread",
     "learning_facts.held_out.rows",

@@ -72,7 +72,7 @@ def pack(
     """
     stretches = {int(n): rows.stretches(int(n)) for n in numbers}
     return tuple(
-        tuple(_micro_batch(group, stretches) for group in leaf)
+        tuple(laid_out(group, stretches) for group in leaf)
         for leaf in arranged(stretches, leaves, micro_batch_tokens, share=share)
     )
 
@@ -197,8 +197,8 @@ class _Line:
         self.num += len(ids)
 
 
-def _micro_batch(group: Sequence[Family], stretches: Stretches) -> MicroBatch:
-    """Lay rows out as one line."""
+def laid_out(group: Sequence[Family], stretches: Stretches) -> MicroBatch:
+    """Rows as one line: first those by themselves, then each family with what it begins with."""
     line = _Line()
     line.add(part for one in group if not one.begins for n in one.rows for part in stretches[n])
     for family in group:

@@ -53,9 +53,11 @@ def settle(
     if tried.separately:
         what = "layers of this model see across documents: each runs by itself, more slowly"
         findings.append(Finding("adjusted", what))
-    elif alike and not _may_share(forward, *alike):
+    elif plan.steps.share_prefixes and not (alike and _may_share(forward, *alike)):
         tried = replace(tried, not_shared=True)
-        what = "rows share no beginnings: this model computes them anew for each row"
+        what = "rows share no beginnings: " + (
+            "this model computes them anew for each row" if alike else "no first steps have any"
+        )
         findings.append(Finding("adjusted", what))
     machine = plan.machine
     if plan.choice("bf16").origin == "auto" and machine.device == "cpu":

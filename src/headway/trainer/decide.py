@@ -15,7 +15,8 @@ from headway.base import units
 from headway.base.errors import Finding, Problems, Remedy, UsageError
 from headway.base.settings import Settings
 from headway.base.version import __version__
-from headway.data.rows import rows_of
+from headway.data.order import FlowOrder, Order
+from headway.data.rows import StoreRows, rows_of
 from headway.data.store import Store
 from headway.model.presets import config as preset_config
 from headway.model.sizes import Shape, context_of, lora_parameters, shape_of
@@ -29,9 +30,10 @@ from headway.trainer.fitting import (
     fit_length,
     fit_pieces,
     fit_steps,
+    too_small,
 )
 from headway.trainer.flows import flow_of, num_rows, order_of
-from headway.trainer.memory import Need, fit_memory
+from headway.trainer.memory import Need, fit_memory, foretell_memory
 from headway.trainer.plan import (
     SCHEMA,
     Choice,
@@ -47,7 +49,7 @@ from headway.trainer.plan import (
     StepsPlan,
     name_after,
 )
-from headway.trainer.sharing import against
+from headway.trainer.sharing import LEAST, against, saving
 
 PROBE_ROWS = 64
 _DEVICES = {"cpu": "processor", "cuda": "GPU"}
@@ -107,7 +109,11 @@ def decide(
     machine = _machine(settings, here, notes)
     _advise(settings, data, model, notes)
     need = Need(model, shape, steps, data, machine, saves)
-    steps, machine, memory = fit_memory(need, settings, here, notes)
+    fits, memory = fit_memory(need, settings, here, notes)
+    if fits.steps.share_prefixes and fits.steps.micro_batch_tokens < steps.micro_batch_tokens:
+        fits = _sharing_less(fits, rows, order)
+        memory = foretell_memory(fits, here)
+    steps, data, machine = fits.steps, fits.data, fits.machine
     if settings.exact:
         _refuse_adjustments(notes)
     looks = _looks(settings, steps)
@@ -245,6 +251,20 @@ def _looks(settings: Settings, steps: StepsPlan) -> LooksPlan:
         sample_steps=settings.sample_steps or (steps.num if settings.sample_prompts else 0),
         sample_prompts=settings.sample_prompts,
         sample_tokens=settings.sample_tokens,
+    )
+
+
+def _sharing_less(need: Need, rows: StoreRows, order: Order | FlowOrder) -> Need:
+    """What smaller micro-batches than were planned at first still share."""
+    steps, data = need.steps, need.data
+    found = saving(rows, order, steps.leaves, steps.micro_batch_tokens)
+    if found.share >= LEAST:
+        return replace(need, data=replace(data, shared=found.share))
+    why = too_small(steps.micro_batch_tokens)
+    return replace(
+        need,
+        steps=replace(steps, share_prefixes=False),
+        data=replace(data, not_shared=why),
     )
 
 

@@ -18,6 +18,7 @@ from headway.trainer.sharing import LEAST, saving
 TEXT_LENGTH = 256  # of a text's rows, for a model from nothing
 TEXT_LENGTH_TRAINED = 1024  # ... for one that has weights
 _MICRO_TOKENS = 2048
+_TOLD = 0.01  # of a step's tokens that rows begin alike with: less is not worth a word
 ENDLESS = 1 << 40  # rows, where nobody knows how many there are
 _TRIAL_STEPS = 20
 
@@ -296,13 +297,18 @@ def fit_pieces(
         return whole
     most = saving(rows, order, 1, ENDLESS).share
     if most < LEAST or against:
-        return replace(whole, shared=most, not_shared=against if most >= LEAST else "")
+        little = "too little to pay" if most >= _TOLD else ""
+        return replace(whole, shared=most, not_shared=against if most >= LEAST else little)
     less = cut(round(tokens * (1 - most)))
     found = saving(rows, order, less.leaves, less.micro_batch_tokens)
     if found.share < LEAST:
-        small = f"micro-batches of {less.micro_batch_tokens:,} tokens are too small for it"
-        return replace(whole, shared=most, not_shared=small)
+        return replace(whole, shared=most, not_shared=too_small(less.micro_batch_tokens))
     return replace(less, leaves=found.leaves, shared=found.share, share_prefixes=True)
+
+
+def too_small(micro_batch_tokens: int) -> str:
+    """Why rows that begin alike run that each by itself."""
+    return f"micro-batches of {micro_batch_tokens:,} tokens are too small for it"
 
 
 def _step_tokens(rows: StoreRows, order: RowOrder) -> int:

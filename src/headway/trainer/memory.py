@@ -123,9 +123,7 @@ def _warm_bytes(need: Need) -> int:
     return _FIRST_USE + _PRODUCT_BYTES * min(products, PRODUCTS_KEPT)
 
 
-def fit_memory(
-    need: Need, settings: Settings, here: Here, notes: Notes
-) -> tuple[StepsPlan, MachinePlan, MemoryPlan]:
+def fit_memory(need: Need, settings: Settings, here: Here, notes: Notes) -> tuple[Need, MemoryPlan]:
     """Smaller micro-batches, then gradient checkpointing, where memory would not do.
 
     Args:
@@ -148,7 +146,7 @@ def fit_memory(
         why = f"layers run twice, to fit into the {units.size(free)} that are free"
         enough = "there is memory enough without"
         notes.auto("gradient_checkpointing", recompute, why if recompute else enough)
-    return chosen.steps, chosen.machine, memory
+    return chosen, memory
 
 
 def _first_that_fits(need: Need, settings: Settings, here: Here) -> Need:

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from headway.base.pulse import Pulse
-from headway.data.batches import MicroTensors, measure
+from headway.data.batches import MicroTensors, measure, to_tensors
 from headway.data.order import Numbers, RowOrder
+from headway.data.packing import laid_out
+from headway.data.prefixes import Family
 from headway.data.rows import Rows
 from headway.model.loss import Forward
 from headway.trainer.phases import Phases
@@ -16,7 +18,7 @@ from headway.trainer.plan import Plan
 from headway.trainer.receipt import MOST_NAMED, Losses, Measured, TensorAudit
 from headway.trainer.sharing import alike
 
-_ALIKE = 4  # rows to try sharing on
+_SEARCHED = 16  # steps
 
 
 class Probes:
@@ -64,18 +66,26 @@ def first_rows(
     """Rows of a job to try its model out on.
 
     Returns:
-        Some, each whole; and where rows are to share what they begin with, a few that do, each
-        whole and then sharing it.
+        Some, each whole; and where rows are to share what they begin with, two that do, each
+        whole and then sharing it: None where no first steps have any.
     """
     numbers, device = _of_first_batch(order, plan), plan.machine.device
     some = measure(rows, numbers, plan.steps.micro_batch_tokens, device)[0]
-    if not plan.steps.share_prefixes:
+    found = (alike(rows, order.rows(step)[1]) for step in _steps_to_search(plan))
+    family = next(filter(None, found), None)
+    if family is None:
         return some, None
-    few = alike(rows, numbers)[:_ALIKE]
-    if not len(few):
-        return some, None
-    whole, shared = (measure(rows, few, 1 << 30, device, share=yes)[0] for yes in (False, True))
+    two = family.rows[:2]
+    stretches = {n: rows.stretches(n) for n in two}
+    ways = [Family((n,), 0) for n in two], [Family(two, family.begins)]
+    whole, shared = (to_tensors(laid_out(way, stretches), device) for way in ways)
     return some, (whole, shared)
+
+
+def _steps_to_search(plan: Plan) -> range:
+    """For rows that begin alike; of a flow, those whose rows are there before step 1."""
+    most = plan.data.flow.steps_per_window if plan.data.flow else _SEARCHED
+    return range(1, 1 + min(most, _SEARCHED, plan.steps.num) if plan.steps.share_prefixes else 1)
 
 
 def _of_first_batch(order: RowOrder, plan: Plan) -> Numbers:

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from headway.data.order import Numbers, RowOrder
 from headway.data.packing import arranged, computed
-from headway.data.prefixes import families
+from headway.data.prefixes import Family, families
 from headway.data.rows import Rows, StoreRows
 
 LEAST = 0.1  # of a step's tokens; less is not worth the bookkeeping
@@ -47,12 +45,12 @@ def saving(rows: StoreRows, order: RowOrder, leaves: int, micro_batch_tokens: in
     return Saving(1 - run / inputs, most)
 
 
-def alike(rows: Rows, numbers: Numbers) -> Numbers:
-    """Those that share the most with others of them; none where none do."""
+def alike(rows: Rows, numbers: Numbers) -> Family | None:
+    """Those that share the most with others of them; None where none do."""
     stretches = {int(n): rows.stretches(int(n)) for n in numbers}
     found = families({n: one[0].ids[:-1] for n, one in stretches.items() if len(one) == 1})
     most = max(found, key=lambda family: family.begins, default=None)
-    return np.array(most.rows if most and most.begins else (), dtype=np.int64)
+    return most if most and most.begins else None
 
 
 def against(config: Mapping[str, Any], max_length: int, lora_dropout: float) -> str:
