@@ -75,6 +75,7 @@ def run(
     *,
     more: Mapping[str, str] | None = None,
     watch: Callable[[int], None] | None = None,
+    limit_s: float = LIMIT_S,
 ) -> str:
     """Run to the end; its standard output.
 
@@ -84,6 +85,7 @@ def run(
         cache: what it may call its cache.
         more: of its environment.
         watch: is told the process id, again and again while it runs.
+        limit_s: it is ended after so many seconds.
 
     Raises:
         TrialError: it failed, or it did not end in time. A measurement of something broken is none.
@@ -99,7 +101,7 @@ def run(
             start_new_session=True,
         )
         try:
-            _wait(process, watch)
+            _wait(process, watch, limit_s)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -121,14 +123,16 @@ def _why(said: str) -> str:
     return lines[-1 if "Traceback" in said else 0]
 
 
-def _wait(process: subprocess.Popen[bytes], watch: Callable[[int], None] | None) -> None:
-    end_s = time.monotonic() + LIMIT_S
+def _wait(
+    process: subprocess.Popen[bytes], watch: Callable[[int], None] | None, limit_s: float
+) -> None:
+    end_s = time.monotonic() + limit_s
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_POLL_S if watch else LIMIT_S)
+            process.wait(_POLL_S if watch else limit_s)
             return
         if time.monotonic() > end_s or not watch:
-            raise TrialError(f"did not finish in {LIMIT_S} s")
+            raise TrialError(f"did not finish in {limit_s:g} s")
         watch(process.pid)
 
 

@@ -55,6 +55,39 @@ def test_smaller_pieces_change_memory_not_results(here: Path, tmp_path: Path) ->
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+def test_b05_an_epochs_left_over_rows_are_trained_in_it_and_weigh_what_they_are(
+    here: Path, tmp_path: Path
+) -> None:
+    """63 rows in steps of 8: the last step of each epoch has 7, and is their mean."""
+    store = text_store(tmp_path / "63 rows", 63 * 16 + 1)
+    given = {**SMALL, "batch_size": 8, "num_train_epochs": 2, "max_steps": None, "val_size": 0}
+    plan = plan_of(store, **given, micro_batch_tokens=32)
+    ran = run(tmp_path / "run", plan)
+    steps = ran.of(StepDone)
+    assert [step.rows for step in steps] == 2 * ([8] * 7 + [7])
+    assert [step.epoch for step in steps] == [1] * 8 + [2] * 8
+    assert [step.trained_tokens for step in steps] == [16 * step.rows for step in steps]
+    whole = run(tmp_path / "whole", plan_of(store, **given, micro_batch_tokens=1024))
+    for ours, theirs in zip(steps, whole.of(StepDone), strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-5)
+        assert ours.grad_norm == pytest.approx(theirs.grad_norm, rel=1e-4)
+    assert ran.receipt.contract.verdict == "kept"
+
+
+def test_s03_many_lengths_compile_nothing(tmp_path: Path) -> None:
+    """No graph is made for a shape, so that no new length holds a step up."""
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    flags = ["." * (1 + 7 * i % 20) + "x" * (1 + 5 * i % 23) for i in range(40)]
+    plan = plan_of(chat_store(tmp_path / "store", *flags), batch_size=4)
+    ran = run(tmp_path / "run", plan)
+    assert len({length for m in ran.job.probes.probe for length, *_ in m.documents}) > 3
+    assert len({step.computed_tokens for step in ran.of(StepDone)}) > 5
+    assert not counters["stats"]
+    assert not counters["frames"]
+
+
 def test_bfloat16_computes_and_weights_stay_fp32(here: Path, tmp_path: Path) -> None:
     ran = run(tmp_path / "run", planned(here, bf16=True, max_steps=4))
     assert ran.receipt.contract.verdict == "kept"

@@ -1,7 +1,7 @@
 """Parameter groups, optimizer, master weights.
 
 Weights stay fp32 throughout, so they are their own master copy: an update smaller than a bf16
-step is kept (products are computed in bf16 under autocast where the plan says so).
+step is kept, and shows in the copies that are computed with (`model/copies.py`) once it is one.
 """
 
 from collections.abc import Mapping
