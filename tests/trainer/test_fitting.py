@@ -2,14 +2,15 @@
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.helpers import TINY, decided, findings, folder_of, in_memory, order_of
+from tests.helpers import HERE, TINY, decided, findings, folder_of, in_memory, order_of, settings
 
 from headway.base.errors import DataRefused, Problems, Refusal, UsageError
 from headway.data.store import Store
-from headway.trainer.decide import Start
+from headway.trainer.decide import Start, decide
 from headway.trainer.schedule import learning_rate
 
 CHAT = "." * 18 + "x" * 16  # incident D: 34 tokens
@@ -296,6 +297,13 @@ def test_steps_of_a_job(given: dict[str, Any], num: int) -> None:
     plan = decided(in_memory(1601), max_length=16, batch_size=10, **given)
     assert (plan.steps.num, plan.steps.per_epoch) == (num, 10)
     assert plan.steps.epochs == num / 10
+
+
+@pytest.mark.parametrize(("device", "tokens"), [("cpu", 2048), ("cuda", 4096)])
+def test_a_gpu_runs_more_at_once_and_cuts_a_step_the_same_way(device: str, tokens: int) -> None:
+    given = settings(batch_size=64, max_length=512)
+    plan = decide(given, ("n.txt",), in_memory(40_001), TINY, replace(HERE, device=device))
+    assert (plan.steps.leaves, plan.steps.micro_batch_tokens) == (8, tokens)
 
 
 def test_max_tokens_are_trained_tokens() -> None:

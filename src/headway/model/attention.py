@@ -20,6 +20,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from headway.model.layout import Block, Blocks, Layout
 
 NAME = "headway"
+_AMPERE = (8, 0)  # the first generation with FlashAttention
 
 
 def use(model: nn.Module, name: str = NAME) -> None:
@@ -238,9 +239,15 @@ class _Rows(torch.autograd.Function):
 
 
 def _flash_takes(query: Tensor) -> bool:
-    """Half precision on a GPU, and heads of a size that the kernel has."""
+    """Half precision on a GPU that has the kernel, and heads of a size that it takes."""
     size = query.shape[-1]
-    return query.is_cuda and query.dtype != torch.float32 and size % 8 == 0 and size <= 256
+    return (
+        query.is_cuda
+        and query.dtype != torch.float32
+        and size % 8 == 0
+        and size <= 256
+        and torch.cuda.get_device_capability(query.device) >= _AMPERE
+    )
 
 
 def _flash(

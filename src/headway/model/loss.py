@@ -257,11 +257,9 @@ class _SummedLoss(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         hidden, weight, bias = ctx.gradients
         del ctx.gradients
-        factor = float(grad)
-        if factor != 1.0:
-            hidden, weight, bias = (
-                g if g is None else g.mul_(factor) for g in (hidden, weight, bias)
-            )
+        # On a GPU, looking at the factor would wait for all that is still to be computed.
+        if grad.is_cuda or float(grad) != 1.0:
+            hidden, weight, bias = (g if g is None else g.mul_(grad) for g in (hidden, weight, bias))
         to_weight, to_bias = ctx.dtypes
         return (
             hidden,

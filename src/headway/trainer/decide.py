@@ -97,7 +97,7 @@ def decide(
     first = start.parent.global_step if start.parent else 0
     model = _model(settings, start, store, config, shape)
     alone = against(config, max_length, model.lora.dropout if model.lora else 0.0)
-    pieces = fit_pieces(settings, rows, order, alone)
+    pieces = fit_pieces(settings, rows, order, alone, here.device)
     steps = fit_steps(settings, rows, order, first, pieces, notes)
     data = replace(
         account(sources, rows, order, steps, flow_of(rows, order)),
