@@ -259,7 +259,9 @@ class _SummedLoss(torch.autograd.Function):
         del ctx.gradients
         # On a GPU, looking at the factor would wait for all that is still to be computed.
         if grad.is_cuda or float(grad) != 1.0:
-            hidden, weight, bias = (g if g is None else g.mul_(grad) for g in (hidden, weight, bias))
+            hidden, weight, bias = (
+                g if g is None else g.mul_(grad) for g in (hidden, weight, bias)
+            )
         to_weight, to_bias = ctx.dtypes
         return (
             hidden,
