@@ -75,7 +75,7 @@ def run(
     *,
     more: Mapping[str, str] | None = None,
     watch: Callable[[int], None] | None = None,
-    limit_s: float = LIMIT_S,
+    limit_s: float | None = None,
 ) -> str:
     """Run to the end; its standard output.
 
@@ -85,7 +85,7 @@ def run(
         cache: what it may call its cache.
         more: of its environment.
         watch: is told the process id, again and again while it runs.
-        limit_s: it is ended after so many seconds.
+        limit_s: it is ended after so many seconds; `LIMIT_S` where nothing is said.
 
     Raises:
         TrialError: it failed, or it did not end in time. A measurement of something broken is none.
@@ -101,7 +101,7 @@ def run(
             start_new_session=True,
         )
         try:
-            _wait(process, watch, limit_s)
+            _wait(process, watch, limit_s or LIMIT_S)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
