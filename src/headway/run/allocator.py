@@ -5,8 +5,13 @@ import sys
 from pathlib import Path
 
 TCMALLOC = ("libtcmalloc_minimal.so.4", "libtcmalloc.so.4")
-_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib",
-            "/usr/local/lib")  # fmt: skip
+_FOLDERS = (
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+    "/usr/local/lib",
+)
 # Blocks up to a gigabyte stay with the process when they are freed: the next step wants the same.
 _KEPT = 1 << 30
 

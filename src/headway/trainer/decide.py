@@ -110,7 +110,7 @@ def decide(
     _advise(settings, data, model, notes)
     need = Need(model, shape, steps, data, machine, saves)
     fits, memory = fit_memory(need, settings, here, notes)
-    if fits.steps.share_prefixes and fits.steps.micro_batch_tokens < steps.micro_batch_tokens:
+    if fits.steps.micro_batch_tokens < steps.micro_batch_tokens:
         fits = _sharing_less(fits, rows, order)
         memory = foretell_memory(fits, here)
     steps, data, machine = fits.steps, fits.data, fits.machine
@@ -257,15 +257,14 @@ def _looks(settings: Settings, steps: StepsPlan) -> LooksPlan:
 def _sharing_less(need: Need, rows: StoreRows, order: Order | FlowOrder) -> Need:
     """What smaller micro-batches than were planned at first still share."""
     steps, data = need.steps, need.data
+    if not steps.share_prefixes:
+        return need
     found = saving(rows, order, steps.leaves, steps.micro_batch_tokens)
     if found.share >= LEAST:
         return replace(need, data=replace(data, shared=found.share))
     why = too_small(steps.micro_batch_tokens)
-    return replace(
-        need,
-        steps=replace(steps, share_prefixes=False),
-        data=replace(data, not_shared=why),
-    )
+    alone = replace(steps, share_prefixes=False)
+    return replace(need, steps=alone, data=replace(data, not_shared=why))
 
 
 def _machine(settings: Settings, here: Here, notes: Notes) -> MachinePlan:

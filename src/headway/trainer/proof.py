@@ -67,7 +67,7 @@ def first_rows(
 
     Returns:
         Some, each whole; and where rows are to share what they begin with, two that do, each
-        whole and then sharing it: None where no first steps have any.
+        whole and then sharing it: None where no first steps have any, or it was tried before.
     """
     numbers, device = _of_first_batch(order, plan), plan.machine.device
     some = measure(rows, numbers, plan.steps.micro_batch_tokens, device)[0]
@@ -84,8 +84,10 @@ def first_rows(
 
 def _steps_to_search(plan: Plan) -> range:
     """For rows that begin alike; of a flow, those whose rows are there before step 1."""
+    if plan.tried or not plan.steps.share_prefixes:
+        return range(0)
     most = plan.data.flow.steps_per_window if plan.data.flow else _SEARCHED
-    return range(1, 1 + min(most, _SEARCHED, plan.steps.num) if plan.steps.share_prefixes else 1)
+    return range(1, 1 + min(most, _SEARCHED, plan.steps.num))
 
 
 def _of_first_batch(order: RowOrder, plan: Plan) -> Numbers:
