@@ -20,6 +20,7 @@ from headway.model.loss import Forward
 from headway.trainer import calibrate
 from headway.trainer.calibrate import (
     bf16_is_faster,
+    longest_documents,
     peak_flops,
     peak_memory_bytes,
     settle,
@@ -209,6 +210,18 @@ def test_rounding_that_shows_is_not_computed_with(
     assert torch.equal(forward.losses(micro), losses)
     after = forward.weights.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "lengths"),
+    [(0, [9, 12]), (25, [9, 12]), (26, [5, 9, 12]), (1000, [*DOCUMENTS])],
+)
+def test_the_longest_documents_stay_what_they_are(num_tokens: int, lengths: list[int]) -> None:
+    forward, micro = Forward(causal("llama", scale=1.0)), micro_of(*DOCUMENTS)
+    kept = longest_documents(micro, num_tokens)
+    assert [length for length, _, _ in kept.documents] == lengths
+    losses = forward.losses(micro)[-len(kept.targets_M) :]
+    torch.testing.assert_close(forward.losses(kept), losses, atol=1e-5, rtol=0)
 
 
 def test_rounding_to_no_number_is_not_computed_with() -> None:

@@ -43,6 +43,19 @@ def test_it_trains_the_plan_in_a_folder(run: Path, tmp_path: Path) -> None:
     assert reading.rows == 13
 
 
+def test_garbage_is_not_looked_for_among_modules_and_then_is(tmp_path: Path) -> None:
+    code = (
+        "import gc, sys; from headway.trainer.worker import main; before = len(gc.get_objects()); "
+        "main(['-']); print(gc.isenabled(), gc.get_freeze_count() > 10 * before)"
+    )
+    environment = os.environ | {PULSE_VARIABLE: str(tmp_path / "pulse")}
+    command = [sys.executable, "-c", code]
+    told = subprocess.check_output(
+        command, env=environment, stdin=subprocess.DEVNULL, text=True, timeout=120
+    )
+    assert told.split() == ["True", "True"]
+
+
 def test_what_cannot_be_logged_is_told_to_the_one_who_started_it(run: Path, tmp_path: Path) -> None:
     """A log that takes no line, as on a full disk."""
     (run / "events.jsonl").mkdir()

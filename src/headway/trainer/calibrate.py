@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from headway.trainer.plan import Plan, Tried
 _PEAK_S = 0.1
 _TURN = 512  # rows and columns of a product that takes about a millisecond
 _ROUNDING = 0.02  # of a loss, by computing in bf16
+_ROUNDING_TOKENS = 512  # that it is computed from: a tenth of a second, and a mean of many
 # Nats that losses in fp32 may differ by: computed from the same tokens, and by the same products.
 _SAME_TOKENS, _SAME_PRODUCTS = 1e-5, 1e-4
 _SAVE_S, _SAVE_BYTES_PER_S = 0.05, 200e6  # a careful guess, until a save has been measured
@@ -76,9 +78,10 @@ def settle(
 
 def _try_rounding(forward: Forward, micro: MicroTensors, dtype: str) -> Finding | None:
     """Compute in a smaller number format; in fp32 again if the loss then is another one."""
-    exact = _mean_loss(forward, micro)
+    some = longest_documents(micro, _ROUNDING_TOKENS)
+    exact = _mean_loss(forward, some)
     forward.compute_in(getattr(torch, dtype))
-    rounded = _mean_loss(forward, micro)
+    rounded = _mean_loss(forward, some)
     if abs(rounded - exact) <= _ROUNDING * exact:
         return None
     forward.compute_in(torch.float32)
@@ -179,12 +182,18 @@ def _close(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
     return not len(ours) or float((ours - theirs).abs().max()) <= tolerance
 
 
-def longest_documents(micro: MicroTensors) -> MicroTensors:
-    """The two longest documents of a micro-batch, as a micro-batch; a single one in two halves.
+def longest_documents(micro: MicroTensors, num_tokens: int = 0) -> MicroTensors:
+    """The longest documents of a micro-batch, as a micro-batch; a single one in two halves.
 
     Long ones, because in a document of a token or two every attention gives the same.
+
+    Args:
+        micro: documents by length, the longest last.
+        num_tokens: of them all at most; two are taken whatever they have.
     """
-    lengths = [t for t, count, _ in micro.documents for _ in range(count)][-2:]
+    lengths = [t for t, count, _ in micro.documents for _ in range(count)]
+    num = sum(total <= num_tokens for total in accumulate(reversed(lengths)))
+    lengths = lengths[-max(num, 2) :]
     if len(lengths) == 1 and lengths[0] > 1:
         lengths = [lengths[0] // 2, lengths[0] - lengths[0] // 2]
     begin = len(micro.ids_N) - sum(lengths)

@@ -7,6 +7,7 @@
 The second form is the supervisor's: torch is imported while the plan is still being made.
 """
 
+import gc
 import os
 import sys
 import time
@@ -28,12 +29,15 @@ def main(arguments: list[str]) -> int:
     stop = Stop()
     stop.listen()
     pulse.enter("importing torch")
+    gc.disable()  # modules stay: looking through them for garbage is a quarter of the imports
     from headway.model.load import warm_up
     from headway.trainer.calibrate import remember_process
     from headway.trainer.job import Job
 
     pulse.enter("importing transformers")
     warm_up(adapters="--adapters" in arguments)
+    gc.freeze()
+    gc.enable()
     remember_process()  # in time for the plan that is being made meanwhile
     pulse.enter("starting")
     if arguments[0] == "-":
