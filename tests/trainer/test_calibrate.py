@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -277,6 +278,28 @@ def test_both_number_formats_are_measured_and_remembered(monkeypatch: pytest.Mon
     assert all(rate > 1e6 for rate in notes.values())
     monkeypatch.setattr(calibrate, "bf16_gain", lambda _: 1e9)
     assert not bf16_is_faster(1)
+
+
+def test_a_first_product_that_compiles_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may take longer than all that is measured: bf16 would be slower than fp32."""
+    notes: dict[str, float] = {}
+    monkeypatch.setattr(calibrate, "measured", notes.get)
+    monkeypatch.setattr(calibrate, "remember", notes.__setitem__)
+    clock = SimpleNamespace(now_s=0.0, seen=set[torch.dtype]())
+    seconds = {torch.bfloat16: 1e-3, torch.float32: 2e-3}
+
+    def product(a: Tensor, _: Tensor) -> Tensor:
+        clock.now_s += seconds[a.dtype] if a.dtype in clock.seen else 0.3
+        clock.seen.add(a.dtype)
+        return a
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", product)
+    monkeypatch.setattr(calibrate, "time", SimpleNamespace(perf_counter=lambda: clock.now_s))
+    assert bf16_is_faster(1)
+    assert sorted(notes.values()) == pytest.approx([2 * 512**3 / 2e-3, 2 * 512**3 / 1e-3])
+    clock.seen.clear()
+    notes.clear()
+    assert peak_flops("cpu", torch.bfloat16, 1) == pytest.approx(2 * 1024**3 / 1e-3)
 
 
 # ---- rows that begin alike ---------------------------------------------------------------------

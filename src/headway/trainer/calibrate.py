@@ -19,6 +19,7 @@ from headway.trainer.costs import bf16_gain, peak_key, speed_key
 from headway.trainer.plan import Plan, Tried
 
 _PEAK_S = 0.1
+_LEAST_TURNS = 5
 _TURN = 512  # rows and columns of a product that takes about a millisecond
 _ROUNDING = 0.02  # of a loss, by computing in bf16
 _ROUNDING_TOKENS = 512  # that it is computed from: a tenth of a second, and a mean of many
@@ -121,18 +122,34 @@ def bf16_is_faster(threads: int) -> bool:
 
     Small products in turns, the best of each: whoever else is busy here slows both down.
     """
-    best: dict[torch.dtype, float] = {}
-    pairs = [torch.ones(_TURN, _TURN, dtype=d) for d in (torch.bfloat16, torch.float32)]
-    began_s = time.perf_counter()
-    while time.perf_counter() - began_s < _PEAK_S or len(best) < len(pairs):
-        for a in pairs:
-            start_s = time.perf_counter()
-            a @ a  # pyright: ignore[reportUnusedExpression]
-            taken_s = time.perf_counter() - start_s
-            best[a.dtype] = max(best.get(a.dtype, 0.0), 2 * _TURN**3 / taken_s)
+    best = _rates([torch.ones(_TURN, _TURN, dtype=d) for d in (torch.bfloat16, torch.float32)])
     for dtype, rate in best.items():
         _keep_best(peak_key("cpu", str(dtype), threads, str(torch.__version__)), rate)
     return best[torch.bfloat16] > bf16_gain(this_machine()) * best[torch.float32]
+
+
+def _rates(squares: Sequence[Tensor]) -> dict[torch.dtype, float]:
+    """FLOP/s of each one's product with itself: the best of a tenth of a second, and of some turns.
+
+    The very first product of a kind is not measured: it reads and compiles code.
+    """
+    for a in squares:
+        _seconds(a)
+    best = {a.dtype: 0.0 for a in squares}
+    turns, began_s = 0, time.perf_counter()
+    while turns < _LEAST_TURNS or time.perf_counter() - began_s < _PEAK_S:
+        turns += 1
+        for a in squares:
+            best[a.dtype] = max(best[a.dtype], 2 * len(a) ** 3 / _seconds(a))
+    return best
+
+
+def _seconds(square: Tensor) -> float:
+    start_s = time.perf_counter()
+    square @ square  # pyright: ignore[reportUnusedExpression]
+    if square.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start_s
 
 
 def _keep_best(what: str, rate: float) -> None:
@@ -228,16 +245,8 @@ def peak_flops(device: str, dtype: torch.dtype, threads: int) -> float:
     Measured each time, for a tenth of a second: a first measurement may have met a busy machine.
     """
     what = peak_key(device, str(dtype), threads, str(torch.__version__))
-    size = 1024
-    a = torch.ones(size, size, device=device, dtype=dtype)
-    best = measured(what) or 0.0
-    began_s = time.perf_counter()
-    while time.perf_counter() - began_s < _PEAK_S:
-        start_s = time.perf_counter()
-        a @ a  # pyright: ignore[reportUnusedExpression]
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = max(best, 2 * size**3 / (time.perf_counter() - start_s))
+    square = torch.ones(1024, 1024, device=device, dtype=dtype)
+    best = max(measured(what) or 0.0, _rates([square])[dtype])
     _keep_best(what, best)
     return best
 
