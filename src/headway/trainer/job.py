@@ -196,7 +196,6 @@ class Job:
     def _train(self) -> None:
         if self.stop.by:
             raise StepDropped
-        self.saver.prepare(self.setup)
         while True:
             try:
                 return self._steps()
@@ -236,6 +235,7 @@ class Job:
         self.stepper.whole = True
         if self.first_step_s is None:
             self.first_step_s = time.monotonic() - self.began_s
+            self.saver.prepare(self.setup)
         self.log.write(report.told)
         self._count()
 

@@ -72,7 +72,7 @@ class Saver:
         self._whole_s = foretell_save(plan)
 
     def prepare(self, setup: Setup) -> None:
-        """Make the memory for copies, beside the first steps."""
+        """Make the memory for copies, beside the steps; the first one is waited for by people."""
         self._snapshot = _beside(
             "snapshot",
             lambda: Snapshot(setup.forward.weights, setup.optimizer, setup.parameters),
@@ -124,7 +124,7 @@ class Saver:
         began_s = time.monotonic()
         with self._phase("saving", total=self._plan.saves.bytes_each, unit="bytes"):
             self.finish()
-            assert self._snapshot is not None, "prepared before the first step"
+            assert self._snapshot is not None, "prepared after the first step"
             self._wait(self._snapshot, "memory for a copy")
             snapshot = self._snapshot.result(0)
             snapshot.take()
