@@ -80,12 +80,7 @@ class HubServer(WebServer):
         else:
             etag = f'"{sha256(files[path]).hexdigest()}"'
             headers = {"ETag": etag, "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
-            if handler.command == "HEAD":
-                script, self.script = self.script, []
-                self.serve(handler, files[path], headers)
-                self.script = script
-            else:
-                self.serve(handler, files[path], headers)
+            self.serve(handler, files[path], headers, scripted=handler.command != "HEAD")
 
     def _json(self, handler: BaseHTTPRequestHandler, value: object) -> None:
         body = json.dumps(value).encode()

@@ -83,11 +83,16 @@ class WebServer:
         self.serve(handler, self.content, self.extra | tells)
 
     def serve(
-        self, handler: BaseHTTPRequestHandler, content: bytes, headers: dict[str, str]
+        self,
+        handler: BaseHTTPRequestHandler,
+        content: bytes,
+        headers: dict[str, str],
+        *,
+        scripted: bool = True,
     ) -> None:
         """One file, or the fault that is next in the script."""
         handler.close_connection = True
-        fault = self.script.pop(0) if self.script else Fault()
+        fault = self.script.pop(0) if scripted and self.script else Fault()
         if fault.kind == "drop":
             return
         if fault.kind.isdigit():
