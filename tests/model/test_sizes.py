@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers import VOCAB, causal, llama, save_model
+import torch
+from tests.helpers import VOCAB, causal, llama, micro_of, save_model
 
 from headway.model.headers import stored_tensors
 from headway.model.load import from_config, trainable, with_lora
+from headway.model.loss import Forward
 from headway.model.presets import NAMES, config, vocab_size
 from headway.model.sizes import (
     Work,
@@ -91,6 +93,31 @@ def test_activations_grow_with_tokens_and_with_trained_ones() -> None:
     assert kept_bytes(shape, replace(twice, trained=0)) < 2 * once
     assert kept_bytes(shape, replace(twice, value_bytes=2)) < 1.5 * once
     assert kept_bytes(shape, replace(twice, checkpointed=True)) < 1.5 * once
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("document", [64, 256, 512])
+def test_activations_are_what_autograd_saves(document: int, dtype: torch.dtype) -> None:
+    plain = llama(hidden_size=64, intermediate_size=160, max_position_embeddings=512)
+    model, micro = from_config(plain, 1), micro_of(*[document] * 4)
+    forward = Forward(model)
+    forward.compute_in(dtype)
+    weights = {
+        p.untyped_storage().data_ptr() for m in (model, forward.model) for p in m.parameters()
+    }
+    saved: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = forward.loss(micro, len(micro.targets_M))
+    assert loss.requires_grad  # while it is there, so is what was saved
+    work = Work(tokens=4 * document, trained=0, document=document, value_bytes=dtype.itemsize)
+    kept = sum(size for at, size in saved.items() if at not in weights)
+    assert kept_bytes(shape_of(plain), work) == pytest.approx(kept, rel=0.05)
 
 
 # ---- files -------------------------------------------------------------------------------------
