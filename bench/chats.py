@@ -139,6 +139,7 @@ def _tuned(by: _Make, steps: int) -> Entry:
 def _ours(work: Work, steps: int) -> Entry:
     words = ["chats.jsonl", *SAME, *WARM_UP, "--max-length", "1024", "--batch-size", str(BATCH)]
     words += ["--max-steps", str(steps), "--save-steps", str(steps), "--tokenizer", "tokenizer"]
+    words += ["--torch-compile"]
 
     def trial(folder: Path) -> Figures:
         return figures(headway(words, work.folder, folder))

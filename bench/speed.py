@@ -35,8 +35,10 @@ CONDITIONS = (
     "not.",
     "Peak memory is the most that the training process held, libraries included, before its first "
     "save.",
-    "Peers that compile find what they compiled in an earlier trial; Headway's cache is empty "
-    "each time.",
+    "Who compiles finds what was compiled in an earlier trial; Headway's own cache is empty each "
+    "time.",
+    "Headway compiles where its rate is compared, as its plan does by itself for runs of a quarter "
+    "of an hour and more, and does not where the first step is.",
     "Nothing is saved between steps on either side. After its last step Headway probes, saves and "
     "reads back; the others do none of it, and that time is in no figure.",
     "A ratio is Headway's figure over the other's, of the medians; the least and the most of the "

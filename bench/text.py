@@ -82,7 +82,7 @@ def _measured(bench: Bench, size: Size) -> Measurement:
     flops = flops_per_token(shape_of(work.plan["model"]["config"]), LENGTH)
     num = bench.steps(size.fast)
     ours = ["text", *words, "--max-steps", str(num), "--save-steps", str(num)]
-    ours += ["--tokenizer", "tokenizer"]
+    ours += ["--tokenizer", "tokenizer", "--torch-compile"]
 
     def headway_trial(trial: Path) -> Figures:
         return figures(headway(ours, work.folder, trial))

@@ -35,7 +35,7 @@ class Logits(TorchDispatchMode):
 def parts_of(rows: int) -> Iterator[None]:
     """Logits of so many positions at one time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_LOGITS_BYTES", rows * 4 * VOCAB)
+        patch.setattr(module, "LOGITS_BYTES", rows * 4 * VOCAB)
         yield
 
 

@@ -32,6 +32,7 @@ HEALTHY = Probe(
     cache=Place("/home/me/.cache/headway", 500 * GB, 900 * GB),
     cache_bytes=3_200_000,
     py_spy=True,
+    compiler="g++",
 )
 
 

@@ -52,6 +52,7 @@ NO_CHANGES: dict[str, Any] = {
     "max_time": 30,
     "device": "cpu",
     "gradient_checkpointing": True,
+    "torch_compile": True,
     "threads": 7,
     "logging_steps": 3,
     "grace_s": 20,

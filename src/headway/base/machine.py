@@ -5,6 +5,8 @@ import importlib.util
 import os
 import platform
 import re
+import shutil
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -205,6 +207,14 @@ def torch_build() -> TorchBuild | None:
     version = re.search(r"^__version__[^=]*= ['\"]([^'\"]+)", text, re.MULTILINE)
     cuda = re.search(r"^cuda[^=]*= ['\"]([^'\"]+)", text, re.MULTILINE)
     return TorchBuild(version[1] if version else "unknown", cuda[1] if cuda else "")
+
+
+def compiler() -> str:
+    """The C++ compiler that torch finds here with Python's headers beside it; "" for none."""
+    headers = Path(sysconfig.get_paths()["include"], "Python.h")
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
+    found = (name for name in names if shutil.which(name))
+    return next(found, "") if headers.exists() else ""
 
 
 def accelerator() -> str:

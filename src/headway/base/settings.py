@@ -131,6 +131,7 @@ class Settings:
     device: str | None = _setting(None, "where to compute", choices=("cpu", "cuda", "mps"))
     bf16: bool | None = _setting(None, "compute in bfloat16; weights, sums and losses stay in fp32")
     gradient_checkpointing: bool | None = _setting(None, "less memory, more time")
+    torch_compile: bool | None = _setting(None, "compile what lies between matrix products")
     threads: int | None = _setting(None, "threads of the trainer", at_least=1)
 
     # saving, looking
@@ -242,6 +243,7 @@ _EXAMPLES = {
     "model": "DIR",
     "run_name": "notes",
     "tokenizer": "DIR",
+    "torch_compile": "true",
 }
 
 

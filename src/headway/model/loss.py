@@ -5,7 +5,7 @@ evaluation. T is tokens of a document, N of a micro-batch, M the trained ones of
 model's width, V the vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -13,12 +13,11 @@ import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from headway.model import attention
+from headway.model import attention, compiled
 from headway.model.copies import Copies
 from headway.model.layout import Group, Layout
-from headway.model.lighter import lighten
-
-_LOGITS_BYTES = 64 << 20  # of fp32 logits that exist at one time
+from headway.model.lighter import compile_norms, lighten
+from headway.model.sizes import CACHED_BYTES, LOGITS_BYTES
 
 
 class Packed(Protocol):
@@ -49,12 +48,13 @@ class Forward:
         separately: each document runs by itself, for a model whose layers let documents in one
             row see each other in spite of the attention.
         own_logits: the model makes its logits from its last layer in a way of its own.
+        compiled: what lies between matrix products is.
     """
 
     def __init__(self, weights: nn.Module) -> None:
         self.weights = self.model = weights
         self.own_attention = attention.implementation(weights)
-        self.separately = False
+        self.separately = self.compiled = False
         self._copies: Copies | None = None
         self._take_up(weights)
 
@@ -67,6 +67,7 @@ class Forward:
         self._layers = getattr(whole, getattr(whole, "base_model_prefix", "") or "model", None)
         self.own_logits = self._layers is None or type(self._head) is not nn.Linear
         self.run_separately(self.separately)
+        self.compile(self.compiled)
 
     # -- how it computes ---------------------------------------------------------------------
 
@@ -94,6 +95,11 @@ class Forward:
         self.separately = yes
         attention.use(self.model, self.own_attention if yes else attention.NAME)
 
+    def compile(self, yes: bool = True) -> None:
+        """Compile norms and the loss on their next use, or run them as written again."""
+        self.compiled = yes
+        compile_norms(self.model, yes)
+
     def refresh(self) -> None:
         """The weights were changed: compute with what they are now."""
         if self._copies:
@@ -116,10 +122,11 @@ class Forward:
         if self.separately or self.own_logits:
             return self.losses(micro).sum() / num_trained
         head, hidden_MC = self._head, self._hidden(micro)
-        return cast(
-            "Tensor",
-            _SummedLoss.apply(hidden_MC, head.weight, head.bias, micro.targets_M, 1 / num_trained),
-        )
+        # A compiler makes another function for a single row.
+        one_pass = self.compiled and len(hidden_MC) > 1
+        gradient = compiled.loss_gradient if one_pass else _loss_gradient
+        inputs = hidden_MC, head.weight, head.bias, micro.targets_M, 1 / num_trained, gradient
+        return cast("Tensor", _SummedLoss.apply(*inputs))
 
     def losses(self, micro: Packed) -> Tensor:
         """(M,) fp32 cross-entropy of each trained target, in nats."""
@@ -221,6 +228,7 @@ class _SummedLoss(torch.autograd.Function):
         bias_V: Tensor | None,
         targets_M: Tensor,
         scale: float,
+        loss_gradient: Callable[[Tensor, Tensor, Tensor], Tensor],
     ) -> Tensor:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         total = hidden_MC.new_zeros((), dtype=torch.float32)
@@ -228,15 +236,11 @@ class _SummedLoss(torch.autograd.Function):
         grad_weight: Tensor | None = None
         grad_bias = torch.zeros_like(weight_VC[:, 0], dtype=torch.float32) if needs_bias else None
         parts = list(_parts(len(hidden_MC), len(weight_VC)))
+        factor = torch.full_like(total, scale)
         for part in parts:
-            hidden, targets = hidden_MC[part], targets_M[part, None]
-            logs = F.log_softmax(F.linear(hidden, weight_VC, bias_V), -1, dtype=torch.float32)
-            total -= logs.gather(1, targets).sum() * scale
-            if not (needs_hidden or needs_weight or needs_bias):
-                continue
-            chances = logs.exp_()
-            chances.scatter_add_(1, targets, chances.new_full(targets.shape, -1.0))
-            grad = chances.mul_(scale).to(hidden.dtype)
+            hidden = hidden_MC[part]
+            grad = F.linear(hidden, weight_VC, bias_V)
+            total += loss_gradient(grad, targets_M[part, None], factor)
             if grad_hidden is not None:
                 torch.mm(grad, weight_VC, out=grad_hidden[part])
             if needs_weight and len(parts) == 1:
@@ -269,12 +273,27 @@ class _SummedLoss(torch.autograd.Function):
             None if bias is None else bias.to(to_bias),
             None,
             None,
+            None,
         )
 
 
+def _loss_gradient(logits_RV: Tensor, targets_R1: Tensor, scale: Tensor) -> Tensor:
+    """`compiled.loss_gradient`, operation by operation, on pieces that stay in the cache."""
+    total = torch.zeros_like(scale)
+    cached = max(16, CACHED_BYTES // (4 * logits_RV.shape[1]))
+    most = len(logits_RV) if logits_RV.is_cuda else cached
+    for logits, targets in zip(logits_RV.split(most), targets_R1.split(most), strict=True):
+        logs = F.log_softmax(logits, -1, dtype=torch.float32)
+        total -= logs.gather(1, targets).sum()
+        chances = logs.exp_()
+        chances.scatter_add_(1, targets, chances.new_full(targets.shape, -1.0))
+        logits.copy_(chances.mul_(scale))
+    return total * scale
+
+
 def _parts(num: int, vocab: int) -> Iterator[slice]:
-    """Slices of M whose fp32 logits take at most `_LOGITS_BYTES`, of even sizes."""
-    most = max(16, _LOGITS_BYTES // (4 * vocab))
+    """Slices of M whose logits would take at most `LOGITS_BYTES` in fp32, of even sizes."""
+    most = max(16, LOGITS_BYTES // (4 * vocab))
     pieces = -(-num // most)
     for i in range(pieces):
         yield slice(num * i // pieces, num * (i + 1) // pieces)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-LOGITS_BYTES = 64 << 20  # of fp32 logits that exist at one time
+LOGITS_BYTES = 64 << 20  # of logits in fp32: so many exist at one time
+CACHED_BYTES = 2 << 20  # of them in fp32: so many stay in a core's cache from one pass to the next
 SHORT = 256  # tokens of a document whose attention weights are kept
 
 
@@ -126,12 +127,12 @@ def passing_bytes(shape: Shape, work: Work) -> int:
     value = work.value_bytes
     rows = min(work.trained, max(16, LOGITS_BYTES // (4 * shape.vocab)))
     head = 0 if work.frozen else shape.vocab * shape.hidden
-    # The head's output, and its log-softmax in fp32; from bf16 by way of an fp32 copy.
-    made = rows * shape.vocab * (8 if value == 4 else 4 + 4 + value)
     added = rows < work.trained  # the head's gradient is summed over pieces, in fp32
-    # Then the gradient of these logits, and the product that makes the head's gradient of it.
-    used = rows * shape.vocab * (4 if value == 4 else 4 + value) + head * value
-    loss = max(made, used + (head * (8 - value) if added else 0)) + (4 * head if added else 0)
+    # The head's output, which becomes its gradient; its log-softmax, in fp32 by way of a copy.
+    logits = rows * shape.vocab * value
+    # Then the product that makes the head's gradient of it.
+    used = head * value + (head * (8 - value) if added else 0)
+    loss = logits + max(2 * CACHED_BYTES, used) + (4 * head if added else 0)
     layer = work.tokens * (4 * shape.intermediate * value + 4 * shape.hidden * 4)
     return max(loss, layer + head * (4 if added else value))
 

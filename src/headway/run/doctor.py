@@ -59,6 +59,7 @@ def examine(probe: Probe) -> list[Check]:
         _bf16(probe),
         _memory(probe),
         _allocator(probe),
+        _compiler(probe),
         _limits_check(probe),
         _shared_memory(probe),
         _runs(probe),
@@ -213,6 +214,16 @@ def _allocator(probe: Probe) -> Check:
         )
         return Check("allocator", "ok", probe.allocator, (better,))
     return Check("allocator", "ok", probe.allocator)
+
+
+def _compiler(probe: Probe) -> Check:
+    if probe.compiler:
+        return Check("compiler", "ok", f"{probe.compiler}, for runs long enough to pay for it")
+    install = Remedy(
+        "apt-get install g++ python3-dev",
+        "compile long runs; Fedora: gcc-c++ python3-devel",
+    )
+    return Check("compiler", "ok", "none for C++, or no headers of Python", (install,))
 
 
 def _limits_check(probe: Probe) -> Check:

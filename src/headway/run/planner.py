@@ -25,7 +25,14 @@ from headway.base.errors import (
     told,
 )
 from headway.base.files import cache_folder, write_whole
-from headway.base.machine import TorchBuild, accelerator, measured, this_machine, torch_build
+from headway.base.machine import (
+    TorchBuild,
+    accelerator,
+    compiler,
+    measured,
+    this_machine,
+    torch_build,
+)
 from headway.base.pulse import Pulse
 from headway.base.settings import Settings
 from headway.run import allocator
@@ -129,6 +136,7 @@ def make_plan(request: Request, pulse: Pulse) -> Plan:
         measured=measured,
         torch=build.version if build else "none",
         allocator=allocator.name(),
+        compiler=compiler(),
     )
     plan = decide(settings, sources, store, origin.start, here)
     if request.train:

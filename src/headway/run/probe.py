@@ -12,7 +12,7 @@ from pathlib import Path
 from headway.base.disk import check_writable
 from headway.base.errors import MachineError
 from headway.base.files import cache_folder
-from headway.base.machine import Machine, TorchBuild, this_machine, torch_build
+from headway.base.machine import Machine, TorchBuild, compiler, this_machine, torch_build
 from headway.run import allocator
 
 # What `pip install headway[train]` brings, and from which version on it does.
@@ -58,6 +58,7 @@ class Probe:
     cache_bytes: int
     py_spy: bool
     allocator: str = ""
+    compiler: str = ""  # of C++
 
 
 def look(output_dir: Path = Path("runs")) -> Probe:
@@ -78,6 +79,7 @@ def look(output_dir: Path = Path("runs")) -> Probe:
         cache=_place(cache),
         cache_bytes=_bytes_in(cache),
         allocator=allocator.name(),
+        compiler=compiler(),
         py_spy=bool(shutil.which("py-spy") or Path(sys.executable).with_name("py-spy").exists()),
     )
 

@@ -223,6 +223,7 @@ def _machine(plan: "Plan") -> list[str]:
     parts = [f"{machine.device} ({machine.why})" if machine.why else machine.device]
     parts += [plural(machine.workers, "worker"), plural(machine.threads, "thread")]
     parts.append(machine.compute_dtype)
+    parts += ["compiled"] if machine.compiled else []
     parts += [f"memory by {machine.allocator}"] if machine.allocator else []
     return parts + (["gradient checkpointing"] if machine.gradient_checkpointing else [])
 

@@ -263,7 +263,7 @@ def remember_speed(plan: Plan, step_s: Sequence[float], first_step_s: float | No
         return
     key = speed_key(plan.model, plan.steps, plan.data, plan.machine, str(torch.__version__))
     remember(key, plan.steps.tokens / typical(step_s[1:]))
-    if first_step_s:
+    if first_step_s and not plan.machine.compiled:  # compiling is no part of every start
         remember(f"startup|{torch.__version__}", first_step_s - step_s[0])
 
 

@@ -19,6 +19,12 @@ from headway.trainer.plan import (
     computed_tokens,
 )
 
+# Compiling, with the trial of it, takes so long where nothing is in torch's cache yet, and makes a
+# step so much shorter; a run must win twice of what is spent.
+_COMPILING_S, _SHORTER = 20.0, 0.04
+# Of the peak of its products, and where that was not measured yet, FLOP/s for each thread.
+_OF_PEAK, _USUAL = 0.6, 100e9
+
 # bf16 pays when its products are so many times as fast; a measurement on a busy machine must not
 # overrule what the processor says it can do.
 _GAIN, _GAIN_WITH_PRODUCTS = 1.6, 1.0
@@ -35,6 +41,7 @@ class Here:
     measured: Callable[[str], float | None]  # tokens per second, seconds, ... by name
     torch: str  # version
     allocator: str = ""  # of memory, that the trainer is started with
+    compiler: str = ""  # of C++, with what torch needs beside it
 
     def is_faster_in_bf16(self, threads: int) -> bool:
         """As measured here before; else as the processor lets one expect."""
@@ -85,6 +92,20 @@ def foretell_time(
     startup = here.measured(f"startup|{here.torch}") or 5.0
     seconds = startup + tokens / speed if speed else None
     return TimePlan(speed, seconds, flops, _saved(shape, steps, data))
+
+
+def compiling_pays(seconds: float) -> bool:
+    """Whether a job that takes so long without is shorter with it, compiling included."""
+    return seconds * _SHORTER > 2 * _COMPILING_S
+
+
+def usual_seconds(time: TimePlan, machine: MachinePlan, here: Here) -> float:
+    """How long a job takes: as it is foretold, or by what the machine's products can do."""
+    if time.seconds:
+        return time.seconds
+    peak = peak_key(machine.device, f"torch.{machine.compute_dtype}", machine.threads, here.torch)
+    measured = here.measured(peak)
+    return time.flops / (_OF_PEAK * measured if measured else _USUAL * machine.threads)
 
 
 def _saved(shape: Shape, steps: StepsPlan, data: DataPlan) -> Saved:

@@ -5,6 +5,7 @@ wish does not fit the data it is adjusted and said (or refused, with `--exact`).
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from headway.data.store import Store
 from headway.model.presets import config as preset_config
 from headway.model.sizes import Shape, context_of, lora_parameters, shape_of
 from headway.trainer.accounts import account
-from headway.trainer.costs import Here, foretell_time
+from headway.trainer.costs import Here, compiling_pays, foretell_time, usual_seconds
 from headway.trainer.fitting import (
     Notes,
     check_rows,
@@ -47,6 +48,7 @@ from headway.trainer.plan import (
     Plan,
     SavesPlan,
     StepsPlan,
+    TimePlan,
     name_after,
 )
 from headway.trainer.sharing import LEAST, against, saving
@@ -114,6 +116,8 @@ def decide(
         fits = _sharing_less(fits, rows, order)
         memory = foretell_memory(fits, here)
     steps, data, machine = fits.steps, fits.data, fits.machine
+    time = foretell_time(model, shape, steps, data, machine, here)
+    machine = replace(machine, compiled=_compiles(settings, time, machine, here, notes))
     if settings.exact:
         _refuse_adjustments(notes)
     looks = _looks(settings, steps)
@@ -129,7 +133,7 @@ def decide(
         saves=saves,
         looks=looks,
         memory=memory,
-        time=foretell_time(model, shape, steps, data, machine, here),
+        time=time,
         machine=machine,
         seed=settings.seed,
         max_time_s=settings.max_time if not settings.test else min(settings.max_time or 120, 120),
@@ -288,6 +292,26 @@ def _machine(settings: Settings, here: Here, notes: Notes) -> MachinePlan:
         cpu=here.machine.cpu,
         allocator=here.allocator,
     )
+
+
+def _compiles(
+    settings: Settings, time: TimePlan, machine: MachinePlan, here: Here, notes: Notes
+) -> bool:
+    """Whether compiling is tried: it takes some seconds, and makes every step a little shorter."""
+    if settings.torch_compile is not None:
+        return settings.torch_compile
+    seconds = min(usual_seconds(time, machine, here), settings.max_time or math.inf)
+    pays = compiling_pays(seconds) and not settings.test
+    if machine.device != "cpu":
+        pays, why = False, "was not measured on a GPU"
+    elif not pays:
+        why = "the run is too short for it to pay"
+    elif not here.compiler:
+        pays, why = False, "it would pay, but there is no C++ compiler here (headway doctor)"
+    else:
+        why = f"pays in about {units.seconds(seconds)}; tried before step 1"
+    notes.auto("torch_compile", pays, why)
+    return pays
 
 
 def _advise(settings: Settings, data: DataPlan, model: ModelPlan, notes: Notes) -> None:

@@ -41,6 +41,7 @@ from headway.trainer.calibrate import (
     typical,
 )
 from headway.trainer.closing import Closing, code_of, finding_of, write_up
+from headway.trainer.compiling import settle_compiled
 from headway.trainer.folder import RunFolder
 from headway.trainer.ledger import Ledger
 from headway.trainer.loop import train
@@ -141,10 +142,9 @@ class Job:
     # -- prepare -----------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        plan = self.plan
+        plan, parent = self.plan, self.plan.model.parent
         with self.phase("loading the model"):
             self.setup = set_up(plan, self.pulse)
-        parent = plan.model.parent
         if parent and parent.keeps_optimizer:
             self.log.write(Noted(take_moments(self.setup, parent, self.ledger)))
         gone_on = go_on(self.folder, plan, self.setup, self.ledger, self.log, self.phase)
@@ -173,16 +173,17 @@ class Job:
 
     def _settle(self) -> None:
         """Try out how this very model runs here, before its first step, and never again."""
-        setup = self.setup
-        at, forward = (setup.rows, setup.order), setup.forward
+        at, forward = (self.setup.rows, self.setup.order), self.setup.forward
         self.plan, findings = settle(self.plan, forward, *first_rows(*at, self.plan))
-        if findings is not None:
+        again = findings is None
+        self.plan, more = settle_compiled(self.plan, *at, forward, self.phase, again=again)
+        findings = (findings or ()) + more
+        if not again:
             self.plan, more = try_largest(self.plan, *at, forward, self.phase)
             findings += more
-        self.probes = Probes(*at, forward, self.plan, self.phase)
-        if findings is not None:
             self.plan.save(self.folder.path)
-        for finding in findings or ():
+        self.probes = Probes(*at, forward, self.plan, self.phase)
+        for finding in findings:
             self.log.write(Noted(finding))
 
     def _measured(self, when: str) -> Losses:
@@ -276,8 +277,8 @@ class Job:
         began_s = time.monotonic()
         held_out = self.probes.measure_held_out()
         if held_out:
-            seconds = time.monotonic() - began_s
-            self.log.write(Evaluated(global_step, held_out.mean, held_out.rows, seconds))
+            took_s = time.monotonic() - began_s
+            self.log.write(Evaluated(global_step, held_out.mean, held_out.rows, took_s))
         return held_out
 
     def _sample(self, global_step: int) -> None:
@@ -315,8 +316,7 @@ class Job:
         failed = self._save_at_end()
         if failed:
             failure, outcome = failure or failed, "failed"
-        after: Losses | None = None
-        tensors: TensorAudit | None = None
+        after = tensors = None
         peak = peak_memory_bytes(self.plan.machine.device)  # before the audit loads a second model
         try:
             if outcome == "finished":

@@ -251,6 +251,7 @@ class MachinePlan:
     gradient_checkpointing: bool
     cpu: str
     allocator: str = ""  # of memory
+    compiled: bool = False  # what lies between matrix products, if that holds what it promises
 
 
 @dataclass(frozen=True)
@@ -260,6 +261,7 @@ class Tried:
     separately: bool  # packed documents see each other in its layers: each runs by itself
     own_logits: bool  # its logits are more than a product with the head's weights
     not_shared: bool = False  # rows that begin alike do not begin with the same numbers
+    compiled: bool = False  # what lies between matrix products: it is the same, and faster
 
 
 @dataclass(frozen=True)
