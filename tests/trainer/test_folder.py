@@ -17,7 +17,7 @@ from headway.base.files import verify_folder, write_folder
 from headway.base.lock import Lock
 from headway.trainer.folder import RunFolder, find_run, kept, list_runs
 from headway.trainer.placing import carried_on, difference, move_aside, place
-from headway.trainer.plan import Plan, SavesPlan, load_plan
+from headway.trainer.plan import Plan, SavesPlan, Tried, load_plan
 from headway.trainer.receipt import Measured
 
 TEXT = in_memory(1601)
@@ -162,6 +162,14 @@ def test_a_run_that_goes_on_takes_only_time_and_memory_from_what_is_asked_now() 
     assert now.machine.gradient_checkpointing
     assert now.identity == before.identity
     assert note == "from here on with gradient checkpointing on: the same within rounding"
+    for tried in (None, Tried(separately=False, own_logits=False)):
+        started = replace(before, tried=tried)
+        now, note = carried_on(started, planned(torch_compile=True))
+        assert now.machine.compiled
+        assert now.tried == (tried and replace(tried, compiled=True))
+        assert note == "from here on with compiling on: the same within rounding"
+        assert carried_on(now, planned(torch_compile=True)) == (now, "")
+        assert carried_on(now, planned(torch_compile=False))[0] == started
 
 
 def test_a_difference_that_no_setting_shows_is_the_models() -> None:

@@ -71,10 +71,11 @@ def carried_on(before: Plan, now: Plan) -> tuple[Plan, str]:
     if _asked(now, "gradient_checkpointing") and recompute != machine.gradient_checkpointing:
         notes.append(f"gradient checkpointing {'on' if recompute else 'off'}")
         machine = replace(machine, gradient_checkpointing=recompute)
-    tried, compiled = before.tried, now.machine.compiled
-    if _asked(now, "torch_compile") and tried and compiled != tried.compiled:
-        notes.append(f"compiling {'on' if compiled else 'off'}")
-        tried = replace(tried, compiled=compiled)
+    tried, compiles = before.tried, now.machine.compiled
+    if _asked(now, "torch_compile") and compiles != (tried or machine).compiled:
+        notes.append(f"compiling {'on' if compiles else 'off'}")
+        machine = replace(machine, compiled=compiles)
+        tried = tried and replace(tried, compiled=compiles)
     plan = replace(before, steps=steps, machine=machine, tried=tried)
     plan = replace(plan, max_time_s=now.max_time_s, grace_s=now.grace_s)
     what = " and ".join(notes)

@@ -1,0 +1,122 @@
+"""What compiling wins: one micro-batch forwards and backwards, compiled and not, in turns.
+
+    python bench/compiling.py                 26M weights
+    python bench/compiling.py --preset base   110M
+
+Two models of one shape in one process, in bf16, with Headway's allocator; a turn is the loss, its
+gradient, and what brings that to the fp32 weights. The optimizer's part of a step is not in it.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from datetime import date
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from report import machine, versions
+from trials import HERE, THREADS
+
+from headway.data.batches import MicroTensors
+from headway.model.load import from_config
+from headway.model.loss import Forward
+from headway.model.presets import config
+from headway.run import allocator
+
+TURNS = 15
+TOKENS, TEXT, CHAT = 2048, 256, 34  # of a micro-batch, of a row of text, of a chat
+VOCABULARY = 8192
+ANSWERS = 3  # a chat's every so many tokens are trained
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--write", action="store_true", help="to results/")
+    asked = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    told: dict[str, Any] = {"turns": TURNS, "machine": machine(), "versions": versions()}
+    told |= {"preset": asked.preset, "kinds": dict(measured(asked.preset))}
+    print(json.dumps(told, indent=1))
+    if asked.write:
+        path = HERE / "results" / f"{date.today().isoformat()}-compiling-{asked.preset}.json"
+        path.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def measured(preset: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of each kind of data, seconds of both ways."""
+    shape = config(preset, VOCABULARY, TEXT, {})
+    plain, compiled = (_made(shape) for _ in range(2))
+    began_s = time.perf_counter()
+    compiled.compile()
+    _turn(compiled, text())
+    first_s = time.perf_counter() - began_s
+    for kind, micro in {"text": text(), "chats": chats()}.items():
+        ways: dict[str, list[float]] = {"plain": [], "compiled": []}
+        for _ in range(TURNS):
+            for way, forward in zip(ways, (plain, compiled), strict=True):
+                ways[way].append(_turn(forward, micro))
+        ratios = sorted(slow / fast for slow, fast in zip(*ways.values(), strict=True))
+        yield (
+            kind,
+            {
+                "ratio": median(ratios),
+                "middle half": [ratios[TURNS // 4], ratios[-1 - TURNS // 4]],
+                "seconds": {way: median(seconds) for way, seconds in ways.items()},
+                "first turn, compiling": first_s,
+            },
+        )
+
+
+def _made(shape: dict[str, Any]) -> Forward:
+    forward = Forward(from_config(shape, 1))
+    forward.compute_in(torch.bfloat16)
+    forward.keep()
+    forward.model.train()
+    return forward
+
+
+def _turn(forward: Forward, micro: MicroTensors) -> float:
+    began_s = time.perf_counter()
+    forward.loss(micro, len(micro.targets_M)).backward()
+    forward.collect()
+    took_s = time.perf_counter() - began_s
+    for p in forward.weights.parameters():
+        p.grad = None
+    return took_s
+
+
+def text() -> MicroTensors:
+    """Full rows, every token trained."""
+    return _micro(TEXT, 1)
+
+
+def chats() -> MicroTensors:
+    """Short ones, of which a part is trained."""
+    return _micro(CHAT, ANSWERS)
+
+
+def _micro(length: int, every: int) -> MicroTensors:
+    num = TOKENS // length
+    trained_at_M = torch.arange(num * length)[::every]
+    return MicroTensors(
+        rows_R=np.arange(num),
+        ids_N=torch.randint(VOCABULARY, (num * length,)),
+        positions_N=torch.arange(length).repeat(num),
+        trained_at_M=trained_at_M,
+        targets_M=torch.randint(VOCABULARY, trained_at_M.shape),
+        documents=((length, num, (0, 0)),),
+    )
+
+
+if __name__ == "__main__":
+    wanted = allocator.environment()
+    if any(os.environ.get(name) != value for name, value in wanted.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | wanted)  # noqa: S606
+    main()
