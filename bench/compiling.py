@@ -118,5 +118,5 @@ def _micro(length: int, every: int) -> MicroTensors:
 if __name__ == "__main__":
     wanted = allocator.environment()
     if any(os.environ.get(name) != value for name, value in wanted.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | wanted)  # noqa: S606
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | wanted)
     main()
