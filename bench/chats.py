@@ -9,7 +9,7 @@ from inputs import chats
 from report import Figures, Measurement, Target
 from trials import THREADS, WARM_STEPS, Steps, headway, peer, rate
 
-from headway.run import allocator
+from headway.supervise import allocator
 
 # Few steps are taken here: a warm-up as long as an epoch's would outlast them.
 WARM_UP = ("--warmup-steps", "2")

@@ -22,11 +22,11 @@ import torch
 from report import machine, versions
 from trials import HERE, THREADS
 
-from headway.data.batches import MicroTensors
+from headway.data.batching.batches import MicroTensors
 from headway.model.load import from_config
 from headway.model.loss import Forward
 from headway.model.presets import config
-from headway.run import allocator
+from headway.supervise import allocator
 
 TURNS = 15
 TOKENS, TEXT, CHAT = 2048, 256, 34  # of a micro-batch, of a row of text, of a chat

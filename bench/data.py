@@ -213,7 +213,7 @@ def feeding_measured(bench: Bench) -> list[Measurement]:
 
 def _large(bench: Bench) -> tuple[Path, int, Path]:
     """A file of the wanted size, its bytes, and a tokenizer's folder."""
-    from headway.data.tokenizer import train
+    from headway.data.examples.tokenizer import train
 
     rows = texts(min(bench.megabytes, 100) * 1_000_000)
     path, tokenizer = bench.folder / "large.jsonl", bench.folder / "tokenizer"

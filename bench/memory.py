@@ -23,7 +23,7 @@ from trials import HEADWAY, HERE, run
 
 from headway.base.machine import this_machine
 from headway.base.units import size
-from headway.run import allocator
+from headway.supervise import allocator
 
 WITHIN = 0.15  # how far the foretold peak may be from the real one
 _CHATS = ("chats.jsonl", "--max-length", "1024", "--batch-size", "64")

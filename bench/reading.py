@@ -30,9 +30,9 @@ def datasets(path: str) -> Iterator[object]:
 def headway(path: str) -> Iterator[object]:
     """Headway: read, checked, every row a record with its file and line."""
     from headway.base.pulse import Pulse
-    from headway.data.formats import read
-    from headway.data.records import Record
-    from headway.data.sources import find
+    from headway.data.formats.detect import read
+    from headway.data.formats.records import Record
+    from headway.data.sources.find import find
 
     (source,) = find([path])
     for item in read(source, len, Pulse()):

@@ -22,7 +22,7 @@ from start import answering_measured, first_step_measured
 from text import base_measured, small_measured
 from trials import HERE, LIMIT_S, PEERS, THREADS, WARM_STEPS, run
 
-from headway.run import allocator
+from headway.supervise import allocator
 
 CONDITIONS = (
     f"Every trial is a process of its own with {THREADS} threads on the CPU and a cache of its own "
@@ -81,7 +81,7 @@ def main() -> None:
 
 def _warm_up(bench: Bench) -> None:
     """Read every library's files once: no contender is the one that waits for the disk."""
-    imports = "import accelerate, peft, timed_trainer, headway.trainer.worker"
+    imports = "import accelerate, peft, timed_trainer, headway.training.worker"
     code = f"import sys; sys.path.append({str(PEERS)!r}); {imports}"
     run([sys.executable, "-c", code], bench.folder, bench.folder / "cache")
 

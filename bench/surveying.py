@@ -46,9 +46,9 @@ def tokenizers(path: str, tokenizer: str, _: str) -> dict[str, float]:
 def looked_at(path: str, tokenizer: str, folder: str, exact_bytes: int):
     """A survey by Headway: a store, and the seconds."""
     from headway.base.pulse import Pulse
-    from headway.data.making import Ask
-    from headway.data.sources import find
-    from headway.data.survey import survey
+    from headway.data.examples.maker import Ask
+    from headway.data.sources.find import find
+    from headway.data.survey.survey import survey
 
     began_s = time.monotonic()
     store = survey(
@@ -97,8 +97,8 @@ def timed(work: Callable[[], object]) -> float:
 
 def feed(path: str, tokenizer: str, folder: str) -> dict[str, float]:
     """Batches out of a store: what the thread beside the training does."""
+    from headway.data.batching.rows import rows_of
     from headway.data.order import Order
-    from headway.data.rows import rows_of
 
     store, _ = looked_at(path, tokenizer, folder, 1 << 62)
     rows = rows_of(store, 512)
@@ -109,12 +109,12 @@ def feed(path: str, tokenizer: str, folder: str) -> dict[str, float]:
 def flow(path: str, tokenizer: str, folder: str) -> dict[str, float]:
     """Batches out of a flow's windows; its reader is another process, and made them before."""
     from headway.base.files import hash_bytes
-    from headway.data.flow import Shape
-    from headway.data.flow_file import FlowFile, save_flow
-    from headway.data.making import Ask
+    from headway.data.examples.maker import Ask
     from headway.data.order import FlowOrder
-    from headway.data.sources import find
-    from headway.trainer.feed import Feed
+    from headway.data.sources.find import find
+    from headway.data.stream.client import Feed
+    from headway.data.stream.spec import FlowFile, save_flow
+    from headway.data.stream.stream import Shape
 
     order = FlowOrder(1, 0, STEP_TOKENS // 512, 13, 1 << 30)
     shape = Shape("text", 512, "cut", order.window_rows, 0, 1, 0.05, "uint16")
@@ -132,7 +132,7 @@ def flow(path: str, tokenizer: str, folder: str) -> dict[str, float]:
 
 def batches_of(rows, order, num_steps: int) -> dict[str, float]:
     """Seconds of this process's time for 20,000 tokens."""
-    from headway.data.batches import make_batch
+    from headway.data.batching.batches import make_batch
 
     def one(step: int) -> int:
         made = make_batch(rows, order, step, leaves=8, micro_batch_tokens=4096, device="cpu")

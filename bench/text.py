@@ -26,7 +26,7 @@ from trials import (
 )
 
 from headway.model.sizes import flops_per_token, shape_of
-from headway.run import allocator
+from headway.supervise import allocator
 
 LENGTH = 256
 TEXT_BYTES = 4_000_000

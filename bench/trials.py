@@ -208,7 +208,7 @@ class _Memory:
 
 def _trainer_of(pid: int) -> psutil.Process | None:
     for child in psutil.Process(pid).children(recursive=True):
-        if "headway.trainer.worker" in child.cmdline():
+        if "headway.training.worker" in child.cmdline():
             return child
     return None
 

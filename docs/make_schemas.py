@@ -16,12 +16,12 @@ import msgspec
 from headway.base.events import KINDS, Event
 from headway.base.files import Manifest
 from headway.base.pulse import LAYOUT, SIZE, PulseReading
-from headway.base.settings import Settings, is_flag, printed_name, table
-from headway.data.records import Rejected
-from headway.run.progress import Status
-from headway.trainer.folder import State
-from headway.trainer.plan import Plan
-from headway.trainer.receipt import Receipt
+from headway.config.settings import Settings, is_flag, printed_name, table
+from headway.data.formats.records import Rejected
+from headway.runs.folder import State
+from headway.runs.plan import Plan
+from headway.runs.receipt import Receipt
+from headway.supervise.progress import Status
 
 FOLDER = Path(__file__).parent / "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -8,7 +8,7 @@ Usage:
 import sys
 from pathlib import Path
 
-from headway.base.settings import Settings, printed_name, table
+from headway.config.settings import Settings, printed_name, table
 
 PAGE = Path(__file__).parent / "configuration.md"
 BEGIN, END = "<!-- settings -->", "<!-- /settings -->"

@@ -12,23 +12,22 @@ from headway.base.errors import Exit
 from headway.base.events import Entry, Event, EventLog, StepDone, read_events
 from headway.base.machine import Machine
 from headway.base.pulse import Pulse
-from headway.base.resolving import resolve
-from headway.base.settings import Given, Settings
-from headway.data import tokenizer as tokenizers
-from headway.data.examples import Example
+from headway.config.resolve import resolve
+from headway.config.settings import Given, Settings
+from headway.data.batching.rows import rows_of
+from headway.data.examples import tokenizer as tokenizers
+from headway.data.examples.examples import Example
+from headway.data.examples.tokenizer import Tokenizer
+from headway.data.formats.records import Kind
 from headway.data.order import Order
-from headway.data.records import Kind
-from headway.data.rows import rows_of
-from headway.data.store import Store, StoreMeta, StoreWriter, summary
-from headway.data.surveyed import Survey
-from headway.data.tokenizer import Tokenizer
+from headway.data.survey.result import Survey
+from headway.data.survey.store import Store, StoreMeta, StoreWriter, summary
 from headway.model.sizes import shape_of
-from headway.trainer.claims import identity_of
-from headway.trainer.costs import Here
-from headway.trainer.decide import Start, decide
-from headway.trainer.folder import RunFolder
-from headway.trainer.plan import Plan
-from headway.trainer.receipt import Receipt, load_receipt
+from headway.planning.decide import Start, decide
+from headway.planning.run_time import Here
+from headway.runs.folder import RunFolder
+from headway.runs.plan import Plan, identity_of
+from headway.runs.receipt import Receipt, load_receipt
 
 VOCAB = 259  # bytes, and three special tokens
 HERE = Here(
@@ -162,7 +161,7 @@ def micro_of(*lengths: int, every: int = 2, vocab: int = VOCAB, seed: int = 0) -
     """
     import torch
 
-    from headway.data.batches import MicroTensors
+    from headway.data.batching.batches import MicroTensors
 
     draws = torch.Generator().manual_seed(seed)
     ends = np.cumsum(sorted(lengths))
@@ -195,7 +194,7 @@ def sharing(*families: tuple[int, Sequence[int]], every: int = 2, seed: int = 0)
     """
     import torch
 
-    from headway.data.batches import MicroTensors
+    from headway.data.batching.batches import MicroTensors
 
     draws = torch.Generator().manual_seed(seed)
     ids, positions, groups = list[Any](), list[Any](), list[Any]()
@@ -318,7 +317,7 @@ def order_of(plan: Plan, store: Store) -> Order:
 
 def folder_start(folder: Path) -> Start:
     """A start from a transformers folder."""
-    from headway.trainer.origin import find_origin
+    from headway.planning.model_source import find_origin
 
     return find_origin(Settings(model=str(folder)), 0, Pulse()).start
 
@@ -396,8 +395,8 @@ def run(
     on: Callable[[Event, Any], None] = lambda _, __: None,
 ) -> Ran:
     """One attempt at a plan, in this process. `on` sees each event and the job."""
-    from headway.trainer.job import Job
-    from headway.trainer.process import Stop
+    from headway.base.process import Stop
+    from headway.training.job import Job
 
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "plan.json").exists():

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from headway.base.errors import Refusal, Told, told
-from headway.base.patience import Patience
 from headway.base.pulse import Pulse
+from headway.base.retry import Patience
 
 QUICK = Patience(attempts=5, stall_s=5, first_wait_s=0.01, longest_wait_s=0.1)
 
@@ -39,7 +39,7 @@ class Noted(Pulse):
 
 
 def find_sources(address: str) -> list[tuple[str, tuple[Any, ...], int]] | Told:
-    from headway.data import hub
+    from headway.data.sources import hub_dataset as hub
 
     try:
         found = hub.find(address, Pulse(), QUICK)
@@ -52,7 +52,7 @@ def read_rows(
     address: str, skip: int = 0, patience: Patience = QUICK
 ) -> tuple[list[Any], list[str]] | Told:
     """Rows of all shards, each shard's first `skip` left out; what was waited for."""
-    from headway.data import hub
+    from headway.data.sources import hub_dataset as hub
 
     pulse = Noted()
     rows: list[Any] = []
@@ -66,7 +66,7 @@ def read_rows(
 
 def fetch_model(name: str, **given: Any) -> tuple[str, str, list[tuple[str, Any]]] | Told:
     """Its folder and commit, and what the pulse was told."""
-    from headway.trainer import download
+    from headway.planning import hub_download as download
 
     pulse = Noted()
     try:
@@ -79,8 +79,8 @@ def fetch_model(name: str, **given: Any) -> tuple[str, str, list[tuple[str, Any]
 
 def find_model(name: str) -> Any:
     """Where a job with `--model name` starts."""
-    from headway.base.settings import Settings
-    from headway.trainer.origin import find_origin
+    from headway.config.settings import Settings
+    from headway.planning.model_source import find_origin
 
     return find_origin(Settings(model=name), 0, Pulse()).start
 

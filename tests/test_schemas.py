@@ -17,10 +17,10 @@ from headway.base.errors import Finding, Remedy
 from headway.base.events import KINDS, Event, EventLog
 from headway.base.files import MANIFEST, write_folder
 from headway.base.pulse import Pulse, read_pulse
-from headway.base.resolving import resolve
-from headway.base.settings import Given, Settings
-from headway.base.settings_file import write_settings
-from headway.data.records import Rejected
+from headway.config.resolve import resolve
+from headway.config.settings import Given, Settings
+from headway.config.yaml_file import write_settings
+from headway.data.formats.records import Rejected
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NAMES = sorted(path.stem for path in (DOCS / "schemas").glob("*.json"))

@@ -20,11 +20,11 @@ from timed_trainer import learning
 from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer, TrainingArguments
 
+from headway.data.batching.rows import StoreRows, rows_of
 from headway.data.order import Numbers, Order
-from headway.data.rows import StoreRows, rows_of
-from headway.data.store import Store
-from headway.trainer.plan import Plan, load_plan
-from headway.trainer.start import starting_model
+from headway.data.survey.store import Store
+from headway.runs.plan import Plan, load_plan
+from headway.training.initial_weights import starting_model
 
 Document = tuple[list[int], list[int]]  # inputs, and the labels that transformers shifts
 _AT_ONCE = 32  # held-out documents

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from headway.base.errors import BrokenContract, Remedy
-from headway.base.resolving import resolve
-from headway.base.settings import Given, Settings
-from headway.run.console import make_screen
-from headway.run.supervise import Order, Supervisor
-from headway.trainer.plan import Plan
-from headway.trainer.receipt import Receipt
+from headway.config.resolve import resolve
+from headway.config.settings import Given, Settings
+from headway.runs.plan import Plan
+from headway.runs.receipt import Receipt
+from headway.supervise.supervisor import Order, Supervisor
+from headway.ui.screens import make_screen
 
 Data = str | Path | Sequence[str | Path]
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headway.arguments import Arguments, Switch, help_lines, parse
 from headway.base.errors import Exit, Refusal, Remedy, UsageError, exit_code
 from headway.base.version import __version__
-from headway.data.source import shown
+from headway.config.command_line import Arguments, Switch, help_lines, parse
+from headway.data.sources.source import shown
 
 if TYPE_CHECKING:
-    from headway.base.settings import Settings
-    from headway.run.console import Screen
+    from headway.config.settings import Settings
+    from headway.ui.screens import Screen
 
 _READING = ("numpy", "tokenizers", "jinja2")
 _TRAINING = ("torch", "transformers", "safetensors", "peft")
@@ -99,7 +99,10 @@ def _plan(arguments: Arguments) -> int:
     if not arguments.on("json"):
         screen.say(_first_line("plan", _needed(sources, "plan")))
     try:
-        from headway.run.supervise import Order, Supervisor  # after the first line: it takes time
+        from headway.supervise.supervisor import (  # after the first line: it takes time
+            Order,
+            Supervisor,
+        )
 
         argv = tuple(map(shown, sys.argv))
         order = Order(_needed(sources, "plan"), settings, argv, arguments.on("verbose"))
@@ -119,7 +122,7 @@ def _train(arguments: Arguments) -> int:
 
 
 def _demo(arguments: Arguments) -> int:
-    from headway.run import demo
+    from headway.commands import demo
 
     if arguments.words:
         raise UsageError(
@@ -137,7 +140,10 @@ def _run(arguments: Arguments, verb: str, sources: tuple[str, ...], settings: "S
     screen = _screen(arguments, settings.logging_steps)
     screen.say(_first_line(verb, sources))
     try:
-        from headway.run.supervise import Order, Supervisor  # after the first line: it takes time
+        from headway.supervise.supervisor import (  # after the first line: it takes time
+            Order,
+            Supervisor,
+        )
 
         order = Order(sources, settings, tuple(map(shown, sys.argv)), arguments.on("verbose"))
         return Supervisor(order, screen).train().code
@@ -149,19 +155,19 @@ def _run(arguments: Arguments, verb: str, sources: tuple[str, ...], settings: "S
 
 
 def _status(arguments: Arguments) -> int:
-    from headway.run import looking
+    from headway.commands import status as looking
 
     return looking.status(_one(arguments), _output_dir(arguments), json=arguments.on("json"))
 
 
 def _runs(arguments: Arguments) -> int:
-    from headway.run import looking
+    from headway.commands import status as looking
 
     return looking.runs(_output_dir(arguments), json=arguments.on("json"))
 
 
 def _logs(arguments: Arguments) -> int:
-    from headway.run import looking
+    from headway.commands import status as looking
 
     return looking.logs(
         _one(arguments),
@@ -172,7 +178,7 @@ def _logs(arguments: Arguments) -> int:
 
 
 def _stop(arguments: Arguments) -> int:
-    from headway.run import looking
+    from headway.commands import status as looking
 
     return looking.stop(_one(arguments), _output_dir(arguments))
 
@@ -180,7 +186,7 @@ def _stop(arguments: Arguments) -> int:
 def _kept(verb: str) -> Callable[[Arguments], int]:
     def run(arguments: Arguments) -> int:
         _need("numpy")
-        from headway.run import keeping
+        from headway.commands import archives as keeping
 
         return keeping.DO[verb](arguments.words, arguments.switches, _output_dir(arguments))
 
@@ -188,7 +194,8 @@ def _kept(verb: str) -> Callable[[Arguments], int]:
 
 
 def _doctor(arguments: Arguments) -> int:
-    from headway.run import doctor, looking
+    from headway.commands import status as looking
+    from headway.doctor import checks as doctor
 
     return doctor.main(
         json=arguments.on("json"), width=looking.width(), output_dir=_output_dir(arguments)
@@ -199,7 +206,7 @@ def _doctor(arguments: Arguments) -> int:
 
 
 def _generate(arguments: Arguments) -> int:
-    from headway.run.asking import ask, question
+    from headway.commands.inference import ask, question
 
     _need(*_READING, *_TRAINING)
     prompt = arguments.switches.get("prompt", "")
@@ -211,7 +218,7 @@ def _generate(arguments: Arguments) -> int:
 
 
 def _chat(arguments: Arguments) -> int:
-    from headway.run.asking import ask, question
+    from headway.commands.inference import ask, question
 
     _need(*_READING, *_TRAINING)
     asked = question("chat", _one(arguments), _output_dir(arguments), arguments.switches)
@@ -220,8 +227,8 @@ def _chat(arguments: Arguments) -> int:
 
 
 def _eval(arguments: Arguments) -> int:
-    from headway.run import looking
-    from headway.run.asking import ask, evaluation_lines, question, run_and_data
+    from headway.commands import status as looking
+    from headway.commands.inference import ask, evaluation_lines, question, run_and_data
 
     _need(*_READING, *_TRAINING)
     output_dir = _output_dir(arguments)
@@ -266,7 +273,7 @@ def _first_line(verb: str, sources: Sequence[str]) -> str:
 
 
 def _screen(arguments: Arguments, logging_steps: int | None) -> "Screen":
-    from headway.run.console import make_screen
+    from headway.ui.screens import make_screen
 
     return make_screen(
         sys.stdout,
@@ -325,8 +332,8 @@ def _output_dir(arguments: Arguments) -> Path:
 
 
 def _complain(refusal: Refusal, *, verbose: bool) -> None:
-    from headway.run import looking
-    from headway.run.show import refusal_lines
+    from headway.commands import status as looking
+    from headway.ui.show_run import refusal_lines
 
     if verbose:
         import traceback

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from headway.base import units
 
-# Half of the last digit that a printed number keeps, as a share of it.
 ONE_DECIMAL = 0.051
 
 

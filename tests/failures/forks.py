@@ -70,7 +70,10 @@ class Forks:
 
 def serve() -> None:
     from headway.model.load import warm_up
-    from headway.trainer import calibrate, job  # noqa: F401 - imported for the children
+    from headway.training import (
+        calibrate,
+        job,  # noqa: F401 - imported for the children
+    )
 
     warm_up(adapters=True)
     calibrate._PEAK_S = 0.0  # matrix products for the receipt alone
@@ -109,8 +112,8 @@ def ended(pid: int) -> int:
 
 
 def work(order: Order) -> None:
-    """In the child: what `python -m headway.trainer.worker RUN` does."""
-    from headway.trainer import worker
+    """In the child: what `python -m headway.training.worker RUN` does."""
+    from headway.training import worker
 
     code = 1
     try:

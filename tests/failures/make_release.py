@@ -20,7 +20,7 @@ def main() -> None:
 
     from headway.base.events import AttemptStarted, EventLog
     from headway.base.version import __version__
-    from headway.trainer.folder import RunFolder
+    from headway.runs.folder import RunFolder
 
     final = HERE / "releases" / __version__ / "notes"
     shutil.rmtree(final, ignore_errors=True)

@@ -42,8 +42,8 @@ def plan(step: int) -> str:
 def save(path: Path, step: int, said: Callable[[str], None] = lambda _: None) -> None:
     """One save of a run that keeps a single checkpoint: write, acknowledge, delete the older."""
     from headway.base.files import write_folder
-    from headway.trainer.folder import RunFolder
-    from headway.trainer.plan import SavesPlan
+    from headway.runs.folder import RunFolder
+    from headway.runs.plan import SavesPlan
 
     def fill(folder: Path) -> None:
         with (folder / "model.safetensors").open("wb", buffering=0) as file:

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from tests.failures.forks import Forks, Told
 from tests.helpers import weight_hashes
-from tests.trainer.jobs import adapted
+from tests.training.jobs import adapted
 
 from headway.base.errors import Exit
 from headway.base.events import Ended, Noted, StepDone, read_events
 from headway.base.files import verify_folder
-from headway.trainer.folder import RunFolder
-from headway.trainer.plan import Plan
-from headway.trainer.receipt import load_receipt
+from headway.runs.folder import RunFolder
+from headway.runs.plan import Plan
+from headway.runs.receipt import load_receipt
 
 GRACE_S = 10
 LATER = """
@@ -42,15 +42,15 @@ def times(number):
 """
 # What is slow, and how many steps are done by then.
 PHASES = {
-    "loading the model": ('asked("headway.trainer.setup", "starting_model")', 0),
-    "making the optimizer": ('asked("headway.trainer.setup", "make_optimizer")', 0),
-    "checking the packing": ('asked("headway.trainer.job", "settle")', 0),
-    "probing before": ('asked("headway.trainer.proof", "measure_loss", times(1))', 0),
-    "evaluating before": ('asked("headway.trainer.proof", "measure_loss", times(2))', 0),
-    "evaluating between steps": ('asked("headway.trainer.proof", "measure_loss", times(3))', 4),
-    "sampling between steps": ('asked("headway.trainer.sample", "generate", times(1))', 6),
-    "probing after": ('asked("headway.trainer.proof", "measure_loss", times(6))', 13),
-    "auditing": ('asked("headway.trainer.job", "starting_model")', 13),
+    "loading the model": ('asked("headway.training.setup", "starting_model")', 0),
+    "making the optimizer": ('asked("headway.training.setup", "make_optimizer")', 0),
+    "checking the packing": ('asked("headway.training.job", "settle")', 0),
+    "probing before": ('asked("headway.training.proof", "measure_loss", times(1))', 0),
+    "evaluating before": ('asked("headway.training.proof", "measure_loss", times(2))', 0),
+    "evaluating between steps": ('asked("headway.training.proof", "measure_loss", times(3))', 4),
+    "sampling between steps": ('asked("headway.training.sample", "generate", times(1))', 6),
+    "probing after": ('asked("headway.training.proof", "measure_loss", times(6))', 13),
+    "auditing": ('asked("headway.training.job", "starting_model")', 13),
 }
 
 
@@ -121,7 +121,7 @@ def test_o03_asked_while_it_loads_the_checkpoint_it_leaves_it_as_it_is(
     run = made(tmp_path, plan)
     stop = STEP.format(step=5, then="os.kill(os.getpid(), signal.SIGTERM)")
     assert forks.train(run.path, mutant=stop).code == Exit.COME_BACK
-    slow = LATER.replace("{number}", "SIGUSR1") + 'asked("headway.trainer.folder", "verify_folder")'
+    slow = LATER.replace("{number}", "SIGUSR1") + 'asked("headway.runs.folder", "verify_folder")'
     told = forks.train(run.path, mutant=slow)
     assert (told.code, told.seconds < GRACE_S) == (Exit.COME_BACK, True)
     assert verify_folder(run.path / "checkpoint-5") == []
@@ -136,7 +136,7 @@ def test_o03_asked_while_it_saves_it_saves_the_later_step_too(
     run = made(tmp_path, replace(plan, saves=replace(plan.saves, every_steps=4)))
     stop = STEP.format(step=5, then="os.kill(os.getpid(), signal.SIGTERM)")
     slow = """
-from headway.trainer.checkpoint import Snapshot
+from headway.training.checkpoint import Snapshot
 write = Snapshot.write
 def late(self, *given):
     time.sleep(0.3)
@@ -188,7 +188,7 @@ def test_a_second_signal_leaves_a_slow_save_and_what_was_saved_before_stands(
     leave = (
         STEP.format(step=6, then="os.kill(os.getpid(), signal.SIGINT)")
         + """
-from headway.trainer.checkpoint import Snapshot
+from headway.training.checkpoint import Snapshot
 model = Snapshot._write_model
 def twice(self, folder):
     model(self, folder)
@@ -211,7 +211,7 @@ def test_o03_a_phase_that_does_not_listen_is_noticed(
 ) -> None:
     deaf = """
 import contextlib
-from headway.trainer.process import Stop
+from headway.base.process import Stop
 Stop.may_leave = lambda self: contextlib.nullcontext()
 """
     slow = LATER.replace("{number}", "SIGTERM").replace("3000", "20") + PHASES["auditing"][0]

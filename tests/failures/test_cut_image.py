@@ -16,7 +16,7 @@ from tests.failures.test_full_disk import fill_up
 from tests.failures.traced import saver, told
 
 from headway.base import files
-from headway.trainer.folder import RunFolder
+from headway.runs.folder import RunFolder
 
 pytestmark = pytest.mark.chaos
 IMAGES = 100

@@ -12,7 +12,7 @@ from tests.failures.saver import weights
 
 from headway.base import files
 from headway.base.files import MANIFEST, verify_folder, write_folder
-from headway.trainer.folder import RunFolder
+from headway.runs.folder import RunFolder
 
 PAGE = 4096
 

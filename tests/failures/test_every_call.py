@@ -18,7 +18,7 @@ from tests.failures.traced import saver, strace, told, traced
 
 from headway.base import files
 from headway.base.errors import Exit
-from headway.trainer.folder import RunFolder
+from headway.runs.folder import RunFolder
 
 STRUCK = 100  # more than a save makes of any kind
 

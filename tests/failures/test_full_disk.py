@@ -9,7 +9,7 @@ from tests.failures.small_disk import SmallDisk, small_disk
 from headway.base import files
 from headway.base.errors import MachineError
 from headway.base.files import verify_folder, write_folder, write_whole
-from headway.trainer.folder import RunFolder
+from headway.runs.folder import RunFolder
 
 LEVELS = 100
 WEIGHTS = 700_000  # bytes of each of three files

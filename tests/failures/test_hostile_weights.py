@@ -16,8 +16,8 @@ import pytest
 from tests.helpers import save_model
 
 from headway.base.errors import UsageError
-from headway.model import headers
-from headway.model.headers import check_file, check_folder, read_header, weight_files
+from headway.model import safetensors_index as headers
+from headway.model.safetensors_index import check_file, check_folder, read_header, weight_files
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -44,11 +44,11 @@ from tests.helpers import llama
 
 from headway.base.errors import Refusal
 from headway.base.pulse import Pulse
-from headway.base.settings import Settings
-from headway.data import tokenizer
+from headway.config.settings import Settings
+from headway.data.examples import tokenizer
 from headway.model.load import from_config, from_folder, load_tensors, with_adapter
-from headway.trainer.checkpoint import load_moments, load_weights
-from headway.trainer.origin import find_origin
+from headway.training.checkpoint import load_moments, load_weights
+from headway.planning.model_source import find_origin
 
 small = from_config(llama(), 1)
 ways = {
@@ -188,7 +188,7 @@ FUZZ = '''
 import json, random, resource, struct, sys
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
-from headway.model.headers import read_header
+from headway.model.safetensors_index import read_header
 
 def memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

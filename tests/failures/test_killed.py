@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from tests.failures.forks import Forks, Told
 from tests.helpers import weight_hashes
-from tests.trainer.jobs import KINDS
+from tests.training.jobs import KINDS
 
 from headway.base.errors import Exit
 from headway.base.events import AttemptStarted, EventLog, Saved, StepDone, read_events
-from headway.trainer.folder import RunFolder
-from headway.trainer.plan import Plan
-from headway.trainer.receipt import load_receipt
+from headway.runs.folder import RunFolder
+from headway.runs.plan import Plan
+from headway.runs.receipt import load_receipt
 
 KILLS = {"text": 50, "conversations": 10, "adapters on text": 10, "adapters on conversations": 10}
 GRACE_S = 10
@@ -215,7 +215,7 @@ EventLog.write = dying
 """
 MUTANTS = {
     "rows are counted anew": """
-from headway.trainer.ledger import Ledger
+from headway.training.ledger import Ledger
 restore = Ledger.restore
 def forgetting(self, state):
     restore(self, state)
@@ -223,7 +223,7 @@ def forgetting(self, state):
 Ledger.restore = forgetting
 """,
     "a step is taken again": """
-from headway.trainer.ledger import Ledger
+from headway.training.ledger import Ledger
 restore = Ledger.restore
 def repeating(self, state):
     restore(self, state)
@@ -231,25 +231,25 @@ def repeating(self, state):
 Ledger.restore = repeating
 """,
     "the moments start over": """
-from headway.trainer import setup
+from headway.training import setup
 restore = setup.restore_moments
 def fresh(optimizer, parameters, saved, num):
     return restore(optimizer, parameters, {k: t * 0 for k, t in saved.items()}, num)
 setup.restore_moments = fresh
 """,
     "the age of the moments starts over": """
-from headway.trainer import setup
+from headway.training import setup
 restore = setup.restore_moments
 setup.restore_moments = lambda o, p, saved, n: restore(o, p, saved, 1)
 """,
     "dropout is drawn by the process": """
 import os
-from headway.trainer import step
+from headway.training import step
 step._draw_seed = lambda *_: os.getpid()
 """,
     "the copy is written while the weights move on": """
 import torch
-from headway.trainer.checkpoint import Snapshot
+from headway.training.checkpoint import Snapshot
 take = Snapshot.take
 def shared(self):
     take(self)

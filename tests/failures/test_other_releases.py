@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 from tests.helpers import plan_of, run, text_store
-from tests.trainer.jobs import going_on
+from tests.training.jobs import going_on
 
 from headway.base.errors import UsageError
 from headway.base.files import MANIFEST, write_folder
 from headway.base.pulse import Pulse
-from headway.base.stored import read
+from headway.base.versioned_json import read
 from headway.cli import run as headway
-from headway.run.asking import question
-from headway.run.jobs import run_status
-from headway.trainer.ask import _Talk
-from headway.trainer.backup import list_backups
-from headway.trainer.folder import RunFolder
-from headway.trainer.placing import place
-from headway.trainer.plan import Plan, load_plan
-from headway.trainer.receipt import load_receipt
-from headway.trainer.verify import verify
+from headway.commands.inference import question
+from headway.runs.backup import list_backups
+from headway.runs.folder import RunFolder
+from headway.runs.placement import place
+from headway.runs.plan import Plan, load_plan
+from headway.runs.receipt import load_receipt
+from headway.runs.verify import verify
+from headway.supervise.live_jobs import run_status
+from headway.training.inference.answer import _Talk
 
 RELEASES = sorted((Path(__file__).parent / "releases").glob("[0-9]*"))
 NEWEST = RELEASES[-1]

@@ -15,7 +15,7 @@ from tests.failures import power
 from tests.failures.saver import RUN, STEPS, plan, weights
 from tests.failures.traced import saver, strace, told, traced
 
-from headway.trainer.folder import RunFolder
+from headway.runs.folder import RunFolder
 
 STATES = 10_000
 
@@ -130,7 +130,7 @@ MUTANTS = {
         "                old == final or delete_folder(old)\n",
     ),
     "the old one is deleted before the link leads to the new one": (
-        "headway.trainer.folder",
+        "headway.runs.folder",
         "        point(self.model, checkpoint)\n",
         "        [delete_folder(c.path) for c in self.checkpoints() if c.path != checkpoint]\n"
         "        point(self.model, checkpoint)\n",

@@ -9,9 +9,10 @@ import torch
 from tests.helpers import causal, micro_of, padded_losses, sharing
 from torch import Tensor
 
-from headway.model import attention, layout
+from headway.model import attention
+from headway.model import attention_layout as layout
 from headway.model.attention import NAME, attend, implementation
-from headway.model.layout import Blocks, Flat, Group, Layout
+from headway.model.attention_layout import Blocks, Flat, Group, Layout
 from headway.model.loss import Forward
 
 DOCUMENTS = (1, 3, 5, 5, 9, 12)

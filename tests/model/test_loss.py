@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from headway.model import loss as module
 from headway.model.load import with_lora
 from headway.model.loss import Forward
-from headway.trainer.calibrate import try_packing
+from headway.training.calibrate import try_packing
 
 
 class Logits(TorchDispatchMode):

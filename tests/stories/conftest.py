@@ -109,7 +109,7 @@ class Headway:
         folder = self.here / f"mutant-{name}"
         folder.mkdir()
         (folder / "sitecustomize.py").write_text(
-            "import sys\nif 'headway.trainer.worker' in sys.orig_argv:\n"
+            "import sys\nif 'headway.training.worker' in sys.orig_argv:\n"
             + "".join(f"    {line}\n" for line in code.strip().splitlines())
         )
         return {"PYTHONPATH": str(folder)}

@@ -15,18 +15,18 @@ MUTANTS = {
         "had gradient and did not change",
     ),
     "the gradient is zeroed": (
-        "import headway.trainer.step as step\n"
+        "import headway.training.step as step\n"
         "take = step.Stepper._take_gradients\n"
         "step.Stepper._take_gradients = lambda self: [0 * g for g in take(self)]",
         "has no gradient: it would change nothing",
     ),
     "the learning rate is 0 all run": (
-        "import headway.trainer.schedule as schedule\n"
+        "import headway.training.schedule as schedule\n"
         "schedule.learning_rate = lambda plan, step, num_steps: 0.0",
         "had gradient and did not change",
     ),
     "everything is frozen": (
-        "import headway.trainer.start as start\n"
+        "import headway.training.initial_weights as start\n"
         "make = start.starting_model\n"
         "start.starting_model = lambda plan: make(plan).requires_grad_(False)",
         "nothing of this model can be trained",
@@ -63,7 +63,7 @@ def test_a_step_is_told_after_its_update_and_before_the_next(headway: Headway) -
     """The trainer's own record of its weights, taken whenever a step is told, changes each time."""
     headway.write("notes.txt", "All work and no play makes Jack a dull boy. " * 60)
     spy = (
-        "import headway.trainer.job as job\n"
+        "import headway.training.job as job\n"
         "finished = job.Job._finished\n"
         "def spying(self, batch, report):\n"
         "    finished(self, batch, report)\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.failures.small_disk import SmallDisk, small_disk
 
-from headway.trainer.folder import RunFolder
+from headway.runs.folder import RunFolder
 
 from .conftest import Headway, until
 

@@ -16,7 +16,7 @@ SLOW = """
 import importlib.abc, importlib.machinery, os, pathlib, time
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "headway.trainer.job" or pathlib.Path("quick").exists():
+        if name != "headway.training.job" or pathlib.Path("quick").exists():
             return None
         sys.meta_path.remove(self)
         found = importlib.util.find_spec(name)

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 from tests.web_server import Fault, WebServer
 
-from headway.run.jobs import run_status
-from headway.trainer.folder import RunFolder
+from headway.runs.folder import RunFolder
+from headway.supervise.live_jobs import run_status
 
 from .conftest import Headway, until
 
@@ -21,15 +21,15 @@ TRAIN = (*WORDS, "--survey-exact", "1000", "--max-steps", STEPS, "--val-size", "
 GIVEN = 16  # steps that the rows in the first bytes are enough for
 # The plan lays out windows of two steps, so that a small file has many.
 PLANNER = """
-if "headway.run.planner" in sys.orig_argv:
-    import headway.trainer.flows
-    headway.trainer.flows._WINDOW_TOKENS = 256
+if "headway.supervise.planner" in sys.orig_argv:
+    import headway.planning.streaming
+    headway.planning.streaming._WINDOW_TOKENS = 256
 """
 DEAF = """
-if "headway.trainer.worker" in sys.orig_argv:
-    import headway.data.batches
-    real = headway.data.batches.prefetched
-    headway.data.batches.prefetched = lambda *given, look: real(*given)
+if "headway.training.worker" in sys.orig_argv:
+    import headway.data.batching.batches
+    real = headway.data.batching.batches.prefetched
+    headway.data.batching.batches.prefetched = lambda *given, look: real(*given)
 """
 
 

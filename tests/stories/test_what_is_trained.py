@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headway.data.tokenizer import TURN_END, byte_level
+from headway.data.examples.tokenizer import TURN_END, byte_level
 
 from .conftest import Headway
 

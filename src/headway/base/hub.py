@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from headway.base.errors import ComeBack, Remedy, UsageError
-from headway.base.patience import Failed
+from headway.base.retry import Failed
 
 Kind = Literal["model", "data set"]
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from headway.model.layout import Block, Blocks, Layout
+from headway.model.attention_layout import Block, Blocks, Layout
 
 NAME = "headway"
 _AMPERE = (8, 0)  # the first generation with FlashAttention

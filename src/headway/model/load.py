@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from headway.base.errors import MachineError, Refusal, Remedy, UsageError
-from headway.model.headers import check_file, check_folder
+from headway.model.safetensors_index import check_file, check_folder
 
 
 def warm_up(*, adapters: bool) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from headway.model import attention, compiled
-from headway.model.copies import Copies
-from headway.model.layout import Group, Layout
-from headway.model.lighter import compile_norms, lighten
+from headway.model.attention_layout import Group, Layout
+from headway.model.fused_ops import compile_norms, lighten
+from headway.model.mixed_precision import Copies
 from headway.model.sizes import CACHED_BYTES, LOGITS_BYTES
 
 

@@ -1,0 +1,169 @@
+"""What somebody wrote -> settings: every word known, every value fitting, none against another."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import Field
+from typing import Any, cast
+
+from headway.base.errors import Problems, Refusal, Remedy, UsageError
+from headway.config.other_tools import FOREIGN, FOREIGN_VALUES
+from headway.config.settings import (
+    Given,
+    Settings,
+    example,
+    hints,
+    is_flag,
+    normal,
+    printed_name,
+    spellings,
+)
+from headway.config.values import convert
+
+
+def resolve(given: Iterable[Given]) -> Settings:
+    """Check what was asked for; where a setting is given twice the later one counts.
+
+    Raises:
+        UsageError: a setting is unknown or its value does not fit.
+        Problems: several are.
+    """
+    known = spellings()
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    problems: list[Refusal] = []
+    for one in given:
+        row = known.get(normal(one.name))
+        if row is None:
+            problems.append(unknown(one))
+            continue
+        try:
+            values[row.name] = _convert(row, one.value)
+        except ValueError as error:
+            problems.append(_unfit(row, one, str(error)))
+            continue
+        origins.pop(row.name, None)
+        if values[row.name] is not None:  # null in a file: decide for me
+            origins[row.name] = one.origin
+    if any(name.startswith("lora_") for name in values) and "lora" not in values:
+        values["lora"], origins["lora"] = True, "because a lora setting is given"
+    settings = Settings(**cast("dict[str, Any]", values), origins=origins)
+    problems += _contradictions(settings)
+    if problems:
+        raise problems[0] if len(problems) == 1 else Problems(tuple(problems))
+    return settings
+
+
+def unknown(one: Given) -> UsageError:
+    """An unknown name, told with the nearest one we have and the line to write instead."""
+    name = normal(one.name)
+    known = spellings()
+    ours = FOREIGN.get(name)
+    near = [ours] if ours else difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    rows = [known[n] for n in near]
+    value = "" if one.value is None else f"{one.value}"
+    if one.value is True:
+        value = "true"
+    return UsageError(
+        f"{_where(one)}unknown setting {one.name}",
+        have=_line(one.name, value, one),
+        need="our name for it" if ours else "a setting that exists",
+        remedies=tuple(
+            Remedy(
+                _line(printed_name(row), _our_value(name, row, value), one), row.metadata["help"]
+            )
+            for row in rows
+        )
+        or (Remedy("headway train --help", "every setting with its default"),),
+    )
+
+
+def _where(one: Given) -> str:
+    """The place of a setting in a file; on the command line its name is place enough."""
+    typed = one.origin.startswith("--") or one.origin.endswith("=")
+    return "" if typed else f"{one.origin}: "
+
+
+def _line(name: str, value: str, like: Given) -> str:
+    """A setting as it is written where `like` was written: as a flag, name=value or in a file."""
+    if like.origin.endswith("="):
+        return f"{name}={value}"
+    if not like.origin.startswith("--"):
+        return f"{name}: {value}".rstrip(": ")
+    flag = name if name.startswith("-") else "--" + name.replace("_", "-")
+    row = spellings().get(normal(name))
+    if row and is_flag(row) and value.lower() in ("true", "false"):
+        return flag if value.lower() == "true" else f"--no-{flag.removeprefix('--')}"
+    return flag if value == "true" else f"{flag} {value}".rstrip()
+
+
+def _our_value(foreign: str, row: Field[Any], value: str) -> str:
+    """Their value in our words; where our setting would not take it, one that it takes."""
+    ours = FOREIGN_VALUES.get(foreign, {}).get(value.lower(), value)
+    try:
+        _convert(row, ours)
+    except ValueError:
+        return example(row)
+    return ours
+
+
+def _unfit(row: Field[Any], one: Given, need: str) -> UsageError:
+    near = difflib.get_close_matches(str(one.value), row.metadata["choices"], n=1, cutoff=0.4)
+    fits = near[0] if near else example(row)
+    return UsageError(
+        f"{_where(one)}{one.name}: {_shown(one.value)} does not fit",
+        have=_shown(one.value),
+        need=need,
+        remedies=(Remedy(_line(printed_name(row), fits, one), row.metadata["help"]),),
+    )
+
+
+def _shown(value: object) -> str:
+    return "no value" if value is None or value == "" else str(value)
+
+
+def _convert(row: Field[Any], value: object) -> object:
+    return convert(hints()[row.name], row.metadata, value)
+
+
+def _contradictions(settings: Settings) -> list[Refusal]:
+    """Settings that each fit but not together."""
+    problems: list[Refusal] = []
+
+    def clash(first: str, second: str, need: str) -> None:
+        problems.append(
+            UsageError(
+                f"{first} and {second} contradict each other",
+                have=f"{first} and {second}",
+                need=need,
+                remedies=(Remedy(f"leave out {second}"), Remedy(f"leave out {first}")),
+            )
+        )
+
+    starts = [name for name in ("model", "preset", "continue_run") if getattr(settings, name)]
+    if len(starts) > 1:
+        shown = ["--continue" if name == "continue_run" else f"--{name}" for name in starts]
+        clash(shown[0], shown[1], "one model to start from")
+    if settings.batch_size and settings.batch_tokens:
+        clash("--batch-size", "--batch-tokens", "one size for the optimizer step")
+    parts = settings.per_device_train_batch_size, settings.gradient_accumulation_steps
+    if (
+        settings.batch_size
+        and any(parts)
+        and settings.batch_size != (parts[0] or 1) * (parts[1] or 1)
+    ):
+        clash(
+            "--batch-size",
+            "--per-device-train-batch-size" if parts[0] else "--gradient-accumulation-steps",
+            "batch_size = per_device_train_batch_size x gradient_accumulation_steps",
+        )
+    if settings.tokenizer and (settings.model or settings.continue_run):
+        clash(
+            "--model" if settings.model else "--continue",
+            "--tokenizer",
+            "the model's own tokenizer",
+        )
+    if settings.tokenizer and settings.vocab_size:
+        clash("--tokenizer", "--vocab-size", "a tokenizer given, or one trained to a size")
+    if settings.preset and settings.lora:
+        clash("--preset", "--lora", "adapters need weights to adapt: --model DIR")
+    return problems

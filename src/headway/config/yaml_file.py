@@ -1,0 +1,292 @@
+"""YAML with file:line:column, did-you-mean, other tools' names."""
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from headway.base.errors import Problems, Refusal, Remedy, UsageError
+from headway.base.units import plural
+from headway.config.other_tools import DATA_ELSEWHERE
+from headway.config.settings import Given, Settings, example, normal, printed_name, spellings
+
+_TAG = "tag:yaml.org,2002:"
+_PLAIN_TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "timestamp")}
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """A configuration file: what to train on, and every other setting with its place."""
+
+    data: tuple[str, ...]
+    given: tuple[Given, ...]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One `name: value`, the name with its section: `lora.r`."""
+
+    name: str
+    key: yaml.Node
+    value: yaml.Node
+
+
+def read_settings(path: Path) -> SettingsFile:
+    """Read a settings file; a section flattens to dotted names, `lora: {r: 8}` to `lora.r`.
+
+    A scalar stays the text that was written, for the setting to read: YAML 1.1 would make a text
+    of 2e-4, 90 of 1:30 and true of a run called `on`. Whether a name exists and its value fits
+    is checked by `settings.resolve`, with the flags beside it.
+
+    Raises:
+        UsageError: the file cannot be read, is no YAML, or is no list of settings.
+        Problems: several places are wrong.
+    """
+    root = _root(path, _text_of(path))
+    data: tuple[str, ...] = ()
+    given: list[Given] = []
+    seen: dict[str, _Entry] = {}
+    problems: list[Refusal] = []
+    for entry in _entries(root):
+        where = _place(path, entry.key)
+        try:
+            _refuse_second(entry, seen, path)
+            if entry.name == "data":
+                data = _data(entry, where)
+            elif normal(entry.name) in DATA_ELSEWHERE:
+                raise _data_elsewhere(entry, where)
+            else:
+                given.append(Given(entry.name, _value(entry, where), where))
+        except UsageError as problem:
+            problems.append(problem)
+    if problems:
+        raise problems[0] if len(problems) == 1 else Problems(tuple(problems))
+    return SettingsFile(data, tuple(given))
+
+
+def write_settings(settings: Settings, data: tuple[str, ...] = ()) -> str:
+    """The text of a run.yaml: every setting with its origin. `read_settings` takes it back."""
+    lines = ["# Every setting of this run, and where it came from."]
+    if data:
+        lines += ["data:", *(f"  - {_yaml(one)}" for one in data)]
+    rows = [(f"{name}: {_yaml(value)}", origin) for name, value, origin in settings.items()]
+    column = max(len(row) for row, _ in rows if len(row) <= 40)
+    lines += [f"{row:{column}}  # {' '.join(origin.split())}" for row, origin in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _yaml(value: object) -> str:
+    """A value on one line; texts in double quotes, so that none can turn into something else."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case _:
+            plain = list(value) if isinstance(value, tuple) else value
+            dumped = yaml.safe_dump(
+                plain,
+                default_style='"',
+                default_flow_style=True,
+                allow_unicode=True,
+                width=float("inf"),
+            )
+            return dumped.strip()
+
+
+def _entries(root: yaml.MappingNode) -> Iterator[_Entry]:
+    """The file's entries in order, those of a section under their dotted names."""
+    for key, value in root.value:
+        if isinstance(value, yaml.MappingNode) and value.value:
+            for inner_key, inner in value.value:
+                yield _Entry(f"{_name(key)}.{_name(inner_key)}", inner_key, inner)
+        else:
+            yield _Entry(_name(key), key, value)
+
+
+def _name(key: yaml.Node) -> str:
+    return str(key.value) if isinstance(key, yaml.ScalarNode) else "[a list or section]"
+
+
+def _value(entry: _Entry, where: str) -> object:
+    """None, a text, or a list of texts."""
+    node = entry.value
+    if isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN_TAGS:
+        return None if node.tag == _TAG + "null" else node.value
+    if isinstance(node, yaml.SequenceNode) and all(
+        isinstance(one, yaml.ScalarNode) and one.tag in _PLAIN_TAGS for one in node.value
+    ):
+        return [one.value for one in node.value]
+    raise UsageError(
+        f"{where}: {entry.name} has a value of an unknown kind",
+        have=_kind(node),
+        need="a number, a text, true or false, or a list of texts",
+        remedies=(_plain_line(entry.name),),
+    )
+
+
+def _plain_line(name: str) -> Remedy:
+    """A line that the named setting, or the one that its section is named after, would take."""
+    known = spellings()
+    row = known.get(normal(name)) or known.get(normal(name.partition(".")[0]))
+    if not row:
+        return Remedy("name: value", "one setting a line")
+    return Remedy(f"{printed_name(row)}: {example(row)}", "for example")
+
+
+def _kind(node: yaml.Node) -> str:
+    if isinstance(node, yaml.MappingNode):
+        return "a section inside a section" if node.value else "an empty section"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list of lists or sections"
+    return f"the tag {node.tag}"
+
+
+def _data(entry: _Entry, where: str) -> tuple[str, ...]:
+    value = _value(entry, where)
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, list) else (str(value),)
+
+
+def _data_elsewhere(entry: _Entry, where: str) -> UsageError:
+    nodes = entry.value.value if isinstance(entry.value, yaml.SequenceNode) else [entry.value]
+    names = [one.value for one in nodes if isinstance(one, yaml.ScalarNode)]
+    return UsageError(
+        f"{where}: unknown setting {entry.name}",
+        have=entry.name,
+        need="our name for it",
+        remedies=(Remedy(f"data: {', '.join(names) or 'FILE'}", "files, folders or globs"),)
+        if len(names) <= 1
+        else (Remedy(f"data: [{', '.join(names)}]", "files, folders or globs"),),
+    )
+
+
+def _refuse_second(entry: _Entry, seen: dict[str, _Entry], path: Path) -> None:
+    """Refuse a setting that stands in the file already, under this name or another of its names."""
+    row = spellings().get(normal(entry.name))
+    first = seen.setdefault(row.name if row else normal(entry.name), entry)
+    if first is entry:
+        return
+    lines = [one.key.start_mark.line + 1 for one in (first, entry)]
+    raise UsageError(
+        f"{_place(path, entry.key)}: {entry.name} is set a second time",
+        have=f"{first.name} in line {lines[0]}, {entry.name} in line {lines[1]}",
+        need="each setting once",
+        remedies=tuple(Remedy(f"delete line {line}") for line in lines),
+    )
+
+
+def _place(path: Path, node: yaml.Node) -> str:
+    return f"{path}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+
+
+# From a file to a node tree: what can be wrong before any setting is looked at.
+
+
+def _text_of(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read",
+            have=error.strerror or str(error),
+            need="a settings file that you may read",
+            remedies=(Remedy(f"ls -ld {path}", "what it is, and who may read it"),),
+        ) from None
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].rpartition(b"\n")
+        line = raw[: error.start].count(b"\n") + 1
+        encoding = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
+        raise UsageError(
+            f"{path}:{line}:{len(before[2]) + 1}: this is not UTF-8 text",
+            have=f"the byte 0x{raw[error.start]:02x}",
+            need="UTF-8",
+            remedies=(Remedy(f"iconv -f {encoding} -t UTF-8 {path} > utf8-{path.name}"),),
+        ) from None
+
+
+def _missing(path: Path) -> UsageError:
+    folder = path.parent
+    names = sorted(p.name for p in folder.glob("*.y*ml")) if folder.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=2, cutoff=0.5) or names[:2]
+    found = plural(len(names), "YAML file") if names else "no YAML file"
+    return UsageError(
+        f"{path} is not there",
+        have=f"{found} in {folder.absolute()}",
+        need="a settings file",
+        remedies=tuple(Remedy(f"headway train {folder / name}") for name in near)
+        or (Remedy("headway train --help", "every setting is a flag too"),),
+    )
+
+
+def _root(path: Path, text: str) -> yaml.MappingNode:
+    """The file's outermost node: settings by name."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise _no_yaml(path, text, error) from None
+    if isinstance(root, yaml.MappingNode):
+        return root
+    if root is None or root.tag == _TAG + "null":
+        raise UsageError(
+            f"{path} is empty",
+            have="no setting",
+            need="at least one",
+            remedies=(Remedy("max_steps: 100", "for example; a line per setting"),),
+        )
+    raise UsageError(
+        f"{_place(path, root)}: this is no list of settings",
+        have="a list" if isinstance(root, yaml.SequenceNode) else "a text",
+        need="lines of `name: value`",
+        remedies=_remedies(text),
+    )
+
+
+def _no_yaml(path: Path, text: str, error: Exception) -> UsageError:
+    line, column = _position(text, error)
+    lines = text.splitlines() or [""]
+    return UsageError(
+        f"{path}:{line}:{column}: this is not YAML",
+        have=lines[min(line, len(lines)) - 1].strip() or "the end of the file",
+        need=_complaint(error),
+        remedies=_remedies(text),
+    )
+
+
+def _position(text: str, error: Exception) -> tuple[int, int]:
+    """Line and column, counted from 1."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        if mark:
+            return mark.line + 1, mark.column + 1
+    before = text[: getattr(error, "position", 0)]
+    return before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
+
+
+def _complaint(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError):
+        return f"YAML ({', '.join(filter(None, (error.context, error.problem)))})"
+    if isinstance(error, RecursionError):
+        return "sections that are not nested so deep"
+    return "printable characters"
+
+
+def _remedies(text: str) -> tuple[Remedy, ...]:
+    """The usual slips, found in the text; else what a settings file looks like."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.match(r" *\t", line):
+            return (Remedy(f"line {number}: spaces instead of the tab"),)
+        no_space = re.fullmatch(r"\s*([A-Za-z_][\w.-]*)[:=]([^\s/:=].*)", line)
+        if no_space:
+            return (Remedy(f"{no_space[1]}: {no_space[2]}", f"line {number}, with a space"),)
+    return (Remedy("name: value", "one setting a line, a space after the colon"),)

@@ -1,0 +1,192 @@
+"""Tables -> records: CSV and TSV with a header row, Parquet batch by batch."""
+
+import csv
+from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
+
+from headway.base.errors import Remedy, UsageError
+from headway.base.units import count, plural, size
+from headway.data.formats.items import DamagedError, Item, unusable
+from headway.data.formats.lines import LONGEST_LINE, Overlong, lines
+from headway.data.formats.records import KEYS, Record, Rejected, record_of_fields, shape_of
+from headway.data.sources.source import Chunks, Source
+
+_BATCH_ROWS = 256  # a repeated value is small in the file and large in memory
+_BUFFER_BYTES = 1 << 20
+
+# ---- CSV -------------------------------------------------------------------------------------
+
+
+def read_csv(source: Source, pieces: Chunks, delimiter: str) -> Iterator[Item]:
+    """One record per row; the first row names the fields.
+
+    Raises:
+        DamagedError: it ends inside a quoted field.
+    """
+    names: list[str] = []
+    num_rows = 0
+    for line, row in _rows(pieces, delimiter):
+        if not names and isinstance(row, str):
+            raise DamagedError(f"has no header: line {count(line)}: {row}")
+        if not names:
+            names = [_printable(name).strip() for name in row]
+        elif row:
+            num_rows += 1
+            yield _record(source.name, line, names, row)
+    if names and not num_rows:
+        yield unusable(source, "empty", "a header and no rows")
+
+
+def is_table(head: bytes, delimiter: str) -> bool:
+    """Whether the first line names fields that make a record."""
+    header = next(_rows(iter([head.partition(b"\n")[0]]), delimiter), None)
+    return header is not None and not isinstance(header[1], str) and _makes_records(header[1])
+
+
+def _makes_records(names: list[str]) -> bool:
+    return shape_of(*names) is not None
+
+
+def _rows(pieces: Chunks, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
+    """The fields of each row with its first line, or what is wrong with it; [] is a blank line."""
+    csv.field_size_limit(LONGEST_LINE)
+    rows = csv.reader(_text_lines(pieces), delimiter=delimiter, strict=True)
+    while True:
+        line = rows.line_num + 1
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            if rows.line_num == line - 1 or "end of data" in str(error) or "limit" in str(error):
+                raise DamagedError(
+                    f"has a quoted field without an end that begins at line {count(line)}"
+                ) from error
+            yield line, str(error)
+            continue
+        if row is None:
+            return
+        yield line, row
+
+
+def _text_lines(pieces: Chunks) -> Iterator[str]:
+    """Lines with their ends. What is no UTF-8 becomes lone surrogates: `_record` finds them."""
+    for raw in lines(pieces):
+        if isinstance(raw, Overlong):
+            raise DamagedError(f"has a line of more than {size(LONGEST_LINE)}: {bytes(raw)!r}")
+        if raw is not None:
+            yield raw.removesuffix(b"\r").decode(errors="surrogateescape") + "\n"
+
+
+def _record(file: str, line: int, names: list[str], row: list[str] | str) -> Record | Rejected:
+    if isinstance(row, str):
+        return Rejected(file, line, "not CSV", row)
+    if len(row) != len(names):
+        detail = f"{plural(len(row), 'field')}, the header names {len(names)}"
+        return Rejected(file, line, "fields do not fit the header", detail)
+    fields = dict(zip(names, row, strict=True))
+    if len(fields) < len(names):
+        return Rejected(file, line, "a key twice", ", ".join(names)[:200])
+    try:
+        "".join(row).encode()
+    except UnicodeEncodeError:
+        shown = _printable(max(row, key=_is_not_utf8))
+        return Rejected(file, line, "row is not UTF-8", shown[:80])
+    return record_of_fields(file, line, fields)
+
+
+def _is_not_utf8(text: str) -> bool:
+    return text != _printable(text)
+
+
+def _printable(text: str) -> str:
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+# ---- Parquet ---------------------------------------------------------------------------------
+
+
+def read_parquet(source: Source, file: BinaryIO, pieces: Chunks) -> Iterator[Item]:
+    """One record per row, whose number stands for its line.
+
+    Args:
+        source: where it is from.
+        file: its content, to be read anywhere in it.
+        pieces: the content from its beginning on, for whoever follows it: taken as far as the
+            rows have come.
+
+    Raises:
+        DamagedError: it is no Parquet file, or breaks off.
+        UsageError: pyarrow is not installed.
+    """
+    pyarrow, parquet = _pyarrow()
+    try:
+        table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+        names = table.schema_arrow.names
+        if not table.metadata.num_rows:
+            yield unusable(source, "empty", "0 rows")
+        elif not _makes_records(names):
+            yield unusable(source, "no text or messages", f"keys: {', '.join(names)}"[:200])
+        else:
+            yield from _read_batches(source, table, pieces)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise DamagedError(f"cannot be read as Parquet: {error}") from error
+    for _ in pieces:
+        pass
+
+
+def _read_batches(source: Source, table: Any, pieces: Chunks) -> Iterator[Item]:
+    names = [name for name in table.schema_arrow.names if name in KEYS]
+    num_rows = num_bytes = 0
+    for batch in table.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
+        for row in _python_rows(batch):
+            num_rows += 1
+            if row is None:
+                yield Rejected(source.name, num_rows, "row is not UTF-8")
+            else:
+                yield record_of_row(source.name, num_rows, row)
+        while num_bytes * table.metadata.num_rows < source.size * num_rows:
+            chunk = next(pieces, None)
+            if chunk is None:
+                break
+            num_bytes += len(chunk)
+
+
+def record_of_row(file: str, number: int, row: dict[str, Any]) -> Record | Rejected:
+    """A row of a table whose columns have types, as a record, or why it is none."""
+    fields = {name: _without_nulls(value) for name, value in row.items()}
+    return record_of_fields(file, number, fields)
+
+
+def _python_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
+    """The rows of a batch; None for one that holds a string which is none."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for at in range(batch.num_rows):
+            try:
+                yield batch.slice(at, 1).to_pylist()[0]
+            except UnicodeDecodeError:
+                yield None
+
+
+def _without_nulls(value: Any) -> Any:
+    """Every message of a column has all keys that one of them has; null is: it has it not."""
+    if isinstance(value, list):
+        return [_without_nulls(one) for one in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return {key: _without_nulls(one) for key, one in items if one is not None}
+    return value
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise UsageError(
+            "reading .parquet takes a package that is not installed",
+            have="no pyarrow",
+            need="headway[parquet]",
+            remedies=(Remedy("pip install 'headway[parquet]'", "pyarrow"),),
+        ) from None
+    return pyarrow, parquet

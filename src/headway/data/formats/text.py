@@ -1,0 +1,108 @@
+"""Plain text and source code -> records: a document per file, a long one in parts."""
+
+import codecs
+import itertools
+from collections.abc import Iterator
+
+from headway.base.units import count, size
+from headway.data.formats.items import Item, unusable
+from headway.data.formats.records import Record, Rejected
+from headway.data.sources.source import Chunks, Source
+
+LONGEST_WHOLE = 16 << 20  # bytes of a file that becomes one record
+PART_BYTES = 1 << 20
+_SNIFF_BYTES = 8192
+_BOM = codecs.BOM_UTF8
+_UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_text(source: Source, pieces: Chunks) -> Iterator[Item]:
+    """One document; above `LONGEST_WHOLE` in parts."""
+    held: list[bytes] = []
+    num_bytes = 0
+    for chunk in pieces:
+        if chunk is None:
+            yield None
+            continue
+        held.append(chunk)
+        num_bytes += len(chunk)
+        if is_binary(held[0]) or num_bytes > LONGEST_WHOLE:
+            break
+    whole = b"".join(held)
+    if is_binary(whole):
+        yield unusable(source, "binary", f"a zero byte in the first {count(_SNIFF_BYTES)}")
+    elif num_bytes > LONGEST_WHOLE and not whole.strip():
+        yield unusable(source, "blank", f"the first {size(num_bytes)}")
+    elif num_bytes > LONGEST_WHOLE:
+        yield from read_parts(source, itertools.chain([whole], pieces), 0)
+    elif whole.removeprefix(_BOM).strip():
+        yield _document(source, whole)
+
+
+def is_binary(head: bytes) -> bool:
+    """Whether a file that begins so is no text."""
+    return b"\0" in head[:_SNIFF_BYTES] and not head.startswith(_UTF16_BOMS)
+
+
+def _document(source: Source, content: bytes) -> Item:
+    try:
+        text = _decoded(content)
+    except UnicodeDecodeError as error:
+        return unusable(source, "not UTF-8", _place(content, error.start, 0))
+    return Record(source.name, 1, text=text)
+
+
+def read_parts(source: Source, pieces: Chunks, begin: int, *, ends: bool = True) -> Iterator[Item]:
+    """Parts of about a megabyte, cut at a line's end; in an endless line between two characters.
+
+    Args:
+        source: where the text is from.
+        pieces: some whole lines of it.
+        begin: their first byte in the file.
+        ends: whether they are its last.
+    """
+    line, held = 1, b""
+    for chunk in pieces:
+        if chunk is None:
+            yield None
+            continue
+        held += chunk
+        while len(held) > PART_BYTES:
+            part, held = _cut(held)
+            yield _part(source, line, part, begin, ends=False)
+            line += part.count(b"\n")
+            begin += len(part)
+    if held:
+        yield _part(source, line, held, begin, ends=ends)
+
+
+def _cut(text: bytes) -> tuple[bytes, bytes]:
+    """A part, and the rest. Where the cut is depends on the text alone."""
+    cut = text.rfind(b"\n", 0, PART_BYTES) + 1
+    if not cut:
+        cut = PART_BYTES
+        while cut > PART_BYTES - 4 and (_continues(text[cut]) or text[cut - 1 : cut] == b"\r"):
+            cut -= 1
+    return text[:cut], text[cut:]
+
+
+def _continues(byte: int) -> bool:
+    """Whether a byte of UTF-8 is not the first of its character."""
+    return byte & 0xC0 == 0x80
+
+
+def _part(source: Source, line: int, part: bytes, begin: int, *, ends: bool) -> Record | Rejected:
+    try:
+        text = _decoded(part, is_first=begin == 0)
+        return Record(source.name, line, text=text, ends=ends, begins=begin == 0)
+    except UnicodeDecodeError as error:
+        return Rejected(source.name, line, "not UTF-8", _place(part, error.start, begin))
+
+
+def _decoded(content: bytes, *, is_first: bool = True) -> str:
+    content = content.removeprefix(_BOM) if is_first else content
+    return content.decode().replace("\r\n", "\n")
+
+
+def _place(content: bytes, at: int, begin: int) -> str:
+    return f"byte {content[at]:#04x} at offset {count(begin + at)}"

@@ -1,0 +1,318 @@
+"""HTTP: a file by its address, read on at the byte where it stopped."""
+
+import contextlib
+import functools
+import hashlib
+import re
+import shlex
+import time
+from collections.abc import Callable, Generator, Iterator
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from headway.base.errors import ComeBack, Refusal, Remedy, UsageError
+from headway.base.pulse import Pulse
+from headway.base.retry import PATIENCE, Failed, Patience, answer, persistently
+from headway.base.units import plural, seconds
+from headway.base.version import __version__
+from headway.data.sources.source import Chunks, Source, shown
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from httpx2 import Client, Response
+
+# At the plan nobody has waited for anything yet: a mistyped host should be told soon.
+ASKING = Patience(attempts=3)
+_PASSES = (408, 425, 429)  # and every 5xx
+_PART = HTTPStatus.PARTIAL_CONTENT
+_BEYOND = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+
+
+def find(address: str, pulse: Pulse, patience: Patience = ASKING) -> Source:
+    """Ask for the file and look at the head of the answer: its size, and what tells its content.
+
+    HEAD would be the natural question, but an address that is signed for GET refuses it.
+
+    Raises:
+        UsageError: the server does not give it.
+        ComeBack: the server does not answer.
+    """
+    name = shown(address)
+
+    def ask() -> Source:
+        with _client(patience) as client, _got(client, address, 0, None, name) as got:
+            _refuse_page(got, name)
+            size = _size(got.headers, got.status_code)
+            return Source(name, None, size, stamp=_stamp(got.headers, size), address=address)
+
+    return answer(ask, name=name, place=_host(address), pulse=pulse, patience=patience)
+
+
+def chunks(
+    source: Source,
+    pulse: Pulse,
+    begin: int = 0,
+    end: int | None = None,
+    patience: Patience = PATIENCE,
+) -> Chunks:
+    """The bytes [begin, end) as they arrive; None before every wait.
+
+    What was interrupted goes on at the byte where it stopped. Where the server tells nothing of the
+    content (no ETag, no date), what was read before is read again and compared.
+
+    Raises:
+        ComeBack: the server does not answer, or the content changed meanwhile.
+        UsageError: the server does not give it any more.
+    """
+    with _client(patience) as client:
+        download = _Download(source, client, begin, end)
+        pieces = persistently(
+            download.work,
+            name=source.name,
+            place=_host(source.address),
+            pulse=pulse,
+            begin=begin,
+            length=len,
+            patience=patience,
+        )
+        with contextlib.closing(pieces):
+            for piece in pieces:
+                if piece is not None:
+                    download.seen.update(piece)
+                yield piece
+
+
+class _Download:
+    """The bytes [begin, end) of one file, by as many requests as it takes.
+
+    Attributes:
+        seen: digest of what has been handed out.
+    """
+
+    def __init__(self, source: Source, client: "Client", begin: int, end: int | None) -> None:
+        self.source = source
+        self.client = client
+        self.begin = begin
+        self.end = end
+        self.seen = hashlib.blake2b()
+
+    def work(self, at: int, put: Callable[[bytes], None]) -> None:
+        """Put the bytes from `at` on.
+
+        Raises:
+            Failed: the connection, or the server, for the moment.
+            Refusal: for good.
+        """
+        source = self.source
+        goal = min(self.end or source.size, source.size) if source.size else self.end
+        if goal is not None and at >= goal:
+            return
+        # Without anything that tells the content, a part could be another file's.
+        asked = at if source.stamp else self.begin
+        with _got(self.client, source.address, asked, self.end, source.name) as got:
+            stamp = _stamp(got.headers, _size(got.headers, got.status_code) or source.size)
+            if stamp != source.stamp or got.status_code == _BEYOND:
+                raise _changed(source, stamp)
+            first = asked if got.status_code == _PART else 0
+            for piece in self._news(got.iter_raw(), first, at):
+                at += len(piece)
+                put(piece)
+        if goal is not None and at < goal:
+            raise Failed(f"the answer ended {plural(goal - at, 'byte')} early")
+
+    def _news(self, pieces: Iterator[bytes], first: int, at: int) -> Iterator[bytes]:
+        """What follows byte `at` in an answer that begins at `first`.
+
+        Raises:
+            ComeBack: what was read before is not the same any more.
+        """
+        again = hashlib.blake2b()
+        compare = first <= self.begin and at > self.begin
+        for piece in pieces:
+            if first < at:
+                again.update(piece[max(0, self.begin - first) : at - first])
+            if compare and first + len(piece) >= at:
+                compare = False
+                if again.digest() != self.seen.digest():
+                    raise _changed(self.source, ())
+            if first + len(piece) > at:
+                begun, ended = max(0, at - first), self._ended(len(piece), first)
+                if begun < ended:
+                    yield piece[begun:ended]
+            first += len(piece)
+        if first < at:  # a shorter file, and whole
+            raise _changed(self.source, ())
+
+    def _ended(self, length: int, first: int) -> int:
+        return length if self.end is None else min(length, self.end - first)
+
+
+def gives_parts(source: Source, pulse: Pulse) -> bool:
+    """Whether the server gives a part of the file when a part is asked for."""
+
+    def ask() -> bool:
+        with (
+            _client(ASKING) as client,
+            _got(client, source.address, 0, 1, source.name) as got,
+        ):
+            return got.status_code == _PART
+
+    place = _host(source.address)
+    return answer(ask, name=source.name, place=place, pulse=pulse, patience=ASKING)
+
+
+def _client(patience: Patience) -> "Client":
+    from httpx2 import Client, Timeout
+
+    return Client(
+        verify=_certificates(),
+        follow_redirects=True,  # a password goes to the host that it was written for alone
+        timeout=Timeout(patience.stall_s, connect=min(10.0, patience.stall_s)),
+        # Compressed on the way, bytes would have no fixed place.
+        headers={"User-Agent": f"headway/{__version__}", "Accept-Encoding": "identity"},
+    )
+
+
+@functools.cache
+def _certificates() -> "SSLContext":
+    from httpx2 import create_ssl_context
+
+    return create_ssl_context()
+
+
+@contextlib.contextmanager
+def _got(
+    client: "Client", address: str, begin: int, end: int | None, name: str
+) -> Generator["Response"]:
+    """The answer to a request for bytes [begin, end); the whole file where a server ignores that.
+
+    Raises:
+        Failed: the connection, or the server, for the moment.
+        UsageError: the server refuses, or the address is none.
+    """
+    from httpx2 import HTTPError, InvalidURL, TimeoutException
+
+    wanted = {"Range": f"bytes={begin}-{'' if end is None else end - 1}"}
+    try:
+        with client.stream(
+            "GET", address, headers=wanted if begin or end is not None else None
+        ) as got:
+            _judge(got, name, begin)
+            yield got
+    except TimeoutException as error:
+        raise Failed(f"nothing arrived for {seconds(client.timeout.read or 0)}") from error
+    except HTTPError as error:
+        # A library's words may hold the address, and the address a password.
+        words = str(error) if "://" not in str(error) else type(error).__name__
+        raise Failed(words or type(error).__name__) from error
+    except InvalidURL as error:
+        raise _no_address(name) from error
+
+
+def _judge(got: "Response", name: str, begin: int) -> None:
+    status = got.status_code
+    if status in _PASSES or status >= 500:
+        raise Failed(_words(status), _asked_s(got.headers.get("retry-after"), time.time()))
+    if status == _PART:
+        said = re.match(r"bytes (\d+)-", got.headers.get("content-range", ""))
+        if not said or int(said[1]) != begin:
+            raise Failed("an answer to another question")
+    elif status not in (HTTPStatus.OK, _BEYOND):
+        raise _refused(got, name)
+
+
+def _asked_s(retry_after: str | None, now_s: float) -> float | None:
+    """Seconds of a Retry-After: a number, or a date."""
+    if not retry_after:
+        return None
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        with contextlib.suppress(ValueError):
+            return max(0.0, parsedate_to_datetime(retry_after).timestamp() - now_s)
+    return None
+
+
+def _size(headers: Any, status: int) -> int:
+    """Of the whole file; 0 where nobody says."""
+    if status == HTTPStatus.OK:
+        return int(headers.get("content-length", 0))
+    whole = headers.get("content-range", "").rpartition("/")[2]
+    return int(whole) if whole.isdigit() else 0
+
+
+def _stamp(headers: Any, size: int) -> tuple[int | str, ...]:
+    tells = headers.get("etag") or headers.get("last-modified")
+    return (tells, size) if tells else ()
+
+
+def _host(address: str) -> str:
+    try:
+        host = urlsplit(address).hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise _no_address(shown(address))
+    return host
+
+
+def _words(status: int) -> str:
+    with contextlib.suppress(ValueError):
+        return f"{status} {HTTPStatus(status).phrase}"
+    return str(status)
+
+
+# ---- refusals ------------------------------------------------------------------------------------
+
+
+def _refused(got: "Response", name: str) -> Refusal:
+    """Missing, forbidden, or something else that will not pass by itself."""
+    status = got.status_code
+    needs = {
+        401: "an address that needs no password, or https://USER:PASSWORD@HOST/...",
+        403: "an address that may be read; a signed one may have run out",
+    }
+    # Where the address led to may be signed: the host alone is told.
+    return UsageError(
+        f"{name} is not to be had: {_words(status)}",
+        have=f"{_words(status)} from {got.url.host}",
+        need=needs.get(status, "the address of a file"),
+        remedies=(Remedy(f"curl -sSIL {shlex.quote(name)}", "what the server says"),),
+    )
+
+
+def _refuse_page(got: "Response", name: str) -> None:
+    """A page about a file, or one that asks for a password, is seldom what is meant."""
+    kind = got.headers.get("content-type", "").partition(";")[0]
+    if kind != "text/html" or name.endswith((".html", ".htm")):
+        return
+    raise UsageError(
+        f"{name} is a web page, not data",
+        have="text/html",
+        need="the address of the file itself, which a page often links as raw or download",
+        remedies=(
+            Remedy(f"curl -L -o page.html {shlex.quote(name)}", "then train page.html, if it is"),
+        ),
+    )
+
+
+def _no_address(name: str) -> UsageError:
+    return UsageError(
+        f"{name} is no address",
+        have="something that begins as an address does",
+        need="https://HOST/PATH",
+        remedies=(Remedy("https://example.org/data.jsonl", "is one"),),
+    )
+
+
+def _changed(source: Source, stamp: tuple[int | str, ...]) -> ComeBack:
+    before, now = (", ".join(map(str, one)) for one in (source.stamp, stamp))
+    return ComeBack(
+        f"{source.name} changed while it was being read",
+        have=f"{before} when it was found, {now or 'nothing'} now" if before else "other bytes",
+        need="a file that stays as it is",
+        remedies=(Remedy("the same command again", "reads it as it is now"),),
+    )

@@ -1,0 +1,268 @@
+"""Data sets of the Hugging Face hub, streamed row by row by the `datasets` library."""
+
+import contextlib
+import functools
+import importlib
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from headway.base.errors import DataRefused, Refusal, Remedy, UsageError
+from headway.base.hub import host, is_id, judged
+from headway.base.pulse import Pulse
+from headway.base.retry import PATIENCE, Abandoned, Failed, Patience, answer, persistently
+from headway.base.units import count, plural
+from headway.data.sources.source import Source
+
+ASKING = Patience(attempts=3)
+Row = dict[str, Any]
+_ASKING_S = 10.0
+_WHOLE_BYTES = 64_000_000  # the default of survey_exact: what is smaller is read whole
+
+
+@dataclass(frozen=True)
+class _Set:
+    """A data set opened by the library: splits by name, and the files that each is made of."""
+
+    splits: Any
+    files: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class _Named:
+    """hf://OWNER/NAME[/CONFIG][@SPLIT][#SHARD/SHARDS]."""
+
+    id: str
+    config: str | None
+    split: str | None
+    shard: int = 0  # counted from 1; 0: all of them
+    shards: int = 0
+
+    def __str__(self) -> str:
+        config = f"/{self.config}" if self.config else ""
+        split = f"@{self.split}" if self.split else ""
+        shard = f"#{self.shard}/{self.shards}" if self.shard else ""
+        return f"hf://{self.id}{config}{split}{shard}"
+
+
+def find(address: str, pulse: Pulse, patience: Patience = ASKING) -> list[Source]:
+    """The shards of a data set, in its own order, at the commit that is the newest now.
+
+    Args:
+        address: hf://OWNER/NAME[/CONFIG][@SPLIT]; the split is `train` unless it is said.
+        pulse: told of every wait.
+        patience: with the hub.
+
+    Raises:
+        UsageError: no such data set, configuration or split; not open; `datasets` is missing.
+        ComeBack: the hub does not answer.
+    """
+    named = _named(address)
+    place = host()
+
+    def look() -> list[Source]:
+        with _told(named):
+            about = _api().dataset_info(named.id, timeout=_ASKING_S, files_metadata=True)
+            commit = str(about.sha)
+            opened = _opened(named.id, named.config, commit)
+            whole = _chosen(named, opened.splits)
+            split = whole.split or ""
+            num = int(opened.splits[split].num_shards)
+        stored = {file.rfilename: file.size or 0 for file in about.siblings or ()}
+        sizes = _sizes([str(file) for file in opened.files.get(split, ())], stored, num)
+        return [_source(whole, n + 1, num, commit, sizes[n]) for n in range(num)]
+
+    _require_datasets()
+    return answer(look, name=str(named), place=place, pulse=pulse, patience=patience)
+
+
+def rows(
+    source: Source, pulse: Pulse, skip: int = 0, patience: Patience = PATIENCE
+) -> Iterator[Row | None]:
+    """The rows of a shard in its own order; None before every wait.
+
+    Args:
+        source: from `find`.
+        pulse: told of every wait.
+        skip: rows that are passed over first.
+        patience: with the hub.
+
+    Raises:
+        ComeBack: the hub does not answer.
+        DataRefused: a row cannot be read.
+    """
+    named = _named(source.address)
+    commit = str(source.stamp[0])
+
+    def work(at: int, put: Callable[[Row], None]) -> None:
+        number = at
+        with _told(named, lambda: number + 1):
+            data = _opened(named.id, named.config, commit).splits[named.split or ""]
+            if named.shard:
+                data = data.shard(num_shards=named.shards, index=named.shard - 1)
+            for row in data.skip(at) if at else data:
+                put(row)
+                number += 1
+
+    yield from persistently(
+        work, name=source.name, place=host(), pulse=pulse, begin=skip, patience=patience
+    )
+
+
+def _source(whole: _Named, number: int, num: int, commit: str, num_bytes: int) -> Source:
+    shard = _Named(whole.id, whole.config, whole.split, number, num) if num > 1 else whole
+    return Source(str(shard), None, num_bytes, stamp=(commit,), address=str(shard))
+
+
+def _sizes(files: list[str], stored: dict[str, int], num_shards: int) -> list[int]:
+    """Bytes of each shard as far as they say how much there is to read; else zeros.
+
+    In large sets rows are packed, and their number cannot be told from the bytes of some.
+    """
+    names = [re.sub(r"^hf://datasets/[^/]+/[^/]+/", "", file) for file in files]
+    sizes = [stored.get(name, 0) for name in names]
+    if len(sizes) == num_shards and all(sizes) and sum(sizes) <= _WHOLE_BYTES:
+        return sizes
+    return [0] * num_shards
+
+
+def _named(address: str) -> _Named:
+    said = re.fullmatch(
+        r"(?:hf://)?(?:datasets/)?([^/@#]+/[^/@#]+)(?:/([^@#]+))?(?:@([^#]+))?(?:#(\d+)/(\d+))?",
+        address,
+    )
+    if not said or not is_id(said[1]):
+        raise UsageError(
+            f"{address} is no data set's address",
+            have="something else behind hf://",
+            need="hf://OWNER/NAME, then /CONFIG and @SPLIT where it has several",
+            remedies=(Remedy("hf datasets ls --search WORD", "what there is"),),
+        )
+    return _Named(said[1], said[2], said[3], int(said[4] or 0), int(said[5] or 0))
+
+
+def _chosen(named: _Named, splits: Iterable[str]) -> _Named:
+    """With a split: the one that was said, `train`, or the only one."""
+    there = list(splits)
+    split = named.split or ("train" if "train" in there or len(there) > 1 else there[0])
+    if split in there:
+        return _Named(named.id, named.config, split)
+    config = f"/{named.config}" if named.config else ""
+    return _refuse_choice(
+        f"{named} has no split {split}" if named.split else f"{named} has no split train",
+        plural(len(there), "split") + ": " + ", ".join(there[:8]),
+        [f"hf://{named.id}{config}@{one}" for one in there],
+    )
+
+
+def _refuse_choice(what: str, have: str, lines: list[str]) -> Any:
+    raise UsageError(
+        what,
+        have=have,
+        need="one that it has",
+        remedies=tuple(Remedy(line) for line in lines[:3]),
+    )
+
+
+# ---- the libraries -------------------------------------------------------------------------------
+
+
+def _require_datasets() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("datasets") is None:
+        raise UsageError(
+            "data sets of the hub take a package that is not installed",
+            have="no datasets",
+            need="headway[hub]",
+            remedies=(Remedy("pip install 'headway[hub]'", "datasets and what it needs"),),
+        )
+
+
+def _api() -> Any:
+    from huggingface_hub import HfApi
+
+    return HfApi()
+
+
+@functools.lru_cache(maxsize=8)
+def _opened(name: str, config: str | None, commit: str) -> _Set:
+    """A data set of which nothing is read yet."""
+    import datasets
+    from huggingface_hub.utils import logging
+
+    datasets.disable_progress_bars()
+    # The libraries' warnings hold addresses, which may be signed.
+    datasets.logging.set_verbosity_error()
+    logging.set_verbosity_error()
+    # Attempts are counted and told in one place, which is ours.
+    limits: Any = importlib.import_module("datasets.config")
+    for action in ("READ", "OPEN"):
+        setattr(limits, f"STREAMING_{action}_MAX_RETRIES", 1)
+        setattr(limits, f"STREAMING_{action}_RETRY_INTERVAL", 0)
+    limits.STREAMING_READ_SERVER_UNAVAILABLE_RETRY_INTERVAL = 0
+    limits.STREAMING_READ_RATE_LIMIT_RETRY_INTERVAL = 0
+    builder = datasets.load_dataset_builder(name, config, revision=commit)
+    return _Set(builder.as_streaming_dataset(), dict(builder.config.data_files or {}))
+
+
+@contextlib.contextmanager
+def _told(named: _Named, row: Callable[[], int] | None = None) -> Generator[None]:
+    """The libraries' errors as `Failed` or as a refusal.
+
+    Args:
+        named: what was asked for.
+        row: the number of the row that is read, while rows are read.
+    """
+    try:
+        yield
+    except (Refusal, Failed, Abandoned):
+        raise
+    except Exception as error:
+        said = judged(error, "data set", named.id)
+        if isinstance(said, UsageError) and "there is no" in said.what:
+            said = judged(error, "data set", named.id, _near(named.id))
+        if isinstance(said, Refusal | Failed):
+            raise said from error
+        if row is None and isinstance(error, ValueError) and "onfig" in str(error):
+            raise _no_config(named) from error
+        raise _unreadable(named, error, row() if row else 0) from error
+
+
+def _near(name: str) -> tuple[str, ...]:
+    """Data sets with a name like it."""
+    with contextlib.suppress(Exception):  # a courtesy: the refusal stands without it
+        found = _api().list_datasets(search=name.partition("/")[2], limit=3)
+        return tuple(f"hf://{one.id}" for one in found)
+    return ()
+
+
+def _no_config(named: _Named) -> UsageError:
+    from datasets import get_dataset_config_names
+
+    names: list[str] = get_dataset_config_names(named.id)
+    split = f"@{named.split}" if named.split else ""
+    return UsageError(
+        f"hf://{named.id} has no configuration {named.config}"
+        if named.config
+        else f"hf://{named.id} has several configurations",
+        have=", ".join(names[:8]) + (", ..." if len(names) > 8 else ""),
+        need="one of them",
+        remedies=tuple(Remedy(f"hf://{named.id}/{one}{split}") for one in names[:3]),
+    )
+
+
+def _unreadable(named: _Named, error: Exception, row: int) -> DataRefused:
+    words = re.sub(r"\S+://\S+", "...", str(error).partition("\n")[0])[:200]
+    return DataRefused(
+        f"{named} cannot be read" + (f" at row {count(row)}" if row else ""),
+        have=f"{type(error).__name__}: {words}",
+        need="files that the datasets library can stream",
+        remedies=(
+            Remedy(
+                f"hf download {named.id} --repo-type dataset --local-dir data",
+                "then train its files",
+            ),
+        ),
+    )

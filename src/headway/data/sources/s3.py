@@ -1,0 +1,319 @@
+"""Objects of S3 and of stores that speak its language: listed, and read on where it stopped."""
+
+import contextlib
+import functools
+import os
+import shlex
+from collections.abc import Callable, Generator
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from headway.base.errors import ComeBack, Refusal, Remedy, UsageError
+from headway.base.pulse import Pulse
+from headway.base.retry import PATIENCE, Abandoned, Failed, Patience, answer, persistently
+from headway.base.units import plural, seconds
+from headway.data.sources.source import Chunks, Source
+
+if TYPE_CHECKING:
+    from s3fs import S3FileSystem
+
+_READ_BYTES = 1 << 18
+_CHECKSUMS = ("request_checksum_calculation", "response_checksum_validation")
+
+
+def find(address: str, endpoint: str, pulse: Pulse, patience: Patience = PATIENCE) -> list[Source]:
+    """The objects that are meant, in the order of their keys.
+
+    Args:
+        address: s3://BUCKET/KEY, a prefix that ends in /, or a pattern.
+        endpoint: the store's own address; empty: the environment's, or Amazon's.
+        pulse: told of every wait.
+        patience: with the store.
+
+    Raises:
+        UsageError: nothing there, no leave to read it, or s3fs is not installed.
+        ComeBack: the store does not answer.
+    """
+    if "@" in endpoint.partition("://")[2].partition("/")[0]:
+        raise _password_in_endpoint()
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise _refused(address, endpoint, "no bucket", "s3://BUCKET/KEY")
+
+    def look() -> list[Source]:
+        with _translated(address, endpoint, patience):
+            store = _store(endpoint, patience)
+            found = [] if _is_pattern(key) else _listed(store, bucket, key, endpoint, one=True)
+            return found or _listed(store, bucket, key, endpoint)
+
+    place = _place(endpoint)
+    found = answer(look, name=address, place=place, pulse=pulse, patience=patience)
+    if not found:
+        what = "nothing matches" if _is_pattern(key) else "there is no such object or prefix"
+        raise _refused(address, endpoint, what, "a key, a prefix with objects, or a pattern")
+    return found
+
+
+def chunks(
+    source: Source,
+    pulse: Pulse,
+    begin: int = 0,
+    end: int | None = None,
+    patience: Patience = PATIENCE,
+) -> Chunks:
+    """The bytes [begin, end) as they arrive; None before every wait.
+
+    Raises:
+        ComeBack: the store does not answer, or the object changed meanwhile.
+        UsageError: it is gone, or not to be read any more.
+    """
+    goal = source.size if end is None else min(end, source.size)
+
+    def work(at: int, put: Callable[[bytes], None]) -> None:
+        if at < goal:
+            with _translated(source.address, source.endpoint, patience, source):
+                _read(source, at, goal, put, patience)
+
+    yield from persistently(
+        work,
+        name=source.name,
+        place=_place(source.endpoint),
+        pulse=pulse,
+        begin=begin,
+        length=len,
+        patience=patience,
+    )
+
+
+def _read(
+    source: Source, at: int, goal: int, put: Callable[[bytes], None], patience: Patience
+) -> None:
+    from fsspec.asyn import sync
+
+    store = _store(source.endpoint, patience)
+    bucket, _, key = source.address.removeprefix("s3://").partition("/")
+    got: Any = store.call_s3(
+        "get_object",
+        Bucket=bucket,
+        Key=key,
+        Range=f"bytes={at}-{goal - 1}",
+        IfMatch=str(source.stamp[0]),
+    )
+    body = got["Body"]
+    try:
+        if at and not str(got.get("ContentRange", "")).startswith(f"bytes {at}-"):
+            raise Failed("an answer to another question")
+        while piece := sync(store.loop, body.read, _READ_BYTES, timeout=patience.stall_s):
+            at += len(piece)
+            put(piece)
+    finally:
+        body.close()
+    if at < goal:
+        raise Failed(f"the answer ended {plural(goal - at, 'byte')} early")
+
+
+def _listed(
+    store: "S3FileSystem", bucket: str, key: str, endpoint: str, *, one: bool = False
+) -> list[Source]:
+    """The object of just this key, or those that the prefix or the pattern means."""
+    pattern = "" if one else key if _is_pattern(key) else _folder(key) + "**"
+    prefix = key if one else _literal(pattern)
+    found: list[Source] = []
+    asked: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix} | ({"MaxKeys": 1} if one else {})
+    while True:
+        page: Any = store.call_s3("list_objects_v2", **asked)
+        for entry in page.get("Contents", ()):
+            name = entry["Key"]
+            if name == key if one else _meant(name, pattern, len(prefix)):
+                address = f"s3://{bucket}/{name}"
+                stamp = (entry["ETag"], entry["Size"])
+                found.append(
+                    Source(
+                        address,
+                        None,
+                        entry["Size"],
+                        found=not one,
+                        stamp=stamp,
+                        address=address,
+                        endpoint=endpoint,
+                    )
+                )
+        if one or not page.get("IsTruncated"):
+            return sorted(found, key=lambda source: source.address)
+        asked["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _folder(key: str) -> str:
+    return key.rstrip("/") + "/" if key.rstrip("/") else ""
+
+
+def _is_pattern(key: str) -> bool:
+    return any(c in key for c in "*?[")
+
+
+def _literal(pattern: str) -> str:
+    """What every match begins with, so that no more is listed than may match."""
+    return pattern[: min(pattern.find(c) for c in "*?[" if c in pattern)]
+
+
+def _meant(key: str, pattern: str, given: int) -> bool:
+    """Whether a key fits a pattern; * stays within a level, ** crosses them.
+
+    What is hidden is passed over, as in a folder, unless it was typed.
+    """
+    hidden = any(part.startswith(".") for part in key[given:].split("/"))
+    if hidden or key.endswith("/"):
+        return False
+    return _fits(key.split("/"), pattern.split("/"))
+
+
+def _fits(parts: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return not parts
+    first, rest = patterns[0], patterns[1:]
+    if first == "**":
+        if not rest:
+            return bool(parts)
+        return any(_fits(parts[n:], rest) for n in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], first) and _fits(parts[1:], rest)
+
+
+# ---- the store -----------------------------------------------------------------------------------
+
+
+@functools.cache
+def _store(endpoint: str, patience: Patience) -> "S3FileSystem":
+    """The client; anonymous where there are no credentials.
+
+    Raises:
+        UsageError: s3fs is not installed.
+    """
+    try:
+        from s3fs import S3FileSystem
+    except ImportError:
+        raise UsageError(
+            "reading s3:// takes a package that is not installed",
+            have="no s3fs",
+            need="headway[s3]",
+            remedies=(Remedy("pip install 'headway[s3]'", "s3fs and what it needs"),),
+        ) from None
+    from botocore.session import Session
+
+    session: Any = Session()
+    told = session.get_scoped_config()
+    # Newer clients send and check checksums that R2 and older stores refuse.
+    checksums = {
+        name: "when_required"
+        for name in _CHECKSUMS
+        if name not in told and f"AWS_{name.upper()}" not in os.environ
+    }
+    waits = {"read_timeout": patience.stall_s, "connect_timeout": min(10.0, patience.stall_s)}
+    store = S3FileSystem(
+        anon=session.get_credentials() is None,
+        endpoint_url=endpoint or None,
+        # Attempts are counted and told in one place, which is ours.
+        config_kwargs={**checksums, **waits, "retries": {"total_max_attempts": 1}},
+        skip_instance_cache=True,
+        use_listings_cache=False,
+    )
+    store.retries = 1
+    return store
+
+
+def _place(endpoint: str) -> str:
+    named = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return named.partition("://")[2].rpartition("@")[2].partition("/")[0] if named else "S3"
+
+
+@contextlib.contextmanager
+def _translated(
+    address: str, endpoint: str, patience: Patience, source: Source | None = None
+) -> Generator[None]:
+    """The client's many errors as `Failed` or as a refusal."""
+    try:
+        yield
+    except (Refusal, Failed, Abandoned):
+        raise
+    except TimeoutError as error:
+        raise Failed(f"nothing arrived for {seconds(patience.stall_s)}") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _THEIRS and not isinstance(
+            error, OSError
+        ):
+            raise
+        raise _judged(error, address, endpoint, source) from error
+
+
+# Whose errors may come out of a call to the store.
+_THEIRS = ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs", "urllib3")
+
+
+def _judged(error: Exception, address: str, endpoint: str, source: Source | None) -> Exception:
+    status, code = _said(error)
+    if source and (status in (412, 416) or code == "PreconditionFailed"):
+        return _changed(source)
+    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+        return _refused(address, endpoint, "there are no credentials for it", _CREDENTIALS)
+    if status in (401, 403) or (status == 400 and "Token" in code):
+        return _refused(address, endpoint, f"no leave to read it ({status} {code})", _CREDENTIALS)
+    if status == 404:
+        return _refused(address, endpoint, f"it is not there ({code})", "a bucket and key there")
+    if 400 <= status < 500 and status not in (408, 429):
+        return _refused(address, endpoint, f"{status} {code}", "a request that the store takes")
+    if type(error).__name__ in ("ParamValidationError", "InvalidRegionError"):
+        return _refused(address, endpoint, "this is no name of a bucket", "s3://BUCKET/KEY")
+    return Failed(f"{status} {code}" if status else _transport(error))
+
+
+_CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of a user who may read it"
+
+
+def _said(error: Exception) -> tuple[int, str]:
+    """HTTP status and the store's own code; 0 where no answer came."""
+    response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
+    if not isinstance(response, dict):
+        return 0, ""
+    told: dict[str, Any] = response
+    status = told.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return int(status), str(told.get("Error", {}).get("Code", ""))
+
+
+def _transport(error: Exception) -> str:
+    """Kinds of errors, not their words, which may hold a signed address."""
+    name = type(error).__name__
+    return {
+        "EndpointConnectionError": "no connection",
+        "ConnectTimeoutError": "no connection in time",
+        "ConnectionClosedError": "the connection was reset",
+        "ClientPayloadError": "the connection was reset",
+        "IncompleteReadError": "the answer ended early",
+    }.get(name, name)
+
+
+def _changed(source: Source) -> ComeBack:
+    return ComeBack(
+        f"{source.name} changed while it was being read",
+        have=f"{source.stamp[0]} when it was found, another one now",
+        need="an object that stays as it is",
+        remedies=(Remedy("the same command again", "reads it as it is now"),),
+    )
+
+
+def _refused(address: str, endpoint: str, why: str, need: str) -> UsageError:
+    flag = f" --endpoint-url {shlex.quote(endpoint)}" if endpoint else ""
+    above = address.rpartition("/")[0] + "/" if address.count("/") > 2 else "s3://"
+    return UsageError(
+        f"{address} cannot be read: {why}",
+        have=f"{why}, from {_place(endpoint)}",
+        need=need,
+        remedies=(Remedy(f"aws s3 ls{flag} {shlex.quote(above)}", "what is there for you"),),
+    )
+
+
+def _password_in_endpoint() -> UsageError:
+    return UsageError(
+        "endpoint_url holds a password",
+        have="USER:PASSWORD@ in it",
+        need="an address alone: settings are kept with the run",
+        remedies=(Remedy("export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=...", "is not kept"),),
+    )

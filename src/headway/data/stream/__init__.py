@@ -1,0 +1,1 @@
+"""Data too large to read before step 1."""

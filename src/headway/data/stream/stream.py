@@ -1,0 +1,340 @@
+"""Sources without end, or too large to read first: units in a drawn order, records, rows, windows.
+
+What a flow gives is a function of its sources, its settings and a cursor, so that it can be gone on
+with anywhere, by anybody, without what came before.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from headway.base.pulse import Pulse
+from headway.data.batching.rows import VANISHED, Stretch
+from headway.data.examples.examples import Example
+from headway.data.examples.maker import Maker
+from headway.data.formats.detect import can_split, read
+from headway.data.formats.items import Skipped
+from headway.data.formats.line_numbers import LineNumbers
+from headway.data.formats.records import Kind, Record, Rejected
+from headway.data.order import key, permute
+from headway.data.sources.source import Source, Span
+from headway.data.stream.cursor import HELD_OUT, Cursor, Stand
+from headway.data.stream.window import Told, Window, window_of
+from headway.data.survey.refusals import nothing, too_many_rejected
+
+UNIT_BYTES = 1 << 18
+_BATCH_RECORDS = 256
+_BATCH_CHARACTERS = 500_000
+_UNITS = 1 << 41  # stands where the epoch stands, for the draws of the units' order
+_SHOWN = 1000  # of what is no record, kept to be told of
+_JUDGED_AFTER = 100  # records, before which a share of bad ones says little
+
+
+class Units:
+    """The parts that sources are read in: a stretch of a file of lines, or a whole source.
+
+    Args:
+        sources: from `find`.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = tuple(sources)
+        parts = [max(1, -(-s.size // UNIT_BYTES)) if can_split(s) else 1 for s in sources]
+        self._ends = np.cumsum(parts, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, unit: int) -> tuple[Source, Span | None]:
+        number = int(np.searchsorted(self._ends, unit, side="right"))
+        source = self.sources[number]
+        before = int(self._ends[number - 1]) if number else 0
+        if int(self._ends[number]) - before == 1:
+            return source, None
+        begin = (unit - before) * UNIT_BYTES
+        return source, Span(begin, min(begin + UNIT_BYTES, source.size))
+
+    def at(self, seed: int, epoch: int, place: int) -> int:
+        """The unit that comes at a place of an epoch."""
+        return int(permute(np.array([place]), len(self), key(seed, _UNITS + epoch))[0])
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What rows of a flow look like.
+
+    Attributes:
+        kind: of the records; others are rejected.
+        max_length: targets of a text's row; tokens of a conversation's.
+        truncation: what becomes of longer conversations.
+        window_rows: rows of a window.
+        held_out: rows that come before all others and are never trained on.
+        seed: of the units' order.
+        max_rejected: share of unusable records above which the data is refused.
+        dtype: of the ids on disk.
+    """
+
+    kind: Kind
+    max_length: int
+    truncation: Literal["cut", "reject"]
+    window_rows: int
+    held_out: int
+    seed: int
+    max_rejected: float
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """One record, and the cursor behind it."""
+
+    unit: int
+    after: Cursor
+    item: Record | Rejected | Skipped
+    made: Example | Rejected | None = None
+
+
+class Flow:
+    """Windows from any stand on.
+
+    Args:
+        units: where records come from.
+        maker: makes examples of them.
+        shape: of the rows.
+        pulse: told what is read, and how many rows, tokens and rejected records came of it.
+    """
+
+    def __init__(self, units: Units, maker: Maker, shape: Shape, pulse: Pulse) -> None:
+        self.units = units
+        self.maker = maker
+        self.shape = shape
+        self.pulse = pulse
+        self._lines = LineNumbers()
+
+    def held_out(self) -> Window:
+        """The rows that come before all others.
+
+        Raises:
+            DataRefused: as `windows` does.
+        """
+        return next(self._windows(Stand(HELD_OUT), self.shape.held_out, {}))
+
+    def windows(self, stand: Stand, held_out: Mapping[int, int]) -> Iterator[Window]:
+        """One window after the other.
+
+        Args:
+            stand: where to begin.
+            held_out: records to pass over, by unit, from the beginning of each; -1 for all.
+
+        Raises:
+            DataRefused: the sources gave no row, or too many records are unusable.
+            UsageError, ComeBack: a source cannot be read, or changed.
+        """
+        return self._windows(stand, self.shape.window_rows, held_out)
+
+    def _windows(
+        self, stand: Stand, num_rows: int, held_out: Mapping[int, int]
+    ) -> Iterator[Window]:
+        filling = _Filling(self.shape, stand, self._placed)
+        for taken in self._made(stand.cursor, held_out):
+            for row in filling.rows(taken):
+                self.pulse.rows += 1
+                filling.finished.append(row)
+                if len(filling.finished) == num_rows:
+                    yield filling.window()
+            self.pulse.skipped = filling.num_rejected
+            self._judge(filling)
+
+    def _made(self, cursor: Cursor, held_out: Mapping[int, int]) -> Iterator[_Taken]:
+        """Records with their examples, encoded some hundred at a time."""
+        batch: list[_Taken] = []
+        characters = 0
+        for one in self._records(cursor, held_out):
+            if one is not None:
+                batch.append(one)
+                characters += _characters(one.item)
+            full = len(batch) >= _BATCH_RECORDS or characters >= _BATCH_CHARACTERS
+            if batch and (full or one is None):
+                yield from self._encoded(batch)
+                batch, characters = [], 0
+
+    def _encoded(self, batch: Sequence[_Taken]) -> Iterator[_Taken]:
+        records = [t.item for t in batch if isinstance(t.item, Record)]
+        made = deque(self.maker.examples(records))
+        self.pulse.beat()
+        for one in batch:
+            made_of = made.popleft() if isinstance(one.item, Record) else None
+            yield _Taken(one.unit, one.after, one.item, made_of)
+
+    def _records(self, cursor: Cursor, held_out: Mapping[int, int]) -> Iterator[_Taken | None]:
+        """All records from a cursor on, epoch after epoch; None before a wait, and at an end.
+
+        Raises:
+            DataRefused: an epoch gave no record.
+        """
+        for epoch in itertools.count(cursor.epoch):
+            first = cursor.place if epoch == cursor.epoch else 0
+            found = 0
+            bad: list[Rejected | Skipped] = []
+            for place in range(first, len(self.units)):
+                skip = cursor.taken if (epoch, place) == (cursor.epoch, cursor.place) else 0
+                for one in self._unit(epoch, place, skip, held_out):
+                    item = one.item if one else None
+                    if isinstance(item, Record):
+                        found += 1
+                    elif item and len(bad) < _SHOWN:
+                        bad.append(item)
+                    yield one
+            yield None
+            if not found and not first:
+                rejected = [one for one in bad if isinstance(one, Rejected)]
+                skipped = [one for one in bad if isinstance(one, Skipped)]
+                blank = Rejected(self.units.sources[0].name, 1, "blank")
+                raise nothing(self.units.sources, rejected if bad else [blank], skipped)
+
+    def _unit(
+        self, epoch: int, place: int, skip: int, held_out: Mapping[int, int]
+    ) -> Iterator[_Taken | None]:
+        unit = self.units.at(self.shape.seed, epoch, place)
+        passed_over = held_out.get(unit, 0)
+        if passed_over < 0:
+            return
+        source, span = self.units[unit]
+        self.pulse.progress(place)
+        taken = 0
+        last = None
+        skip_corrupt = self.maker.ask.skip_corrupt
+        for item in read(source, _ignore, self.pulse, span=span, skip_corrupt=skip_corrupt):
+            if item is None:
+                yield None
+                continue
+            if isinstance(item, Record) and item.kind != self.shape.kind:
+                item = Rejected(item.file, item.line, f"not {self.shape.kind}", item.kind)
+            taken += 1
+            if last is not None:
+                yield last
+            last = None
+            if taken > max(skip, passed_over):
+                last = _Taken(unit, Cursor(epoch, place, taken), item)
+        if last is not None:  # the last record of a unit leads to the next unit
+            yield _Taken(unit, Cursor(epoch, place + 1), last.item)
+
+    def _placed(self, rejected: Rejected, unit: int) -> Rejected:
+        return self._lines.placed(rejected, *self.units[unit])
+
+    def _judge(self, filling: "_Filling") -> None:
+        most = self.shape.max_rejected * filling.read
+        if filling.bad and filling.read >= _JUDGED_AFTER and filling.num_rejected > most:
+            raise too_many_rejected(
+                filling.bad, filling.num_rejected, filling.read, self.shape.max_rejected
+            )
+
+
+class _Filling:
+    """Rows under way: examples in, rows out, everything counted where it is used up."""
+
+    def __init__(
+        self, shape: Shape, stand: Stand, placed: Callable[[Rejected, int], Rejected]
+    ) -> None:
+        self.shape = shape
+        self.placed = placed
+        self.number = stand.window
+        self.read = stand.read
+        self.rejected = dict(stand.rejected)
+        self.truncated = stand.truncated
+        self.finished: list[list[Stretch]] = []
+        self.bad: list[Rejected] = []
+        self._units: dict[int, int] = {}
+        self._cursor = stand.cursor
+        self._offset = stand.cursor.offset
+        self._row: list[Stretch] = []
+        self._room = shape.max_length
+
+    @property
+    def num_rejected(self) -> int:
+        """Records that cannot be trained on, so far."""
+        return sum(self.rejected.values())
+
+    def rows(self, taken: _Taken) -> Iterator[list[Stretch]]:
+        """The rows that a record completes. The cursor is right at each of them."""
+        before = self._cursor
+        if isinstance(taken.item, Skipped):
+            pass
+        elif isinstance(taken.made, Example):
+            self.read += not self._offset
+            if self.shape.kind == "text":
+                yield from self._cut(taken.made, taken, before)
+            elif row := self._conversation(taken.made, taken.unit):
+                self._advance(taken)
+                yield [row]
+        else:
+            self.read += 1
+            why = taken.item if isinstance(taken.item, Rejected) else taken.made
+            assert isinstance(why, Rejected)
+            self._reject(why, taken.unit)
+        self._advance(taken)
+
+    def _advance(self, taken: _Taken) -> None:
+        self._cursor = taken.after
+        self._offset = 0
+        if self.number == HELD_OUT:
+            self._units[taken.unit] = taken.after.taken or -1
+
+    def _cut(self, example: Example, taken: _Taken, before: Cursor) -> Iterator[list[Stretch]]:
+        """A text fills the row under way and begins new ones."""
+        num_targets = len(example.ids) - 1
+        at = self._offset
+        while at < num_targets:
+            end = min(at + self._room, num_targets)
+            self._row.append(Stretch(example.ids[at : end + 1], None))
+            self._room -= end - at
+            at = end
+            if not self._room:
+                row, self._row, self._room = self._row, [], self.shape.max_length
+                if at == num_targets:
+                    self._advance(taken)
+                else:
+                    self._cursor = Cursor(before.epoch, before.place, before.taken, at)
+                    if self.number == HELD_OUT:  # what is left of this text is not trained either
+                        self._advance(taken)
+                yield row
+
+    def _conversation(self, example: Example, unit: int) -> Stretch | None:
+        """Up to its last trained token, within `max_length`."""
+        longest = self.shape.max_length
+        too_long = len(example.ids) > longest
+        if too_long and self.shape.truncation == "reject":
+            self._reject(Rejected(example.file, example.line, "longer than max_length"), unit)
+            return None
+        learned = np.flatnonzero(example.trained[:longest])
+        if not len(learned):
+            self._reject(Rejected(example.file, example.line, VANISHED), unit)
+            return None
+        self.truncated += too_long
+        end = int(learned[-1]) + 1
+        return Stretch(example.ids[:end], example.trained[1:end])
+
+    def _reject(self, rejected: Rejected, unit: int) -> None:
+        self.rejected[rejected.reason] = self.rejected.get(rejected.reason, 0) + 1
+        self.bad.append(self.placed(rejected, unit))
+
+    def window(self) -> Window:
+        """What is finished, as a window."""
+        after = Stand(self.number + 1, self._cursor, self.read, dict(self.rejected), self.truncated)
+        told = Told(after, tuple(self.bad), dict(self._units))
+        window = window_of(self.finished, told, self.shape.dtype)
+        self.finished, self.bad = [], []
+        self.number += 1
+        return window
+
+
+def _characters(item: Record | Rejected | Skipped) -> int:
+    return sum(map(len, item.texts)) if isinstance(item, Record) else 0
+
+
+def _ignore(_: bytes) -> None:
+    pass

@@ -1,0 +1,167 @@
+"""Examples on disk: written once, mapped ever after.
+
+A store is a folder in the cache, named by what it holds: the content of the sources, the
+tokenizer, the template and the settings that shape examples. It is safe to delete (it is made
+again) and safe with two runs at once (it appears by one rename).
+"""
+
+import contextlib
+from array import array
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from headway.data.examples.examples import Example
+from headway.data.formats.records import Kind, Rejected
+from headway.data.survey.result import Lengths, Survey
+
+
+@dataclass(frozen=True)
+class StoreMeta:
+    """`store.json`: the survey, and how to read the arrays beside it."""
+
+    schema: str
+    dtype: str  # of ids.bin
+    files: tuple[str, ...]  # the names that `places` points into
+    survey: Survey
+
+
+class Store:
+    """A finished store, mapped into memory.
+
+    Attributes:
+        ids: (tokens,) token ids of all examples, one after the other.
+        starts: (examples + 1,) where each example begins in `ids`.
+        trained: (tokens,) which are learned, or None where all but each example's first are.
+        places: (examples, 2) index into `meta.files`, and line.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.meta = msgspec.json.decode((folder / "store.json").read_bytes(), type=StoreMeta)
+        self.ids: NDArray[np.unsignedinteger] = _mapped(folder / "ids.bin", self.meta.dtype)
+        self.starts: NDArray[np.int64] = np.load(folder / "starts.npy", mmap_mode="r")
+        self.places: NDArray[np.int64] = np.load(folder / "places.npy", mmap_mode="r")
+        self.trained: NDArray[np.bool_] | None = (
+            _mapped(folder / "trained.bin", "bool") if (folder / "trained.bin").exists() else None
+        )
+
+    @property
+    def survey(self) -> Survey:
+        """What was found when the store was made."""
+        return self.meta.survey
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def rejected(self) -> list[Rejected]:
+        """The records that are no examples."""
+        lines = (self.folder / "rejected.jsonl").read_bytes().splitlines()
+        return [msgspec.json.decode(line, type=Rejected) for line in lines]
+
+    def place(self, example: int) -> str:
+        """`file:line` of an example."""
+        file, line = self.places[example]
+        return f"{self.meta.files[file]}:{line}"
+
+
+class StoreWriter:
+    """Takes examples one by one, holding little in memory; `finish` writes the rest.
+
+    Args:
+        folder: an existing, empty folder.
+        kind: text keeps no flags: all but the first token of a document are learned.
+        vocab_size: decides how many bytes an id takes.
+    """
+
+    def __init__(self, folder: Path, kind: Kind, vocab_size: int) -> None:
+        self.folder = folder
+        self.kind: Kind = kind
+        self.dtype = dtype_for(vocab_size)
+        self.num_tokens = 0
+        self.num_trained = 0
+        self.max_id = 0
+        # Arrays: a list of ten million numbers would take a gigabyte.
+        self._starts = array("q", [0])
+        self._places = array("q")
+        self._files: dict[str, int] = {}
+        self._ids = (folder / "ids.bin").open("wb")
+        self._trained = None if kind == "text" else (folder / "trained.bin").open("wb")
+        self._rejected = (folder / "rejected.jsonl").open("wb")
+
+    def add(self, example: Example) -> None:
+        """Append one example."""
+        self._ids.write(example.ids.astype(self.dtype).tobytes())
+        if self._trained:
+            self._trained.write(example.trained.tobytes())
+        self.num_tokens += len(example.ids)
+        self.num_trained += int(example.trained.sum())
+        self.max_id = max(self.max_id, int(example.ids.max()))
+        self._starts.append(self.num_tokens)
+        file = self._files.setdefault(example.file, len(self._files))
+        self._places.extend((file, example.line))
+
+    def reject(self, rejected: Rejected) -> None:
+        """Append one line to `rejected.jsonl`."""
+        self._rejected.write(msgspec.json.encode(rejected) + b"\n")
+
+    def lengths(self) -> NDArray[np.int64]:
+        """(examples,) tokens of each example so far."""
+        return np.diff(np.asarray(self._starts, dtype=np.int64))
+
+    def finish(self, survey: Survey) -> None:
+        """Write what is left; the store can be opened afterwards."""
+        self.close()
+        np.save(self.folder / "starts.npy", np.asarray(self._starts, dtype=np.int64))
+        places = np.asarray(self._places, dtype=np.int64).reshape(-1, 2)
+        np.save(self.folder / "places.npy", places)
+        meta = StoreMeta("headway.store/1", self.dtype, tuple(self._files), survey)
+        (self.folder / "store.json").write_bytes(msgspec.json.encode(meta))
+
+    def close(self) -> None:
+        """Close the files; twice is fine."""
+        for file in self._open_files():
+            file.close()
+
+    def _open_files(self) -> tuple[IO[bytes], ...]:
+        return tuple(f for f in (self._ids, self._trained, self._rejected) if f)
+
+    @contextlib.contextmanager
+    def closing(self) -> Generator["StoreWriter"]:
+        """Close the files whatever happens."""
+        try:
+            yield self
+        finally:
+            self.close()
+
+
+def dtype_for(vocab_size: int) -> str:
+    """What an id takes on disk: two bytes hold ids up to 65,535; one more, and it is four."""
+    return "uint16" if vocab_size <= 1 << 16 else "uint32"
+
+
+def summary(lengths: NDArray[np.int64]) -> Lengths:
+    """Mean, median, 95th percentile and maximum; zeros of nothing."""
+    if not len(lengths):
+        return Lengths(0.0, 0.0, 0.0, 0)
+    # np.percentile would bring numpy.ma, 14 ms, for two numbers.
+    ordered = np.sort(lengths)
+
+    def quantile(share: float) -> float:
+        place = share * (len(ordered) - 1)
+        below = int(place)
+        above = min(below + 1, len(ordered) - 1)
+        return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
+
+    return Lengths(float(ordered.mean()), quantile(0.5), quantile(0.95), int(ordered[-1]))
+
+
+def _mapped(path: Path, dtype: str) -> NDArray[Any]:
+    if path.stat().st_size == 0:  # an empty file cannot be mapped
+        return np.zeros(0, dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="r")

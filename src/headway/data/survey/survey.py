@@ -1,0 +1,327 @@
+"""Measure the data: tokens, lengths, waste, bad rows.
+
+What is read becomes records, records become examples, and examples go into a store in the cache.
+Where a tokenizer has to be learned first, the records wait in a spool. Small sources are read once
+and whole; of large ones a sample is read, spread evenly, which tells what the whole is like.
+"""
+
+import math
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from headway.base.errors import Refusal
+from headway.base.files import hash_bytes
+from headway.base.pulse import Pulse
+from headway.data.examples import tokenizer as tokenizers
+from headway.data.examples.examples import Example, end_of, marked
+from headway.data.examples.maker import Ask, Maker
+from headway.data.examples.tokenizer import Tokenizer
+from headway.data.formats.compressed import suffix_of
+from headway.data.formats.records import Kind, Record, Rejected
+from headway.data.sources.source import Source, Span
+from headway.data.stream.stream import Units
+from headway.data.survey.cache import Cache
+from headway.data.survey.reading import DUPLICATE, Part, Reading
+from headway.data.survey.refusals import beyond_embedding, nothing, too_many_rejected
+from headway.data.survey.result import Sampled, Survey
+from headway.data.survey.spool import Spool
+from headway.data.survey.store import Store, StoreWriter, summary
+
+BYTE_LEVEL_BELOW = 1_000_000  # bytes of text; less has too few pairs to merge
+EXPANSION = 4  # bytes of text in a byte of a compressed file, about
+_BATCH_RECORDS = 256
+_BATCH_CHARACTERS = 500_000
+_SAMPLE_PARTS = 48
+_SAMPLE_BYTES = 8_000_000  # of text, about
+
+
+def survey(
+    sources: Sequence[Source],
+    ask: Ask,
+    *,
+    max_rejected: float,
+    exact_bytes: int,
+    cache: Path,
+    pulse: Pulse,
+    embedding_rows: int | None = None,
+    conversations: Refusal | None = None,
+) -> Store:
+    """Read, check, count and tokenise the sources; a second time they are only looked up.
+
+    Args:
+        sources: from `find`.
+        ask: how their records become examples.
+        max_rejected: share of unusable rows above which the data is refused.
+        exact_bytes: of sources larger than this a sample is read.
+        cache: the folder that stores are kept in.
+        pulse: told how far it is, and what is being waited for.
+        embedding_rows: of the model; every id must be smaller. None: as many as are needed.
+        conversations: raised when the data are conversations; None: they are welcome.
+
+    Returns:
+        The store, of all examples or of a sample. Its folder also holds the tokenizer's files.
+
+    Raises:
+        DataRefused: there is nothing to train on, or too much that cannot be.
+        UsageError: a source cannot be read, or the tokenizer cannot be loaded.
+        ComeBack: a source changed while it was being read.
+        MachineError: the cache cannot be written.
+    """
+    stores = Cache(cache)
+    known = not any(source.is_stream for source in sources)
+    identities = [_identity(source) for source in sources] if known else []
+    store = stores.seen_before(ask.key(identities)) if known else None
+    if store is None:
+        large = _is_large(sources, exact_bytes)
+        seen = ask.key("sample", identities) if large else ask.key(identities)
+        store = stores.seen_before(seen) if known and large else None
+        if store is None:
+            parts = sample_of(sources) if large else None
+            with stores.new_folder() as folder:
+                found = _fill(folder, ask, sources, parts, conversations, pulse)
+                key = ask.key(found.fingerprint, found.sources)
+                store = stores.publish(folder, key, seen if known else None)
+    _check(store, max_rejected, embedding_rows, conversations)
+    return store
+
+
+def _check(
+    store: Store, max_rejected: float, embedding_rows: int | None, conversations: Refusal | None
+) -> None:
+    found = store.survey
+    if conversations and found.kind == "conversations":
+        raise conversations
+    bad = sum(n for reason, n in found.records_rejected.items() if reason != DUPLICATE)
+    if bad > max_rejected * found.records_read:
+        rejected = [one for one in store.rejected() if one.reason != DUPLICATE]
+        raise too_many_rejected(rejected, bad, found.records_read, max_rejected)
+    if embedding_rows is not None and found.max_id >= embedding_rows:
+        raise beyond_embedding(store, embedding_rows)
+
+
+def _identity(source: Source) -> tuple[str, bytes, tuple[int | str, ...]]:
+    # an address that is signed anew leads to the same file
+    place = os.fsencode(source.path.absolute()) if source.path else source.endpoint.encode()
+    return source.name, place, source.stamp
+
+
+def _is_large(sources: Sequence[Source], exact_bytes: int) -> bool:
+    """Whether a sample must do; what can be read only once is read whole in any case."""
+    if any(source.is_stream for source in sources):
+        return False
+    if any(not source.size for source in sources if source.address):
+        return True
+    return sum(s.size * (EXPANSION if suffix_of(s.name) else 1) for s in sources) > exact_bytes
+
+
+def sample_of(sources: Sequence[Source]) -> list[Part]:
+    """Stretches of the sources, as evenly spread as can be (a systematic sample)."""
+    units = Units(sources)
+    num = min(_SAMPLE_PARTS, len(units))
+    most = _SAMPLE_BYTES // num
+    parts: list[Part] = []
+    for number in range(num):
+        source, span = units[(2 * number + 1) * len(units) // (2 * num)]
+        if span:
+            span = Span(span.begin, min(span.end, span.begin + most))
+        parts.append(Part(source, span, most // (EXPANSION if suffix_of(source.name) else 1)))
+    return parts
+
+
+def _fill(
+    folder: Path,
+    ask: Ask,
+    sources: Sequence[Source],
+    sample: Sequence[Part] | None,
+    conversations: Refusal | None,
+    pulse: Pulse,
+) -> Survey:
+    """Make a store in an empty folder: of a sample, or of all that the sources hold."""
+    began_s = time.monotonic()
+    is_sample = sample is not None
+    reading = Reading(
+        sources,
+        sample or [Part(source) for source in sources],
+        conversations,
+        drop_duplicates=ask.drop_duplicates,
+        skip_corrupt=ask.skip_corrupt,
+        pulse=pulse,
+    )
+    num_bytes = sum(_size(part) for part in reading.parts)
+    if ask.tokenizer:
+        with pulse.phase("loading the tokenizer"):
+            tokenizer = tokenizers.load(ask.tokenizer)
+        with pulse.phase("tokenising", total=num_bytes, unit="bytes"):
+            filling = _tokenise(folder, ask, tokenizer, reading.records(), reading)
+            return filling.finish(is_sample, began_s)
+    with tempfile.SpooledTemporaryFile(max_size=1 << 23, dir=str(folder)) as file:
+        spool = Spool(file, pulse)
+        with pulse.phase("reading", total=num_bytes, unit="bytes"):
+            spool.take(reading.records())
+        tokenizer = tokenizers.byte_level()
+        if spool.text_bytes >= BYTE_LEVEL_BELOW:
+            with pulse.phase("training a tokenizer", total=spool.num_bytes, unit="bytes"):
+                tokenizer = tokenizers.train(spool.sample(), ask.vocab_size)
+        with pulse.phase("tokenising", total=spool.num_bytes, unit="bytes"):
+            filling = _tokenise(folder, ask, tokenizer, spool.records(), reading)
+            return filling.finish(is_sample, began_s)
+
+
+def _size(part: Part) -> int:
+    """Bytes of a part as stored; 0 where nobody knows."""
+    size = part.span.end - part.span.begin if part.span else part.source.size
+    return size if part.most is None else min(size, part.most)
+
+
+def _tokenise(
+    folder: Path,
+    ask: Ask,
+    tokenizer: Tokenizer,
+    records: Iterable[Record | None],
+    reading: Reading,
+) -> "_Filling":
+    filling = None
+    try:
+        for batch in _batches(records):
+            filling = filling or _Filling(folder, ask, tokenizer, batch[0].kind, reading)
+            filling.take(batch)
+        assert filling is not None, "a reading without records is refused"
+        return filling
+    except BaseException:
+        if filling:
+            filling.writer.close()
+        raise
+
+
+def _batches(records: Iterable[Record | None]) -> Iterator[list[Record]]:
+    """Lists of records for the tokenizer; short ones where the next record is waited for."""
+    batch: list[Record] = []
+    num_characters = 0
+    for record in records:
+        if record is not None:
+            batch.append(record)
+            num_characters += sum(map(len, record.texts))
+        full = len(batch) >= _BATCH_RECORDS or num_characters >= _BATCH_CHARACTERS
+        if batch and (full or record is None):
+            yield batch
+            batch, num_characters = [], 0
+    if batch:
+        yield batch
+
+
+class _Filling:
+    """A store on its way: records in, examples written and counted."""
+
+    def __init__(
+        self, folder: Path, ask: Ask, tokenizer: Tokenizer, kind: Kind, reading: Reading
+    ) -> None:
+        self.folder = folder
+        self.reading = reading
+        self.pulse = reading.pulse
+        self.maker = Maker(ask, tokenizer, kind, self._tick)
+        self.writer = StoreWriter(folder, kind, self.maker.tokenizer.vocab_size)
+        self.num_characters = 0
+        self.first: Example | None = None
+        self.notes: Counter[str] = Counter()
+        self._tokens_of: list[int] = []  # of each record, in order; 0 for a rejected one
+
+    def take(self, batch: Sequence[Record]) -> None:
+        """Make examples of some records."""
+        for record, made in zip(batch, self.maker.examples(batch), strict=True):
+            if isinstance(made, Rejected):
+                self.reading.unmade(made, len(self._tokens_of))
+                self._tokens_of.append(0)
+            else:
+                self._tokens_of.append(len(made.ids))
+                self.writer.add(made)
+                self.notes.update(made.notes)
+                self.num_characters += sum(map(len, record.texts))
+                self.first = self.first or made
+        self.pulse.beat()
+
+    def _tick(self, num_tokens: int) -> None:
+        self.pulse.tokens += num_tokens
+        self.pulse.beat()
+
+    def finish(self, is_sample: bool, began_s: float) -> Survey:
+        """Write what is left of the store.
+
+        Raises:
+            DataRefused: no example came of the records.
+        """
+        reading, writer, words = self.reading, self.writer, self.maker.tokenizer
+        with writer.closing():
+            if self.first is None:
+                raise nothing(reading.sources, reading.rejected, reading.skipped)
+            for rejected in reading.rejected:
+                writer.reject(rejected)
+            lengths = writer.lengths()
+            template = words.chat_template if writer.kind == "conversations" else None
+            found = Survey(
+                kind=writer.kind,
+                sources=tuple(source.name for source in reading.sources),
+                records_read=len(lengths) + len(reading.rejected),
+                records_rejected=dict(Counter(one.reason for one in reading.rejected)),
+                records_accepted=len(lengths),
+                bytes=reading.num_bytes,
+                characters=self.num_characters,
+                tokens=writer.num_tokens,
+                trained_tokens=writer.num_trained,
+                lengths=summary(lengths),
+                vocab_size=words.vocab_size,
+                max_id=writer.max_id,
+                end_id=end_of(self.first, words),
+                fingerprint=_fingerprint(reading),
+                tokenizer=words.fingerprint,
+                tokenizer_from=words.origin,
+                template=hash_bytes(template.encode()) if template else "",
+                marked_example=marked(self.first, words),
+                seconds=time.monotonic() - began_s,
+                template_from=self.maker.template_from,
+                files_skipped=dict(Counter(one.reason for one in reading.skipped)),
+                duplicates=reading.duplicates,
+                notes=dict(self.notes),
+                shapes=dict(reading.shapes),
+                contents=reading.contents,
+                sampled=self._sampled() if is_sample else None,
+            )
+            words.save(self.folder)
+            writer.finish(found)
+            return found
+
+    def _sampled(self) -> Sampled:
+        reading = self.reading
+        sizes = [source.size for source in reading.sources]
+        whole = sum(sizes) if all(sizes) else 0
+        ends = np.cumsum(reading.records_of)
+        sums = np.concatenate([[0], np.cumsum(self._tokens_of)])
+        tokens = np.diff(sums[np.concatenate([[0], ends])])
+        error = error_of_ratio(tokens.tolist(), reading.bytes_of)
+        return Sampled(reading.num_bytes, whole, len(reading.parts), error)
+
+
+def error_of_ratio(amounts: Sequence[float], sizes: Sequence[float]) -> float:
+    """Two standard errors of sum(amounts) / sum(sizes) over the parts of a sample, as a share.
+
+    The usual estimator of a ratio's variance (Cochran 1977, section 6.4); 1 for a single part,
+    which tells nothing of the others.
+    """
+    num = len(amounts)
+    if num < 2 or not sum(amounts):
+        return 1.0
+    ratio = sum(amounts) / sum(sizes)
+    squares = sum((a - ratio * s) ** 2 for a, s in zip(amounts, sizes, strict=True))
+    return 2 * math.sqrt(squares * num / (num - 1)) / sum(amounts)
+
+
+def _fingerprint(reading: Reading) -> str:
+    """sha256 over the content that was read and the sizes of the sources; names do not count."""
+    content = [(source.size, reading.contents.get(source.name)) for source in reading.sources]
+    return hash_bytes(msgspec.json.encode(content))

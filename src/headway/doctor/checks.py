@@ -1,0 +1,294 @@
+"""Is this machine fit to train: packages, devices, threads, memory, disk.
+
+`probe.look` reads the machine, `examine` judges what was read, `lines` and `as_json` tell it.
+Nothing here imports torch: its build is read from the files it was installed with.
+"""
+
+import re
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from headway.base.errors import Exit, Remedy
+from headway.base.machine import FAST_BF16
+from headway.base.units import count, plural, size
+from headway.base.version import __version__
+from headway.doctor.facts import TRAIN, Probe, look
+
+OLDEST_PYTHON = (3, 11)
+LITTLE_MEMORY, NO_MEMORY = 4 * 10**9, 10**9  # torch and a tiny model need about 1 GB
+LITTLE_DISK, NO_DISK = 2 * 10**9, 10**8  # a few checkpoints of a small model; one of a tiny one
+LITTLE_SHARED_MEMORY = 128 * 2**20  # containers get 64 MiB unless they ask
+FEW_OPEN_FILES = 256
+_INSTALL_TORCH = "pip install --force-reinstall torch"
+_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+
+Verdict = Literal["ok", "warning", "bad"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: what was found, and what to do where it is not as it should."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    advice: tuple[Remedy, ...] = ()
+
+
+def main(*, json: bool, width: int, output_dir: Path) -> int:
+    """Look at this machine, say what was found, and return the exit code."""
+    checks = examine(look(output_dir))
+    text = as_json(checks).decode() if json else "\n".join(lines(checks, width))
+    sys.stdout.write(text + "\n")
+    return exit_code(checks)
+
+
+def examine(probe: Probe) -> list[Check]:
+    """Judge what was read."""
+    return [
+        _python(probe),
+        _packages(probe),
+        _torch(probe),
+        _device(probe),
+        _cores(probe),
+        _bf16(probe),
+        _memory(probe),
+        _allocator(probe),
+        _compiler(probe),
+        _limits_check(probe),
+        _shared_memory(probe),
+        _runs(probe),
+        _cache(probe),
+        _py_spy(probe),
+    ]
+
+
+def exit_code(checks: list[Check]) -> Exit:
+    """5 when something stands in the way of training, else 0."""
+    return Exit.MACHINE if any(check.verdict == "bad" for check in checks) else Exit.KEPT
+
+
+def lines(checks: list[Check], width: int = 80) -> list[str]:
+    """What a person reads, in `width` columns; only a line to type may be longer.
+
+    Under 60 columns the finding goes below the name instead of beside it.
+    """
+    told: list[str] = []
+    for check in checks:
+        head, indent = f"{check.verdict:9}{check.name:15}", 24
+        if width < 60:
+            told.append(f"{check.verdict:9}{check.name}")
+            head, indent = "  ", 2
+        told += textwrap.wrap(
+            check.found,
+            width,
+            initial_indent=head,
+            subsequent_indent=" " * indent,
+            break_on_hyphens=False,
+        )
+        for remedy in check.advice:
+            told.append(f"{' ' * indent}try  {remedy.do}")
+            told += [
+                f"{' ' * (indent + 5)}{part}"
+                for part in textwrap.wrap(remedy.gives, width - indent - 5)
+            ]
+    return [*told, "", *textwrap.wrap(_summary(checks), width)]
+
+
+def as_json(checks: list[Check]) -> bytes:
+    """The same for programs: whether the machine is fit, and every check."""
+    fit = exit_code(checks) is Exit.KEPT
+    return msgspec.json.encode({"fit": fit, "checks": checks})
+
+
+def _summary(checks: list[Check]) -> str:
+    bad = [check.name for check in checks if check.verdict == "bad"]
+    warnings = [check.name for check in checks if check.verdict == "warning"]
+    if bad:
+        return f"not fit to train yet: {', '.join(bad)}"
+    if warnings:
+        return f"fit to train; worth a look: {', '.join(warnings)}"
+    return "fit to train"
+
+
+# The checks, in the order they are told.
+
+
+def _python(probe: Probe) -> Check:
+    version = ".".join(str(part) for part in probe.python)
+    found = f"{version} on {probe.machine.system}, Headway {__version__}"
+    if probe.python[:2] < OLDEST_PYTHON:
+        newer = Remedy("python3.11 -m venv .venv", "Headway needs Python 3.11 or newer")
+        return Check("python", "bad", found, (newer,))
+    return Check("python", "ok", found)
+
+
+def _packages(probe: Probe) -> Check:
+    wanted = {name: probe.packages.get(name) for name in TRAIN}
+    missing = [name for name, version in wanted.items() if version is None]
+    old = [
+        f"{name} {version} (needs {TRAIN[name]})"
+        for name, version in wanted.items()
+        if version is not None and _numbers(version) < _numbers(TRAIN[name])
+    ]
+    install = Remedy("pip install 'headway[train]'", "what training needs, beside what is here")
+    if missing or old:
+        parts = [f"missing: {', '.join(missing)}"] * bool(missing)
+        parts += [f"too old: {', '.join(old)}"] * bool(old)
+        return Check("packages", "bad", "; ".join(parts), (install,))
+    versions = ", ".join(f"{name} {version}" for name, version in wanted.items())
+    return Check("packages", "ok", versions)
+
+
+def _torch(probe: Probe) -> Check:
+    """Which build is in use, and how to get the other."""
+    build = probe.torch
+    if build is None:
+        return Check("torch build", "ok", "none installed")
+    if build.cuda:
+        found = f"{build.version}, for CUDA {build.cuda}"
+        other = Remedy(f"{_INSTALL_TORCH} --index-url {_CPU_INDEX}", "the CPU build, far smaller")
+        return Check("torch build", "ok", found, (other,))
+    if "rocm" in build.version:
+        return Check("torch build", "ok", f"{build.version}, for AMD devices")
+    found = f"{build.version}, for the CPU"
+    other = Remedy(_INSTALL_TORCH, "the CUDA build, the usual one on Linux")
+    if probe.nvidia:
+        found += f"; it cannot use the NVIDIA device ({probe.nvidia})"
+        return Check("torch build", "warning", found, (other,))
+    return Check("torch build", "ok", found, (other,))
+
+
+def _device(probe: Probe) -> Check:
+    if probe.nvidia:
+        return Check("device", "ok", f"NVIDIA ({probe.nvidia})")
+    if probe.machine.system == "Darwin arm64":
+        return Check("device", "ok", "Apple's own (mps)")
+    return Check("device", "ok", "none beside the CPU")
+
+
+def _cores(probe: Probe) -> Check:
+    cores = probe.machine.cores
+    found = f"{plural(cores, 'core')}, {probe.machine.cpu}"
+    if cores < probe.cpu_count:
+        found = f"{cores} of {plural(probe.cpu_count, 'core')} (affinity, quota)"
+        found += f", {probe.machine.cpu}"
+    threads = probe.omp_num_threads
+    if threads is not None and threads < cores:
+        found += f"; OMP_NUM_THREADS is {threads}"
+        use_all = Remedy(f"--threads {cores}", "or unset OMP_NUM_THREADS")
+        return Check("cores", "warning", found, (use_all,))
+    return Check("cores", "ok", found)
+
+
+def _bf16(probe: Probe) -> Check:
+    fast = sorted(FAST_BF16 & probe.machine.cpu_flags)
+    if fast:
+        return Check("bfloat16", "ok", f"fast on this CPU ({', '.join(fast)})")
+    if not probe.machine.cpu_flags:
+        return Check("bfloat16", "ok", "this system does not say; the first run measures it")
+    return Check("bfloat16", "ok", "not fast on this CPU, so fp32 is the default")
+
+
+def _memory(probe: Probe) -> Check:
+    free, total = probe.machine.memory_free_bytes, probe.machine.memory_bytes
+    found = f"{size(free)} free of {size(total)}"
+    if free >= LITTLE_MEMORY:
+        return Check("memory", "ok", found)
+    if free >= NO_MEMORY:
+        smallest = Remedy("--preset tiny", "the smallest model from nothing")
+        return Check("memory", "warning", found, (smallest,))
+    close = Remedy("close other programs", f"{size(NO_MEMORY)} are needed to load torch and train")
+    return Check("memory", "bad", found, (close,))
+
+
+def _allocator(probe: Probe) -> Check:
+    if probe.machine.system.startswith("Linux") and "glibc" in probe.allocator:
+        better = Remedy(
+            "apt-get install libtcmalloc-minimal4", "a faster one; Fedora: gperftools-libs"
+        )
+        return Check("allocator", "ok", probe.allocator, (better,))
+    return Check("allocator", "ok", probe.allocator)
+
+
+def _compiler(probe: Probe) -> Check:
+    if probe.compiler:
+        return Check("compiler", "ok", f"{probe.compiler}, for runs long enough to pay for it")
+    install = Remedy(
+        "apt-get install g++ python3-dev",
+        "compile long runs; Fedora: gcc-c++ python3-devel",
+    )
+    return Check("compiler", "ok", "none for C++, or no headers of Python", (install,))
+
+
+def _limits_check(probe: Probe) -> Check:
+    files = probe.limits.get("open files", FEW_OPEN_FILES)
+    told = [
+        f"{name} {count(value) if name == 'open files' else size(value)}"
+        for name, value in probe.limits.items()
+    ]
+    advice: list[Remedy] = []
+    if files < FEW_OPEN_FILES:
+        advice.append(Remedy("ulimit -n 1024", "files open at once"))
+    if "address space" in probe.limits:
+        advice.append(Remedy("ulimit -v unlimited", "torch reserves far more than it uses"))
+    if "file size" in probe.limits:
+        advice.append(Remedy("ulimit -f unlimited", "a checkpoint is one large file"))
+    return Check("limits", "warning" if advice else "ok", ", ".join(told) or "none", tuple(advice))
+
+
+def _shared_memory(probe: Probe) -> Check:
+    place = probe.shared_memory
+    if place is None:
+        return Check("shared memory", "ok", "no /dev/shm here; the temporary folder serves")
+    found = f"{size(place.free_bytes)} free of {size(place.total_bytes)} in {place.path}"
+    mount = Remedy("docker run --shm-size 1g ...", "in a container")
+    if place.problem:
+        found = f"{place.path} cannot be written to: {place.problem}; the temporary folder serves"
+        return Check("shared memory", "warning", found, (mount,))
+    if place.free_bytes < LITTLE_SHARED_MEMORY:
+        return Check("shared memory", "warning", found, (mount,))
+    return Check("shared memory", "ok", found)
+
+
+def _runs(probe: Probe) -> Check:
+    place = probe.runs
+    found = f"{size(place.free_bytes)} free for {place.path}"
+    elsewhere = Remedy("--output-dir DIR", "a folder on another disk")
+    if place.problem:
+        found = f"{place.path} cannot be written to: {place.problem}"
+        return Check("disk", "bad", found, (elsewhere,))
+    if place.free_bytes >= LITTLE_DISK:
+        return Check("disk", "ok", found)
+    verdict = "warning" if place.free_bytes >= NO_DISK else "bad"
+    return Check("disk", verdict, found, (elsewhere, Remedy("--save-total-limit 1")))
+
+
+def _cache(probe: Probe) -> Check:
+    place = probe.cache
+    found = f"{size(probe.cache_bytes)} in {place.path}, {size(place.free_bytes)} free"
+    elsewhere = Remedy("export XDG_CACHE_HOME=DIR", "a folder of your own, on another disk")
+    if place.problem:
+        found = f"{place.path} cannot be written to: {place.problem}; nothing is kept for next time"
+        return Check("cache", "warning", found, (elsewhere,))
+    if place.free_bytes < NO_DISK:
+        return Check("cache", "warning", found, (elsewhere,))
+    return Check("cache", "ok", found)
+
+
+def _py_spy(probe: Probe) -> Check:
+    if probe.py_spy:
+        return Check("py-spy", "ok", "here: `headway diagnose` shows native stacks too")
+    install = Remedy("pip install py-spy", "optional: stacks from outside, native code too")
+    return Check("py-spy", "ok", "not here; Python's faulthandler gives the stacks", (install,))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The release part as numbers: '2.13.0+cpu' -> (2, 13, 0)."""
+    release = re.match(r"[\d.]*", version)
+    return tuple(int(part) for part in re.findall(r"\d+", release[0] if release else ""))

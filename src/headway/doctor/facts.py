@@ -1,0 +1,129 @@
+"""What `doctor` reads from the machine, not judged yet."""
+
+import contextlib
+import importlib.metadata
+import os
+import resource
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from headway.base.disk import check_writable
+from headway.base.errors import MachineError
+from headway.base.files import cache_folder
+from headway.base.machine import Machine, TorchBuild, compiler, this_machine, torch_build
+from headway.supervise import allocator
+
+# What `pip install headway[train]` brings, and from which version on it does.
+TRAIN = {
+    "httpx2": "2",
+    "huggingface-hub": "2",
+    "jinja2": "3.1.6",
+    "numpy": "2",
+    "peft": "0.19",
+    "safetensors": "0.8",
+    "tokenizers": "0.22",
+    "torch": "2.10",
+    "transformers": "5.2",
+    "zstandard": "0.23",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder that Headway writes to."""
+
+    path: str
+    free_bytes: int
+    total_bytes: int
+    problem: str = ""  # why it cannot be written to
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was read from the machine, not judged yet."""
+
+    python: tuple[int, int, int]
+    machine: Machine
+    cpu_count: int  # before affinity and quota
+    packages: dict[str, str]  # installed version by name, of those in TRAIN
+    torch: TorchBuild | None
+    nvidia: str  # where a device was seen: "/dev/nvidia0", "nvidia-smi"; "" for nowhere
+    omp_num_threads: int | None
+    limits: dict[str, int]  # of this process, only those that are set: bytes, files
+    shared_memory: Place | None
+    runs: Place
+    cache: Place
+    cache_bytes: int
+    py_spy: bool
+    allocator: str = ""
+    compiler: str = ""  # of C++
+
+
+def look(output_dir: Path = Path("runs")) -> Probe:
+    """Read this machine; some milliseconds, more where the cache holds many files."""
+    shared_memory, cache = Path("/dev/shm"), cache_folder()  # noqa: S108 - Linux's own name
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return Probe(
+        python=sys.version_info[:3],
+        machine=this_machine(),
+        cpu_count=os.cpu_count() or 1,
+        packages=_installed(),
+        torch=torch_build(),
+        nvidia=_nvidia(),
+        omp_num_threads=int(threads) if threads.isdecimal() else None,
+        limits=_limits(),
+        shared_memory=_place(shared_memory) if shared_memory.is_dir() else None,
+        runs=_place(output_dir),
+        cache=_place(cache),
+        cache_bytes=_bytes_in(cache),
+        allocator=allocator.name(),
+        compiler=compiler(),
+        py_spy=bool(shutil.which("py-spy") or Path(sys.executable).with_name("py-spy").exists()),
+    )
+
+
+def _installed() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in TRAIN:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _nvidia() -> str:
+    device = Path("/dev/nvidia0")
+    if device.exists():
+        return str(device)
+    return "nvidia-smi" if shutil.which("nvidia-smi") else ""
+
+
+def _limits() -> dict[str, int]:
+    kinds = {
+        "address space": resource.RLIMIT_AS,
+        "file size": resource.RLIMIT_FSIZE,
+        "open files": resource.RLIMIT_NOFILE,
+    }
+    now = {name: resource.getrlimit(kind)[0] for name, kind in kinds.items()}
+    return {name: value for name, value in now.items() if value != resource.RLIM_INFINITY}
+
+
+def _place(folder: Path) -> Place:
+    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    disk = shutil.disk_usage(nearest)
+    try:
+        check_writable(folder.absolute())
+    except MachineError as error:
+        return Place(str(folder), disk.free, disk.total, error.have)
+    return Place(str(folder), disk.free, disk.total)
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # removed while we look
+            total += path.lstat().st_size if path.is_file() else 0
+    return total

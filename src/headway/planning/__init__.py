@@ -1,0 +1,1 @@
+"""Data, model and machine to a plan."""

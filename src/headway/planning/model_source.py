@@ -1,0 +1,248 @@
+"""Where the weights come from: a preset, a transformers folder, or a run of ours."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headway.base.errors import Refusal, Remedy, UsageError
+from headway.base.files import MANIFEST, cached_hash
+from headway.base.hub import is_id
+from headway.base.pulse import Pulse
+from headway.config.settings import Settings
+from headway.model.presets import vocab_size
+from headway.model.safetensors_index import no_weights, stored_tensors, weight_files
+from headway.model.sizes import count_parameters, embedding_rows
+from headway.planning.decide import Start
+from headway.planning.hub_download import fetch
+from headway.runs.folder import Checkpoint, RunFolder, find_run, is_run
+from headway.runs.plan import LoraPlan, Parent
+
+BYTE_LEVEL_BELOW = 1_000_000  # bytes of text; less has too few pairs to merge
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A start, and what the data needs to know of it.
+
+    Attributes:
+        start: the weights.
+        tokenizer: a folder or tokenizer.json; None: train one on the data.
+        vocab_size: of a tokenizer that is trained on the data.
+        embedding_rows: ids must be smaller; None where the embedding is made for them.
+    """
+
+    start: Start
+    tokenizer: Path | None
+    vocab_size: int
+    embedding_rows: int | None
+
+
+def find_origin(settings: Settings, num_bytes: int, pulse: Pulse) -> Origin:
+    """Read what the plan must know of the weights, without loading them.
+
+    Args:
+        settings: model, continue_run or preset; by the data's size when it is none of them.
+        num_bytes: of the data, as far as known.
+        pulse: told while files are hashed.
+
+    Raises:
+        UsageError: there is no such model, or it cannot be used.
+    """
+    if settings.continue_run:
+        run = find_run(settings.continue_run, Path(settings.output_dir))
+        return _from_run(run, settings, pulse)
+    if settings.model:
+        return _from_model(settings.model, settings, pulse)
+    name = settings.preset or ("tiny" if num_bytes < BYTE_LEVEL_BELOW else "mini")
+    return Origin(
+        start=Start("preset", name, ""),
+        tokenizer=_existing_tokenizer(settings.tokenizer),
+        vocab_size=settings.vocab_size or vocab_size(name),
+        embedding_rows=None,
+    )
+
+
+def _from_model(model: str, settings: Settings, pulse: Pulse) -> Origin:
+    path = Path(model)
+    if not path.exists() and (Path(settings.output_dir) / model).is_dir():
+        path = Path(settings.output_dir) / model
+    if is_run(path):
+        return _from_run(RunFolder(path), settings, pulse)
+    if (path / "headway.json").is_file():
+        return _from_checkpoint(path.resolve(), settings, pulse)
+    if is_id(model) and not path.exists() and not path.parent.is_dir():
+        return _from_hub(model, settings, pulse)
+    return _from_folder(path, model, pulse)
+
+
+def _from_hub(name: str, settings: Settings, pulse: Pulse) -> Origin:
+    try:
+        fetched = fetch(name, pulse, with_code=settings.trust_remote_code)
+    except Refusal as refusal:
+        # it may be a slip of the pen
+        refusal.remedies = (*_near(Path(name)), *refusal.remedies)
+        raise
+    found = _from_folder(fetched.folder, name, pulse)
+    return replace(found, start=replace(found.start, name=name, commit=fetched.commit))
+
+
+def _from_run(run: RunFolder, settings: Settings, pulse: Pulse) -> Origin:
+    pulse.enter("verifying the checkpoint")
+    checkpoint, problems = run.newest_verified()
+    if checkpoint is None:
+        raise UsageError(
+            f"run {run.path.name} has no checkpoint to go on from",
+            have=problems[0] if problems else "no checkpoint",
+            need="one that reads back as it was written",
+            remedies=(Remedy(f"headway status {run.path}", "what became of it"),),
+        )
+    return _from_checkpoint(checkpoint.path.resolve(), settings, pulse)
+
+
+def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> Origin:
+    """Go on from one of our checkpoints: its moments and global step too."""
+    step = int(path.name.rpartition("-")[2])
+    state = Checkpoint(path, step).state()
+    adapter, adapter_parameters = _adapter(path)
+    model = (
+        Path(_read_json(path / "adapter_config.json")["base_model_name_or_path"])
+        if adapter
+        else path
+    )
+    config, tensors = _read_model(model)
+    start = Start(
+        source="run",
+        name=str(path.parent.name),
+        path=str(path),
+        config=config,
+        parameters=count_parameters(tensors),
+        weights_sha256=_weights_hash(path, pulse),
+        adapter=adapter,
+        adapter_parameters=adapter_parameters,
+        parent=Parent(
+            run=str(path.parent),
+            checkpoint=str(path),
+            global_step=state.global_step,
+            manifest_sha256=cached_hash(path / MANIFEST).sha256,
+            keeps_optimizer=not settings.reset_optimizer,
+        ),
+    )
+    return Origin(start, path, 0, embedding_rows(tensors, config))
+
+
+def _from_folder(path: Path, asked: str, pulse: Pulse) -> Origin:
+    if path.is_file():
+        raise _not_a_model(path, "a file")
+    if not path.is_dir():
+        raise _no_such_model(path, asked)
+    if (path / "adapter_config.json").is_file():
+        base = _read_json(path / "adapter_config.json").get("base_model_name_or_path")
+        raise UsageError(
+            f"{asked} holds adapters of another trainer, not a model",
+            have="adapter_config.json",
+            need="a whole model, or a run of Headway",
+            remedies=(Remedy(f"--model {base} --lora", "fresh adapters on its base"),),
+        )
+    config, tensors = _read_model(path)
+    start = Start(
+        source="folder",
+        name=path.resolve().name,
+        path=str(path.resolve()),
+        config=config,
+        parameters=count_parameters(tensors),
+        weights_sha256=_weights_hash(path, pulse),
+    )
+    return Origin(start, path, 0, embedding_rows(tensors, config))
+
+
+def _read_model(path: Path) -> tuple[dict[str, Any], Mapping[str, tuple[str, tuple[int, ...]]]]:
+    """config.json and the headers of the weights.
+
+    Raises:
+        UsageError: the folder is not a model's, or its files do not fit together.
+    """
+    if not (path / "config.json").is_file():
+        raise _not_a_model(path, "no config.json")
+    config = _read_json(path / "config.json")
+    try:
+        tensors = stored_tensors(path)
+    except ValueError as error:
+        raise _not_a_model(path, str(error)) from error
+    if not tensors:
+        raise no_weights(path)
+    if not config.get("model_type"):
+        raise _not_a_model(path, "a config.json without model_type")
+    return config, tensors
+
+
+def _not_a_model(path: Path, have: str) -> Refusal:
+    return UsageError(
+        f"{path} is not a model folder",
+        have=have,
+        need="config.json, *.safetensors and tokenizer.json, as save_pretrained writes them",
+        remedies=(Remedy("--preset tiny", "a model from nothing"),),
+    )
+
+
+def _no_such_model(path: Path, asked: str) -> Refusal:
+    return UsageError(
+        f"there is no model folder {asked}",
+        have="no such folder",
+        need="a folder with config.json, *.safetensors and tokenizer.json, or a hub's owner/name",
+        remedies=_near(path) or (Remedy("--preset mini", "a model from nothing"),),
+    )
+
+
+def _near(path: Path) -> tuple[Remedy, ...]:
+    """Folders that are spelt much like one that does not exist."""
+    parent = path.parent if path.parent.is_dir() else Path()
+    folders = [p.name for p in parent.iterdir() if p.is_dir()]
+    close = difflib.get_close_matches(path.name, folders, n=2)
+    return tuple(Remedy(f"--model {parent / name}") for name in close)
+
+
+def _adapter(path: Path) -> tuple[LoraPlan | None, int]:
+    if not (path / "adapter_config.json").is_file():
+        return None, 0
+    config = _read_json(path / "adapter_config.json")
+    targets = config["target_modules"]
+    plan = LoraPlan(
+        r=config["r"],
+        alpha=config["lora_alpha"],
+        dropout=config["lora_dropout"],
+        target_modules=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
+    )
+    return plan, count_parameters(stored_tensors(path))
+
+
+def _weights_hash(path: Path, pulse: Pulse) -> str:
+    """One hash over the weight files; each file's is remembered while the file stays as it is."""
+    files = weight_files(path)
+    with pulse.phase("hashing the model", total=len(files), unit="files"):
+        hashes: list[str] = []
+        for file in files:
+            hashes.append(cached_hash(file).sha256)
+            pulse.progress(len(hashes))
+    return hashes[0] if len(hashes) == 1 else "+".join(h[:16] for h in hashes)
+
+
+def _existing_tokenizer(asked: str | None) -> Path | None:
+    if asked is None or Path(asked).exists():
+        return Path(asked) if asked else None
+    raise UsageError(
+        f"there is no tokenizer {asked}",
+        have="no such file or folder",
+        need="a tokenizer.json, or a folder with one",
+        remedies=(Remedy("leave out --tokenizer", "one is trained on the data"),),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _not_a_model(path.parent, f"a {path.name} that is no JSON object") from error

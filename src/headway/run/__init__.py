@@ -1,1 +1,0 @@
-"""People and machines around a run."""

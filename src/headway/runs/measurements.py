@@ -1,0 +1,33 @@
+"""Names under which measured speeds are kept."""
+
+from headway.base.machine import Machine
+from headway.model.sizes import shape_of
+from headway.runs.plan import DataPlan, MachinePlan, ModelPlan, StepsPlan
+
+# bf16 pays when its products are so many times as fast; a measurement on a busy machine must not
+# overrule what the processor says it can do.
+_GAIN, _GAIN_WITH_PRODUCTS = 1.6, 1.0
+
+
+def bf16_gain(machine: Machine) -> float:
+    """How many times as fast as fp32 products those of bf16 must be measured."""
+    return _GAIN_WITH_PRODUCTS if machine.fast_in_bf16 else _GAIN
+
+
+def peak_key(device: str, dtype: str, threads: int, torch: str) -> str:
+    """The name under which the best FLOP/s of a matrix product is kept."""
+    return f"peak|{device}|{dtype}|{threads}|torch {torch}"
+
+
+def speed_key(
+    model: ModelPlan, steps: StepsPlan, data: DataPlan, machine: MachinePlan, torch: str
+) -> str:
+    """What the tokens per second of a run depend on, for `machine.measured`."""
+    shape = shape_of(model.config)
+    lora = model.lora.r if model.lora else 0
+    length = round(data.lengths.mean) if data.kind != "text" else data.max_length
+    return (
+        f"speed|{shape}|{lora}|{length}|{steps.leaves}|{steps.tokens}|{machine.device}"
+        f"|{machine.compute_dtype}|{machine.threads}|{torch}"
+        + (f"|{data.shared:.2f} shared" if steps.share_prefixes else "")
+    )

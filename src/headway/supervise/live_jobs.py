@@ -1,0 +1,191 @@
+"""Which jobs are live, and the status of any run: the little of it that touches the machine."""
+
+import contextlib
+import shutil
+import socket
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from headway.base.errors import UsageError
+from headway.base.events import EventReader
+from headway.base.files import write_lightly, write_whole
+from headway.base.lock import Owner, is_held, owner_of
+from headway.base.pulse import alive, live_folder, read_pulse
+from headway.runs.folder import RunFolder, find_run, list_runs
+from headway.runs.receipt import Receipt, load_receipt
+from headway.supervise.progress import Aim, Progress, Readings, Status
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a live job says of itself in its live folder, from its first moment on."""
+
+    run: str  # its name as far as known
+    folder: str  # of the run, absolute; "" until the plan has decided; may not exist yet
+    output_dir: str  # absolute
+    argv: tuple[str, ...]
+    pid: int  # of the supervisor
+    started_at: str  # UTC, ISO 8601
+
+    @property
+    def live(self) -> Path:
+        """Its live folder: job.json, planner.pulse, rank-*.pulse."""
+        return live_folder() / str(self.pid)
+
+    def publish(self) -> Path:
+        """Write job.json, again whenever more is known.
+
+        Returns:
+            The live folder, which is made if need be and is nobody else's to read.
+
+        Raises:
+            MachineError: it cannot be written.
+        """
+        self.live.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(self.live / "job.json", msgspec.json.encode(self))
+        return self.live
+
+
+def live_jobs() -> list[Job]:
+    """Every live job of the user, newest first. What dead ones left behind is cleared away."""
+    jobs: list[Job] = []
+    for folder in live_folder().glob("[0-9]*"):
+        if not folder.name.isdecimal():
+            continue
+        if not alive(int(folder.name)):
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        # No job.json yet: it is being written this very moment.
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            jobs.append(msgspec.json.decode((folder / "job.json").read_bytes(), type=Job))
+    return sorted(jobs, key=lambda job: job.started_at, reverse=True)
+
+
+def read_pulses(live: Path) -> Readings:
+    """The last pulses of a job. A planner that has ended has nothing more to say."""
+    planner = read_pulse(live / "planner.pulse")
+    workers = (read_pulse(path) for path in sorted(live.glob("rank-*.pulse")))
+    return Readings(
+        planner=planner if planner and alive(planner.pid) else None,
+        workers=tuple(reading for reading in workers if reading),
+    )
+
+
+def copy_pulses(live: Path, folder: Path) -> None:
+    """Keep the last pulses in the run's folder too, which other machines may see."""
+    write_lightly(folder / "pulse.json", msgspec.json.encode(read_pulses(live)))
+
+
+def _copied_pulses(folder: Path) -> Readings:
+    """The pulses of a job on another machine, a second old; its clock is not ours."""
+    try:
+        return msgspec.json.decode((folder / "pulse.json").read_bytes(), type=Readings)
+    except (OSError, msgspec.MsgspecError):
+        return Readings()
+
+
+def find_status(run: str | None, output_dir: Path) -> Status:
+    """How a run stands, by name or folder; without either the newest live job, else newest run.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    for job in live_jobs():
+        if _is_meant(job, run, output_dir):
+            return job_status(job)
+    return run_status(find_run(run, output_dir))
+
+
+def all_statuses(output_dir: Path) -> list[Status]:
+    """Every run in a folder: those that are live, then the others, newest first."""
+    live = [job_status(job) for job in live_jobs() if _is_meant(job, None, output_dir)]
+    shown = {Path(status.folder).resolve() for status in live if status.folder}
+    others = [run for run in list_runs(output_dir) if run.path.resolve() not in shown]
+    return live + [run_status(run) for run in others]
+
+
+def job_status(job: Job) -> Status:
+    """How a live job stands, which may still be planning and have no folder."""
+    folder = RunFolder(Path(job.folder)) if job.folder else None
+    owner = owner_of(folder.lock) if folder else None
+    if folder and owner and owner.pid == job.pid:
+        return run_status(folder)
+    # The folder is not its own yet: what lies there is an earlier attempt's.
+    progress = Progress(job.run, job.folder, pid=job.pid)
+    return progress.status(read_pulses(job.live), time.monotonic(), wall_s=time.time())
+
+
+def run_status(folder: RunFolder) -> Status:
+    """How the run in a folder stands, alive or not."""
+    # An empty lock was given back; asking the kernel about it could get in a new owner's way.
+    owner = owner_of(folder.lock)
+    living = owner is not None and is_held(folder.lock)
+    receipt = _receipt(folder.path)
+    progress = Progress(
+        folder.path.name,
+        str(folder.path),
+        _aim(folder.path),
+        skipped=sum(receipt.rows.rejected.values()) if receipt else 0,
+    )
+    for entry in EventReader(folder.events).new():
+        progress.take(entry)
+    status = progress.status(
+        _pulses(folder, owner) if owner and living else Readings(),
+        time.monotonic(),
+        wall_s=time.time(),
+        living=living,
+    )
+    if status.state == "died" and receipt and receipt.attempts == status.attempt:
+        # Killed after its receipt and before its last event: the work was done.
+        return replace(status, state=receipt.outcome, line=receipt.line)
+    return status
+
+
+def _pulses(folder: RunFolder, owner: Owner) -> Readings:
+    if owner.host == socket.gethostname():
+        return read_pulses(Path(owner.live))
+    return _copied_pulses(folder.path)
+
+
+def _is_meant(job: Job, run: str | None, output_dir: Path) -> bool:
+    if run is not None and job.folder and Path(run).resolve() == Path(job.folder).resolve():
+        return True
+    here = Path(job.output_dir).resolve() == output_dir.resolve()
+    return here and run in (None, job.run)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    first: int
+    num: int
+
+
+@dataclass(frozen=True)
+class _Time:
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class _PlanInShort:
+    """The few numbers of plan.json that a status needs; all others are passed over."""
+
+    steps: _Steps
+    time: _Time
+
+
+def _aim(folder: Path) -> Aim | None:
+    try:
+        plan = msgspec.json.decode((folder / "plan.json").read_bytes(), type=_PlanInShort)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return Aim(plan.steps.first, plan.steps.num, plan.time.seconds)
+
+
+def _receipt(folder: Path) -> Receipt | None:
+    try:
+        return load_receipt(folder)
+    except (OSError, msgspec.MsgspecError, UsageError):
+        return None

@@ -1,0 +1,207 @@
+"""Survey and plan in a process of their own, so that no regex or template can silence the rest.
+
+    python -m headway.supervise.planner LIVE     reads LIVE/request.json, writes LIVE/answer.json
+
+Standard input is the user's: `-` among the sources reads it.
+"""
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from headway.base.disk import check_writable
+from headway.base.errors import (
+    Exit,
+    MachineError,
+    Refusal,
+    Remedy,
+    Told,
+    UsageError,
+    exit_code,
+    told,
+)
+from headway.base.files import cache_folder, write_whole
+from headway.base.machine import (
+    TorchBuild,
+    accelerator,
+    compiler,
+    measured,
+    this_machine,
+    torch_build,
+)
+from headway.base.process import PULSE_VARIABLE, end_with_parent
+from headway.base.pulse import Pulse
+from headway.config.settings import Settings
+from headway.runs.plan import Plan
+from headway.supervise import allocator
+from headway.supervise.shared_memory import room_to_tell
+
+_PROCESS_BYTES = (
+    430_000_000  # an interpreter with torch and transformers, where it was not measured
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be planned."""
+
+    sources: tuple[str, ...]
+    settings: Settings
+    train: bool  # a run follows: its folder must take files
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A plan, or why there is none."""
+
+    plan: Plan | None
+    refused: Told | None
+
+
+def main(arguments: list[str]) -> int:
+    """The process; the answer lies in the live folder when it ends."""
+    live = Path(arguments[0])
+    end_with_parent()
+    path = os.environ.get(PULSE_VARIABLE)
+    pulse = Pulse(Path(path) if path else None)
+    pulse.enter("reading")
+    request = msgspec.json.decode((live / "request.json").read_bytes(), type=Request)
+    try:
+        answer, code = Answer(make_plan(request, pulse), None), Exit.KEPT
+    except Refusal as refusal:
+        answer, code = Answer(None, told(refusal)), exit_code(refusal)
+    try:
+        with room_to_tell():
+            write_whole(live / "answer.json", msgspec.json.encode(answer))
+    except MachineError as refusal:
+        with contextlib.suppress(OSError):  # the same disk takes its words
+            print(msgspec.json.encode(told(refusal)).decode(), file=sys.stderr)  # noqa: T201
+        return exit_code(refusal)
+    return code
+
+
+def make_plan(request: Request, pulse: Pulse) -> Plan:
+    """Read the data, look at the model and the machine, decide.
+
+    Raises:
+        Refusal: it cannot be done; nothing was written but the cache.
+    """
+    from headway.data.examples.maker import Ask
+    from headway.data.sources.find import find
+    from headway.data.sources.source import shown
+    from headway.data.survey.survey import survey
+    from headway.planning.decide import Here, decide
+    from headway.planning.model_source import find_origin
+    from headway.planning.streaming import prepare
+
+    settings, sources = request.settings, tuple(map(shown, request.sources))
+    if request.train:
+        check_writable(Path(settings.output_dir))
+    pulse.enter("finding the data")
+    found = find(request.sources, endpoint_url=settings.endpoint_url, pulse=pulse)
+    origin = find_origin(settings, sum(source.size for source in found), pulse)
+    chosen = bool(settings.model or settings.preset or settings.continue_run)
+    ask = Ask(
+        tokenizer=origin.tokenizer,
+        vocab_size=origin.vocab_size,
+        template=None,
+        assistant_only=settings.assistant_only_loss,
+        drop_duplicates=settings.drop_duplicates,
+        skip_corrupt=settings.skip_corrupt,
+    )
+    store = survey(
+        found,
+        ask,
+        exact_bytes=settings.survey_exact,
+        max_rejected=settings.max_rejected,
+        embedding_rows=origin.embedding_rows,
+        conversations=None if chosen else conversations_need_a_model(sources),
+        cache=cache_folder("stores"),
+        pulse=pulse,
+    )
+    pulse.enter("deciding")
+    build = torch_build()
+    device, why = choose_device(settings.device, build)
+    here = Here(
+        machine=this_machine(),
+        device=device,
+        why=why,
+        process_bytes=round(measured(f"process|{build.version}") or _PROCESS_BYTES)
+        if build
+        else _PROCESS_BYTES,
+        measured=measured,
+        torch=build.version if build else "none",
+        allocator=allocator.name(),
+        compiler=compiler(),
+    )
+    plan = decide(settings, sources, store, origin.start, here)
+    if request.train:
+        plan = prepare(plan, settings, found, ask, cache_folder("stores"))
+        evaluated = bool(plan.looks.eval_steps and plan.data.rows.held_out)
+        saves = plan.saves.most(plan.steps.num, evaluated=evaluated)
+        check_writable(Path(settings.output_dir), saves * plan.saves.bytes_each)
+    return plan
+
+
+def choose_device(asked: str | None, build: TorchBuild | None) -> tuple[str, str]:
+    """The device and why.
+
+    Args:
+        asked: by a person, or None.
+        build: the installed torch.
+
+    Raises:
+        MachineError: the one asked for is not there, or this torch cannot use it.
+    """
+    there = accelerator()
+    cuda = bool(build and build.cuda)
+    if asked == "cuda" and not (there == "cuda" and cuda):
+        raise MachineError(
+            "there is no cuda device to train on",
+            have="no NVIDIA device"
+            if there != "cuda"
+            else f"torch {build.version if build else '-'}, a CPU build",
+            need="an NVIDIA device and a CUDA build of torch",
+            remedies=(
+                Remedy("--device cpu", "train on the processor"),
+                Remedy("headway doctor", "which build is here, and how to get the other"),
+            ),
+        )
+    if asked == "mps" and there != "mps":
+        raise MachineError(
+            "there is no mps device to train on",
+            have="no Apple GPU",
+            need="a Mac with Apple silicon",
+            remedies=(Remedy("--device cpu", "train on the processor"),),
+        )
+    if asked:
+        return asked, "asked for"
+    if there == "cuda" and not cuda:
+        return "cpu", "an NVIDIA device is here, but torch is a CPU build (headway doctor)"
+    if there:
+        return there, "the fastest device here"
+    return "cpu", "no accelerator here"
+
+
+def conversations_need_a_model(sources: tuple[str, ...]) -> UsageError:
+    """Nobody should get a babbling model by forgetting a flag."""
+    data = " ".join(sources)
+    return UsageError(
+        "conversations need a model that already speaks",
+        have="conversations, and neither --model nor --preset",
+        need="weights to start from, or your word that they start from nothing",
+        remedies=(
+            Remedy(f"headway train {data} --model DIR", "fine-tune a transformers folder or a run"),
+            Remedy(
+                f"headway train {data} --preset mini", "a small model from nothing: it will babble"
+            ),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

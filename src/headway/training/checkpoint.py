@@ -1,0 +1,194 @@
+"""Snapshot and save beside the loop; load.
+
+A checkpoint is an ordinary transformers folder with three files more: headway.json (where the
+run stands), optimizer.safetensors (AdamW's moments) and manifest.json (size and hash of every
+file, written last).
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from headway.base.errors import MachineError, Remedy, UsageError
+from headway.base.files import Manifest, delete_folder, write_folder
+from headway.data.examples import tokenizer as tokenizer_files
+from headway.model.load import is_adapter, load_tensors, put_weights
+from headway.runs.folder import State
+from headway.training.optimizer import moments, only_own_counts
+
+
+class Snapshot:
+    """A job's weights and moments in memory of their own, taken in one go and written later.
+
+    Making one touches all of its memory, which takes much longer than a copy into it: it is made
+    once, beside the first steps.
+
+    Args:
+        model: its weights are copied; of adapters on a frozen model, the adapters alone.
+        optimizer: its moments are copied.
+        parameters: the trainable ones by name.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        parameters: Mapping[str, nn.Parameter],
+    ) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._parameters = dict(parameters)
+        self._weights: dict[str, Tensor] = {}
+        self._copied: list[str] = []  # tied weights have one copy between them
+        copies: dict[tuple[int, torch.Size], Tensor] = {}
+        for name, tensor in self._live_weights().items():
+            storage = (tensor.data_ptr(), tensor.shape)
+            if storage not in copies:
+                copies[storage] = _room_for(tensor)
+                self._copied.append(name)
+            self._weights[name] = copies[storage]
+        self._room = {
+            f"{kind}/{name}": _room_for(p)
+            for name, p in self._parameters.items()
+            for kind in ("exp_avg", "exp_avg_sq")
+        } | {f"step/{name}": torch.zeros(()) for name in self._parameters}
+        self._moments: dict[str, Tensor] = {}
+
+    def take(self) -> None:
+        """Copy everything as it is now: the one thing that the training thread waits for."""
+        with torch.no_grad():
+            weights = self._live_weights()
+            for name in self._copied:
+                self._weights[name].copy_(weights[name])
+            self._moments = {}
+            for name, tensor in moments(self._optimizer, self._parameters).items():
+                self._moments[name] = self._room[name].copy_(tensor)
+
+    def write(self, final: Path, state: State, tokenizer: Path) -> Manifest:
+        """Write one checkpoint, durably, and read it back.
+
+        Args:
+            final: the folder's name, checkpoint-N.
+            state: headway.json.
+            tokenizer: a folder with the tokenizer's files.
+
+        Raises:
+            MachineError: it could not be written or did not read back; or a number is not finite.
+        """
+        self._refuse_non_finite(final)
+        if final.exists():
+            delete_folder(final)  # one that did not verify: a verified one is never written again
+
+        def fill(folder: Path) -> None:
+            self._write_model(folder)
+            for name in tokenizer_files.FILES:
+                if (tokenizer / name).is_file():
+                    shutil.copyfile(tokenizer / name, folder / name)
+            saved = only_own_counts(self._moments, state.optimizer_steps)
+            save_file(saved, folder / "optimizer.safetensors")
+            _write_json(folder / "trainer_state.json", _trainer_state(state))
+            _write_json(folder / "headway.json", msgspec.to_builtins(state))
+
+        return write_folder(final, fill)
+
+    def _live_weights(self) -> dict[str, Tensor]:
+        weights = self._model.state_dict()
+        if self._adapted:
+            return {name: weights[name] for name in self._parameters}
+        return weights
+
+    @property
+    def _adapted(self) -> bool:
+        return hasattr(self._model, "peft_config")
+
+    def _write_model(self, folder: Path) -> None:
+        plain = cast("Any", self._model)
+        if self._adapted:
+            plain.save_pretrained(folder, state_dict=self._weights, save_embedding_layers=False)
+            (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+        else:
+            plain.save_pretrained(folder, state_dict=dict(self._weights))
+
+    def _refuse_non_finite(self, final: Path) -> None:
+        # numpy keeps to this thread; torch would take cores from the step that is being computed.
+        numbers = {**self._weights, **self._moments}
+        bad = [name for name, t in numbers.items() if not np.isfinite(t.numpy()).all()]
+        if bad:
+            raise MachineError(
+                f"{final.name} was not written: weights are not finite",
+                have=f"NaN or Inf in {bad[0]}" + (f" and {len(bad) - 1} more" if bad[1:] else ""),
+                need="finite weights; updates are checked before they are applied",
+                remedies=(Remedy("the same command again", "goes on from the checkpoint before"),),
+            )
+
+
+def _room_for(tensor: Tensor) -> Tensor:
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return torch.empty(tensor.shape, dtype=dtype).zero_()  # zeros() would not touch the memory
+
+
+def load_moments(checkpoint: Path) -> dict[str, Tensor]:
+    """AdamW's moments of a checkpoint; empty where it has none."""
+    path = checkpoint / "optimizer.safetensors"
+    return load_tensors(path) if path.is_file() else {}
+
+
+def load_weights(model: nn.Module, checkpoint: Path) -> None:
+    """Put a checkpoint's weights into a model of the same shape, adapters or whole.
+
+    Raises:
+        MachineError: names or shapes do not fit.
+    """
+    if is_adapter(checkpoint):
+        return _put_adapters(model, checkpoint)
+    try:
+        return put_weights(model, checkpoint)
+    except (UsageError, RuntimeError) as error:
+        raise _other_weights(checkpoint, str(error).splitlines()[0]) from error
+
+
+def _put_adapters(model: nn.Module, checkpoint: Path) -> None:
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    tensors = load_tensors(checkpoint / "adapter_model.safetensors")
+    own = get_peft_model_state_dict(cast("Any", model), save_embedding_layers=False)
+    strangers = sorted(tensors.keys() ^ own.keys())
+    if strangers:
+        have = f"{len(strangers)} tensors are in one of them alone, {strangers[0]} among them"
+        raise _other_weights(checkpoint, have)
+    set_peft_model_state_dict(cast("Any", model), tensors)
+
+
+def _other_weights(checkpoint: Path, have: str) -> MachineError:
+    return MachineError(
+        f"{checkpoint.name} holds other weights than this model has",
+        have=have,
+        need="the tensors of this run's model",
+        remedies=(Remedy("--fresh", "start this run over"),),
+    )
+
+
+def _trainer_state(state: State) -> dict[str, Any]:
+    """The keys that tools for transformers' Trainer look for."""
+    return {
+        "epoch": state.epoch,
+        "global_step": state.global_step,
+        "num_input_tokens_seen": state.input_tokens,
+        "log_history": [],
+        "best_metric": None,
+        "best_model_checkpoint": None,
+        "is_local_process_zero": True,
+        "is_world_process_zero": True,
+    }
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

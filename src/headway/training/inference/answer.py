@@ -1,0 +1,223 @@
+"""A model, asked: text from a prompt, a conversation, a held-out loss.
+
+    python -m headway.training.inference.answer QUESTION     a JSON file with a `Question`
+
+The supervisor of `generate`, `chat` and `eval` starts this; text goes to standard output as it is
+written, the loss of `eval` as one line of JSON.
+"""
+
+import os
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from headway.base.errors import (
+    DataRefused,
+    Exit,
+    Refusal,
+    Remedy,
+    UsageError,
+    exit_code,
+    told,
+)
+from headway.base.files import cache_folder
+from headway.base.process import PULSE_VARIABLE, end_with_parent
+from headway.base.pulse import Pulse
+from headway.base.units import plural
+from headway.data.examples.tokenizer import Tokenizer, load
+from headway.data.survey.store import Store
+from headway.training.inference.request import READY, Evaluation, Question, Verdict
+
+ALL_OF_IT = 1 << 62  # bytes: what is evaluated is read whole, whatever its size
+
+
+def main(arguments: list[str]) -> int:
+    """The process; what it returns is its exit code."""
+    end_with_parent()
+    question = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Question)
+    path = os.environ.get(PULSE_VARIABLE)
+    pulse = Pulse(Path(path) if path else None)
+    verdict, code = Verdict(), Exit.KEPT
+    try:
+        pulse.enter("importing torch")
+        if question.kind == "eval":
+            verdict = Verdict(evaluation=evaluate(question, pulse))
+        else:
+            _Talk(question, pulse).run()
+    except Refusal as refusal:
+        verdict, code = Verdict(refused=told(refusal)), exit_code(refusal)
+    except KeyboardInterrupt:
+        code = Exit.INTERRUPTED
+    Path(question.answer).write_bytes(msgspec.json.encode(verdict))
+    return code
+
+
+def evaluate(question: Question, pulse: Pulse) -> Evaluation:
+    """The mean loss over every row of the data.
+
+    Raises:
+        Refusal: the data or the model cannot be used.
+    """
+    import math
+
+    import numpy as np
+
+    from headway.data.batching.batches import measure
+    from headway.data.batching.rows import rows_of
+    from headway.data.examples.maker import Ask
+    from headway.data.sources.find import find
+    from headway.data.survey.survey import survey
+    from headway.model.loss import Forward
+    from headway.training.calibrate import try_packing
+    from headway.training.initial_weights import load_folder
+    from headway.training.proof import measure_loss
+
+    folder = Path(question.checkpoint)
+    store = survey(
+        find(question.data, pulse=pulse),
+        Ask(tokenizer=folder, vocab_size=0, template=None, assistant_only=True),
+        max_rejected=0.05,
+        exact_bytes=ALL_OF_IT,
+        cache=cache_folder("stores"),
+        pulse=pulse,
+    )
+    rows = rows_of(store, question.max_length)
+    if not rows.num_rows:
+        raise _all_too_long(len(store), store.survey.lengths.max, question.max_length)
+    pulse.enter("loading the model")
+    model = load_folder(folder, trust_remote_code=question.trust_remote_code)
+    micros = measure(rows, np.arange(rows.num_rows), 2048, "cpu")
+    forward = Forward(model)
+    try_packing(forward, micros[0])
+    with pulse.phase("evaluating", total=len(micros), unit="batches"):
+        measured = measure_loss(forward, micros, pulse)
+    tokens = sum(len(m.targets_M) for m in micros)
+    bits = None
+    if store.survey.kind == "text":
+        bits = measured.mean * tokens / math.log(2) / _text_bytes(store, load(folder))
+    return Evaluation(
+        loss=measured.mean,
+        error=measured.error,
+        perplexity=math.exp(min(measured.mean, 700)),
+        bits_per_byte=bits,
+        rows=measured.rows,
+        tokens=tokens,
+    )
+
+
+def _text_bytes(store: Store, words: Tokenizer) -> int:
+    """Bytes of the text itself: a file of JSON lines is longer than what it says."""
+    documents = pairwise(store.starts.tolist())
+    return sum(len(words.decode(store.ids[a:b].tolist()).encode()) for a, b in documents)
+
+
+def _all_too_long(num: int, longest: int, max_length: int) -> DataRefused:
+    return DataRefused(
+        f"no answer is left in rows of max_length {max_length:,}",
+        have=f"{plural(num, 'conversation')} of up to {plural(longest, 'token')}",
+        need="at least one trained token to judge by",
+        remedies=(Remedy(f"--max-length {longest}", "keeps every conversation whole"),),
+    )
+
+
+class _Talk:
+    """Writes text, or takes turns with a person."""
+
+    def __init__(self, question: Question, pulse: Pulse) -> None:
+        import torch
+
+        from headway.training.initial_weights import load_folder
+
+        self.question = question
+        self.pulse = pulse
+        if question.threads:
+            torch.set_num_threads(question.threads)
+        folder = Path(question.checkpoint)
+        self.tokenizer = load(folder)
+        pulse.enter("loading the model")
+        self.model = load_folder(folder, trust_remote_code=question.trust_remote_code)
+        ends: Any = cast("Any", self.model).generation_config.eos_token_id
+        ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+        self.end_ids = sorted({*ends, self.tokenizer.end_id})
+        pulse.enter(READY)
+
+    def run(self) -> None:
+        """Answer until there is nothing more to answer."""
+        if self.question.kind == "generate":
+            sys.stdout.write(self.question.prompt)
+            self._write(self._text_prompt(self.question.prompt))
+            sys.stdout.write("\n")
+            return
+        messages: list[dict[str, Any]] = []
+        while True:
+            said = _ask_person()
+            if said is None:
+                return
+            if not said.strip():
+                continue
+            messages.append({"role": "user", "content": said})
+            answer = self._write(self._chat_prompt(messages))
+            sys.stdout.write("\n")
+            messages.append({"role": "assistant", "content": answer})
+
+    def _text_prompt(self, prompt: str) -> list[int]:
+        ids = list(self.tokenizer.encode([prompt])[0]) if prompt else []
+        return ids or [self.tokenizer.end_id]
+
+    def _chat_prompt(self, messages: list[dict[str, Any]]) -> list[int]:
+        from headway.data.examples.chat import Template, UnusableError
+
+        try:
+            text = Template(self.tokenizer).render(messages, add_generation_prompt=True)
+        except UnusableError as error:
+            raise UsageError(
+                "the model's chat template does not take this conversation",
+                have=f"{error.reason}: {error.detail}",
+                need="turns that it knows",
+                remedies=(Remedy("headway generate", "continues a text instead"),),
+            ) from error
+        return list(self.tokenizer.encode([text])[0])
+
+    def _write(self, ids: list[int]) -> str:
+        """Stream an answer; whole characters only, as a token may be a part of one."""
+        from headway.model.attention import implementation
+        from headway.training.sample import generate, undisturbed
+
+        question = self.question
+        written: list[int] = []
+        shown = ""
+        with undisturbed(self.model, implementation(self.model)):
+            for token in generate(
+                self.model,
+                ids,
+                num_tokens=question.num_tokens,
+                end_ids=self.end_ids,
+                temperature=question.temperature,
+                top_k=question.top_k,
+                seed=question.seed,
+                limit_s=3600,
+                tick=self.pulse.beat,
+            ):
+                written.append(token)
+                text = self.tokenizer.decode(written)
+                if not text.endswith("\ufffd"):
+                    sys.stdout.write(text[len(shown) :])
+                    sys.stdout.flush()
+                    shown = text
+        return shown
+
+
+def _ask_person() -> str | None:
+    """One line; None at the end of input. The prompt is shown to people only."""
+    if sys.stdin.isatty():
+        sys.stdout.write("you: ")
+        sys.stdout.flush()
+    line = sys.stdin.readline()
+    return line.rstrip("\n") if line else None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

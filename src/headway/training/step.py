@@ -1,0 +1,195 @@
+"""One optimizer step, begun and finished.
+
+The loss is the mean over all trained tokens of the whole batch, however it is cut into
+micro-batches; leaves are summed in one canonical tree, so that the sum does not depend on where
+each of them was computed.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from headway.base.errors import BrokenContract, Remedy
+from headway.base.pulse import Pulse
+from headway.data.batching.batches import Batch, MicroTensors
+from headway.model.loss import Forward
+from headway.runs.receipt import StepReport
+from headway.training.optimizer import set_learning_rate
+
+Gradients = list[Tensor | None]
+_ZERO = torch.zeros(())
+
+
+class StepDropped(Exception):  # noqa: N818 - nothing went wrong
+    """The step was given up before its update, or not begun; the weights are the last step's."""
+
+
+class Stepper:
+    """Takes steps: gradients of all leaves, the check, the clip, the update, the report.
+
+    Args:
+        forward: the model.
+        optimizer: over `parameters`.
+        parameters: everything trainable, by name.
+        rate: the learning rate of a step of the job.
+        max_grad_norm: gradients are scaled down to it.
+        first: global step before the job.
+        seed: of dropout; the draw depends on step and leaf, not on what ran before.
+        pulse: told of each micro-batch.
+        give_up: asked before each micro-batch whether to drop the step.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        optimizer: torch.optim.Optimizer,
+        parameters: Mapping[str, nn.Parameter],
+        *,
+        rate: Callable[[int], float],
+        max_grad_norm: float,
+        first: int,
+        seed: int,
+        pulse: Pulse,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.forward = forward
+        self.optimizer = optimizer
+        self.parameters = dict(parameters)
+        self.rate = rate
+        self.max_grad_norm = max_grad_norm
+        self.first = first
+        self.seed = seed
+        self.pulse = pulse
+        self.give_up = give_up
+        self.no_gradient_yet = set(self.parameters)
+        self.micro: MicroTensors | None = None  # the last one that was begun
+        self.whole = True  # whoever counts steps has counted the one that the weights are at
+
+    def __call__(self, batch: Batch) -> StepReport:
+        """Take one step; when this returns, the update has reached the weights.
+
+        Raises:
+            BrokenContract: loss or gradient is not finite, or there is no gradient at all;
+                nothing was applied.
+            StepDropped: it was asked to stop; nothing was applied.
+        """
+        began_s = time.perf_counter()
+        self.forward.model.train()
+        try:
+            loss, gradients = self._gradients(batch)
+            norm = self._checked_norm(batch, loss, gradients)
+            rate = self.rate(batch.step)
+            set_learning_rate(self.optimizer, rate)
+            self._apply(gradients, norm)
+        finally:
+            self.forward.drop()
+            self.optimizer.zero_grad(set_to_none=True)
+        return StepReport(
+            step=batch.step,
+            global_step=self.first + batch.step,
+            epoch=batch.epoch,
+            loss=loss,
+            grad_norm=norm,
+            learning_rate=rate,
+            rows=batch.num_rows,
+            trained_tokens=batch.num_trained,
+            input_tokens=batch.num_tokens,
+            computed_tokens=batch.num_computed,
+            seconds=time.perf_counter() - began_s,
+        )
+
+    def _gradients(self, batch: Batch) -> tuple[float, Gradients]:
+        """The mean loss over the batch and its gradient, leaf by leaf up the tree."""
+        tree: list[tuple[int, Gradients]] = []  # (height, sum), heights falling
+        losses: list[Tensor] = []
+        for number, leaf in enumerate(batch.leaves):
+            torch.manual_seed(_draw_seed(self.seed, self.first + batch.step, number))
+            for micro in leaf:
+                if self.give_up():
+                    raise StepDropped
+                self.micro = micro
+                loss = self.forward.loss(micro, batch.num_trained)
+                loss.backward()
+                self.forward.collect()
+                losses.append(loss.detach())
+                self.pulse.beat()
+            merge(tree, self._take_gradients())
+        ((_, gradients),) = tree
+        return float(torch.stack(losses).double().sum()), gradients
+
+    def _take_gradients(self) -> Gradients:
+        gradients = [p.grad for p in self.parameters.values()]
+        for p in self.parameters.values():
+            p.grad = None
+        return gradients
+
+    def _checked_norm(self, batch: Batch, loss: float, gradients: Gradients) -> float:
+        present = {n: g for n, g in zip(self.parameters, gradients, strict=True) if g is not None}
+        norms = torch.stack([torch.linalg.vector_norm(g) for g in present.values()] or [_ZERO])
+        norm = float(torch.linalg.vector_norm(norms))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise self._not_finite(batch, loss, norm)
+        if norm == 0.0:
+            raise self._no_gradient(batch)
+        if self.no_gradient_yet:
+            nonzero = (norms > 0).tolist()
+            self.no_gradient_yet -= {n for n, yes in zip(present, nonzero, strict=True) if yes}
+        return norm
+
+    def _apply(self, gradients: Gradients, norm: float) -> None:
+        present = [g for g in gradients if g is not None]
+        if norm > self.max_grad_norm:
+            for gradient in present:
+                gradient.mul_(self.max_grad_norm / norm)
+        for p, gradient in zip(self.parameters.values(), gradients, strict=True):
+            p.grad = gradient
+        self.whole = False
+        self.optimizer.step()
+        self.forward.refresh()
+
+    def _not_finite(self, batch: Batch, loss: float, norm: float) -> BrokenContract:
+        what = "loss" if not math.isfinite(loss) else "gradient"
+        return BrokenContract(
+            f"the {what} of step {batch.step} is not finite; nothing of it was applied",
+            have=f"loss {loss:g}, gradient norm {norm:g}",
+            need="finite numbers",
+            remedies=(
+                Remedy(f"--learning-rate {self.rate(batch.step) / 10:.1e}", "ten times smaller"),
+                Remedy("headway eval", "whether the weights it began with are sound"),
+            ),
+        )
+
+    def _no_gradient(self, batch: Batch) -> BrokenContract:
+        return BrokenContract(
+            f"step {batch.step} has no gradient: it would change nothing",
+            have=f"gradient norm 0 over {len(self.parameters)} trainable tensors, "
+            f"{batch.num_trained} trained tokens",
+            need="a gradient that is not zero",
+            remedies=(Remedy("headway plan", "shows which tokens are trained"),),
+        )
+
+
+def merge(tree: list[tuple[int, Gradients]], gradients: Gradients) -> None:
+    """Add one leaf to the sums so far: two of one height become one of the next.
+
+    Like carrying in binary addition; after 2**k leaves one sum is left, always of the same pairs.
+    """
+    height = 0
+    while tree and tree[-1][0] == height:
+        _, left = tree.pop()
+        gradients = [_sum(a, b) for a, b in zip(left, gradients, strict=True)]
+        height += 1
+    tree.append((height, gradients))
+
+
+def _sum(left: Tensor | None, right: Tensor | None) -> Tensor | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return left.add_(right)
+
+
+def _draw_seed(seed: int, step: int, leaf: int) -> int:
+    return ((seed * 1_000_003 + step) * 8 + leaf) % (1 << 63)

@@ -1,0 +1,261 @@
+"""The live view: lines that stay, and below them a few that move.
+
+What moves is drawn when it differs from what is there, at most four times a second; the age of
+the phase differs every second, whatever else stands still. rich is imported with the first status,
+so that the first line is on the screen before.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TextIO
+
+from headway.base.errors import Refusal
+from headway.base.events import Entry, PhaseEntered, StepDone, StopAsked
+from headway.supervise.progress import Status
+from headway.ui.output import Clock, Lines, Silence, columns, text_width
+from headway.ui.show_plan import plan_lines
+from headway.ui.show_receipt import receipt_lines
+from headway.ui.show_run import SILENT_S, news_lines, phase_line, refusal_lines, step_line
+from headway.ui.text_layout import LABEL, bar, cells, clock, printable, spark
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live as Region
+    from rich.text import Text
+
+    from headway.runs.plan import Plan
+    from headway.runs.receipt import Receipt
+
+DRAWN_S = 0.25  # between two drawings, at least
+STAYS_S = 0.5  # a phase before the first step that took longer leaves a line
+SPARK = 24  # columns
+_RED = "\x1b[31m{}\x1b[39m"  # standard error is not rich's
+_MARKS = {"~": "yellow", "!": "yellow", "x": "red"}
+
+Line = list[tuple[str, str]]  # pieces of text with their styles
+
+
+class Curve:
+    """Every loss so far in at most 128 points: when they are too many, two become one."""
+
+    def __init__(self) -> None:
+        self.points: list[float] = []
+        self._each = 1  # losses in a point
+        self._sum, self._num = 0.0, 0
+
+    def add(self, loss: float) -> None:
+        """Take one more loss."""
+        self._sum, self._num = self._sum + loss, self._num + 1
+        if self._num < self._each:
+            return
+        self.points.append(self._sum / self._num)
+        self._sum, self._num = 0.0, 0
+        if len(self.points) == 128:
+            pairs = zip(self.points[::2], self.points[1::2], strict=True)
+            self.points = [(first + second) / 2 for first, second in pairs]
+            self._each *= 2
+
+
+def moving(status: Status, losses: Sequence[float], width: int) -> list[Line]:
+    """The lines that move, in pieces with their styles.
+
+    Args:
+        status: of a run that has not ended.
+        losses: the curve so far.
+        width: columns; no line is wider.
+    """
+    silent = not status.waiting_for and (status.last_news_s or 0) >= SILENT_S
+    head = phase_line(status, width, age=clock)
+    lines: list[Line] = [[(head, "yellow" if silent else "")]]
+    if status.steps and (status.step or status.state == "training"):
+        room = min(width - cells(head) - 3, SPARK)
+        curve = spark(losses, room) if width >= 60 and room >= 8 else ""
+        if curve:
+            lines[0].append((" " * (width - cells(head) - len(curve)) + curve, "dim"))
+        lines.append(_bar(status.step / status.steps, width))
+        lines.append([(step_line(status, width), "")])
+    elif status.total:
+        lines.append(_bar(status.done / status.total, width))
+    return lines
+
+
+def _bar(part: float, width: int) -> Line:
+    filled, empty = bar(part, width - 6)
+    return [(filled, "bold"), (empty, "dim"), (f"{int(100 * min(part, 1)):>5}%", "")]
+
+
+class Live:
+    """A `Screen` on a terminal."""
+
+    def __init__(
+        self,
+        stdout: TextIO,
+        stderr: TextIO,
+        *,
+        verbose: bool,
+        clock: Clock,
+        environ: Mapping[str, str],
+    ) -> None:
+        self.silence = Silence(clock)
+        self._out, self._err = Lines(stdout, self.silence), Lines(stderr, self.silence)
+        self._verbose = verbose
+        self._clock = clock
+        self._environ = environ
+        self._console: Console | None = None
+        self._region: Region | None = None
+        self._drawn: list[Line] = []
+        self._drawn_at = 0.0
+        self._curve = Curve()
+        self._before: Status | None = None
+        self._phase_began = 0.0
+        self._said: set[str] = set()
+
+    @property
+    def max_silence(self) -> float:
+        """See `Screen`."""
+        return self.silence.longest_s
+
+    @property
+    def _columns(self) -> int:
+        """Asked anew each time: windows change their size."""
+        return columns(self._out.stream, self._environ)
+
+    def say(self, line: str) -> None:
+        """See `Screen`."""
+        self._stay([[(printable(line), "")]])
+
+    def status(self, status: Status) -> None:
+        """Draw what moves, if it differs from what is there and it is time."""
+        if self._before is None or self._before.phase != status.phase:
+            self._leave_phase()
+        self._before = status
+        if status.ended:
+            return
+        now_s = self._clock()
+        if self._drawn and now_s - self._drawn_at < DRAWN_S:
+            return
+        # One column is left free: a full line makes some terminals begin another.
+        lines = moving(status, self._curve.points, min(self._columns, 120) - 1)
+        if lines != self._drawn:
+            self._draw(lines)
+            self._drawn, self._drawn_at = lines, now_s
+
+    def _leave_phase(self) -> None:
+        """Before the first step, a phase that took a while leaves a line with what it did."""
+        now_s, before = self._clock(), self._before
+        took_s = now_s - self._phase_began
+        if before and before.state in ("planning", "starting") and took_s >= STAYS_S:
+            done = replace(before, waiting_for="", last_news_s=None, phase_since_s=took_s)
+            self._stay([[(phase_line(done, text_width(self._columns)), "dim")]])
+        self._before, self._phase_began = None, now_s
+
+    def plan(self, plan: "Plan") -> None:
+        """See `Screen`."""
+        self._leave_phase()
+        lines = plan_lines(plan, text_width(self._columns), verbose=self._verbose)
+        self._stay([*map(_labelled, lines), [("", "")]])
+
+    def event(self, entry: Entry) -> None:
+        """See `Screen`."""
+        if isinstance(entry.event, StepDone):
+            self._curve.add(entry.event.loss)
+            return
+        if isinstance(entry.event, PhaseEntered):
+            self._leave_phase()
+            return
+        lines = news_lines(entry.event, text_width(self._columns))
+        if isinstance(entry.event, StopAsked):  # the supervisor and the trainer both say it
+            lines = [line for line in lines if line not in self._said]
+            self._said.update(lines)
+        self._stay([_labelled(line) for line in lines])
+
+    def refusal(self, refusal: Refusal) -> None:
+        """See `Screen`."""
+        self.close()
+        lines = refusal_lines(refusal, text_width(self._columns))
+        if self._err.stream.isatty() and not self._environ.get("NO_COLOR"):
+            lines = [line if line.startswith("  ") else _RED.format(line) for line in lines]
+        self._err.write(*lines)
+
+    def receipt(self, receipt: "Receipt") -> None:
+        """See `Screen`."""
+        self.close()
+        lines = receipt_lines(receipt, text_width(self._columns))
+        verdict = "green" if receipt.contract.verdict == "kept" else "red"
+        last = len(lines) - lines[::-1].index("")  # the closing line, which may be folded
+        self._stay([[("", "")], *map(_labelled, lines[:last])])
+        self._stay([[(line, verdict)] for line in lines[last:]])
+
+    def close(self) -> None:
+        """See `Screen`."""
+        if self._region:
+            self._guarded(self._region.stop)
+        self._region, self._drawn = None, []
+
+    def _stay(self, lines: Sequence[Line]) -> None:
+        if not lines:
+            return
+        console = self._console
+        if console is None:  # nothing moves yet, and the first line does not wait for rich
+            self._out.write(*("".join(text for text, _ in line) for line in lines))
+            return
+        text = _text(lines)
+        # Folding is done where the words are known; what is still wider is a line to copy.
+        self._guarded(lambda: console.print(text, soft_wrap=True))
+
+    def _draw(self, lines: Sequence[Line]) -> None:
+        console, region = self._opened()
+        console.width = self._columns
+        # Below an empty line: where the terminal echoes ^C, nothing of ours is pushed aside.
+        text = _text([*lines, [("", "")]])
+        self._guarded(lambda: region.update(text, refresh=True))
+
+    def _opened(self) -> "tuple[Console, Region]":
+        from rich.console import Console
+        from rich.live import Live as Region
+
+        if self._console is None:
+            self._console = Console(
+                file=self._out.stream,
+                force_terminal=True,
+                force_jupyter=False,
+                legacy_windows=False,
+                no_color=bool(self._environ.get("NO_COLOR")),
+            )
+        if self._region is None:
+            self._region = Region(
+                console=self._console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._guarded(self._region.start)
+        return self._console, self._region
+
+    def _guarded(self, draw: Callable[[], None]) -> None:
+        """Draw; a terminal that was closed ends the drawing, never the run."""
+        if self._out.gone:
+            return
+        try:
+            draw()
+        except (OSError, ValueError, SystemExit):  # SystemExit: how rich takes a broken pipe
+            self._out.gone = True
+        self.silence.broken()
+
+
+def _labelled(line: str) -> Line:
+    """A line with its mark or its label set apart."""
+    style = _MARKS.get(line[:1], "") if line[1:2] == " " else ""
+    label = line[:LABEL]
+    if label.rstrip().isalpha() and label.endswith("  ") and line[LABEL : LABEL + 1] != " ":
+        return [(label, "dim"), (line[LABEL:], "")]
+    return [(line, style)]
+
+
+def _text(lines: Sequence[Line]) -> "Text":
+    from rich.text import Text
+
+    whole = Text("\n").join(Text.assemble(*line) for line in lines)
+    whole.no_wrap, whole.overflow = True, "ignore"
+    return whole

@@ -1,0 +1,248 @@
+"""The live view, or plain lines where there is no terminal.
+
+`make_screen` chooses once; whoever follows a run talks to a `Screen` and knows no more.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+import msgspec
+
+from headway.base.errors import Refusal, told
+from headway.base.events import NAMES, Entry, StepDone, StopAsked
+from headway.supervise.progress import Aim, Progress, Readings, Status
+from headway.supervise.screen import Screen
+from headway.ui.live import Live
+from headway.ui.output import Clock, Lines, Silence, columns, encodable, text_width
+from headway.ui.show_plan import plan_lines
+from headway.ui.show_receipt import receipt_lines
+from headway.ui.show_run import news_lines, phase_line, refusal_lines, step_line
+from headway.ui.text_layout import printable
+
+if TYPE_CHECKING:  # their classes take a while to make, and the first line must not wait
+    from headway.runs.plan import Plan
+    from headway.runs.receipt import Receipt
+
+LINE_S = 9.5  # plain lines come at least this often; a lagging caller still keeps ten seconds
+
+
+class Plain:
+    """Lines for logs and pipes: one per phase, steps as asked, and one at least every 10 s."""
+
+    def __init__(
+        self,
+        stdout: TextIO,
+        stderr: TextIO,
+        *,
+        width: int,
+        verbose: bool,
+        logging_steps: int | None,
+        clock: Clock,
+    ) -> None:
+        self.silence = Silence(clock)
+        self._out, self._err = Lines(stdout, self.silence), Lines(stderr, self.silence)
+        self._width = width
+        self._verbose = verbose
+        self._logging_steps = logging_steps
+        self._progress = Progress()  # its own, so that every step that is due gets its own line
+        self._status: Status | None = None
+        self._said: set[str] = set()
+        self._shown_step = 0
+
+    @property
+    def max_silence(self) -> float:
+        """See `Screen`."""
+        return self.silence.longest_s
+
+    def say(self, line: str) -> None:
+        """See `Screen`."""
+        self._out.write(printable(line))
+
+    def status(self, status: Status) -> None:
+        """A line for a phase that was not seen before; else one when it is time."""
+        self._status = status
+        if status.ended:
+            return
+        if status.phase not in self._said:
+            self._said.add(status.phase)
+            self._out.write(status.phase)
+        elif self.silence.age_s() >= LINE_S:
+            stepped = status.step != self._shown_step and status.state == "training"
+            self._out.write(step_line(status) if stepped else phase_line(status))
+            self._shown_step = status.step
+
+    def plan(self, plan: "Plan") -> None:
+        """See `Screen`."""
+        self._progress.aim = Aim(plan.steps.first, plan.steps.num, plan.time.seconds)
+        self._out.write(*plan_lines(plan, self._width, verbose=self._verbose), "")
+
+    def event(self, entry: Entry) -> None:
+        """See `Screen`. The first step and the last have a line, and those that are asked for."""
+        self._progress.take(entry)
+        match entry.event:
+            case StepDone(step):
+                if self._is_due(step):
+                    self._step()
+            case StopAsked() as event:
+                lines = news_lines(event, self._width)
+                self._out.write(*(line for line in lines if line not in self._said))
+                self._said.update(lines)
+            case event:
+                self._out.write(*news_lines(event, self._width))
+
+    def _is_due(self, step: int) -> bool:
+        aim = self._progress.aim
+        ends = self._shown_step == 0 or (aim is not None and step == aim.steps)
+        return ends or (self._logging_steps is not None and step % self._logging_steps == 0)
+
+    def _step(self) -> None:
+        own = self._progress.status(Readings(), 0.0)
+        if self._status:
+            tokens = max(own.tokens, self._status.tokens)
+            own = replace(own, skipped=self._status.skipped, tokens=tokens)
+        self._out.write(step_line(own))
+        self._shown_step = own.step
+
+    def refusal(self, refusal: Refusal) -> None:
+        """See `Screen`."""
+        self._err.write(*refusal_lines(refusal, self._width))
+
+    def receipt(self, receipt: "Receipt") -> None:
+        """See `Screen`."""
+        lines = receipt_lines(receipt, self._width)
+        facts = lines[: lines.index("", len(lines) - 4)]
+        # Whole, however long: logs are searched by line, not read on a narrow terminal.
+        self._out.write("", *facts, "", receipt.line)
+
+    def close(self) -> None:
+        """See `Screen`."""
+
+
+class Quiet:
+    """Refusals and the closing line."""
+
+    def __init__(self, stdout: TextIO, stderr: TextIO, *, width: int, clock: Clock) -> None:
+        self.silence = Silence(clock)
+        self._out, self._err = Lines(stdout, self.silence), Lines(stderr, self.silence)
+        self._width = width
+
+    @property
+    def max_silence(self) -> float:
+        """See `Screen`; here it is as long as the run, as asked for."""
+        return self.silence.longest_s
+
+    def say(self, line: str) -> None:
+        """Nothing."""
+
+    def status(self, status: Status) -> None:
+        """Nothing."""
+
+    def plan(self, plan: "Plan") -> None:
+        """Nothing."""
+
+    def event(self, entry: Entry) -> None:
+        """Nothing."""
+
+    def refusal(self, refusal: Refusal) -> None:
+        """See `Screen`."""
+        self._err.write(*refusal_lines(refusal, self._width))
+
+    def receipt(self, receipt: "Receipt") -> None:
+        """The closing line."""
+        self._out.write(receipt.line)
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Json:
+    """One JSON object per line for programs; words for people go to standard error.
+
+    Every line has `event`: `plan`, what events.jsonl has, `status` after ten seconds without
+    another line, `refused`, and as the last one `receipt`.
+    """
+
+    def __init__(self, stdout: TextIO, stderr: TextIO, *, width: int, clock: Clock) -> None:
+        self.silence = Silence(clock)
+        self._out = Lines(stdout, self.silence)
+        self._err = Lines(stderr, Silence(clock))
+        self._width = width
+
+    @property
+    def max_silence(self) -> float:
+        """See `Screen`."""
+        return self.silence.longest_s
+
+    def _write(self, event: str, value: object, **head: object) -> None:
+        fields = cast("dict[str, Any]", msgspec.to_builtins(value))
+        self._out.write(msgspec.json.encode(head | {"event": event} | fields).decode())
+
+    def say(self, line: str) -> None:
+        """See `Screen`."""
+        self._err.write(printable(line))
+
+    def status(self, status: Status) -> None:
+        """See `Screen`."""
+        if self.silence.age_s() >= LINE_S:
+            self._write("status", status)
+
+    def plan(self, plan: "Plan") -> None:
+        """See `Screen`."""
+        self._write("plan", plan)
+
+    def event(self, entry: Entry) -> None:
+        """See `Screen`."""
+        head = {"at": entry.at, "t": entry.t, "attempt": entry.attempt, "rank": entry.rank}
+        self._write(NAMES[type(entry.event)], entry.event, **head)
+
+    def refusal(self, refusal: Refusal) -> None:
+        """See `Screen`."""
+        self._write("refused", told(refusal))
+        self._err.write(*refusal_lines(refusal, self._width))
+
+    def receipt(self, receipt: "Receipt") -> None:
+        """See `Screen`."""
+        self._write("receipt", receipt)
+
+    def close(self) -> None:
+        """See `Screen`."""
+
+
+def make_screen(
+    stdout: TextIO,
+    stderr: TextIO,
+    *,
+    quiet: bool = False,
+    json: bool = False,
+    verbose: bool = False,
+    logging_steps: int | None = None,
+    clock: Clock = time.monotonic,
+    environ: Mapping[str, str] = os.environ,
+) -> Screen:
+    """The screen that fits where the output goes.
+
+    Args:
+        stdout: where it goes; the live view needs it to be a terminal that moves its cursor and
+            knows our characters.
+        stderr: where refusals go.
+        quiet: refusals and the closing line alone.
+        json: JSON lines for programs; wins over `quiet`.
+        verbose: the plan with every setting.
+        logging_steps: off a terminal, a line every so many steps.
+        clock: seconds, monotonic.
+        environ: NO_COLOR, TERM, COLUMNS.
+    """
+    width = text_width(columns(stdout, environ))
+    if json:
+        return Json(stdout, stderr, width=width, clock=clock)
+    if quiet:
+        return Quiet(stdout, stderr, width=width, clock=clock)
+    moves = stdout.isatty() and environ.get("TERM", "") not in ("dumb", "")
+    if moves and encodable("·━", stdout.encoding) == "·━":
+        return Live(stdout, stderr, verbose=verbose, clock=clock, environ=environ)
+    return Plain(
+        stdout, stderr, width=width, verbose=verbose, logging_steps=logging_steps, clock=clock
+    )

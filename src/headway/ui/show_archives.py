@@ -1,0 +1,104 @@
+"""A receipt held to its folder, and backups, as plain lines."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headway.base.units import plural, size
+from headway.runs.backup import Backup
+from headway.runs.restore import Restored
+from headway.runs.verify import Claim, Verification
+from headway.ui.text_layout import cells, cut, flow, fold, one_line, printable, table
+
+
+def verification_lines(found: Verification, width: int) -> list[str]:
+    """The verdict first, then every claim that differs, then what could not be computed again."""
+    num = len(found.claims) - len(found.open)
+    if found.holds:
+        lines = flow([f"{found.run}: the receipt holds", f"{num} claims computed again"], width)
+        lines += flow([found.line], width)
+    else:
+        wrong = f"{len(found.differences)} of {plural(num, 'claim')} of the receipt differ"
+        lines = flow([f"{found.run}: {wrong} from its folder"], width)
+        for claim in found.differences:
+            lines += ["", *_difference(claim, width)]
+    if found.open:
+        lines += ["", "not computed again:"]
+        lines += [f"  {line}" for one in found.open for line in flow([one.name, one.by], width - 2)]
+    return lines
+
+
+def _difference(claim: Claim, width: int) -> list[str]:
+    rows = [("  claimed", _value(claim.claimed)), (f"  {claim.by}", _value(claim.found))]
+    column = max(cells(label) for label, _ in rows)
+    lines = [claim.name]
+    for label, value in rows:
+        first, *rest = fold(value, max(width - column - 2, 20))
+        lines.append(f"{label}{' ' * (column - cells(label))}  {first}")
+        lines += [f"{'':{column}}  {line}" for line in rest]
+    return lines
+
+
+def _value(value: Any) -> str:
+    """A number as a person writes it; a judgement as its verdict and reasons."""
+    match value:
+        case bool() | None:
+            return str(value).lower()
+        case int():
+            return f"{value:,}"
+        case {"verdict": verdict, "reasons": reasons}:
+            return "; ".join([str(verdict), *map(str, reasons)])
+        case dict():
+            pairs = (f"{_value(v)} {k}" for k, v in value.items())
+            return ", ".join(pairs) or "none"
+        case _:
+            return printable(str(value))
+
+
+def backup_lines(backup: Backup, unsound: Sequence[str], width: int) -> list[str]:
+    """What was backed up, and how to go back to it."""
+    made = backup.made
+    facts = [f"backed up {made.run} as {backup.name}"]
+    facts += [made.model] if made.model else ["no checkpoint yet"]
+    facts.append(f"{size(backup.bytes)}, {size(backup.own_bytes)} of it not shared")
+    lines = flow(facts, width)
+    if made.live:
+        lines += flow(
+            ["it is being trained: of its checkpoints this is the newest good one"], width
+        )
+    if unsound:
+        more = f" and {len(unsound) - 1} more" if len(unsound) > 1 else ""
+        lines += flow([f"! {unsound[0]}{more}: not as it was written; kept as it is"], width)
+    return [*lines, f"headway restore {made.run} {backup.name}"]
+
+
+def restored_lines(restored: Restored, width: int) -> list[str]:
+    """What a run is again, and where what it was is."""
+    backup, kept = restored.backup, restored.kept
+    facts = [f"{restored.run.name} is as it was in {backup.name}"]
+    facts += [backup.made.model] if backup.made.model else []
+    lines = flow(facts, width)
+    return lines + (flow([f"what was there is {kept.name}"], width) if kept else [])
+
+
+def backups_table(found: Mapping[Path, Sequence[Backup]], width: int) -> list[str]:
+    """Every backup in a line, and its note in another; the oldest of a run first."""
+    every = [one for backups in found.values() for one in backups]
+    rows = [["run", "backup", "checkpoint", "size", "not shared"]]
+    rows += [
+        [
+            printable(one.made.run),
+            one.name,
+            one.made.model.removeprefix("checkpoint-") or "-",
+            size(one.bytes),
+            size(one.own_bytes),
+        ]
+        for one in every
+    ]
+    head, *lines = table(rows, right=(2, 3, 4))
+    shown = [head]
+    for one, line in zip(every, lines, strict=True):
+        shown += [line, f"  {one_line(one.made.note)}"] if one.made.note else [line]
+    own = sum(one.own_bytes for one in every)
+    end = f"{plural(len(every), 'backup')}, {size(own)} not shared with the runs"
+    return [*(cut(line, width) for line in shown), "", *flow([end], width)]

@@ -1,0 +1,162 @@
+"""What a run did, and whether that is what was planned, as plain lines."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from headway.base.units import count, plural, seconds, share, short_count, size
+from headway.ui.text_layout import LABEL, flow, labelled, loss_text, table
+
+if TYPE_CHECKING:  # its many classes take a while to make, and the first line must not wait
+    from headway.runs.receipt import (
+        ForetoldActual,
+        Judgement,
+        Loss,
+        PlanAgainstActual,
+        Receipt,
+        ReceiptRows,
+    )
+
+
+def receipt_lines(receipt: "Receipt", width: int) -> list[str]:
+    """The facts, the two judgements, and as the last line the receipt's own closing line."""
+    facts: list[tuple[str, list[str]]] = [
+        ("contract", _judgement(receipt.contract)),
+        ("learning", _judgement(receipt.learning)),
+        ("rows", _rows(receipt.rows)),
+        ("tokens", _tokens(receipt)),
+        ("steps", _steps(receipt)),
+        ("loss", _losses(receipt)),
+        ("tensors", _tensors(receipt)),
+        ("time", _time(receipt)),
+        ("speed", _speed(receipt)),
+        ("saved", _saved(receipt)),
+    ]
+    attempts = f", {plural(receipt.attempts, 'attempt')}" if receipt.attempts > 1 else ""
+    lines = [f"{receipt.run} {receipt.outcome}{attempts}", ""]
+    for label, parts in facts:
+        lines += labelled(label, parts, width)
+    lines += ["", *_foretold(receipt.plan_against_actual), ""]
+    return lines + flow([receipt.line], width)
+
+
+def _judgement(judgement: "Judgement") -> list[str]:
+    word = {"not": "not learned"}.get(judgement.verdict, judgement.verdict)
+    return [word, *judgement.reasons]
+
+
+def _rows(rows: "ReceiptRows") -> list[str]:
+    parts = [f"{count(rows.trained)} of {count(rows.planned)} planned rows trained"]
+    if rows.applications_planned != rows.planned:
+        parts.append(f"{count(rows.applications)} of {count(rows.applications_planned)} times")
+    parts += [f"{count(rows.missing)} missing", f"{count(rows.repeated)} repeated"]
+    if rows.held_out:
+        parts.append(f"{count(rows.held_out)} held out")
+    if rows.rejected:
+        why = ", ".join(f"{count(number)} {reason}" for reason, number in rows.rejected.items())
+        parts.append(f"{count(sum(rows.rejected.values()))} of {count(rows.read)} rejected ({why})")
+    return parts
+
+
+def _tokens(receipt: "Receipt") -> list[str]:
+    tokens = receipt.tokens
+    parts = [
+        f"{count(tokens.trained)} of {count(tokens.input)} trained",
+        f"padding {share(tokens.padding_share)}",
+    ]
+    if tokens.truncated:
+        parts.append(f"{plural(tokens.truncated, 'conversation')} cut")
+    if tokens.shared:
+        parts.append(f"{count(tokens.shared)} in shared prefixes")
+    return parts
+
+
+def _steps(receipt: "Receipt") -> list[str]:
+    steps, learned = receipt.steps, receipt.learning_facts
+    parts = [
+        f"{count(steps.applied)} of {count(steps.planned)}",
+        f"global {count(steps.first)} -> {count(steps.last)}",
+    ]
+    if learned.nonfinite_steps:
+        parts.append(f"{plural(learned.nonfinite_steps, 'step')} not finite, not applied")
+    return parts
+
+
+def _losses(receipt: "Receipt") -> list[str]:
+    learned = receipt.learning_facts
+    parts = [
+        *_change(learned.train_probe, "probed training"),
+        *_change(learned.held_out, "held-out"),
+    ]
+    if learned.loss_first is not None and learned.loss_last is not None:
+        first, last = loss_text(learned.loss_first), loss_text(learned.loss_last)
+        parts.append(f"first step {first}, last {last}")
+    return parts
+
+
+def _change(loss: "Loss | None", of: str) -> list[str]:
+    if loss is None:
+        return []
+    rows = plural(loss.rows, f"{of} row")
+    spread = f" (± {loss_text(loss.spread)})"
+    return [f"{loss_text(loss.before)} -> {loss_text(loss.after)} on {rows}{spread}"]
+
+
+def _tensors(receipt: "Receipt") -> list[str]:
+    tensors = receipt.learning_facts.tensors
+    if tensors is None:
+        return []
+    parts = [
+        f"{count(tensors.changed)} of {count(tensors.trainable)} changed",
+        f"{count(tensors.with_gradient)} had gradient",
+        f"weights moved by {share(tensors.relative_change)}",
+    ]
+    parts += [f"unmoved: {', '.join(tensors.unmoved)}"] if tensors.unmoved else []
+    return parts + ([f"without gradient: {', '.join(tensors.dead)}"] if tensors.dead else [])
+
+
+def _time(receipt: "Receipt") -> list[str]:
+    time = receipt.time
+    longest = sorted(time.by_phase.items(), key=lambda item: item[1], reverse=True)
+    parts = [seconds(time.total)]
+    parts += [f"{phase} {seconds(spent_s)}" for phase, spent_s in longest if spent_s >= 0.05]
+    if time.to_first_step is not None:
+        parts.append(f"first step after {seconds(time.to_first_step)}")
+    if time.max_silence is not None:
+        parts.append(f"longest silence {seconds(time.max_silence)}")
+    return parts
+
+
+def _speed(receipt: "Receipt") -> list[str]:
+    speed = receipt.speed
+    parts = [
+        f"{count(speed.trained_tokens_per_second)} trained tok/s",
+        f"{count(speed.tokens_per_second)} tok/s",
+        f"{short_count(speed.flops_per_second)} FLOP/s",
+    ]
+    return parts + ([f"{share(speed.mfu)} of this machine's peak"] if speed.mfu is not None else [])
+
+
+def _saved(receipt: "Receipt") -> list[str]:
+    saved = receipt.checkpoint
+    if saved is None:
+        return ["nothing"]
+    return [saved.name, size(saved.bytes), f"sha256 {saved.manifest_sha256[:12]}, read back"]
+
+
+def _foretold(against: "PlanAgainstActual") -> list[str]:
+    def row(
+        what: str, pair: "ForetoldActual", unit: Callable[[float], str]
+    ) -> tuple[str, str, str]:
+        return (
+            f"{what:{LABEL - 2}}",
+            "-" if pair.foretold is None else unit(pair.foretold),
+            unit(pair.actual),
+        )
+
+    rows = (
+        ("", "foretold", "actual"),
+        row("time", against.seconds, seconds),
+        row("memory", against.peak_memory, size),
+        row("padding", against.padding_share, share),
+    )
+    return table(rows, right=(1, 2))

@@ -1,0 +1,264 @@
+"""What people read of a run, as plain lines: its status, its events, and a table of runs.
+
+Nothing here knows a terminal: colour is the console's business, and whoever calls gives the width.
+"""
+
+from collections.abc import Callable, Sequence
+
+from headway.base.errors import Refusal, four_parts, told
+from headway.base.events import (
+    AttemptStarted,
+    Ended,
+    Entry,
+    Evaluated,
+    Event,
+    Noted,
+    PhaseEntered,
+    Probed,
+    Refined,
+    Resumed,
+    Sampled,
+    Saved,
+    StepDone,
+    StopAsked,
+)
+from headway.base.units import count, learning_rate, plural, seconds, size
+from headway.supervise.progress import Status
+from headway.ui.text_layout import (
+    DOT,
+    MARKS,
+    cells,
+    cut,
+    finding_lines,
+    flow,
+    fold,
+    loss_text,
+    narrowed,
+    one_line,
+    printable,
+    table,
+)
+
+WIDE = 10_000  # columns, where a line may be as long as it is
+SAMPLE_LINES = 4
+SILENT_S = 5.0  # without news for longer than this, a line says so
+
+_SIGNALS = {"SIGINT": "Ctrl+C"}
+
+
+def step_line(status: Status, width: int = WIDE) -> str:
+    """The step and how it goes: 'step 3/100 · loss 2.45 (avg 2.61) · 4,589 tok/s · 4 min left'."""
+    steps = f"/{count(status.steps)}" if status.steps else ""
+    parts = [(0, f"step {count(status.step)}{steps}")]
+    if status.global_step != status.step:
+        reached = f"{count(status.global_step)}/{count(status.target_global_step)}"
+        parts.append((5, f"global {reached}"))
+    if status.loss is not None:
+        parts.append((0, f"loss {loss_text(status.loss)}"))
+    if status.loss_average is not None:
+        parts.append((3, f"(avg {loss_text(status.loss_average)})"))
+    if status.tokens_per_second is not None:
+        parts.append((2, f"{count(status.tokens_per_second)} tok/s"))
+    if status.tokens:
+        parts.append((6, f"{count(status.tokens)} tokens"))
+    if status.skipped:
+        parts.append((4, f"{count(status.skipped)} skipped"))
+    if status.seconds_left:
+        parts.append((1, f"{_coarse(status.seconds_left)} left"))
+    return narrowed(parts, width)
+
+
+def _coarse(duration_s: float) -> str:
+    """A duration that is only foretold: whole minutes from two minutes on."""
+    return seconds(duration_s if duration_s < 120 else 60 * round(duration_s / 60))
+
+
+def phase_line(status: Status, width: int = WIDE, age: Callable[[float], str] = seconds) -> str:
+    """The phase, how far it is, and since when: 'saving · 2.1 of 3.0 MB · 0.4 s'.
+
+    Args:
+        status: of a run that has not ended.
+        width: columns.
+        age: how to print a duration.
+    """
+    parts = [(0, "stopping")] if status.state == "stopping" else []
+    parts.append((3 if status.waiting_for else 0, status.phase))
+    if status.done or status.total:
+        parts.append((2, _amount(status.done, status.total, status.unit)))
+        if status.unit == "bytes" and status.done and status.phase_since_s >= 1:
+            parts.append((5, f"{size(status.done / status.phase_since_s)}/s"))
+    if status.state == "planning":
+        parts += [(4, plural(status.rows, "row"))] if status.rows else []
+        parts += [(5, plural(status.tokens, "token"))] if status.tokens else []
+        parts += [(6, f"{count(status.skipped)} skipped")] if status.skipped else []
+    if status.waiting_for:
+        what = cut(
+            printable(status.waiting_for), max(width - 24, 8)
+        )  # its name may be long, its age never
+        parts.append((0, f"waiting for {what} {age(status.waiting_since_s)}"))
+    else:
+        parts.append((0, age(status.phase_since_s)))
+        if status.last_news_s is not None and status.last_news_s >= SILENT_S:
+            parts.append((1, f"no news for {age(status.last_news_s)}"))
+    return narrowed(parts, width)
+
+
+def _amount(done: int, total: int, unit: str) -> str:
+    if unit == "bytes":
+        have, need = size(done), size(total)
+        shared = " " + need.partition(" ")[2]
+        return f"{have.removesuffix(shared)} of {need}" if done and total else size(done or total)
+    return f"{count(done)} of {count(total)} {unit}" if total else f"{count(done)} {unit}"
+
+
+def status_lines(status: Status, width: int) -> list[str]:
+    """The answer to `headway status`: what it is doing right now and since when."""
+    ago = f"{seconds(status.phase_since_s)} ago"
+    facts = [status.run or "a new run"]
+    match status.state:
+        case "died":
+            facts.append(f"died {ago} while {status.phase}")
+        case "finished" | "interrupted" | "failed":
+            facts.append(f"{status.state} {ago}")
+        case state:
+            facts.append(state)
+    facts += [f"attempt {status.attempt}"] if status.attempt > 1 else []
+    facts += [f"process {status.pid}"] if status.pid and not status.ended else []
+    lines = flow(facts, width)
+    if not status.ended and status.state != "planned":
+        lines.append(phase_line(status, width))
+    if status.step or status.state == "training":
+        lines += fold(step_line(status), width)
+    if status.held_out_first is not None and status.held_out_last is not None:
+        first, last = loss_text(status.held_out_first), loss_text(status.held_out_last)
+        lines.append(f"held out {first} -> {last}")
+    if status.state == "died":
+        lines += flow(["start the same command again: it resumes after the last checkpoint"], width)
+    lines += flow([status.line], width) if status.line else []
+    return lines + ([printable(status.folder)] if status.folder else [])
+
+
+def event_line(event: Event) -> str:
+    """One event in a line, for `headway logs` and plain output."""
+    match event:
+        case StepDone():
+            return _step_done(event)
+        case AttemptStarted(run, version, _, from_global_step, resumed_from):
+            where = (
+                f"resumed from {resumed_from} at global step {count(from_global_step)}"
+                if resumed_from
+                else f"started after global step {count(from_global_step)}"
+                if from_global_step
+                else "started"
+            )
+            return f"{run} {where}{DOT}headway {version}"
+        case Resumed(checkpoint, global_step):
+            return f"goes on from {checkpoint} at global step {count(global_step)}"
+        case PhaseEntered(phase):
+            return phase
+        case Probed(when, train_probe, held_out):
+            end = "" if held_out is None else f", held out {loss_text(held_out)}"
+            return f"{when} training: loss {loss_text(train_probe)}{end}"
+        case Refined(whole_s):
+            return f"measured: about {_coarse(whole_s)} in all"
+        case StopAsked(by):
+            return f"asked to stop by {_SIGNALS.get(by, by)}: finishing the step and saving"
+        case Noted(finding):
+            return MARKS[finding.kind] + one_line(finding.what)
+        case Ended(outcome, exit_code, line, _):
+            return f"{outcome}, exit {exit_code}{DOT}{one_line(line)}"
+        case _:
+            return _look(event)
+
+
+def _step_done(event: StepDone) -> str:
+    parts = (
+        f"step {count(event.step)}",
+        f"global {count(event.global_step)}" if event.global_step != event.step else "",
+        f"loss {loss_text(event.loss)}",
+        f"gradient {loss_text(event.grad_norm)}",
+        f"rate {learning_rate(event.learning_rate)}",
+        plural(event.rows, "row"),
+        plural(event.trained_tokens, "token"),
+        seconds(event.seconds),
+    )
+    return DOT.join(part for part in parts if part)
+
+
+def _look(event: Event) -> str:
+    match event:
+        case Saved(_, checkpoint, num_bytes, spent_s):
+            return f"saved {checkpoint}{DOT}{size(num_bytes)}{DOT}{seconds(spent_s)}"
+        case Evaluated(global_step, held_out, rows, spent_s):
+            found = f"held out {loss_text(held_out)} after step {count(global_step)}"
+            return DOT.join((found, plural(rows, "row"), seconds(spent_s)))
+        case Sampled(global_step, prompt, text):
+            return f"sample after step {count(global_step)}: {one_line(prompt + text)}"
+        case _:
+            return type(event).__name__
+
+
+def news_lines(event: Event, width: int) -> list[str]:
+    """What stays on the screen of a run, above what moves; most events are not worth a line."""
+    match event:
+        case AttemptStarted(resumed_from="", from_global_step=0) | PhaseEntered() | StepDone():
+            return []
+        case Resumed() | Ended():  # the attempt's line said it; the receipt or refusal follows
+            return []
+        case Noted(finding):
+            return [] if finding.kind == "ok" else finding_lines(finding, width)
+        case StopAsked():
+            return flow([f"{event_line(event)} (again to leave at once)"], width)
+        case Sampled():
+            room = SAMPLE_LINES * (width - 8)  # folding between words leaves some columns free
+            return fold(cut(event_line(event), room), width)
+        case _:
+            return flow(event_line(event).split(DOT), width)
+
+
+def refusal_lines(refusal: Refusal, width: int) -> list[str]:
+    """A refusal in its four parts, or each of several in its own."""
+    lines: list[str] = []
+    for finding in told(refusal).findings:
+        _, *rest = four_parts(finding.what, finding.have, finding.need, finding.remedies, width)
+        lines += [*fold(finding.what, width), *map(printable, rest)]
+    return lines
+
+
+def log_line(entry: Entry) -> str:
+    """One line of `headway logs`: when (UTC), in which attempt, and what."""
+    attempt = f"#{entry.attempt} " if entry.attempt > 1 else ""
+    return f"{entry.at[:10]} {entry.at[11:19]}  {attempt}{event_line(entry.event)}"
+
+
+def runs_table(statuses: Sequence[Status], width: int) -> list[str]:
+    """The answer to `headway runs`: one line per run; where it is narrow, columns are left out."""
+    header = ["run", "state", "step", "loss", "held out", "tokens", "when"]
+    rows = [header, *(_run_row(status) for status in statuses)]
+    for left_out in ((), ("tokens",), ("tokens", "held out"), ("tokens", "held out", "when")):
+        columns = [i for i, name in enumerate(header) if name not in left_out]
+        right = [n for n, i in enumerate(columns) if header[i] in header[2:6]]
+        lines = table([[row[i] for i in columns] for row in rows], right)
+        if max(map(cells, lines)) <= width:
+            return lines
+    return [cut(line, width) for line in lines]
+
+
+def _run_row(status: Status) -> list[str]:
+    steps = f"{count(status.step)}/{count(status.steps)}" if status.steps else ""
+    if status.ended:
+        when = f"{seconds(status.phase_since_s)} ago"
+    elif status.state == "training" and status.seconds_left is not None:
+        when = f"{_coarse(status.seconds_left)} left"
+    else:
+        when = f"for {seconds(status.phase_since_s)}" if status.state != "planned" else ""
+    held_out = "" if status.held_out_last is None else loss_text(status.held_out_last)
+    return [
+        printable(status.run) or "a new run",
+        status.state,
+        steps,
+        "" if status.loss is None else loss_text(status.loss),
+        held_out,
+        count(status.tokens) if status.tokens else "",
+        when,
+    ]

@@ -1,0 +1,217 @@
+"""Bytes become lines; the parts of a file tile it without loss or repetition."""
+
+import itertools
+import os
+from io import FileIO
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headway.base.errors import ComeBack
+from headway.base.pulse import Pulse
+from headway.data.formats import lines as lines_module
+from headway.data.formats import text as text_files
+from headway.data.formats.detect import can_split, read
+from headway.data.formats.lines import Overlong, lines, of_span, whole_lines, without_bom
+from headway.data.formats.records import Record, Rejected
+from headway.data.sources.find import find
+from headway.data.sources.source import Source, Span
+
+CONTENT = st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"\xc3\xa9", b" "]), max_size=60)
+CUTS = st.lists(st.integers(0, 120), max_size=6)
+
+
+def found(path: Path, content: bytes) -> Source:
+    path.write_bytes(content)
+    (source,) = find([str(path)])
+    return source
+
+
+def spans(size: int, cuts: list[int]) -> list[Span]:
+    edges = [0, *sorted(min(cut, size) for cut in cuts), size]
+    return [Span(a, b) for a, b in itertools.pairwise(edges) if a < b]
+
+
+def joined(pieces: object) -> bytes:
+    return b"".join(pieces)  # type: ignore[arg-type]
+
+
+@given(CONTENT, CUTS)
+def test_lines_are_the_same_however_they_arrive(parts: list[bytes], cuts: list[int]) -> None:
+    content = b"".join(parts)
+    pieces = [content[s.begin : s.end] for s in spans(len(content), cuts)]
+    expected = content.split(b"\n")
+    assert list(lines(iter(pieces))) == (expected if expected[-1] else expected[:-1])
+
+
+@given(st.sampled_from([b"", b"\xef\xbb\xbf", b"\xef\xbb", b"\xef"]), CUTS)
+def test_a_byte_order_mark_goes_whole_or_not_at_all(begin: bytes, cuts: list[int]) -> None:
+    content = begin + (b"x" if begin else b"")
+    pieces = [content[s.begin : s.end] for s in spans(len(content), cuts)]
+    assert joined(without_bom(iter(pieces))) == content.removeprefix(b"\xef\xbb\xbf")
+
+
+def test_F51_of_a_line_that_is_too_long_only_the_beginning_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lines_module, "LONGEST_LINE", 1000)
+    pieces = [b"one\n" + b"x" * 600, b"x" * 400, b"x" * 9_000, b"x\ntwo\n", b"y" * 1000, b"\nz"]
+    one, long, two, fits, last = lines(iter(pieces))
+    assert (one, two, fits, last) == (b"one", b"two", b"y" * 1000, b"z")
+    assert isinstance(long, Overlong)
+    assert bytes(long) == b"x" * 80
+    assert not isinstance(fits, Overlong)
+
+
+@given(CONTENT, CUTS)
+def test_spans_tile_a_file_line_by_line(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes], cuts: list[int]
+) -> None:
+    content = b"".join(parts)
+    source = found(tmp_path_factory.mktemp("spans") / "a.txt", content)
+    tiles = [whole_lines(source, span) for span in spans(len(content), cuts)]
+    pieces = [joined(of_span(source, tile)) for tile in tiles if tile.begin < tile.end]
+    assert b"".join(pieces) == content
+    assert all(piece.endswith(b"\n") for piece in pieces[:-1])
+    for span, tile in zip(spans(len(content), cuts), tiles, strict=True):
+        assert tile.begin == tile.end or span.begin <= tile.begin < span.end
+
+
+def test_one_endless_line_is_scanned_once_and_not_by_each_span(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = found(tmp_path / "a.txt", b"x" * 1_000_000 + b"\nlast")
+    scanned: list[int] = []
+
+    class Counted(FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            read = super().read(-1 if size is None else size)
+            scanned.append(len(read))
+            return read
+
+    monkeypatch.setattr(Path, "open", lambda path, *_, **__: Counted(path))
+    tiles = [whole_lines(source, s) for s in spans(source.size, list(range(0, 1_000_000, 50_000)))]
+    assert [t for t in tiles if t.begin < t.end] == [Span(0, 1_000_001), Span(1_000_001, 1_000_005)]
+    assert sum(scanned) < 2_500_000
+
+
+def test_D10_a_span_of_a_file_that_changed_is_to_be_tried_again(tmp_path: Path) -> None:
+    source = found(tmp_path / "a.jsonl", b'{"text": "one"}\n' * 10)
+    with (tmp_path / "a.jsonl").open("ab") as file:
+        file.write(b'{"text": "more"}\n')
+    with pytest.raises(ComeBack, match="changed while it was being read"):
+        list(read(source, lambda _: None, Pulse(), span=Span(0, 50)))
+
+
+# ---- through the reader ----------------------------------------------------------------------
+
+ROW = st.sampled_from(
+    [b'{"text": "a"}', b"", b"  ", b"{bad", b"\xef\xbb\xbf{}", b'{"text": "b"}\r', b"\xff"]
+)
+
+
+@given(st.lists(ROW, min_size=1, max_size=12), CUTS, st.booleans())
+def test_rows_of_spans_are_the_rows_of_the_file(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[bytes], cuts: list[int], ends: bool
+) -> None:
+    content = b"\n".join(rows) + (b"\n" if ends else b"")
+    source = found(tmp_path_factory.mktemp("rows") / "a.jsonl", content)
+    assert can_split(source)
+    told: list[bytes] = []
+    apart: list[Record | Rejected] = []
+    for span in spans(len(content), cuts):
+        before = b"".join(told).count(b"\n")
+        for item in read(source, told.append, Pulse(), span=span):
+            assert isinstance(item, Record | Rejected)
+            apart.append(item)
+            assert item.line + before <= content.count(b"\n") + 1
+    whole = [i for i in read(source, lambda _: None, Pulse()) if i is not None]
+    blank = not content.strip(b"\xef\xbb\xbf \r\n")
+    kept = [(getattr(i, "text", None), getattr(i, "reason", "")) for i in apart]
+    assert kept == [
+        (getattr(i, "text", None), getattr(i, "reason", "")) for i in (() if blank else whole)
+    ]
+    assert b"".join(told) == content
+
+
+@given(CONTENT, CUTS)
+def test_a_long_text_in_parts_is_the_text_wherever_spans_are_laid(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes], cuts: list[int]
+) -> None:
+    content = b"\xef\xbb\xbfbegin " + b"".join(parts)
+    path = tmp_path_factory.mktemp("parts") / "a.txt"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_files, "LONGEST_WHOLE", 10)
+        patch.setattr("headway.data.formats.detect.LONGEST_WHOLE", 10)
+        patch.setattr(text_files, "PART_BYTES", 16)
+        source = found(path, content)
+        assert can_split(source) == (len(content) > 10)
+        for laid in ([Span(0, len(content))], spans(len(content), cuts), [None]):
+            made = [r for s in laid for r in read(source, lambda _: None, Pulse(), span=s)]
+            records = [r for r in made if isinstance(r, Record)]
+            assert len(records) == len(made)
+            text = "".join(r.text or "" for r in records)
+            assert text == content.decode("utf-8-sig").replace("\r\n", "\n")
+            if laid != [None] or len(content) > 10:
+                assert [r.begins for r in records] == [True] + [False] * (len(records) - 1)
+                assert [r.ends for r in records] == [False] * (len(records) - 1) + [True]
+
+
+@pytest.mark.parametrize("shift", range(4))
+@pytest.mark.parametrize(
+    "text", ["\u00e9" * 30, "\u20ac" * 30, "\U0001f600" * 30, "\r\n".join("ab") * 9]
+)
+def test_an_endless_line_is_cut_between_characters(
+    text: str, shift: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_files, "LONGEST_WHOLE", 10)
+    monkeypatch.setattr(text_files, "PART_BYTES", 16)
+    text = "x" * (shift + 13) + text
+    source = found(tmp_path / "a.txt", text.encode())
+    records = [r for r in read(source, lambda _: None, Pulse()) if isinstance(r, Record)]
+    assert "".join(r.text or "" for r in records) == text.replace("\r\n", "\n")
+    assert len(records) > 3
+
+
+def test_a_part_that_is_not_utf8_is_rejected_with_its_place_and_the_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_files, "LONGEST_WHOLE", 10)
+    monkeypatch.setattr(text_files, "PART_BYTES", 16)
+    source = found(tmp_path / "a.txt", b"a line of text\n" * 2 + b"caf\xe9\n" + b"the last line\n")
+    made = list(read(source, lambda _: None, Pulse()))
+    assert [type(item) for item in made] == [Record, Record, Rejected, Record]
+    assert made[2] == Rejected(source.name, 3, "not UTF-8", "byte 0xe9 at offset 33")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "is_split"),
+    [
+        ("a.jsonl", b"{}", True),
+        ("a.NDJSON", b"{}", True),
+        ("a.jsonl.gz", b"", False),
+        ("a.csv", b"text\n" * 99, False),
+        ("a.parquet", b"PAR1" * 99, False),
+        ("a.txt", b"short", False),
+        ("a.txt", b"long " * 99, True),
+        ("README", b"long " * 99, True),
+        ("a.txt", b'{"text": "rows"}\n' * 99, True),
+        ("a.json", b'{"text": "rows"}\n' * 99, True),
+        ("a.json", b'[{"text": "rows"}]' + b"\n" * 99, False),
+        ("a.bin", b"\0" * 999, False),
+    ],
+)
+def test_what_can_be_split(
+    name: str, content: bytes, is_split: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headway.data.formats.detect.LONGEST_WHOLE", 100)
+    assert can_split(found(tmp_path / name, content)) == is_split
+
+
+def test_a_stream_cannot_be_split(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jsonl")
+    assert not can_split(Source("a.jsonl", tmp_path / "a.jsonl"))
+    assert not can_split(Source("standard input", None))
+    assert not can_split(Source("s3://b/a.jsonl", None, 9, stamp=("e",), address="s3://b/a.jsonl"))

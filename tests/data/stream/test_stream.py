@@ -1,0 +1,293 @@
+"""A flow: the same rows from any place on, each record once an epoch, nothing uncounted."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headway.base.errors import DataRefused
+from headway.base.pulse import Pulse
+from headway.data.examples.maker import Ask, Maker
+from headway.data.examples.tokenizer import byte_level
+from headway.data.sources.find import find
+from headway.data.sources.source import Source, Span
+from headway.data.stream import stream as flow_module
+from headway.data.stream.cursor import HELD_OUT, Cursor, Stand
+from headway.data.stream.spec import FlowFile, load_flow, save_flow
+from headway.data.stream.stream import Flow, Shape, Units
+from headway.data.stream.window import Window, load_window, save_window
+
+ASK = Ask(None, 300, None, True)
+SHAPE = Shape("text", 16, "cut", 4, 0, 7, 0.5, "uint16")
+WORDS = byte_level()
+END = WORDS.end_id
+
+
+def flowing(*paths: Path, **shape: Any) -> Flow:
+    made = replace(SHAPE, **shape)
+    maker = Maker(ASK, byte_level(), made.kind, lambda _: None)
+    return Flow(Units(find([str(path) for path in paths])), maker, made, Pulse())
+
+
+def rows_in(window: Window) -> list[list[tuple[list[int], list[bool] | None]]]:
+    return [
+        [
+            (s.ids.tolist(), None if s.trained is None else s.trained.tolist())
+            for s in window.stretches(row)
+        ]
+        for row in range(len(window))
+    ]
+
+
+def jsonl(path: Path, texts: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+def chat(question: str, answer: str) -> str:
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return json.dumps({"messages": turns}) + "\n"
+
+
+@pytest.fixture(autouse=True)
+def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_module, "UNIT_BYTES", 256)
+
+
+# ---- units -----------------------------------------------------------------------------------
+
+
+def test_units_are_all_of_every_source_once(tmp_path: Path) -> None:
+    big = jsonl(tmp_path / "a.jsonl", ["x" * 50] * 40)
+    other = tmp_path / "b.txt"
+    other.write_text("hello")
+    units = Units(find([str(big), str(other)]))
+    parts = [units[number] for number in range(len(units))]
+    assert parts[-1] == (units.sources[1], None)
+    spans = [span for source, span in parts if source.name == str(big)]
+    assert spans[0].begin == 0
+    assert spans[-1].end == big.stat().st_size
+    assert all(a.end == b.begin for a, b in pairwise(spans))
+
+
+def test_every_epoch_takes_every_unit_in_an_order_of_its_own(tmp_path: Path) -> None:
+    units = Units(find([str(jsonl(tmp_path / "a.jsonl", ["x" * 50] * 40))]))
+    orders = [[units.at(1, epoch, place) for place in range(len(units))] for epoch in range(3)]
+    assert all(sorted(order) == list(range(len(units))) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+    assert [units.at(2, 0, place) for place in range(len(units))] != orders[0]
+
+
+# ---- rows ------------------------------------------------------------------------------------
+
+
+def test_the_rows_of_an_epoch_hold_every_target_once(tmp_path: Path) -> None:
+    texts = [f"document {number} " * (1 + number % 7) for number in range(60)]
+    flow = flowing(jsonl(tmp_path / "a.jsonl", texts), max_length=8, window_rows=10)
+    targets: Counter[tuple[int, int]] = Counter()
+    wanted: Counter[tuple[int, int]] = Counter()
+    for text in texts:
+        ids = [*WORDS.encode([text])[0].tolist(), END]
+        wanted.update(pairwise(ids))
+    total = sum(wanted.values())
+    for window in islice(flow.windows(Stand(), {}), total // 80):
+        for row in rows_in(window):
+            assert sum(len(ids) - 1 for ids, _ in row) == 8
+            for ids, _ in row:
+                targets.update(pairwise(ids))
+    assert not targets - wanted
+    assert sum((wanted - targets).values()) == total % 80
+
+
+def test_a_conversation_is_a_row_up_to_its_last_trained_token(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(chat("hi", "ho") * 5 + chat("hi", "a long answer " * 9) * 5)
+    flow = flowing(path, kind="conversations", max_length=64, window_rows=10)
+    window = next(flow.windows(Stand(), {}))
+    assert window.told.after.truncated == 5
+    for row in range(10):
+        ((ids, trained),) = rows_in(window)[row]
+        assert len(ids) <= 64
+        assert len(trained) == len(ids) - 1
+        assert trained[-1]
+
+
+def test_an_answer_that_is_cut_away_whole_is_rejected_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(chat("a", "b") * 20 + chat("a long question " * 9, "ho") + chat("a", "b") * 20)
+    flow = flowing(path, kind="conversations", max_length=64, window_rows=40)
+    window = next(flow.windows(Stand(), {}))
+    (rejected,) = window.told.rejected
+    assert (rejected.line, rejected.reason) == (21, flow_module.NO_ANSWER)
+    assert window.told.after.read == 41
+    assert window.told.after.rejected == {flow_module.NO_ANSWER: 1}
+
+
+def test_d06_a_bad_row_is_told_with_its_line_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [json.dumps({"text": "good " * 5})] * 50
+    for line in (7, 23, 49):
+        rows[line - 1] = "{not json"
+    path.write_text("\n".join(rows) + "\n")
+    flow = flowing(path, max_length=8, window_rows=47 * 25 // 8)
+    window = next(flow.windows(Stand(), {}))
+    found = {(one.file, one.line, one.reason) for one in window.told.rejected}
+    assert found == {(str(path), line, "not JSON") for line in (7, 23, 49)}
+
+
+def test_too_many_bad_records_end_a_flow(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text((json.dumps({"text": "good " * 9}) + "\n{bad\n") * 200)
+    with pytest.raises(DataRefused, match="cannot be trained on"):
+        list(islice(flowing(path, max_rejected=0.2).windows(Stand(), {}), 1000))
+
+
+def test_sources_without_a_record_end_a_flow(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n" * 900)
+    with pytest.raises(DataRefused):
+        next(flowing(path).windows(Stand(), {}))
+
+
+# ---- held out --------------------------------------------------------------------------------
+
+
+@given(held_out=st.integers(1, 30), kind=st.sampled_from(["text", "conversations"]))
+@settings(max_examples=30, deadline=None)
+def test_what_is_held_out_is_never_trained_in_any_epoch(
+    held_out: int, kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("held") / "a.jsonl"
+    if kind == "text":
+        jsonl(path, [chr(0x4E00 + number) * 9 for number in range(80)])
+    else:
+        path.write_text("".join(chat("q", chr(0x4E00 + number) * 2) for number in range(80)))
+    flow = flowing(path, kind=kind, held_out=held_out, max_length=64, window_rows=5)
+    first = flow.held_out()
+    assert len(first) == held_out
+    assert first.told.after.window == 0
+    assert HELD_OUT == -1
+    hidden = {c for row in rows_in(first) for ids, _ in row for c in characters(ids)}
+    assert hidden
+    windows = islice(flow.windows(first.told.after, first.told.units), 80)
+    seen = Counter(
+        c
+        for window in windows
+        for row in rows_in(window)
+        for ids, _ in row
+        for c in characters(ids)
+    )
+    assert not hidden & seen.keys()
+    assert len(seen) >= 79 - len(hidden)
+
+
+def characters(ids: list[int]) -> set[str]:
+    """The whole Chinese characters in some byte-level tokens."""
+    return {c for c in WORDS.decode(ids) if "\u4e00" <= c < "\u9fff"}
+
+
+# ---- from anywhere on ------------------------------------------------------------------------
+
+TEXTS = st.lists(st.text(alphabet="ab \n", min_size=1, max_size=60), min_size=3, max_size=40)
+
+
+@given(
+    texts=TEXTS,
+    bad=st.lists(st.integers(0, 39), max_size=4),
+    num_files=st.integers(1, 3),
+    max_length=st.integers(2, 40),
+    window_rows=st.integers(1, 9),
+    stop=st.integers(0, 30),
+    kind=st.sampled_from(["text", "conversations"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_flow_goes_on_from_any_window_with_the_same_rows_and_counts(
+    texts: list[str],
+    bad: list[int],
+    num_files: int,
+    max_length: int,
+    window_rows: int,
+    stop: int,
+    kind: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("flow")
+    rows = [json.dumps({"text": t + "."}) + "\n" if kind == "text" else chat(t, t) for t in texts]
+    for line in bad:
+        if 0 < line < len(rows):
+            rows[line] = "{half\n"
+    for number in range(num_files):
+        (folder / f"{number}.jsonl").write_text("".join(rows[number::num_files]))
+    length = max_length if kind == "text" else 512
+    flow = flowing(folder, kind=kind, max_length=length, window_rows=window_rows, max_rejected=1.0)
+    windows = list(islice(flow.windows(Stand(), {}), stop + 3))
+    before = windows[stop - 1].told.after if stop else Stand()
+    again = list(islice(flow.windows(before, {}), 3))
+    assert [rows_in(w) for w in again] == [rows_in(w) for w in windows[stop:]]
+    assert [w.told for w in again] == [w.told for w in windows[stop:]]
+    for window in windows:
+        after = window.told.after
+        assert after.num_rejected <= after.read
+
+
+def test_200_random_stops_lose_and_repeat_no_row(tmp_path: Path) -> None:
+    texts = [f"{number:04d} " * (1 + number % 11) for number in range(300)]
+    flow = flowing(jsonl(tmp_path / "a.jsonl", texts), max_length=20, window_rows=3)
+    twin = [rows_in(window) for window in islice(flow.windows(Stand(), {}), 260)]
+    draws = np.random.default_rng(1)
+    stand, got = Stand(), []
+    for _ in range(200):
+        windows = list(islice(flow.windows(stand, {}), int(draws.integers(1, 3))))
+        got += [rows_in(window) for window in windows]
+        stand = windows[-1].told.after
+    assert got[:260] == twin[: len(got)]
+    assert stand.window == len(got) >= 200
+
+
+# ---- on disk ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["text", "conversations"])
+def test_a_window_reads_back_as_it_was(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(chat("hi", "ho") * 9 if kind == "conversations" else '{"text": "ab"}\n' * 99)
+    window = next(flowing(path, kind=kind, max_length=32).windows(Stand(), {}))
+    save_window(tmp_path, 3, window)
+    read = load_window(tmp_path, 3)
+    assert read is not None
+    assert rows_in(read) == rows_in(window)
+    assert read.told == window.told
+    assert load_window(tmp_path, 4) is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+def test_a_damaged_window_is_none(damage: str, tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ["some text " * 9] * 9)
+    save_window(tmp_path, 0, next(flowing(path).windows(Stand(), {})))
+    file = tmp_path / "00000000.window"
+    data = bytearray(file.read_bytes())
+    if damage == "flip":
+        data[data.index(b"ids.npy") + 200] ^= 1
+    file.write_bytes({"cut": data[: len(data) // 2], "flip": data, "empty": b""}[damage])
+    assert load_window(tmp_path, 0) is None
+
+
+def test_a_flows_file_keeps_any_path(tmp_path: Path) -> None:
+    odd = tmp_path / "caf\udce9.txt"  # a name that is no UTF-8
+    source = Source("caf?.txt", odd, 3, stamp=(1, "etag"))
+    remote = Source("s3://a/b", None, address="s3://a/b")
+    file = FlowFile((source, remote), ASK, "store", SHAPE, "2026-11-21")
+    save_flow(tmp_path / "flow", file)
+    assert load_flow(tmp_path / "flow") == file
+
+
+def test_a_cursor_and_a_span_are_plain_values() -> None:
+    assert Cursor() == Cursor(0, 0, 0, 0)
+    assert Span(0, 5) != Span(0, 6)

@@ -1,0 +1,344 @@
+"""The doctor: exact words for exact machines."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import headway
+from headway.base.errors import Exit
+from headway.base.machine import Machine, TorchBuild, cpu_flags
+from headway.doctor.checks import Check, as_json, examine, exit_code, lines
+from headway.doctor.facts import TRAIN, Place, Probe, look
+
+GB, MIB = 10**9, 2**20
+SHARED = Place("/dev/shm", 32 * GB, 32 * GB)
+FLAGS = frozenset({"fma", "avx512_bf16", "amx_bf16"})
+HEALTHY = Probe(
+    python=(3, 12, 1),
+    machine=Machine(8, 64 * GB, 48 * GB, "Xeon", "Linux x86_64", FLAGS),
+    cpu_count=8,
+    packages=dict.fromkeys(TRAIN, "99.0"),
+    torch=TorchBuild("2.13.0+cpu", ""),
+    nvidia="",
+    omp_num_threads=None,
+    limits={"open files": 20_000},
+    shared_memory=SHARED,
+    runs=Place("runs", 500 * GB, 900 * GB),
+    cache=Place("/home/me/.cache/headway", 500 * GB, 900 * GB),
+    cache_bytes=3_200_000,
+    py_spy=True,
+    compiler="g++",
+)
+
+
+def check(name: str, **changes: object) -> Check:
+    checks = {c.name: c for c in examine(replace(HEALTHY, **changes))}
+    return checks[name]
+
+
+def tries(found: Check) -> list[str]:
+    return [remedy.do for remedy in found.advice]
+
+
+def test_a_healthy_machine_has_nothing_to_mend() -> None:
+    checks = examine(HEALTHY)
+    assert [c.name for c in checks if c.verdict != "ok"] == []
+    assert [c.name for c in checks if c.advice] == ["torch build"]  # how to get the other one
+    assert exit_code(checks) is Exit.KEPT
+    assert lines(checks)[-1] == "fit to train"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "verdict", "found", "remedies"),
+    [
+        (
+            "python",
+            {"python": (3, 10, 2)},
+            "bad",
+            f"3.10.2 on Linux x86_64, Headway {headway.__version__}",
+            ["python3.11 -m venv .venv"],
+        ),
+        (
+            "packages",
+            {"packages": {}},
+            "bad",
+            "missing: httpx2, huggingface-hub, jinja2, numpy, peft, safetensors, tokenizers, "
+            "torch, transformers, zstandard",
+            ["pip install 'headway[train]'"],
+        ),
+        (
+            "packages",
+            {"packages": {**HEALTHY.packages, "torch": "2.9.1+cu128", "peft": "0.19"}},
+            "bad",
+            "too old: torch 2.9.1+cu128 (needs 2.10)",
+            ["pip install 'headway[train]'"],
+        ),
+        (
+            "torch build",
+            {},
+            "ok",
+            "2.13.0+cpu, for the CPU",
+            ["pip install --force-reinstall torch"],
+        ),
+        (
+            "torch build",
+            {"nvidia": "/dev/nvidia0"},
+            "warning",
+            "2.13.0+cpu, for the CPU; it cannot use the NVIDIA device (/dev/nvidia0)",
+            ["pip install --force-reinstall torch"],
+        ),
+        (
+            "torch build",
+            {"torch": TorchBuild("2.13.0", "13.0"), "nvidia": "nvidia-smi"},
+            "ok",
+            "2.13.0, for CUDA 13.0",
+            [
+                "pip install --force-reinstall torch"
+                " --index-url https://download.pytorch.org/whl/cpu"
+            ],
+        ),
+        (
+            "torch build",
+            {"torch": TorchBuild("2.13.0", "13.0")},
+            "ok",
+            "2.13.0, for CUDA 13.0",
+            [
+                "pip install --force-reinstall torch"
+                " --index-url https://download.pytorch.org/whl/cpu"
+            ],
+        ),
+        (
+            "torch build",
+            {"torch": TorchBuild("2.13.0+rocm7.0", "")},
+            "ok",
+            "2.13.0+rocm7.0, for AMD devices",
+            [],
+        ),
+        ("torch build", {"torch": None}, "ok", "none installed", []),
+        ("device", {}, "ok", "none beside the CPU", []),
+        ("device", {"nvidia": "/dev/nvidia0"}, "ok", "NVIDIA (/dev/nvidia0)", []),
+        ("cores", {}, "ok", "8 cores, Xeon", []),
+        ("cores", {"cpu_count": 64}, "ok", "8 of 64 cores (affinity, quota), Xeon", []),
+        (
+            "cores",
+            {"omp_num_threads": 1},
+            "warning",
+            "8 cores, Xeon; OMP_NUM_THREADS is 1",
+            ["--threads 8"],
+        ),
+        ("bfloat16", {}, "ok", "fast on this CPU (amx_bf16, avx512_bf16)", []),
+        (
+            "bfloat16",
+            {"machine": replace(HEALTHY.machine, cpu_flags=frozenset({"fma"}))},
+            "ok",
+            "not fast on this CPU, so fp32 is the default",
+            [],
+        ),
+        ("limits", {"limits": {}}, "ok", "none", []),
+        ("limits", {}, "ok", "open files 20,000", []),
+        ("limits", {"limits": {"open files": 64}}, "warning", "open files 64", ["ulimit -n 1024"]),
+        (
+            "limits",
+            {"limits": {"address space": 4 * GB, "file size": GB}},
+            "warning",
+            "address space 4.0 GB, file size 1.0 GB",
+            ["ulimit -v unlimited", "ulimit -f unlimited"],
+        ),
+        (
+            "shared memory",
+            {"shared_memory": None},
+            "ok",
+            "no /dev/shm here; the temporary folder serves",
+            [],
+        ),
+        (
+            "disk",
+            {"runs": Place("runs", GB, 900 * GB)},
+            "warning",
+            "1.0 GB free for runs",
+            ["--output-dir DIR", "--save-total-limit 1"],
+        ),
+        (
+            "disk",
+            {"runs": Place("runs", 10**7, 900 * GB)},
+            "bad",
+            "10.0 MB free for runs",
+            ["--output-dir DIR", "--save-total-limit 1"],
+        ),
+        (
+            "disk",
+            {"runs": Place("runs", GB, GB, "Read-only file system")},
+            "bad",
+            "runs cannot be written to: Read-only file system",
+            ["--output-dir DIR"],
+        ),
+        ("cache", {}, "ok", "3.2 MB in /home/me/.cache/headway, 500.0 GB free", []),
+        (
+            "cache",
+            {"cache": Place("/c", GB, GB, "Permission denied")},
+            "warning",
+            "/c cannot be written to: Permission denied; nothing is kept for next time",
+            ["export XDG_CACHE_HOME=DIR"],
+        ),
+        (
+            "py-spy",
+            {"py_spy": False},
+            "ok",
+            "not here; Python's faulthandler gives the stacks",
+            ["pip install py-spy"],
+        ),
+    ],
+)
+def test_what_is_found_and_what_to_do(
+    name: str, changes: dict[str, object], verdict: str, found: str, remedies: list[str]
+) -> None:
+    judged = check(name, **changes)
+    assert (judged.verdict, judged.found) == (verdict, found)
+    assert tries(judged) == remedies
+
+
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [
+        (Place("/dev/shm", 64 * MIB, 64 * MIB), "67.1 MB free of 67.1 MB in /dev/shm"),
+        (
+            Place("/dev/shm", 0, 0, "Permission denied"),
+            "/dev/shm cannot be written to: Permission denied; the temporary folder serves",
+        ),
+    ],
+)
+def test_b08_shared_memory_too_small_or_closed_is_a_warning(place: Place, found: str) -> None:
+    judged = check("shared memory", shared_memory=place)
+    assert (judged.verdict, judged.found) == ("warning", found)
+    assert tries(judged) == ["docker run --shm-size 1g ..."]
+
+
+@pytest.mark.parametrize(
+    ("free", "verdict"), [(48 * GB, "ok"), (2 * GB, "warning"), (GB // 2, "bad")]
+)
+def test_memory_is_judged_by_what_is_free(free: int, verdict: str) -> None:
+    judged = check("memory", machine=replace(HEALTHY.machine, memory_free_bytes=free))
+    assert judged.verdict == verdict
+    assert bool(judged.advice) == (verdict != "ok")
+
+
+# -- telling it
+
+
+SICK = replace(
+    HEALTHY,
+    packages={"torch": "2.13.0+cpu"},
+    nvidia="/dev/nvidia0",
+    runs=Place("/very/long/path/of/a/cluster/to/my/own/training/runs", 10**7, GB),
+    limits={"open files": 64},
+)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("probe", [HEALTHY, SICK])
+def test_every_line_fits_but_those_to_type(probe: Probe, width: int) -> None:
+    told = lines(examine(probe), width)
+    assert [line for line in told if len(line) > width and " try " not in line] == []
+
+
+def test_a_check_at_80_columns() -> None:
+    told = lines([check("packages", packages={"torch": "2.13.0"})], 80)
+    assert told[:4] == [
+        "bad      packages       missing: httpx2, huggingface-hub, jinja2, numpy, peft,",
+        "                        safetensors, tokenizers, transformers, zstandard",
+        "                        try  pip install 'headway[train]'",
+        "                             what training needs, beside what is here",
+    ]
+
+
+def test_a_check_at_40_columns() -> None:
+    told = lines([check("packages", packages={"torch": "2.13.0"})], 40)
+    assert told[:6] == [
+        "bad      packages",
+        "  missing: httpx2, huggingface-hub,",
+        "  jinja2, numpy, peft, safetensors,",
+        "  tokenizers, transformers, zstandard",
+        "  try  pip install 'headway[train]'",
+        "       what training needs, beside what",
+    ]
+
+
+def test_the_last_line_sums_up() -> None:
+    assert lines(examine(SICK))[-1] == "not fit to train yet: packages, disk"
+    warned = examine(replace(HEALTHY, omp_num_threads=1))
+    assert lines(warned)[-1] == "fit to train; worth a look: cores"
+
+
+def test_the_exit_code_is_5_only_when_something_is_bad() -> None:
+    assert exit_code(examine(SICK)) == 5
+    assert exit_code(examine(replace(HEALTHY, omp_num_threads=1))) == 0
+
+
+def test_programs_get_the_same() -> None:
+    told = json.loads(as_json(examine(SICK)))
+    assert told["fit"] is False
+    packages = next(c for c in told["checks"] if c["name"] == "packages")
+    assert packages["verdict"] == "bad"
+    assert packages["advice"][0]["do"] == "pip install 'headway[train]'"
+
+
+# -- reading this machine
+
+
+def test_this_machine_is_read_whole(tmp_path: Path) -> None:
+    probe = look(tmp_path / "runs")
+    assert probe.python == sys.version_info[:3]
+    assert probe.runs.problem == ""
+    assert probe.runs.free_bytes > 0
+    assert not (tmp_path / "runs").exists()
+    assert exit_code(examine(probe)) in (Exit.KEPT, Exit.MACHINE)
+
+
+def test_a_place_that_takes_no_file_is_found(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    assert look(tmp_path / "runs").runs.problem == "a file"
+    assert look(Path("/proc/headway")).runs.problem
+
+
+@pytest.mark.parametrize("threads", ["", "all", "-1"])
+def test_a_strange_thread_count_is_none(monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert look().omp_num_threads is None
+
+
+def test_the_cache_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "headway" / "measured").mkdir(parents=True)
+    (tmp_path / "headway" / "measured" / "a.json").write_bytes(bytes(1000))
+    (tmp_path / "headway" / "b").write_bytes(bytes(24))
+    assert look().cache_bytes == 1024
+
+
+def test_cpu_flags_of_x86_and_arm() -> None:
+    x86 = "processor : 0\nvendor_id: G\nflags\t\t: fpu fma amx_bf16\n\nprocessor : 1\nflags : fpu\n"
+    assert cpu_flags(x86) == {"fpu", "fma", "amx_bf16"}
+    assert cpu_flags("Features\t: fp asimd bf16\n") == {"fp", "asimd", "bf16"}
+    assert cpu_flags("") == frozenset()
+
+
+def test_the_doctor_asks_for_what_pyproject_asks_for() -> None:
+    project = tomllib.loads(Path(__file__, "../../../pyproject.toml").resolve().read_text())
+    wanted = project["project"]["optional-dependencies"]["train"]
+    assert {f"{name}>={version}" for name, version in TRAIN.items()} == set(wanted)
+
+
+def test_the_doctor_never_imports_torch() -> None:
+    code = (
+        "import sys; from pathlib import Path; from headway.doctor import checks as doctor;"
+        "doctor.main(json=True, width=80, output_dir=Path('runs'));"
+        "print([m for m in ('torch', 'transformers', 'peft', 'numpy') if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told, loaded = ran.stdout.splitlines()
+    assert loaded == "[]"
+    assert json.loads(told)["checks"]

@@ -1,0 +1,167 @@
+"""Memory: part by part, what a plan does where there is little, and remedies that fit."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.helpers import HERE, TINY, in_memory, llama, settings
+
+from headway.base.errors import MachineError
+from headway.model.sizes import shape_of
+from headway.planning.decide import Start, decide
+from headway.planning.memory import SMALLEST, WITHIN
+from headway.planning.run_time import Here
+from headway.runs.plan import Plan
+
+CONFIG = llama(hidden_size=512, intermediate_size=2048, num_hidden_layers=8)
+FOLDER = Start("folder", "base", "/base", CONFIG, parameters=shape_of(CONFIG).parameters)
+TEXT = in_memory(40_001)
+PLAIN = {"bf16": False, "gradient_checkpointing": False}
+
+
+def planned(start: Start = TINY, here: Here = HERE, **given: Any) -> Plan:
+    return decide(settings(**given), ("notes.txt",), TEXT, start, here)
+
+
+def with_free(num_bytes: int) -> Here:
+    return replace(HERE, machine=replace(HERE.machine, memory_free_bytes=num_bytes))
+
+
+def test_memory_is_the_sum_of_its_parts() -> None:
+    plan = planned(FOLDER, batch_size=16, max_length=512, micro_batch_tokens=1024, **PLAIN)
+    memory, parameters = plan.memory, plan.model.parameters
+    assert memory.weights == 4 * parameters
+    assert memory.optimizer == 8 * parameters
+    assert plan.steps.leaves == 2  # tokens / 2,048
+    assert memory.gradients == 4 * parameters * 2  # a leaf's, and a sum per level of the tree
+    assert memory.snapshot == 12 * parameters  # weights and moments, copied for a save
+    parts = (memory.process, memory.weights, memory.gradients, memory.optimizer)
+    assert memory.peak == sum(parts) + memory.activations + memory.snapshot
+
+
+def test_bf16_takes_a_copy_of_the_weights_and_half_the_activations() -> None:
+    given = {"batch_size": 4, "max_length": 512, "gradient_checkpointing": False}
+    fp32, bf16 = (planned(FOLDER, bf16=yes, **given) for yes in (False, True))
+    assert (
+        bf16.memory.weights == fp32.memory.weights + 2 * bf16.model.parameters
+    )  # the head is tied
+    assert bf16.memory.activations < 0.7 * fp32.memory.activations
+    assert bf16.memory.optimizer == fp32.memory.optimizer
+
+
+def test_adapters_need_no_moments_for_frozen_weights() -> None:
+    full, adapters = planned(FOLDER).memory, planned(FOLDER, lora=True).memory
+    assert adapters.optimizer < full.optimizer / 5
+    assert adapters.gradients < full.gradients / 5
+    assert adapters.weights >= full.weights
+
+
+@pytest.mark.parametrize(
+    "less", [{"micro_batch_tokens": 256}, {"gradient_checkpointing": True}], ids=str
+)
+def test_smaller_pieces_take_less_memory(less: dict[str, Any]) -> None:
+    given = {"batch_size": 8, "max_length": 128, "micro_batch_tokens": 1024}
+    plain, small = planned(FOLDER, **given), planned(FOLDER, **given | less)
+    assert small.memory.activations < plain.memory.activations
+    assert small.identity == plain.identity
+
+
+@pytest.mark.parametrize("missing", [0.3, 0.5, 0.9, 1.2, 2.0])
+@pytest.mark.parametrize(
+    ("start", "given"),
+    [
+        (FOLDER, {"batch_size": 8, "max_length": 128, "micro_batch_tokens": 1024}),
+        (FOLDER, {"batch_size": 8, "max_length": 256, "micro_batch_tokens": 256}),
+        (FOLDER, {"batch_size": 8, "max_length": 128, "micro_batch_tokens": 512, "lora": True}),
+        (FOLDER, {"batch_size": 8, "gradient_checkpointing": True, "micro_batch_tokens": 512}),
+        (Start("preset", "mini", ""), {"batch_size": 8, "micro_batch_tokens": 2048}),
+    ],
+    ids=range(5),
+)
+def test_every_remedy_for_too_little_memory_fits(
+    start: Start, given: dict[str, Any], missing: float
+) -> None:
+    """Less memory than needed, by a share of the activations; 1.2 and more: by weights too."""
+    given = PLAIN | given
+    memory = planned(start, **given).memory
+    here = with_free(memory.peak - round(missing * memory.activations))
+    with pytest.raises(MachineError, match="this run does not fit in memory") as refused:
+        planned(start, here, **given)
+    assert refused.value.remedies
+    for remedy in refused.value.remedies:
+        if remedy.do.startswith("--"):
+            typed = re.findall(r"--([\w-]+) ?([^-\s]*)", remedy.do)
+            again = {name.replace("-", "_"): value or True for name, value in typed}
+            assert planned(start, here, **given | again).steps.num >= 1, remedy
+
+
+def test_what_no_setting_makes_fit_is_told_so() -> None:
+    with pytest.raises(MachineError) as refused:
+        planned(FOLDER, with_free(10**6))
+    assert [r.do for r in refused.value.remedies] == ["a smaller model, or more memory"]
+
+
+def test_remedies_that_only_fit_together_are_given_together() -> None:
+    given: dict[str, Any] = {"batch_size": 8, "max_length": 64, "micro_batch_tokens": 512, **PLAIN}
+    least = {"micro_batch_tokens": 128, "gradient_checkpointing": True, "lora": True}
+    every = planned(FOLDER, **given | least)
+    with pytest.raises(MachineError) as refused:
+        planned(FOLDER, with_free(every.memory.peak), **given)
+    assert [r.do for r in refused.value.remedies] == [
+        "--micro-batch-tokens 128 --gradient-checkpointing --lora"
+    ]
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_plan_takes_smaller_pieces_then_runs_layers_twice(bf16: bool) -> None:
+    given = {"batch_size": 16, "max_length": 256, "bf16": bf16}
+    plenty = planned(FOLDER, **given)
+    assert plenty.steps.micro_batch_tokens == 2048
+    assert not plenty.machine.gradient_checkpointing
+    seen: list[tuple[bool, int]] = []
+    for tenths in range(30):
+        here = with_free(plenty.memory.peak - tenths * plenty.memory.activations // 25)
+        try:
+            plan = planned(FOLDER, here, **given)
+        except MachineError:
+            break
+        assert plan.memory.peak * (1 if tenths else 0) <= here.machine.memory_free_bytes
+        assert plan.identity == plenty.identity
+        assert plan.steps.leaves == plenty.steps.leaves
+        micro, again = plan.steps.micro_batch_tokens, plan.machine.gradient_checkpointing
+        seen.append((again, -micro))
+        if again:
+            reason = plan.choice("gradient_checkpointing").reason
+            assert reason.startswith("layers run twice, to fit into")
+        if micro < 2048:
+            assert plan.choice("micro_batch_tokens").reason.startswith("fits into the")
+    assert {again for again, _ in seen} == {False, True}
+    assert min(-micro for _, micro in seen) >= SMALLEST
+    assert len(seen) > 10
+
+
+def test_there_is_room_for_a_foretelling_that_is_wrong() -> None:
+    given = {"batch_size": 16, "max_length": 256}
+    plenty = planned(FOLDER, **given)
+    just = with_free(round(plenty.memory.peak * (1 + WITHIN)) + 1_000_000)
+    assert planned(FOLDER, just, **given).steps.micro_batch_tokens == 2048
+    less = with_free(round(plenty.memory.peak * (1 + WITHIN)) - 1_000_000)
+    smaller = planned(FOLDER, less, **given)
+    assert smaller.steps.micro_batch_tokens < 2048 or smaller.machine.gradient_checkpointing
+
+
+@pytest.mark.parametrize(
+    "asked", [{"micro_batch_tokens": 2048}, {"gradient_checkpointing": False}], ids=str
+)
+def test_what_was_asked_for_stays(asked: dict[str, Any]) -> None:
+    plenty = planned(FOLDER, batch_size=16, max_length=256, **asked)
+    here = with_free(plenty.memory.peak - plenty.memory.activations // 4)
+    plan = planned(FOLDER, here, batch_size=16, max_length=256, **asked)
+    assert plan.memory.peak < plenty.memory.peak
+    for name, value in asked.items():
+        assert plan.choice(name).value == value
+
+
+def test_an_accelerators_memory_is_not_judged_by_the_hosts() -> None:
+    planned(FOLDER, replace(with_free(1000), device="cuda"))

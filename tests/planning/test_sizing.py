@@ -1,0 +1,319 @@
+"""Rows, batches and steps that fit the data: as asked, adjusted, or refused with what works."""
+
+import math
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.helpers import HERE, TINY, decided, findings, folder_of, in_memory, order_of, settings
+
+from headway.base.errors import DataRefused, Problems, Refusal, UsageError
+from headway.data.survey.store import Store
+from headway.planning.decide import Start, decide
+from headway.training.schedule import learning_rate
+
+CHAT = "." * 18 + "x" * 16  # incident D: 34 tokens
+
+
+def flags(line: str) -> dict[str, str]:
+    """The settings of a remedy that is typed: "--max-length 64" -> {"max_length": "64"}."""
+    return {name.replace("-", "_"): value for name, value in re.findall(r"--([\w-]+) (\S+)", line)}
+
+
+# ---- incident A: too little text for a batch ---------------------------------------------------
+
+
+def test_a_too_few_rows_for_the_batch_are_one_batch() -> None:
+    plan = decided(in_memory(1598), batch_size=32, max_length=128)
+    assert (plan.steps.batch_size, plan.steps.num, plan.steps.last_batch) == (12, 1, 13)
+    assert (plan.data.rows.accepted, plan.data.rows.planned) == (13, 13)
+    assert (plan.steps.tokens, plan.steps.leaves) == (1536, 1)
+    (adjusted,) = [finding for finding in plan.findings if finding.kind == "adjusted"]
+    assert adjusted.what == "the batch becomes 12: there are no more rows"
+    assert "32 x 128 = 4,096 tokens" in adjusted.have
+    assert "12 full rows (1,536 tokens) and a short one" in adjusted.have
+    assert plan.choice("batch_size").reason == f"adjusted: {adjusted.what}"
+    assert plan.choice("batch_size").origin == "--batch_size"
+
+
+@pytest.mark.parametrize(("asked", "batch"), [(11, 11), (12, 12), (13, 12)])
+def test_a_the_batch_is_adjusted_where_there_are_no_more_rows(asked: int, batch: int) -> None:
+    plan = decided(in_memory(1598), batch_size=asked, max_length=128)
+    assert plan.steps.batch_size == batch
+    assert bool(findings(plan, "adjusted")) == (asked > batch)
+
+
+def test_a_exact_refuses_what_would_be_adjusted() -> None:
+    with pytest.raises(UsageError, match="the batch becomes 12") as refused:
+        decided(in_memory(1598), batch_size=32, max_length=128, exact=True)
+    typed, last = refused.value.remedies
+    assert last.do == "leave out --exact"
+    plan = decided(in_memory(1598), max_length=128, exact=True, **flags(typed.do))
+    assert findings(plan, "adjusted") == []
+    assert plan.steps.batch_size == 12
+
+
+def test_a_exact_tells_all_that_it_would_adjust() -> None:
+    with pytest.raises(Problems) as refused:
+        decided(in_memory(500), folder_of(64), batch_size=32, max_length=128, exact=True)
+    assert len(refused.value.problems) == 2
+
+
+def test_a_text_shorter_than_a_row_is_refused_with_numbers_that_work() -> None:
+    store = in_memory(100)
+    with pytest.raises(DataRefused) as refused:
+        decided(store, max_length=128)
+    assert str(refused.value).splitlines() == [
+        "notes.txt is too short for one row",
+        "  have  100 tokens",
+        "  need  129, one full row of max_length 128",
+        "  try   --max-length 64   1 batch of 1 row, the rest as a short row",
+        "  try   more text         29 tokens more, about 29 characters",
+    ]
+    plan = decided(store, **flags(refused.value.remedies[0].do))
+    assert (plan.steps.num, plan.steps.last_batch) == (1, 2)
+    assert decided(in_memory(129), max_length=128).steps.num == 1  # 29 tokens more
+
+
+def test_a_enough_text_is_left_as_asked() -> None:
+    plan = decided(in_memory(100_000), batch_size=32, max_length=128)
+    assert findings(plan, "adjusted") == []
+    assert (plan.steps.batch_size, plan.data.max_length) == (32, 128)
+    assert plan.steps.num == math.ceil((99_999 // 128) / 32)
+
+
+SIZES = range(0, 5001, 7)
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"batch_size": 32, "max_length": 128}, {"val_size": 0.1}], ids=str
+)
+def test_f24_every_size_gives_a_plan_with_a_step_or_a_refusal(given: dict[str, Any]) -> None:
+    for size in SIZES:
+        store = in_memory(*([size] if size else []))
+        try:
+            plan = decided(store, **given)
+        except DataRefused as refused:
+            check_remedies(store, given, refused)
+            continue
+        assert plan.steps.num >= 1, size
+        order = order_of(plan, store)
+        assert all(len(order.rows(step)[1]) for step in range(1, plan.steps.num + 1)), size
+        lr = [learning_rate(plan.learning, s, plan.steps.num) for s in (1, plan.steps.num)]
+        assert min(lr) > 0, size
+
+
+def check_remedies(store: Store, given: dict[str, Any], refused: Refusal) -> None:
+    """Whatever can be typed gives a plan."""
+    for remedy in refused.remedies:
+        if remedy.do.startswith("--"):
+            assert decided(store, **given | flags(remedy.do)).steps.num >= 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_f24_next_to_nothing_is_refused(size: int) -> None:
+    with pytest.raises(DataRefused, match="too short for one row"):
+        decided(in_memory(*([size] if size else [])))
+
+
+# ---- max_length --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("longest", "length"), [(2, 64), (64, 64), (65, 128), (128, 128), (200, 256), (300, 256)]
+)
+def test_conversations_have_the_smallest_length_that_holds_them(longest: int, length: int) -> None:
+    store = in_memory(*["..xx"] * 200, "." * 10 + "x" * (longest - 10) if longest > 10 else ".x")
+    assert decided(store, folder_of()).data.max_length == length  # the context is 256
+
+
+def test_the_context_caps_the_length_and_says_so() -> None:
+    store = in_memory(*["..xx"] * 200, "." + "x" * 299)
+    plan = decided(store, folder_of())
+    assert plan.choice("max_length").reason == "is the model's context (300 tokens)"
+    assert plan.data.truncated == 1
+    plan = decided(in_memory(2000), folder_of(), max_length=512)
+    assert plan.data.max_length == 256
+    assert "longer than the model's context; it becomes 256" in findings(plan, "adjusted")[0]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "start", "length"),
+    [
+        (100_000, TINY, 256),
+        (100_000, folder_of(2048), 1024),
+        (100_000, folder_of(512), 512),
+        (300, TINY, 256),
+        (257, TINY, 256),
+        (256, TINY, 128),
+        (100, TINY, 64),
+        (3, TINY, 2),
+    ],
+)
+def test_the_length_of_text_rows(tokens: int, start: Start, length: int) -> None:
+    assert decided(in_memory(tokens), start).data.max_length == length
+
+
+# ---- cut answers -------------------------------------------------------------------------------
+
+LONG = "." * 200 + "x" * 50
+
+
+def test_cut_conversations_are_counted_and_told() -> None:
+    plan = decided(in_memory(*["..xx"] * 199, "." + "x" * 200), folder_of(), max_length=64)
+    assert plan.data.truncated == 1
+    (warned,) = [f for f in plan.findings if "are cut to max_length" in f.what]
+    assert warned.what == "1 of 200 conversations are cut to max_length"
+    assert [r.do for r in warned.remedies] == ["--max-length 256"]
+
+
+def test_t05_answers_that_would_be_lost_are_refused() -> None:
+    store = in_memory(*["..xx"] * 50, LONG)
+    with pytest.raises(DataRefused, match="max_length 64 cuts answers off") as refused:
+        decided(store, folder_of(), max_length=64)
+    assert "1 of them lose every trained token" in refused.value.have
+    assert decided(store, folder_of(), **flags(refused.value.remedies[0].do)).data.truncated == 0
+
+
+def test_truncation_reject_refuses_any_cut() -> None:
+    store = in_memory(*["..xx"] * 50, "." + "x" * 200)
+    assert decided(store, folder_of(), max_length=64).data.truncated == 1
+    with pytest.raises(DataRefused) as refused:
+        decided(store, folder_of(), max_length=64, truncation="reject")
+    again = flags(refused.value.remedies[0].do) | {"truncation": "reject"}
+    assert decided(store, folder_of(), **again).data.truncated == 0
+
+
+@pytest.mark.parametrize("given", [{}, {"max_length": 64}])
+def test_no_remedy_is_longer_than_the_folder_of(given: dict[str, Any]) -> None:
+    """A --max-length beyond what the model takes would be cut to its context once more."""
+    with pytest.raises(DataRefused, match="cuts answers off") as refused:
+        decided(in_memory(*["..xx"] * 9, "." * 300 + "x"), folder_of(), **given)
+    assert refused.value.remedies
+    assert not any("--max-length" in remedy.do for remedy in refused.value.remedies)
+    plan = decided(in_memory(*["..xx"] * 9, "." + "x" * 300), folder_of(), **given)
+    (warned,) = [f for f in plan.findings if "are cut" in f.what]
+    assert not warned.remedies
+
+
+# ---- the batch ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "batch"),
+    [
+        ({"batch_size": 10}, 10),
+        ({"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3}, 12),
+        ({"per_device_train_batch_size": 4}, 4),
+        ({"gradient_accumulation_steps": 3}, 3),
+        ({"batch_size": 12, "per_device_train_batch_size": 4, "grad_accum": 3}, 12),
+        ({"batch_tokens": 640}, 10),
+        ({"tokens_per_chunk": 100}, 2),
+        ({"batch_tokens": 2}, 1),
+    ],
+)
+def test_the_batch_as_asked(given: dict[str, Any], batch: int) -> None:
+    plan = decided(in_memory(6401), max_length=64, **given)
+    assert plan.steps.batch_size == batch
+    assert plan.choice("batch_size").value == batch
+
+
+def test_a_product_is_printed() -> None:
+    plan = decided(in_memory(6401), per_device_train_batch_size=4, gradient_accumulation_steps=2)
+    assert plan.choice("batch_size").reason == "4 per device x 2 steps x 1 process"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "least", "most"),
+    [(300, 1, 4), (2000, 1, 4), (9000, 1, 4), (50_000, 8, 16), (99_000, 8, 16), (10**6, 32, 64)],
+)
+def test_the_usual_batch_goes_by_the_size_of_the_data(tokens: int, least: int, most: int) -> None:
+    plan = decided(in_memory(tokens), max_length=128)
+    assert least <= plan.steps.batch_size <= most
+    if plan.data.rows.accepted >= 8:
+        assert plan.steps.num >= 8
+
+
+def test_a_batch_larger_than_what_is_left_to_train_on() -> None:
+    plan = decided(in_memory(1598), batch_size=12, max_length=128, val_size=2)
+    assert plan.steps.batch_size == 10
+    assert findings(plan, "adjusted") == ["the batch becomes 10: there are no more rows"]
+
+
+# ---- held-out rows -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("asked", "held_out"), [(0, 0), (3, 3), (0.1, 10), (0.001, 1), (0.25, 25)])
+def test_rows_are_held_out(asked: float, held_out: int) -> None:
+    plan = decided(in_memory(1601), max_length=16, val_size=asked)
+    assert plan.data.rows.held_out == held_out
+    assert plan.data.rows.accepted == 100
+
+
+@pytest.mark.parametrize(("rows", "asked"), [(1, 0.5), (1, 1), (10, 10), (10, 0.99), (15, 99)])
+def test_holding_everything_out_is_refused_with_numbers_that_work(rows: int, asked: float) -> None:
+    store = in_memory(rows * 16 + 1)
+    with pytest.raises(DataRefused, match="leaves nothing to train on") as refused:
+        decided(store, max_length=16, val_size=asked)
+    for remedy in refused.value.remedies:
+        plan = decided(store, max_length=16, **flags(remedy.do))
+        assert plan.steps.num >= 1
+        if remedy.gives.startswith("holds"):
+            assert remedy.gives == f"holds {plan.data.rows.held_out} out"
+
+
+# ---- how long ----------------------------------------------------------------------------------
+# 100 rows of 16 tokens in steps of 10: 10 steps an epoch.
+
+
+@pytest.mark.parametrize(
+    ("given", "num"),
+    [
+        ({}, 10),
+        ({"num_train_epochs": 3}, 30),
+        ({"num_train_epochs": 0.5}, 5),
+        ({"num_train_epochs": 0.55}, 6),
+        ({"num_train_epochs": 1e-9}, 1),
+        ({"num_train_epochs": 0.1 + 0.2}, 3),  # not 4, for a rounding error's sake
+        ({"max_steps": 3}, 3),
+        ({"max_steps": 25}, 25),  # goes round the data as often as it takes
+        ({"max_steps": 3, "num_train_epochs": 5}, 3),
+        ({"max_steps": 25, "num_train_epochs": 1}, 25),  # steps win over epochs
+        ({"max_tokens": 480}, 3),
+        ({"max_tokens": 479}, 2),  # at most
+        ({"max_tokens": 1}, 1),
+        ({"max_tokens": 4000}, 25),
+        ({"max_tokens": 4000, "num_train_epochs": 1}, 10),
+        ({"max_tokens": 320, "max_steps": 9}, 2),
+        ({"max_tokens": 3200, "max_steps": 9}, 9),
+        ({"test": True}, 10),
+        ({"test": True, "num_train_epochs": 9}, 20),
+        ({"test": True, "max_steps": 500}, 20),
+    ],
+    ids=str,
+)
+def test_steps_of_a_job(given: dict[str, Any], num: int) -> None:
+    plan = decided(in_memory(1601), max_length=16, batch_size=10, **given)
+    assert (plan.steps.num, plan.steps.per_epoch) == (num, 10)
+    assert plan.steps.epochs == num / 10
+
+
+@pytest.mark.parametrize(("device", "tokens"), [("cpu", 2048), ("cuda", 4096)])
+def test_a_gpu_runs_more_at_once_and_cuts_a_step_the_same_way(device: str, tokens: int) -> None:
+    given = settings(batch_size=64, max_length=512)
+    plan = decide(given, ("n.txt",), in_memory(40_001), TINY, replace(HERE, device=device))
+    assert (plan.steps.leaves, plan.steps.micro_batch_tokens) == (8, tokens)
+
+
+def test_max_tokens_are_trained_tokens() -> None:
+    """Of conversations only the answers count: 16 of 34 tokens here."""
+    plan = decided(in_memory(*[CHAT] * 100), folder_of(), batch_size=10, max_tokens=480)
+    assert plan.steps.num == 3
+
+
+def test_a_trial_lasts_two_minutes_at_most() -> None:
+    assert decided(in_memory(1601), test=True).max_time_s == 120
+    assert decided(in_memory(1601), test=True, max_time=30).max_time_s == 30
+    assert decided(in_memory(1601)).max_time_s is None
+    assert decided(in_memory(1601), test=True).name == "notes-test"

@@ -1,0 +1,193 @@
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.ui.fixtures import conversations_plan, receipt, step_done
+
+from headway.base.errors import UsageError
+from headway.base.events import AttemptStarted, Ended, Event, EventLog
+from headway.base.lock import Lock
+from headway.base.pulse import Pulse
+from headway.supervise import live_jobs as jobs
+from headway.supervise.live_jobs import Job
+
+
+@pytest.fixture(autouse=True)
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for live jobs of our own, so that no test sees this machine's."""
+    monkeypatch.setattr(jobs, "live_folder", lambda: tmp_path / "live")
+    return tmp_path / "live"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    (tmp_path / "runs").mkdir()
+    return tmp_path / "runs"
+
+
+@pytest.fixture(scope="module")
+def dead_pid() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def make_job(runs: Path, run: str = "", *, pid: int | None = None, started: str = "10:00") -> Job:
+    folder = str(runs / run) if run else ""
+    return Job(run, folder, str(runs), ("headway", "train"), pid or os.getpid(), started)
+
+
+def make_run(runs: Path, name: str, *events: Event, age_s: float = 0.0) -> Path:
+    folder = runs / name
+    folder.mkdir()
+    conversations_plan().save(folder)
+    log = EventLog(folder / "events.jsonl")
+    for event in (AttemptStarted(name, "0.1.0", 4242, 2488, ""), *events):
+        log.write(event)
+    changed = (folder / "events.jsonl").stat().st_mtime - age_s
+    os.utime(folder / "events.jsonl", (changed, changed))
+    return folder
+
+
+@contextmanager
+def living(folder: Path, live: Path) -> Iterator[Pulse]:
+    """Hold the run's lock and beat as its worker."""
+    live.mkdir(parents=True, exist_ok=True)
+    with Lock(folder / "run.lock", str(live)):
+        yield Pulse(live / "rank-0.pulse")
+
+
+def test_a_published_job_is_live_and_private(runs: Path) -> None:
+    job = make_job(runs)
+    folder = job.publish()
+    assert jobs.live_jobs() == [job]
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_live_jobs_come_newest_first(runs: Path) -> None:
+    for pid, started in ((os.getpid(), "10:00"), (os.getppid(), "11:00")):
+        make_job(runs, pid=pid, started=started).publish()
+    assert [job.started_at for job in jobs.live_jobs()] == ["11:00", "10:00"]
+
+
+def test_what_a_dead_job_left_is_cleared_away(runs: Path, dead_pid: int) -> None:
+    left = make_job(runs, pid=dead_pid).publish()
+    assert jobs.live_jobs() == []
+    assert not left.exists()
+
+
+def test_a_job_that_is_still_being_written_is_left_alone(live: Path) -> None:
+    folder = live / str(os.getpid())
+    folder.mkdir(parents=True)
+    assert jobs.live_jobs() == []
+    (folder / "job.json").write_bytes(b'{"run": "no')
+    assert jobs.live_jobs() == []
+    assert folder.exists()
+
+
+def test_a_planner_that_has_ended_has_nothing_more_to_say(tmp_path: Path, dead_pid: int) -> None:
+    Pulse(tmp_path / "planner.pulse").enter("reading")
+    Pulse(tmp_path / "rank-1.pulse", rank=1)
+    Pulse(tmp_path / "rank-0.pulse")
+    readings = jobs.read_pulses(tmp_path)
+    assert readings.planner is not None
+    assert readings.planner.phase == "reading"
+    assert [reading.rank for reading in readings.workers] == [0, 1]
+    raw = bytearray((tmp_path / "planner.pulse").read_bytes())
+    raw[16:20] = dead_pid.to_bytes(4, "little")  # where the record has the process
+    (tmp_path / "planner.pulse").write_bytes(raw)
+    assert jobs.read_pulses(tmp_path).planner is None
+
+
+def test_a_live_run_is_told_from_its_pulses(runs: Path, tmp_path: Path) -> None:
+    folder = make_run(runs, "support-b", step_done(3, first=2488))
+    with (
+        living(folder, tmp_path / "live" / "1") as pulse,
+        pulse.phase("training"),
+        pulse.waiting("the rows of step 4"),
+    ):
+        status = jobs.find_status("support-b", runs)
+    assert (status.run, status.state, status.waiting_for) == (
+        "support-b",
+        "training",
+        "the rows of step 4",
+    )
+    assert (status.step, status.steps, status.target_global_step) == (3, 2488, 4976)
+
+
+def test_a_job_without_a_folder_is_found_while_it_plans(runs: Path) -> None:
+    make_run(runs, "older")
+    job = make_job(runs)
+    Pulse(job.publish() / "planner.pulse").enter("reading")
+    status = jobs.find_status(None, runs)
+    assert (status.state, status.phase, status.folder) == ("planning", "reading", "")
+
+
+def test_a_job_that_plans_into_an_old_folder_is_not_told_from_its_old_log(runs: Path) -> None:
+    folder = make_run(runs, "support-b", Ended("interrupted", 130, "kept"))
+    (folder / "run.lock").write_text('{"pid": 4242, "host": "here", "live": "/nowhere"}')
+    job = make_job(runs, "support-b")
+    Pulse(job.publish() / "planner.pulse").enter("reading")
+    assert jobs.find_status("support-b", runs).state == "planning"
+
+
+def test_another_folders_job_is_not_meant(runs: Path, tmp_path: Path) -> None:
+    make_run(runs, "older", Ended("finished", 0, "kept"))
+    make_job(tmp_path / "elsewhere", "notes").publish()
+    assert jobs.find_status(None, runs).run == "older"
+
+
+def test_a_folder_says_which_run_is_meant(runs: Path, tmp_path: Path) -> None:
+    folder = make_run(runs, "support-b", Ended("finished", 0, "kept: 2,488 of 2,488 steps"))
+    status = jobs.find_status(str(folder), tmp_path / "nowhere")
+    assert (status.state, status.line) == ("finished", "kept: 2,488 of 2,488 steps")
+
+
+def test_a_run_whose_owner_was_killed_died(runs: Path) -> None:
+    folder = make_run(runs, "support-b", step_done(3, first=2488))
+    (folder / "run.lock").write_text('{"pid": 4242, "host": "here", "live": "/nowhere"}')
+    assert jobs.find_status("support-b", runs).state == "died"
+
+
+def test_a_run_killed_after_its_receipt_had_done_its_work(runs: Path) -> None:
+    folder = make_run(runs, "support-b", step_done(2488, first=2488))
+    receipt(attempts=1).save(folder)
+    status = jobs.find_status("support-b", runs)
+    assert (status.state, status.line, status.skipped) == ("finished", receipt().line, 12)
+
+
+def test_the_receipt_of_an_earlier_attempt_proves_nothing(runs: Path) -> None:
+    folder = make_run(runs, "support-b")
+    receipt(attempts=2).save(folder)
+    assert jobs.find_status("support-b", runs).state == "died"
+
+
+def test_all_runs_are_listed_the_live_one_first(runs: Path, live: Path) -> None:
+    make_run(runs, "newest", Ended("finished", 0, "kept"))
+    make_run(runs, "oldest", Ended("finished", 0, "kept"), age_s=200)
+    folder = make_run(runs, "alive", age_s=100)
+    make_job(runs, "alive").publish()
+    with living(folder, live / str(os.getpid())):
+        statuses = jobs.all_statuses(runs)
+    assert [(s.run, s.state) for s in statuses] == [
+        ("alive", "starting"),
+        ("newest", "finished"),
+        ("oldest", "finished"),
+    ]
+
+
+def test_an_unknown_name_is_told_with_the_nearest(runs: Path) -> None:
+    make_run(runs, "support-b")
+    with pytest.raises(UsageError) as told:
+        jobs.find_status("suport-b", runs)
+    assert "suport-b" in told.value.what
+    assert [remedy.do for remedy in told.value.remedies] == ["support-b"]
+
+
+def test_where_there_is_no_run_at_all_it_says_how_to_make_one(runs: Path) -> None:
+    with pytest.raises(UsageError) as told:
+        jobs.find_status(None, runs)
+    assert told.value.remedies[0].do == "headway demo"

@@ -1,0 +1,72 @@
+"""S04: the device is the one that was asked for, or the fastest here, and why is told."""
+
+from dataclasses import replace
+
+import pytest
+from tests.helpers import HERE, in_memory, settings
+from tests.ui.fixtures import words_of
+
+from headway.base.errors import MachineError
+from headway.base.machine import TorchBuild
+from headway.planning.decide import Start, decide
+from headway.supervise import planner
+from headway.supervise.planner import choose_device
+from headway.ui.show_plan import plan_lines
+
+CPU_BUILD, CUDA_BUILD = TorchBuild("2.13.0+cpu", ""), TorchBuild("2.13.0", "13.0")
+UNUSED = "an NVIDIA device is here, but torch is a CPU build (headway doctor)"
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "build", "chosen", "why"),
+    [
+        ("", None, CPU_BUILD, "cpu", "no accelerator here"),
+        ("", None, CUDA_BUILD, "cpu", "no accelerator here"),
+        ("", "cpu", CPU_BUILD, "cpu", "asked for"),
+        ("cuda", None, CUDA_BUILD, "cuda", "the fastest device here"),
+        ("cuda", "cuda", CUDA_BUILD, "cuda", "asked for"),
+        ("cuda", "cpu", CUDA_BUILD, "cpu", "asked for"),
+        ("cuda", None, CPU_BUILD, "cpu", UNUSED),
+        ("cuda", None, None, "cpu", UNUSED),
+        ("mps", None, CPU_BUILD, "mps", "the fastest device here"),
+        ("mps", "mps", CPU_BUILD, "mps", "asked for"),
+    ],
+)
+def test_s04_the_device_is_chosen_and_why_is_told(
+    there: str,
+    asked: str | None,
+    build: TorchBuild | None,
+    chosen: str,
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planner, "accelerator", lambda: there)
+    assert choose_device(asked, build) == (chosen, why)
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "build", "have"),
+    [
+        ("", "cuda", CUDA_BUILD, "no NVIDIA device"),
+        ("mps", "cuda", CUDA_BUILD, "no NVIDIA device"),
+        ("cuda", "cuda", CPU_BUILD, "torch 2.13.0+cpu, a CPU build"),
+        ("cuda", "cuda", None, "torch -, a CPU build"),
+        ("", "mps", CPU_BUILD, "no Apple GPU"),
+        ("cuda", "mps", CUDA_BUILD, "no Apple GPU"),
+    ],
+)
+def test_s04_a_device_that_cannot_be_had_is_no_reason_to_use_another(
+    there: str, asked: str, build: TorchBuild | None, have: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "accelerator", lambda: there)
+    with pytest.raises(MachineError, match=f"there is no {asked} device to train on") as refused:
+        choose_device(asked, build)
+    assert refused.value.have == have
+    assert refused.value.remedies[0].do == "--device cpu"
+
+
+def test_s04_the_plan_tells_the_device_and_why() -> None:
+    here = replace(HERE, device="cpu", why=UNUSED)
+    start = Start("preset", "tiny", "")
+    plan = decide(settings(), ("notes.txt",), in_memory(5000), start, here)
+    assert f"cpu ({UNUSED})" in words_of(plan_lines(plan, 80))

@@ -1,0 +1,27 @@
+"""What the trainer's tests may count on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.helpers import chat_store, chats, save_model, text_store
+
+from headway.training import calibrate
+
+
+@pytest.fixture(scope="session")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text of 55 rows of 16, some conversations, and a model to adapt."""
+    folder = tmp_path_factory.mktemp("job")
+    text_store(folder / "text", 300, 40, 1, 2, 500, 30)
+    chat_store(folder / "chats", *chats(50))
+    save_model(folder / "base")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_matrix_products_for_their_own_sake() -> Iterator[None]:
+    """Measuring takes tenths of a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibrate, "_PEAK_S", 0.0)
+        yield

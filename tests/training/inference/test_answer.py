@@ -1,0 +1,159 @@
+"""A model, asked: the loss of data, text from a prompt, a conversation."""
+
+import io
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from tests.helpers import byte_level, save_model
+
+from headway.base.errors import DataRefused
+from headway.base.pulse import Pulse
+from headway.data.examples.chat import CHATML
+from headway.training.inference import answer as ask
+from headway.training.inference.answer import evaluate
+from headway.training.inference.request import Evaluation, Question, Verdict
+from headway.training.initial_weights import load_folder
+
+TEXT = "So it goes on, and on, until the last page.\n" * 3
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = save_model(tmp_path_factory.mktemp("ask") / "model")
+    byte_level().ending_in("<|im_end|>").with_template(CHATML).save(folder)
+    return folder
+
+
+def asked(model: Path, folder: Path, content: str, name: str = "a.txt", **given: Any) -> Evaluation:
+    (folder / name).write_text(content)
+    given = {"max_length": 16} | given
+    question = Question("eval", str(model), "", data=(str(folder / name),), **given)
+    return evaluate(question, Pulse())
+
+
+# ---- the loss ----------------------------------------------------------------------------------
+
+
+def test_the_loss_of_a_text_is_that_of_every_token(model: Path, tmp_path: Path) -> None:
+    found = asked(model, tmp_path, TEXT, max_length=200)
+    ids = torch.tensor([[*byte_level().encode([TEXT])[0], byte_level().id_of("<|im_end|>")]])
+    with torch.no_grad():
+        logits = load_folder(model).eval()(input_ids=ids).logits[0, :-1]
+    wanted = torch.nn.functional.cross_entropy(logits, ids[0, 1:])
+    assert found.tokens == ids.shape[1] - 1
+    assert found.loss == pytest.approx(float(wanted), rel=1e-5)
+    assert found.perplexity == pytest.approx(math.exp(float(wanted)), rel=1e-5)
+    assert found.bits_per_byte == pytest.approx(
+        float(wanted) * found.tokens / math.log(2) / len(TEXT), rel=1e-5
+    )
+    assert found.rows == 1
+
+
+def test_shorter_rows_see_less_and_count_the_same(model: Path, tmp_path: Path) -> None:
+    whole, cut = (asked(model, tmp_path, TEXT, max_length=n) for n in (200, 16))
+    assert (whole.tokens, whole.rows, cut.rows) == (cut.tokens, 1, 9)
+    assert whole.loss != cut.loss
+
+
+def chat(question: str, answer: str) -> str:
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return json.dumps({"messages": turns}) + "\n"
+
+
+def test_of_conversations_only_the_answers_count(model: Path, tmp_path: Path) -> None:
+    found = asked(model, tmp_path, chat("Hi", "Yes") * 3, "a.jsonl", max_length=64)
+    assert found.tokens == 3 * (len("Yes") + 1)
+    assert found.bits_per_byte is None
+    assert found.rows == 3
+
+
+def test_conversations_that_are_all_too_long_are_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataRefused, match="no answer is left in rows of max_length 16") as refused:
+        asked(model, tmp_path, chat("A long question, " * 9, "Yes"), "a.jsonl")
+    (remedy,) = refused.value.remedies
+    name, length = remedy.do.split()
+    assert name == "--max-length"
+    again = asked(
+        model, tmp_path, chat("A long question, " * 9, "Yes"), "a.jsonl", max_length=int(length)
+    )
+    assert again.rows == 1
+
+
+# ---- the process -------------------------------------------------------------------------------
+
+
+def spoken(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, said: str = "", **given: Any
+) -> Verdict:
+    """Ask in this process; what is written goes to standard output."""
+    answer = folder / "answer.json"
+    given = {"num_tokens": 8, "temperature": 0.0} | given
+    question = Question(checkpoint=str(model), answer=str(answer), **given)
+    (folder / "question.json").write_bytes(msgspec.json.encode(question))
+    monkeypatch.setattr(ask, "end_with_parent", lambda: None)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(said))
+    code = ask.main([str(folder / "question.json")])
+    verdict = msgspec.json.decode(answer.read_bytes(), type=Verdict)
+    assert code == (verdict.refused.code if verdict.refused else 0)
+    return verdict
+
+
+def test_text_goes_on_from_the_prompt(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outs: list[str] = []
+    for _ in range(2):
+        spoken(model, tmp_path, monkeypatch, kind="generate", prompt="Once upon")
+        outs.append(capsys.readouterr().out)
+    assert outs[0].startswith("Once upon")
+    assert outs[0].endswith("\n")
+    assert outs[0] == outs[1]
+
+
+def test_a_conversation_goes_on_until_the_end_of_input(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts: list[str] = []
+
+    def write(self: Any, ids: list[int]) -> str:
+        prompts.append(self.tokenizer.decode(ids, special=True))
+        sys.stdout.write("Yes.")
+        return "Yes."
+
+    monkeypatch.setattr(ask._Talk, "_write", write)
+    spoken(model, tmp_path, monkeypatch, "Hi\n\nBye\n", kind="chat")
+    assert prompts[0] == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert prompts[1].endswith(
+        "<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert len(prompts) == 2  # the empty line asks nothing
+    assert "assistant\nYes.<|im_end|>" in prompts[1]
+    assert capsys.readouterr().out == "Yes.\nYes.\n"
+
+
+def test_the_loss_is_told_as_a_number(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text(TEXT)
+    verdict = spoken(
+        model, tmp_path, monkeypatch, kind="eval", data=(str(tmp_path / "a.txt"),), max_length=16
+    )
+    assert verdict.refused is None
+    assert verdict.evaluation is not None
+    assert verdict.evaluation.rows == 9
+
+
+def test_a_refusal_is_told_in_four_parts(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict = spoken(tmp_path / "gone", tmp_path, monkeypatch, kind="generate", prompt="x")
+    assert verdict.evaluation is None
+    assert verdict.refused is not None
+    assert verdict.refused.code == 2
+    assert verdict.refused.findings[0].remedies

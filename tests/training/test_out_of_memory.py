@@ -1,0 +1,154 @@
+"""Memory that runs out: halves in place of a failed run, and the largest batch first."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.helpers import Ran, chat_store, order_of, plan_of, run
+from tests.training.jobs import planned
+
+from headway.base.errors import Exit
+from headway.base.events import Noted, PhaseEntered, StepDone
+from headway.data.batching.batches import make_batch
+from headway.data.batching.rows import rows_of
+from headway.model.loss import Forward
+from headway.runs.plan import Plan
+from headway.training.out_of_memory import largest
+
+TRYING = PhaseEntered("trying the largest batch")
+
+
+def fails(patch: pytest.MonkeyPatch, when: Callable[[Any], bool], *, where: str = "loss") -> None:
+    """Memory runs out where a micro-batch is computed, or where its gradient is there already."""
+    real, loss = getattr(Forward, where), Forward.loss
+    last: list[Any] = []
+
+    def noted(self: Forward, micro: Any, num_trained: int) -> torch.Tensor:
+        last[:] = [micro]
+        return loss(self, micro, num_trained)
+
+    def limited(self: Forward, *given: Any) -> Any:
+        if when(given[0] if given else last[0]):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return (noted if where == "loss" else real)(self, *given)
+
+    if where != "loss":
+        patch.setattr(Forward, "loss", noted)
+    patch.setattr(Forward, where, limited)
+
+
+def adjusted(ran: Ran) -> list[str]:
+    return [noted.finding.what for noted in ran.of(Noted) if noted.finding.kind == "adjusted"]
+
+
+def with_little_memory(plan: Plan) -> Plan:
+    return replace(plan, memory=replace(plan.memory, free=plan.memory.peak))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("where", ["loss", "collect"])
+def test_a_step_without_memory_enough_is_taken_again_in_halves(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, bf16: bool
+) -> None:
+    plan = planned(here, micro_batch_tokens=64, bf16=bf16)
+    twin = run(tmp_path / "twin", plan)
+    seen: list[int] = []
+
+    def sixth_or_later(micro: Any) -> bool:
+        seen.append(len(micro.ids_N))
+        return len(seen) > 6 and seen[-1] > 32
+
+    with monkeypatch.context() as patch:
+        fails(patch, sixth_or_later, where=where)
+        ran = run(tmp_path / "run", plan)
+    assert ran.code == Exit.KEPT
+    assert adjusted(ran) == ["memory ran out: micro-batches of 32 tokens from here on"]
+    again = ran.folder.plan()
+    assert again is not None
+    assert (again.steps.micro_batch_tokens, again.identity) == (32, plan.identity)
+    assert ran.receipt.rows.row_sum == ran.receipt.rows.row_sum_planned
+    for ours, theirs in zip(ran.of(StepDone), twin.of(StepDone), strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=2e-2 if bf16 else 1e-5)
+        assert ours.grad_norm == pytest.approx(theirs.grad_norm, rel=2e-2 if bf16 else 1e-4)
+
+
+def test_who_goes_on_later_takes_the_smaller_pieces(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(here, micro_batch_tokens=64)
+
+    def killed(event: Any, job: Any) -> None:
+        if isinstance(event, StepDone) and event.step == 5:
+            job.stop.ask("SIGTERM", Exit.COME_BACK)
+
+    with monkeypatch.context() as patch:
+        fails(patch, lambda micro: len(micro.ids_N) > 32)
+        twin = run(tmp_path / "twin", plan)
+        run(tmp_path / "run", plan, on=killed)
+    with monkeypatch.context() as patch:
+        fails(patch, lambda micro: len(micro.ids_N) > 32)
+        ran = run(tmp_path / "run", plan, attempt=2)
+        assert adjusted(ran) == adjusted(twin)  # told once, by the first attempt
+    assert ran.hashes() == twin.hashes()
+
+
+def test_one_row_cannot_be_cut(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        fails(patch, lambda _: True)
+        ran = run(tmp_path / "run", planned(here, micro_batch_tokens=64))
+    assert ran.code == Exit.MACHINE
+    assert [what.split(":")[1] for what in adjusted(ran)] == [
+        f" micro-batches of {tokens} tokens from here on" for tokens in (32, 16)
+    ]
+
+
+def test_exact_is_exact(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails(monkeypatch, lambda micro: len(micro.ids_N) > 32)
+    ran = run(tmp_path / "run", planned(here, micro_batch_tokens=64, exact=True))
+    assert ran.code == Exit.MACHINE
+    assert adjusted(ran) == []
+
+
+# ---- B07: the largest batch comes late ---------------------------------------------------------
+
+
+def test_b07_the_largest_micro_batch_is_run_first(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(here, micro_batch_tokens=64)
+    before: list[str] = []
+
+    def told(event: Any, _: Any) -> None:
+        before.append(type(event).__name__)
+
+    with monkeypatch.context() as patch:
+        fails(patch, lambda micro: len(micro.ids_N) > 32)
+        ran = run(tmp_path / "run", with_little_memory(plan), on=told)
+    assert ran.code == Exit.KEPT
+    assert len(ran.of(Noted)) == 1
+    assert before.index("Noted") < before.index("StepDone")
+    assert TRYING in ran.of(PhaseEntered)
+    # Trying changed nothing: neither a weight nor a draw.
+    twin = run(tmp_path / "twin", planned(here, micro_batch_tokens=32))
+    assert ran.hashes() == twin.hashes()
+    assert TRYING not in twin.of(PhaseEntered)  # memory is plenty
+
+
+@pytest.mark.parametrize("tokens", [24, 48, 100, 1000])
+def test_b07_no_micro_batch_of_the_job_is_larger(tmp_path: Path, tokens: int) -> None:
+    flags = ["." * (i % 7 + 1) + "x" * (37 * i % 30 + 1) for i in range(40)]
+    store = chat_store(tmp_path / "chats", *flags)
+    plan = plan_of(store, micro_batch_tokens=tokens, batch_size=8, num_train_epochs=2)
+    rows, order = rows_of(store, plan.data.max_length), order_of(plan, store)
+    found = largest(plan, rows, order)
+    batches = (
+        make_batch(rows, order, step, leaves=2, micro_batch_tokens=tokens, device="cpu")
+        for step in range(1, plan.steps.num + 1)
+    )
+    most = max(len(m.ids_N) for batch in batches for leaf in batch.leaves for m in leaf)
+    assert len(found.ids_N) > 0.9 * most  # no rows together may fill the budget to the last token
+    longest = max(length for length, *_ in found.documents)
+    assert longest == rows.lengths().max()

@@ -1,0 +1,85 @@
+"""The process that trains, started by hand or by torchrun: one folder, one exit code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.helpers import plan_of, text_store
+
+from headway.base.errors import MachineError
+from headway.base.events import Ended, StepDone, read_events
+from headway.base.process import PULSE_VARIABLE
+from headway.base.pulse import read_pulse
+from headway.runs.receipt import load_receipt
+from headway.supervise.child import died
+
+
+def work(run: Path, pulse: Path) -> int:
+    environment = os.environ | {PULSE_VARIABLE: str(pulse), "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-m", "headway.training.worker", str(run)]
+    return subprocess.run(command, env=environment, timeout=120, check=False).returncode
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    plan = plan_of(text_store(tmp_path / "store", 200), max_length=16, batch_size=4)
+    plan.save(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_it_trains_the_plan_in_a_folder(run: Path, tmp_path: Path) -> None:
+    assert work(run, tmp_path / "pulse") == 0
+    assert load_receipt(run).contract.verdict == "kept"
+    events = [entry.event for entry in read_events(run / "events.jsonl")]
+    assert sum(isinstance(event, StepDone) for event in events) == 3
+    reading = read_pulse(tmp_path / "pulse")
+    assert reading is not None
+    assert (reading.step, reading.steps, reading.global_step) == (3, 3, 3)
+    assert reading.rows == 13
+
+
+def test_garbage_is_not_looked_for_among_modules_and_then_is(tmp_path: Path) -> None:
+    code = (
+        "import gc, sys; from headway.training.worker import main; before = len(gc.get_objects()); "
+        "main(['-']); print(gc.isenabled(), gc.get_freeze_count() > 10 * before)"
+    )
+    environment = os.environ | {PULSE_VARIABLE: str(tmp_path / "pulse")}
+    command = [sys.executable, "-c", code]
+    told = subprocess.check_output(
+        command, env=environment, stdin=subprocess.DEVNULL, text=True, timeout=120
+    )
+    assert told.split() == ["True", "True"]
+
+
+def test_what_cannot_be_logged_is_told_to_the_one_who_started_it(run: Path, tmp_path: Path) -> None:
+    """A log that takes no line, as on a full disk."""
+    (run / "events.jsonl").mkdir()
+    environment = os.environ | {PULSE_VARIABLE: str(tmp_path / "pulse")}
+    command = [sys.executable, "-m", "headway.training.worker", str(run)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 5
+    words = ended.stderr.splitlines()
+    child: Any = SimpleNamespace(process=ended, last_words=lambda: words)
+    refusal = died(child, "training run")
+    assert isinstance(refusal, MachineError)
+    assert "events.jsonl cannot be written" in refusal.what
+    assert refusal.remedies
+
+
+def test_what_it_cannot_begin_is_its_exit_code_and_its_last_event(
+    run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "store" / "store.json").write_text(
+        (tmp_path / "store" / "store.json").read_text().replace("ab" * 32, "cd" * 32)
+    )
+    assert work(run, tmp_path / "pulse") == 3
+    ended = read_events(run / "events.jsonl")[-1].event
+    assert isinstance(ended, Ended)
+    assert (ended.outcome, ended.exit_code) == ("failed", 3)
+    assert ended.line == "the data changed since this run began"
+    assert not list(run.glob("checkpoint-*"))

@@ -1,0 +1,144 @@
+"""The end of an attempt: plan, ledger and measurements become a receipt that judges itself."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.helpers import in_memory, order_of, plan_of
+
+from headway.runs.receipt import (
+    Losses,
+    Measured,
+    Receipt,
+    ReceiptCheckpoint,
+    StepReport,
+    TensorAudit,
+    load_receipt,
+)
+from headway.training.ledger import Ledger
+from headway.training.write_receipt import Closing, finding_of, write_up
+
+TEXT = in_memory(1601)  # 100 rows of 16
+PLAN = plan_of(TEXT, max_length=16, batch_size=4, val_size=20)  # 20 steps
+CLOSING = Closing(
+    run="notes",
+    outcome="finished",
+    why="",
+    attempts=2,
+    before=Losses(Measured(5.5, 0.01, 4), Measured(5.6, 0.01, 20)),
+    after=Losses(Measured(4.5, 0.01, 4), Measured(4.6, 0.01, 20)),
+    tensors=TensorAudit(21, 21, 21, 0.1, (), ()),
+    checkpoint=ReceiptCheckpoint("checkpoint-20", "5e" * 32, 10**6),
+    seconds=12.0,
+    by_phase={"training": 10.0004, "": 2.0},
+    to_first_step=2.5,
+    max_silence=0.4,
+    refined_s=11.0,
+    peak_memory=10**9,
+    peak_flops=1e12,
+    versions={"torch": "2"},
+)
+
+
+def trained(steps: int, mistake: Any = None) -> Ledger:
+    """The ledger after so many steps; `mistake` changes the rows of the third."""
+    order, ledger = order_of(PLAN, TEXT), Ledger()
+    for step in range(1, steps + 1):
+        epoch, rows = order.rows(step)
+        if mistake and step == 3:
+            rows = mistake(rows)
+        ledger.add(StepReport(step, step, epoch, 5.0, 1.0, 1e-3, 4, 64, 64, 64, 0.1), rows)
+    return ledger
+
+
+def closed(ledger: Ledger, **changes: Any) -> Receipt:
+    return write_up(replace(CLOSING, **changes), PLAN, order_of(PLAN, TEXT), ledger)
+
+
+def test_the_good_end() -> None:
+    receipt = closed(trained(20))
+    assert receipt.contract.verdict == "kept"
+    assert receipt.learning.verdict == "improved"
+    assert receipt.line == (
+        "kept: 20 of 20 steps, 80 rows once each · improved: 5.50 -> 4.50 (held out 5.60 -> 4.60)"
+    )
+    rows = receipt.rows
+    assert (rows.accepted, rows.held_out, rows.planned, rows.trained) == (100, 20, 80, 80)
+    assert (rows.missing, rows.repeated, rows.not_planned) == (0, 0, 0)
+    assert rows.row_sum == rows.row_sum_planned == PLAN.data.rows.row_sum
+    steps = receipt.steps
+    assert (steps.first, steps.last, steps.planned, steps.applied) == (0, 20, 20, 20)
+    assert receipt.time.by_phase == {"training": 10.0}
+    assert receipt.plan == PLAN.identity
+    assert finding_of(receipt) is None
+
+
+MISTAKES = {
+    "a row lost": (lambda rows: rows[1:], 1, 0),
+    "a row twice": (lambda rows: np.append(rows, rows[0]), 0, 1),
+    "another row": (lambda rows: np.append(rows[1:], 0), 0, 0),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_ledger_that_does_not_add_up_breaks_the_contract(mistake: str) -> None:
+    change, missing, repeated = MISTAKES[mistake]
+    receipt = closed(trained(20, change))
+    assert receipt.contract.verdict == "broken"
+    assert "the ledger does not add up" in receipt.contract.reasons[0]
+    assert (receipt.rows.missing, receipt.rows.repeated) == (missing, repeated)
+    finding = finding_of(receipt)
+    assert finding is not None
+    assert finding.kind == "refused"
+
+
+@pytest.mark.parametrize("steps", [0, 3, 19])
+def test_an_interrupted_run_is_held_to_the_steps_that_it_took(steps: int) -> None:
+    receipt = closed(trained(steps), outcome="interrupted", why="SIGTERM", tensors=None)
+    assert receipt.contract.verdict == "kept"
+    assert receipt.rows.applications == 4 * steps
+    assert (receipt.steps.last, receipt.steps.applied) == (steps, steps)
+    assert receipt.line.startswith(f"kept so far: {steps} of 20 steps, saved (SIGTERM)")
+
+
+def test_an_interrupted_run_that_lost_a_row_is_broken() -> None:
+    ledger = trained(5, MISTAKES["a row lost"][0])
+    receipt = closed(ledger, outcome="interrupted", why="SIGTERM", tensors=None)
+    assert receipt.contract.verdict == "broken"
+
+
+def test_a_finished_run_that_took_too_few_steps_is_broken() -> None:
+    assert "19 of 20 planned updates applied" in closed(trained(19)).contract.reasons
+
+
+def test_f30_a_loss_that_was_not_finite_is_counted() -> None:
+    why = "the loss of step 6 is not finite; nothing of it was applied"
+    receipt = closed(trained(5), outcome="failed", why=why, after=None, tensors=None)
+    assert receipt.contract.reasons[0] == why
+    assert receipt.learning_facts.nonfinite_steps == 1
+    assert receipt.learning.verdict == "unclear"
+    assert receipt.line == f"broken: {why} (5 of 20 steps)"
+
+
+def test_a_run_that_did_not_learn_is_told() -> None:
+    receipt = closed(trained(20), before=CLOSING.after, after=CLOSING.before)
+    assert receipt.contract.verdict == "kept"
+    assert receipt.learning.verdict == "not"
+    finding = finding_of(receipt)
+    assert finding is not None
+    assert finding.what == "it did not learn"
+
+
+def test_what_was_foretold_stands_beside_what_came() -> None:
+    against = closed(trained(20)).plan_against_actual
+    assert (against.seconds.foretold, against.seconds.actual) == (11.0, 12.0)
+    assert (against.peak_memory.foretold, against.peak_memory.actual) == (PLAN.memory.peak, 10**9)
+    assert (against.padding_share.foretold, against.padding_share.actual) == (0, 0)
+
+
+def test_a_receipt_is_read_as_it_was_written(tmp_path: Path) -> None:
+    receipt = closed(trained(20))
+    receipt.save(tmp_path)
+    assert load_receipt(tmp_path) == receipt

@@ -1,0 +1,156 @@
+"""What verify, backup and restore show, in any width; and that none of them is ever silent."""
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headway.runs.backup import Backup, Made
+from headway.runs.restore import Restored
+from headway.runs.verify import Claim, Verification
+from headway.ui import spinner as telling
+from headway.ui.show_archives import (
+    backup_lines,
+    backups_table,
+    restored_lines,
+    verification_lines,
+)
+from headway.ui.text_layout import cells
+
+LINE = "kept: 12 of 12 steps, 48 rows once each · improved: 2.41 -> 1.37"
+JUDGED = {
+    "verdict": "broken",
+    "reasons": ["1 of 2 planned updates applied", "a loss is not finite"],
+}
+
+
+def verification(*claims: Claim) -> Verification:
+    holds = all(claim.holds is not False for claim in claims)
+    return Verification("headway.verification/1", "notes", "runs/notes", holds, LINE, claims)
+
+
+def backup(name: str = "20260102-030405-manual", **made: Any) -> Backup:
+    values: dict[str, Any] = {
+        "schema": "headway.backup/1",
+        "run": "notes",
+        "type": "manual",
+        "note": "",
+        "at": "2026-01-02T03:04:05+00:00",
+        "version": "1",
+        "model": "checkpoint-12",
+        "live": False,
+    }
+    path = Path("runs/.backups/notes") / name
+    return Backup(path, Made(**values | made), 1_500_000_000, 200_000)
+
+
+HOLDS = Claim("rows.trained", 48, 48, "the order", True)
+DIFFERS = Claim("rows.trained", 19_900, 19_892, "the order", False)
+WORSE = Claim("contract", JUDGED, {"verdict": "kept", "reasons": []}, "the facts", False)
+OPEN = Claim("tensors.changed", 21, None, "needs the weights that the job began with", None)
+
+
+def test_a_receipt_that_holds_is_told_with_what_was_left_open() -> None:
+    assert verification_lines(verification(HOLDS, HOLDS, OPEN), 80) == [
+        "notes: the receipt holds · 2 claims computed again",
+        LINE,
+        "",
+        "not computed again:",
+        "  tensors.changed · needs the weights that the job began with",
+    ]
+
+
+def test_a_difference_shows_both_values() -> None:
+    assert verification_lines(verification(HOLDS, DIFFERS, WORSE), 80) == [
+        "notes: 2 of 3 claims of the receipt differ from its folder",
+        "",
+        "rows.trained",
+        "  claimed    19,900",
+        "  the order  19,892",
+        "",
+        "contract",
+        "  claimed    broken; 1 of 2 planned updates applied; a loss is not finite",
+        "  the facts  kept",
+    ]
+
+
+def test_a_backup_says_how_to_go_back_to_it() -> None:
+    lines = backup_lines(backup(live=True), ["checkpoint-9/config.json", "b"], 80)
+    assert lines == [
+        "backed up notes as 20260102-030405-manual · checkpoint-12",
+        "1.5 GB, 200.0 kB of it not shared",
+        "it is being trained: of its checkpoints this is the newest good one",
+        "! checkpoint-9/config.json and 1 more: not as it was written; kept as it is",
+        "headway restore notes 20260102-030405-manual",
+    ]
+
+
+def test_a_restore_says_where_what_was_there_is() -> None:
+    kept = backup("20260103-000000-pre_restore")
+    assert restored_lines(Restored(Path("runs/notes"), backup(), kept), 100) == [
+        "notes is as it was in 20260102-030405-manual · checkpoint-12",
+        "what was there is 20260103-000000-pre_restore",
+    ]
+    assert len(restored_lines(Restored(Path("runs/notes"), backup(), None), 100)) == 1
+
+
+def test_backups_are_a_table_with_their_notes() -> None:
+    found = {Path("runs/notes"): [backup(note="before\nI try"), backup("2-b", model="")]}
+    assert backups_table(found, 80) == [
+        "run    backup                  checkpoint    size  not shared",
+        "notes  20260102-030405-manual          12  1.5 GB    200.0 kB",
+        "  before↵I try",
+        "notes  2-b                              -  1.5 GB    200.0 kB",
+        "",
+        "2 backups, 400.0 kB not shared with the runs",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 57, 80, 120])
+def test_no_line_is_wider_than_the_screen(width: int) -> None:
+    lines = [
+        *verification_lines(verification(HOLDS, DIFFERS, WORSE, OPEN), width),
+        *restored_lines(Restored(Path("runs/notes"), backup(), backup()), width),
+        *backups_table({Path("runs/notes"): [backup(note="n" * 200)]}, width),
+        *backup_lines(backup(live=True), ["c" * 60], width)[:-1],  # the last is to be copied
+    ]
+    assert max(map(cells, lines)) <= width
+
+
+# ---- never silent ------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("screen", [io.StringIO(), Terminal()], ids=["a file", "a terminal"])
+def test_what_takes_long_is_told_while_it_lasts(
+    screen: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("_LOOK_S", 0.001), ("_SOON_S", 0.0), ("_LINE_S", 0.0)):
+        monkeypatch.setattr(telling, name, seconds)
+    with telling.telling(screen, quiet=False) as pulse:
+        pulse.enter("copying", total=2_000_000, unit="bytes")
+        pulse.progress(1_000_000)
+        end_s = time.monotonic() + 30
+        while "copying · 1.0 MB of 2.0 MB · " not in screen.getvalue():
+            assert time.monotonic() < end_s, "nothing was said"
+            time.sleep(0.001)
+    assert screen.getvalue().endswith("\r\x1b[K" if screen.isatty() else "\n")
+
+
+def test_nothing_is_said_of_what_is_over_at_once_nor_where_it_is_unwanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(telling, "_LOOK_S", 0.001)
+    screen = io.StringIO()
+    with telling.telling(screen, quiet=False) as pulse:
+        pulse.enter("reading the log")
+    monkeypatch.setattr(telling, "_SOON_S", 0.0)
+    with telling.telling(screen, quiet=True) as pulse:
+        pulse.enter("reading the log")
+    assert screen.getvalue() == ""

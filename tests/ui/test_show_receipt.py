@@ -1,0 +1,65 @@
+from dataclasses import replace
+
+import pytest
+from tests.ui.fixtures import WIDTHS, receipt, words_of
+
+from headway.runs.receipt import ForetoldActual, Judgement
+from headway.ui.show_receipt import receipt_lines
+from headway.ui.text_layout import cells
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_receipt_fits_any_width(width: int) -> None:
+    lines = receipt_lines(receipt(), width)
+    assert max(map(cells, lines)) <= width
+
+
+def test_the_receipt_ends_with_its_closing_line() -> None:
+    assert receipt_lines(receipt(), 120)[-1] == receipt().line
+    assert words_of(receipt_lines(receipt(), 40)).endswith(receipt().line)
+
+
+def test_a_receipt_shows_what_was_foretold_beside_what_came() -> None:
+    lines = receipt_lines(receipt(), 80)
+    start = lines.index("           foretold  actual")
+    assert lines[start + 1 : start + 4] == [
+        "time         12 min  12 min",
+        "memory       2.8 GB  2.6 GB",
+        "padding          0%      0%",
+    ]
+
+
+def test_what_nobody_foretold_stays_open() -> None:
+    against = replace(receipt().plan_against_actual, seconds=ForetoldActual(None, 3.2))
+    lines = receipt_lines(receipt(plan_against_actual=against), 80)
+    assert "time              -   3.2 s" in lines
+
+
+def test_a_receipt_shows_losses_tensors_and_rows() -> None:
+    said = words_of(receipt_lines(receipt(), 100))
+    assert "19,900 of 19,900 planned rows trained · 0 missing · 0 repeated" in said
+    assert "2.41 -> 1.37 on 64 probed training rows (± 0.04)" in said
+    assert "2.44 -> 1.52 on 100 held-out rows (± 0.03)" in said
+    assert "336 of 336 changed" in said
+    assert "2,488 of 2,488 · global 2,488 -> 4,976" in said
+
+
+def test_a_broken_contract_says_why() -> None:
+    broken = Judgement("broken", ("2 of 336 trainable tensors did not move",))
+    lines = receipt_lines(receipt(contract=broken), 80)
+    assert "contract   broken · 2 of 336 trainable tensors did not move" in lines
+
+
+def test_a_receipt_without_measurements_has_no_empty_labels() -> None:
+    value = receipt()
+    facts = replace(
+        value.learning_facts,
+        train_probe=None,
+        held_out=None,
+        loss_first=None,
+        loss_last=None,
+        tensors=None,
+    )
+    lines = receipt_lines(replace(value, learning_facts=facts, checkpoint=None), 80)
+    assert not any(line.startswith(("loss", "tensors")) for line in lines)
+    assert "saved      nothing" in lines
