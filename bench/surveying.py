@@ -46,14 +46,14 @@ def tokenizers(path: str, tokenizer: str, _: str) -> dict[str, float]:
 def looked_at(path: str, tokenizer: str, folder: str, exact_bytes: int):
     """A survey by Headway: a store, and the seconds."""
     from headway.base.pulse import Pulse
-    from headway.data.examples.maker import Ask
+    from headway.data.examples.maker import ExampleOptions
     from headway.data.sources.find import find
     from headway.data.survey.survey import survey
 
     began_s = time.monotonic()
     store = survey(
         find([path]),
-        Ask(Path(tokenizer), 0, None, True),
+        ExampleOptions(Path(tokenizer), 0, None, True),
         max_rejected=0.05,
         exact_bytes=exact_bytes,
         cache=Path(folder),
@@ -81,10 +81,10 @@ def sample(path: str, tokenizer: str, folder: str) -> dict[str, float]:
 
 def seek(*_: str) -> dict[str, float]:
     """The rows of step one million of ten million rows, of a store and of a flow."""
-    from headway.data.order import FlowOrder, Order
+    from headway.data.order import StoreOrder, StreamOrder
 
-    order = Order(1, 10_000_000, False, 0, 10)
-    flow = FlowOrder(1, 0, 10, 100, 10_000_000)
+    order = StoreOrder(1, 10_000_000, False, 0, 10)
+    flow = StreamOrder(1, 0, 10, 100, 10_000_000)
     return {"seconds": timed(lambda: (order.rows(1_000_000), flow.rows(1_000_000)))}
 
 
@@ -98,31 +98,31 @@ def timed(work: Callable[[], object]) -> float:
 def feed(path: str, tokenizer: str, folder: str) -> dict[str, float]:
     """Batches out of a store: what the thread beside the training does."""
     from headway.data.batching.rows import rows_of
-    from headway.data.order import Order
+    from headway.data.order import StoreOrder
 
     store, _ = looked_at(path, tokenizer, folder, 1 << 62)
     rows = rows_of(store, 512)
-    order = Order(1, rows.num_full, rows.has_short, 0, STEP_TOKENS // 512)
+    order = StoreOrder(1, rows.num_full, rows.has_short, 0, STEP_TOKENS // 512)
     return batches_of(rows, order, min(order.steps_per_epoch, 200))
 
 
 def flow(path: str, tokenizer: str, folder: str) -> dict[str, float]:
     """Batches out of a flow's windows; its reader is another process, and made them before."""
     from headway.base.files import hash_bytes
-    from headway.data.examples.maker import Ask
-    from headway.data.order import FlowOrder
+    from headway.data.examples.maker import ExampleOptions
+    from headway.data.order import StreamOrder
     from headway.data.sources.find import find
-    from headway.data.stream.client import Feed
-    from headway.data.stream.spec import FlowFile, save_flow
-    from headway.data.stream.stream import Shape
+    from headway.data.stream.client import StreamClient
+    from headway.data.stream.spec import StreamFile, save_stream
+    from headway.data.stream.stream import StreamSpec
 
-    order = FlowOrder(1, 0, STEP_TOKENS // 512, 13, 1 << 30)
-    shape = Shape("text", 512, "cut", order.window_rows, 0, 1, 0.05, "uint16")
+    order = StreamOrder(1, 0, STEP_TOKENS // 512, 13, 1 << 30)
+    shape = StreamSpec("text", 512, "cut", order.window_rows, 0, 1, 0.05, "uint16")
     place = Path(folder, f"flow-{hash_bytes(path.encode())[:8]}")
-    ask = Ask(Path(tokenizer), 0, None, True)
-    save_flow(place, FlowFile(tuple(find([path])), ask, tokenizer, shape, "2026-11-21"))
+    ask = ExampleOptions(Path(tokenizer), 0, None, True)
+    save_stream(place, StreamFile(tuple(find([path])), ask, tokenizer, shape, "2026-11-21"))
     num_steps = 104
-    rows = Feed(place, order.window_of(num_steps) + 1)
+    rows = StreamClient(place, order.window_of(num_steps) + 1)
     for window in range(order.window_of(num_steps) + 1):
         rows.window(window)
     figures = batches_of(rows, order, num_steps)

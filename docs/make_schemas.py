@@ -18,7 +18,7 @@ from headway.base.files import Manifest
 from headway.base.pulse import LAYOUT, SIZE, PulseReading
 from headway.config.settings import Settings, is_flag, printed_name, table
 from headway.data.formats.records import Rejected
-from headway.runs.folder import State
+from headway.runs.folder import CheckpointState
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt
 from headway.supervise.progress import Status
@@ -26,7 +26,7 @@ from headway.supervise.progress import Status
 FOLDER = Path(__file__).parent / "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PLAIN: dict[str, tuple[type, str]] = {
-    "checkpoint": (State, "headway.json in a checkpoint."),
+    "checkpoint": (CheckpointState, "headway.json in a checkpoint."),
     "manifest": (Manifest, "manifest.json in a checkpoint: every other file of it."),
     "plan": (Plan, "plan.json of a run, and `headway plan --json`."),
     "receipt": (Receipt, "receipt.json of a run."),

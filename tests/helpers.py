@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from headway.base.errors import Exit
-from headway.base.events import Entry, Event, EventLog, StepDone, read_events
+from headway.base.events import Event, EventLog, LogEntry, StepDone, read_events
 from headway.base.machine import Machine
 from headway.base.pulse import Pulse
 from headway.config.resolve import resolve
@@ -18,8 +18,8 @@ from headway.data.batching.rows import rows_of
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.examples import Example
 from headway.data.examples.tokenizer import Tokenizer
-from headway.data.formats.records import Kind
-from headway.data.order import Order
+from headway.data.formats.records import DataKind
+from headway.data.order import StoreOrder
 from headway.data.survey.result import Survey
 from headway.data.survey.store import Store, StoreMeta, StoreWriter, summary
 from headway.model.sizes import shape_of
@@ -69,7 +69,7 @@ def chats(num: int, question: int = 4, answer: int = 4) -> list[str]:
 
 def in_memory(*examples: int | str, **changes: Any) -> Store:
     """A store without files, for what only looks at lengths: documents or conversations."""
-    kind: Kind = "conversations" if any(isinstance(one, str) for one in examples) else "text"
+    kind: DataKind = "conversations" if any(isinstance(one, str) for one in examples) else "text"
     flags = [one if isinstance(one, str) else "." + "x" * (one - 1) for one in examples]
     trained = [np.array([c == "x" for c in one], dtype=np.bool_) for one in flags]
     lengths = np.array([len(one) for one in flags], dtype=np.int64)
@@ -89,7 +89,7 @@ def _ids(number: int, length: int) -> Any:
     return ((np.arange(length) * 7 + number) % 13 + 100).astype(np.int32)
 
 
-def _store(folder: Path, kind: Kind, examples: Sequence[Any], changes: dict[str, Any]) -> Store:
+def _store(folder: Path, kind: DataKind, examples: Sequence[Any], changes: dict[str, Any]) -> Store:
     folder.mkdir(parents=True, exist_ok=True)
     byte_level().save(folder)
     writer = StoreWriter(folder, kind, VOCAB)
@@ -100,7 +100,7 @@ def _store(folder: Path, kind: Kind, examples: Sequence[Any], changes: dict[str,
     return Store(folder)
 
 
-def _survey(kind: Kind, lengths: Any, num_tokens: int, num_trained: int, max_id: int) -> Survey:
+def _survey(kind: DataKind, lengths: Any, num_tokens: int, num_trained: int, max_id: int) -> Survey:
     words = byte_level()
     return Survey(
         kind=kind,
@@ -308,18 +308,18 @@ def findings(plan: Plan, kind: str) -> list[str]:
     return [finding.what for finding in plan.findings if finding.kind == kind]
 
 
-def order_of(plan: Plan, store: Store) -> Order:
+def order_of(plan: Plan, store: Store) -> StoreOrder:
     """Which rows make which step of a plan."""
     rows = rows_of(store, plan.data.max_length)
     held_out, batch = plan.data.rows.held_out, plan.steps.batch_size
-    return Order(plan.seed, rows.num_full, rows.has_short, held_out, batch)
+    return StoreOrder(plan.seed, rows.num_full, rows.has_short, held_out, batch)
 
 
 def folder_start(folder: Path) -> Start:
     """A start from a transformers folder."""
-    from headway.planning.model_source import find_origin
+    from headway.planning.model_source import find_model_source
 
-    return find_origin(Settings(model=str(folder)), 0, Pulse()).start
+    return find_model_source(Settings(model=str(folder)), 0, Pulse()).start
 
 
 def save_model(folder: Path, **changes: Any) -> Path:
@@ -356,7 +356,7 @@ class Ran:
         return [entry.event for entry in self.entries]
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[LogEntry]:
         return read_events(self.folder.events)
 
     def of(self, kind: type[Event]) -> list[Any]:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from headway.base.errors import Refusal, Told, told
+from headway.base.errors import Refusal, RefusalMessage, message_of
 from headway.base.pulse import Pulse
-from headway.base.retry import Patience
+from headway.base.retry import RetryPolicy
 
-QUICK = Patience(attempts=5, stall_s=5, first_wait_s=0.01, longest_wait_s=0.1)
+QUICK = RetryPolicy(attempts=5, stall_s=5, first_wait_s=0.01, longest_wait_s=0.1)
 
 
 class Noted(Pulse):
@@ -38,19 +38,19 @@ class Noted(Pulse):
         super().progress(done)
 
 
-def find_sources(address: str) -> list[tuple[str, tuple[Any, ...], int]] | Told:
+def find_sources(address: str) -> list[tuple[str, tuple[Any, ...], int]] | RefusalMessage:
     from headway.data.sources import hub_dataset as hub
 
     try:
         found = hub.find(address, Pulse(), QUICK)
     except Refusal as refusal:
-        return told(refusal)
+        return message_of(refusal)
     return [(source.name, source.stamp, source.size) for source in found]
 
 
 def read_rows(
-    address: str, skip: int = 0, patience: Patience = QUICK
-) -> tuple[list[Any], list[str]] | Told:
+    address: str, skip: int = 0, retry: RetryPolicy = QUICK
+) -> tuple[list[Any], list[str]] | RefusalMessage:
     """Rows of all shards, each shard's first `skip` left out; what was waited for."""
     from headway.data.sources import hub_dataset as hub
 
@@ -58,31 +58,31 @@ def read_rows(
     rows: list[Any] = []
     try:
         for source in hub.find(address, pulse, QUICK):
-            rows += [row for row in hub.rows(source, pulse, skip, patience) if row is not None]
+            rows += [row for row in hub.rows(source, pulse, skip, retry) if row is not None]
     except Refusal as refusal:
-        return told(refusal)
+        return message_of(refusal)
     return rows, [what for kind, what in pulse.notes if kind == "wait"]
 
 
-def fetch_model(name: str, **given: Any) -> tuple[str, str, list[tuple[str, Any]]] | Told:
+def fetch_model(name: str, **given: Any) -> tuple[str, str, list[tuple[str, Any]]] | RefusalMessage:
     """Its folder and commit, and what the pulse was told."""
     from headway.planning import hub_download as download
 
     pulse = Noted()
     try:
-        patience = {"asking": QUICK, "fetching": QUICK}
-        fetched = download.fetch(name, pulse, **(patience | given))
+        retry = {"asking": QUICK, "fetching": QUICK}
+        fetched = download.fetch(name, pulse, **(retry | given))
     except Refusal as refusal:
-        return told(refusal)
+        return message_of(refusal)
     return str(fetched.folder), fetched.commit, pulse.notes
 
 
 def find_model(name: str) -> Any:
     """Where a job with `--model name` starts."""
     from headway.config.settings import Settings
-    from headway.planning.model_source import find_origin
+    from headway.planning.model_source import find_model_source
 
-    return find_origin(Settings(model=name), 0, Pulse()).start
+    return find_model_source(Settings(model=name), 0, Pulse()).start
 
 
 @contextlib.contextmanager

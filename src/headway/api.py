@@ -10,7 +10,7 @@ from headway.config.resolve import resolve
 from headway.config.settings import Given, Settings
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt
-from headway.supervise.supervisor import Order, Supervisor
+from headway.supervise.supervisor import Request, Supervisor
 from headway.ui.screens import make_screen
 
 Data = str | Path | Sequence[str | Path]
@@ -59,8 +59,8 @@ def train(data: Data, *, quiet: bool = False, **settings: Any) -> Receipt:
     return result.receipt
 
 
-def _order(data: Data, settings: dict[str, Any]) -> Order:
+def _order(data: Data, settings: dict[str, Any]) -> Request:
     sources = (data,) if isinstance(data, str | Path) else tuple(data)
     given = [Given(name, value, "you") for name, value in settings.items()]
     resolved: Settings = resolve(given)
-    return Order(tuple(str(source) for source in sources), resolved, ("headway.train",))
+    return Request(tuple(str(source) for source in sources), resolved, ("headway.train",))

@@ -100,12 +100,12 @@ def _plan(arguments: Arguments) -> int:
         screen.say(_first_line("plan", _needed(sources, "plan")))
     try:
         from headway.supervise.supervisor import (  # after the first line: it takes time
-            Order,
+            Request,
             Supervisor,
         )
 
         argv = tuple(map(shown, sys.argv))
-        order = Order(_needed(sources, "plan"), settings, argv, arguments.on("verbose"))
+        order = Request(_needed(sources, "plan"), settings, argv, arguments.on("verbose"))
         result = Supervisor(order, screen).plan()
         if result.plan and arguments.on("json"):
             sys.stdout.write(result.plan.to_json().decode())
@@ -141,11 +141,11 @@ def _run(arguments: Arguments, verb: str, sources: tuple[str, ...], settings: "S
     screen.say(_first_line(verb, sources))
     try:
         from headway.supervise.supervisor import (  # after the first line: it takes time
-            Order,
+            Request,
             Supervisor,
         )
 
-        order = Order(sources, settings, tuple(map(shown, sys.argv)), arguments.on("verbose"))
+        order = Request(sources, settings, tuple(map(shown, sys.argv)), arguments.on("verbose"))
         return Supervisor(order, screen).train().code
     finally:
         screen.close()

@@ -13,13 +13,13 @@ from headway.base.errors import (
     MachineError,
     Problems,
     Refusal,
+    RefusalMessage,
     Remedy,
-    Told,
     UsageError,
     exit_code,
     four_parts,
-    retold,
-    told,
+    message_of,
+    refusal_from,
 )
 
 TOO_SHORT = DataRefused(
@@ -93,15 +93,17 @@ def test_several_problems_are_all_told_and_the_first_gives_the_code() -> None:
 
 
 def test_a_refusal_arrives_whole_in_another_process() -> None:
-    sent = msgspec.json.encode(told(TOO_SHORT))
-    arrived = retold(msgspec.json.decode(sent, type=Told))
+    sent = msgspec.json.encode(message_of(TOO_SHORT))
+    arrived = refusal_from(msgspec.json.decode(sent, type=RefusalMessage))
     assert type(arrived) is DataRefused
     assert str(arrived) == str(TOO_SHORT)
 
 
 def test_several_problems_arrive_whole_in_another_process() -> None:
     both = Problems((UsageError("a", have="1"), UsageError("b", need="2")))
-    arrived = retold(msgspec.json.decode(msgspec.json.encode(told(both)), type=Told))
+    arrived = refusal_from(
+        msgspec.json.decode(msgspec.json.encode(message_of(both)), type=RefusalMessage)
+    )
     assert isinstance(arrived, Problems)
     assert str(arrived) == str(both)
 

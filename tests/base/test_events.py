@@ -17,11 +17,11 @@ from headway.base.events import (
     MAX_LINE_BYTES,
     AttemptStarted,
     Ended,
-    Entry,
     Evaluated,
     Event,
     EventLog,
     EventReader,
+    LogEntry,
     Noted,
     PhaseEntered,
     Probed,
@@ -208,7 +208,7 @@ def test_a_line_of_no_use_is_passed_over(line: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_entry_or_none(line: bytes) -> None:
-    assert isinstance(read_entry(line), Entry | None)
+    assert isinstance(read_entry(line), LogEntry | None)
 
 
 # -- one story of several attempts

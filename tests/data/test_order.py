@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.data import order as module
-from headway.data.order import Order, key, permute, row_hash
+from headway.data.order import StoreOrder, key, permute, row_hash
 
 ORDERS = st.builds(
-    lambda full, short, held, batch, seed: Order(seed, full, short, min(held, full - 1), batch),
+    lambda full, short, held, batch, seed: StoreOrder(
+        seed, full, short, min(held, full - 1), batch
+    ),
     st.integers(1, 60),
     st.booleans(),
     st.integers(0, 20),
@@ -23,13 +25,13 @@ ORDERS = st.builds(
 )
 
 
-def steps(order: Order, first: int, last: int) -> Iterator[tuple[int, list[int]]]:
+def steps(order: StoreOrder, first: int, last: int) -> Iterator[tuple[int, list[int]]]:
     for step in range(first, last + 1):
         epoch, rows = order.rows(step)
         yield epoch, rows.tolist()
 
 
-def epoch_of(order: Order, number: int) -> list[int]:
+def epoch_of(order: StoreOrder, number: int) -> list[int]:
     """All rows of an epoch, from 0, in their order."""
     per_epoch = order.steps_per_epoch
     return [
@@ -74,7 +76,7 @@ def test_a_permutation_looks_shuffled() -> None:
 
 
 @given(ORDERS)
-def test_every_epoch_takes_every_row_once_and_no_held_out_row(order: Order) -> None:
+def test_every_epoch_takes_every_row_once_and_no_held_out_row(order: StoreOrder) -> None:
     held_out = set(order.held_out().tolist())
     assert len(held_out) == order.num_held_out
     wanted = sorted(set(range(order.num_full + order.has_short)) - held_out)
@@ -84,7 +86,7 @@ def test_every_epoch_takes_every_row_once_and_no_held_out_row(order: Order) -> N
 
 
 @given(ORDERS)
-def test_steps_never_cross_an_epoch_and_only_the_last_has_another_size(order: Order) -> None:
+def test_steps_never_cross_an_epoch_and_only_the_last_has_another_size(order: StoreOrder) -> None:
     sizes: dict[int, list[int]] = {0: [], 1: []}
     for epoch, rows in steps(order, 1, 2 * order.steps_per_epoch):
         sizes[epoch].append(len(rows))
@@ -95,7 +97,7 @@ def test_steps_never_cross_an_epoch_and_only_the_last_has_another_size(order: Or
 
 
 @given(ORDERS)
-def test_the_short_row_is_in_the_last_batch_of_each_epoch(order: Order) -> None:
+def test_the_short_row_is_in_the_last_batch_of_each_epoch(order: StoreOrder) -> None:
     per_epoch = order.steps_per_epoch
     for number, (_, rows) in enumerate(steps(order, 1, 2 * per_epoch), 1):
         last = number % per_epoch == 0
@@ -103,26 +105,26 @@ def test_the_short_row_is_in_the_last_batch_of_each_epoch(order: Order) -> None:
 
 
 def test_d16_every_epoch_has_another_order() -> None:
-    order = Order(seed=42, num_full=1000, has_short=False, num_held_out=50, batch_size=8)
+    order = StoreOrder(seed=42, num_full=1000, has_short=False, num_held_out=50, batch_size=8)
     epochs = [tuple(epoch_of(order, number)) for number in range(5)]
     assert len({one[:64] for one in epochs}) == 5
 
 
 def test_d16_a_key_that_forgets_the_epoch_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    order = Order(seed=42, num_full=100, has_short=False, num_held_out=0, batch_size=8)
+    order = StoreOrder(seed=42, num_full=100, has_short=False, num_held_out=0, batch_size=8)
     monkeypatch.setattr(module, "key", lambda seed, epoch: key(seed, 0))
     assert epoch_of(order, 0) == epoch_of(order, 1)  # the mutant that the test above would find
 
 
 def test_another_seed_is_another_order_with_other_rows_held_out() -> None:
-    order = Order(seed=42, num_full=100, has_short=True, num_held_out=10, batch_size=8)
+    order = StoreOrder(seed=42, num_full=100, has_short=True, num_held_out=10, batch_size=8)
     other = replace(order, seed=43)
     assert epoch_of(order, 0) != epoch_of(other, 0)
     assert set(order.held_out()) != set(other.held_out())
 
 
 def test_a_batch_larger_than_the_data_is_one_step() -> None:
-    order = Order(seed=1, num_full=3, has_short=True, num_held_out=0, batch_size=12)
+    order = StoreOrder(seed=1, num_full=3, has_short=True, num_held_out=0, batch_size=12)
     assert order.steps_per_epoch == 1
     assert sorted(order.rows(1)[1]) == [0, 1, 2, 3]
     assert order.rows(2)[0] == 1
@@ -132,7 +134,7 @@ def test_a_batch_larger_than_the_data_is_one_step() -> None:
 
 
 @given(ORDERS, st.integers(0, 200))
-def test_rows_and_their_sum_are_counted_without_going_there(order: Order, num: int) -> None:
+def test_rows_and_their_sum_are_counted_without_going_there(order: StoreOrder, num: int) -> None:
     taken = list(steps(order, 1, num))
     assert order.rows_in(num) == sum(len(rows) for _, rows in taken)
     total = sum(row_hash(np.array(rows), epoch) for epoch, rows in taken)
@@ -160,7 +162,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_the_sum_notices(mistake: str) -> None:
-    order = Order(seed=42, num_full=100, has_short=False, num_held_out=0, batch_size=10)
+    order = StoreOrder(seed=42, num_full=100, has_short=False, num_held_out=0, batch_size=10)
     rows = epoch_of(order, 0)
     wrong = MISTAKES[mistake](rows)
     assert Counter(wrong) != Counter(rows)
@@ -175,7 +177,7 @@ def test_whole_epochs_are_summed_apart_from_the_permutation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A permutation that forgets rows cannot agree with its own sum."""
-    order = Order(seed=42, num_full=100, has_short=False, num_held_out=0, batch_size=10)
+    order = StoreOrder(seed=42, num_full=100, has_short=False, num_held_out=0, batch_size=10)
     planned = order.row_sum(10)
     monkeypatch.setattr(module, "permute", lambda indices, size, key: indices // 2)
     assert order.row_sum(10) == planned
@@ -185,7 +187,9 @@ def test_whole_epochs_are_summed_apart_from_the_permutation(
 
 # ---- size --------------------------------------------------------------------------------------
 
-TEN_MILLION = Order(seed=42, num_full=10_000_000, has_short=True, num_held_out=1000, batch_size=8)
+TEN_MILLION = StoreOrder(
+    seed=42, num_full=10_000_000, has_short=True, num_held_out=1000, batch_size=8
+)
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -48,13 +48,13 @@ from headway.config.settings import Settings
 from headway.data.examples import tokenizer
 from headway.model.load import from_config, from_folder, load_tensors, with_adapter
 from headway.training.checkpoint import load_moments, load_weights
-from headway.planning.model_source import find_origin
+from headway.planning.model_source import find_model_source
 
 small = from_config(llama(), 1)
 ways = {
     "a model": lambda: from_folder(folder, trust_remote_code=False),
     "a model, code trusted": lambda: from_folder(folder, trust_remote_code=True),
-    "a plan's model": lambda: find_origin(Settings(model=str(folder)), 0, Pulse()),
+    "a plan's model": lambda: find_model_source(Settings(model=str(folder)), 0, Pulse()),
     "a checkpoint's weights": lambda: load_weights(small, folder),
     "a checkpoint's moments": lambda: load_moments(folder),
     "one file": lambda: load_tensors(folder / "optimizer.safetensors"),

@@ -14,8 +14,8 @@ from tests.hub_child import QUICK, child, fetch_model, find_model
 from tests.hub_server import COMMIT, HubServer
 from tests.web_server import Fault
 
-from headway.base.errors import Exit, MachineError, Told
-from headway.base.retry import Patience
+from headway.base.errors import Exit, MachineError, RefusalMessage
+from headway.base.retry import RetryPolicy
 from headway.planning import hub_download as download
 
 
@@ -144,9 +144,9 @@ def test_f56_a_download_that_stalls_ends_with_its_cause(
     fresh: ProcessPoolExecutor, server: HubServer, files: dict[str, bytes]
 ) -> None:
     server.script = [Fault(), Fault("stall")]
-    patience = Patience(attempts=2, stall_s=0.7, outlasts_stalls=False)
-    answer = ask(fresh, "me/stalled", fetching=patience)
-    assert isinstance(answer, Told)
+    retry = RetryPolicy(attempts=2, stall_s=0.7, outlasts_stalls=False)
+    answer = ask(fresh, "me/stalled", fetching=retry)
+    assert isinstance(answer, RefusalMessage)
     assert answer.code == Exit.COME_BACK
     assert answer.findings[0].what == "me/stalled does not arrive: nothing arrived for 0.7 s"
 
@@ -155,7 +155,7 @@ def test_f56_a_download_that_stalls_ends_with_its_cause(
 
 
 def refused(answer: Any) -> Any:
-    assert isinstance(answer, Told)
+    assert isinstance(answer, RefusalMessage)
     (finding,) = answer.findings
     assert finding.have
     assert finding.need
@@ -216,9 +216,9 @@ def test_without_a_hub_the_cache_will_do_when_it_is_whole(
     (weights,) = copy.rglob("*me--other/snapshots/*/model.safetensors")
     weights.unlink()
     with child("http://127.0.0.1:9", copy, **({offline: "1"} if offline else {})) as pool:
-        found = ask(pool, "me/small", asking=Patience(attempts=1))
+        found = ask(pool, "me/small", asking=RetryPolicy(attempts=1))
         assert (Path(found[0]).name, found[1]) == (Path(folder).name, commit)
-        code, finding = refused(ask(pool, "me/other", asking=Patience(attempts=1)))
+        code, finding = refused(ask(pool, "me/other", asking=RetryPolicy(attempts=1)))
         assert (code, finding.what.split(" is not ")[0]) == (Exit.COME_BACK, "the model me/other")
         assert "not whole in the cache" in finding.have
 

@@ -14,13 +14,13 @@ from headway.base.pulse import Pulse
 from headway.config.settings import Settings
 from headway.model.load import trainable
 from headway.model.sizes import shape_of
-from headway.planning.model_source import Origin, find_origin
+from headway.planning.model_source import ModelSource, find_model_source
 from headway.runs.plan import Plan
 from headway.training.initial_weights import load_folder, starting_model
 
 
-def origin(num_bytes: int = 0, **given: Any) -> Origin:
-    return find_origin(Settings(**given), num_bytes, Pulse())
+def origin(num_bytes: int = 0, **given: Any) -> ModelSource:
+    return find_model_source(Settings(**given), num_bytes, Pulse())
 
 
 @pytest.fixture(scope="module")

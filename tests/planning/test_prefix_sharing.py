@@ -25,7 +25,7 @@ from headway.base.events import StepDone
 from headway.base.pulse import Pulse
 from headway.data.batching.rows import rows_of
 from headway.data.batching.shared_prefixes import Family
-from headway.data.order import FlowOrder, Numbers, Order
+from headway.data.order import Numbers, StoreOrder, StreamOrder
 from headway.data.survey.store import Store
 from headway.planning import prefix_sharing as sharing
 from headway.planning.decide import Start, decide
@@ -81,17 +81,17 @@ def test_dropout_of_adapters_is_said() -> None:
 def test_all_of_a_small_epoch_is_looked_at(tmp_path: Path) -> None:
     rows = rows_of(prompted(tmp_path), 256)
     for batch, left_out in ((32, 31), (16, 2 * 15), (12, 11 + 11 + 7)):
-        found = saving(rows, Order(1, 32, False, 0, batch), 1, ENDLESS)
+        found = saving(rows, StoreOrder(1, 32, False, 0, batch), 1, ENDLESS)
         assert found.share == pytest.approx(left_out * SYSTEM / ALL)
         assert found.leaves == 1
 
 
 def test_a_family_that_is_cut_saves_less_and_fills_leaves(tmp_path: Path) -> None:
     rows = rows_of(prompted(tmp_path, owns=[11] * 32), 256)
-    found = saving(rows, Order(1, 32, False, 0, 32), 4, SYSTEM + 40)  # 4 rows in a micro-batch
+    found = saving(rows, StoreOrder(1, 32, False, 0, 32), 4, SYSTEM + 40)  # 4 rows in a micro-batch
     assert found.share == pytest.approx(24 * SYSTEM / (32 * 210))
     assert found.leaves == 4
-    assert saving(rows, Order(1, 32, False, 0, 32), 4, ENDLESS).leaves == 1
+    assert saving(rows, StoreOrder(1, 32, False, 0, 32), 4, ENDLESS).leaves == 1
 
 
 def test_of_a_long_epoch_some_steps_are_looked_at_evenly(
@@ -99,7 +99,7 @@ def test_of_a_long_epoch_some_steps_are_looked_at_evenly(
 ) -> None:
     seen: list[int] = []
 
-    class Watched(Order):
+    class Watched(StoreOrder):
         def rows(self, step: int) -> tuple[int, Numbers]:
             seen.append(step)
             return super().rows(step)
@@ -115,7 +115,7 @@ def test_of_a_long_epoch_some_steps_are_looked_at_evenly(
 
 
 def test_of_a_flow_the_sample_is_looked_at(tmp_path: Path) -> None:
-    rows, order = rows_of(prompted(tmp_path), 256), FlowOrder(1, 10, 8, 4, 10**6)
+    rows, order = rows_of(prompted(tmp_path), 256), StreamOrder(1, 10, 8, 4, 10**6)
     share = saving(rows, order, 1, ENDLESS).share
     assert share == pytest.approx(7 / 8 * 32 * SYSTEM / ALL, rel=0.01)
 

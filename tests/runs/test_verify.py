@@ -17,7 +17,7 @@ from headway.base.files import write_folder
 from headway.base.lock import Lock
 from headway.base.pulse import Pulse
 from headway.data.batching.rows import rows_of
-from headway.data.order import Order
+from headway.data.order import StoreOrder
 from headway.data.survey.store import Store
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan, identity_of, order_of
@@ -172,7 +172,7 @@ def test_the_order_follows_from_the_plan_alone(here: Path, data: str, given: Any
     plan = planned(here, data, **given)
     rows = rows_of(Store(here / data), plan.data.max_length)
     held_out, batch = plan.data.rows.held_out, plan.steps.batch_size
-    assert order_of(plan) == Order(plan.seed, rows.num_full, rows.has_short, held_out, batch)
+    assert order_of(plan) == StoreOrder(plan.seed, rows.num_full, rows.has_short, held_out, batch)
 
 
 def test_the_identity_follows_from_the_plan_alone(here: Path) -> None:

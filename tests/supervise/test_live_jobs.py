@@ -12,7 +12,7 @@ from headway.base.events import AttemptStarted, Ended, Event, EventLog
 from headway.base.lock import Lock
 from headway.base.pulse import Pulse
 from headway.supervise import live_jobs as jobs
-from headway.supervise.live_jobs import Job
+from headway.supervise.live_jobs import LiveJob
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +35,11 @@ def dead_pid() -> int:
     return process.pid
 
 
-def make_job(runs: Path, run: str = "", *, pid: int | None = None, started: str = "10:00") -> Job:
+def make_job(
+    runs: Path, run: str = "", *, pid: int | None = None, started: str = "10:00"
+) -> LiveJob:
     folder = str(runs / run) if run else ""
-    return Job(run, folder, str(runs), ("headway", "train"), pid or os.getpid(), started)
+    return LiveJob(run, folder, str(runs), ("headway", "train"), pid or os.getpid(), started)
 
 
 def make_run(runs: Path, name: str, *events: Event, age_s: float = 0.0) -> Path:

@@ -8,8 +8,8 @@ from tests.helpers import TINY, folder_start, plan_of, settings
 from headway.base.pulse import Pulse
 from headway.data.survey.store import Store
 from headway.planning.decide import Start
-from headway.planning.model_source import find_origin
-from headway.runs.folder import STATE_SCHEMA, RunFolder, State
+from headway.planning.model_source import find_model_source
+from headway.runs.folder import STATE_SCHEMA, CheckpointState, RunFolder
 from headway.runs.plan import Plan
 from headway.runs.receipt import Measured
 
@@ -17,7 +17,7 @@ SMALL = {"max_length": 16, "batch_size": 4, "learning_rate": 3e-3}
 DROPOUT = {"lora_r": 2, "lora_dropout": 0.3, "learning_rate": 1e-2}
 
 
-STATE = State(
+STATE = CheckpointState(
     schema=STATE_SCHEMA,
     global_step=7,
     job_step=3,
@@ -57,7 +57,7 @@ def adapted(here: Path, data: str = "text", **given: Any) -> Plan:
 
 def going_on(run: RunFolder, **given: Any) -> Start:
     """The start of a job that goes on from another run."""
-    return find_origin(settings(continue_run=str(run.path), **given), 0, Pulse()).start
+    return find_model_source(settings(continue_run=str(run.path), **given), 0, Pulse()).start
 
 
 KINDS = {

@@ -15,7 +15,7 @@ from tests.training.jobs import planned
 from headway.base.errors import Exit, MachineError
 from headway.base.events import Ended
 from headway.data.batching.batches import Batch
-from headway.data.order import Order
+from headway.data.order import StoreOrder
 from headway.model.loss import Forward
 from headway.training import checkpoint
 from headway.training import job as module
@@ -110,13 +110,13 @@ def test_d04_rows_that_were_not_trained_as_planned_break_the_contract(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str
 ) -> None:
     """A loader that makes one wrong batch, once the plan is made."""
-    plan, real = planned(here), Order.rows
+    plan, real = planned(here), StoreOrder.rows
 
-    def rows(self: Order, step: int) -> Any:
+    def rows(self: StoreOrder, step: int) -> Any:
         epoch, numbers = real(self, step)
         return epoch, LEDGER_MISTAKES[mistake](numbers) if step == 7 else numbers
 
-    monkeypatch.setattr(Order, "rows", rows)
+    monkeypatch.setattr(StoreOrder, "rows", rows)
     ran = run(tmp_path / "run", plan)
     assert ran.code == Exit.BROKEN
     assert "the ledger does not add up" in ran.receipt.contract.reasons[0]

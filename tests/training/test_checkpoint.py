@@ -18,7 +18,7 @@ from headway.base.files import verify_folder
 from headway.data.examples.chat import CHATML
 from headway.model.load import from_folder, trainable, with_adapter, with_lora
 from headway.model.loss import Forward
-from headway.runs.folder import Checkpoint, State
+from headway.runs.folder import Checkpoint, CheckpointState
 from headway.runs.plan import LearningPlan
 from headway.training.checkpoint import Snapshot, load_moments, load_weights
 from headway.training.optimizer import make_optimizer, moments
@@ -63,7 +63,9 @@ def stepped(model: Any) -> torch.optim.Optimizer:
     return optimizer
 
 
-def save(final: Path, model: Any, words: Path, state: State = STATE) -> torch.optim.Optimizer:
+def save(
+    final: Path, model: Any, words: Path, state: CheckpointState = STATE
+) -> torch.optim.Optimizer:
     optimizer = stepped(model)
     taken(model, optimizer).write(final, state, words)
     return optimizer

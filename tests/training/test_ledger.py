@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.data.order import Order, row_hash
-from headway.runs.folder import State
+from headway.data.order import StoreOrder, row_hash
+from headway.runs.folder import CheckpointState
 from headway.runs.receipt import StepReport
 from headway.training.ledger import Ledger
 
@@ -21,7 +21,7 @@ def report(step: int, epoch: int = 0, loss: float = 2.0, computed: int = 12) -> 
 def test_applied_rows_add_up_to_what_was_planned(
     full: int, short: bool, batch: int, num: int
 ) -> None:
-    order, ledger = Order(42, full, short, 0, batch), Ledger()
+    order, ledger = StoreOrder(42, full, short, 0, batch), Ledger()
     for step in range(1, num + 1):
         epoch, rows = order.rows(step)
         ledger.add(report(step, epoch), rows[::-1])
@@ -59,11 +59,11 @@ def test_speed_is_over_the_time_inside_steps() -> None:
 
 def test_a_checkpoints_state_holds_every_sum_but_this_attempts_times() -> None:
     own = {one.name for one in fields(Ledger)}
-    assert own - {one.name for one in fields(State)} == {"attempt_seconds"}
+    assert own - {one.name for one in fields(CheckpointState)} == {"attempt_seconds"}
 
 
 def test_a_swapped_row_is_noticed() -> None:
-    order, ledger = Order(42, 8, False, 0, 4), Ledger()
+    order, ledger = StoreOrder(42, 8, False, 0, 4), Ledger()
     for step in (1, 2):
         epoch, rows = order.rows(step)
         ledger.add(report(step, epoch), np.where(rows == 3, 5, rows))

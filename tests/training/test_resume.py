@@ -31,7 +31,7 @@ from headway.data.survey.store import Store
 from headway.model.load import from_folder
 from headway.model.loss import Forward
 from headway.planning.decide import Start
-from headway.runs.folder import STATE_SCHEMA, Checkpoint, State
+from headway.runs.folder import STATE_SCHEMA, Checkpoint, CheckpointState
 from headway.runs.plan import Plan
 from headway.training import job, setup
 from headway.training.proof import measure_loss
@@ -389,7 +389,7 @@ def test_what_a_killed_save_left_is_swept_away(data: Path, tmp_path: Path) -> No
 
 # ---- the tests above can fail ------------------------------------------------------------------
 
-MUTANTS: dict[str, Callable[[State], State]] = {
+MUTANTS: dict[str, Callable[[CheckpointState], CheckpointState]] = {
     "a step is forgotten": lambda state: replace(
         state, job_step=state.job_step - 1, optimizer_steps=state.optimizer_steps - 1
     ),

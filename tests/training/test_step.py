@@ -17,7 +17,7 @@ from headway.base.errors import BrokenContract
 from headway.base.pulse import Pulse
 from headway.data.batching.batches import Batch, make_batch
 from headway.data.batching.rows import Rows, rows_of
-from headway.data.order import Order
+from headway.data.order import StoreOrder
 from headway.model.load import trainable, with_lora
 from headway.model.loss import Forward
 from headway.runs.plan import LearningPlan
@@ -37,7 +37,7 @@ def rows(tmp_path: Path) -> Rows:
 
 
 def batch_of(rows: Rows, *, leaves: int = 1, micro: int = 1000, step: int = 1) -> Batch:
-    order = Order(1, rows.num_full, rows.has_short, 0, rows.num_full)
+    order = StoreOrder(1, rows.num_full, rows.has_short, 0, rows.num_full)
     return make_batch(rows, order, step, leaves=leaves, micro_batch_tokens=micro, device="cpu")
 
 
@@ -418,7 +418,7 @@ def test_any_seed_will_do(rows: Rows, seed: int) -> None:
 def test_steps_taken_again_have_the_same_bits(tmp_path: Path) -> None:
     """Going back three steps and taking them once more, dropout and all."""
     rows = rows_of(text_store(tmp_path / "text", 200), 16)
-    order = Order(1, rows.num_full, rows.has_short, 0, 2)
+    order = StoreOrder(1, rows.num_full, rows.has_short, 0, 2)
 
     def take(last: int) -> dict[str, Tensor]:
         model = with_dropout()

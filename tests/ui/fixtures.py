@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from headway.base.errors import Finding, Remedy
-from headway.base.events import Entry, Event, StepDone
+from headway.base.events import Event, LogEntry, StepDone
 from headway.base.pulse import PulseReading
 from headway.data.survey.result import Lengths
 from headway.runs import plan as p
@@ -236,11 +236,11 @@ def step_done(step: int, *, first: int = 0, loss: float = 2.5, seconds: float = 
     return StepDone(step, first + step, 0, loss, 1.2, 2e-4, 8, 400, 512, 512, seconds)
 
 
-def entry(event: Event, *, at_s: int = 0, attempt: int = 1) -> Entry:
+def entry(event: Event, *, at_s: int = 0, attempt: int = 1) -> LogEntry:
     """An event `at_s` seconds (below an hour) after 16:00 on a day."""
     minutes, rest = divmod(at_s, 60)
     at = f"2025-11-20T16:{minutes:02}:{rest:02}.000+00:00"
-    return Entry(at, float(at_s), attempt, 0, event)
+    return LogEntry(at, float(at_s), attempt, 0, event)
 
 
 def status(**changes: Any) -> Status:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from tests.ui.fixtures import WIDTHS, conversations_plan, text_plan, words_of
 
-from headway.runs.plan import Choice, Plan, Saved
+from headway.runs.plan import Choice, Plan, WorkSaved
 from headway.ui.show_plan import plan_lines
 from headway.ui.text_layout import cells
 
@@ -53,7 +53,7 @@ def test_the_ledger_adds_up_on_the_screen() -> None:
 
 def test_what_is_left_out_is_told_with_what_it_saves() -> None:
     plan = conversations_plan()
-    saved = replace(plan.time, saved=Saved(padding=0.97, untrained=0.31, shared=0.62))
+    saved = replace(plan.time, saved=WorkSaved(padding=0.97, untrained=0.31, shared=0.62))
     plan = replace(plan, data=replace(plan.data, shared=0.71), time=saved)
     said = words_of(plan_lines(plan, 80))
     assert (
@@ -72,7 +72,7 @@ def test_beginnings_that_run_for_each_row_say_why() -> None:
 
 def test_a_text_has_nothing_left_out_but_padding() -> None:
     plan = text_plan()
-    plan = replace(plan, time=replace(plan.time, saved=Saved(padding=0.04)))
+    plan = replace(plan, time=replace(plan.time, saved=WorkSaved(padding=0.04)))
     said = words_of(plan_lines(plan, 80))
     assert (
         "left out padding 4.0% to max_length, 4.0% to a batch's longest row: saves 4.0% of the work"

@@ -11,7 +11,7 @@ Refusal                    what / have / need / try, and an exit code
 
 import textwrap
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import ClassVar, Literal
 
 
@@ -26,6 +26,93 @@ class Exit(IntEnum):
     MACHINE = 5  # memory, disk, device
     COME_BACK = 75  # saved, and worth starting again
     INTERRUPTED = 130  # Ctrl+C, saved
+
+
+class Cause(StrEnum):
+    """Why something was refused or failed, for code; the sentences are for people.
+
+    Nothing decides by a message. Whoever has to tell one refusal from another compares causes.
+    """
+
+    # the command and its settings
+    UNKNOWN_COMMAND = "unknown_command"
+    UNKNOWN_SETTING = "unknown_setting"
+    INVALID_VALUE = "invalid_value"
+    CONTRADICTION = "contradiction"
+    MISSING_ARGUMENT = "missing_argument"
+    UNEXPECTED_ARGUMENT = "unexpected_argument"
+    CONFIG_INVALID = "config_invalid"
+    MISSING_PACKAGE = "missing_package"
+    WOULD_ADJUST = "would_adjust"
+    UNBOUNDED_STREAM = "unbounded_stream"
+
+    # runs and backups
+    RUN_NOT_FOUND = "run_not_found"
+    RUN_EXISTS = "run_exists"
+    RUN_ACTIVE = "run_active"
+    NO_CHECKPOINT = "no_checkpoint"
+    NO_RECEIPT = "no_receipt"
+    RUN_UNREADABLE = "run_unreadable"
+    BACKUP_NOT_FOUND = "backup_not_found"
+    BACKUP_DAMAGED = "backup_damaged"
+    NEWER_VERSION = "newer_version"
+
+    # models and tokenizers
+    MODEL_REQUIRED = "model_required"
+    MODEL_NOT_FOUND = "model_not_found"
+    MODEL_INVALID = "model_invalid"
+    MODEL_NEEDS_CODE = "model_needs_code"
+    WEIGHTS_PICKLED = "weights_pickled"
+    WEIGHTS_DAMAGED = "weights_damaged"
+    WEIGHTS_MISSING = "weights_missing"
+    NO_SUCH_MODULE = "no_such_module"
+    TOKENIZER_NOT_FOUND = "tokenizer_not_found"
+    TOKENIZER_INVALID = "tokenizer_invalid"
+    TEMPLATE_INVALID = "template_invalid"
+
+    # where data comes from
+    SOURCE_NOT_FOUND = "source_not_found"
+    SOURCE_UNREADABLE = "source_unreadable"
+    SOURCE_DAMAGED = "source_damaged"
+    SOURCE_CHANGED = "source_changed"
+    NOT_DATA = "not_data"
+    ADDRESS_INVALID = "address_invalid"
+    ACCESS_DENIED = "access_denied"
+    OFFLINE = "offline"
+    NO_ANSWER = "no_answer"
+
+    # the data
+    NO_USABLE_RECORDS = "no_usable_records"
+    TOO_MANY_REJECTED = "too_many_rejected"
+    MIXED_KINDS = "mixed_kinds"
+    TOO_LITTLE_DATA = "too_little_data"
+    ANSWERS_CUT = "answers_cut"
+    TOKEN_OUTSIDE_EMBEDDING = "token_outside_embedding"  # noqa: S105 - a token of text
+    DATA_CHANGED = "data_changed"
+
+    # the run itself
+    NOT_FINITE = "not_finite"
+    NO_GRADIENT = "no_gradient"
+    NOTHING_TRAINABLE = "nothing_trainable"
+    ENDED_EARLY = "ended_early"
+    CONTRACT_BROKEN = "contract_broken"
+    NOT_LEARNED = "not_learned"
+
+    # the machine
+    DISK_FULL = "disk_full"
+    NOT_WRITABLE = "not_writable"
+    FILE_TOO_LARGE = "file_too_large"
+    WRITE_STALLED = "write_stalled"
+    READ_BACK_FAILED = "read_back_failed"
+    CHECKPOINT_DAMAGED = "checkpoint_damaged"
+    CHECKPOINT_MISMATCH = "checkpoint_mismatch"
+    OUT_OF_MEMORY = "out_of_memory"
+    SHARED_MEMORY_FULL = "shared_memory_full"
+    CACHE_MISSING = "cache_missing"
+    NO_DEVICE = "no_device"
+    PROCESS_KILLED = "process_killed"
+    LOCKED = "locked"
+    BUG = "bug"
 
 
 @dataclass(frozen=True)
@@ -45,6 +132,7 @@ class Finding:
     have: str = ""
     need: str = ""
     remedies: tuple[Remedy, ...] = ()
+    cause: Cause | None = None
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is the field's word and ours
@@ -52,6 +140,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is the field's word and ours
 
     Args:
         what: the problem in one line, naming the thing.
+        cause: why, for code to compare.
         have: what was found, in numbers where there are any.
         need: what would do.
         remedies: lines to type or things to do, each of which works.
@@ -60,10 +149,17 @@ class Refusal(Exception):  # noqa: N818 - a refusal is the field's word and ours
     code: ClassVar[Exit] = Exit.USAGE
 
     def __init__(
-        self, what: str, *, have: str = "", need: str = "", remedies: tuple[Remedy, ...] = ()
+        self,
+        what: str,
+        *,
+        cause: Cause | None = None,
+        have: str = "",
+        need: str = "",
+        remedies: tuple[Remedy, ...] = (),
     ) -> None:
         super().__init__(what)
         self.what = what
+        self.cause = cause
         self.have = have
         self.need = need
         self.remedies = remedies
@@ -73,7 +169,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is the field's word and ours
 
     def finding(self) -> Finding:
         """The same four parts as a value, to be stored or sent to another process."""
-        return Finding("refused", self.what, self.have, self.need, self.remedies)
+        return Finding("refused", self.what, self.have, self.need, self.remedies, self.cause)
 
 
 class UsageError(Refusal):
@@ -124,7 +220,7 @@ class Problems(Refusal):
 
 
 @dataclass(frozen=True)
-class Told:
+class RefusalMessage:
     """A refusal on its way from one process to another."""
 
     code: int
@@ -137,19 +233,20 @@ BY_CODE: dict[int, type[Refusal]] = {
 }
 
 
-def told(refusal: Refusal) -> Told:
+def message_of(refusal: Refusal) -> RefusalMessage:
     """The refusal as a value."""
     if isinstance(refusal, Problems):
         findings = tuple(problem.finding() for problem in refusal.problems)
-        return Told(exit_code(refusal), findings)
-    return Told(exit_code(refusal), (refusal.finding(),))
+        return RefusalMessage(exit_code(refusal), findings)
+    return RefusalMessage(exit_code(refusal), (refusal.finding(),))
 
 
-def retold(value: Told) -> Refusal:
+def refusal_from(value: RefusalMessage) -> Refusal:
     """The value as a refusal again, of the kind that its exit code names."""
     kind = BY_CODE.get(value.code, UsageError)
     refusals = tuple(
-        kind(f.what, have=f.have, need=f.need, remedies=f.remedies) for f in value.findings
+        kind(f.what, cause=f.cause, have=f.have, need=f.need, remedies=f.remedies)
+        for f in value.findings
     )
     return refusals[0] if len(refusals) == 1 else Problems(refusals)
 

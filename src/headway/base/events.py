@@ -165,7 +165,7 @@ _FLOATS = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class LogEntry:
     """One line of the log."""
 
     at: str  # UTC, ISO 8601
@@ -203,10 +203,10 @@ class EventLog:
     def _line(self, event: Event) -> bytes:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         t = round(time.monotonic() - self.began_s, 3)
-        return entry_json(Entry(at, t, self.attempt, self.rank, event))
+        return entry_json(LogEntry(at, t, self.attempt, self.rank, event))
 
 
-def entry_json(entry: Entry) -> bytes:
+def entry_json(entry: LogEntry) -> bytes:
     """One line of the log, without its end."""
     head = {
         "at": entry.at,
@@ -235,7 +235,7 @@ def _cut(value: Any, longest: int) -> Any:
             return value
 
 
-def read_entry(line: bytes) -> Entry | None:
+def read_entry(line: bytes) -> LogEntry | None:
     """One line as an entry; None for a broken line or a kind this version does not know."""
     try:
         plain = msgspec.json.decode(line, type=dict[str, Any])
@@ -246,7 +246,7 @@ def read_entry(line: bytes) -> Entry | None:
         for name in _FLOATS[kind]:
             plain[name] = math.nan if plain.get(name) is None else plain[name]
         event = msgspec.convert(plain, kind)
-        return Entry(plain["at"], plain["t"], plain["attempt"], plain["rank"], event)
+        return LogEntry(plain["at"], plain["t"], plain["attempt"], plain["rank"], event)
     except (msgspec.DecodeError, msgspec.ValidationError, KeyError, UnicodeDecodeError):
         return None
 
@@ -259,7 +259,7 @@ class EventReader:
         self._offset = 0
         self._rest = b""
 
-    def new(self) -> Iterator[Entry]:
+    def new(self) -> Iterator[LogEntry]:
         """The entries since the last call. A line still being written waits for its end."""
         try:
             with self.path.open("rb") as file:
@@ -277,14 +277,14 @@ class EventReader:
                 yield entry
 
 
-def read_events(path: Path) -> list[Entry]:
+def read_events(path: Path) -> list[LogEntry]:
     """The log as one story: steps of an earlier attempt that a later one did again are dropped."""
     entries = list(EventReader(path).new())
     # The supervisor tells which checkpoint is the newest, the trainer which one verified.
     starts = ((i, _start(entry.event)) for i, entry in enumerate(entries))
     resumes = [(i, start) for i, start in starts if start is not None]
 
-    def stands(index: int, entry: Entry) -> bool:
+    def stands(index: int, entry: LogEntry) -> bool:
         step = getattr(entry.event, "global_step", None)
         return step is None or all(i < index or step <= start for i, start in resumes)
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Literal
 
 from headway.base.errors import ComeBack, Remedy, UsageError
-from headway.base.retry import Failed
+from headway.base.retry import TransientError
 
-Kind = Literal["model", "data set"]
+RepoKind = Literal["model", "data set"]
 
 _PASSES = (408, 429)  # and every 5xx
 _LIBRARIES = ("huggingface_hub", "httpx", "httpx2", "datasets")
@@ -26,8 +26,8 @@ def host() -> str:
     return named.partition("/")[0] or "huggingface.co"
 
 
-def judged(error: Exception, kind: Kind, name: str, near: tuple[str, ...] = ()) -> Exception:
-    """An error of the hub's libraries as `Failed`, as a refusal, or itself where it is neither.
+def judged(error: Exception, kind: RepoKind, name: str, near: tuple[str, ...] = ()) -> Exception:
+    """An error of the Hub libraries as `TransientError`, as a refusal, or unchanged.
 
     Args:
         error: whatever a call to them raised.
@@ -48,14 +48,14 @@ def judged(error: Exception, kind: Kind, name: str, near: tuple[str, ...] = ()) 
     if status in (401, 403):
         return _gated(kind, name)
     if status in _PASSES or status >= 500:
-        return Failed(f"{status}", _asked_s(chain))
+        return TransientError(f"{status}", _asked_s(chain))
     theirs = any(type(one).__module__.partition(".")[0] in _LIBRARIES for one in chain)
     if isinstance(error, ConnectionError | TimeoutError) or (theirs and _is_transport(chain)):
-        return Failed(_transport(names))
+        return TransientError(_transport(names))
     return error
 
 
-def offline(kind: Kind, name: str, why: str) -> ComeBack:
+def offline(kind: RepoKind, name: str, why: str) -> ComeBack:
     """The hub cannot be reached, and what is asked for is not on this machine."""
     again = "unset HF_HUB_OFFLINE" if "HF_HUB_OFFLINE" in why else "the same command again"
     gives = "asks the hub" if "HF_HUB_OFFLINE" in why else f"when {host()} answers"
@@ -104,11 +104,11 @@ def _transport(names: set[str]) -> str:
     return "no connection"
 
 
-def _page(kind: Kind, name: str) -> str:
+def _page(kind: RepoKind, name: str) -> str:
     return f"https://{host()}/{'' if kind == 'model' else 'datasets/'}{name}"
 
 
-def _gated(kind: Kind, name: str) -> UsageError:
+def _gated(kind: RepoKind, name: str) -> UsageError:
     known = any(os.environ.get(key) for key in ("HF_TOKEN", "HF_TOKEN_PATH"))
     return UsageError(
         f"the {kind} {name} is not open to everyone",
@@ -121,7 +121,7 @@ def _gated(kind: Kind, name: str) -> UsageError:
     )
 
 
-def _missing(kind: Kind, name: str, near: tuple[str, ...]) -> UsageError:
+def _missing(kind: RepoKind, name: str, near: tuple[str, ...]) -> UsageError:
     flag = "models" if kind == "model" else "datasets"
     word = shlex.quote(name.partition("/")[2])
     return UsageError(

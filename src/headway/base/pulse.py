@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from headway.base.phases import Phase
+
 MAGIC = b"HEADWAY1"
 SIZE = 512
 # Name and struct code: 8s is 8 bytes of UTF-8 filled up with zeros, Q u64, I u32, d f64.
@@ -70,7 +72,8 @@ class Pulse:
         self._beat = 0
         self.rank = rank
         self.attempt = attempt
-        self._phase, self._phase_since = "starting", time.monotonic()
+        self._phase: str = Phase.STARTING
+        self._phase_since = time.monotonic()
         self._waiting, self._waiting_since = "", 0.0
         self.done = self.total = 0
         self.unit = ""
@@ -117,14 +120,14 @@ class Pulse:
         self._sequence += 2
         _HEAD.pack_into(memory, 0, MAGIC, self._sequence)
 
-    def enter(self, phase: str, *, total: int = 0, unit: str = "") -> None:
+    def enter(self, phase: Phase, *, total: int = 0, unit: str = "") -> None:
         """Go on to another phase for good; `total` counts its `unit`s where that is known."""
         self._phase, self._phase_since = phase, time.monotonic()
         self.done, self.total, self.unit = 0, total, unit
         self.beat()
 
     @contextmanager
-    def phase(self, name: str, *, total: int = 0, unit: str = "") -> Generator["Pulse"]:
+    def phase(self, name: Phase, *, total: int = 0, unit: str = "") -> Generator["Pulse"]:
         """Be in a phase for a while; afterwards the one before goes on."""
         before = (self._phase, self._phase_since, self.done, self.total, self.unit)
         self.enter(name, total=total, unit=unit)

@@ -13,7 +13,7 @@ from headway.base.pulse import Pulse
 from headway.base.units import seconds
 
 T = TypeVar("T")
-# Told where to begin and whom to give what arrives; it runs in a thread of its own.
+# RefusalMessage where to begin and whom to give what arrives; it runs in a thread of its own.
 Work = Callable[[int, Callable[[T], None]], None]
 
 _AHEAD = 16  # things that have arrived and were not asked for yet
@@ -21,7 +21,7 @@ _LOOK_S = 0.5  # a wait looks up this often, to show that it is one
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long and how often something elsewhere is tried.
 
     Attributes:
@@ -50,10 +50,10 @@ class Patience:
         return min(self.first_wait_s * 2 ** (num_failed - 1), self.longest_wait_s) + (asked_s or 0)
 
 
-PATIENCE = Patience()
+DEFAULT_RETRY = RetryPolicy()
 
 
-class Failed(Exception):  # noqa: N818 - it says what became of an attempt
+class TransientError(Exception):
     """An attempt that may well succeed the next time.
 
     Args:
@@ -67,11 +67,11 @@ class Failed(Exception):  # noqa: N818 - it says what became of an attempt
         self.asked_s = asked_s
 
 
-class _StalledError(Failed):
+class _StalledError(TransientError):
     pass
 
 
-def persistently(
+def retrying(
     work: Work[T],
     *,
     name: str,
@@ -79,18 +79,18 @@ def persistently(
     pulse: Pulse,
     begin: int = 0,
     length: Callable[[T], int] = lambda _: 1,
-    patience: Patience = PATIENCE,
+    retry: RetryPolicy = DEFAULT_RETRY,
 ) -> Generator[T | None]:
     """What the work brings, each part once, however often the work has to begin anew.
 
     Args:
-        work: begins where it is told; it raises `Failed` for what may pass, else what it likes.
+        work: begins where it is told; it raises `TransientError` for what may pass.
         name: of what is fetched.
         place: what every wait is called: a host.
         pulse: told of every wait that one might notice, several times a second.
         begin: where the work begins first.
         length: how far a part takes us on, in the unit of `begin`.
-        patience: its bounds.
+        retry: its bounds.
 
     Yields:
         Parts as they arrive; None before every wait.
@@ -102,27 +102,29 @@ def persistently(
     while True:
         attempt = _Attempt(work, at)
         try:
-            for part in attempt.parts(place, pulse, patience.stall_s):
+            for part in attempt.parts(place, pulse, retry.stall_s):
                 if part is not None:
                     at, num_failed = at + length(part), 0
                 yield part
             return
-        except Failed as failure:
+        except TransientError as failure:
             num_failed += 1
-            wait_s = patience.wait_s(num_failed, failure.asked_s)
-            stuck = isinstance(failure, _StalledError) and not patience.outlasts_stalls
+            wait_s = retry.wait_s(num_failed, failure.asked_s)
+            stuck = isinstance(failure, _StalledError) and not retry.outlasts_stalls
             if wait_s is None or stuck:
                 raise _given_up(name, place, failure, num_failed) from failure
             yield None
-            turn = f"{num_failed + 1} of {patience.attempts}"
+            turn = f"{num_failed + 1} of {retry.attempts}"
             why = f"{place}: {failure.why}"[:56]
             _pause(wait_s, f"{why}, trying again in {seconds(wait_s)} ({turn})", pulse)
         finally:
             attempt.given_up.set()
 
 
-def answer(work: Callable[[], T], *, name: str, place: str, pulse: Pulse, patience: Patience) -> T:
-    """The one thing that some work gives, with the same patience.
+def retry_call(
+    work: Callable[[], T], *, name: str, place: str, pulse: Pulse, retry: RetryPolicy
+) -> T:
+    """The one thing that some work gives, with the same retry.
 
     Raises:
         ComeBack: it failed too often in a row.
@@ -131,7 +133,7 @@ def answer(work: Callable[[], T], *, name: str, place: str, pulse: Pulse, patien
     def give(_: int, put: Callable[[T], None]) -> None:
         put(work())
 
-    parts = persistently(give, name=name, place=place, pulse=pulse, patience=patience)
+    parts = retrying(give, name=name, place=place, pulse=pulse, retry=retry)
     return next(part for part in parts if part is not None)
 
 
@@ -143,7 +145,7 @@ def _pause(wait_s: float, what: str, pulse: Pulse) -> None:
             pulse.beat()
 
 
-def _given_up(name: str, place: str, failure: Failed, num_failed: int) -> ComeBack:
+def _given_up(name: str, place: str, failure: TransientError, num_failed: int) -> ComeBack:
     times = f", {num_failed} times in a row" if num_failed > 1 else ""
     asked = f"; it asks to wait {seconds(failure.asked_s)}" if failure.asked_s else ""
     return ComeBack(

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from headway.base.errors import Exit, Remedy, UsageError, retold
+from headway.base.errors import Exit, Remedy, UsageError, refusal_from
 from headway.base.pulse import PulseReading, live_folder, read_pulse
 from headway.base.units import count, seconds
 from headway.runs.folder import find_run, is_run
 from headway.supervise import allocator
 from headway.supervise.child import child_environment
-from headway.training.inference.request import READY, Evaluation, Question, Verdict
+from headway.training.inference.request import READY, Evaluation, InferenceRequest, InferenceResult
 
 _LOOK_S = 0.1
 _LINE_S = 5.0  # off a terminal, a line this often
@@ -26,7 +26,7 @@ _LINE_S = 5.0  # off a terminal, a line this often
 
 def question(
     kind: str, run: str | None, output_dir: Path, options: Mapping[str, str], **more: object
-) -> Question:
+) -> InferenceRequest:
     """What to ask of a run's newest verified checkpoint.
 
     Raises:
@@ -54,10 +54,10 @@ def question(
         "trust_remote_code": "trust_remote_code" in options,
         **more,
     }
-    return msgspec.convert(values, Question)
+    return msgspec.convert(values, InferenceRequest)
 
 
-def ask(asked: Question, *, quiet: bool = False) -> Evaluation | None:
+def ask(asked: InferenceRequest, *, quiet: bool = False) -> Evaluation | None:
     """Start the process that knows the model; show what it waits for until it answers.
 
     Text of the answer goes to standard output as it is written.
@@ -72,7 +72,7 @@ def ask(asked: Question, *, quiet: bool = False) -> Evaluation | None:
         shutil.rmtree(live, ignore_errors=True)
 
 
-def _ask(asked: Question, live: Path, *, quiet: bool) -> Evaluation | None:
+def _ask(asked: InferenceRequest, live: Path, *, quiet: bool) -> Evaluation | None:
     answer, pulse = live / "answer.json", live / "ask.pulse"
     plain = msgspec.to_builtins(asked) | {"answer": str(answer)}
     (live / "question.json").write_bytes(msgspec.json.encode(plain))
@@ -96,9 +96,9 @@ def _ask(asked: Question, live: Path, *, quiet: bool) -> Evaluation | None:
         if code == Exit.INTERRUPTED or code == -signal.SIGINT:
             raise KeyboardInterrupt
         raise RuntimeError(words[-1] if words else f"the model's process ended with {code}")
-    verdict = msgspec.json.decode(answer.read_bytes(), type=Verdict)
+    verdict = msgspec.json.decode(answer.read_bytes(), type=InferenceResult)
     if verdict.refused:
-        raise retold(verdict.refused)
+        raise refusal_from(verdict.refused)
     return verdict.evaluation
 
 

@@ -23,10 +23,10 @@ _WORD = (1 << 64) - 1
 
 
 class RowOrder(Protocol):
-    """Which rows make which step: of a store (`Order`), or of a flow (`FlowOrder`)."""
+    """Which rows make which step: of a store (`StoreOrder`), or of a flow (`StreamOrder`)."""
 
     @property
-    def batch_size(self) -> int: ...  # noqa: D102 - as in `Order`
+    def batch_size(self) -> int: ...  # noqa: D102 - as in `StoreOrder`
 
     @property
     def rows_per_epoch(self) -> int: ...  # noqa: D102
@@ -47,7 +47,7 @@ class RowOrder(Protocol):
 
 
 @dataclass(frozen=True)
-class Order:
+class StoreOrder:
     """The order of a job's rows.
 
     Attributes:
@@ -132,7 +132,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class FlowOrder:
+class StreamOrder:
     """The order of rows that are numbered as they come, without end.
 
     The held-out rows come first, then one window after the other. A window's rows are permuted; a

@@ -11,7 +11,7 @@ SHORT = 256  # tokens of a document whose attention weights are kept
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """The numbers of a decoder-only transformer that sizes follow from."""
 
     hidden: int
@@ -41,7 +41,7 @@ class Shape:
         return embeddings + self.linear + norms
 
 
-def shape_of(config: Mapping[str, Any]) -> Shape:
+def shape_of(config: Mapping[str, Any]) -> ModelShape:
     """Read transformers' config.json; GPT-2's old names are understood too."""
     text = config.get("text_config")
     if isinstance(text, dict):
@@ -52,7 +52,7 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
 
     hidden = first("hidden_size", "n_embd", "d_model")
     heads = first("num_attention_heads", "n_head", default=1)
-    return Shape(
+    return ModelShape(
         hidden=hidden,
         layers=first("num_hidden_layers", "n_layer", "num_layers"),
         heads=heads,
@@ -72,7 +72,7 @@ def context_of(config: Mapping[str, Any]) -> int:
     return 0
 
 
-def flops_per_token(shape: Shape, sequence: float, trained_share: float = 1.0) -> float:
+def flops_per_token(shape: ModelShape, sequence: float, trained_share: float = 1.0) -> float:
     """Forward and backward FLOPs of one input token.
 
     6 per weight of a matrix product (2 forward, 4 backward) and the causal attention's two
@@ -107,7 +107,7 @@ class Work:
     checkpointed: bool = False
 
 
-def kept_bytes(shape: Shape, work: Work) -> int:
+def kept_bytes(shape: ModelShape, work: Work) -> int:
     """What a micro-batch's forward pass keeps for its backward pass.
 
     Counted from what autograd saves of a Llama (a test counts it again). Outside the layers: ids,
@@ -122,7 +122,7 @@ def kept_bytes(shape: Shape, work: Work) -> int:
     return work.tokens * (layers + outside) + 2 * work.trained * value * hidden
 
 
-def passing_bytes(shape: Shape, work: Work) -> int:
+def passing_bytes(shape: ModelShape, work: Work) -> int:
     """What comes and goes on top of that: the loss's logits, or one layer's gradients."""
     value = work.value_bytes
     rows = min(work.trained, max(16, LOGITS_BYTES // (4 * shape.vocab)))
@@ -137,7 +137,7 @@ def passing_bytes(shape: Shape, work: Work) -> int:
     return max(loss, layer + head * (4 if added else value))
 
 
-def _layer_bytes(shape: Shape, work: Work) -> int:
+def _layer_bytes(shape: ModelShape, work: Work) -> int:
     """Per token: two norms, their outputs, attention, and four values of the MLP's width."""
     heads = shape.heads * shape.head_dim
     short = work.document <= SHORT
@@ -146,12 +146,12 @@ def _layer_bytes(shape: Shape, work: Work) -> int:
     return work.value_bytes * values + weights + 2 * _norm_bytes(shape, work)
 
 
-def _norm_bytes(shape: Shape, work: Work) -> int:
+def _norm_bytes(shape: ModelShape, work: Work) -> int:
     """Per token: its input in fp32 and its root; where it is trained, what it scales too."""
     return 4 * shape.hidden * (1 if work.frozen else 2) + 4
 
 
-def lora_parameters(shape: Shape, r: int) -> int:
+def lora_parameters(shape: ModelShape, r: int) -> int:
     """Trainable weights with adapters on every linear layer of a Llama-family model."""
     query = shape.hidden + shape.heads * shape.head_dim
     key = shape.hidden + shape.kv_heads * shape.head_dim

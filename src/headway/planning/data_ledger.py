@@ -4,17 +4,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway.data.batching.rows import VANISHED, StoreRows
-from headway.data.order import FlowOrder, Order, RowOrder
+from headway.data.order import RowOrder, StoreOrder, StreamOrder
 from headway.data.survey.store import summary
-from headway.runs.plan import DataPlan, FlowPlan, RecordLedger, RowLedger, StepsPlan
+from headway.runs.plan import DataPlan, RecordLedger, RowLedger, StepsPlan, StreamPlan
 
 
 def account(
     sources: tuple[str, ...],
     rows: StoreRows,
-    order: Order | FlowOrder,
+    order: StoreOrder | StreamOrder,
     steps: StepsPlan,
-    flow: FlowPlan | None,
+    stream: StreamPlan | None,
 ) -> DataPlan:
     """The data's part of the plan. Counts of a sample are told as those of the whole, about."""
     survey = rows.store.survey
@@ -47,11 +47,11 @@ def account(
         shapes=tuple(survey.shapes),
         notes={note: round(num * times) for note, num in survey.notes.items()},
         contents=survey.contents,
-        flow=flow,
+        stream=stream,
     )
 
 
-def _row_ledger(rows: StoreRows, order: Order | FlowOrder, steps: StepsPlan) -> RowLedger:
+def _row_ledger(rows: StoreRows, order: StoreOrder | StreamOrder, steps: StepsPlan) -> RowLedger:
     applications = order.rows_in(steps.num)
     planned = min(applications, order.rows_per_epoch)
     held_out = order.num_held_out

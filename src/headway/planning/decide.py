@@ -13,10 +13,10 @@ from headway.base.errors import Finding, Problems, Remedy, UsageError
 from headway.base.version import __version__
 from headway.config.settings import Settings
 from headway.data.batching.rows import StoreRows, rows_of
-from headway.data.order import FlowOrder, Order
+from headway.data.order import StoreOrder, StreamOrder
 from headway.data.survey.store import Store
 from headway.model.presets import config as preset_config
-from headway.model.sizes import Shape, context_of, lora_parameters, shape_of
+from headway.model.sizes import ModelShape, context_of, lora_parameters, shape_of
 from headway.planning.data_ledger import account
 from headway.planning.memory import Need, fit_memory, foretell_memory
 from headway.planning.prefix_sharing import LEAST, against, saving
@@ -149,7 +149,7 @@ def _config(start: Start, store: Store, max_length: int) -> dict[str, Any]:
 
 
 def _model(
-    settings: Settings, start: Start, store: Store, config: dict[str, Any], shape: Shape
+    settings: Settings, start: Start, store: Store, config: dict[str, Any], shape: ModelShape
 ) -> ModelPlan:
     parameters = start.parameters or shape.parameters
     lora = start.adapter
@@ -255,7 +255,7 @@ def _looks(settings: Settings, steps: StepsPlan) -> LooksPlan:
     )
 
 
-def _sharing_less(need: Need, rows: StoreRows, order: Order | FlowOrder) -> Need:
+def _sharing_less(need: Need, rows: StoreRows, order: StoreOrder | StreamOrder) -> Need:
     """What smaller micro-batches than were planned at first still share."""
     steps, data = need.steps, need.data
     if not steps.share_prefixes:

@@ -10,15 +10,16 @@ from typing import Any
 
 from headway.base.errors import ComeBack, MachineError, Refusal, Remedy, UsageError
 from headway.base.hub import host, judged, offline
+from headway.base.phases import Phase
 from headway.base.pulse import Pulse
-from headway.base.retry import Abandoned, Failed, Patience, answer, persistently
+from headway.base.retry import Abandoned, RetryPolicy, TransientError, retry_call, retrying
 from headway.base.units import size
 from headway.model.safetensors_index import INDEX, WHOLE, weight_files
 
-ASKING = Patience(attempts=3)
+LOOKUP_RETRY = RetryPolicy(attempts=3)
 # The library goes on at the byte where it was cut, some times by itself. A call of it that hangs
 # holds a lock that the next one would wait for.
-FETCHING = Patience(attempts=4, stall_s=120.0, outlasts_stalls=False)
+DOWNLOAD_RETRY = RetryPolicy(attempts=4, stall_s=120.0, outlasts_stalls=False)
 _ASKING_S = 10.0
 _PIECE_BYTES = 1 << 18
 _SMALL = re.compile(
@@ -46,8 +47,8 @@ def fetch(
     pulse: Pulse,
     *,
     with_code: bool = False,
-    asking: Patience = ASKING,
-    fetching: Patience = FETCHING,
+    asking: RetryPolicy = LOOKUP_RETRY,
+    fetching: RetryPolicy = DOWNLOAD_RETRY,
 ) -> Fetched:
     """Bring a model here, or find it in the cache where the hub does not answer.
 
@@ -55,18 +56,18 @@ def fetch(
         name: owner/name.
         pulse: told how many bytes have arrived, and of every wait.
         with_code: also the Python files beside the weights.
-        asking: patience with the questions.
-        fetching: patience with the files.
+        asking: retry with the questions.
+        fetching: retry with the files.
 
     Raises:
         UsageError: there is no such model, it is not open, or it is nothing we load.
         MachineError: the disk is too small for it.
         ComeBack: the hub does not answer and the cache does not have all of it.
     """
-    with pulse.phase("asking for the model"):
+    with pulse.phase(Phase.LOOKING_UP_MODEL):
         try:
-            listed = answer(
-                lambda: _listed(name), name=name, place=host(), pulse=pulse, patience=asking
+            listed = retry_call(
+                lambda: _listed(name), name=name, place=host(), pulse=pulse, retry=asking
             )
         except ComeBack as silent:
             folder = _cached(name)
@@ -117,7 +118,7 @@ def _wanted(name: str, files: dict[str, int], *, with_code: bool) -> dict[str, i
 
 
 def _download(
-    name: str, commit: str, missing: dict[str, int], pulse: Pulse, fetching: Patience
+    name: str, commit: str, missing: dict[str, int], pulse: Pulse, fetching: RetryPolicy
 ) -> None:
     def work(_: int, put: Callable[[int], None]) -> None:
         before = 0
@@ -128,8 +129,8 @@ def _download(
             before += num_bytes
             put(before)
 
-    with pulse.phase("downloading the model", total=sum(missing.values()), unit="bytes"):
-        arrived = persistently(work, name=name, place=host(), pulse=pulse, patience=fetching)
+    with pulse.phase(Phase.DOWNLOADING_MODEL, total=sum(missing.values()), unit="bytes"):
+        arrived = retrying(work, name=name, place=host(), pulse=pulse, retry=fetching)
         for num_bytes in arrived:
             if num_bytes is not None:
                 pulse.progress(num_bytes)
@@ -178,10 +179,10 @@ def _cached(name: str) -> Path | None:
 
 @contextlib.contextmanager
 def _told(name: str) -> Generator[None]:
-    """The library's errors as `Failed` or as a refusal."""
+    """The library's errors as `TransientError` or as a refusal."""
     try:
         yield
-    except (Refusal, Failed, Abandoned):
+    except (Refusal, TransientError, Abandoned):
         raise
     except Exception as error:
         said = judged(error, "model", name)

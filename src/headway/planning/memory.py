@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from headway.base import units
 from headway.base.errors import MachineError, Remedy
 from headway.config.settings import Settings
-from headway.model.sizes import Shape, Work, kept_bytes, lora_parameters, passing_bytes
+from headway.model.sizes import ModelShape, Work, kept_bytes, lora_parameters, passing_bytes
 from headway.planning.run_time import Here
 from headway.planning.sizing import Notes
 from headway.runs.plan import (
@@ -39,7 +39,7 @@ class Need:
     """The parts of a plan that memory depends on."""
 
     model: ModelPlan
-    shape: Shape
+    shape: ModelShape
     steps: StepsPlan
     data: DataPlan
     machine: MachinePlan

@@ -11,6 +11,7 @@ import msgspec
 from headway.base.errors import Refusal, Remedy, UsageError
 from headway.base.files import MANIFEST, cached_hash
 from headway.base.hub import is_id
+from headway.base.phases import Phase
 from headway.base.pulse import Pulse
 from headway.config.settings import Settings
 from headway.model.presets import vocab_size
@@ -25,7 +26,7 @@ BYTE_LEVEL_BELOW = 1_000_000  # bytes of text; less has too few pairs to merge
 
 
 @dataclass(frozen=True)
-class Origin:
+class ModelSource:
     """A start, and what the data needs to know of it.
 
     Attributes:
@@ -41,7 +42,7 @@ class Origin:
     embedding_rows: int | None
 
 
-def find_origin(settings: Settings, num_bytes: int, pulse: Pulse) -> Origin:
+def find_model_source(settings: Settings, num_bytes: int, pulse: Pulse) -> ModelSource:
     """Read what the plan must know of the weights, without loading them.
 
     Args:
@@ -58,7 +59,7 @@ def find_origin(settings: Settings, num_bytes: int, pulse: Pulse) -> Origin:
     if settings.model:
         return _from_model(settings.model, settings, pulse)
     name = settings.preset or ("tiny" if num_bytes < BYTE_LEVEL_BELOW else "mini")
-    return Origin(
+    return ModelSource(
         start=Start("preset", name, ""),
         tokenizer=_existing_tokenizer(settings.tokenizer),
         vocab_size=settings.vocab_size or vocab_size(name),
@@ -66,7 +67,7 @@ def find_origin(settings: Settings, num_bytes: int, pulse: Pulse) -> Origin:
     )
 
 
-def _from_model(model: str, settings: Settings, pulse: Pulse) -> Origin:
+def _from_model(model: str, settings: Settings, pulse: Pulse) -> ModelSource:
     path = Path(model)
     if not path.exists() and (Path(settings.output_dir) / model).is_dir():
         path = Path(settings.output_dir) / model
@@ -79,7 +80,7 @@ def _from_model(model: str, settings: Settings, pulse: Pulse) -> Origin:
     return _from_folder(path, model, pulse)
 
 
-def _from_hub(name: str, settings: Settings, pulse: Pulse) -> Origin:
+def _from_hub(name: str, settings: Settings, pulse: Pulse) -> ModelSource:
     try:
         fetched = fetch(name, pulse, with_code=settings.trust_remote_code)
     except Refusal as refusal:
@@ -90,8 +91,8 @@ def _from_hub(name: str, settings: Settings, pulse: Pulse) -> Origin:
     return replace(found, start=replace(found.start, name=name, commit=fetched.commit))
 
 
-def _from_run(run: RunFolder, settings: Settings, pulse: Pulse) -> Origin:
-    pulse.enter("verifying the checkpoint")
+def _from_run(run: RunFolder, settings: Settings, pulse: Pulse) -> ModelSource:
+    pulse.enter(Phase.VERIFYING_CHECKPOINT)
     checkpoint, problems = run.newest_verified()
     if checkpoint is None:
         raise UsageError(
@@ -103,7 +104,7 @@ def _from_run(run: RunFolder, settings: Settings, pulse: Pulse) -> Origin:
     return _from_checkpoint(checkpoint.path.resolve(), settings, pulse)
 
 
-def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> Origin:
+def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> ModelSource:
     """Go on from one of our checkpoints: its moments and global step too."""
     step = int(path.name.rpartition("-")[2])
     state = Checkpoint(path, step).state()
@@ -131,10 +132,10 @@ def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> Origin:
             keeps_optimizer=not settings.reset_optimizer,
         ),
     )
-    return Origin(start, path, 0, embedding_rows(tensors, config))
+    return ModelSource(start, path, 0, embedding_rows(tensors, config))
 
 
-def _from_folder(path: Path, asked: str, pulse: Pulse) -> Origin:
+def _from_folder(path: Path, asked: str, pulse: Pulse) -> ModelSource:
     if path.is_file():
         raise _not_a_model(path, "a file")
     if not path.is_dir():
@@ -156,7 +157,7 @@ def _from_folder(path: Path, asked: str, pulse: Pulse) -> Origin:
         parameters=count_parameters(tensors),
         weights_sha256=_weights_hash(path, pulse),
     )
-    return Origin(start, path, 0, embedding_rows(tensors, config))
+    return ModelSource(start, path, 0, embedding_rows(tensors, config))
 
 
 def _read_model(path: Path) -> tuple[dict[str, Any], Mapping[str, tuple[str, tuple[int, ...]]]]:
@@ -222,7 +223,7 @@ def _adapter(path: Path) -> tuple[LoraPlan | None, int]:
 def _weights_hash(path: Path, pulse: Pulse) -> str:
     """One hash over the weight files; each file's is remembered while the file stays as it is."""
     files = weight_files(path)
-    with pulse.phase("hashing the model", total=len(files), unit="files"):
+    with pulse.phase(Phase.HASHING_MODEL, total=len(files), unit="files"):
         hashes: list[str] = []
         for file in files:
             hashes.append(cached_hash(file).sha256)

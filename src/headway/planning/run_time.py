@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from headway.base.machine import Machine
 from headway.model.sizes import (
-    Shape,
+    ModelShape,
     flops_per_token,
 )
 from headway.runs.measurements import bf16_gain, peak_key, speed_key
@@ -13,9 +13,9 @@ from headway.runs.plan import (
     DataPlan,
     MachinePlan,
     ModelPlan,
-    Saved,
     StepsPlan,
     TimePlan,
+    WorkSaved,
     computed_tokens,
 )
 
@@ -50,7 +50,7 @@ class Here:
 
 def foretell_time(
     model: ModelPlan,
-    shape: Shape,
+    shape: ModelShape,
     steps: StepsPlan,
     data: DataPlan,
     machine: MachinePlan,
@@ -80,10 +80,10 @@ def usual_seconds(time: TimePlan, machine: MachinePlan, here: Here) -> float:
     return time.flops / (_OF_PEAK * measured if measured else _USUAL * machine.threads)
 
 
-def _saved(shape: Shape, steps: StepsPlan, data: DataPlan) -> Saved:
+def _saved(shape: ModelShape, steps: StepsPlan, data: DataPlan) -> WorkSaved:
     """By FLOPs: what is shared runs through the layers once; the head sees trained tokens alone."""
     layers, packed, full = (
         flops_per_token(shape, data.lengths.mean, share) for share in (0, 1 - data.untrained, 1)
     )
     shared = data.shared if steps.share_prefixes else 0.0
-    return Saved(data.padding_to_max, 1 - packed / full, shared * layers / packed)
+    return WorkSaved(data.padding_to_max, 1 - packed / full, shared * layers / packed)

@@ -12,14 +12,14 @@ from headway.base.files import hash_bytes
 from headway.base.units import share
 from headway.config.settings import Settings
 from headway.data.batching.rows import StoreRows
-from headway.data.examples.maker import Ask
-from headway.data.order import FlowOrder, Order
+from headway.data.examples.maker import ExampleOptions
+from headway.data.order import StoreOrder, StreamOrder
 from headway.data.sources.source import Source
-from headway.data.stream.spec import FlowFile, load_flow, save_flow
-from headway.data.stream.stream import Shape
+from headway.data.stream.spec import StreamFile, load_stream, save_stream
+from headway.data.stream.stream import StreamSpec
 from headway.data.survey.store import dtype_for
 from headway.planning.sizing import ENDLESS, Notes
-from headway.runs.plan import FlowPlan, Plan
+from headway.runs.plan import Plan, StreamPlan
 
 _WINDOW_TOKENS = 1 << 19  # some two megabytes of text: less than a second for a tokenizer
 
@@ -34,7 +34,7 @@ def num_rows(rows: StoreRows) -> int:
 
 def order_of(
     settings: Settings, rows: StoreRows, num_full: int, held_out: int, batch_size: int, notes: Notes
-) -> Order | FlowOrder:
+) -> StoreOrder | StreamOrder:
     """Which rows make which step.
 
     Raises:
@@ -42,7 +42,7 @@ def order_of(
     """
     sampled = rows.store.survey.sampled
     if sampled is None:
-        return Order(settings.seed, num_full, rows.has_short, held_out, batch_size)
+        return StoreOrder(settings.seed, num_full, rows.has_short, held_out, batch_size)
     if not sampled.times and not (settings.max_steps or settings.max_tokens):
         raise _without_end()
     if settings.drop_duplicates:
@@ -52,7 +52,7 @@ def order_of(
         have = f"counts are about right, tokens within {share(sampled.error)}"
         notes.findings.append(Finding("ok", what, have))
     mean = float(rows.lengths()[: rows.num_full].mean())
-    return FlowOrder(
+    return StreamOrder(
         seed=settings.seed,
         num_held_out=held_out,
         batch_size=batch_size,
@@ -61,27 +61,29 @@ def order_of(
     )
 
 
-def flow_of(rows: StoreRows, order: Order | FlowOrder) -> FlowPlan | None:
+def flow_of(rows: StoreRows, order: StoreOrder | StreamOrder) -> StreamPlan | None:
     """The part of the plan that says how a flow is read; its folder comes with `prepare`."""
     sampled = rows.store.survey.sampled
-    if sampled is None or isinstance(order, Order):
+    if sampled is None or isinstance(order, StoreOrder):
         return None
-    return FlowPlan("", order.steps_per_window, sampled)
+    return StreamPlan("", order.steps_per_window, sampled)
 
 
-def prepare(plan: Plan, settings: Settings, found: Sequence[Source], ask: Ask, cache: Path) -> Plan:
+def prepare(
+    plan: Plan, settings: Settings, found: Sequence[Source], ask: ExampleOptions, cache: Path
+) -> Plan:
     """Write what the reader of a flow has to know; the plan then says where that is.
 
     Raises:
         MachineError: the cache takes no file.
     """
-    if plan.data.flow is None:
+    if plan.data.stream is None:
         return plan
-    shape = Shape(
+    shape = StreamSpec(
         kind=plan.data.kind,
         max_length=plan.data.max_length,
         truncation=settings.truncation,
-        window_rows=plan.steps.batch_size * plan.data.flow.steps_per_window,
+        window_rows=plan.steps.batch_size * plan.data.stream.steps_per_window,
         held_out=plan.data.rows.held_out,
         seed=plan.seed,
         max_rejected=settings.max_rejected,
@@ -91,14 +93,16 @@ def prepare(plan: Plan, settings: Settings, found: Sequence[Source], ask: Ask, c
     same = (stamps, plan.data.fingerprint, plan.data.tokenizer, plan.data.template, shape)
     folder = cache / f"flow-{hash_bytes(msgspec.json.encode(same))}"
     store = str(Path(plan.data.store).absolute())
-    save_flow(folder, FlowFile(_absolute(found), ask, store, shape, _day(folder)))
-    return replace(plan, data=replace(plan.data, flow=replace(plan.data.flow, folder=str(folder))))
+    save_stream(folder, StreamFile(_absolute(found), ask, store, shape, _day(folder)))
+    return replace(
+        plan, data=replace(plan.data, stream=replace(plan.data.stream, folder=str(folder)))
+    )
 
 
 def _day(folder: Path) -> str:
     """The day of a flow that was planned before, else today."""
     try:
-        return load_flow(folder).day
+        return load_stream(folder).day
     except (OSError, msgspec.MsgspecError):
         return date.today().isoformat()
 

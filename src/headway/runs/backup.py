@@ -26,6 +26,7 @@ from headway.base.disk import disk_errors
 from headway.base.errors import ComeBack, MachineError, Remedy, UsageError
 from headway.base.files import MANIFEST, FileHash, Manifest, make_folder, write_folder
 from headway.base.lock import is_held
+from headway.base.phases import Phase
 from headway.base.pulse import Pulse
 from headway.base.units import size
 from headway.base.version import __version__
@@ -234,7 +235,7 @@ def _goes_on(path: Path, run: Path, model: str) -> bool:
 
 def copy_files(source: Path, to: Path, files: list[Path], pulse: Pulse, *, share: bool) -> None:
     """Copy some of a folder's files to the same places below another."""
-    with pulse.phase("copying", total=_num_bytes(files), unit="bytes"):
+    with pulse.phase(Phase.COPYING, total=_num_bytes(files), unit="bytes"):
         done = 0
         to.mkdir(exist_ok=True)
         for path in files:

@@ -14,7 +14,7 @@ from headway.base.disk import disk_errors
 from headway.base.errors import Remedy, UsageError
 from headway.base.files import delete_folder, make_folder, point, sync_folder, verify_folder
 from headway.base.versioned_json import read
-from headway.data.stream.cursor import Stand
+from headway.data.stream.cursor import StreamCursor
 from headway.runs.plan import Plan, SavesPlan, load_plan
 from headway.runs.receipt import Measured
 
@@ -22,7 +22,7 @@ STATE_SCHEMA = "headway.checkpoint/1"
 
 
 @dataclass(frozen=True)
-class State:
+class CheckpointState:
     """`headway.json` in a checkpoint: where the run stands, in one small value.
 
     The order is a function of the step, so the cursor is `job_step`; all else is what the receipt
@@ -54,8 +54,8 @@ class State:
     parent: str  # the checkpoint this job began from, "" for none
     versions: dict[str, str]
     held_out: Measured | None = None  # after this very step, where it was looked at
-    stand: Stand | None = None  # of a flow: where the next step's window begins
-    read_to: Stand | None = None  # of a flow: the end of the last step's window
+    cursor: StreamCursor | None = None  # of a flow: where the next step's window begins
+    read_cursor: StreamCursor | None = None  # of a flow: the end of the last step's window
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Checkpoint:
     path: Path
     global_step: int
 
-    def state(self) -> State:
+    def state(self) -> CheckpointState:
         """Where the run stood.
 
         Raises:
@@ -73,7 +73,7 @@ class Checkpoint:
             msgspec.MsgspecError: it is not one.
             UsageError: it is one of a newer Headway.
         """
-        return read(self.path / "headway.json", State, STATE_SCHEMA)
+        return read(self.path / "headway.json", CheckpointState, STATE_SCHEMA)
 
     def held_out(self) -> float | None:
         """The held-out loss at its step; None where nobody looked, or it cannot be read."""

@@ -16,7 +16,7 @@ from headway.runs.plan import Plan
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """Where a plan goes: a new folder, one to resume in, or one that has done it already."""
 
     folder: RunFolder
@@ -24,7 +24,7 @@ class Place:
     note: str = ""  # one line for a person, "" when there is nothing to say
 
 
-def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Place:
+def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Placement:
     """Decide which folder a plan runs in: again, resume or new (nothing is written).
 
     Args:
@@ -38,7 +38,7 @@ def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Place:
     """
     first = RunFolder(output_dir / plan.name)
     if fresh:
-        return Place(first, "new")
+        return Placement(first, "new")
     differences = ""
     for number in range(1, 10_000):
         folder = first if number == 1 else RunFolder(output_dir / f"{plan.name}-{number}")
@@ -46,10 +46,10 @@ def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Place:
             note = (
                 f"{first.path} {differences}; this run is {folder.path.name}" if differences else ""
             )
-            return Place(folder, "new", note)
+            return Placement(folder, "new", note)
         before = folder.plan()
         if before and before.identity == plan.identity:
-            return Place(folder, "done" if folder.finished else "resume")
+            return Placement(folder, "done" if folder.finished else "resume")
         differences = differences or "has " + difference(before, plan)
         if named:
             raise _taken(folder, plan, differences)

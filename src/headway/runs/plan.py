@@ -15,7 +15,7 @@ from headway.base.errors import DataRefused, Finding, Remedy
 from headway.base.files import write_whole
 from headway.base.versioned_json import read
 from headway.config.settings import Settings
-from headway.data.formats.records import Kind
+from headway.data.formats.records import DataKind
 from headway.data.survey.result import Lengths, Sampled
 
 SCHEMA = "headway.plan/1"
@@ -54,7 +54,7 @@ class RowLedger:
 
 
 @dataclass(frozen=True)
-class FlowPlan:
+class StreamPlan:
     """How data is read that is too large to be read first; its counts are about right."""
 
     folder: str  # of flow.json, and of windows that are made ahead of their use
@@ -66,7 +66,7 @@ class FlowPlan:
 class DataPlan:
     """What is trained on, in what pieces."""
 
-    kind: Kind
+    kind: DataKind
     sources: tuple[str, ...]
     store: str  # the folder with the tokenised examples
     fingerprint: str
@@ -90,7 +90,7 @@ class DataPlan:
     shapes: tuple[str, ...] = ()  # what rows were taken for: "text", "ShareGPT", ...
     notes: dict[str, int] = field(default_factory=dict[str, int])  # of accepted examples, how often
     contents: dict[str, str] = field(default_factory=dict[str, str])  # sha256 by source
-    flow: FlowPlan | None = None  # None: all of it was read before step 1
+    stream: StreamPlan | None = None  # None: all of it was read before step 1
     shared: float = 0.0  # share of input tokens in beginnings that another row of its step has too
     not_shared: str = ""  # why these run for each row all the same
 
@@ -224,7 +224,7 @@ class MemoryPlan:
 
 
 @dataclass(frozen=True)
-class Saved:
+class WorkSaved:
     """What is not computed, each as a share of the work that there would be with it."""
 
     padding: float = 0.0  # of rows padded to max_length
@@ -239,7 +239,7 @@ class TimePlan:
     tokens_per_second: float | None  # None: this machine has not trained this shape yet
     seconds: float | None
     flops: float  # of the whole job
-    saved: Saved = Saved()
+    saved: WorkSaved = WorkSaved()
 
 
 @dataclass(frozen=True)
@@ -360,7 +360,7 @@ def identity(
     same = {
         "data": [data.fingerprint, data.tokenizer, data.template, data.max_length],
         "rows": [data.rows, settings.assistant_only_loss],
-        **({"flow": [data.flow.steps_per_window, settings.truncation]} if data.flow else {}),
+        **({"flow": [data.stream.steps_per_window, settings.truncation]} if data.stream else {}),
         "model": weights,
         "steps": [steps.num, steps.batch_size, steps.leaves],
         "learning": [learning, settings.bf16],

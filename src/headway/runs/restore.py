@@ -13,6 +13,7 @@ from pathlib import Path
 from headway.base.disk import disk_errors
 from headway.base.errors import MachineError, Remedy, UsageError
 from headway.base.files import hash_file, point, sync_folder, verify_folder
+from headway.base.phases import Phase
 from headway.base.pulse import Pulse
 from headway.runs.backup import (
     Backup,
@@ -62,7 +63,7 @@ def restore(
     """
     backup = _chosen(run, name)
     with at_work(run):
-        pulse.enter("verifying the backup")
+        pulse.enter(Phase.VERIFYING_BACKUP)
         problems = verify_folder(backup.path)
         if problems:
             raise _spoiled(run, backup, problems)
@@ -71,7 +72,7 @@ def restore(
             return Restored(run, backup, None)
         stop = Remedy(f"headway stop {run}", "saves and stops it")
         with alone(run / "run.lock", f"{run} is being trained right now", stop):
-            pulse.enter("backing up what is there")
+            pulse.enter(Phase.BACKING_UP_CURRENT)
             kept = write_backup(RunFolder(run), now, pulse, kind=PRE_RESTORE, share=share)
             _put(run, backup, pulse, share=share)
         return Restored(run, backup, kept)

@@ -18,12 +18,13 @@ from headway.base.errors import BrokenContract, Remedy
 from headway.base.events import StepDone, read_events
 from headway.base.files import MANIFEST, hash_file, verify_folder
 from headway.base.lock import is_held
+from headway.base.phases import Phase
 from headway.base.pulse import Pulse
 from headway.base.units import plural
 from headway.data.batching.rows import VANISHED, rows_of
 from headway.data.survey.store import Store
 from headway.model.safetensors_index import read_header
-from headway.runs.folder import Checkpoint, RunFolder, State
+from headway.runs.folder import Checkpoint, CheckpointState, RunFolder
 from headway.runs.order import order_of
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt, load_receipt
@@ -80,12 +81,12 @@ def verify(folder: RunFolder, pulse: Pulse) -> Verification:
     receipt, plan = _receipt(folder), folder.plan()
     if plan is None:
         raise _unreadable(folder, "plan.json")
-    pulse.enter("reading the log")
+    pulse.enter(Phase.READING_LOG)
     log = read_events(folder.events)
     steps = steps_of(log)
-    pulse.enter("verifying the checkpoint")
+    pulse.enter(Phase.VERIFYING_CHECKPOINT)
     checkpoint = list(_checkpoint(folder, receipt, plan, steps))
-    pulse.enter("adding up")
+    pulse.enter(Phase.RECOMPUTING)
     claims = (
         *against_plan(receipt, plan),
         *against_log(receipt, log, steps),
@@ -109,7 +110,7 @@ def verify(folder: RunFolder, pulse: Pulse) -> Verification:
 
 def _rejected(folder: RunFolder, receipt: Receipt, plan: Plan) -> Iterator[Claim]:
     """Rows that were refused, counted again; those that lost their answer were read well."""
-    if plan.data.flow:
+    if plan.data.stream:
         why = "the data was read on the way: the checkpoint's own count is compared"
         yield unchecked("rows.rejected", receipt.rows.rejected, why)
         return
@@ -130,7 +131,7 @@ def _rejected(folder: RunFolder, receipt: Receipt, plan: Plan) -> Iterator[Claim
 def _data(receipt: Receipt, plan: Plan, pulse: Pulse) -> Iterator[Claim]:
     """Tokens counted in the tokenised data, row by row as the order takes them."""
     claimed = {"tokens.input": receipt.tokens.input, "tokens.trained": receipt.tokens.trained}
-    if plan.data.flow:
+    if plan.data.stream:
         for name, value in claimed.items():
             yield unchecked(name, value, "the data was read on the way, and not kept")
         return
@@ -199,7 +200,7 @@ def _checkpoint(
 
 
 def _state(
-    receipt: Receipt, plan: Plan, state: State, steps: Sequence[StepDone], by: str
+    receipt: Receipt, plan: Plan, state: CheckpointState, steps: Sequence[StepDone], by: str
 ) -> Iterator[Claim]:
     """What the trainer had added up when it saved, beside the plan, the log and the receipt."""
     yield claim("checkpoint.plan", receipt.plan, state.plan, by)
@@ -209,10 +210,12 @@ def _state(
         yield claim("checkpoint.step", receipt.steps.applied, state.job_step, by)
         yield claim("checkpoint.row_sum", receipt.rows.row_sum, state.row_sum, by)
         yield claim("checkpoint.global_step", receipt.steps.last, state.global_step, by)
-        if state.read_to:
-            yield claim("rows.read", receipt.rows.read, state.read_to.read, by)
-            yield claim("rows.rejected", receipt.rows.rejected, state.read_to.rejected, by)
-            yield claim("tokens.truncated", receipt.tokens.truncated, state.read_to.truncated, by)
+        if state.read_cursor:
+            yield claim("rows.read", receipt.rows.read, state.read_cursor.read, by)
+            yield claim("rows.rejected", receipt.rows.rejected, state.read_cursor.rejected, by)
+            yield claim(
+                "tokens.truncated", receipt.tokens.truncated, state.read_cursor.truncated, by
+            )
     saved = steps[: state.job_step]
     told = {
         "applications": total(saved, "rows"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from headway.base.events import Ended, Entry, Probed, StepDone, StopAsked
+from headway.base.events import Ended, LogEntry, Probed, StepDone, StopAsked
 from headway.base.units import plural
 from headway.base.version import __version__
 from headway.runs.order import order_of
@@ -63,7 +63,7 @@ def against_plan(receipt: Receipt, plan: Plan) -> Iterator[Claim]:
         yield unchecked("plan.identity", plan.identity, f"Headway {plan.version} computed it")
     yield claim("steps.planned", receipt.steps.planned, plan.steps.num, by)
     yield claim("steps.first", receipt.steps.first, plan.steps.first, by)
-    if plan.data.flow is None:  # of what is read on the way the plan says "about"
+    if plan.data.stream is None:  # of what is read on the way the plan says "about"
         yield claim("rows.read", rows.read, records.accepted + sum(records.rejected.values()), by)
         yield claim("rows.rejected", rows.rejected, records.rejected, by)
         yield claim("tokens.truncated", receipt.tokens.truncated, plan.data.truncated, by)
@@ -77,14 +77,14 @@ def against_plan(receipt: Receipt, plan: Plan) -> Iterator[Claim]:
     yield claim("trust_remote_code", receipt.environment["trust_remote_code"], trusted, by)
 
 
-def steps_of(log: Sequence[Entry]) -> list[StepDone]:
+def steps_of(log: Sequence[LogEntry]) -> list[StepDone]:
     """The steps of a log that is one story, by number."""
     steps = (entry.event for entry in log if isinstance(entry.event, StepDone))
     return sorted(steps, key=lambda step: step.step)
 
 
 def against_log(
-    receipt: Receipt, log: Sequence[Entry], steps: Sequence[StepDone]
+    receipt: Receipt, log: Sequence[LogEntry], steps: Sequence[StepDone]
 ) -> Iterator[Claim]:
     """Steps, rows, tokens and losses, step by step as they were told."""
     by, tokens, learned = "events.jsonl", receipt.tokens, receipt.learning_facts
@@ -145,7 +145,7 @@ def against_order(receipt: Receipt, plan: Plan, steps: Sequence[StepDone]) -> It
 # -- what was measured, and what was judged ---------------------------------------------------
 
 
-def against_probes(receipt: Receipt, log: Sequence[Entry]) -> Iterator[Claim]:
+def against_probes(receipt: Receipt, log: Sequence[LogEntry]) -> Iterator[Claim]:
     """The losses before and after, as they were told when they were measured."""
     by, told = "events.jsonl", {e.event.when: e.event for e in log if isinstance(e.event, Probed)}
     for name, loss in _losses(receipt):
@@ -160,7 +160,7 @@ def _losses(receipt: Receipt) -> list[tuple[str, Loss]]:
     return [(name, loss) for name, loss in both if loss is not None]
 
 
-def against_judges(receipt: Receipt, log: Sequence[Entry]) -> Iterator[Claim]:
+def against_judges(receipt: Receipt, log: Sequence[LogEntry]) -> Iterator[Claim]:
     """The judges' words once more, from the facts."""
     by, learned = "the facts", receipt.learning_facts
     learning = judge_learning(learned.train_probe, learned.held_out, receipt.steps.applied)
@@ -186,7 +186,7 @@ def against_judges(receipt: Receipt, log: Sequence[Entry]) -> Iterator[Claim]:
     yield claim("line", receipt.line, line, by)
 
 
-def _why(receipt: Receipt, log: Sequence[Entry]) -> str | None:
+def _why(receipt: Receipt, log: Sequence[LogEntry]) -> str | None:
     """What ended the run early, by its log; None where the log does not say."""
     if receipt.outcome == "finished":
         return ""

@@ -11,7 +11,15 @@ from typing import IO
 
 import msgspec
 
-from headway.base.errors import Exit, MachineError, OurBug, Refusal, Remedy, Told, retold
+from headway.base.errors import (
+    Exit,
+    MachineError,
+    OurBug,
+    Refusal,
+    RefusalMessage,
+    Remedy,
+    refusal_from,
+)
 from headway.base.machine import this_machine
 from headway.base.process import PULSE_VARIABLE
 from headway.supervise import allocator
@@ -86,7 +94,7 @@ def died(child: Child, doing: str) -> Refusal:
     words = child.last_words()
     if words and words[-1].startswith("{"):  # it could tell only us
         with contextlib.suppress(msgspec.MsgspecError):
-            return retold(msgspec.json.decode(words[-1], type=Told))
+            return refusal_from(msgspec.json.decode(words[-1], type=RefusalMessage))
     # Its last words had no room either; or its pulse had none, which is told by a SIGBUS.
     if code in (Exit.MACHINE, -signal.SIGBUS) and is_full():
         return no_room()

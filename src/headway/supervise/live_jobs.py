@@ -20,7 +20,7 @@ from headway.supervise.progress import Aim, Progress, Readings, Status
 
 
 @dataclass(frozen=True)
-class Job:
+class LiveJob:
     """What a live job says of itself in its live folder, from its first moment on."""
 
     run: str  # its name as far as known
@@ -49,9 +49,9 @@ class Job:
         return self.live
 
 
-def live_jobs() -> list[Job]:
+def live_jobs() -> list[LiveJob]:
     """Every live job of the user, newest first. What dead ones left behind is cleared away."""
-    jobs: list[Job] = []
+    jobs: list[LiveJob] = []
     for folder in live_folder().glob("[0-9]*"):
         if not folder.name.isdecimal():
             continue
@@ -60,7 +60,7 @@ def live_jobs() -> list[Job]:
             continue
         # No job.json yet: it is being written this very moment.
         with contextlib.suppress(OSError, msgspec.MsgspecError):
-            jobs.append(msgspec.json.decode((folder / "job.json").read_bytes(), type=Job))
+            jobs.append(msgspec.json.decode((folder / "job.json").read_bytes(), type=LiveJob))
     return sorted(jobs, key=lambda job: job.started_at, reverse=True)
 
 
@@ -107,7 +107,7 @@ def all_statuses(output_dir: Path) -> list[Status]:
     return live + [run_status(run) for run in others]
 
 
-def job_status(job: Job) -> Status:
+def job_status(job: LiveJob) -> Status:
     """How a live job stands, which may still be planning and have no folder."""
     folder = RunFolder(Path(job.folder)) if job.folder else None
     owner = owner_of(folder.lock) if folder else None
@@ -150,7 +150,7 @@ def _pulses(folder: RunFolder, owner: Owner) -> Readings:
     return _copied_pulses(folder.path)
 
 
-def _is_meant(job: Job, run: str | None, output_dir: Path) -> bool:
+def _is_meant(job: LiveJob, run: str | None, output_dir: Path) -> bool:
     if run is not None and job.folder and Path(run).resolve() == Path(job.folder).resolve():
         return True
     here = Path(job.output_dir).resolve() == output_dir.resolve()

@@ -18,11 +18,11 @@ from headway.base.errors import (
     Exit,
     MachineError,
     Refusal,
+    RefusalMessage,
     Remedy,
-    Told,
     UsageError,
     exit_code,
-    told,
+    message_of,
 )
 from headway.base.files import cache_folder, write_whole
 from headway.base.machine import (
@@ -33,6 +33,7 @@ from headway.base.machine import (
     this_machine,
     torch_build,
 )
+from headway.base.phases import Phase
 from headway.base.process import PULSE_VARIABLE, end_with_parent
 from headway.base.pulse import Pulse
 from headway.config.settings import Settings
@@ -46,7 +47,7 @@ _PROCESS_BYTES = (
 
 
 @dataclass(frozen=True)
-class Request:
+class PlanRequest:
     """What is to be planned."""
 
     sources: tuple[str, ...]
@@ -55,11 +56,11 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PlanAnswer:
     """A plan, or why there is none."""
 
     plan: Plan | None
-    refused: Told | None
+    refused: RefusalMessage | None
 
 
 def main(arguments: list[str]) -> int:
@@ -68,44 +69,44 @@ def main(arguments: list[str]) -> int:
     end_with_parent()
     path = os.environ.get(PULSE_VARIABLE)
     pulse = Pulse(Path(path) if path else None)
-    pulse.enter("reading")
-    request = msgspec.json.decode((live / "request.json").read_bytes(), type=Request)
+    pulse.enter(Phase.READING)
+    request = msgspec.json.decode((live / "request.json").read_bytes(), type=PlanRequest)
     try:
-        answer, code = Answer(make_plan(request, pulse), None), Exit.KEPT
+        answer, code = PlanAnswer(make_plan(request, pulse), None), Exit.KEPT
     except Refusal as refusal:
-        answer, code = Answer(None, told(refusal)), exit_code(refusal)
+        answer, code = PlanAnswer(None, message_of(refusal)), exit_code(refusal)
     try:
         with room_to_tell():
             write_whole(live / "answer.json", msgspec.json.encode(answer))
     except MachineError as refusal:
         with contextlib.suppress(OSError):  # the same disk takes its words
-            print(msgspec.json.encode(told(refusal)).decode(), file=sys.stderr)  # noqa: T201
+            print(msgspec.json.encode(message_of(refusal)).decode(), file=sys.stderr)  # noqa: T201
         return exit_code(refusal)
     return code
 
 
-def make_plan(request: Request, pulse: Pulse) -> Plan:
+def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     """Read the data, look at the model and the machine, decide.
 
     Raises:
         Refusal: it cannot be done; nothing was written but the cache.
     """
-    from headway.data.examples.maker import Ask
+    from headway.data.examples.maker import ExampleOptions
     from headway.data.sources.find import find
     from headway.data.sources.source import shown
     from headway.data.survey.survey import survey
     from headway.planning.decide import Here, decide
-    from headway.planning.model_source import find_origin
+    from headway.planning.model_source import find_model_source
     from headway.planning.streaming import prepare
 
     settings, sources = request.settings, tuple(map(shown, request.sources))
     if request.train:
         check_writable(Path(settings.output_dir))
-    pulse.enter("finding the data")
+    pulse.enter(Phase.FINDING_DATA)
     found = find(request.sources, endpoint_url=settings.endpoint_url, pulse=pulse)
-    origin = find_origin(settings, sum(source.size for source in found), pulse)
+    origin = find_model_source(settings, sum(source.size for source in found), pulse)
     chosen = bool(settings.model or settings.preset or settings.continue_run)
-    ask = Ask(
+    ask = ExampleOptions(
         tokenizer=origin.tokenizer,
         vocab_size=origin.vocab_size,
         template=None,
@@ -123,7 +124,7 @@ def make_plan(request: Request, pulse: Pulse) -> Plan:
         cache=cache_folder("stores"),
         pulse=pulse,
     )
-    pulse.enter("deciding")
+    pulse.enter(Phase.PLANNING)
     build = torch_build()
     device, why = choose_device(settings.device, build)
     here = Here(

@@ -14,21 +14,22 @@ from typing import Literal, cast
 from headway.base.events import (
     AttemptStarted,
     Ended,
-    Entry,
     Evaluated,
+    LogEntry,
     PhaseEntered,
     Probed,
     Resumed,
     StepDone,
     StopAsked,
 )
+from headway.base.phases import Phase
 from headway.base.pulse import PulseReading
 
 SCHEMA = "headway.status/1"
 AVERAGED = 20  # steps in the average loss and, within SPEED_S, in the speed
 SPEED_S = 10.0
 
-State = Literal[
+RunState = Literal[
     "planned",  # there is a plan, and nothing was started
     "planning",  # the data is read and everything decided
     "starting",  # the trainer loads what it needs for its first step
@@ -42,13 +43,13 @@ State = Literal[
     "failed",
     "died",  # its processes are gone, and none of them said goodbye
 ]
-ENDED: frozenset[State] = frozenset({"finished", "interrupted", "failed", "died"})
-_BY_PHASE: dict[str, State] = {
-    "training": "training",
-    "saving": "saving",
-    "evaluating": "evaluating",
-    "probing": "evaluating",
-    "sampling": "sampling",
+ENDED: frozenset[RunState] = frozenset({"finished", "interrupted", "failed", "died"})
+_BY_PHASE: dict[Phase, RunState] = {
+    Phase.TRAINING: "training",
+    Phase.SAVING: "saving",
+    Phase.EVALUATING: "evaluating",
+    Phase.PROBING: "evaluating",
+    Phase.SAMPLING: "sampling",
 }
 
 
@@ -59,7 +60,7 @@ class Status:
     schema: str
     run: str
     folder: str  # "" as long as there is none
-    state: State
+    state: RunState
     phase: str  # in the words of the process that is in it
     phase_since_s: float
     waiting_for: str  # "" when it is not waiting
@@ -187,7 +188,7 @@ class Progress:
         self._held_out: list[float] = []  # the first and the last
         self._last_at = ""
 
-    def take(self, entry: Entry) -> None:
+    def take(self, entry: LogEntry) -> None:
         """Take one event into account."""
         self._last_at = entry.at
         match entry.event:
@@ -270,9 +271,9 @@ class Progress:
             held_out_last=self._held_out[-1] if self._held_out else None,
         )
 
-    def _state(self, readings: Readings, living: bool) -> State:
+    def _state(self, readings: Readings, living: bool) -> RunState:
         if self.ended:
-            return cast("State", self.ended.outcome)
+            return cast("RunState", self.ended.outcome)
         if not living:
             return "died" if self._attempt else "planned"
         if self._stopping:
@@ -280,11 +281,13 @@ class Progress:
         if readings.planner:
             return "planning"
         phase = readings.speaker.phase if readings.speaker else self._phase
-        word = phase.partition(" ")[0]
-        return _BY_PHASE.get(word) or ("training" if self._stepped else "starting")
+        known = Phase.parse(phase)
+        return (_BY_PHASE.get(known) if known else None) or (
+            "training" if self._stepped else "starting"
+        )
 
     def _phase_age(
-        self, state: State, speaker: PulseReading | None, now_s: float, wall_s: float | None
+        self, state: RunState, speaker: PulseReading | None, now_s: float, wall_s: float | None
     ) -> float:
         if speaker:
             return max(now_s - speaker.phase_since, 0.0)
@@ -333,7 +336,7 @@ def _age(at: str, wall_s: float | None) -> float | None:
 
 
 def fold(
-    entries: list[Entry],
+    entries: list[LogEntry],
     readings: Readings,
     *,
     now_s: float,

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Protocol
 
 from headway.base.errors import Refusal
-from headway.base.events import Entry
+from headway.base.events import LogEntry
 from headway.supervise.progress import Status
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Screen(Protocol):
         """What was decided."""
         ...
 
-    def event(self, entry: Entry) -> None:
+    def event(self, entry: LogEntry) -> None:
         """Something that happened; what is worth a line gets one."""
         ...
 

@@ -20,13 +20,13 @@ from types import FrameType
 import msgspec
 
 from headway.base.disk import disk_errors
-from headway.base.errors import Exit, Finding, MachineError, Refusal, Told, retold
+from headway.base.errors import Exit, Finding, MachineError, Refusal, RefusalMessage, refusal_from
 from headway.base.events import (
     AttemptStarted,
     Ended,
-    Entry,
     EventLog,
     EventReader,
+    LogEntry,
     Noted,
     StopAsked,
 )
@@ -38,12 +38,12 @@ from headway.config.settings import Settings
 from headway.config.yaml_file import write_settings
 from headway.data.sources.source import shown
 from headway.runs.folder import RunFolder
-from headway.runs.placement import Place, carried_on, move_aside, place
+from headway.runs.placement import Placement, carried_on, move_aside, place
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt, load_receipt
 from headway.supervise.child import Child, died
-from headway.supervise.live_jobs import Job, copy_pulses, read_pulses
-from headway.supervise.planner import Answer, Request
+from headway.supervise.live_jobs import LiveJob, copy_pulses, read_pulses
+from headway.supervise.planner import PlanAnswer, PlanRequest
 from headway.supervise.progress import Aim, Progress
 from headway.supervise.screen import Screen
 from headway.supervise.shared_memory import room_to_tell
@@ -53,7 +53,7 @@ COPY_S = 1.0
 
 
 @dataclass(frozen=True)
-class Order:
+class Request:
     """What a person asked for."""
 
     sources: tuple[str, ...]
@@ -84,12 +84,12 @@ class Supervisor:
         screen: what they see.
     """
 
-    def __init__(self, order: Order, screen: Screen) -> None:
+    def __init__(self, order: Request, screen: Screen) -> None:
         self.order = order
         self.screen = screen
         self.began_s = time.monotonic()
         self.stop = Stop()
-        self.job = Job(
+        self.job = LiveJob(
             run=order.settings.run_name or "",
             folder="",
             output_dir=str(Path(order.settings.output_dir).resolve()),
@@ -130,7 +130,7 @@ class Supervisor:
     # -- planning ----------------------------------------------------------------------------
 
     def _planned(self, *, train: bool) -> Plan:
-        request = Request(self.order.sources, self.order.settings, train)
+        request = PlanRequest(self.order.sources, self.order.settings, train)
         with room_to_tell():
             (self.live / "request.json").write_bytes(msgspec.json.encode(request))
         stdin = None if "-" in self.order.sources else subprocess.DEVNULL
@@ -139,12 +139,12 @@ class Supervisor:
         )
         self._watch(self.planner)
         try:
-            answer = msgspec.json.decode((self.live / "answer.json").read_bytes(), type=Answer)
+            answer = msgspec.json.decode((self.live / "answer.json").read_bytes(), type=PlanAnswer)
         except OSError:
             raise died(self.planner, "planning") from None
         if answer.plan is None:
             assert answer.refused is not None, "no plan comes with its reasons"
-            raise retold(answer.refused)
+            raise refusal_from(answer.refused)
         return answer.plan
 
     def _watch(self, child: Child) -> None:
@@ -188,7 +188,7 @@ class Supervisor:
         self.screen.plan(plan)
         return self._run(where, plan)
 
-    def _run(self, where: Place, plan: Plan) -> Result:
+    def _run(self, where: Placement, plan: Plan) -> Result:
         folder = where.folder
         make_folder(folder.path)
         with Lock(folder.lock, str(self.live)) as lock:
@@ -207,14 +207,14 @@ class Supervisor:
             self.screen.receipt(receipt)
         return Result(code, plan, receipt, folder.path)
 
-    def _open(self, where: Place, plan: Plan, lock: Lock) -> tuple[EventLog, EventReader]:
+    def _open(self, where: Placement, plan: Plan, lock: Lock) -> tuple[EventLog, EventReader]:
         """Write what a run begins with; find out where it stands."""
         folder = where.folder
         if where.kind == "new":
             settings, sources = self.order.settings, tuple(map(shown, self.order.sources))
             write_whole(folder.path / "run.yaml", write_settings(settings, sources))
             rejected = Path(plan.data.store, "rejected.jsonl")
-            if rejected.exists() and not plan.data.flow:  # a flow's are found as it is read
+            if rejected.exists() and not plan.data.stream:  # a flow's are found as it is read
                 with disk_errors(folder.path / "rejected.jsonl"):
                     shutil.copyfile(rejected, folder.path / "rejected.jsonl")
         plan.save(folder.path)
@@ -272,7 +272,7 @@ class Supervisor:
         for entry in reader.new():
             self._take_one(entry)
 
-    def _take_one(self, entry: Entry) -> None:
+    def _take_one(self, entry: LogEntry) -> None:
         self.progress.take(entry)
         self.screen.event(entry)
 
@@ -282,7 +282,7 @@ class Supervisor:
         last = self.progress.ended
         if last is not None:
             if last.finding:
-                self.screen.refusal(retold_finding(last))
+                self.screen.refusal(ended_refusal(last))
             elif not (folder.path / "receipt.json").exists():  # it was stopped before it began
                 self.screen.say(last.line)
             return last.exit_code
@@ -347,7 +347,7 @@ class _Cleaning:
         self.supervisor.clean()
 
 
-def _resumed(where: Place, plan: Plan) -> tuple[Place, Plan]:
+def _resumed(where: Placement, plan: Plan) -> tuple[Placement, Plan]:
     """What was decided at the first start, but for what may change on the way."""
     before = where.folder.plan()
     if before is None:
@@ -356,10 +356,10 @@ def _resumed(where: Place, plan: Plan) -> tuple[Place, Plan]:
     return replace(where, note=note), now
 
 
-def retold_finding(ended: Ended) -> Refusal:
+def ended_refusal(ended: Ended) -> Refusal:
     """How a run ended, as the refusal it was."""
     assert ended.finding is not None, "asked only where there is one"
-    return retold(Told(ended.exit_code, (ended.finding,)))
+    return refusal_from(RefusalMessage(ended.exit_code, (ended.finding,)))
 
 
 def _receipt_since(folder: RunFolder, code: int) -> Receipt | None:

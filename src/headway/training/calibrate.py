@@ -13,6 +13,7 @@ from torch import Tensor
 
 from headway.base.errors import Finding
 from headway.base.machine import measured, remember, this_machine
+from headway.base.phases import Phase
 from headway.data.batching.batches import MicroTensors
 from headway.model.loss import Forward
 from headway.runs.measurements import bf16_gain, peak_key, speed_key
@@ -292,14 +293,14 @@ def foretell_rest(
         step_s: of one of them.
         phase_seconds: what the phases so far took: the end loads, probes and evaluates again.
     """
-    evaluating = phase_seconds.get("evaluating", 0.0)
+    evaluating = phase_seconds.get(Phase.EVALUATING, 0.0)
     every = plan.looks.eval_steps
     evaluations = 1 + (steps_left // every if every else 0)
     num_saves = 1 + steps_left // plan.saves.every_steps
     return (
         steps_left * step_s
-        + phase_seconds.get("loading the model", 0.0)
-        + phase_seconds.get("probing", 0.0)
+        + phase_seconds.get(Phase.LOADING_MODEL, 0.0)
+        + phase_seconds.get(Phase.PROBING, 0.0)
         + evaluations * evaluating
         + num_saves * foretell_save(plan)
     )

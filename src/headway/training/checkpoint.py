@@ -21,7 +21,7 @@ from headway.base.errors import MachineError, Remedy, UsageError
 from headway.base.files import Manifest, delete_folder, write_folder
 from headway.data.examples import tokenizer as tokenizer_files
 from headway.model.load import is_adapter, load_tensors, put_weights
-from headway.runs.folder import State
+from headway.runs.folder import CheckpointState
 from headway.training.optimizer import moments, only_own_counts
 
 
@@ -72,7 +72,7 @@ class Snapshot:
             for name, tensor in moments(self._optimizer, self._parameters).items():
                 self._moments[name] = self._room[name].copy_(tensor)
 
-    def write(self, final: Path, state: State, tokenizer: Path) -> Manifest:
+    def write(self, final: Path, state: CheckpointState, tokenizer: Path) -> Manifest:
         """Write one checkpoint, durably, and read it back.
 
         Args:
@@ -176,7 +176,7 @@ def _other_weights(checkpoint: Path, have: str) -> MachineError:
     )
 
 
-def _trainer_state(state: State) -> dict[str, Any]:
+def _trainer_state(state: CheckpointState) -> dict[str, Any]:
     """The keys that tools for transformers' Trainer look for."""
     return {
         "epoch": state.epoch,

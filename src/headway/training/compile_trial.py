@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from headway.base.errors import Finding
+from headway.base.phases import Phase
 from headway.data.batching.batches import MicroTensors, measure
 from headway.data.batching.rows import Rows
 from headway.data.order import RowOrder
@@ -57,7 +58,7 @@ def settle_compiled(
         return plan, ()
     numbers, budget = order.rows(1)[1], plan.steps.micro_batch_tokens
     some = longest_documents(measure(rows, numbers, budget, plan.machine.device)[0], _TOKENS)
-    with phase("compiling"):
+    with phase(Phase.COMPILING):
         try:
             plain = [] if again else _gradients(forward, some)
             with phase.pulse.waiting("the compiler"):

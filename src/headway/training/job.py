@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import transformers
 
-from headway.base.errors import Exit, MachineError, Refusal, Remedy, told
+from headway.base.errors import Exit, MachineError, Refusal, Remedy, message_of
 from headway.base.events import (
     Ended,
     Evaluated,
@@ -29,6 +29,7 @@ from headway.base.events import (
     StopAsked,
 )
 from headway.base.files import append_line
+from headway.base.phases import Phase
 from headway.base.process import Left, Stop
 from headway.base.pulse import Pulse
 from headway.data.batching.batches import Batch, make_batch, prefetched
@@ -103,7 +104,7 @@ class Job:
             Refusal: it could not begin.
         """
         try:
-            with self.stop.may_leave(), self.phase("preparing"):
+            with self.stop.may_leave(), self.phase(Phase.PREPARING):
                 self._prepare()
         except Left:
             return self._left()
@@ -118,7 +119,7 @@ class Job:
     def _outcome(self) -> tuple[Outcome, Refusal | None]:
         """Train; how that ended."""
         try:
-            with self.phase("training"):
+            with self.phase(Phase.TRAINING):
                 self._train()
             if self.ledger.job_step == self.plan.steps.num:
                 return "finished", None
@@ -143,14 +144,14 @@ class Job:
 
     def _prepare(self) -> None:
         plan, parent = self.plan, self.plan.model.parent
-        with self.phase("loading the model"):
+        with self.phase(Phase.LOADING_MODEL):
             self.setup = set_up(plan, self.pulse)
         if parent and parent.keeps_optimizer:
             self.log.write(Noted(take_moments(self.setup, parent, self.ledger)))
         gone_on = go_on(self.folder, plan, self.setup, self.ledger, self.log, self.phase)
         self.pulse.steps = plan.steps.num
         self._count()
-        with self.phase("checking the packing"):
+        with self.phase(Phase.CHECKING_PACKING):
             self._settle()
         self.stepper = Stepper(
             self.setup.forward,
@@ -282,7 +283,7 @@ class Job:
         return held_out
 
     def _sample(self, global_step: int) -> None:
-        with self.phase("sampling", total=self.plan.looks.sample_tokens, unit="tokens"):
+        with self.phase(Phase.SAMPLING, total=self.plan.looks.sample_tokens, unit="tokens"):
             for sampled in samples(self.setup.forward, self.plan, global_step, self.pulse):
                 self.log.write(sampled)
                 append_line(self.folder.path / "samples.jsonl", msgspec.json.encode(sampled))
@@ -331,12 +332,12 @@ class Job:
             outcome = "interrupted"
         except Exception as error:
             failure, outcome = self._mishap(error, "closing"), "failed"
-        with self.phase("writing the receipt"):
+        with self.phase(Phase.WRITING_RECEIPT):
             receipt = self._receipt(outcome, failure, after, tensors, peak)
             receipt.save(self.folder.path)
             remember_speed(self.plan, self.ledger.attempt_seconds, self.first_step_s)
         code = code_of(receipt, failure, self.stop.code)
-        finding = told(failure).findings[0] if failure else finding_of(receipt)
+        finding = message_of(failure).findings[0] if failure else finding_of(receipt)
         self.log.write(Ended(receipt.outcome, int(code), receipt.line, finding))
         return code
 
@@ -361,7 +362,7 @@ class Job:
 
     def _audit(self) -> TensorAudit:
         """Compare with the weights the job began with, made once more."""
-        with self.phase("auditing the weights"):
+        with self.phase(Phase.AUDITING_WEIGHTS):
             start = trainable(starting_model(self.plan))
             return audit(self.setup.parameters, start, self.stepper.no_gradient_yet)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 
 from headway.data.order import Numbers, row_hash
-from headway.data.stream.cursor import Stand
+from headway.data.stream.cursor import StreamCursor
 from headway.runs.receipt import ReceiptSpeed, ReceiptTokens, StepReport
 
 _WORD = (1 << 64) - 1
@@ -28,8 +28,8 @@ class Ledger:
     loss_last: float | None = None
     grad_norm_first: float | None = None
     grad_norm_last: float | None = None
-    stand: Stand | None = None  # of a flow: where the next step's window begins
-    read_to: Stand | None = None  # of a flow: the end of the last step's window
+    cursor: StreamCursor | None = None  # of a flow: where the next step's window begins
+    read_cursor: StreamCursor | None = None  # of a flow: the end of the last step's window
     attempt_seconds: list[float] = field(
         default_factory=list[float]
     )  # of each step since the start

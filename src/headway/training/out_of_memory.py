@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from headway.base.errors import Finding
+from headway.base.phases import Phase
 from headway.data.batching.batches import MicroTensors, measure
 from headway.data.batching.rows import Rows, StoreRows
 from headway.data.order import Numbers, RowOrder
@@ -78,7 +79,7 @@ def try_largest(
     while plan.memory.tight or plan.machine.device == "cuda":
         micro = largest(plan, rows, order)
         try:
-            with phase("trying the largest batch"):
+            with phase(Phase.TRYING_LARGEST_BATCH):
                 _run(plan, forward, micro)
             break
         except Exception as error:

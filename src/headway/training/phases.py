@@ -5,6 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from headway.base.events import EventLog, PhaseEntered
+from headway.base.phases import Phase
 from headway.base.pulse import Pulse
 
 
@@ -22,7 +23,7 @@ class Phases:
         self._inside = ""
 
     @contextmanager
-    def __call__(self, name: str, *, total: int = 0, unit: str = "") -> Generator[None]:
+    def __call__(self, name: Phase, *, total: int = 0, unit: str = "") -> Generator[None]:
         """Be in a phase; `total` counts its `unit`s where that is known."""
         began_s = time.monotonic()
         outer, self._inside = self._inside, name

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 import torch
 from torch import Tensor, nn
 
+from headway.base.phases import Phase
 from headway.base.pulse import Pulse
 from headway.data.batching.batches import MicroTensors, measure, to_tensors
 from headway.data.batching.packing import alike, laid_out
@@ -47,7 +48,7 @@ class Probes:
 
     def measure(self) -> Losses:
         """Both, as they are now."""
-        with self._phase("probing", total=len(self.probe), unit="batches"):
+        with self._phase(Phase.PROBING, total=len(self.probe), unit="batches"):
             probe = measure_loss(self._forward, self.probe, self._phase.pulse)
         return Losses(probe, self.measure_held_out())
 
@@ -55,7 +56,7 @@ class Probes:
         """The held-out rows alone; None where there are none."""
         if not self.held_out:
             return None
-        with self._phase("evaluating", total=len(self.held_out), unit="batches"):
+        with self._phase(Phase.EVALUATING, total=len(self.held_out), unit="batches"):
             return measure_loss(self._forward, self.held_out, self._phase.pulse)
 
 
@@ -85,7 +86,7 @@ def _steps_to_search(plan: Plan) -> range:
     """For rows that begin alike; of a flow, those whose rows are there before step 1."""
     if plan.tried or not plan.steps.share_prefixes:
         return range(0)
-    most = plan.data.flow.steps_per_window if plan.data.flow else _SEARCHED
+    most = plan.data.stream.steps_per_window if plan.data.stream else _SEARCHED
     return range(1, 1 + min(most, _SEARCHED, plan.steps.num))
 
 

@@ -2,7 +2,8 @@
 
 from headway.base.errors import Finding
 from headway.base.events import EventLog, Noted, Resumed
-from headway.runs.folder import Checkpoint, RunFolder, State
+from headway.base.phases import Phase
+from headway.runs.folder import Checkpoint, CheckpointState, RunFolder
 from headway.runs.plan import Plan
 from headway.training.ledger import Ledger
 from headway.training.phases import Phases
@@ -11,7 +12,7 @@ from headway.training.setup import Setup, none_verifies, resume
 
 def go_on(
     folder: RunFolder, plan: Plan, setup: Setup, ledger: Ledger, log: EventLog, phase: Phases
-) -> tuple[Checkpoint, State] | None:
+) -> tuple[Checkpoint, CheckpointState] | None:
     """Put everything back as the newest checkpoint that verifies has it; None where none was made.
 
     Args:
@@ -31,7 +32,7 @@ def go_on(
         if folder.model.is_symlink():
             raise none_verifies(folder, ["no checkpoint, though one was saved"])
         return None
-    with phase("loading the checkpoint"):
+    with phase(Phase.LOADING_CHECKPOINT):
         checkpoint, problems = folder.newest_verified()
         if checkpoint is None:
             raise none_verifies(folder, problems)

@@ -14,8 +14,9 @@ from typing import TypeVar
 from headway.base.errors import Finding, MachineError, Refusal, Remedy
 from headway.base.events import EventLog, Noted, Saved
 from headway.base.files import MANIFEST, hash_file
+from headway.base.phases import Phase
 from headway.base.units import seconds
-from headway.runs.folder import STATE_SCHEMA, Checkpoint, RunFolder, State
+from headway.runs.folder import STATE_SCHEMA, Checkpoint, CheckpointState, RunFolder
 from headway.runs.plan import Plan
 from headway.runs.receipt import Losses, Measured, ReceiptCheckpoint
 from headway.training.calibrate import foretell_save
@@ -122,7 +123,7 @@ class Saver:
         if name in (self._name, self.last and self.last.name):
             return
         began_s = time.monotonic()
-        with self._phase("saving", total=self._plan.saves.bytes_each, unit="bytes"):
+        with self._phase(Phase.SAVING, total=self._plan.saves.bytes_each, unit="bytes"):
             self.finish()
             assert self._snapshot is not None, "prepared after the first step"
             self._wait(self._snapshot, "memory for a copy")
@@ -174,7 +175,9 @@ class Saver:
                 wait([future], _LOOK_S)
                 self._phase.pulse.beat()
 
-    def _write(self, snapshot: Snapshot, state: State, began_s: float, stall_s: float) -> Written:
+    def _write(
+        self, snapshot: Snapshot, state: CheckpointState, began_s: float, stall_s: float
+    ) -> Written:
         """In the thread: until the checkpoint is acknowledged."""
         plan, step = self._plan, state.global_step
         final = self._folder.path / f"checkpoint-{step}"
@@ -238,8 +241,8 @@ def _state(
     before: Losses,
     no_gradient_yet: Set[str],
     held_out: Measured | None,
-) -> State:
-    return State(
+) -> CheckpointState:
+    return CheckpointState(
         schema=STATE_SCHEMA,
         global_step=plan.steps.first + ledger.job_step,
         job_step=ledger.job_step,
@@ -264,7 +267,7 @@ def _state(
         tokenizer=plan.data.tokenizer,
         parent=plan.model.parent.checkpoint if plan.model.parent else "",
         versions=versions(),
-        stand=ledger.stand,
-        read_to=ledger.read_to,
+        cursor=ledger.cursor,
+        read_cursor=ledger.read_cursor,
         held_out=held_out,
     )

@@ -13,13 +13,13 @@ from headway.base.errors import BrokenContract, DataRefused, Finding, MachineErr
 from headway.base.pulse import Pulse
 from headway.base.version import __version__
 from headway.data.batching.rows import Rows, rows_of
-from headway.data.order import FlowOrder, Order
-from headway.data.stream.client import Feed
+from headway.data.order import StoreOrder, StreamOrder
+from headway.data.stream.client import StreamClient
 from headway.data.stream.cursor import HELD_OUT
 from headway.data.survey.store import Store
 from headway.model.load import to_device, trainable
 from headway.model.loss import Forward
-from headway.runs.folder import Checkpoint, RunFolder, State
+from headway.runs.folder import Checkpoint, CheckpointState, RunFolder
 from headway.runs.order import order_of
 from headway.runs.plan import Parent, Plan
 from headway.training.checkpoint import load_moments, load_weights
@@ -33,25 +33,25 @@ class Setup:
     """What a job computes with."""
 
     rows: Rows
-    order: Order | FlowOrder
+    order: StoreOrder | StreamOrder
     forward: Forward
     parameters: dict[str, nn.Parameter]  # the trainable ones
     optimizer: torch.optim.AdamW
 
     def note_reading(self, ledger: Ledger, rejected: Path) -> None:
         """After a step of a flow: where the next one begins to read, and what was found bad."""
-        if not (isinstance(self.rows, Feed) and isinstance(self.order, FlowOrder)):
+        if not (isinstance(self.rows, StreamClient) and isinstance(self.order, StreamOrder)):
             return
         window = self.order.window_of(ledger.job_step)
-        if ledger.read_to is None or ledger.read_to.window != window + 1:
-            before = ledger.read_to.num_rejected if ledger.read_to else 0
+        if ledger.read_cursor is None or ledger.read_cursor.window != window + 1:
+            before = ledger.read_cursor.num_rejected if ledger.read_cursor else 0
             self.rows.write_rejected(window, rejected, before)
-        ledger.read_to = self.rows.stand(window + 1)
-        ledger.stand = self.rows.stand(self.order.window_of(ledger.job_step + 1))
+        ledger.read_cursor = self.rows.stand(window + 1)
+        ledger.cursor = self.rows.stand(self.order.window_of(ledger.job_step + 1))
 
     def end_reading(self) -> None:
         """Nobody asks for rows any more: who still waits for them waits no longer."""
-        if isinstance(self.rows, Feed):
+        if isinstance(self.rows, StreamClient):
             self.rows.end()
 
 
@@ -68,7 +68,7 @@ def set_up(plan: Plan, pulse: Pulse) -> Setup:
     _check_data(store, plan)
     rows = rows_of(store, plan.data.max_length)
     order = order_of(plan)
-    feed = _feed(plan, order) if isinstance(order, FlowOrder) else None
+    feed = _feed(plan, order) if isinstance(order, StreamOrder) else None
     model = to_device(starting_model(plan), plan.machine.device)
     parameters = trainable(model)
     if not parameters:
@@ -87,11 +87,11 @@ def set_up(plan: Plan, pulse: Pulse) -> Setup:
     )
 
 
-def _feed(plan: Plan, order: FlowOrder) -> Feed:
+def _feed(plan: Plan, order: StreamOrder) -> StreamClient:
     """Begin to read, so that rows are there when the model is."""
-    assert plan.data.flow
+    assert plan.data.stream
     try:
-        return Feed(Path(plan.data.flow.folder), order.window_of(plan.steps.num) + 1)
+        return StreamClient(Path(plan.data.stream.folder), order.window_of(plan.steps.num) + 1)
     except OSError as error:
         raise MachineError(
             "how this run's data is read was deleted from the cache",
@@ -101,7 +101,7 @@ def _feed(plan: Plan, order: FlowOrder) -> Feed:
         ) from error
 
 
-def _await_rows(feed: Feed, plan: Plan, pulse: Pulse) -> None:
+def _await_rows(feed: StreamClient, plan: Plan, pulse: Pulse) -> None:
     """The rows that a job's learning is judged by, with what the reader does shown meanwhile."""
 
     def look() -> None:
@@ -128,7 +128,7 @@ def take_moments(setup: Setup, parent: Parent, ledger: Ledger) -> Finding:
     )
 
 
-def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint, ledger: Ledger) -> State:
+def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint, ledger: Ledger) -> CheckpointState:
     """Put weights, moments and sums back as a checkpoint of this run has them.
 
     Raises:
@@ -156,8 +156,8 @@ def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint, ledger: Ledger) -> 
             remedies=(Remedy("--fresh", "start this run over"),),
         )
     ledger.restore(state)
-    if isinstance(setup.rows, Feed) and state.stand:
-        setup.rows.seek(state.stand)
+    if isinstance(setup.rows, StreamClient) and state.cursor:
+        setup.rows.seek(state.cursor)
     return state
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from headway.base.errors import Exit, Refusal, exit_code, told
+from headway.base.errors import Exit, Refusal, exit_code, message_of
 from headway.base.events import Ended, EventLog
+from headway.base.phases import Phase
 from headway.base.process import PULSE_VARIABLE, Go, Stop, end_with_parent
 from headway.base.pulse import Pulse
 
@@ -28,18 +29,18 @@ def main(arguments: list[str]) -> int:
     pulse = Pulse(Path(path) if path else None)
     stop = Stop()
     stop.listen()
-    pulse.enter("importing torch")
+    pulse.enter(Phase.IMPORTING_TORCH)
     gc.disable()  # modules stay: looking through them for garbage is a quarter of the imports
     from headway.model.load import warm_up
     from headway.training.calibrate import remember_process
     from headway.training.job import Job
 
-    pulse.enter("importing transformers")
+    pulse.enter(Phase.IMPORTING_TRANSFORMERS)
     warm_up(adapters="--adapters" in arguments)
     gc.freeze()
     gc.enable()
     remember_process()  # in time for the plan that is being made meanwhile
-    pulse.enter("starting")
+    pulse.enter(Phase.STARTING)
     if arguments[0] == "-":
         with pulse.waiting("the plan"):
             line = sys.stdin.buffer.readline()
@@ -52,11 +53,11 @@ def main(arguments: list[str]) -> int:
     try:
         return Job(Path(go.run), log, pulse, stop, go.attempt).run()
     except Refusal as refusal:
-        finding = told(refusal).findings[0]
+        finding = message_of(refusal).findings[0]
         try:
             log.write(Ended("failed", int(exit_code(refusal)), finding.what, finding))
         except Refusal:  # where the log lies on the disk that is full
-            print(msgspec.json.encode(told(refusal)).decode(), file=sys.stderr)  # noqa: T201
+            print(msgspec.json.encode(message_of(refusal)).decode(), file=sys.stderr)  # noqa: T201
         return exit_code(refusal)
 
 

@@ -69,7 +69,9 @@ def write_up(closing: Closing, plan: Plan, order: RowOrder, ledger: Ledger) -> R
     )
     contract = judge_contract(facts)
     learning = judge_learning(probe, held_out, ledger.job_step)
-    tokens = ledger.tokens(ledger.read_to.truncated if ledger.read_to else plan.data.truncated)
+    tokens = ledger.tokens(
+        ledger.read_cursor.truncated if ledger.read_cursor else plan.data.truncated
+    )
     last = plan.steps.first + ledger.job_step
     flops = flops_per_token(
         shape_of(plan.model.config),
@@ -156,8 +158,8 @@ def _rows(plan: Plan, order: RowOrder, ledger: Ledger) -> ReceiptRows:
     rows, done = plan.data.rows, ledger.job_step
     applications = order.rows_in(done)
     return ReceiptRows(
-        read=ledger.read_to.read if ledger.read_to else plan.data.records.read,
-        rejected=ledger.read_to.rejected if ledger.read_to else plan.data.records.rejected,
+        read=ledger.read_cursor.read if ledger.read_cursor else plan.data.records.read,
+        rejected=ledger.read_cursor.rejected if ledger.read_cursor else plan.data.records.rejected,
         accepted=rows.accepted,
         held_out=rows.held_out,
         planned=rows.planned,

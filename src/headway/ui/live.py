@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from headway.base.errors import Refusal
-from headway.base.events import Entry, PhaseEntered, StepDone, StopAsked
+from headway.base.events import LogEntry, PhaseEntered, StepDone, StopAsked
 from headway.supervise.progress import Status
 from headway.ui.output import Clock, Lines, Silence, columns, text_width
 from headway.ui.show_plan import plan_lines
@@ -155,7 +155,7 @@ class Live:
         lines = plan_lines(plan, text_width(self._columns), verbose=self._verbose)
         self._stay([*map(_labelled, lines), [("", "")]])
 
-    def event(self, entry: Entry) -> None:
+    def event(self, entry: LogEntry) -> None:
         """See `Screen`."""
         if isinstance(entry.event, StepDone):
             self._curve.add(entry.event.loss)

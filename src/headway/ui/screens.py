@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import msgspec
 
-from headway.base.errors import Refusal, told
-from headway.base.events import NAMES, Entry, StepDone, StopAsked
+from headway.base.errors import Refusal, message_of
+from headway.base.events import NAMES, LogEntry, StepDone, StopAsked
 from headway.supervise.progress import Aim, Progress, Readings, Status
 from headway.supervise.screen import Screen
 from headway.ui.live import Live
@@ -79,7 +79,7 @@ class Plain:
         self._progress.aim = Aim(plan.steps.first, plan.steps.num, plan.time.seconds)
         self._out.write(*plan_lines(plan, self._width, verbose=self._verbose), "")
 
-    def event(self, entry: Entry) -> None:
+    def event(self, entry: LogEntry) -> None:
         """See `Screen`. The first step and the last have a line, and those that are asked for."""
         self._progress.take(entry)
         match entry.event:
@@ -143,7 +143,7 @@ class Quiet:
     def plan(self, plan: "Plan") -> None:
         """Nothing."""
 
-    def event(self, entry: Entry) -> None:
+    def event(self, entry: LogEntry) -> None:
         """Nothing."""
 
     def refusal(self, refusal: Refusal) -> None:
@@ -193,14 +193,14 @@ class Json:
         """See `Screen`."""
         self._write("plan", plan)
 
-    def event(self, entry: Entry) -> None:
+    def event(self, entry: LogEntry) -> None:
         """See `Screen`."""
         head = {"at": entry.at, "t": entry.t, "attempt": entry.attempt, "rank": entry.rank}
         self._write(NAMES[type(entry.event)], entry.event, **head)
 
     def refusal(self, refusal: Refusal) -> None:
         """See `Screen`."""
-        self._write("refused", told(refusal))
+        self._write("refused", message_of(refusal))
         self._err.write(*refusal_lines(refusal, self._width))
 
     def receipt(self, receipt: "Receipt") -> None:

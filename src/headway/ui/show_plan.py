@@ -9,11 +9,11 @@ if TYPE_CHECKING:  # its many classes take a while to make, and the first line m
     from headway.runs.plan import (
         Choice,
         DataPlan,
-        FlowPlan,
         LearningPlan,
         ModelPlan,
         Plan,
         StepsPlan,
+        StreamPlan,
     )
 
 _NOUNS = {"text": "document", "conversations": "conversation", "tokens": "record"}
@@ -60,7 +60,7 @@ def _data(data: "DataPlan", width: int) -> list[tuple[str, list[str]]]:
     lengths = data.lengths
     return [
         ("data", [*_sources(data.sources), size(data.bytes), *_records(data, noun)]),
-        *([("read", _read(data.flow))] if data.flow else []),
+        *([("read", _read(data.stream))] if data.stream else []),
         ("rows", [f"of up to {plural(data.max_length, 'token')}", *_rows(data)]),
         ("tokens", _tokens(data)),
         (
@@ -79,7 +79,7 @@ def _data(data: "DataPlan", width: int) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _read(flow: "FlowPlan") -> list[str]:
+def _read(flow: "StreamPlan") -> list[str]:
     sampled = flow.sampled
     parts = [f"a sample of {size(sampled.bytes)} in {plural(sampled.parts, 'part')} so far"]
     if sampled.whole:
@@ -95,7 +95,7 @@ def _sources(sources: tuple[str, ...]) -> list[str]:
 
 def _records(data: "DataPlan", noun: str) -> list[str]:
     records = data.records
-    about = "about " if data.flow else ""
+    about = "about " if data.stream else ""
     shapes = [shape for shape in data.shapes if shape not in _PLAIN]
     taken_for = [f"taken for {' and '.join(shapes)}"] if shapes else []
     twice = [plural(data.duplicates, "duplicate")] if data.duplicates else []
@@ -116,7 +116,7 @@ def _rows(data: "DataPlan") -> list[str]:
     rows = data.rows
     terms = ((rows.held_out, "held out"), (rows.planned, "planned"), (rows.not_planned, "not used"))
     kept = [f"{count(number)} {what}" for number, what in terms if number]
-    about = "about " if data.flow else ""
+    about = "about " if data.stream else ""
     whole = f"{count(rows.accepted)} = {' + '.join(kept)}" if len(kept) > 1 else kept[0]
     parts = [about + whole]
     times, rest = divmod(rows.applications, rows.planned)
@@ -165,7 +165,7 @@ def _steps(plan: "Plan") -> list[str]:
         this = "this file" if one_file else "this data"
         trains = f"{this} trains {plural(steps.num, 'step')}"
         parts.append(f"{trains}, reaching global step {count(steps.last)}")
-    if plan.data.flow and not plan.data.flow.sampled.whole:
+    if plan.data.stream and not plan.data.stream.sampled.whole:
         return [*parts, "of a stream that does not tell its length"]
     of = f" of {plural(steps.per_epoch, 'step')}" if steps.num != steps.per_epoch else ""
     parts.append("1 epoch" if steps.epochs == 1 else f"{steps.epochs:.3g} epochs{of}")

@@ -5,13 +5,13 @@ Nothing here knows a terminal: colour is the console's business, and whoever cal
 
 from collections.abc import Callable, Sequence
 
-from headway.base.errors import Refusal, four_parts, told
+from headway.base.errors import Refusal, four_parts, message_of
 from headway.base.events import (
     AttemptStarted,
     Ended,
-    Entry,
     Evaluated,
     Event,
+    LogEntry,
     Noted,
     PhaseEntered,
     Probed,
@@ -219,13 +219,13 @@ def news_lines(event: Event, width: int) -> list[str]:
 def refusal_lines(refusal: Refusal, width: int) -> list[str]:
     """A refusal in its four parts, or each of several in its own."""
     lines: list[str] = []
-    for finding in told(refusal).findings:
+    for finding in message_of(refusal).findings:
         _, *rest = four_parts(finding.what, finding.have, finding.need, finding.remedies, width)
         lines += [*fold(finding.what, width), *map(printable, rest)]
     return lines
 
 
-def log_line(entry: Entry) -> str:
+def log_line(entry: LogEntry) -> str:
     """One line of `headway logs`: when (UTC), in which attempt, and what."""
     attempt = f"#{entry.attempt} " if entry.attempt > 1 else ""
     return f"{entry.at[:10]} {entry.at[11:19]}  {attempt}{event_line(entry.event)}"

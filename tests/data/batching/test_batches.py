@@ -12,7 +12,7 @@ from tests.helpers import chat_store, chats, text_store
 from headway.base.pulse import Pulse, read_pulse
 from headway.data.batching.batches import Batch, make_batch, measure, prefetched
 from headway.data.batching.rows import Rows, rows_of
-from headway.data.order import Order
+from headway.data.order import StoreOrder
 
 
 @pytest.fixture
@@ -21,11 +21,11 @@ def rows(tmp_path: Path) -> Rows:
 
 
 @pytest.fixture
-def order(rows: Rows) -> Order:
-    return Order(seed=7, num_full=rows.num_full, has_short=False, num_held_out=0, batch_size=4)
+def order(rows: Rows) -> StoreOrder:
+    return StoreOrder(seed=7, num_full=rows.num_full, has_short=False, num_held_out=0, batch_size=4)
 
 
-def batch(rows: Rows, order: Order, step: int) -> Batch:
+def batch(rows: Rows, order: StoreOrder, step: int) -> Batch:
     return make_batch(rows, order, step, leaves=2, micro_batch_tokens=16, device="cpu")
 
 
@@ -33,7 +33,7 @@ def numbers(batch: Batch) -> list[int]:
     return sorted(int(n) for leaf in batch.leaves for micro in leaf for n in micro.rows_R)
 
 
-def test_a_batch_is_the_steps_rows_and_counts_them(rows: Rows, order: Order) -> None:
+def test_a_batch_is_the_steps_rows_and_counts_them(rows: Rows, order: StoreOrder) -> None:
     for step in range(1, 2 * order.steps_per_epoch + 1):
         made = batch(rows, order, step)
         epoch, wanted = order.rows(step)
@@ -46,7 +46,7 @@ def test_a_batch_is_the_steps_rows_and_counts_them(rows: Rows, order: Order) -> 
         assert made.num_trained == sum(len(m.targets_M) for m in micros)
 
 
-def test_a_batch_is_a_function_of_its_step(rows: Rows, order: Order) -> None:
+def test_a_batch_is_a_function_of_its_step(rows: Rows, order: StoreOrder) -> None:
     first, again = batch(rows, order, 5), batch(rows, order, 5)
     for one, other in zip(first.leaves, again.leaves, strict=True):
         assert all(torch.equal(a.ids_N, b.ids_N) for a, b in zip(one, other, strict=True))
@@ -54,7 +54,7 @@ def test_a_batch_is_a_function_of_its_step(rows: Rows, order: Order) -> None:
 
 def test_the_short_row_makes_the_last_batch_one_larger(tmp_path: Path) -> None:
     rows = rows_of(text_store(tmp_path, 100), 8)  # 99 targets: 12 rows and 3 targets
-    order = Order(seed=7, num_full=12, has_short=True, num_held_out=0, batch_size=4)
+    order = StoreOrder(seed=7, num_full=12, has_short=True, num_held_out=0, batch_size=4)
     sizes = [batch(rows, order, step).num_rows for step in (1, 2, 3)]
     assert sizes == [4, 4, 5]
     assert sum(batch(rows, order, step).num_trained for step in (1, 2, 3)) == 99

@@ -16,14 +16,14 @@ from tests.web_server import FAULTS, Fault, WebServer, serving
 
 from headway.base.errors import ComeBack, Refusal, UsageError
 from headway.base.pulse import Pulse
-from headway.base.retry import Patience
+from headway.base.retry import RetryPolicy
 from headway.data.formats.detect import read
 from headway.data.formats.records import Record
 from headway.data.sources import http as web
 from headway.data.sources.find import chunks, find, open_seekable
 from headway.data.sources.source import Source, shown
 
-QUICK = Patience(attempts=50, stall_s=0.05, first_wait_s=0.001, longest_wait_s=0.01)
+QUICK = RetryPolicy(attempts=50, stall_s=0.05, first_wait_s=0.001, longest_wait_s=0.01)
 CONTENT = b"".join(b'{"text": "row %d"}\n' % n for n in range(2000))
 
 
@@ -60,8 +60,8 @@ class Watched(Pulse):
         super().beat()
 
 
-def whole(source: Source, pulse: Pulse | None = None, begin: int = 0, patience=QUICK) -> bytes:
-    pieces = web.chunks(source, pulse or Pulse(), begin, patience=patience)
+def whole(source: Source, pulse: Pulse | None = None, begin: int = 0, retry=QUICK) -> bytes:
+    pieces = web.chunks(source, pulse or Pulse(), begin, retry=retry)
     return b"".join(piece for piece in pieces if piece is not None)
 
 
@@ -133,7 +133,7 @@ def test_f56_a_file_that_changed_is_not_patched_together(
     source = web.find(server.url(), Pulse())
     if at:
         server.script = [Fault("short", at)]
-    pieces = web.chunks(source, Pulse(), patience=QUICK)
+    pieces = web.chunks(source, Pulse(), retry=QUICK)
     first = next(p for p in pieces if p is not None) if at else b""
     server.content, server.etag = CHANGES[how]
     with pytest.raises(ComeBack, match="changed while it was being read"):
@@ -149,7 +149,7 @@ def test_f56_a_file_of_which_nothing_is_told_is_compared(server: WebServer, chan
     source = Source(source.name, None, address=source.address)
     assert source.stamp == ()
     server.script = [Fault("short", 1000)]
-    pieces = web.chunks(source, Pulse(), patience=QUICK)
+    pieces = web.chunks(source, Pulse(), retry=QUICK)
     next(p for p in pieces if p is not None)
     server.content = changed
     with pytest.raises(ComeBack, match="changed while it was being read"):
@@ -162,9 +162,9 @@ def test_f56_a_server_that_never_recovers_ends_the_reading_with_its_cause(
     source = web.find(server.url(), Pulse())
     server.script = [Fault("503")] * 100
     pulse = Watched()
-    patience = Patience(attempts=3, first_wait_s=0.001)
+    retry = RetryPolicy(attempts=3, first_wait_s=0.001)
     with pytest.raises(ComeBack) as refusal:
-        whole(source, pulse, patience=patience)
+        whole(source, pulse, retry=retry)
     assert "503 Service Unavailable, 3 times in a row" in refusal.value.have
     assert len(server.requests) == 1 + 3
     retries = [wait for wait in pulse.waits if "trying again" in wait]
@@ -175,7 +175,7 @@ def test_f56_a_server_that_never_recovers_ends_the_reading_with_its_cause(
 def test_f56_attempts_that_bring_something_do_not_count(server: WebServer) -> None:
     source = web.find(server.url(), Pulse())
     server.script = [Fault("short", 10) for _ in range(20)]
-    assert whole(source, patience=Patience(attempts=2, first_wait_s=0.001)) == CONTENT
+    assert whole(source, retry=RetryPolicy(attempts=2, first_wait_s=0.001)) == CONTENT
 
 
 def test_d12_a_stall_is_waited_for_by_name_and_then_has_a_cause(
@@ -186,7 +186,7 @@ def test_d12_a_stall_is_waited_for_by_name_and_then_has_a_cause(
     server.script = [Fault("stall", 100), Fault("stall")]
     pulse = Watched()
     with pytest.raises(ComeBack, match=r"nothing arrived for 0\.4 s"):
-        whole(source, pulse, patience=Patience(attempts=2, stall_s=0.4, first_wait_s=0.2))
+        whole(source, pulse, retry=RetryPolicy(attempts=2, stall_s=0.4, first_wait_s=0.2))
     stall = "127.0.0.1"
     pause = "127.0.0.1: nothing arrived for 0.4 s, trying again in 0.2 s (2 of 2)"
     assert set(pulse.waits) == {stall, pause}
@@ -200,7 +200,7 @@ def test_none_comes_before_every_wait(server: WebServer) -> None:
     source = web.find(server.url(), Pulse())
     server.script = [Fault("short", 100), Fault("503")]
     pulse = Watched()
-    for piece in web.chunks(source, pulse, patience=QUICK):
+    for piece in web.chunks(source, pulse, retry=QUICK):
         pulse.log.append(piece)
     waits = [n for n, what in enumerate(pulse.log) if isinstance(what, str)]
     assert any("trying again" in str(pulse.log[n]) for n in waits)
@@ -208,10 +208,10 @@ def test_none_comes_before_every_wait(server: WebServer) -> None:
 
 
 def test_the_wait_grows_is_capped_and_heeds_what_the_server_asks() -> None:
-    patience = Patience(attempts=6, first_wait_s=1, longest_wait_s=10)
-    assert [patience.wait_s(n, None) for n in range(1, 7)] == [1, 2, 4, 8, 10, None]
-    assert patience.wait_s(1, 7.0) == 8
-    assert patience.wait_s(1, 11.0) is None  # it would be a long wait: better come back
+    retry = RetryPolicy(attempts=6, first_wait_s=1, longest_wait_s=10)
+    assert [retry.wait_s(n, None) for n in range(1, 7)] == [1, 2, 4, 8, 10, None]
+    assert retry.wait_s(1, 7.0) == 8
+    assert retry.wait_s(1, 11.0) is None  # it would be a long wait: better come back
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_f56_each_mutant_is_found(
             source = web.find(server.url(), Pulse())
             source = source if etag else Source(source.name, None, address=source.address)
             server.script = [Fault("short", 1000)]
-            pieces = web.chunks(source, Pulse(), patience=QUICK)
+            pieces = web.chunks(source, Pulse(), retry=QUICK)
             next(p for p in pieces if p is not None)
             server.content, server.etag = changed, etag
             with pytest.raises(ComeBack, match="changed"):
@@ -320,7 +320,7 @@ def test_a_web_page_is_no_data(server: WebServer) -> None:
 def test_a_host_that_is_not_there_is_to_be_tried_again() -> None:
     with serving(b"") as gone:
         address = gone.url()
-    quick = Patience(attempts=2, first_wait_s=0.001)
+    quick = RetryPolicy(attempts=2, first_wait_s=0.001)
     with pytest.raises(ComeBack, match="does not arrive") as refusal:
         web.find(address, Pulse(), quick)
     assert "127.0.0.1: " in refusal.value.have
@@ -346,11 +346,11 @@ def test_f62_a_password_and_a_signature_are_in_no_name_error_or_wait(server: Web
     (source,) = find([address], pulse=pulse)
     told = [source.name, repr(source)]
     faults = [[Fault(kind)] * 50 for kind in ("404", "403", "503", "drop", "reset")]
-    patience = Patience(attempts=2, stall_s=0.2, first_wait_s=0.001)
+    retry = RetryPolicy(attempts=2, stall_s=0.2, first_wait_s=0.001)
     for script in faults:
         server.script = list(script)
         with pytest.raises(Refusal) as refusal:
-            whole(source, pulse, patience=patience)
+            whole(source, pulse, retry=retry)
         told += [str(refusal.value), repr(refusal.value.finding())]
     server.script = []
     server.etag = '"two"'

@@ -10,8 +10,8 @@ from tests.hub_child import child, find_sources, read_rows
 from tests.hub_server import COMMIT, HubServer
 from tests.web_server import Fault
 
-from headway.base.errors import Exit, Told, UsageError
-from headway.base.retry import Patience
+from headway.base.errors import Exit, RefusalMessage, UsageError
+from headway.base.retry import RetryPolicy
 from headway.data.sources import hub_dataset as hub
 from headway.data.sources.find import find
 
@@ -63,7 +63,7 @@ def ask(fresh: ProcessPoolExecutor, question: Any, *words: Any) -> Any:
 
 def refused(fresh: ProcessPoolExecutor, address: str) -> Any:
     answer = ask(fresh, find_sources, address)
-    assert isinstance(answer, Told)
+    assert isinstance(answer, RefusalMessage)
     (finding,) = answer.findings
     assert finding.have
     assert finding.need
@@ -118,7 +118,7 @@ def test_f56_a_hub_that_never_recovers_ends_the_reading_with_its_cause(
 ) -> None:
     """The library's own attempts take longer than we wait for it."""
     server.script = [Fault("503")] * 1000
-    answer = ask(fresh, read_rows, "hf://me/notes", 0, Patience(2, 0.5, 0.01))
+    answer = ask(fresh, read_rows, "hf://me/notes", 0, RetryPolicy(2, 0.5, 0.01))
     server.script = []
     assert answer.code == Exit.COME_BACK
     (finding,) = answer.findings

@@ -11,7 +11,7 @@ from tests.web_server import FAULTS, Fault, serving
 
 from headway.base.errors import ComeBack, UsageError
 from headway.base.pulse import Pulse
-from headway.base.retry import Failed, Patience
+from headway.base.retry import RetryPolicy, TransientError
 from headway.data.sources import s3
 from headway.data.sources.find import chunks, find, open_seekable
 from headway.data.sources.source import Source
@@ -25,7 +25,7 @@ KEYS = (
     "shards/readme.md",
     "shards/empty/",
 )
-QUICK = Patience(attempts=3, stall_s=5, first_wait_s=0.001)
+QUICK = RetryPolicy(attempts=3, stall_s=5, first_wait_s=0.001)
 
 
 @pytest.fixture(scope="module")
@@ -156,14 +156,14 @@ def test_f56_it_goes_on_at_the_byte_where_it_was_cut(
     begins: list[int] = []
     read = s3._read
 
-    def cut(source: Source, at: int, goal: int, put: Any, patience: Patience) -> None:
+    def cut(source: Source, at: int, goal: int, put: Any, retry: RetryPolicy) -> None:
         begins.append(at)
-        read(source, at, min(goal, at + 30_000), put, patience)
+        read(source, at, min(goal, at + 30_000), put, retry)
         if at + 30_000 < goal:
-            raise Failed("the connection was reset")
+            raise TransientError("the connection was reset")
 
     monkeypatch.setattr(s3, "_read", cut)
-    pieces = s3.chunks(source, Pulse(), patience=QUICK)
+    pieces = s3.chunks(source, Pulse(), retry=QUICK)
     assert b"".join(p for p in pieces if p) == content
     assert begins == [0, 30_000, 60_000, 90_000]
 
@@ -187,8 +187,8 @@ def test_f56_eight_faults_on_the_way_lose_and_repeat_no_byte(store: str, seed: i
             address="s3://data/a.bin",
             endpoint=server.url("").rstrip("/"),
         )
-        patience = Patience(attempts=50, stall_s=0.3, first_wait_s=0.001, longest_wait_s=0.01)
-        pieces = s3.chunks(source, Pulse(), patience=patience)
+        retry = RetryPolicy(attempts=50, stall_s=0.3, first_wait_s=0.001, longest_wait_s=0.01)
+        pieces = s3.chunks(source, Pulse(), retry=retry)
         assert b"".join(p for p in pieces if p) == content
         assert {headers["If-Match"] for _, headers in server.requests} == {'"one"'}
 
@@ -250,7 +250,7 @@ def test_f56_a_store_that_is_busy_is_tried_again(status: int, code: str) -> None
 
     answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     error = s3._judged(ClientError(answer, "GetObject"), "s3://data/a", "", None)
-    assert isinstance(error, Failed)
+    assert isinstance(error, TransientError)
     assert str(status) in error.why
 
 

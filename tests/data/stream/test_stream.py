@@ -14,26 +14,26 @@ from hypothesis import strategies as st
 
 from headway.base.errors import DataRefused
 from headway.base.pulse import Pulse
-from headway.data.examples.maker import Ask, Maker
+from headway.data.examples.maker import ExampleOptions, Maker
 from headway.data.examples.tokenizer import byte_level
 from headway.data.sources.find import find
 from headway.data.sources.source import Source, Span
 from headway.data.stream import stream as flow_module
-from headway.data.stream.cursor import HELD_OUT, Cursor, Stand
-from headway.data.stream.spec import FlowFile, load_flow, save_flow
-from headway.data.stream.stream import Flow, Shape, Units
+from headway.data.stream.cursor import HELD_OUT, StreamCursor, StreamPosition
+from headway.data.stream.spec import StreamFile, load_stream, save_stream
+from headway.data.stream.stream import Stream, StreamSpec, Units
 from headway.data.stream.window import Window, load_window, save_window
 
-ASK = Ask(None, 300, None, True)
-SHAPE = Shape("text", 16, "cut", 4, 0, 7, 0.5, "uint16")
+ASK = ExampleOptions(None, 300, None, True)
+SHAPE = StreamSpec("text", 16, "cut", 4, 0, 7, 0.5, "uint16")
 WORDS = byte_level()
 END = WORDS.end_id
 
 
-def flowing(*paths: Path, **shape: Any) -> Flow:
+def flowing(*paths: Path, **shape: Any) -> Stream:
     made = replace(SHAPE, **shape)
     maker = Maker(ASK, byte_level(), made.kind, lambda _: None)
-    return Flow(Units(find([str(path) for path in paths])), maker, made, Pulse())
+    return Stream(Units(find([str(path) for path in paths])), maker, made, Pulse())
 
 
 def rows_in(window: Window) -> list[list[tuple[list[int], list[bool] | None]]]:
@@ -97,7 +97,7 @@ def test_the_rows_of_an_epoch_hold_every_target_once(tmp_path: Path) -> None:
         ids = [*WORDS.encode([text])[0].tolist(), END]
         wanted.update(pairwise(ids))
     total = sum(wanted.values())
-    for window in islice(flow.windows(Stand(), {}), total // 80):
+    for window in islice(flow.windows(StreamCursor(), {}), total // 80):
         for row in rows_in(window):
             assert sum(len(ids) - 1 for ids, _ in row) == 8
             for ids, _ in row:
@@ -110,7 +110,7 @@ def test_a_conversation_is_a_row_up_to_its_last_trained_token(tmp_path: Path) ->
     path = tmp_path / "a.jsonl"
     path.write_text(chat("hi", "ho") * 5 + chat("hi", "a long answer " * 9) * 5)
     flow = flowing(path, kind="conversations", max_length=64, window_rows=10)
-    window = next(flow.windows(Stand(), {}))
+    window = next(flow.windows(StreamCursor(), {}))
     assert window.told.after.truncated == 5
     for row in range(10):
         ((ids, trained),) = rows_in(window)[row]
@@ -123,7 +123,7 @@ def test_an_answer_that_is_cut_away_whole_is_rejected_with_its_place(tmp_path: P
     path = tmp_path / "a.jsonl"
     path.write_text(chat("a", "b") * 20 + chat("a long question " * 9, "ho") + chat("a", "b") * 20)
     flow = flowing(path, kind="conversations", max_length=64, window_rows=40)
-    window = next(flow.windows(Stand(), {}))
+    window = next(flow.windows(StreamCursor(), {}))
     (rejected,) = window.told.rejected
     assert (rejected.line, rejected.reason) == (21, flow_module.NO_ANSWER)
     assert window.told.after.read == 41
@@ -137,7 +137,7 @@ def test_d06_a_bad_row_is_told_with_its_line_in_the_file(tmp_path: Path) -> None
         rows[line - 1] = "{not json"
     path.write_text("\n".join(rows) + "\n")
     flow = flowing(path, max_length=8, window_rows=47 * 25 // 8)
-    window = next(flow.windows(Stand(), {}))
+    window = next(flow.windows(StreamCursor(), {}))
     found = {(one.file, one.line, one.reason) for one in window.told.rejected}
     assert found == {(str(path), line, "not JSON") for line in (7, 23, 49)}
 
@@ -146,14 +146,14 @@ def test_too_many_bad_records_end_a_flow(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text((json.dumps({"text": "good " * 9}) + "\n{bad\n") * 200)
     with pytest.raises(DataRefused, match="cannot be trained on"):
-        list(islice(flowing(path, max_rejected=0.2).windows(Stand(), {}), 1000))
+        list(islice(flowing(path, max_rejected=0.2).windows(StreamCursor(), {}), 1000))
 
 
 def test_sources_without_a_record_end_a_flow(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("\n" * 900)
     with pytest.raises(DataRefused):
-        next(flowing(path).windows(Stand(), {}))
+        next(flowing(path).windows(StreamCursor(), {}))
 
 
 # ---- held out --------------------------------------------------------------------------------
@@ -227,8 +227,8 @@ def test_a_flow_goes_on_from_any_window_with_the_same_rows_and_counts(
         (folder / f"{number}.jsonl").write_text("".join(rows[number::num_files]))
     length = max_length if kind == "text" else 512
     flow = flowing(folder, kind=kind, max_length=length, window_rows=window_rows, max_rejected=1.0)
-    windows = list(islice(flow.windows(Stand(), {}), stop + 3))
-    before = windows[stop - 1].told.after if stop else Stand()
+    windows = list(islice(flow.windows(StreamCursor(), {}), stop + 3))
+    before = windows[stop - 1].told.after if stop else StreamCursor()
     again = list(islice(flow.windows(before, {}), 3))
     assert [rows_in(w) for w in again] == [rows_in(w) for w in windows[stop:]]
     assert [w.told for w in again] == [w.told for w in windows[stop:]]
@@ -240,9 +240,9 @@ def test_a_flow_goes_on_from_any_window_with_the_same_rows_and_counts(
 def test_200_random_stops_lose_and_repeat_no_row(tmp_path: Path) -> None:
     texts = [f"{number:04d} " * (1 + number % 11) for number in range(300)]
     flow = flowing(jsonl(tmp_path / "a.jsonl", texts), max_length=20, window_rows=3)
-    twin = [rows_in(window) for window in islice(flow.windows(Stand(), {}), 260)]
+    twin = [rows_in(window) for window in islice(flow.windows(StreamCursor(), {}), 260)]
     draws = np.random.default_rng(1)
-    stand, got = Stand(), []
+    stand, got = StreamCursor(), []
     for _ in range(200):
         windows = list(islice(flow.windows(stand, {}), int(draws.integers(1, 3))))
         got += [rows_in(window) for window in windows]
@@ -258,7 +258,7 @@ def test_200_random_stops_lose_and_repeat_no_row(tmp_path: Path) -> None:
 def test_a_window_reads_back_as_it_was(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(chat("hi", "ho") * 9 if kind == "conversations" else '{"text": "ab"}\n' * 99)
-    window = next(flowing(path, kind=kind, max_length=32).windows(Stand(), {}))
+    window = next(flowing(path, kind=kind, max_length=32).windows(StreamCursor(), {}))
     save_window(tmp_path, 3, window)
     read = load_window(tmp_path, 3)
     assert read is not None
@@ -270,7 +270,7 @@ def test_a_window_reads_back_as_it_was(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
 def test_a_damaged_window_is_none(damage: str, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", ["some text " * 9] * 9)
-    save_window(tmp_path, 0, next(flowing(path).windows(Stand(), {})))
+    save_window(tmp_path, 0, next(flowing(path).windows(StreamCursor(), {})))
     file = tmp_path / "00000000.window"
     data = bytearray(file.read_bytes())
     if damage == "flip":
@@ -283,11 +283,11 @@ def test_a_flows_file_keeps_any_path(tmp_path: Path) -> None:
     odd = tmp_path / "caf\udce9.txt"  # a name that is no UTF-8
     source = Source("caf?.txt", odd, 3, stamp=(1, "etag"))
     remote = Source("s3://a/b", None, address="s3://a/b")
-    file = FlowFile((source, remote), ASK, "store", SHAPE, "2026-11-21")
-    save_flow(tmp_path / "flow", file)
-    assert load_flow(tmp_path / "flow") == file
+    file = StreamFile((source, remote), ASK, "store", SHAPE, "2026-11-21")
+    save_stream(tmp_path / "flow", file)
+    assert load_stream(tmp_path / "flow") == file
 
 
 def test_a_cursor_and_a_span_are_plain_values() -> None:
-    assert Cursor() == Cursor(0, 0, 0, 0)
+    assert StreamPosition() == StreamPosition(0, 0, 0, 0)
     assert Span(0, 5) != Span(0, 6)

@@ -18,7 +18,7 @@ from headway.base.errors import DataRefused, MachineError, UsageError
 from headway.base.pulse import Pulse, read_pulse
 from headway.data.examples import maker as making_module
 from headway.data.examples.chat import CHATML
-from headway.data.examples.maker import Ask
+from headway.data.examples.maker import ExampleOptions
 from headway.data.examples.tokenizer import DOCUMENT_END, TURN_END, byte_level, load
 from headway.data.formats.records import Record
 from headway.data.sources.find import find
@@ -41,10 +41,12 @@ def cache(tmp_path: Path) -> Path:
 def look(cache: Path, *names: object, pulse: Pulse | None = None, **more: Any) -> Store:
     ask: dict[str, Any] = {"tokenizer": None, "vocab_size": 300, "template": None}
     ask["assistant_only"] = True
-    ask |= {name: more.pop(name) for name in tuple(more) if name in Ask.__dataclass_fields__}
+    ask |= {
+        name: more.pop(name) for name in tuple(more) if name in ExampleOptions.__dataclass_fields__
+    }
     settings: dict[str, Any] = {"max_rejected": 0.05, "exact_bytes": 64_000_000, **more}
     sources = find([str(name) for name in names])
-    return survey(sources, Ask(**ask), cache=cache, pulse=pulse or Pulse(), **settings)
+    return survey(sources, ExampleOptions(**ask), cache=cache, pulse=pulse or Pulse(), **settings)
 
 
 def jsonl(path: Path, *rows: object) -> Path:
@@ -511,10 +513,10 @@ def test_every_phase_is_named_and_counts_its_bytes(
     monkeypatch.setattr(survey_module, "BYTE_LEVEL_BELOW", 100)
     pulse = Watched()
     look(cache, TINY, pulse=pulse)
-    assert list(pulse.phases) == ["starting", "reading", "training a tokenizer", "tokenising"]
+    assert list(pulse.phases) == ["starting", "reading", "training a tokenizer", "tokenizing"]
     size = TINY.stat().st_size
     assert pulse.phases["reading"] == (size, size, "bytes")
-    done, total, unit = pulse.phases["tokenising"]
+    done, total, unit = pulse.phases["tokenizing"]
     assert done == total > size
     assert unit == "bytes"
     assert pulse.tokens > 1000
@@ -587,7 +589,8 @@ def test_surveying_loads_neither_torch_nor_jinja(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from headway.base.pulse import Pulse\n"
         "from headway.data.sources.find import find\n"
         "from headway.data.survey.survey import survey\n"
-        "from headway.data.examples.maker import Ask; ask = Ask(None, 300, None, True)\n"
+        "from headway.data.examples.maker import ExampleOptions\n"
+        "ask = ExampleOptions(None, 300, None, True)\n"
         "survey(find([sys.argv[1]]), ask, max_rejected=0, exact_bytes=1000000,"
         " cache=Path(sys.argv[2]), pulse=Pulse())\n"
         "sys.exit(' '.join({'torch', 'transformers', 'jinja2'} & set(sys.modules)) or 0)\n"

@@ -17,7 +17,7 @@ from headway.base.pulse import Pulse
 from headway.data.examples.chat import CHATML
 from headway.training.inference import answer as ask
 from headway.training.inference.answer import evaluate
-from headway.training.inference.request import Evaluation, Question, Verdict
+from headway.training.inference.request import Evaluation, InferenceRequest, InferenceResult
 from headway.training.initial_weights import load_folder
 
 TEXT = "So it goes on, and on, until the last page.\n" * 3
@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def asked(model: Path, folder: Path, content: str, name: str = "a.txt", **given: Any) -> Evaluation:
     (folder / name).write_text(content)
     given = {"max_length": 16} | given
-    question = Question("eval", str(model), "", data=(str(folder / name),), **given)
+    question = InferenceRequest("eval", str(model), "", data=(str(folder / name),), **given)
     return evaluate(question, Pulse())
 
 
@@ -90,16 +90,16 @@ def test_conversations_that_are_all_too_long_are_refused(model: Path, tmp_path: 
 
 def spoken(
     model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, said: str = "", **given: Any
-) -> Verdict:
+) -> InferenceResult:
     """Ask in this process; what is written goes to standard output."""
     answer = folder / "answer.json"
     given = {"num_tokens": 8, "temperature": 0.0} | given
-    question = Question(checkpoint=str(model), answer=str(answer), **given)
+    question = InferenceRequest(checkpoint=str(model), answer=str(answer), **given)
     (folder / "question.json").write_bytes(msgspec.json.encode(question))
     monkeypatch.setattr(ask, "end_with_parent", lambda: None)
     monkeypatch.setattr(sys, "stdin", io.StringIO(said))
     code = ask.main([str(folder / "question.json")])
-    verdict = msgspec.json.decode(answer.read_bytes(), type=Verdict)
+    verdict = msgspec.json.decode(answer.read_bytes(), type=InferenceResult)
     assert code == (verdict.refused.code if verdict.refused else 0)
     return verdict
 

@@ -13,11 +13,11 @@ from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.chat import CHATML, Template, chatml_for
 from headway.data.examples.examples import Example, chat_examples, text_examples, token_examples
 from headway.data.examples.tokenizer import TURN_END, Tokenizer
-from headway.data.formats.records import Kind, Record, Rejected
+from headway.data.formats.records import DataKind, Record, Rejected
 
 
 @dataclass(frozen=True)
-class Ask:
+class ExampleOptions:
     """What decides, beside their content, how sources become examples.
 
     Attributes:
@@ -61,14 +61,14 @@ class Maker:
 
     def __init__(
         self,
-        ask: Ask,
+        ask: ExampleOptions,
         tokenizer: Tokenizer,
-        kind: Kind,
+        kind: DataKind,
         tick: Callable[[int], None],
         now: Callable[[], datetime] = datetime.now,
     ) -> None:
         self.ask = ask
-        self.kind: Kind = kind
+        self.kind: DataKind = kind
         self.template_from = ""
         self._template: Template | None = None
         self._tick = tick

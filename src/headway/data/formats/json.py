@@ -11,7 +11,7 @@ import msgspec
 from headway.base.units import count, size
 from headway.data.formats.items import DamagedError, Item
 from headway.data.formats.lines import LONGEST_LINE, Overlong, lines
-from headway.data.formats.records import Record, Rejected, Shape, UnfitError, fitting
+from headway.data.formats.records import Record, Rejected, RowFormat, UnfitError, fitting
 from headway.data.sources.source import Chunks, Source
 
 _COMMAS = b" \t\r\n,"
@@ -75,7 +75,7 @@ def _fields(raw: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", fields)
 
 
-def _may_repeat(raw: bytes, shape: Shape, fields: dict[str, Any]) -> bool:
+def _may_repeat(raw: bytes, shape: RowFormat, fields: dict[str, Any]) -> bool:
     """Whether a key that is read may be given twice: it is written more often than it is there."""
     for key, quoted in shape.quoted.items():
         if key in fields and raw.count(quoted) > 1:
@@ -86,7 +86,7 @@ def _may_repeat(raw: bytes, shape: Shape, fields: dict[str, Any]) -> bool:
     return any(raw.count(key) > num_turns for key in shape.quoted_in_turns)
 
 
-def _check_repeated(raw: bytes, shape: Shape) -> None:
+def _check_repeated(raw: bytes, shape: RowFormat) -> None:
     """A decoder keeps one value of a key that is given twice, and loses the other."""
     read = {*shape.keys, *shape.also, *shape.in_turns}
     repeated: list[str] = []

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeGuard, cast
 
 import msgspec
 
-Kind = Literal["text", "conversations", "tokens"]
+DataKind = Literal["text", "conversations", "tokens"]
 
 ROLES = ("system", "user", "assistant", "developer", "tool")
 DEEPEST = 50  # levels of lists and objects inside a message
@@ -44,7 +44,7 @@ class Record:
     begins: bool = True  # False: such a part, with more before it
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> DataKind:
         """Whether it is a text, a conversation, or tokens already."""
         if self.messages is not None:
             return "conversations"
@@ -99,7 +99,7 @@ def record_of_fields(file: str, line: int, fields: dict[str, Any]) -> Record | R
 
 
 @dataclass(frozen=True)
-class Shape:
+class RowFormat:
     """One way to write a record as fields.
 
     Attributes:
@@ -129,13 +129,13 @@ class Shape:
 
 
 @functools.lru_cache(256)
-def shape_of(*names: str) -> Shape | None:
+def shape_of(*names: str) -> RowFormat | None:
     """What a row with fields of these names is; None: no record."""
     fitting = (shape for shape in SHAPES if all(key in names for key in shape.keys))
     return next(fitting, None)
 
 
-def fitting(file: str, line: int, fields: dict[str, Any]) -> tuple[Shape, Record]:
+def fitting(file: str, line: int, fields: dict[str, Any]) -> tuple[RowFormat, Record]:
     """The shape of a row, and its record.
 
     Raises:
@@ -325,14 +325,15 @@ def _shown(value: object) -> str:
 
 # A row has the first of these shapes whose keys it has.
 SHAPES = (
-    Shape("OpenAI messages", ("messages",), _openai, ("tools",), "messages", ("role", "content")),
-    Shape("ShareGPT conversations", ("conversations",), _sharegpt, ("system", "tools"),
+    RowFormat("OpenAI messages", ("messages",), _openai, ("tools",),
+              "messages", ("role", "content")),
+    RowFormat("ShareGPT conversations", ("conversations",), _sharegpt, ("system", "tools"),
           "conversations", ("from", "value")),
-    Shape("tokens", ("input_ids",), _tokens, ("labels",)),
-    Shape("preference data", ("chosen", "rejected"), _preference),
-    Shape("prompt and completion", ("prompt", "completion"), _completion, ("tools", "label")),
-    Shape("Alpaca instructions", ("instruction", "output"), _alpaca,
+    RowFormat("tokens", ("input_ids",), _tokens, ("labels",)),
+    RowFormat("preference data", ("chosen", "rejected"), _preference),
+    RowFormat("prompt and completion", ("prompt", "completion"), _completion, ("tools", "label")),
+    RowFormat("Alpaca instructions", ("instruction", "output"), _alpaca,
           ("input", "system", "history")),
-    Shape("text", ("text",), _text),
+    RowFormat("text", ("text",), _text),
 )  # fmt: skip
 KEYS = frozenset(key for shape in SHAPES for key in (*shape.keys, *shape.also))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from headway.base.errors import ComeBack, Refusal, Remedy, UsageError
 from headway.base.pulse import Pulse
-from headway.base.retry import PATIENCE, Failed, Patience, answer, persistently
+from headway.base.retry import DEFAULT_RETRY, RetryPolicy, TransientError, retry_call, retrying
 from headway.base.units import plural, seconds
 from headway.base.version import __version__
 from headway.data.sources.source import Chunks, Source, shown
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from httpx2 import Client, Response
 
 # At the plan nobody has waited for anything yet: a mistyped host should be told soon.
-ASKING = Patience(attempts=3)
+LOOKUP_RETRY = RetryPolicy(attempts=3)
 _PASSES = (408, 425, 429)  # and every 5xx
 _PART = HTTPStatus.PARTIAL_CONTENT
 _BEYOND = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
 
 
-def find(address: str, pulse: Pulse, patience: Patience = ASKING) -> Source:
-    """Ask for the file and look at the head of the answer: its size, and what tells its content.
+def find(address: str, pulse: Pulse, retry: RetryPolicy = LOOKUP_RETRY) -> Source:
+    """Ask for the file and read the response headers: its size, and what identifies its content.
 
     HEAD would be the natural question, but an address that is signed for GET refuses it.
 
@@ -43,12 +43,12 @@ def find(address: str, pulse: Pulse, patience: Patience = ASKING) -> Source:
     name = shown(address)
 
     def ask() -> Source:
-        with _client(patience) as client, _got(client, address, 0, None, name) as got:
+        with _client(retry) as client, _got(client, address, 0, None, name) as got:
             _refuse_page(got, name)
             size = _size(got.headers, got.status_code)
             return Source(name, None, size, stamp=_stamp(got.headers, size), address=address)
 
-    return answer(ask, name=name, place=_host(address), pulse=pulse, patience=patience)
+    return retry_call(ask, name=name, place=_host(address), pulse=pulse, retry=retry)
 
 
 def chunks(
@@ -56,7 +56,7 @@ def chunks(
     pulse: Pulse,
     begin: int = 0,
     end: int | None = None,
-    patience: Patience = PATIENCE,
+    retry: RetryPolicy = DEFAULT_RETRY,
 ) -> Chunks:
     """The bytes [begin, end) as they arrive; None before every wait.
 
@@ -67,16 +67,16 @@ def chunks(
         ComeBack: the server does not answer, or the content changed meanwhile.
         UsageError: the server does not give it any more.
     """
-    with _client(patience) as client:
+    with _client(retry) as client:
         download = _Download(source, client, begin, end)
-        pieces = persistently(
+        pieces = retrying(
             download.work,
             name=source.name,
             place=_host(source.address),
             pulse=pulse,
             begin=begin,
             length=len,
-            patience=patience,
+            retry=retry,
         )
         with contextlib.closing(pieces):
             for piece in pieces:
@@ -103,7 +103,7 @@ class _Download:
         """Put the bytes from `at` on.
 
         Raises:
-            Failed: the connection, or the server, for the moment.
+            TransientError: the connection, or the server, for the moment.
             Refusal: for good.
         """
         source = self.source
@@ -121,7 +121,7 @@ class _Download:
                 at += len(piece)
                 put(piece)
         if goal is not None and at < goal:
-            raise Failed(f"the answer ended {plural(goal - at, 'byte')} early")
+            raise TransientError(f"the answer ended {plural(goal - at, 'byte')} early")
 
     def _news(self, pieces: Iterator[bytes], first: int, at: int) -> Iterator[bytes]:
         """What follows byte `at` in an answer that begins at `first`.
@@ -155,22 +155,22 @@ def gives_parts(source: Source, pulse: Pulse) -> bool:
 
     def ask() -> bool:
         with (
-            _client(ASKING) as client,
+            _client(LOOKUP_RETRY) as client,
             _got(client, source.address, 0, 1, source.name) as got,
         ):
             return got.status_code == _PART
 
     place = _host(source.address)
-    return answer(ask, name=source.name, place=place, pulse=pulse, patience=ASKING)
+    return retry_call(ask, name=source.name, place=place, pulse=pulse, retry=LOOKUP_RETRY)
 
 
-def _client(patience: Patience) -> "Client":
+def _client(retry: RetryPolicy) -> "Client":
     from httpx2 import Client, Timeout
 
     return Client(
         verify=_certificates(),
         follow_redirects=True,  # a password goes to the host that it was written for alone
-        timeout=Timeout(patience.stall_s, connect=min(10.0, patience.stall_s)),
+        timeout=Timeout(retry.stall_s, connect=min(10.0, retry.stall_s)),
         # Compressed on the way, bytes would have no fixed place.
         headers={"User-Agent": f"headway/{__version__}", "Accept-Encoding": "identity"},
     )
@@ -190,7 +190,7 @@ def _got(
     """The answer to a request for bytes [begin, end); the whole file where a server ignores that.
 
     Raises:
-        Failed: the connection, or the server, for the moment.
+        TransientError: the connection, or the server, for the moment.
         UsageError: the server refuses, or the address is none.
     """
     from httpx2 import HTTPError, InvalidURL, TimeoutException
@@ -203,11 +203,11 @@ def _got(
             _judge(got, name, begin)
             yield got
     except TimeoutException as error:
-        raise Failed(f"nothing arrived for {seconds(client.timeout.read or 0)}") from error
+        raise TransientError(f"nothing arrived for {seconds(client.timeout.read or 0)}") from error
     except HTTPError as error:
         # A library's words may hold the address, and the address a password.
         words = str(error) if "://" not in str(error) else type(error).__name__
-        raise Failed(words or type(error).__name__) from error
+        raise TransientError(words or type(error).__name__) from error
     except InvalidURL as error:
         raise _no_address(name) from error
 
@@ -215,11 +215,11 @@ def _got(
 def _judge(got: "Response", name: str, begin: int) -> None:
     status = got.status_code
     if status in _PASSES or status >= 500:
-        raise Failed(_words(status), _asked_s(got.headers.get("retry-after"), time.time()))
+        raise TransientError(_words(status), _asked_s(got.headers.get("retry-after"), time.time()))
     if status == _PART:
         said = re.match(r"bytes (\d+)-", got.headers.get("content-range", ""))
         if not said or int(said[1]) != begin:
-            raise Failed("an answer to another question")
+            raise TransientError("an answer to another question")
     elif status not in (HTTPStatus.OK, _BEYOND):
         raise _refused(got, name)
 

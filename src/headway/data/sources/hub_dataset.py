@@ -11,11 +11,18 @@ from typing import Any
 from headway.base.errors import DataRefused, Refusal, Remedy, UsageError
 from headway.base.hub import host, is_id, judged
 from headway.base.pulse import Pulse
-from headway.base.retry import PATIENCE, Abandoned, Failed, Patience, answer, persistently
+from headway.base.retry import (
+    DEFAULT_RETRY,
+    Abandoned,
+    RetryPolicy,
+    TransientError,
+    retry_call,
+    retrying,
+)
 from headway.base.units import count, plural
 from headway.data.sources.source import Source
 
-ASKING = Patience(attempts=3)
+LOOKUP_RETRY = RetryPolicy(attempts=3)
 Row = dict[str, Any]
 _ASKING_S = 10.0
 _WHOLE_BYTES = 64_000_000  # the default of survey_exact: what is smaller is read whole
@@ -46,13 +53,13 @@ class _Named:
         return f"hf://{self.id}{config}{split}{shard}"
 
 
-def find(address: str, pulse: Pulse, patience: Patience = ASKING) -> list[Source]:
+def find(address: str, pulse: Pulse, retry: RetryPolicy = LOOKUP_RETRY) -> list[Source]:
     """The shards of a data set, in its own order, at the commit that is the newest now.
 
     Args:
         address: hf://OWNER/NAME[/CONFIG][@SPLIT]; the split is `train` unless it is said.
         pulse: told of every wait.
-        patience: with the hub.
+        retry: with the hub.
 
     Raises:
         UsageError: no such data set, configuration or split; not open; `datasets` is missing.
@@ -74,11 +81,11 @@ def find(address: str, pulse: Pulse, patience: Patience = ASKING) -> list[Source
         return [_source(whole, n + 1, num, commit, sizes[n]) for n in range(num)]
 
     _require_datasets()
-    return answer(look, name=str(named), place=place, pulse=pulse, patience=patience)
+    return retry_call(look, name=str(named), place=place, pulse=pulse, retry=retry)
 
 
 def rows(
-    source: Source, pulse: Pulse, skip: int = 0, patience: Patience = PATIENCE
+    source: Source, pulse: Pulse, skip: int = 0, retry: RetryPolicy = DEFAULT_RETRY
 ) -> Iterator[Row | None]:
     """The rows of a shard in its own order; None before every wait.
 
@@ -86,7 +93,7 @@ def rows(
         source: from `find`.
         pulse: told of every wait.
         skip: rows that are passed over first.
-        patience: with the hub.
+        retry: with the hub.
 
     Raises:
         ComeBack: the hub does not answer.
@@ -105,9 +112,7 @@ def rows(
                 put(row)
                 number += 1
 
-    yield from persistently(
-        work, name=source.name, place=host(), pulse=pulse, begin=skip, patience=patience
-    )
+    yield from retrying(work, name=source.name, place=host(), pulse=pulse, begin=skip, retry=retry)
 
 
 def _source(whole: _Named, number: int, num: int, commit: str, num_bytes: int) -> Source:
@@ -209,7 +214,7 @@ def _opened(name: str, config: str | None, commit: str) -> _Set:
 
 @contextlib.contextmanager
 def _told(named: _Named, row: Callable[[], int] | None = None) -> Generator[None]:
-    """The libraries' errors as `Failed` or as a refusal.
+    """The libraries' errors as `TransientError` or as a refusal.
 
     Args:
         named: what was asked for.
@@ -217,13 +222,13 @@ def _told(named: _Named, row: Callable[[], int] | None = None) -> Generator[None
     """
     try:
         yield
-    except (Refusal, Failed, Abandoned):
+    except (Refusal, TransientError, Abandoned):
         raise
     except Exception as error:
         said = judged(error, "data set", named.id)
         if isinstance(said, UsageError) and "there is no" in said.what:
             said = judged(error, "data set", named.id, _near(named.id))
-        if isinstance(said, Refusal | Failed):
+        if isinstance(said, Refusal | TransientError):
             raise said from error
         if row is None and isinstance(error, ValueError) and "onfig" in str(error):
             raise _no_config(named) from error

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from headway.base.errors import ComeBack, Refusal, Remedy, UsageError
 from headway.base.pulse import Pulse
-from headway.base.retry import PATIENCE, Abandoned, Failed, Patience, answer, persistently
+from headway.base.retry import (
+    DEFAULT_RETRY,
+    Abandoned,
+    RetryPolicy,
+    TransientError,
+    retry_call,
+    retrying,
+)
 from headway.base.units import plural, seconds
 from headway.data.sources.source import Chunks, Source
 
@@ -21,14 +28,16 @@ _READ_BYTES = 1 << 18
 _CHECKSUMS = ("request_checksum_calculation", "response_checksum_validation")
 
 
-def find(address: str, endpoint: str, pulse: Pulse, patience: Patience = PATIENCE) -> list[Source]:
+def find(
+    address: str, endpoint: str, pulse: Pulse, retry: RetryPolicy = DEFAULT_RETRY
+) -> list[Source]:
     """The objects that are meant, in the order of their keys.
 
     Args:
         address: s3://BUCKET/KEY, a prefix that ends in /, or a pattern.
         endpoint: the store's own address; empty: the environment's, or Amazon's.
         pulse: told of every wait.
-        patience: with the store.
+        retry: with the store.
 
     Raises:
         UsageError: nothing there, no leave to read it, or s3fs is not installed.
@@ -41,13 +50,13 @@ def find(address: str, endpoint: str, pulse: Pulse, patience: Patience = PATIENC
         raise _refused(address, endpoint, "no bucket", "s3://BUCKET/KEY")
 
     def look() -> list[Source]:
-        with _translated(address, endpoint, patience):
-            store = _store(endpoint, patience)
+        with _translated(address, endpoint, retry):
+            store = _store(endpoint, retry)
             found = [] if _is_pattern(key) else _listed(store, bucket, key, endpoint, one=True)
             return found or _listed(store, bucket, key, endpoint)
 
     place = _place(endpoint)
-    found = answer(look, name=address, place=place, pulse=pulse, patience=patience)
+    found = retry_call(look, name=address, place=place, pulse=pulse, retry=retry)
     if not found:
         what = "nothing matches" if _is_pattern(key) else "there is no such object or prefix"
         raise _refused(address, endpoint, what, "a key, a prefix with objects, or a pattern")
@@ -59,7 +68,7 @@ def chunks(
     pulse: Pulse,
     begin: int = 0,
     end: int | None = None,
-    patience: Patience = PATIENCE,
+    retry: RetryPolicy = DEFAULT_RETRY,
 ) -> Chunks:
     """The bytes [begin, end) as they arrive; None before every wait.
 
@@ -71,26 +80,26 @@ def chunks(
 
     def work(at: int, put: Callable[[bytes], None]) -> None:
         if at < goal:
-            with _translated(source.address, source.endpoint, patience, source):
-                _read(source, at, goal, put, patience)
+            with _translated(source.address, source.endpoint, retry, source):
+                _read(source, at, goal, put, retry)
 
-    yield from persistently(
+    yield from retrying(
         work,
         name=source.name,
         place=_place(source.endpoint),
         pulse=pulse,
         begin=begin,
         length=len,
-        patience=patience,
+        retry=retry,
     )
 
 
 def _read(
-    source: Source, at: int, goal: int, put: Callable[[bytes], None], patience: Patience
+    source: Source, at: int, goal: int, put: Callable[[bytes], None], retry: RetryPolicy
 ) -> None:
     from fsspec.asyn import sync
 
-    store = _store(source.endpoint, patience)
+    store = _store(source.endpoint, retry)
     bucket, _, key = source.address.removeprefix("s3://").partition("/")
     got: Any = store.call_s3(
         "get_object",
@@ -102,14 +111,14 @@ def _read(
     body = got["Body"]
     try:
         if at and not str(got.get("ContentRange", "")).startswith(f"bytes {at}-"):
-            raise Failed("an answer to another question")
-        while piece := sync(store.loop, body.read, _READ_BYTES, timeout=patience.stall_s):
+            raise TransientError("an answer to another question")
+        while piece := sync(store.loop, body.read, _READ_BYTES, timeout=retry.stall_s):
             at += len(piece)
             put(piece)
     finally:
         body.close()
     if at < goal:
-        raise Failed(f"the answer ended {plural(goal - at, 'byte')} early")
+        raise TransientError(f"the answer ended {plural(goal - at, 'byte')} early")
 
 
 def _listed(
@@ -182,7 +191,7 @@ def _fits(parts: list[str], patterns: list[str]) -> bool:
 
 
 @functools.cache
-def _store(endpoint: str, patience: Patience) -> "S3FileSystem":
+def _store(endpoint: str, retry: RetryPolicy) -> "S3FileSystem":
     """The client; anonymous where there are no credentials.
 
     Raises:
@@ -207,7 +216,7 @@ def _store(endpoint: str, patience: Patience) -> "S3FileSystem":
         for name in _CHECKSUMS
         if name not in told and f"AWS_{name.upper()}" not in os.environ
     }
-    waits = {"read_timeout": patience.stall_s, "connect_timeout": min(10.0, patience.stall_s)}
+    waits = {"read_timeout": retry.stall_s, "connect_timeout": min(10.0, retry.stall_s)}
     store = S3FileSystem(
         anon=session.get_credentials() is None,
         endpoint_url=endpoint or None,
@@ -227,15 +236,15 @@ def _place(endpoint: str) -> str:
 
 @contextlib.contextmanager
 def _translated(
-    address: str, endpoint: str, patience: Patience, source: Source | None = None
+    address: str, endpoint: str, retry: RetryPolicy, source: Source | None = None
 ) -> Generator[None]:
-    """The client's many errors as `Failed` or as a refusal."""
+    """The client's many errors as `TransientError` or as a refusal."""
     try:
         yield
-    except (Refusal, Failed, Abandoned):
+    except (Refusal, TransientError, Abandoned):
         raise
     except TimeoutError as error:
-        raise Failed(f"nothing arrived for {seconds(patience.stall_s)}") from error
+        raise TransientError(f"nothing arrived for {seconds(retry.stall_s)}") from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in _THEIRS and not isinstance(
             error, OSError
@@ -262,7 +271,7 @@ def _judged(error: Exception, address: str, endpoint: str, source: Source | None
         return _refused(address, endpoint, f"{status} {code}", "a request that the store takes")
     if type(error).__name__ in ("ParamValidationError", "InvalidRegionError"):
         return _refused(address, endpoint, "this is no name of a bucket", "s3://BUCKET/KEY")
-    return Failed(f"{status} {code}" if status else _transport(error))
+    return TransientError(f"{status} {code}" if status else _transport(error))
 
 
 _CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of a user who may read it"

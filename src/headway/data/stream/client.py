@@ -12,14 +12,14 @@ from pathlib import Path
 
 import msgspec
 
-from headway.base.errors import MachineError, Remedy, Told, retold
+from headway.base.errors import MachineError, RefusalMessage, Remedy, refusal_from
 from headway.base.files import write_whole
 from headway.base.process import PULSE_VARIABLE
 from headway.base.pulse import PulseReading, read_pulse
 from headway.data.batching.rows import Rows, Stretch
-from headway.data.stream.cursor import HELD_OUT, Stand
-from headway.data.stream.reader_process import IDLE, Wish
-from headway.data.stream.spec import load_flow
+from headway.data.stream.cursor import HELD_OUT, StreamCursor
+from headway.data.stream.reader_process import IDLE, WindowRequest
+from headway.data.stream.spec import load_stream
 from headway.data.stream.window import Window, load_window
 
 _AHEAD = 2  # windows that are made ready while one is used
@@ -28,11 +28,11 @@ _PATIENCE_S = 30.0  # without a beat of its pulse a reader is stuck
 _TRIES = 3  # readers without a new window between them
 
 
-class FeedEnded(Exception):  # noqa: N818 - nothing went wrong
+class StreamEnded(Exception):  # noqa: N818 - nothing went wrong
     """Nobody wants rows any more."""
 
 
-class Feed(Rows):
+class StreamClient(Rows):
     """The rows of a flow, by number.
 
     Whoever asks for a row whose window is not there yet waits for it. A reader that died or got
@@ -53,8 +53,8 @@ class Feed(Rows):
         self.num_windows = num_windows
         self.patience_s = patience_s
         self.num_restarts = 0
-        self._shape = load_flow(folder).shape
-        self._stands = {} if self._shape.held_out else {0: Stand()}
+        self._shape = load_stream(folder).shape
+        self._stands = {} if self._shape.held_out else {0: StreamCursor()}
         self._ready: dict[int, Window] = {}
         self._failed = 0  # readers since the newest window
         self._until = 0  # windows that were wished for
@@ -64,25 +64,25 @@ class Feed(Rows):
         trainer = os.environ.get(PULSE_VARIABLE)
         self._pulse = Path(trainer).with_name("reader.pulse") if trainer else folder / "pulse"
         self._reader = self._started()
-        self._wish(Wish(1))
+        self._wish(WindowRequest(1))
 
-    def seek(self, stand: Stand) -> None:
+    def seek(self, stand: StreamCursor) -> None:
         """Go on where a checkpoint stands, whatever was read before it."""
         self._stands[stand.window] = stand
         self._until = stand.window + 1
-        self._wish(Wish(self._until, stand))
+        self._wish(WindowRequest(self._until, stand))
 
     def end(self) -> None:
         """Stop reading, for good; what was made stays for the next time.
 
-        Whoever waits for rows, or asks for new ones, gets `FeedEnded`.
+        Whoever waits for rows, or asks for new ones, gets `StreamEnded`.
         """
         with self._one_thread:
             self._ended = True
             self._reader.kill()
             self._reader.communicate()
 
-    def stand(self, window: int) -> Stand:
+    def stand(self, window: int) -> StreamCursor:
         """Where a window begins, once the one before it was used."""
         return self._stands[window]
 
@@ -92,7 +92,7 @@ class Feed(Rows):
         Raises:
             Refusal: the reader's, when it cannot go on.
             MachineError: readers die one after the other.
-            FeedEnded: it was ended.
+            StreamEnded: it was ended.
         """
         if row < self._shape.held_out:
             return self.window(HELD_OUT).stretches(row)
@@ -108,7 +108,7 @@ class Feed(Rows):
         if until > self._until:
             self._until = until
             with self._not_ended():
-                self._wish(Wish(until))
+                self._wish(WindowRequest(until))
         while (found := load_window(self.folder, number)) is None:
             with self._not_ended():
                 self._look_after_reader(number)
@@ -151,7 +151,7 @@ class Feed(Rows):
         """Have the reader to oneself, so that nobody replaces one that `end` took away."""
         with self._one_thread:
             if self._ended:
-                raise FeedEnded
+                raise StreamEnded
             yield
 
     def _started(self) -> "subprocess.Popen[bytes]":
@@ -175,7 +175,7 @@ class Feed(Rows):
             env=environment,
         )
 
-    def _wish(self, wish: Wish) -> None:
+    def _wish(self, wish: WindowRequest) -> None:
         assert self._reader.stdin
         self._told_s = time.monotonic()
         # A dead one hears nothing: whoever waits for it finds out.
@@ -201,14 +201,14 @@ class Feed(Rows):
         if self._failed >= _TRIES:
             raise _readers_die(self._failed)
         self._reader = self._started()
-        self._wish(Wish(self._until, self._stands.get(number)))
+        self._wish(WindowRequest(self._until, self._stands.get(number)))
 
     def _heed(self, code: int) -> None:
         """What a reader said before it ended."""
         assert self._reader.stdout
         words = self._reader.stdout.read()
         if words:
-            raise retold(msgspec.json.decode(words, type=Told))
+            raise refusal_from(msgspec.json.decode(words, type=RefusalMessage))
         if code > 0:
             raise _readers_die(1)
 

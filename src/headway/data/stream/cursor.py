@@ -6,7 +6,7 @@ HELD_OUT = -1  # the number of the window that holds the held-out rows
 
 
 @dataclass(frozen=True)
-class Cursor:
+class StreamPosition:
     """A place in a flow: everything before it is in rows.
 
     Attributes:
@@ -23,7 +23,7 @@ class Cursor:
 
 
 @dataclass(frozen=True)
-class Stand:
+class StreamCursor:
     """Where a flow stands before a window, and what was counted until there.
 
     Attributes:
@@ -35,7 +35,7 @@ class Stand:
     """
 
     window: int = 0
-    cursor: Cursor = Cursor()
+    cursor: StreamPosition = StreamPosition()
     read: int = 0
     rejected: dict[str, int] = field(default_factory=dict[str, int])
     truncated: int = 0

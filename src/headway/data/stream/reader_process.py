@@ -1,9 +1,9 @@
 """The process that reads a flow ahead of the trainer: windows on disk, made before they are used.
 
-    python -m headway.data.stream.reader_process FLOW PULSE
+    python -m headway.data.stream.reader_process STREAM PULSE
 
-FLOW is the flow's folder, PULSE the file of this process's pulse. Standard input: a `Wish` in every
-line. Standard output: a refusal, when there is one. When standard input ends, so does the process.
+STREAM is the stream's folder, PULSE the file of this process's pulse. Standard input: one
+`WindowRequest` per line. Standard output: a refusal, when there is one. When standard input ends, so does the process.
 """
 
 import os
@@ -15,14 +15,15 @@ from pathlib import Path
 
 import msgspec
 
-from headway.base.errors import Exit, Refusal, exit_code, told
+from headway.base.errors import Exit, Refusal, exit_code, message_of
+from headway.base.phases import Phase
 from headway.base.process import end_with_parent
 from headway.base.pulse import Pulse
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.maker import Maker
-from headway.data.stream.cursor import HELD_OUT, Stand
-from headway.data.stream.spec import FlowFile, load_flow
-from headway.data.stream.stream import Flow, Units
+from headway.data.stream.cursor import HELD_OUT, StreamCursor
+from headway.data.stream.spec import StreamFile, load_stream
+from headway.data.stream.stream import Stream, Units
 from headway.data.stream.window import Window, load_window, path_of, save_window
 
 IDLE = "a wish"
@@ -30,7 +31,7 @@ _KEPT = 500  # windows, half a gigabyte or more; older ones can be made again fr
 
 
 @dataclass(frozen=True)
-class Wish:
+class WindowRequest:
     """Windows that are wanted.
 
     Attributes:
@@ -39,7 +40,7 @@ class Wish:
     """
 
     until: int
-    stand: Stand | None = None
+    cursor: StreamCursor | None = None
 
 
 def main(arguments: list[str]) -> int:
@@ -48,20 +49,20 @@ def main(arguments: list[str]) -> int:
     os.nice(5)  # the training itself comes first
     folder, pulse = Path(arguments[0]), Pulse(Path(arguments[1]))
     try:
-        read_ahead(folder, load_flow(folder), pulse)
+        read_ahead(folder, load_stream(folder), pulse)
     except Refusal as refusal:
-        sys.stdout.buffer.write(msgspec.json.encode(told(refusal)))
+        sys.stdout.buffer.write(msgspec.json.encode(message_of(refusal)))
         return exit_code(refusal)
     return Exit.KEPT
 
 
-def read_ahead(folder: Path, file: FlowFile, pulse: Pulse) -> None:
+def read_ahead(folder: Path, file: StreamFile, pulse: Pulse) -> None:
     """Make windows while they are wanted.
 
     Raises:
         Refusal: the sources cannot be read, or not trained on.
     """
-    pulse.enter("loading the tokenizer")
+    pulse.enter(Phase.LOADING_TOKENIZER)
 
     def tick(num_tokens: int) -> None:
         pulse.tokens += num_tokens
@@ -71,9 +72,9 @@ def read_ahead(folder: Path, file: FlowFile, pulse: Pulse) -> None:
     day = datetime.fromisoformat(file.day)  # the same rows tomorrow as today
     maker = Maker(file.ask, words, file.shape.kind, tick, lambda: day)
     units = Units(file.sources)
-    flow = Flow(units, maker, file.shape, pulse)
-    pulse.enter("reading", total=len(units), unit="parts")
-    stand = Stand()
+    flow = Stream(units, maker, file.shape, pulse)
+    pulse.enter(Phase.READING, total=len(units), unit="parts")
+    stand = StreamCursor()
     held_out: dict[int, int] = {}
     if file.shape.held_out:
         window = load_window(folder, HELD_OUT)
@@ -84,8 +85,8 @@ def read_ahead(folder: Path, file: FlowFile, pulse: Pulse) -> None:
         stand = window.told.after
     making: Iterator[Window] | None = None
     for wish in _wishes(pulse):
-        if wish.stand:
-            stand, making = wish.stand, None
+        if wish.cursor:
+            stand, making = wish.cursor, None
         while stand.window < wish.until:
             window = load_window(folder, stand.window)
             if window:
@@ -99,13 +100,13 @@ def read_ahead(folder: Path, file: FlowFile, pulse: Pulse) -> None:
             stand = window.told.after
 
 
-def _wishes(pulse: Pulse) -> Iterator[Wish]:
+def _wishes(pulse: Pulse) -> Iterator[WindowRequest]:
     while True:
         with pulse.waiting(IDLE):
             line = sys.stdin.buffer.readline()
         if not line:
             return
-        yield msgspec.json.decode(line, type=Wish)
+        yield msgspec.json.decode(line, type=WindowRequest)
 
 
 if __name__ == "__main__":

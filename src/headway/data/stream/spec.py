@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 
 from headway.base.files import write_whole
-from headway.data.examples.maker import Ask
+from headway.data.examples.maker import ExampleOptions
 from headway.data.sources.source import Source
-from headway.data.stream.stream import Shape
+from headway.data.stream.stream import StreamSpec
 
 _NAME = "flow.json"
 
 
 @dataclass(frozen=True)
-class FlowFile:
+class StreamFile:
     """`flow.json`.
 
     Attributes:
@@ -28,13 +28,13 @@ class FlowFile:
     """
 
     sources: tuple[Source, ...]
-    ask: Ask
+    ask: ExampleOptions
     store: str
-    shape: Shape
+    shape: StreamSpec
     day: str
 
 
-def save_flow(folder: Path, file: FlowFile) -> None:
+def save_stream(folder: Path, file: StreamFile) -> None:
     """Write flow.json.
 
     Raises:
@@ -45,7 +45,7 @@ def save_flow(folder: Path, file: FlowFile) -> None:
     write_whole(folder / _NAME, msgspec.json.encode(file, enc_hook=_as_text))
 
 
-def load_flow(folder: Path) -> FlowFile:
+def load_stream(folder: Path) -> StreamFile:
     """Read flow.json.
 
     Raises:
@@ -53,7 +53,7 @@ def load_flow(folder: Path) -> FlowFile:
         msgspec.ValidationError: it is not one of this version.
     """
     data = (folder / _NAME).read_bytes()
-    return msgspec.json.decode(data, type=FlowFile, dec_hook=_as_path)
+    return msgspec.json.decode(data, type=StreamFile, dec_hook=_as_path)
 
 
 def _as_text(value: Any) -> str:

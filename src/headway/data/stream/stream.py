@@ -19,11 +19,11 @@ from headway.data.examples.maker import Maker
 from headway.data.formats.detect import can_split, read
 from headway.data.formats.items import Skipped
 from headway.data.formats.line_numbers import LineNumbers
-from headway.data.formats.records import Kind, Record, Rejected
+from headway.data.formats.records import DataKind, Record, Rejected
 from headway.data.order import key, permute
 from headway.data.sources.source import Source, Span
-from headway.data.stream.cursor import HELD_OUT, Cursor, Stand
-from headway.data.stream.window import Told, Window, window_of
+from headway.data.stream.cursor import HELD_OUT, StreamCursor, StreamPosition
+from headway.data.stream.window import Window, WindowFacts, window_of
 from headway.data.survey.refusals import nothing, too_many_rejected
 
 UNIT_BYTES = 1 << 18
@@ -64,7 +64,7 @@ class Units:
 
 
 @dataclass(frozen=True)
-class Shape:
+class StreamSpec:
     """What rows of a flow look like.
 
     Attributes:
@@ -78,7 +78,7 @@ class Shape:
         dtype: of the ids on disk.
     """
 
-    kind: Kind
+    kind: DataKind
     max_length: int
     truncation: Literal["cut", "reject"]
     window_rows: int
@@ -93,12 +93,12 @@ class _Taken:
     """One record, and the cursor behind it."""
 
     unit: int
-    after: Cursor
+    after: StreamPosition
     item: Record | Rejected | Skipped
     made: Example | Rejected | None = None
 
 
-class Flow:
+class Stream:
     """Windows from any stand on.
 
     Args:
@@ -108,7 +108,7 @@ class Flow:
         pulse: told what is read, and how many rows, tokens and rejected records came of it.
     """
 
-    def __init__(self, units: Units, maker: Maker, shape: Shape, pulse: Pulse) -> None:
+    def __init__(self, units: Units, maker: Maker, shape: StreamSpec, pulse: Pulse) -> None:
         self.units = units
         self.maker = maker
         self.shape = shape
@@ -121,9 +121,9 @@ class Flow:
         Raises:
             DataRefused: as `windows` does.
         """
-        return next(self._windows(Stand(HELD_OUT), self.shape.held_out, {}))
+        return next(self._windows(StreamCursor(HELD_OUT), self.shape.held_out, {}))
 
-    def windows(self, stand: Stand, held_out: Mapping[int, int]) -> Iterator[Window]:
+    def windows(self, stand: StreamCursor, held_out: Mapping[int, int]) -> Iterator[Window]:
         """One window after the other.
 
         Args:
@@ -137,7 +137,7 @@ class Flow:
         return self._windows(stand, self.shape.window_rows, held_out)
 
     def _windows(
-        self, stand: Stand, num_rows: int, held_out: Mapping[int, int]
+        self, stand: StreamCursor, num_rows: int, held_out: Mapping[int, int]
     ) -> Iterator[Window]:
         filling = _Filling(self.shape, stand, self._placed)
         for taken in self._made(stand.cursor, held_out):
@@ -149,7 +149,7 @@ class Flow:
             self.pulse.skipped = filling.num_rejected
             self._judge(filling)
 
-    def _made(self, cursor: Cursor, held_out: Mapping[int, int]) -> Iterator[_Taken]:
+    def _made(self, cursor: StreamPosition, held_out: Mapping[int, int]) -> Iterator[_Taken]:
         """Records with their examples, encoded some hundred at a time."""
         batch: list[_Taken] = []
         characters = 0
@@ -170,7 +170,9 @@ class Flow:
             made_of = made.popleft() if isinstance(one.item, Record) else None
             yield _Taken(one.unit, one.after, one.item, made_of)
 
-    def _records(self, cursor: Cursor, held_out: Mapping[int, int]) -> Iterator[_Taken | None]:
+    def _records(
+        self, cursor: StreamPosition, held_out: Mapping[int, int]
+    ) -> Iterator[_Taken | None]:
         """All records from a cursor on, epoch after epoch; None before a wait, and at an end.
 
         Raises:
@@ -219,9 +221,9 @@ class Flow:
                 yield last
             last = None
             if taken > max(skip, passed_over):
-                last = _Taken(unit, Cursor(epoch, place, taken), item)
+                last = _Taken(unit, StreamPosition(epoch, place, taken), item)
         if last is not None:  # the last record of a unit leads to the next unit
-            yield _Taken(unit, Cursor(epoch, place + 1), last.item)
+            yield _Taken(unit, StreamPosition(epoch, place + 1), last.item)
 
     def _placed(self, rejected: Rejected, unit: int) -> Rejected:
         return self._lines.placed(rejected, *self.units[unit])
@@ -238,7 +240,7 @@ class _Filling:
     """Rows under way: examples in, rows out, everything counted where it is used up."""
 
     def __init__(
-        self, shape: Shape, stand: Stand, placed: Callable[[Rejected, int], Rejected]
+        self, shape: StreamSpec, stand: StreamCursor, placed: Callable[[Rejected, int], Rejected]
     ) -> None:
         self.shape = shape
         self.placed = placed
@@ -284,7 +286,9 @@ class _Filling:
         if self.number == HELD_OUT:
             self._units[taken.unit] = taken.after.taken or -1
 
-    def _cut(self, example: Example, taken: _Taken, before: Cursor) -> Iterator[list[Stretch]]:
+    def _cut(
+        self, example: Example, taken: _Taken, before: StreamPosition
+    ) -> Iterator[list[Stretch]]:
         """A text fills the row under way and begins new ones."""
         num_targets = len(example.ids) - 1
         at = self._offset
@@ -298,7 +302,7 @@ class _Filling:
                 if at == num_targets:
                     self._advance(taken)
                 else:
-                    self._cursor = Cursor(before.epoch, before.place, before.taken, at)
+                    self._cursor = StreamPosition(before.epoch, before.place, before.taken, at)
                     if self.number == HELD_OUT:  # what is left of this text is not trained either
                         self._advance(taken)
                 yield row
@@ -324,8 +328,10 @@ class _Filling:
 
     def window(self) -> Window:
         """What is finished, as a window."""
-        after = Stand(self.number + 1, self._cursor, self.read, dict(self.rejected), self.truncated)
-        told = Told(after, tuple(self.bad), dict(self._units))
+        after = StreamCursor(
+            self.number + 1, self._cursor, self.read, dict(self.rejected), self.truncated
+        )
+        told = WindowFacts(after, tuple(self.bad), dict(self._units))
         window = window_of(self.finished, told, self.shape.dtype)
         self.finished, self.bad = [], []
         self.number += 1

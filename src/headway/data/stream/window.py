@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from headway.base.files import write_lightly
 from headway.data.batching.rows import Stretch
 from headway.data.formats.records import Rejected
-from headway.data.stream.cursor import HELD_OUT, Stand
+from headway.data.stream.cursor import HELD_OUT, StreamCursor
 
 
 @dataclass(frozen=True)
-class Told:
+class WindowFacts:
     """What a window's file says beside its rows."""
 
-    after: Stand
+    after: StreamCursor
     rejected: tuple[Rejected, ...]  # records found bad while this window was made
     units: dict[int, int]  # of the held-out rows: records taken of each unit, -1 for all
 
@@ -41,7 +41,7 @@ class Window:
     stretch_ends: NDArray[np.int64]
     row_ends: NDArray[np.int64]
     trained: NDArray[np.bool_] | None
-    told: Told
+    told: WindowFacts
 
     def __len__(self) -> int:
         return len(self.row_ends)
@@ -58,7 +58,7 @@ class Window:
         return found
 
 
-def window_of(rows: Sequence[Sequence[Stretch]], told: Told, dtype: str) -> Window:
+def window_of(rows: Sequence[Sequence[Stretch]], told: WindowFacts, dtype: str) -> Window:
     """Lay rows out as a window."""
     stretches = [stretch for row in rows for stretch in row]
     flags = [s.trained for s in stretches]
@@ -110,7 +110,7 @@ def load_window(folder: Path, number: int) -> Window | None:
                 stretch_ends=arrays["stretch_ends"],
                 row_ends=arrays["row_ends"],
                 trained=arrays.get("trained"),
-                told=msgspec.json.decode(arrays["told"].tobytes(), type=Told),
+                told=msgspec.json.decode(arrays["told"].tobytes(), type=WindowFacts),
             )
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, msgspec.MsgspecError):
         return None

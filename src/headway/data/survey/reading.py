@@ -16,7 +16,7 @@ from headway.base.pulse import Pulse
 from headway.data.formats.detect import read
 from headway.data.formats.items import Skipped
 from headway.data.formats.line_numbers import LineNumbers
-from headway.data.formats.records import Kind, Record, Rejected, content_key
+from headway.data.formats.records import DataKind, Record, Rejected, content_key
 from headway.data.sources.source import Source, Span
 from headway.data.survey.refusals import mixed, nothing
 
@@ -82,8 +82,8 @@ class Reading:
         self.contents: dict[str, str] = {}
         self.bytes_of: list[int] = []
         self.records_of: list[int] = []
-        self._kinds: Counter[Kind] = Counter()
-        self._first: dict[Kind, Record] = {}
+        self._kinds: Counter[DataKind] = Counter()
+        self._first: dict[DataKind, Record] = {}
         self._lines = LineNumbers()
         self._seen: set[bytes] = set()  # where duplicates are dropped as they come
         self._keys = array("Q")  # where they are counted at the end: eight bytes a record

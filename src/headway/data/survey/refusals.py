@@ -12,12 +12,12 @@ from headway.base.units import count, plural, share
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.formats.detect import WHOLE_FILE
 from headway.data.formats.items import Skipped
-from headway.data.formats.records import Kind, Record, Rejected
+from headway.data.formats.records import DataKind, Record, Rejected
 from headway.data.sources.source import Source
 from headway.data.survey.mending import mend
 from headway.data.survey.store import Store
 
-_KINDS: dict[Kind, str] = {
+_KINDS: dict[DataKind, str] = {
     "text": "text",
     "conversations": "conversation",
     "tokens": "tokenised record",
@@ -60,10 +60,10 @@ def nothing(
     return DataRefused(what, have=_table(rejected), need=_need(common), remedies=(mend(common),))
 
 
-def mixed(kinds: Mapping[Kind, int], first: Mapping[Kind, Record]) -> DataRefused:
+def mixed(kinds: Mapping[DataKind, int], first: Mapping[DataKind, Record]) -> DataRefused:
     """Records of several kinds."""
-    together: list[Kind] = [kind for kind in _KINDS if kind in first]
-    files: dict[Kind, str] = {kind: shlex.quote(first[kind].file) for kind in together}
+    together: list[DataKind] = [kind for kind in _KINDS if kind in first]
+    files: dict[DataKind, str] = {kind: shlex.quote(first[kind].file) for kind in together}
     if len(set(files.values())) == 1:
         (file,) = set(files.values())
         remedies = (Remedy(f"grep '\"messages\"' {file} > conversations.jsonl", "those alone"),)

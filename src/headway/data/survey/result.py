@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from headway.data.formats.records import Kind
+from headway.data.formats.records import DataKind
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Survey:
     Everything the plan knows of the data is here.
     """
 
-    kind: Kind
+    kind: DataKind
     sources: tuple[str, ...]
     records_read: int
     records_rejected: dict[str, int]  # by reason

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway.data.examples.examples import Example
-from headway.data.formats.records import Kind, Rejected
+from headway.data.formats.records import DataKind, Rejected
 from headway.data.survey.result import Lengths, Survey
 
 
@@ -79,9 +79,9 @@ class StoreWriter:
         vocab_size: decides how many bytes an id takes.
     """
 
-    def __init__(self, folder: Path, kind: Kind, vocab_size: int) -> None:
+    def __init__(self, folder: Path, kind: DataKind, vocab_size: int) -> None:
         self.folder = folder
-        self.kind: Kind = kind
+        self.kind: DataKind = kind
         self.dtype = dtype_for(vocab_size)
         self.num_tokens = 0
         self.num_trained = 0

@@ -18,13 +18,14 @@ import numpy as np
 
 from headway.base.errors import Refusal
 from headway.base.files import hash_bytes
+from headway.base.phases import Phase
 from headway.base.pulse import Pulse
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.examples import Example, end_of, marked
-from headway.data.examples.maker import Ask, Maker
+from headway.data.examples.maker import ExampleOptions, Maker
 from headway.data.examples.tokenizer import Tokenizer
 from headway.data.formats.compressed import suffix_of
-from headway.data.formats.records import Kind, Record, Rejected
+from headway.data.formats.records import DataKind, Record, Rejected
 from headway.data.sources.source import Source, Span
 from headway.data.stream.stream import Units
 from headway.data.survey.cache import Cache
@@ -44,7 +45,7 @@ _SAMPLE_BYTES = 8_000_000  # of text, about
 
 def survey(
     sources: Sequence[Source],
-    ask: Ask,
+    ask: ExampleOptions,
     *,
     max_rejected: float,
     exact_bytes: int,
@@ -137,7 +138,7 @@ def sample_of(sources: Sequence[Source]) -> list[Part]:
 
 def _fill(
     folder: Path,
-    ask: Ask,
+    ask: ExampleOptions,
     sources: Sequence[Source],
     sample: Sequence[Part] | None,
     conversations: Refusal | None,
@@ -156,20 +157,20 @@ def _fill(
     )
     num_bytes = sum(_size(part) for part in reading.parts)
     if ask.tokenizer:
-        with pulse.phase("loading the tokenizer"):
+        with pulse.phase(Phase.LOADING_TOKENIZER):
             tokenizer = tokenizers.load(ask.tokenizer)
-        with pulse.phase("tokenising", total=num_bytes, unit="bytes"):
+        with pulse.phase(Phase.TOKENIZING, total=num_bytes, unit="bytes"):
             filling = _tokenise(folder, ask, tokenizer, reading.records(), reading)
             return filling.finish(is_sample, began_s)
     with tempfile.SpooledTemporaryFile(max_size=1 << 23, dir=str(folder)) as file:
         spool = Spool(file, pulse)
-        with pulse.phase("reading", total=num_bytes, unit="bytes"):
+        with pulse.phase(Phase.READING, total=num_bytes, unit="bytes"):
             spool.take(reading.records())
         tokenizer = tokenizers.byte_level()
         if spool.text_bytes >= BYTE_LEVEL_BELOW:
-            with pulse.phase("training a tokenizer", total=spool.num_bytes, unit="bytes"):
+            with pulse.phase(Phase.TRAINING_TOKENIZER, total=spool.num_bytes, unit="bytes"):
                 tokenizer = tokenizers.train(spool.sample(), ask.vocab_size)
-        with pulse.phase("tokenising", total=spool.num_bytes, unit="bytes"):
+        with pulse.phase(Phase.TOKENIZING, total=spool.num_bytes, unit="bytes"):
             filling = _tokenise(folder, ask, tokenizer, spool.records(), reading)
             return filling.finish(is_sample, began_s)
 
@@ -182,7 +183,7 @@ def _size(part: Part) -> int:
 
 def _tokenise(
     folder: Path,
-    ask: Ask,
+    ask: ExampleOptions,
     tokenizer: Tokenizer,
     records: Iterable[Record | None],
     reading: Reading,
@@ -220,7 +221,12 @@ class _Filling:
     """A store on its way: records in, examples written and counted."""
 
     def __init__(
-        self, folder: Path, ask: Ask, tokenizer: Tokenizer, kind: Kind, reading: Reading
+        self,
+        folder: Path,
+        ask: ExampleOptions,
+        tokenizer: Tokenizer,
+        kind: DataKind,
+        reading: Reading,
     ) -> None:
         self.folder = folder
         self.reading = reading

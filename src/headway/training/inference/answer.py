@@ -1,6 +1,6 @@
 """A model, asked: text from a prompt, a conversation, a held-out loss.
 
-    python -m headway.training.inference.answer QUESTION     a JSON file with a `Question`
+    python -m headway.training.inference.answer QUESTION     a JSON file with a `InferenceRequest`
 
 The supervisor of `generate`, `chat` and `eval` starts this; text goes to standard output as it is
 written, the loss of `eval` as one line of JSON.
@@ -21,15 +21,16 @@ from headway.base.errors import (
     Remedy,
     UsageError,
     exit_code,
-    told,
+    message_of,
 )
 from headway.base.files import cache_folder
+from headway.base.phases import Phase
 from headway.base.process import PULSE_VARIABLE, end_with_parent
 from headway.base.pulse import Pulse
 from headway.base.units import plural
 from headway.data.examples.tokenizer import Tokenizer, load
 from headway.data.survey.store import Store
-from headway.training.inference.request import READY, Evaluation, Question, Verdict
+from headway.training.inference.request import READY, Evaluation, InferenceRequest, InferenceResult
 
 ALL_OF_IT = 1 << 62  # bytes: what is evaluated is read whole, whatever its size
 
@@ -37,25 +38,25 @@ ALL_OF_IT = 1 << 62  # bytes: what is evaluated is read whole, whatever its size
 def main(arguments: list[str]) -> int:
     """The process; what it returns is its exit code."""
     end_with_parent()
-    question = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Question)
+    question = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=InferenceRequest)
     path = os.environ.get(PULSE_VARIABLE)
     pulse = Pulse(Path(path) if path else None)
-    verdict, code = Verdict(), Exit.KEPT
+    verdict, code = InferenceResult(), Exit.KEPT
     try:
-        pulse.enter("importing torch")
+        pulse.enter(Phase.IMPORTING_TORCH)
         if question.kind == "eval":
-            verdict = Verdict(evaluation=evaluate(question, pulse))
+            verdict = InferenceResult(evaluation=evaluate(question, pulse))
         else:
             _Talk(question, pulse).run()
     except Refusal as refusal:
-        verdict, code = Verdict(refused=told(refusal)), exit_code(refusal)
+        verdict, code = InferenceResult(refused=message_of(refusal)), exit_code(refusal)
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
     Path(question.answer).write_bytes(msgspec.json.encode(verdict))
     return code
 
 
-def evaluate(question: Question, pulse: Pulse) -> Evaluation:
+def evaluate(question: InferenceRequest, pulse: Pulse) -> Evaluation:
     """The mean loss over every row of the data.
 
     Raises:
@@ -67,7 +68,7 @@ def evaluate(question: Question, pulse: Pulse) -> Evaluation:
 
     from headway.data.batching.batches import measure
     from headway.data.batching.rows import rows_of
-    from headway.data.examples.maker import Ask
+    from headway.data.examples.maker import ExampleOptions
     from headway.data.sources.find import find
     from headway.data.survey.survey import survey
     from headway.model.loss import Forward
@@ -78,7 +79,7 @@ def evaluate(question: Question, pulse: Pulse) -> Evaluation:
     folder = Path(question.checkpoint)
     store = survey(
         find(question.data, pulse=pulse),
-        Ask(tokenizer=folder, vocab_size=0, template=None, assistant_only=True),
+        ExampleOptions(tokenizer=folder, vocab_size=0, template=None, assistant_only=True),
         max_rejected=0.05,
         exact_bytes=ALL_OF_IT,
         cache=cache_folder("stores"),
@@ -87,12 +88,12 @@ def evaluate(question: Question, pulse: Pulse) -> Evaluation:
     rows = rows_of(store, question.max_length)
     if not rows.num_rows:
         raise _all_too_long(len(store), store.survey.lengths.max, question.max_length)
-    pulse.enter("loading the model")
+    pulse.enter(Phase.LOADING_MODEL)
     model = load_folder(folder, trust_remote_code=question.trust_remote_code)
     micros = measure(rows, np.arange(rows.num_rows), 2048, "cpu")
     forward = Forward(model)
     try_packing(forward, micros[0])
-    with pulse.phase("evaluating", total=len(micros), unit="batches"):
+    with pulse.phase(Phase.EVALUATING, total=len(micros), unit="batches"):
         measured = measure_loss(forward, micros, pulse)
     tokens = sum(len(m.targets_M) for m in micros)
     bits = None
@@ -126,7 +127,7 @@ def _all_too_long(num: int, longest: int, max_length: int) -> DataRefused:
 class _Talk:
     """Writes text, or takes turns with a person."""
 
-    def __init__(self, question: Question, pulse: Pulse) -> None:
+    def __init__(self, question: InferenceRequest, pulse: Pulse) -> None:
         import torch
 
         from headway.training.initial_weights import load_folder
@@ -137,7 +138,7 @@ class _Talk:
             torch.set_num_threads(question.threads)
         folder = Path(question.checkpoint)
         self.tokenizer = load(folder)
-        pulse.enter("loading the model")
+        pulse.enter(Phase.LOADING_MODEL)
         self.model = load_folder(folder, trust_remote_code=question.trust_remote_code)
         ends: Any = cast("Any", self.model).generation_config.eos_token_id
         ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)

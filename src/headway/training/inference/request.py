@@ -3,18 +3,19 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from headway.base.errors import Told
+from headway.base.errors import RefusalMessage
+from headway.base.phases import Phase
 
-READY = "answering"  # the phase in which the answer is on its way
+READY = Phase.ANSWERING  # the answer is on its way
 
 
 @dataclass(frozen=True)
-class Question:
+class InferenceRequest:
     """What is asked of which model."""
 
     kind: Literal["generate", "chat", "eval"]
     checkpoint: str
-    answer: str  # a file for the `Verdict`
+    answer: str  # a file for the `InferenceResult`
     prompt: str = ""
     data: tuple[str, ...] = ()
     max_length: int = 0  # 0: as the run had it
@@ -39,8 +40,8 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class InferenceResult:
     """How it went."""
 
     evaluation: Evaluation | None = None
-    refused: Told | None = None
+    refused: RefusalMessage | None = None
