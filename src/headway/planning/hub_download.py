@@ -10,8 +10,7 @@ from typing import Any
 
 from headway.base.errors import ComeBack, MachineError, Refusal, Remedy, UsageError
 from headway.base.hub import host, judged, offline
-from headway.base.phases import Phase
-from headway.base.pulse import Pulse
+from headway.base.pulse import Phase, Pulse
 from headway.base.retry import Abandoned, RetryPolicy, TransientError, retry_call, retrying
 from headway.base.units import size
 from headway.model.safetensors_index import INDEX, WHOLE, weight_files

@@ -11,8 +11,7 @@ import msgspec
 from headway.base.errors import Refusal, Remedy, UsageError
 from headway.base.files import MANIFEST, cached_hash
 from headway.base.hub import is_id
-from headway.base.phases import Phase
-from headway.base.pulse import Pulse
+from headway.base.pulse import Phase, Pulse
 from headway.config.settings import Settings
 from headway.model.presets import vocab_size
 from headway.model.safetensors_index import no_weights, stored_tensors, weight_files

@@ -26,8 +26,7 @@ from headway.base.disk import disk_errors
 from headway.base.errors import ComeBack, MachineError, Remedy, UsageError
 from headway.base.files import MANIFEST, FileHash, Manifest, make_folder, write_folder
 from headway.base.lock import is_held
-from headway.base.phases import Phase
-from headway.base.pulse import Pulse
+from headway.base.pulse import Phase, Pulse
 from headway.base.units import size
 from headway.base.version import __version__
 from headway.base.versioned_json import read

@@ -13,8 +13,7 @@ from pathlib import Path
 from headway.base.disk import disk_errors
 from headway.base.errors import MachineError, Remedy, UsageError
 from headway.base.files import hash_file, point, sync_folder, verify_folder
-from headway.base.phases import Phase
-from headway.base.pulse import Pulse
+from headway.base.pulse import Phase, Pulse
 from headway.runs.backup import (
     Backup,
     alone,

@@ -18,8 +18,7 @@ from headway.base.errors import BrokenContract, Remedy
 from headway.base.events import StepDone, read_events
 from headway.base.files import MANIFEST, hash_file, verify_folder
 from headway.base.lock import is_held
-from headway.base.phases import Phase
-from headway.base.pulse import Pulse
+from headway.base.pulse import Phase, Pulse
 from headway.base.units import plural
 from headway.data.batching.rows import VANISHED, rows_of
 from headway.data.survey.store import Store

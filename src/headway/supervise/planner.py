@@ -33,9 +33,8 @@ from headway.base.machine import (
     this_machine,
     torch_build,
 )
-from headway.base.phases import Phase
 from headway.base.process import PULSE_VARIABLE, end_with_parent
-from headway.base.pulse import Pulse
+from headway.base.pulse import Phase, Pulse
 from headway.config.settings import Settings
 from headway.runs.plan import Plan
 from headway.supervise import allocator

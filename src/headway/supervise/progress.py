@@ -22,8 +22,7 @@ from headway.base.events import (
     StepDone,
     StopAsked,
 )
-from headway.base.phases import Phase
-from headway.base.pulse import PulseReading
+from headway.base.pulse import Phase, PulseReading
 
 SCHEMA = "headway.status/1"
 AVERAGED = 20  # steps in the average loss and, within SPEED_S, in the speed

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headway.base.errors import Finding
 from headway.base.machine import measured, remember, this_machine
-from headway.base.phases import Phase
+from headway.base.pulse import Phase
 from headway.data.batching.batches import MicroTensors
 from headway.model.loss import Forward
 from headway.runs.measurements import bf16_gain, peak_key, speed_key

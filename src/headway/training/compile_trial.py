@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from headway.base.errors import Finding
-from headway.base.phases import Phase
+from headway.base.pulse import Phase
 from headway.data.batching.batches import MicroTensors, measure
 from headway.data.batching.rows import Rows
 from headway.data.order import RowOrder

@@ -29,9 +29,8 @@ from headway.base.events import (
     StopAsked,
 )
 from headway.base.files import append_line
-from headway.base.phases import Phase
 from headway.base.process import Left, Stop
-from headway.base.pulse import Pulse
+from headway.base.pulse import Phase, Pulse
 from headway.data.batching.batches import Batch, make_batch, prefetched
 from headway.model.load import trainable
 from headway.runs.folder import RunFolder

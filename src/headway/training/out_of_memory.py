@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from headway.base.errors import Finding
-from headway.base.phases import Phase
+from headway.base.pulse import Phase
 from headway.data.batching.batches import MicroTensors, measure
 from headway.data.batching.rows import Rows, StoreRows
 from headway.data.order import Numbers, RowOrder

@@ -5,8 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from headway.base.events import EventLog, PhaseEntered
-from headway.base.phases import Phase
-from headway.base.pulse import Pulse
+from headway.base.pulse import Phase, Pulse
 
 
 class Phases:

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 import torch
 from torch import Tensor, nn
 
-from headway.base.phases import Phase
-from headway.base.pulse import Pulse
+from headway.base.pulse import Phase, Pulse
 from headway.data.batching.batches import MicroTensors, measure, to_tensors
 from headway.data.batching.packing import alike, laid_out
 from headway.data.batching.rows import Rows

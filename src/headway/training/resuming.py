@@ -2,7 +2,7 @@
 
 from headway.base.errors import Finding
 from headway.base.events import EventLog, Noted, Resumed
-from headway.base.phases import Phase
+from headway.base.pulse import Phase
 from headway.runs.folder import Checkpoint, CheckpointState, RunFolder
 from headway.runs.plan import Plan
 from headway.training.ledger import Ledger

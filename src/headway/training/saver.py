@@ -14,7 +14,7 @@ from typing import TypeVar
 from headway.base.errors import Finding, MachineError, Refusal, Remedy
 from headway.base.events import EventLog, Noted, Saved
 from headway.base.files import MANIFEST, hash_file
-from headway.base.phases import Phase
+from headway.base.pulse import Phase
 from headway.base.units import seconds
 from headway.runs.folder import STATE_SCHEMA, Checkpoint, CheckpointState, RunFolder
 from headway.runs.plan import Plan

@@ -17,9 +17,8 @@ import msgspec
 
 from headway.base.errors import Exit, Refusal, exit_code, message_of
 from headway.base.events import Ended, EventLog
-from headway.base.phases import Phase
 from headway.base.process import PULSE_VARIABLE, Go, Stop, end_with_parent
-from headway.base.pulse import Pulse
+from headway.base.pulse import Phase, Pulse
 
 
 def main(arguments: list[str]) -> int:

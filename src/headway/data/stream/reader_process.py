@@ -3,7 +3,8 @@
     python -m headway.data.stream.reader_process STREAM PULSE
 
 STREAM is the stream's folder, PULSE the file of this process's pulse. Standard input: one
-`WindowRequest` per line. Standard output: a refusal, when there is one. When standard input ends, so does the process.
+`WindowRequest` per line. Standard output: a refusal, if there is one. The process ends when its
+standard input does.
 """
 
 import os
@@ -16,9 +17,8 @@ from pathlib import Path
 import msgspec
 
 from headway.base.errors import Exit, Refusal, exit_code, message_of
-from headway.base.phases import Phase
 from headway.base.process import end_with_parent
-from headway.base.pulse import Pulse
+from headway.base.pulse import Phase, Pulse
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.maker import Maker
 from headway.data.stream.cursor import HELD_OUT, StreamCursor

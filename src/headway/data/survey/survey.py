@@ -18,8 +18,7 @@ import numpy as np
 
 from headway.base.errors import Refusal
 from headway.base.files import hash_bytes
-from headway.base.phases import Phase
-from headway.base.pulse import Pulse
+from headway.base.pulse import Phase, Pulse
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.examples import Example, end_of, marked
 from headway.data.examples.maker import ExampleOptions, Maker

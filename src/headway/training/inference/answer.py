@@ -24,9 +24,8 @@ from headway.base.errors import (
     message_of,
 )
 from headway.base.files import cache_folder
-from headway.base.phases import Phase
 from headway.base.process import PULSE_VARIABLE, end_with_parent
-from headway.base.pulse import Pulse
+from headway.base.pulse import Phase, Pulse
 from headway.base.units import plural
 from headway.data.examples.tokenizer import Tokenizer, load
 from headway.data.survey.store import Store

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headway.base.errors import RefusalMessage
-from headway.base.phases import Phase
+from headway.base.pulse import Phase
 
 READY = Phase.ANSWERING  # the answer is on its way
 
