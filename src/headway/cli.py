@@ -99,14 +99,15 @@ def _plan(arguments: Arguments) -> int:
     if not arguments.on("json"):
         screen.say(_first_line("plan", _needed(sources, "plan")))
     try:
-        from headway.supervise.supervisor import (  # after the first line: it takes time
-            Request,
-            Supervisor,
-        )
+        # After the first line: it takes time.
+        from headway.base.process import Stop
 
-        argv = tuple(map(shown, sys.argv))
-        order = Request(_needed(sources, "plan"), settings, argv, arguments.on("verbose"))
-        result = Supervisor(order, screen).plan()
+        with Stop().listening() as stop:
+            from headway.supervise.supervisor import Request, Supervisor
+
+            argv = tuple(map(shown, sys.argv))
+            order = Request(_needed(sources, "plan"), settings, argv, arguments.on("verbose"))
+            result = Supervisor(order, screen, stop).plan()
         if result.plan and arguments.on("json"):
             sys.stdout.write(result.plan.to_json().decode())
         elif result.plan:
@@ -140,13 +141,14 @@ def _run(arguments: Arguments, verb: str, sources: tuple[str, ...], settings: "S
     screen = _screen(arguments, settings.logging_steps)
     screen.say(_first_line(verb, sources))
     try:
-        from headway.supervise.supervisor import (  # after the first line: it takes time
-            Request,
-            Supervisor,
-        )
+        # After the first line: it takes time.
+        from headway.base.process import Stop
 
-        order = Request(sources, settings, tuple(map(shown, sys.argv)), arguments.on("verbose"))
-        return Supervisor(order, screen).train().code
+        with Stop().listening() as stop:
+            from headway.supervise.supervisor import Request, Supervisor
+
+            order = Request(sources, settings, tuple(map(shown, sys.argv)), arguments.on("verbose"))
+            return Supervisor(order, screen, stop).train().code
     finally:
         screen.close()
 

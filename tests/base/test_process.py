@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ import pytest
 
 from headway.base import process
 from headway.base.errors import Exit
-from headway.base.process import Left, Stop
+from headway.base.process import Left, Stop, raise_now
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
@@ -19,12 +20,92 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 @pytest.fixture
 def listening() -> Iterator[Stop]:
     """A `Stop` that hears this process's signals for as long as the test lasts."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    stop = Stop()
-    stop.listen()
-    yield stop
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with Stop().listening() as stop:
+        yield stop
+
+
+def handlers() -> list[object]:
+    return [signal.getsignal(number) for number in SIGNALS]
+
+
+def test_the_handlers_of_before_are_back_whatever_happens() -> None:
+    def fail() -> None:
+        with Stop().listening():
+            assert all(a is not b for a, b in zip(handlers(), before, strict=True))
+            raise ZeroDivisionError
+
+    before = handlers()
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert handlers() == before
+
+
+def test_listening_within_listening_gives_back_to_the_outer(listening: Stop) -> None:
+    with Stop().listening() as inner:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (inner.by, listening.by) == ("SIGTERM", "")
+    os.kill(os.getpid(), signal.SIGINT)
+    assert listening.signal is signal.SIGINT
+
+
+def test_in_another_thread_nothing_is_installed() -> None:
+    seen: list[object] = []
+
+    def elsewhere() -> None:
+        with Stop().listening():
+            seen.extend(handlers())
+
+    before = handlers()
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == before
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)],
+)
+def test_f04_in_a_library_a_second_signal_abandons_the_call(
+    number: signal.Signals, raised: type[BaseException]
+) -> None:
+    def call() -> None:
+        with Stop().listening(raise_now):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
+            pytest.fail("it went on")
+
+    before = handlers()
+    with pytest.raises(raised):
+        call()
+    assert handlers() == before
+
+
+def test_a_second_signal_after_a_time_limit_leaves_at_once(
+    listening: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(process.os, "_exit", left.append)
+    listening.ask("max_time", Exit.COME_BACK)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert left == []
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert left == [Exit.COME_BACK]
+
+
+def test_what_must_be_done_before_leaving_is_done_newest_first(
+    listening: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(process.os, "_exit", lambda _: done.append("left"))
+    with (
+        listening.before_leaving(lambda: done.append("outer")),
+        listening.before_leaving(lambda: done.append("inner")),
+    ):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert done == []
+        os.kill(os.getpid(), signal.SIGINT)
+    assert done == ["inner", "outer", "left"]
 
 
 def test_nobody_has_asked() -> None:

@@ -95,6 +95,7 @@ class Cause(StrEnum):
     NO_GRADIENT = "no_gradient"
     NOTHING_TRAINABLE = "nothing_trainable"
     ENDED_EARLY = "ended_early"
+    STOPPED = "stopped"
     CONTRACT_BROKEN = "contract_broken"
     NOT_LEARNED = "not_learned"
 

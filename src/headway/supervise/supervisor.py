@@ -10,12 +10,11 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 
@@ -82,13 +81,14 @@ class Supervisor:
     Args:
         order: what a person asked for.
         screen: what they see.
+        stop: where its program says that it should stop. The supervisor itself takes no signals.
     """
 
-    def __init__(self, order: Request, screen: Screen) -> None:
+    def __init__(self, order: Request, screen: Screen, stop: Stop) -> None:
         self.order = order
         self.screen = screen
+        self.stop = stop
         self.began_s = time.monotonic()
-        self.stop = Stop()
         self.job = LiveJob(
             run=order.settings.run_name or "",
             folder="",
@@ -259,7 +259,7 @@ class Supervisor:
             if self.stop.by and not told:
                 told = self.stop.by
                 log.write(StopAsked(told))
-                self.worker.tell(signal.Signals[told])
+                self.worker.tell(self.stop.signal or signal.SIGTERM)
             self._take(reader)
             self._show()
             if time.monotonic() - copied_s >= COPY_S:
@@ -298,53 +298,32 @@ class Supervisor:
                 self.screen.say(line)
         return exit_code
 
-    # -- signals and the end -----------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------
 
-    def listen(self) -> None:
-        """Take signals, where this is the main thread of its process (a notebook's may not be)."""
-        if threading.current_thread() is not threading.main_thread():
-            return
+    @contextlib.contextmanager
+    def _cleaning(self) -> Generator[None]:
+        """Leave no process and no file of this job outside its run folder."""
+        with self.stop.before_leaving(self._abandon):
+            try:
+                yield
+            finally:
+                self._clean()
 
-        def asked(number: int, _frame: FrameType | None) -> None:
-            name = signal.Signals(number)
-            if self.stop.by:
-                self._leave_now(Stop.CODES[name])
-            self.stop.ask(name.name, Stop.CODES[name])
-
-        for number in Stop.CODES:
-            signal.signal(number, asked)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    def _leave_now(self, code: Exit) -> None:
+    def _abandon(self) -> None:
+        """The little that must be done before the process ends at once."""
         for child in (self.planner, self.worker):
             if child:
                 child.tell(signal.SIGKILL)
         self.screen.close()
         shutil.rmtree(self.live, ignore_errors=True)
-        os._exit(code)
 
-    def _cleaning(self) -> "_Cleaning":
-        return _Cleaning(self)
-
-    def clean(self) -> None:
-        """No process and no file of this job is left outside its run folder."""
+    def _clean(self) -> None:
         for child in (self.planner, self.worker):
             if child:
                 child.end()
                 if child.process.stdin:
                     child.process.stdin.close()
         shutil.rmtree(self.live, ignore_errors=True)
-
-
-class _Cleaning:
-    def __init__(self, supervisor: Supervisor) -> None:
-        self.supervisor = supervisor
-
-    def __enter__(self) -> None:
-        self.supervisor.listen()
-
-    def __exit__(self, *_: object) -> None:
-        self.supervisor.clean()
 
 
 def _resumed(where: Placement, plan: Plan) -> tuple[Placement, Plan]:

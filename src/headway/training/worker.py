@@ -26,8 +26,11 @@ def main(arguments: list[str]) -> int:
     end_with_parent()
     path = os.environ.get(PULSE_VARIABLE)
     pulse = Pulse(Path(path) if path else None)
-    stop = Stop()
-    stop.listen()
+    with Stop().listening() as stop:
+        return _work(arguments, pulse, stop)
+
+
+def _work(arguments: list[str], pulse: Pulse, stop: Stop) -> int:
     pulse.enter(Phase.IMPORTING_TORCH)
     gc.disable()  # modules stay: looking through them for garbage is a quarter of the imports
     from headway.model.load import warm_up
