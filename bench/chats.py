@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from contenders import Bench, LogEntry, Trial, Work
+from contenders import Bench, Entry, Trial, Work
 from inputs import chats
 from report import Figures, Measurement, Target
 from trials import THREADS, WARM_STEPS, Steps, headway, peer, rate
@@ -40,23 +40,23 @@ def chats_measured(bench: Bench) -> Measurement:
     packed = steps(5)
     trl = ("--steps", str(packed), "--batch", "2")
     entries = [
-        LogEntry(
+        Entry(
             PADDED,
             f'bf16, DataCollatorForSeq2Seq(padding="max_length"), 8 chats a step, {steps(3)} '
             "steps: its update is a hundredth of its step, so that more chats a step would not "
             "change its rate",
             by(steps(3), "--bf16", "--to-max-length", batch=8),
         ),
-        LogEntry(
+        Entry(
             PACKED,
             "bf16, SFTConfig(packing=True, packing_strategy='bfd', gradient_checkpointing=False), "
             f"2 rows of 1,024 a step, {packed} steps",
             lambda trial: figures(peer("trl_sft.py", trl, work.folder, trial)),
         ),
-        LogEntry(
+        Entry(
             PLAIN, f"float32, padded to the longest of the batch, {steps(5)} steps", by(steps(5))
         ),
-        LogEntry(BF16, f"the same with bf16=True, {steps(8)} steps", by(steps(8), "--bf16")),
+        Entry(BF16, f"the same with bf16=True, {steps(8)} steps", by(steps(8), "--bf16")),
         _tuned(by, steps(41)),
         _ours(work, steps(26)),
     ]
@@ -123,9 +123,9 @@ def _trainer(work: Work, bench: Bench) -> _Make:
     return make
 
 
-def _tuned(by: _Make, steps: int) -> LogEntry:
+def _tuned(by: _Make, steps: int) -> Entry:
     """The fastest that settings alone make of Trainer."""
-    return LogEntry(
+    return Entry(
         TUNED,
         f"bf16, train_sampling_strategy='group_by_length', Headway's allocator, {steps} steps",
         {
@@ -136,7 +136,7 @@ def _tuned(by: _Make, steps: int) -> LogEntry:
     )
 
 
-def _ours(work: Work, steps: int) -> LogEntry:
+def _ours(work: Work, steps: int) -> Entry:
     words = ["chats.jsonl", *SAME, *WARM_UP, "--max-length", "1024", "--batch-size", str(BATCH)]
     words += ["--max-steps", str(steps), "--save-steps", str(steps), "--tokenizer", "tokenizer"]
     words += ["--torch-compile"]
@@ -144,4 +144,4 @@ def _ours(work: Work, steps: int) -> LogEntry:
     def trial(folder: Path) -> Figures:
         return figures(headway(words, work.folder, folder))
 
-    return LogEntry("Headway", f"`headway train {shlex.join(words)}`", trial)
+    return Entry("Headway", f"`headway train {shlex.join(words)}`", trial)

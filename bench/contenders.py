@@ -16,7 +16,7 @@ Trial = Callable[[Path], Figures]  # takes an empty folder
 
 
 @dataclass(frozen=True)
-class LogEntry:
+class Entry:
     """One who takes part.
 
     Attributes:
@@ -58,7 +58,7 @@ class Bench:
         """So many steps, or few."""
         return min(num, 4) if self.quick else num
 
-    def take_turns(self, entries: Sequence[LogEntry], rounds: int = 0) -> tuple[Contender, ...]:
+    def take_turns(self, entries: Sequence[Entry], rounds: int = 0) -> tuple[Contender, ...]:
         """Everybody once per round, each time in an empty folder. Who fails once is out."""
         chosen = [self._best_way(entry) for entry in entries]
         seen: list[list[Figures]] = [[] for _ in entries]
@@ -75,7 +75,7 @@ class Bench:
             for entry, (_, way, _), figures, gone in zip(entries, chosen, seen, absent, strict=True)
         )
 
-    def _best_way(self, entry: LogEntry) -> tuple[Trial, str, str]:
+    def _best_way(self, entry: Entry) -> tuple[Trial, str, str]:
         """The trial that takes part, what to say of the choice, and why there is none."""
         if not isinstance(entry.ways, Mapping):
             return entry.ways, "", ""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chats import BATCH, NUM_CHATS, SAME
-from contenders import Bench, LogEntry, Trial
+from contenders import Bench, Entry, Trial
 from inputs import chats
 from report import Figures, Measurement, Target
 from trials import HEADWAY, HERE, PEERS, first_line_s, headway, run, seconds
@@ -42,9 +42,9 @@ def first_step_measured(bench: Bench) -> Measurement:
         return trial
 
     entries = [
-        LogEntry("Trainer", "`peers/first_trainer.py`", script("first_trainer.py")),
-        LogEntry("TRL", "`peers/first_trl.py`", script("first_trl.py")),
-        LogEntry("Headway", f"`headway train {shlex.join(ours)}`", headway_trial),
+        Entry("Trainer", "`peers/first_trainer.py`", script("first_trainer.py")),
+        Entry("TRL", "`peers/first_trl.py`", script("first_trl.py")),
+        Entry("Headway", f"`headway train {shlex.join(ours)}`", headway_trial),
     ]
     return Measurement(
         title="From typing to the first finished step",
@@ -67,8 +67,8 @@ def answering_measured(bench: Bench) -> Measurement:
     warm = folder / "cache"
     run([HEADWAY, "plan", "tiny.txt"], folder, warm)
 
-    def entry(name: str, how: str, timed: Callable[[Path], float]) -> LogEntry:
-        return LogEntry(name, how, lambda trial: {"seconds": timed(trial)})
+    def entry(name: str, how: str, timed: Callable[[Path], float]) -> Entry:
+        return Entry(name, how, lambda trial: {"seconds": timed(trial)})
 
     entries = [
         entry(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chats import WARM_UP
-from contenders import Bench, LogEntry, Trial, Work
+from contenders import Bench, Entry, Trial, Work
 from inputs import copy_sources
 from report import Figures, Measurement, Target
 from trials import (
@@ -92,8 +92,8 @@ def _measured(bench: Bench, size: Size) -> Measurement:
     entries = [
         *peers.trainer(),
         *peers.others(),
-        LogEntry(PEAK, peak, lambda trial: {RATE: _peak_flops(trial) / flops}),
-        LogEntry("Headway", f"`headway train {shlex.join(ours)}`", headway_trial),
+        Entry(PEAK, peak, lambda trial: {RATE: _peak_flops(trial) / flops}),
+        Entry("Headway", f"`headway train {shlex.join(ours)}`", headway_trial),
     ]
     return Measurement(
         title=f"Text, {work.plan['model']['parameters'] / 1e6:.0f}M",
@@ -135,41 +135,41 @@ class Peers:
         self._tuned = self._allocator | bench.compiled
         self._alike = f"bf16, Headway's allocator, {self._fast} steps"
 
-    def trainer(self) -> list[LogEntry]:
+    def trainer(self) -> list[Entry]:
         """transformers' Trainer, as it comes and tuned."""
         slow = self._trial("trainer.py", self._slow)
         plain = self._trial("trainer.py", self._plain, "--bf16")
         return [
-            LogEntry(FP32, f"as it comes, {self._slow} steps", slow),
-            LogEntry(BF16, f"bf16=True, {self._plain} steps", plain),
-            LogEntry(TUNED, self._alike, self._both("trainer.py"), decides=RATE),
+            Entry(FP32, f"as it comes, {self._slow} steps", slow),
+            Entry(BF16, f"bf16=True, {self._plain} steps", plain),
+            Entry(TUNED, self._alike, self._both("trainer.py"), decides=RATE),
         ]
 
-    def others(self) -> list[LogEntry]:
+    def others(self) -> list[Entry]:
         """Those that are not built on transformers; all have Headway's allocator."""
         nano, llmc = (BUILT / "peers" / name for name in ("nanoGPT", "llm.c"))
         slow = self._trial("nanogpt.py", self._slow, more=self._allocator, needs=nano)
         printed = self._trial("llmc.py", self._least, more=self._allocator, needs=llmc)
         return [
-            LogEntry(
+            Entry(
                 NANO,
                 "its model in a loop like its train.py, which computes in float32 on a CPU; "
                 f"Headway's allocator, {self._slow} steps",
                 slow,
             ),
-            LogEntry(
+            Entry(
                 NANO_BF16,
                 f"the same under autocast, with fused AdamW; {self._alike}",
                 self._both("nanogpt.py", needs=nano),
                 decides=RATE,
             ),
-            LogEntry(
+            Entry(
                 LLMC,
                 "`make train_gpt2`, float32: it has nothing else on a CPU; by the milliseconds "
                 f"that it prints; Headway's allocator, {self._least} steps",
                 printed,
             ),
-            LogEntry(
+            Entry(
                 PARTS,
                 f"litgpt.GPT and its loss, Fabric's bf16-mixed, fused AdamW; {self._alike}",
                 self._both("litgpt_parts.py", needs=LITGPT, python=str(LITGPT)),

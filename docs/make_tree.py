@@ -1,6 +1,7 @@
-"""Write the tree of the README: every module under src/headway with its caption.
+"""Write the tree in the README: every folder of src/headway with its caption, and where to begin.
 
-A module's caption is the first line of its docstring; `*` marks the rooms that import torch.
+A caption is the first line of a module's docstring. Only the files that CONTRIBUTING.md names as
+reading order are listed; a folder's other files speak for themselves once one is in it.
 
 Usage:
     python docs/make_tree.py            write the part between <!-- tree --> and <!-- /tree -->
@@ -8,18 +9,17 @@ Usage:
 """
 
 import ast
-import functools
+import re
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "headway"
 README = ROOT / "README.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 BEGIN, END = "<!-- tree -->", "<!-- /tree -->"
-FLOORS = ("base", "data", "model", "trainer", "run", "export", "integrations")
-COLUMN = 24
+COLUMN = 26
 
 
 def caption(path: Path) -> str:
@@ -28,65 +28,36 @@ def caption(path: Path) -> str:
     return (docstring or "").partition("\n")[0].removesuffix(".")
 
 
-@functools.cache  # a module is imported by many
-def imports_torch(path: Path) -> bool:
-    """Whether loading or calling a module loads torch, itself or through others of ours."""
-    parsed = ast.parse(path.read_text())
-    inside = {name.partition(".")[0] for name in imported(ast.walk(parsed))}
-    if inside & {"torch", "transformers", "peft"}:
-        return True
-    ours = [n for n in imported(iter(parsed.body)) if n.startswith("headway.")]
-    files = [PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in ours]
-    return any(imports_torch(file) for file in files if file.exists())
+def reading_order() -> list[Path]:
+    """The files that CONTRIBUTING.md says to read first, in its order."""
+    named = re.findall(r"^\d+\. \[`(src/headway/[\w/]+\.py)`\]", CONTRIBUTING.read_text(), re.M)
+    return [ROOT / name for name in named]
 
 
-def imported(nodes: Iterator[ast.AST]) -> list[str]:
-    """The modules that these statements import."""
-    names: list[str] = []
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return names
+def floors() -> list[str]:
+    """The folders of the package, from the ground up, as pyproject.toml orders them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contract = project["tool"]["importlinter"]["contracts"][0]
+    names = [name.strip() for layer in reversed(contract["layers"]) for name in layer.split("|")]
+    return [name for name in names if (PACKAGE / name).is_dir()]
 
 
 def tree(package: Path) -> list[str]:
-    """The lines of the tree: the floors from the ground up, then what stands on them.
-
-    Inside a floor the files stand in the order that pyproject.toml lets them import one another;
-    those that it does not order follow by name.
-    """
+    """The lines of the tree, from the ground up."""
     lines = ["src/headway/"]
-    floors = [package / name for name in FLOORS if (package / name).is_dir()]
-    rest = sorted(p for p in package.iterdir() if p.is_dir() and p.name not in FLOORS)
-    for folder in [*floors, *(p for p in rest if (p / "__init__.py").exists())]:
-        lines.append(line(2, f"{folder.name}/", caption(folder / "__init__.py")))
-        lines += [line(4, named(p), caption(p)) for p in modules(folder)]
-    lines += [line(2, named(p), caption(p)) for p in modules(package)]
-    return lines
+    for name in floors():
+        lines += folder(package / name, 2)
+    tops = sorted(p for p in package.glob("*.py") if not p.name.startswith("__"))
+    return lines + [line(2, path.name, caption(path)) for path in tops]
 
 
-def modules(folder: Path) -> list[Path]:
-    """The modules right in a folder, those that others stand on first."""
-    order = {name: i for i, name in enumerate(ordered_modules())}
-    found = [p for p in folder.glob("*.py") if not p.name.startswith("__")]
-    return sorted(found, key=lambda p: (order.get(f"{folder.name}.{p.stem}", len(order)), p.name))
-
-
-def ordered_modules() -> list[str]:
-    """`floor.module` of every module that pyproject.toml orders, from the ground up."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    layers: list[str] = []
-    for contract in project["tool"]["importlinter"]["contracts"]:
-        for layer in reversed(contract.get("layers", [])):
-            layers += [name.strip().removeprefix("headway.") for name in layer.split("|")]
-    return [name for name in layers if "." in name]
-
-
-def named(path: Path) -> str:
-    """A module's name, starred where it imports torch."""
-    return f"{path.name} *" if imports_torch(path) else path.name
+def folder(path: Path, indent: int) -> list[str]:
+    """A folder, the files to read first in it, and the folders in it."""
+    lines = [line(indent, f"{path.name}/", caption(path / "__init__.py"))]
+    named = [file for file in reading_order() if file.parent == path]
+    lines += [line(indent + 2, file.name, caption(file)) for file in named]
+    inner = sorted(p for p in path.iterdir() if (p / "__init__.py").exists())
+    return lines + [one for child in inner for one in folder(child, indent + 2)]
 
 
 def line(indent: int, name: str, text: str) -> str:
