@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.failures.forks import Forks, RefusalMessage
+from tests.failures.forks import Forks, Told
 from tests.helpers import weight_hashes
 from tests.training.jobs import adapted
 
@@ -84,7 +84,7 @@ def of(run: RunFolder, kind: type[Any]) -> list[Any]:
     return [e.event for e in read_events(run.events) if isinstance(e.event, kind)]
 
 
-def assert_stopped(run: RunFolder, told: RefusalMessage, code: Exit, steps: int) -> None:
+def assert_stopped(run: RunFolder, told: Told, code: Exit, steps: int) -> None:
     """In time, with its code, and every finished step saved."""
     assert told.code == code
     assert told.seconds < GRACE_S

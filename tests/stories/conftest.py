@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @dataclass
-class RefusalMessage:
+class Result:
     """What a command said, and how it ended."""
 
     code: int
@@ -56,7 +56,7 @@ class Headway:
     def command(self, *words: object) -> list[str]:
         return [*self.before, sys.executable, "-m", "headway.cli", *map(str, words)]
 
-    def __call__(self, *words: object, stdin: str = "", **environment: str) -> RefusalMessage:
+    def __call__(self, *words: object, stdin: str = "", **environment: str) -> Result:
         """Type it and wait for the end."""
         began_s = time.monotonic()
         done = subprocess.run(
@@ -68,7 +68,7 @@ class Headway:
             text=True,
             timeout=LIMIT_S,
         )
-        return RefusalMessage(done.returncode, done.stdout, done.stderr, time.monotonic() - began_s)
+        return Result(done.returncode, done.stdout, done.stderr, time.monotonic() - began_s)
 
     def start(self, *words: object, **environment: str) -> "subprocess.Popen[str]":
         """Type it and do not wait."""
