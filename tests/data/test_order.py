@@ -1,4 +1,4 @@
-"""The order: every row once, each epoch its own way, and any step is arithmetic."""
+"""Row order: every row once per epoch, a new order each epoch, any step by arithmetic."""
 
 import time
 from collections import Counter
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.data import order as module
-from headway.data.order import StoreOrder, key, permute, row_hash
+from headway.data.order import StoreOrder, StreamOrder, mix_key, permute, row_hash
 
 ORDERS = st.builds(
     lambda full, short, held, batch, seed: StoreOrder(
@@ -45,27 +45,27 @@ def epoch_of(order: StoreOrder, number: int) -> list[int]:
 
 
 @given(st.integers(1, 2000), st.integers(0, 2**64 - 1))
-def test_a_permutation_names_every_index_once(size: int, word: int) -> None:
+def test_a_permutation_holds_every_index_once(size: int, word: int) -> None:
     assert sorted(permute(np.arange(size), size, word).tolist()) == list(range(size))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 15, 16, 17, 255, 256, 257, 65_536, 100_003])
-def test_a_permutation_names_every_index_once_around_powers_of_two(size: int) -> None:
-    found = permute(np.arange(size), size, key(42, 0))
+def test_a_permutation_holds_every_index_once_near_powers_of_two(size: int) -> None:
+    found = permute(np.arange(size), size, mix_key(42, 0))
     assert np.array_equal(np.sort(found), np.arange(size))
 
 
 @given(st.integers(1, 500), st.lists(st.integers(0, 10**6), min_size=1, max_size=20))
 def test_a_part_of_a_permutation_is_the_same_part(size: int, places: list[int]) -> None:
-    """A step computes its own rows alone; they are those of the whole permutation."""
+    """A step computes only its own rows; they match those of the whole permutation."""
     indices = np.array([place % size for place in places])
     whole = permute(np.arange(size), size, 7)
     assert np.array_equal(permute(indices, size, 7), whole[indices])
 
 
 def test_a_permutation_looks_shuffled() -> None:
-    """Neighbours do not stay neighbours, and no index keeps its place more often than by chance."""
-    found = permute(np.arange(10_000), 10_000, key(42, 0))
+    """Neighbors are separated, and indices keep their place no more often than by chance."""
+    found = permute(np.arange(10_000), 10_000, mix_key(42, 0))
     assert np.mean(np.abs(np.diff(found)) == 1) < 0.002
     assert np.sum(found == np.arange(10_000)) < 10
     correlation = np.corrcoef(found, np.arange(10_000))[0, 1]
@@ -86,7 +86,7 @@ def test_every_epoch_takes_every_row_once_and_no_held_out_row(order: StoreOrder)
 
 
 @given(ORDERS)
-def test_steps_never_cross_an_epoch_and_only_the_last_has_another_size(order: StoreOrder) -> None:
+def test_steps_never_cross_epochs_and_only_the_last_differs_in_size(order: StoreOrder) -> None:
     sizes: dict[int, list[int]] = {0: [], 1: []}
     for epoch, rows in steps(order, 1, 2 * order.steps_per_epoch):
         sizes[epoch].append(len(rows))
@@ -104,19 +104,19 @@ def test_the_short_row_is_in_the_last_batch_of_each_epoch(order: StoreOrder) -> 
         assert (order.num_full in rows) == (order.has_short and last)
 
 
-def test_d16_every_epoch_has_another_order() -> None:
+def test_d16_every_epoch_has_a_different_order() -> None:
     order = StoreOrder(seed=42, num_full=1000, has_short=False, num_held_out=50, batch_size=8)
     epochs = [tuple(epoch_of(order, number)) for number in range(5)]
     assert len({one[:64] for one in epochs}) == 5
 
 
-def test_d16_a_key_that_forgets_the_epoch_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_d16_a_key_that_ignores_the_epoch_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     order = StoreOrder(seed=42, num_full=100, has_short=False, num_held_out=0, batch_size=8)
-    monkeypatch.setattr(module, "key", lambda seed, epoch: key(seed, 0))
-    assert epoch_of(order, 0) == epoch_of(order, 1)  # the mutant that the test above would find
+    monkeypatch.setattr(module, "mix_key", lambda seed, epoch: mix_key(seed, 0))
+    assert epoch_of(order, 0) == epoch_of(order, 1)  # the mutant that the test above detects
 
 
-def test_another_seed_is_another_order_with_other_rows_held_out() -> None:
+def test_another_seed_gives_another_order_and_other_held_out_rows() -> None:
     order = StoreOrder(seed=42, num_full=100, has_short=True, num_held_out=10, batch_size=8)
     other = replace(order, seed=43)
     assert epoch_of(order, 0) != epoch_of(other, 0)
@@ -130,11 +130,53 @@ def test_a_batch_larger_than_the_data_is_one_step() -> None:
     assert order.rows(2)[0] == 1
 
 
+# ---- golden values: runs on disk depend on every bit ---------------------------------------------
+
+
+def test_the_permutation_and_its_key_never_change() -> None:
+    assert mix_key(42, 0) == 13063601391977507079
+    assert mix_key(0, 1 << 41) == 11320385839476070171
+    expected = [1, 4, 11, 12, 5, 0, 9, 10, 7, 6, 2, 8, 3]
+    assert permute(np.arange(13), 13, mix_key(42, 3)).tolist() == expected
+
+
+def test_the_row_hash_never_changes() -> None:
+    assert row_hash(np.array([0, 1, 2, 10**9]), 1) == 12235038534203178619
+
+
+def test_the_order_of_a_store_never_changes() -> None:
+    order = StoreOrder(seed=42, num_full=23, has_short=True, num_held_out=4, batch_size=5)
+    assert [rows for _, rows in steps(order, 1, 5)] == [
+        [10, 8, 4, 14, 19],
+        [18, 5, 21, 12, 17],
+        [15, 16, 9, 22, 2],
+        [1, 20, 13, 7, 23],
+        [12, 5, 9, 7, 22],
+    ]
+    assert order.held_out().tolist() == [0, 3, 6, 11]
+    assert order.row_sum(3) == 781715036991115569
+    assert order.row_sum(7) == 6449119445843606781
+
+
+def test_the_order_of_a_stream_never_changes() -> None:
+    order = StreamOrder(7, num_held_out=3, batch_size=4, steps_per_window=3, rows_per_epoch=100)
+    assert [order.rows(step)[1].tolist() for step in range(1, 6)] == [
+        [6, 7, 11, 5],
+        [3, 10, 8, 14],
+        [13, 12, 9, 4],
+        [19, 20, 22, 21],
+        [17, 18, 23, 26],
+    ]
+    assert order.held_out().tolist() == [0, 1, 2]
+    assert order.row_sum(2) == 988920331164850953
+    assert order.row_sum(5) == 7918237493551515101
+
+
 # ---- counting and the fingerprint --------------------------------------------------------------
 
 
 @given(ORDERS, st.integers(0, 200))
-def test_rows_and_their_sum_are_counted_without_going_there(order: StoreOrder, num: int) -> None:
+def test_rows_and_their_sum_are_computed_without_the_steps(order: StoreOrder, num: int) -> None:
     taken = list(steps(order, 1, num))
     assert order.rows_in(num) == sum(len(rows) for _, rows in taken)
     total = sum(row_hash(np.array(rows), epoch) for epoch, rows in taken)
@@ -144,7 +186,7 @@ def test_rows_and_their_sum_are_counted_without_going_there(order: StoreOrder, n
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 10**9)), min_size=1, max_size=30),
 )
-def test_the_sum_does_not_depend_on_when_a_row_came(applied: list[tuple[int, int]]) -> None:
+def test_the_sum_does_not_depend_on_the_order_of_rows(applied: list[tuple[int, int]]) -> None:
     def total(rows: list[tuple[int, int]]) -> int:
         return sum(row_hash(np.array([row]), epoch) for epoch, row in rows) % 2**64
 
@@ -161,7 +203,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_the_sum_notices(mistake: str) -> None:
+def test_the_sum_detects_mistakes(mistake: str) -> None:
     order = StoreOrder(seed=42, num_full=100, has_short=False, num_held_out=0, batch_size=10)
     rows = epoch_of(order, 0)
     wrong = MISTAKES[mistake](rows)
@@ -169,14 +211,14 @@ def test_the_sum_notices(mistake: str) -> None:
     assert row_hash(np.array(wrong), 0) != order.row_sum(order.steps_per_epoch)
 
 
-def test_the_sum_notices_a_row_of_another_epoch() -> None:
+def test_the_sum_detects_a_row_of_another_epoch() -> None:
     assert row_hash(np.array([5]), 0) != row_hash(np.array([5]), 1)
 
 
-def test_whole_epochs_are_summed_apart_from_the_permutation(
+def test_whole_epochs_are_summed_without_the_permutation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A permutation that forgets rows cannot agree with its own sum."""
+    """A permutation that loses rows does not match its own sum."""
     order = StoreOrder(seed=42, num_full=100, has_short=False, num_held_out=0, batch_size=10)
     planned = order.row_sum(10)
     monkeypatch.setattr(module, "permute", lambda indices, size, key: indices // 2)
@@ -198,7 +240,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began_s
 
 
-def test_going_to_step_a_million_is_arithmetic() -> None:
+def test_seeking_to_step_a_million_is_arithmetic() -> None:
     TEN_MILLION.rows(1)
     assert min(seconds(lambda: TEN_MILLION.rows(1_000_000)) for _ in range(3)) < 0.2
 

@@ -46,7 +46,7 @@ def model(headway: Headway, template: str) -> str:
 
     shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
-    words = byte_level().ending_in(TURN_END)
+    words = byte_level().with_end_token(TURN_END)
     config = transformers.LlamaConfig(vocab_size=words.vocab_size, **shape, **heads)
     transformers.LlamaForCausalLM(config).save_pretrained(headway.here / "model")
     words.with_template(template).save(headway.here / "model")
@@ -91,7 +91,7 @@ def test_T10_answers_that_the_template_rewrites_are_context_and_counted(headway:
     words = [write(headway, *rows), "--model", model(headway, FORGETS)]
     told = headway("plan", *words)
     assert told.code == 0, told.err
-    assert "8 answers as context alone" in told.out
+    assert "8 answers used as context only" in told.out
     data = headway("plan", *words, "--json").json["data"]
     assert list(data["notes"].values()) == [8]
     assert "\u00ab<think>So.</think>Much<|im_end|>\u00bb" in data["marked_example"]

@@ -1,8 +1,8 @@
-"""Which rows make which step: a pure function of seed, epoch and step.
+"""Row order: which rows make which step, as a pure function of seed, epoch and step.
 
-Nothing is shuffled and nothing is stored: a keyed permutation of the row numbers is computed where
-it is needed, so that going to any step of any epoch is arithmetic, for ten rows or ten billion,
-and the same for any number of workers.
+Nothing is shuffled or stored. A keyed permutation of the row numbers is computed on demand, so
+seeking to any step of any epoch is arithmetic, for ten rows or ten billion, and the order is the
+same for any number of workers.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.int64]
 
 _ROUNDS = 6
-_AT_ONCE = 1 << 18  # rows that are numbered in one go when many are
-_HELD_OUT = 1 << 40  # stands where the epoch stands, for the draw of held-out rows
+_CHUNK_ROWS = 1 << 18  # rows numbered at a time when there are many
+_HELD_OUT = 1 << 40  # takes the place of the epoch when held-out rows are drawn
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -23,7 +23,7 @@ _WORD = (1 << 64) - 1
 
 
 class RowOrder(Protocol):
-    """Which rows make which step: of a store (`StoreOrder`), or of a flow (`StreamOrder`)."""
+    """Which rows make which step, in a store (`StoreOrder`) or a stream (`StreamOrder`)."""
 
     @property
     def batch_size(self) -> int: ...  # noqa: D102 - as in `StoreOrder`
@@ -48,14 +48,14 @@ class RowOrder(Protocol):
 
 @dataclass(frozen=True)
 class StoreOrder:
-    """The order of a job's rows.
+    """The row order of a job that trains a store.
 
     Attributes:
-        seed: another seed, another order.
-        num_full: rows that are permuted.
-        has_short: text's left-over row, number `num_full`; it joins the last batch of an epoch.
-        num_held_out: of the full rows, drawn by the seed, never trained on.
-        batch_size: rows of a step.
+        seed: each seed gives a different order.
+        num_full: full rows, numbered from 0.
+        has_short: a text's remainder, row number `num_full`, joins the last batch of each epoch.
+        num_held_out: full rows drawn by the seed and never trained.
+        batch_size: rows per step.
     """
 
     seed: int
@@ -66,84 +66,85 @@ class StoreOrder:
 
     @property
     def num_permuted(self) -> int:
-        """Full rows that are trained on."""
+        """Full rows that are trained."""
         return self.num_full - self.num_held_out
 
     @property
     def rows_per_epoch(self) -> int:
-        """All rows that are trained on."""
+        """All rows that are trained."""
         return self.num_permuted + self.has_short
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps never cross an epoch; the last one may be smaller, or hold the short row too."""
+        """Steps never cross epochs; the last one may be smaller, or hold the short row as well."""
         return -(-self.num_permuted // self.batch_size)
 
     @property
     def last_batch(self) -> int:
-        """Rows of the last step of an epoch."""
+        """Rows in the last step of an epoch."""
         before = (self.steps_per_epoch - 1) * self.batch_size
         return self.num_permuted - before + self.has_short
 
     def rows(self, step: int) -> tuple[int, Numbers]:
-        """The epoch, from 0, and the row numbers of a step of the job, from 1."""
+        """The epoch (from 0) and the row numbers of a step of the job (from 1)."""
         epoch, place = divmod(step - 1, self.steps_per_epoch)
         first = place * self.batch_size
         last = min(first + self.batch_size, self.num_permuted)
-        rows = self._taken(epoch, first, last)
+        rows = self._at_places(epoch, first, last)
         if self.has_short and last == self.num_permuted:
             rows = np.append(rows, self.num_full)
         return epoch, rows
 
     def held_out(self) -> Numbers:
-        """The rows that are never trained on, in ascending order."""
+        """The rows that are never trained, in ascending order."""
         return np.sort(self._draw(np.arange(self.num_held_out)))
 
     def rows_in(self, num_steps: int) -> int:
-        """How many rows, each counted as often as it comes, the first steps take."""
+        """Rows that the first steps take, each counted as often as it comes."""
         epochs, steps = divmod(num_steps, self.steps_per_epoch)
         return epochs * self.rows_per_epoch + min(steps * self.batch_size, self.num_permuted)
 
     def row_sum(self, num_steps: int) -> int:
-        """What `row_hash` over all rows of the first steps must add up to, modulo 2**64.
+        """The sum of `row_hash` over all rows of the first steps, modulo 2**64.
 
-        Whole epochs are summed over the set of rows, not over the order, so that a mistake in the
-        permutation cannot agree with itself.
+        Whole epochs are summed over the set of rows instead of the order, so that an error in the
+        permutation does not cancel itself out.
         """
         epochs, steps = divmod(num_steps, self.steps_per_epoch)
         trained = np.arange(self.num_full + self.has_short)
         trained = np.delete(trained, self.held_out())
         total = sum(row_hash(trained, epoch) for epoch in range(epochs))
-        begun = steps * self.batch_size  # rows of an epoch that is not finished: no short one yet
-        for first in range(0, begun, _AT_ONCE):
-            total += row_hash(self._taken(epochs, first, min(first + _AT_ONCE, begun)), epochs)
+        rest = steps * self.batch_size  # rows of the unfinished epoch; the short row is not in it
+        for first in range(0, rest, _CHUNK_ROWS):
+            last = min(first + _CHUNK_ROWS, rest)
+            total += row_hash(self._at_places(epochs, first, last), epochs)
         return total & _WORD
 
-    def _taken(self, epoch: int, first: int, last: int) -> Numbers:
-        """The rows that come at places [first, last) of an epoch, the short one aside."""
-        indices = permute(np.arange(first, last), self.num_permuted, key(self.seed, epoch))
+    def _at_places(self, epoch: int, first: int, last: int) -> Numbers:
+        """The rows at places [first, last) of an epoch, without the short row."""
+        indices = permute(np.arange(first, last), self.num_permuted, mix_key(self.seed, epoch))
         return self._number(indices)
 
     def _number(self, indices: Numbers) -> Numbers:
         return self._draw(indices + self.num_held_out) if self.num_held_out else indices
 
     def _draw(self, indices: Numbers) -> Numbers:
-        return permute(indices, self.num_full, key(self.seed, _HELD_OUT))
+        return permute(indices, self.num_full, mix_key(self.seed, _HELD_OUT))
 
 
 @dataclass(frozen=True)
 class StreamOrder:
-    """The order of rows that are numbered as they come, without end.
+    """The row order of a job that trains a stream, whose rows are numbered as they arrive.
 
-    The held-out rows come first, then one window after the other. A window's rows are permuted; a
-    step stays inside its window. Numbers never come again, so there is one epoch of them.
+    Held-out rows come first, then one window after another. Rows are permuted within a window, and
+    a step stays inside its window. No number ever repeats, so there is a single epoch, number 0.
 
     Attributes:
-        seed: another seed, another order.
-        num_held_out: rows [0, num_held_out), never trained on.
-        batch_size: rows of a step.
-        steps_per_window: steps that share a window.
-        rows_per_epoch: about as many rows as the sources hold.
+        seed: each seed gives a different order.
+        num_held_out: rows [0, num_held_out) are never trained.
+        batch_size: rows per step.
+        steps_per_window: steps per window.
+        rows_per_epoch: estimated rows in the sources.
     """
 
     seed: int
@@ -154,7 +155,7 @@ class StreamOrder:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps that the sources are about enough for."""
+        """Estimated steps in one pass over the sources."""
         return max(1, self.rows_per_epoch // self.batch_size)
 
     @property
@@ -164,38 +165,38 @@ class StreamOrder:
 
     @property
     def window_rows(self) -> int:
-        """Rows of a window."""
+        """Rows per window."""
         return self.batch_size * self.steps_per_window
 
     def window_of(self, step: int) -> int:
-        """The window, from 0, that a step of the job, from 1, takes its rows from."""
+        """The window (from 0) that holds the rows of a step of the job (from 1)."""
         return (step - 1) // self.steps_per_window
 
     def rows(self, step: int) -> tuple[int, Numbers]:
-        """Epoch 0, and the row numbers of a step of the job, from 1."""
+        """Epoch 0 and the row numbers of a step of the job (from 1)."""
         window, place = divmod(step - 1, self.steps_per_window)
         first = place * self.batch_size
         places = np.arange(first, first + self.batch_size)
-        inside = permute(places, self.window_rows, key(self.seed, window))
+        inside = permute(places, self.window_rows, mix_key(self.seed, window))
         return 0, inside + self.num_held_out + window * self.window_rows
 
     def held_out(self) -> Numbers:
-        """The rows that are never trained on."""
+        """The rows that are never trained."""
         return np.arange(self.num_held_out)
 
     def rows_in(self, num_steps: int) -> int:
-        """How many rows the first steps take."""
+        """Rows that the first steps take."""
         return num_steps * self.batch_size
 
     def row_sum(self, num_steps: int) -> int:
-        """What `row_hash` over all rows of the first steps must add up to, modulo 2**64.
+        """The sum of `row_hash` over all rows of the first steps, modulo 2**64.
 
-        Whole windows are summed over the set of their rows, not over the order.
+        Whole windows are summed over the set of their rows instead of the order.
         """
         windows, steps = divmod(num_steps, self.steps_per_window)
         total, whole = 0, windows * self.window_rows
-        for first in range(0, whole, _AT_ONCE):
-            rows = np.arange(first, min(first + _AT_ONCE, whole)) + self.num_held_out
+        for first in range(0, whole, _CHUNK_ROWS):
+            rows = np.arange(first, min(first + _CHUNK_ROWS, whole)) + self.num_held_out
             total += row_hash(rows, 0)
         for step in range(num_steps - steps + 1, num_steps + 1):
             total += row_hash(self.rows(step)[1], 0)
@@ -203,20 +204,21 @@ class StreamOrder:
 
 
 def row_hash(rows: Numbers, epoch: int) -> int:
-    """The sum of hash64(row, epoch) over some rows, modulo 2**64: a fingerprint of a multiset.
+    """The sum of hash64(row, epoch) over `rows`, modulo 2**64: a fingerprint of a multiset.
 
-    Adding in any order gives the same sum; a row left out, repeated or swapped changes it.
+    The sum does not depend on the order of addition. A missing, repeated or swapped row changes it.
     """
     with np.errstate(over="ignore"):
-        words = _mix(rows.astype(np.uint64) + np.uint64(key(0x5EED, epoch)))
+        words = _mix(rows.astype(np.uint64) + np.uint64(mix_key(0x5EED, epoch)))
         return int(words.sum(dtype=np.uint64))
 
 
 def permute(indices: Numbers, size: int, key: int) -> Numbers:
-    """Where each index goes in a keyed permutation of range(size).
+    """Map each index through a keyed permutation of range(size).
 
-    A Feistel network over the next power of four, walked again while it leaves the range
-    (Black and Rogaway 2002, "Ciphers with Arbitrary Finite Domains"); under four walks on average.
+    A Feistel network over the next power of four, repeated while the result is out of range
+    (cycle walking: Black and Rogaway 2002, "Ciphers with Arbitrary Finite Domains"); fewer than
+    four repetitions on average.
     """
     half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
     out = indices.astype(np.uint64)
@@ -227,8 +229,8 @@ def permute(indices: Numbers, size: int, key: int) -> Numbers:
     return out.astype(np.int64)
 
 
-def key(seed: int, epoch: int) -> int:
-    """One 64-bit key of a seed and an epoch."""
+def mix_key(seed: int, epoch: int) -> int:
+    """Mix a seed and an epoch into one 64-bit key."""
     with np.errstate(over="ignore"):
         word = np.array([(seed * _GOLDEN + epoch + 1) & _WORD], dtype=np.uint64)
         return int(_mix(word)[0])
@@ -238,14 +240,14 @@ def _feistel(values: NDArray[np.uint64], half: int, key: int) -> NDArray[np.uint
     bits, mask = np.uint64(half), np.uint64((1 << half) - 1)
     left, right = values >> bits, values & mask
     with np.errstate(over="ignore"):
-        for turn in range(_ROUNDS):
-            salt = np.uint64((key + turn * _GOLDEN) & _WORD)
+        for number in range(_ROUNDS):
+            salt = np.uint64((key + number * _GOLDEN) & _WORD)
             left, right = right, left ^ (_mix(right + salt) & mask)
     return (left << bits) | right
 
 
 def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of splitmix64 (Steele et al. 2014): every bit depends on every bit."""
+    """The finalizer of splitmix64 (Steele et al. 2014): every bit depends on every bit."""
     words = (words ^ (words >> np.uint64(30))) * _MIX_1
     words = (words ^ (words >> np.uint64(27))) * _MIX_2
     return words ^ (words >> np.uint64(31))

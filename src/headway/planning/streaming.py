@@ -70,7 +70,7 @@ def flow_of(rows: StoreRows, order: StoreOrder | StreamOrder) -> StreamPlan | No
 
 
 def prepare(
-    plan: Plan, settings: Settings, found: Sequence[Source], ask: ExampleOptions, cache: Path
+    plan: Plan, settings: Settings, found: Sequence[Source], options: ExampleOptions, cache: Path
 ) -> Plan:
     """Write what the reader of a flow has to know; the plan then says where that is.
 
@@ -93,7 +93,7 @@ def prepare(
     same = (stamps, plan.data.fingerprint, plan.data.tokenizer, plan.data.template, shape)
     folder = cache / f"flow-{hash_bytes(msgspec.json.encode(same))}"
     store = str(Path(plan.data.store).absolute())
-    save_stream(folder, StreamFile(_absolute(found), ask, store, shape, _day(folder)))
+    save_stream(folder, StreamFile(_absolute(found), options, store, shape, _day(folder)))
     return replace(
         plan, data=replace(plan.data, stream=replace(plan.data.stream, folder=str(folder)))
     )

@@ -105,7 +105,7 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     found = find(request.sources, endpoint_url=settings.endpoint_url, pulse=pulse)
     origin = find_model_source(settings, sum(source.size for source in found), pulse)
     chosen = bool(settings.model or settings.preset or settings.continue_run)
-    ask = ExampleOptions(
+    options = ExampleOptions(
         tokenizer=origin.tokenizer,
         vocab_size=origin.vocab_size,
         template=None,
@@ -115,7 +115,7 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     )
     store = survey(
         found,
-        ask,
+        options,
         exact_bytes=settings.survey_exact,
         max_rejected=settings.max_rejected,
         embedding_rows=origin.embedding_rows,
@@ -140,7 +140,7 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     )
     plan = decide(settings, sources, store, origin.start, here)
     if request.train:
-        plan = prepare(plan, settings, found, ask, cache_folder("stores"))
+        plan = prepare(plan, settings, found, options, cache_folder("stores"))
         evaluated = bool(plan.looks.eval_steps and plan.data.rows.held_out)
         saves = plan.saves.most(plan.steps.num, evaluated=evaluated)
         check_writable(Path(settings.output_dir), saves * plan.saves.bytes_each)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from headway.base.errors import UsageError
-from headway.data.examples.chat import CHATML, Rendered, Template, UnusableError, chatml_for
+from headway.data.examples.chat import CHATML, Rendered, RenderError, Template, chatml_for
 from headway.data.examples.tokenizer import TURN_END, Tokenizer, byte_level
 from headway.data.formats.records import Record, Rejected
 
@@ -190,7 +190,7 @@ def test_answers_marked_where_they_cannot_be_placed_are_told() -> None:
 
 
 def test_chatml_refuses_tools_that_it_would_lose() -> None:
-    with pytest.raises(UnusableError) as error:
+    with pytest.raises(RenderError) as error:
         template(CHATML).render(talk("a"), [{"type": "function"}])
     assert "no place for tools" in error.value.detail
 
@@ -207,12 +207,12 @@ def test_chatml_refuses_tools_that_it_would_lose() -> None:
     ],
 )
 def test_a_hostile_or_broken_template_fails_inside_its_box(source: str) -> None:
-    with pytest.raises(UnusableError, match="the template fails"):
+    with pytest.raises(RenderError, match="the template fails"):
         template(source).render(talk("a"))
 
 
 def test_a_template_that_is_no_jinja_is_refused_with_its_line() -> None:
-    with pytest.raises(UsageError, match="is no Jinja") as refusal:
+    with pytest.raises(UsageError, match="is not valid Jinja") as refusal:
         template("fine\n{% for x in %}\n")
     assert refusal.value.have == "line 2: {% for x in %}"
 

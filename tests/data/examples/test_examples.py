@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import models, normalizers
 
+from headway.data.examples import examples
 from headway.data.examples.chat import CHATML, Template
 from headway.data.examples.examples import (
     Example,
     chat_examples,
-    end_of,
-    examples,
-    marked,
+    end_token_id,
+    render_marked,
     text_examples,
     token_example,
     token_examples,
@@ -25,7 +25,7 @@ from headway.data.examples.tokenizer import DOCUMENT_END, TURN_END, Ids, Tokeniz
 from headway.data.formats.records import Record, Rejected
 
 BYTES = byte_level()
-CHAT = BYTES.ending_in(TURN_END)
+CHAT = BYTES.with_end_token(TURN_END)
 ENCODE = Tokenizer.encode
 # The answer's end is not part of what it marks, and a line break follows.
 MARKS_WORDS = """\
@@ -139,7 +139,7 @@ def test_T03_work_is_handed_out_by_characters_however_texts_are_sorted(
 ) -> None:
     """One long document among many short ones is shared by all cores, as they are."""
     texts = ["word\n" * n for n in (*[20] * 5_000, 200_000, 300_000)]
-    groups = list(examples._groups(texts[::-1] if longest_first else texts, BYTES))
+    groups = list(examples._piece_batches(texts[::-1] if longest_first else texts, BYTES))
     sizes = [sum(len(piece.text) for piece in group) for group in groups]
     assert sum(sizes) == sum(map(len, texts))
     assert max(sizes) <= 525_000
@@ -153,9 +153,9 @@ def test_T03_work_is_handed_out_by_characters_however_texts_are_sorted(
 @pytest.fixture
 def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long texts are cut as they are, but every 50 characters."""
-    monkeypatch.setattr(examples, "_STRETCH", 50)
-    monkeypatch.setattr(examples, "_LONGEST", 1_000)
-    monkeypatch.setattr(examples, "_TOGETHER", 500)
+    monkeypatch.setattr(examples, "_CUT_WINDOW", 50)
+    monkeypatch.setattr(examples, "_MAX_PIECE", 1_000)
+    monkeypatch.setattr(examples, "_BATCH_CHARACTERS", 500)
 
 
 def gpt2_like() -> Tokenizer:
@@ -172,7 +172,7 @@ LINES = st.text(alphabet=" \nab.'1\u00e9", max_size=400)
 @given(text=LINES)
 def test_a_long_text_has_the_same_tokens_as_in_one_go(text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(examples, "_STRETCH", 50)
+        patch.setattr(examples, "_CUT_WINDOW", 50)
         whole = GPT2_LIKE.encode([text])[0]
         cuts = examples._cuts(text, GPT2_LIKE)
         if any(len(run) >= 50 for run in text.split()):
@@ -267,7 +267,7 @@ def test_F27_tokens_that_train_nothing_are_rejected(
     ids: tuple[int, ...], labels: tuple[int, ...] | None
 ) -> None:
     made = token_example(Record("f", 2, ids=ids, labels=labels), 259)
-    assert made == Rejected("f", 2, "no learned label", "none behind the first token")
+    assert made == Rejected("f", 2, "no learned label", "every label after the first token is -100")
 
 
 def test_rejected_tokens_keep_their_places_and_only_others_are_told() -> None:
@@ -316,8 +316,8 @@ def test_the_first_token_is_never_trained() -> None:
     [
         (CHATML, conversation("only a question"), "no assistant message"),
         ("{{ messages[0].content }}{% generation %}{% endgeneration %}", conversation("a", "b"),
-         "the template writes none of its answers"),
-        ("", conversation("a", "b"), "the template writes none of its answers"),
+         "the template writes none of the answers"),
+        ("", conversation("a", "b"), "the template writes none of the answers"),
     ],
 )  # fmt: skip
 def test_F27_a_conversation_that_trains_nothing_is_rejected(
@@ -389,7 +389,7 @@ def test_T11_a_token_that_reaches_into_the_answer_is_trained() -> None:
 
 def test_T12_the_trained_stretches_are_marked() -> None:
     example = chat(CHATML, conversation("Hi", "Hello", "And?", "Well"))
-    assert marked(example, CHAT) == (
+    assert render_marked(example, CHAT) == (
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n\u00abHello<|im_end|>\u00bb\n"
         "<|im_start|>user\nAnd?<|im_end|>\n<|im_start|>assistant\n\u00abWell<|im_end|>\u00bb\n"
     )
@@ -401,13 +401,13 @@ def test_T12_the_trained_stretches_are_marked() -> None:
     ids=["long", "many"],
 )
 def test_a_marked_example_is_short_and_shows_an_answer(record: Record) -> None:
-    shown = marked(chat(CHATML, record), CHAT)
+    shown = render_marked(chat(CHATML, record), CHAT)
     assert len(shown) <= 400
     assert "\u00ab" in shown
     assert "\u2026" in shown
 
 
 def test_the_end_of_an_example_is_its_last_trained_special_token() -> None:
-    assert end_of(chat(CHATML, conversation("a", "b")), BYTES) == CHAT.end_id
-    assert end_of(text_example(Record("f", 1, text="a"), BYTES), BYTES) == BYTES.end_id
-    assert end_of(chat(NO_END, conversation("a", "b")), BYTES) == BYTES.end_id
+    assert end_token_id(chat(CHATML, conversation("a", "b")), BYTES) == CHAT.end_id
+    assert end_token_id(text_example(Record("f", 1, text="a"), BYTES), BYTES) == BYTES.end_id
+    assert end_token_id(chat(NO_END, conversation("a", "b")), BYTES) == BYTES.end_id

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
-from headway.data.examples.chat import CONTEXT_ALONE, UNPROMPTED, Template, UnusableError
+from headway.data.examples.chat import AnswerNote, RenderError, Template
 from headway.data.examples.examples import Example, chat_examples
 from headway.data.examples.tokenizer import Tokenizer, load
 from headway.data.formats.records import Record, Rejected
@@ -100,7 +100,7 @@ def words() -> tokenizers.Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator([(HERE / "tiny.txt").read_text()], trainer)
+    backend.train_from_iterator([(HERE.parent / "tiny.txt").read_text()], trainer)
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 0)]
     )
@@ -169,7 +169,7 @@ def test_text_and_ids_are_those_of_transformers(name: str, case: str, pair: Pair
                 )  # fmt: skip
 
             if fails(theirs, jinja2.TemplateError):
-                assert fails(lambda t=tools: ours.render(messages, t), UnusableError)
+                assert fails(lambda t=tools: ours.render(messages, t), RenderError)
                 continue
             text = ours.render(messages, tools, add_generation_prompt=prompt)
             assert text == theirs()
@@ -178,7 +178,7 @@ def test_text_and_ids_are_those_of_transformers(name: str, case: str, pair: Pair
 
 def usable(name: str, case: str, pair: Pair) -> bool:
     template = Template(pair.ours, source_of(name, marked=True))
-    return not fails(lambda: template.render(CONVERSATIONS[case]), UnusableError)
+    return not fails(lambda: template.render(CONVERSATIONS[case]), RenderError)
 
 
 def masks(pair: Pair, name: str, messages: list[dict[str, Any]]) -> tuple[list[int], list[bool]]:
@@ -210,7 +210,9 @@ def test_T10_T11_the_trained_tokens_are_those_that_transformers_finds(
     ids, mask = masks(pair, name, CONVERSATIONS[case])
     assert made.ids.tolist() == ids
     assert made.trained.tolist() == mask
-    assert set(made.notes) == ({UNPROMPTED} if name == "thinks_first" and not marked else set())
+    assert set(made.notes) == (
+        {AnswerNote.UNPROMPTED} if name == "thinks_first" and not marked else set()
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -278,7 +280,7 @@ def test_an_answer_whose_reasoning_is_dropped_later_is_context_and_others_are_le
         "d<|im_end|>",
         "<think>\nthus\n</think>\n\nf<|im_end|>",
     ]
-    assert notes(pair, source, THOUGHTS) == (CONTEXT_ALONE,)
+    assert notes(pair, source, THOUGHTS) == (AnswerNote.CONTEXT_ONLY,)
 
 
 def test_an_answer_that_was_written_after_what_is_dropped_later_is_context(pair: Pair) -> None:
@@ -286,7 +288,7 @@ def test_an_answer_that_was_written_after_what_is_dropped_later_is_context(pair:
     messages = [*THOUGHTS[:2], assistant("more"), user("c"), assistant("d")]
     source = source_of("forgets", marked=False)
     assert trained(pair, source, messages) == ["d<|im_end|>"]
-    assert notes(pair, source, messages) == (CONTEXT_ALONE, CONTEXT_ALONE)
+    assert notes(pair, source, messages) == (AnswerNote.CONTEXT_ONLY, AnswerNote.CONTEXT_ONLY)
 
 
 def test_answers_of_one_question_keep_their_reasoning_and_are_all_learned(pair: Pair) -> None:
@@ -335,7 +337,7 @@ def test_an_answer_that_does_not_begin_as_prompted_is_learned_and_noted(pair: Pa
     source = source_of("thinks_first", marked=False)
     messages = [user("a"), assistant("<think>\nx</think>b"), user("c"), assistant("d")]
     assert trained(pair, source, messages) == ["b</s>", "d</s>"]
-    assert notes(pair, source, messages) == (UNPROMPTED, UNPROMPTED)
+    assert notes(pair, source, messages) == (AnswerNote.UNPROMPTED, AnswerNote.UNPROMPTED)
 
 
 def test_an_answer_that_cannot_be_asked_for_by_itself_is_context(pair: Pair) -> None:
@@ -343,7 +345,7 @@ def test_an_answer_that_cannot_be_asked_for_by_itself_is_context(pair: Pair) -> 
     source = "{% if not messages %}{{ raise_exception('nothing to answer') }}{% endif %}"
     source += source_of("chatml", marked=False)
     assert trained(pair, source, CONVERSATIONS["answer first"]) == ["b<|im_end|>"]
-    assert notes(pair, source, CONVERSATIONS["answer first"]) == (CONTEXT_ALONE,)
+    assert notes(pair, source, CONVERSATIONS["answer first"]) == (AnswerNote.CONTEXT_ONLY,)
 
 
 def test_a_template_that_tells_the_last_answer_from_others_by_its_end(pair: Pair) -> None:
@@ -354,7 +356,7 @@ def test_a_template_that_tells_the_last_answer_from_others_by_its_end(pair: Pair
         "{% endfor %}{% if add_generation_prompt %}<|model|>{% endif %}"
     )
     assert trained(pair, source, CONVERSATIONS["many turns"]) == ["8</s>"]
-    assert notes(pair, source, CONVERSATIONS["many turns"]) == (CONTEXT_ALONE,) * 3
+    assert notes(pair, source, CONVERSATIONS["many turns"]) == (AnswerNote.CONTEXT_ONLY,) * 3
 
 
 # ---- answers that are not to be trained ------------------------------------------------------
@@ -428,7 +430,7 @@ def test_T10_a_template_that_marks_everything_is_rejected(pair: Pair) -> None:
     source = "{{ bos_token }}{% generation %}{% for m in messages %}{{ m.content }}</s>"
     source += "{% endfor %}{% endgeneration %}"
     made = example(pair, source, CONVERSATIONS["many turns"])
-    assert made == Rejected("f", 1, "no untrained token", "the template takes all for an answer")
+    assert made == Rejected("f", 1, "no untrained token", "the template marks all as an answer")
     alone = example(pair, source, [assistant("a text of its own")])
     assert isinstance(alone, Example)
     assert alone.trained[1:].all()

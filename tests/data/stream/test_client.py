@@ -43,10 +43,9 @@ def flow(folder: Path, text: str | None = None) -> Path:
     data = folder / "data.jsonl"
     data.write_text(text or "".join(rows))
     shape = StreamSpec("text", 32, "cut", ROWS, HELD, 1, 0.5, "uint16")
-    ask = ExampleOptions(None, 300, None, True)
-    save_stream(
-        folder / "flow", StreamFile(tuple(find([str(data)])), ask, str(store), shape, "2026-11-21")
-    )
+    options = ExampleOptions(None, 300, None, True)
+    file = StreamFile(tuple(find([str(data)])), options, str(store), shape, "2026-11-21")
+    save_stream(folder / "flow", file)
     return folder / "flow"
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from headway.base.errors import DataRefused
 from headway.base.pulse import Pulse
-from headway.data.examples.maker import ExampleOptions, Maker
+from headway.data.examples.maker import ExampleMaker, ExampleOptions
 from headway.data.examples.tokenizer import byte_level
 from headway.data.sources.find import find
 from headway.data.sources.source import Source, Span
@@ -32,7 +32,7 @@ END = WORDS.end_id
 
 def flowing(*paths: Path, **shape: Any) -> Stream:
     made = replace(SHAPE, **shape)
-    maker = Maker(ASK, byte_level(), made.kind, lambda _: None)
+    maker = ExampleMaker(ASK, byte_level(), made.kind, lambda _: None)
     return Stream(Units(find([str(path) for path in paths])), maker, made, Pulse())
 
 

@@ -28,7 +28,7 @@ from headway.data.survey import survey as survey_module
 from headway.data.survey.store import Store
 from headway.data.survey.survey import survey
 
-TINY = Path(__file__).parent / "tiny.txt"
+TINY = Path(__file__).parents[1] / "tiny.txt"
 CHAT = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}
 QUESTION = {"messages": [{"role": "user", "content": "hi"}]}
 
@@ -39,14 +39,16 @@ def cache(tmp_path: Path) -> Path:
 
 
 def look(cache: Path, *names: object, pulse: Pulse | None = None, **more: Any) -> Store:
-    ask: dict[str, Any] = {"tokenizer": None, "vocab_size": 300, "template": None}
-    ask["assistant_only"] = True
-    ask |= {
+    options: dict[str, Any] = {"tokenizer": None, "vocab_size": 300, "template": None}
+    options["assistant_only"] = True
+    options |= {
         name: more.pop(name) for name in tuple(more) if name in ExampleOptions.__dataclass_fields__
     }
     settings: dict[str, Any] = {"max_rejected": 0.05, "exact_bytes": 64_000_000, **more}
     sources = find([str(name) for name in names])
-    return survey(sources, ExampleOptions(**ask), cache=cache, pulse=pulse or Pulse(), **settings)
+    return survey(
+        sources, ExampleOptions(**options), cache=cache, pulse=pulse or Pulse(), **settings
+    )
 
 
 def jsonl(path: Path, *rows: object) -> Path:
@@ -590,8 +592,8 @@ def test_surveying_loads_neither_torch_nor_jinja(tmp_path: Path) -> None:
         "from headway.data.sources.find import find\n"
         "from headway.data.survey.survey import survey\n"
         "from headway.data.examples.maker import ExampleOptions\n"
-        "ask = ExampleOptions(None, 300, None, True)\n"
-        "survey(find([sys.argv[1]]), ask, max_rejected=0, exact_bytes=1000000,"
+        "options = ExampleOptions(None, 300, None, True)\n"
+        "survey(find([sys.argv[1]]), options, max_rejected=0, exact_bytes=1000000,"
         " cache=Path(sys.argv[2]), pulse=Pulse())\n"
         "sys.exit(' '.join({'torch', 'transformers', 'jinja2'} & set(sys.modules)) or 0)\n"
     )

@@ -26,7 +26,7 @@ TEXT = "So it goes on, and on, until the last page.\n" * 3
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = save_model(tmp_path_factory.mktemp("ask") / "model")
-    byte_level().ending_in("<|im_end|>").with_template(CHATML).save(folder)
+    byte_level().with_end_token("<|im_end|>").with_template(CHATML).save(folder)
     return folder
 
 

@@ -1,31 +1,32 @@
-"""Chat templates with jinja2, as transformers renders them, and which tokens are the answer.
+"""Chat templates: conversations rendered as transformers renders them, with the answers located.
 
-A template that marks its answers (`{% generation %}`) says itself which characters are learned.
-For any other one they are what an answer adds to the conversation before it:
+A template that marks its answers with `{% generation %}` states which characters are trained. For
+any other template, an answer is the text that its message adds to the conversation so far:
 
-    messages[:1] and the prompt for an answer   <|user|>Hi<|end|><|assistant|>
-    messages[:2]                                <|user|>Hi<|end|><|assistant|>Hello!<|end|>
-    learned                                                                   ^^^^^^^^^^^^^
+    messages[:1] plus generation prompt   <|user|>Hi<|end|><|assistant|>
+    messages[:2]                          <|user|>Hi<|end|><|assistant|>Hello!<|end|>
+    trained                                                             ^^^^^^^^^^^^^
 
-Some templates write an answer otherwise once there is more after it: they drop its reasoning, or
-what ends it. A row is one rendering of the whole conversation, so an answer is learned only where
-the row, up to the answer's end, is what the model read and wrote when it was its turn. Any other
-one is context, and noted. A row ends with the last answer that is to be learned: nothing behind it
-teaches, and nothing behind it can change it.
+Some templates rewrite an answer once more turns follow: they drop its reasoning or its end token.
+A row is one rendering of the whole conversation, so an answer is trained only where the row, up to
+the end of that answer, equals what the model reads and writes at that turn. Any other answer is
+context only and gets a note. A row ends with its last trained answer: later turns teach nothing
+and cannot change what came before.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
-from headway.base.errors import Remedy, UsageError
-from headway.data.examples.jinja import Jinja, Span, UnusableError
+from headway.base.errors import Cause, Remedy, UsageError
+from headway.data.examples.jinja import Jinja, RenderError, Span
 from headway.data.examples.tokenizer import TURN_END, Tokenizer
 from headway.data.formats.records import Record, Rejected
 
-# ChatML, with the answers marked.
+# ChatML with its answers marked.
 CHATML = """\
 {%- if tools %}
     {{- raise_exception('this chat template has no place for tools') }}
@@ -50,10 +51,10 @@ CHATML = """\
 
 
 def chatml_for(tokenizer: Tokenizer) -> str:
-    """ChatML for a model that has no template.
+    """ChatML for a tokenizer that has no template.
 
-    With the model's end token, unless its tokenizer knows ChatML's own; after the first token
-    that the tokenizer puts before a text, if it puts one.
+    Turns end in ChatML's own end token if the vocabulary has it, otherwise in the tokenizer's. The
+    text starts with the BOS token if the tokenizer adds one.
     """
     template = CHATML
     if tokenizer.id_of(TURN_END) is None:
@@ -61,9 +62,12 @@ def chatml_for(tokenizer: Tokenizer) -> str:
     return template if tokenizer.bos_id is None else "{{- bos_token }}\n" + template
 
 
-# What is noted of an answer, and counted.
-CONTEXT_ALONE = "answers as context alone: the template rewrites them later"
-UNPROMPTED = "answers that begin otherwise than the template asks for them"
+class AnswerNote(StrEnum):
+    """Something worth counting about an answer; the value is shown to people after the count."""
+
+    CONTEXT_ONLY = "answers used as context only: the template rewrites them in later turns"
+    UNPROMPTED = "answers that do not start with the template's generation prompt"
+
 
 Message = dict[str, Any]
 Messages = Sequence[Message]
@@ -71,31 +75,31 @@ Messages = Sequence[Message]
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A conversation as the text that is tokenised.
+    """A conversation as text, ready to be tokenized.
 
     Attributes:
-        answers: characters [begin, end) of answers.
-        inverted: False: these are learned, and nothing else. True: everything else is.
-        notes: one for each answer that there is something to say of.
+        answers: character spans [begin, end) of answers.
+        inverted: False: train only the spans. True: train everything except the spans.
+        notes: one note per answer that needs one.
     """
 
     text: str
     answers: tuple[Span, ...]
     inverted: bool = False
-    notes: tuple[str, ...] = ()
+    notes: tuple[AnswerNote, ...] = ()
 
 
 class Template:
-    """A chat template of some tokenizer.
+    """A tokenizer's chat template.
 
     Args:
-        tokenizer: its special tokens are what the template calls `eos_token` and the like.
-        source: Jinja, as in chat_template.jinja; left out, the tokenizer's own, of which there
-            may be two: one for conversations with tools.
-        now: the clock of `strftime_now`.
+        tokenizer: supplies the special tokens that templates call `eos_token` and so on.
+        source: Jinja source, as in chat_template.jinja. None: the tokenizer's own template, and
+            its separate template for conversations with tools if it has one.
+        now: the clock behind `strftime_now`.
 
     Raises:
-        UsageError: the tokenizer has no template, or it is no Jinja.
+        UsageError: the tokenizer has no template, or the template is not valid Jinja.
     """
 
     def __init__(
@@ -109,8 +113,9 @@ class Template:
         if source is None:
             raise UsageError(
                 f"{tokenizer.origin} has no chat template",
-                have="a tokenizer of a model that was not made to converse",
-                need="chat_template.jinja beside the tokenizer",
+                cause=Cause.TEMPLATE_INVALID,
+                have="the tokenizer of a base model, not of a chat model",
+                need="chat_template.jinja next to the tokenizer",
                 remedies=(Remedy("headway generate", "continues a text instead"),),
             )
         self._variables = tokenizer.special
@@ -124,99 +129,100 @@ class Template:
         *,
         add_generation_prompt: bool = False,
     ) -> str:
-        """The messages as text.
+        """Render messages as text.
 
         Args:
-            messages: OpenAI's shape.
-            tools: JSON schemas of functions, handed to the template.
-            add_generation_prompt: whether to end in what an answer is written after.
+            messages: in OpenAI's format.
+            tools: JSON schemas of functions, passed to the template.
+            add_generation_prompt: end with the start of an assistant turn.
 
         Raises:
-            UnusableError: the template fails on these messages.
+            RenderError: the template fails on these messages.
         """
-        handed_over = [_as_handed_over(one) for one in messages]
-        return self._render(handed_over, tools, add_generation_prompt).text
+        normalized = [_normalize(message) for message in messages]
+        return self._render(normalized, tools, add_generation_prompt).text
 
     def render_record(self, record: Record, *, assistant_only: bool) -> Rendered | Rejected:
-        """A conversation as text, and which characters are learned.
+        """Render a conversation and locate the trained characters.
 
         Args:
             record: a conversation.
-            assistant_only: learn its answers alone, or everything; in neither case an answer
-                whose message says `train: false` or `weight: 0`.
+            assistant_only: train only the answers instead of everything. Either way, an answer
+                whose message says `train: false` or `weight: 0` is not trained.
         """
-        messages = [_as_handed_over(one) for one in record.messages or ()]
+        messages = [_normalize(message) for message in record.messages or ()]
         try:
             if assistant_only:
-                return self._answers_alone(messages, record.tools)
-            return self._all_but_untrained(messages, record.tools)
-        except UnusableError as unusable:
-            return Rejected(record.file, record.line, unusable.reason, unusable.detail)
+                return self._render_training_answers(messages, record.tools)
+            return self._render_training_all(messages, record.tools)
+        except RenderError as error:
+            return Rejected(record.file, record.line, error.reason, error.detail)
 
-    def _answers_alone(self, messages: Messages, tools: Messages | None) -> Rendered:
-        wanted = [n for n in _answers(messages) if not _is_untrained(messages[n])]
-        if not wanted:
-            why = "every answer says train: false" if _answers(messages) else "no assistant message"
-            raise UnusableError("no trained token", why)
-        row = messages[: wanted[-1] + 1]
-        return self._with_answers(row, tools, wanted)
+    def _render_training_answers(self, messages: Messages, tools: Messages | None) -> Rendered:
+        trained = [n for n in _answer_numbers(messages) if not _is_untrained(messages[n])]
+        if not trained:
+            has_answers = bool(_answer_numbers(messages))
+            why = "every answer says train: false" if has_answers else "no assistant message"
+            raise RenderError("no trained token", why)
+        row = messages[: trained[-1] + 1]
+        return self._render_with_answers(row, tools, trained)
 
-    def _all_but_untrained(self, messages: Messages, tools: Messages | None) -> Rendered:
-        unwanted = [n for n in _answers(messages) if _is_untrained(messages[n])]
-        if not unwanted:
+    def _render_training_all(self, messages: Messages, tools: Messages | None) -> Rendered:
+        untrained = [n for n in _answer_numbers(messages) if _is_untrained(messages[n])]
+        if not untrained:
             return Rendered(self._render(messages, tools).text, (), inverted=True)
-        rendered = self._with_answers(messages, tools, unwanted)
-        if CONTEXT_ALONE in rendered.notes:
-            raise _changes_earlier_turns()
+        rendered = self._render_with_answers(messages, tools, untrained)
+        if AnswerNote.CONTEXT_ONLY in rendered.notes:
+            raise _rewrites_earlier_turns()
         return replace(rendered, inverted=True, notes=())
 
-    def _with_answers(
+    def _render_with_answers(
         self, messages: Messages, tools: Messages | None, numbers: Sequence[int]
     ) -> Rendered:
-        """The messages as text, and where these answers are in it."""
+        """Render all messages; locate the answers with these message numbers."""
         whole = self._render(messages, tools)
         if not self._jinja(tools).marks_answers:
-            return self._by_prefix(messages, tools, numbers, whole.text)
-        if len(numbers) == len(_answers(messages)):
+            return self._answers_by_prefix(messages, tools, numbers, whole.text)
+        if len(numbers) == len(_answer_numbers(messages)):
             return whole
-        return self._of_those_marked(messages, tools, numbers, whole)
+        return self._select_marked(messages, tools, numbers, whole)
 
-    def _of_those_marked(
+    def _select_marked(
         self, messages: Messages, tools: Messages | None, numbers: Sequence[int], whole: Rendered
     ) -> Rendered:
-        """What is marked of some answers: the marks of a message are those that it adds."""
-        numbered = _answers(messages)
-        ends = [0, *(len(self._render(messages[: n + 1], tools).answers) for n in numbered)]
-        marks_of = dict(zip(numbered, pairwise(ends), strict=True))
+        """Keep the marks of some answers: a message owns the marks that it adds."""
+        all_numbers = _answer_numbers(messages)
+        ends = [0, *(len(self._render(messages[: n + 1], tools).answers) for n in all_numbers)]
+        marks_of = dict(zip(all_numbers, pairwise(ends), strict=True))
         if ends[-1] != len(whole.answers) or any(a >= b for a, b in marks_of.values()):
-            raise UnusableError("the template does not tell which answer a mark belongs to")
+            raise RenderError("the template does not tell which answer a mark belongs to")
         kept = [mark for n in numbers for mark in whole.answers[slice(*marks_of[n])]]
         return replace(whole, answers=tuple(kept))
 
-    def _by_prefix(
+    def _answers_by_prefix(
         self, messages: Messages, tools: Messages | None, numbers: Sequence[int], whole: str
     ) -> Rendered:
         found: list[Span] = []
-        notes: list[str] = []
+        notes: list[AnswerNote] = []
         for number in numbers:
-            place = self._place(number, messages, tools, whole)
-            if place is None:
-                notes.append(CONTEXT_ALONE)
+            located = self._locate_answer(number, messages, tools, whole)
+            if located is None:
+                notes.append(AnswerNote.CONTEXT_ONLY)
                 continue
-            begin, end, is_prompted = place
+            begin, end, is_prompted = located
             found.append((begin, end))
             if not is_prompted:
-                notes.append(UNPROMPTED)
+                notes.append(AnswerNote.UNPROMPTED)
         if not found:
-            raise _changes_earlier_turns()
+            raise _rewrites_earlier_turns()
         return Rendered(whole, tuple(found), notes=tuple(notes))
 
-    def _place(
+    def _locate_answer(
         self, number: int, messages: Messages, tools: Messages | None, whole: str
     ) -> tuple[int, int, bool] | None:
-        """Where an answer is in the whole, and whether it begins as it is prompted for.
+        """The span of an answer in `whole`, and whether it follows the generation prompt.
 
-        None where the whole does not begin as it did when this answer was its last message.
+        None if `whole` does not start with the rendering that has this answer as its last message.
         """
         earlier, until = messages[:number], messages[: number + 1]
         try:
@@ -226,14 +232,14 @@ class Template:
             before = self._render(earlier, tools, prompt=True).text
             if after.startswith(before):
                 return len(before), len(after), True
-            begin = _where_they_part(before, after)
+            begin = _common_prefix_length(before, after)
             unprompted = len(self._render(earlier, tools).text) if earlier else 0
             return (begin, len(after), False) if begin >= unprompted else None
-        except UnusableError:  # it takes the whole conversation, but no beginning of it
+        except RenderError:  # the template accepts the whole conversation, but not this part of it
             return None
 
     def _render(self, messages: Messages, tools: Messages | None, prompt: bool = False) -> Rendered:
-        """The messages, handed over already, as text, and what is marked in it."""
+        """Render messages that are already normalized."""
         variables = {
             "messages": messages,
             "tools": list(tools) if tools else None,
@@ -247,7 +253,7 @@ class Template:
         return self._with_tools if tools else self._plain
 
 
-def _answers(messages: Messages) -> list[int]:
+def _answer_numbers(messages: Messages) -> list[int]:
     return [number for number, one in enumerate(messages) if one["role"] == "assistant"]
 
 
@@ -255,23 +261,23 @@ def _is_untrained(message: Message) -> bool:
     return message.get("train") is False or message.get("weight") == 0
 
 
-def _where_they_part(one: str, other: str) -> int:
+def _common_prefix_length(one: str, other: str) -> int:
     pairs = zip(one, other, strict=False)
     return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
-def _changes_earlier_turns() -> UnusableError:
-    return UnusableError(
+def _rewrites_earlier_turns() -> RenderError:
+    return RenderError(
         "the template changes earlier turns",
-        "an answer is written otherwise, or not at all, once there is more after it",
+        "it rewrites or drops an answer once more turns follow",
     )
 
 
-def _as_handed_over(message: Message) -> Message:
-    """A message as transformers hands it to a template.
+def _normalize(message: Message) -> Message:
+    """A message as transformers passes it to a template.
 
-    What is None is missing. Reasoning goes by three names in data; templates read the first or
-    the second.
+    Keys whose value is None are dropped. Data calls reasoning by three names; templates read
+    `reasoning_content` or `thinking`, so both are set.
     """
     if None in message.values():
         message = {name: value for name, value in message.items() if value is not None}

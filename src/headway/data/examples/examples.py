@@ -1,4 +1,4 @@
-"""Record -> ids and which of them are trained."""
+"""Examples: the token ids of a record and which of them are trained."""
 
 import itertools
 import re
@@ -10,82 +10,82 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headway.data.examples.chat import Rendered, Template
+from headway.data.examples.chat import AnswerNote, Rendered, Template
 from headway.data.examples.tokenizer import Ids, Offsets, Tokenizer
 from headway.data.formats.records import Record, Rejected
 
 Flags = NDArray[np.bool_]
-Tick = Callable[[int], None]
+OnTokens = Callable[[int], None]
 
-UNTRAINED = -100  # the label of a token that is not learned
+UNTRAINED = -100  # the label of a token that is not trained
 
-_STRETCH = 25_000  # characters that are searched for a place to cut a long text
-_TOGETHER = 500_000  # characters that are encoded at a time, on all cores
-_LONGEST = 1_000_000  # characters of one piece, even where a cut changes a token
-_TRIES = 8  # line ends tried in a stretch
+_CUT_WINDOW = 25_000  # characters searched for one place to cut a long text
+_BATCH_CHARACTERS = 500_000  # encoded in one call, on all cores
+_MAX_PIECE = 1_000_000  # characters of one piece; beyond it a cut may change a token
+_MAX_LINE_ENDS = 8  # line ends tried per window
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The ids of one record and which of them are trained.
+    """The token ids of one record and which of them are trained.
 
     Attributes:
-        ids: (T,) token ids; a text ends in the end token.
-        trained: (T,) whether the model learns to predict this token; never the first one.
-        notes: what to count beside the tokens: one for each answer there is something to say of.
+        ids: (T,) token ids; a text ends with the end token.
+        trained: (T,) whether the model learns to predict this token; never true for the first.
+        notes: one note per answer that needs one.
     """
 
     file: str
     line: int
     ids: Ids
     trained: Flags
-    notes: tuple[str, ...] = ()
+    notes: tuple[AnswerNote, ...] = ()
 
 
-def _silent(_: int) -> None:
+def _ignore(_: int) -> None:
     pass
 
 
 def text_examples(
-    records: Sequence[Record], tokenizer: Tokenizer, tick: Tick = _silent
+    records: Sequence[Record], tokenizer: Tokenizer, on_tokens: OnTokens = _ignore
 ) -> list[Example]:
-    """Documents as examples: of each its tokens and the end token.
+    """Documents as examples: BOS if the tokenizer adds one, the text's tokens, the end token.
 
-    Before them the token that the tokenizer itself puts before a text, if it puts one. A part of
-    a document has the first token only where the document begins, the last only where it ends.
+    A part of a document has BOS only if the document starts in it, and the end token only if the
+    document ends in it.
 
     Args:
         records: the documents.
-        tokenizer: makes the tokens.
-        tick: told how many tokens are new, while it goes on.
+        tokenizer: encodes them.
+        on_tokens: called with the number of new tokens as they are made.
     """
-    nothing = np.zeros(0, dtype=np.int32)
-    first = nothing if tokenizer.bos_id is None else np.array([tokenizer.bos_id], dtype=np.int32)
+    empty = np.zeros(0, dtype=np.int32)
+    bos = empty if tokenizer.bos_id is None else np.array([tokenizer.bos_id], dtype=np.int32)
     end = np.array([tokenizer.end_id], dtype=np.int32)
-    ids: list[list[Ids]] = [[first if record.begins else nothing] for record in records]
+    ids: list[list[Ids]] = [[bos if record.begins else empty] for record in records]
     texts = [record.text or "" for record in records]
-    for group in _groups(texts, tokenizer):
-        encoded = tokenizer.encode([piece.text for piece in group])
-        for piece, part in zip(group, encoded, strict=True):
+    for pieces in _piece_batches(texts, tokenizer):
+        encoded = tokenizer.encode([piece.text for piece in pieces])
+        for piece, part in zip(pieces, encoded, strict=True):
             ids[piece.number].append(part)
-        tick(sum(map(len, encoded)))
+        on_tokens(sum(map(len, encoded)))
     return [
-        _all_but_the_first(record, np.concatenate([*parts, end if record.ends else nothing]))
+        _text_example(record, np.concatenate([*parts, end if record.ends else empty]))
         for record, parts in zip(records, ids, strict=True)
     ]
 
 
-def _all_but_the_first(record: Record, ids: Ids) -> Example:
+def _text_example(record: Record, ids: Ids) -> Example:
     trained = np.ones(len(ids), dtype=np.bool_)
     trained[:1] = False
     return Example(record.file, record.line, ids, trained)
 
 
 def token_example(record: Record, vocab_size: int) -> Example | Rejected:
-    """Tokens as they came: nothing is put before or behind them.
+    """A record of token ids, unchanged: no BOS and no end token are added.
 
-    The first of them is never trained; of the others those whose label is not -100, all where
-    there are no labels.
+    The first token is never trained. The others are trained unless their label is -100; without
+    labels all of them are.
     """
     file, line, numbers = record.file, record.line, record.ids or ()
     outside = next((n for n, one in enumerate(numbers) if not 0 <= one < vocab_size), None)
@@ -96,16 +96,16 @@ def token_example(record: Record, vocab_size: int) -> Example | Rejected:
     trained = np.array(record.labels or numbers, dtype=np.int64) != UNTRAINED
     trained[:1] = False
     if not trained.any():
-        return Rejected(file, line, "no learned label", "none behind the first token")
+        return Rejected(file, line, "no learned label", "every label after the first token is -100")
     return Example(file, line, ids, trained)
 
 
 def token_examples(
-    records: Sequence[Record], vocab_size: int, tick: Tick = _silent
+    records: Sequence[Record], vocab_size: int, on_tokens: OnTokens = _ignore
 ) -> list[Example | Rejected]:
-    """Tokens as examples, or why not; `tick` is told how many are new."""
+    """Records of token ids as examples; `on_tokens` is called with the number of tokens."""
     made = [token_example(record, vocab_size) for record in records]
-    tick(sum(len(one.ids) for one in made if isinstance(one, Example)))
+    on_tokens(sum(len(one.ids) for one in made if isinstance(one, Example)))
     return made
 
 
@@ -115,28 +115,32 @@ def chat_examples(
     template: Template,
     *,
     assistant_only: bool,
-    tick: Tick = _silent,
+    on_tokens: OnTokens = _ignore,
 ) -> list[Example | Rejected]:
-    """Conversations as examples, or why not: the tokens that the template writes.
+    """Conversations as examples: the tokens that the template writes, and nothing else.
 
-    Of these the answers are trained. Nothing is added: a template writes its own first token.
-    `tick` is told how many tokens are new.
+    Args:
+        records: the conversations.
+        tokenizer: encodes what the template writes.
+        template: renders the conversations; it writes BOS itself if the model needs one.
+        assistant_only: train only the answers.
+        on_tokens: called with the number of new tokens as they are made.
     """
     rendered = [template.render_record(r, assistant_only=assistant_only) for r in records]
     texts = [one.text if isinstance(one, Rendered) else "" for one in rendered]
     ids: list[list[Ids]] = [[] for _ in records]
     offsets: list[list[Offsets]] = [[] for _ in records]
-    for group in _groups(texts, tokenizer):
-        encoded = tokenizer.encode_with_offsets([piece.text for piece in group])
-        for piece, (part, spots) in zip(group, encoded, strict=True):
+    for pieces in _piece_batches(texts, tokenizer):
+        encoded = tokenizer.encode_with_offsets([piece.text for piece in pieces])
+        for piece, (part, spans) in zip(pieces, encoded, strict=True):
             ids[piece.number].append(part)
-            offsets[piece.number].append(spots + piece.begin if piece.begin else spots)
-        tick(sum(len(part) for part, _ in encoded))
+            offsets[piece.number].append(spans + piece.begin if piece.begin else spans)
+        on_tokens(sum(len(part) for part, _ in encoded))
     return [
         one
         if isinstance(one, Rejected)
-        else _chat_example(record, one, _joined(parts), _joined(spots), tokenizer)
-        for record, one, parts, spots in zip(records, rendered, ids, offsets, strict=True)
+        else _chat_example(record, one, _concatenate(parts), _concatenate(spans), tokenizer)
+        for record, one, parts, spans in zip(records, rendered, ids, offsets, strict=True)
     ]
 
 
@@ -144,36 +148,36 @@ def _chat_example(
     record: Record, rendered: Rendered, ids: Ids, offsets: Offsets, tokenizer: Tokenizer
 ) -> Example | Rejected:
     file, line = record.file, record.line
-    trained = _answers(rendered, ids, offsets, tokenizer) ^ rendered.inverted
+    trained = _in_answers(rendered, ids, offsets, tokenizer) ^ rendered.inverted
     after_first = trained[1:] if len(ids) and ids[0] == tokenizer.bos_id else trained
     if not rendered.inverted and after_first.all() and _has_prompt(record) and len(ids):
-        return Rejected(file, line, "no untrained token", "the template takes all for an answer")
+        return Rejected(file, line, "no untrained token", "the template marks all as an answer")
     trained[:1] = False
     if not trained.any():
-        return Rejected(file, line, "no trained token", "the template writes none of its answers")
+        return Rejected(file, line, "no trained token", "the template writes none of the answers")
     return Example(file, line, ids, trained, rendered.notes)
 
 
-def _answers(rendered: Rendered, ids: Ids, offsets: Offsets, tokenizer: Tokenizer) -> Flags:
+def _in_answers(rendered: Rendered, ids: Ids, offsets: Offsets, tokenizer: Tokenizer) -> Flags:
     """(T,) which tokens belong to an answer."""
-    answered = np.zeros(len(ids), dtype=np.bool_)
+    in_answer = np.zeros(len(ids), dtype=np.bool_)
     for begin, end in rendered.answers:
-        # a token that reaches into an answer, or out of it, belongs to it
+        # a token that overlaps an answer belongs to it
         first = int(offsets[:, 1].searchsorted(begin, side="right"))
         last = int(offsets[:, 0].searchsorted(end)) - 1
         if begin < end and first <= last:
             last = _end_of_turn(first, last, rendered.text, ids, offsets, tokenizer.special_ids)
-            answered[first : last + 1] = True
-    return answered
+            in_answer[first : last + 1] = True
+    return in_answer
 
 
 def _end_of_turn(
     first: int, last: int, text: str, ids: Ids, offsets: Offsets, special: AbstractSet[int]
 ) -> int:
-    """The last token of an answer whose characters are in the tokens [first, last].
+    """The last trained token of an answer that lies in tokens [first, last].
 
-    The token that ends the turn is learned, also where it stands just behind the answer; the
-    line break that a template writes after it is not: nobody reads on until there.
+    The end-of-turn token is trained even if it comes right after the answer. A line break that the
+    template writes after it is not: generation stops before it.
     """
     token = last
     while token > first and ids[token] not in special and text[slice(*offsets[token])].isspace():
@@ -187,12 +191,12 @@ def _has_prompt(record: Record) -> bool:
     return any(one["role"] != "assistant" for one in record.messages or ())
 
 
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+def _concatenate(parts: list[NDArray[Any]]) -> NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def end_of(example: Example, tokenizer: Tokenizer) -> int:
-    """The id that ends its text or its last answer; the tokenizer's end where none does."""
+def end_token_id(example: Example, tokenizer: Tokenizer) -> int:
+    """The id that ends the example's text or last answer, or else the tokenizer's end token."""
     ends = example.ids[example.trained & np.isin(example.ids, list(tokenizer.special_ids))]
     return int(ends[-1]) if len(ends) else tokenizer.end_id
 
@@ -203,44 +207,45 @@ def end_of(example: Example, tokenizer: Tokenizer) -> int:
 @dataclass(frozen=True, slots=True)
 class _Piece:
     number: int  # of the text
-    begin: int  # its first character there
+    begin: int  # first character in the text
     text: str
 
 
-def _groups(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[list[_Piece]]:
-    """All texts in order, in lists that take a fraction of a second."""
-    group: list[_Piece] = []
+def _piece_batches(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[list[_Piece]]:
+    """All texts in order, as lists of pieces that each take a fraction of a second to encode."""
+    batch: list[_Piece] = []
     num_characters = 0
     for number, text in enumerate(texts):
         for begin, end in itertools.pairwise(_cuts(text, tokenizer)):
-            group.append(_Piece(number, begin, text[begin:end]))
+            batch.append(_Piece(number, begin, text[begin:end]))
             num_characters += end - begin
-            if num_characters >= _TOGETHER:
-                yield group
-                group, num_characters = [], 0
-    if group:
-        yield group
+            if num_characters >= _BATCH_CHARACTERS:
+                yield batch
+                batch, num_characters = [], 0
+    if batch:
+        yield batch
 
 
 def _cuts(text: str, tokenizer: Tokenizer) -> list[int]:
-    """Where a text is cut: a long one goes to all cores, and tells how far it is.
+    """Where to cut a long text, so that all cores encode it and progress is visible.
 
-    It is cut at a line's end where that changes no token; inside an endless word, which some
-    pre-tokenizers would take hours for; or, after a million characters, anywhere.
+    The text is cut at a line end where that changes no token. It is also cut inside a word that
+    fills a whole window, which takes some pre-tokenizers hours, and anywhere after a million
+    characters.
     """
     cuts = [0]
-    for at in range(_STRETCH, len(text), _STRETCH):
-        seam = _seam(text, at - _STRETCH, at, tokenizer)
-        if seam is not None:
-            cuts.append(seam)
-        elif at - cuts[-1] >= _LONGEST or not re.search(r"\s", text[at - _STRETCH : at]):
+    for at in range(_CUT_WINDOW, len(text), _CUT_WINDOW):
+        cut = _safe_cut(text, at - _CUT_WINDOW, at, tokenizer)
+        if cut is not None:
+            cuts.append(cut)
+        elif at - cuts[-1] >= _MAX_PIECE or not re.search(r"\s", text[at - _CUT_WINDOW : at]):
             cuts.append(at)
     return [*cuts, len(text)]
 
 
-def _seam(text: str, begin: int, end: int, tokenizer: Tokenizer) -> int | None:
-    """Behind one of the last line ends in [begin, end), where both sides stay as they are."""
-    for _ in range(_TRIES):
+def _safe_cut(text: str, begin: int, end: int, tokenizer: Tokenizer) -> int | None:
+    """The place after one of the last line ends in [begin, end) where a cut changes no token."""
+    for _ in range(_MAX_LINE_ENDS):
         end = text.rfind("\n", begin + 1, end)
         if end < 0:
             return None
@@ -256,22 +261,22 @@ def _seam(text: str, begin: int, end: int, tokenizer: Tokenizer) -> int | None:
 # ---- for people ------------------------------------------------------------------------------
 
 
-def marked(example: Example, tokenizer: Tokenizer, longest: int = 400) -> str:
-    """The example as text, what is trained between guillemets, shortened."""
+def render_marked(example: Example, tokenizer: Tokenizer, max_characters: int = 400) -> str:
+    """The example as text, shortened, with trained tokens between guillemets."""
     changes = np.flatnonzero(np.diff(example.trained)) + 1
-    shown = ""
+    rendered = ""
     for begin, end in itertools.pairwise([0, *map(int, changes), len(example.ids)]):
         ids = example.ids[begin:end]
-        # few tokens are enough for the characters that are shown
-        text = tokenizer.decode(ids[:longest], special=True)
-        text = _shortened(text, 160) if end - begin <= longest else text[:160] + " … "
-        shown += f"«{text}»" if example.trained[begin] else text
-        if len(shown) > longest:
-            return shown[: longest - 2] + " …"
-    return shown
+        # The first few tokens cover all characters that fit.
+        text = tokenizer.decode(ids[:max_characters], special=True)
+        text = _shorten(text, 160) if end - begin <= max_characters else text[:160] + " … "
+        rendered += f"«{text}»" if example.trained[begin] else text
+        if len(rendered) > max_characters:
+            return rendered[: max_characters - 2] + " …"
+    return rendered
 
 
-def _shortened(text: str, longest: int) -> str:
-    if len(text) <= longest:
+def _shorten(text: str, max_characters: int) -> str:
+    if len(text) <= max_characters:
         return text
-    return f"{text[: longest - 40]} … {text[-40:]}"
+    return f"{text[: max_characters - 40]} … {text[-40:]}"

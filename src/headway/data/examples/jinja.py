@@ -1,11 +1,11 @@
-"""Jinja as chat templates expect it: in a sandbox, with marks where the answers are."""
+"""Jinja for chat templates: transformers' sandbox, filters and `generation` blocks."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from headway.base.errors import Remedy, UsageError
+from headway.base.errors import Cause, Remedy, UsageError
 
 if TYPE_CHECKING:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 Span = tuple[int, int]  # characters [begin, end)
 
 
-class UnusableError(Exception):
-    """Why the template makes no example of a conversation: a reason that groups, and details."""
+class RenderError(Exception):
+    """A template that cannot render a conversation.
+
+    Attributes:
+        reason: counted by; the same for all conversations with this problem.
+        detail: what went wrong in this one.
+    """
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
@@ -26,14 +31,14 @@ class Jinja:
     """A compiled chat template.
 
     Args:
-        source: as in chat_template.jinja.
-        now: the clock of `strftime_now`.
+        source: Jinja source, as in chat_template.jinja.
+        now: the clock behind `strftime_now`.
 
     Attributes:
-        marks_answers: whether it has a `generation` block.
+        marks_answers: whether the template has a `generation` block.
 
     Raises:
-        UsageError: it is no Jinja.
+        UsageError: the source is not valid Jinja.
     """
 
     def __init__(self, source: str, now: Callable[[], datetime]) -> None:
@@ -51,59 +56,60 @@ class Jinja:
             self._template = _environment(self._marks).from_string(source, globals=known)
         except jinja2.TemplateSyntaxError as error:
             raise UsageError(
-                f"the chat template is no Jinja: {error.message}",
+                f"the chat template is not valid Jinja: {error.message}",
+                cause=Cause.TEMPLATE_INVALID,
                 have=f"line {error.lineno}: {source.splitlines()[error.lineno - 1].strip()[:80]}",
                 need="a template that transformers can render",
-                remedies=(Remedy("mend that line of chat_template.jinja"),),
+                remedies=(Remedy("fix that line of chat_template.jinja"),),
             ) from error
-        # every rendering copies them, which takes several times longer from a ChainMap
+        # Each rendering copies the globals, which is several times slower from a ChainMap.
         self._template.globals = dict(self._template.globals)
         self.marks_answers = self._marks.are_used
 
     def render(self, variables: Mapping[str, Any]) -> tuple[str, tuple[Span, ...]]:
-        """The text, and what is marked in it.
+        """The text and the character spans inside `generation` blocks.
 
         Raises:
-            UnusableError: the template fails on these variables, or marks what has no place.
+            RenderError: the template fails, or marks text that cannot be located.
         """
         try:
             if not self.marks_answers:
                 return self._template.render(variables), ()
             return self._marks.gather(self._template.generate(variables))
-        except UnusableError:
+        except RenderError:
             raise
-        except Exception as error:  # a template is a program of somebody else's
-            raise UnusableError("the template fails", f"{type(error).__name__}: {error}") from error
+        except Exception as error:  # a template is third-party code
+            raise RenderError("the template fails", f"{type(error).__name__}: {error}") from error
 
 
 class _Marks:
-    """What stands inside `generation` in the rendering under way, and where."""
+    """Text inside `generation` blocks of the current rendering, with its positions."""
 
     def __init__(self) -> None:
         self.are_used = False
         self._num_characters = 0
         self._marked: list[tuple[int, str]] = []
 
-    def note(self, said: str) -> str:
-        """A block is rendered; all that stands before it has been gathered."""
-        self._marked.append((self._num_characters, said))
-        return said
+    def add(self, text: str) -> str:
+        """Record a rendered block; all text before it has been gathered."""
+        self._marked.append((self._num_characters, text))
+        return text
 
     def gather(self, parts: Iterable[str]) -> tuple[str, tuple[Span, ...]]:
         self._num_characters = 0
         self._marked = []
-        text: list[str] = []
+        texts: list[str] = []
         for part in parts:
-            text.append(part)
+            texts.append(part)
             self._num_characters += len(part)
-        whole = "".join(text)
-        if any(not whole.startswith(said, begin) for begin, said in self._marked):
-            raise UnusableError("the template marks answers inside a macro")
-        return whole, tuple((begin, begin + len(said)) for begin, said in self._marked)
+        whole = "".join(texts)
+        if any(not whole.startswith(text, begin) for begin, text in self._marked):
+            raise RenderError("the template marks answers inside a macro")
+        return whole, tuple((begin, begin + len(text)) for begin, text in self._marked)
 
 
 def _environment(marks: _Marks) -> "ImmutableSandboxedEnvironment":
-    """The settings, filters and blocks that transformers gives to a chat template."""
+    """The settings, filters and blocks that transformers offers chat templates."""
     from jinja2 import ext, nodes, parser, sandbox
 
     class Generation(ext.Extension):
@@ -113,10 +119,10 @@ def _environment(marks: _Marks) -> "ImmutableSandboxedEnvironment":
             marks.are_used = True
             line = next(parser.stream).lineno
             body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            return nodes.CallBlock(self.call_method("_said"), [], [], body).set_lineno(line)
+            return nodes.CallBlock(self.call_method("_record"), [], [], body).set_lineno(line)
 
-        def _said(self, caller: Callable[[], str]) -> str:
-            return marks.note(caller())
+        def _record(self, caller: Callable[[], str]) -> str:
+            return marks.add(caller())
 
     environment = sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols]

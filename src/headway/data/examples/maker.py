@@ -1,4 +1,4 @@
-"""Records -> examples, whatever their kind: one tokenizer, one template, one way."""
+"""Example maker: records of any kind to token ids and training flags."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from headway.data.formats.records import DataKind, Record, Rejected
 
 @dataclass(frozen=True)
 class ExampleOptions:
-    """What decides, beside their content, how sources become examples.
+    """Settings that shape how sources become examples.
 
     Attributes:
-        tokenizer: a folder or tokenizer.json; None: learn one from the data.
-        vocab_size: of a tokenizer that is learned.
-        template: a chat template instead of the tokenizer's own.
-        assistant_only: conversations: only the answers are trained.
-        drop_duplicates: of several identical records only the first is trained.
-        skip_corrupt: compressed files that are damaged are passed over.
+        tokenizer: a folder or tokenizer.json; None: train one on the data.
+        vocab_size: for a tokenizer trained on the data.
+        template: a chat template that replaces the tokenizer's own.
+        assistant_only: train only the answers of conversations.
+        drop_duplicates: keep only the first of several identical records.
+        skip_corrupt: skip the damaged rest of a compressed file.
     """
 
     tokenizer: Path | None
@@ -37,60 +37,60 @@ class ExampleOptions:
     skip_corrupt: bool = False
 
     def key(self, *content: object) -> str:
-        """sha256 over all of this, over the code's version, and over the content."""
-        words = tokenizers.fingerprint(self.tokenizer) if self.tokenizer else self.vocab_size
+        """sha256 over these options, Headway's version and the content."""
+        vocabulary = tokenizers.fingerprint(self.tokenizer) if self.tokenizer else self.vocab_size
         chat = (self.template or "", CHATML, self.assistant_only)
-        rest = (self.drop_duplicates, self.skip_corrupt)
-        return hash_bytes(msgspec.json.encode((__version__, words, chat, rest, content)))
+        filters = (self.drop_duplicates, self.skip_corrupt)
+        return hash_bytes(msgspec.json.encode((__version__, vocabulary, chat, filters, content)))
 
 
-class Maker:
-    """Makes examples of records of one kind.
+class ExampleMaker:
+    """Makes examples from records of one kind.
 
     Args:
-        ask: the template, and what is trained of a conversation.
-        tokenizer: for a conversation it may get a template, and the end of a turn as its end.
+        options: the chat template, and which tokens of a conversation are trained.
+        tokenizer: for conversations it may get a template, and the end of a turn as end token.
         kind: of the records.
-        tick: told how many tokens are new, while it goes on.
+        on_tokens: called with the number of new tokens as they are made.
         now: the clock that templates see.
 
     Attributes:
-        tokenizer: as it is saved beside the examples.
-        template_from: in words, "" for what needs none.
+        tokenizer: as saved with the examples.
+        template_from: where the template comes from, in words; "" if none is needed.
     """
 
     def __init__(
         self,
-        ask: ExampleOptions,
+        options: ExampleOptions,
         tokenizer: Tokenizer,
         kind: DataKind,
-        tick: Callable[[int], None],
+        on_tokens: Callable[[int], None],
         now: Callable[[], datetime] = datetime.now,
     ) -> None:
-        self.ask = ask
+        self.options = options
         self.kind: DataKind = kind
         self.template_from = ""
         self._template: Template | None = None
-        self._tick = tick
+        self._on_tokens = on_tokens
         if kind == "conversations":
             own = tokenizer.chat_template
-            if ask.tokenizer is None:
-                tokenizer = tokenizer.ending_in(TURN_END)
-            self.template_from = "as given" if ask.template else "its own" if own else "ChatML"
-            tokenizer = tokenizer.with_template(ask.template or own or chatml_for(tokenizer))
+            if options.tokenizer is None:
+                tokenizer = tokenizer.with_end_token(TURN_END)
+            self.template_from = "as given" if options.template else "its own" if own else "ChatML"
+            tokenizer = tokenizer.with_template(options.template or own or chatml_for(tokenizer))
             self._template = Template(tokenizer, now=now)
         self.tokenizer = tokenizer
 
-    def examples(self, records: Sequence[Record]) -> Sequence[Example | Rejected]:
-        """One example of each record, or why there is none."""
+    def make(self, records: Sequence[Record]) -> Sequence[Example | Rejected]:
+        """One example per record, or why it has none."""
         if self._template:
             return chat_examples(
                 records,
                 self.tokenizer,
                 self._template,
-                assistant_only=self.ask.assistant_only,
-                tick=self._tick,
+                assistant_only=self.options.assistant_only,
+                on_tokens=self._on_tokens,
             )
         if self.kind == "tokens":
-            return token_examples(records, self.tokenizer.vocab_size, self._tick)
-        return text_examples(records, self.tokenizer, self._tick)
+            return token_examples(records, self.tokenizer.vocab_size, self._on_tokens)
+        return text_examples(records, self.tokenizer, self._on_tokens)

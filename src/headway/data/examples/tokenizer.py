@@ -1,7 +1,7 @@
-"""Text <-> ids; train one when there is none (byte-level under 1 MB of text).
+"""Tokenizer: load, train and save; text to ids and back.
 
-A tokenizer is the files that transformers keeps beside a model, held as bytes: what came with a
-model is saved again as it was, and what was trained here is saved in the same shape.
+A tokenizer is the set of files that transformers keeps next to a model, held as bytes. Files that
+came with a model are saved unchanged; a tokenizer trained here is saved in the same format.
 """
 
 import shlex
@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from headway.base.errors import Remedy, UsageError
+from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.files import hash_bytes
 from headway.base.units import count
 
@@ -26,7 +26,7 @@ TURN_BEGIN = "<|im_start|>"
 TURN_END = "<|im_end|>"
 SPECIAL = (DOCUMENT_END, TURN_BEGIN, TURN_END)
 
-# What a tokenizer's folder may hold; only the first is needed.
+# Files of a tokenizer folder; only the first is required.
 FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -50,23 +50,23 @@ _PLAIN_CONFIG: dict[str, Any] = {
 
 
 class Tokenizer:
-    """Text to ids and back. Nothing is added to a text: no first token and no last one.
+    """Text to ids and back. Encoding adds no special tokens.
 
     Attributes:
-        files: by name, what `save` writes.
-        origin: where it came from, in words.
-        special: the special tokens by their role ("eos_token", ...), as templates name them.
-        special_ids: ids of tokens that are no text.
+        files: by name, as `save` writes them.
+        origin: where the tokenizer came from, in words.
+        special: special tokens by role ("eos_token", ...), as templates name them.
+        special_ids: ids of special tokens.
         vocab_size: embedding rows that the ids need: the largest id + 1.
-        end_token: ends a document; for a tokenizer made here for conversations, an answer.
+        end_token: ends a document, or an answer if the tokenizer was trained here on conversations.
         end_id: its id.
-        end_ids: all ids that end an answer, as far as the folder knows.
-        bos_id: what the tokenizer itself puts before a text, or None.
+        end_ids: all ids that end an answer, according to the tokenizer and the model's config.
+        bos_id: the token that the tokenizer adds before a text, or None.
         pad_id: for programs that pad, or None.
-        chat_template: the one that came with it, or None.
-        tool_template: the one for conversations with tools, where it has one of its own.
-        max_length: tokens that its model reads, or None where it does not say.
-        fingerprint: sha256 over the files, without the chat template's own.
+        chat_template: the tokenizer's own, or None.
+        tool_template: its own separate template for conversations with tools, or None.
+        max_length: the model's context length in tokens, or None if the files do not say.
+        fingerprint: sha256 over the files except the chat template's own.
     """
 
     def __init__(self, files: Mapping[str, bytes], origin: str, ends: Sequence[int] = ()) -> None:
@@ -81,15 +81,15 @@ class Tokenizer:
         named = {**_json(self.files, "special_tokens_map.json"), **config}
         self.special = {role: _content(named[role]) for role in ROLES if named.get(role)}
         if self.special.get("eos_token") not in vocab:
-            end = self._likely_end(ends, vocab)
+            end = self._find_end_token(ends, vocab)
             self.special["eos_token"] = config["eos_token"] = end
             self.files["tokenizer_config.json"] = _as_json(_PLAIN_CONFIG | config)
         self.end_token = self.special["eos_token"]
         self.end_id = vocab[self.end_token]
         self.end_ids = tuple(dict.fromkeys((self.end_id, *ends)))
         self.pad_id = vocab.get(self.special.get("pad_token", ""))
-        self.bos_id = self._put_first(config.get("add_bos_token"))
-        self._backend.post_processor = None  # adds what is never asked for, and shortens offsets
+        self.bos_id = self._find_bos_id(config.get("add_bos_token"))
+        self._backend.post_processor = None  # adds special tokens and trims offsets
         self.chat_template = _template(self.files, config, "default")
         self.tool_template = _template(self.files, config, "tool_use")
         limit = config.get("model_max_length")
@@ -97,75 +97,76 @@ class Tokenizer:
         hashed = {name: data for name, data in self.files.items() if name != _TEMPLATE_FILE}
         self.fingerprint = hash_bytes(msgspec.json.encode(sorted(hashed.items())))
 
-    def _likely_end(self, ends: Sequence[int], vocab: Mapping[str, int]) -> str:
-        """The end token where no file names one that exists."""
+    def _find_end_token(self, ends: Sequence[int], vocab: Mapping[str, int]) -> str:
+        """The end token when no file names one that is in the vocabulary."""
         by_id = [self._backend.id_to_token(end) for end in ends]
         usual = (DOCUMENT_END, "</s>", "<|end_of_text|>", "<eos>", TURN_END)
         for token in (*by_id, *usual):
             if token and token in vocab:
                 return token
         raise UsageError(
-            f"{self.origin}: the tokenizer names no end token",
-            have="no eos_token of its vocabulary in tokenizer_config.json or config.json",
+            f"{self.origin}: the tokenizer has no end token",
+            cause=Cause.TOKENIZER_INVALID,
+            have="no eos_token in tokenizer_config.json or config.json that is in the vocabulary",
             need="the token that ends a document",
             remedies=(
                 Remedy(
                     f'"eos_token": "{min(vocab, key=lambda token: vocab[token])}"',
-                    "or another token of its vocabulary, as a line of tokenizer_config.json",
+                    "in tokenizer_config.json, or any other token of the vocabulary",
                 ),
             ),
         )
 
-    def _put_first(self, asked: object) -> int | None:
-        """What post-processing puts before a text; the configuration may overrule it."""
-        if isinstance(asked, bool):
-            return self._backend.token_to_id(self.special.get("bos_token", "")) if asked else None
+    def _find_bos_id(self, add_bos: object) -> int | None:
+        """The token that post-processing adds before a text; the configuration overrides it."""
+        if isinstance(add_bos, bool):
+            return self._backend.token_to_id(self.special.get("bos_token", "")) if add_bos else None
         plain = self._backend.encode("a", add_special_tokens=False).ids
         whole = self._backend.encode("a", add_special_tokens=True).ids
         return whole[0] if whole != plain and whole[1 : 1 + len(plain)] == plain else None
 
     def id_of(self, token: str) -> int | None:
-        """The id of a token, spelt as in the vocabulary; None when it has no such token."""
+        """The id of a token as spelled in the vocabulary, or None."""
         return self._backend.token_to_id(token)
 
     def token_of(self, id: int) -> str | None:  # noqa: A002 - the field's word
-        """The token of an id, spelt as in the vocabulary; None when it has no such id."""
+        """The token of an id as spelled in the vocabulary, or None."""
         return self._backend.id_to_token(id)
 
     def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
-        """The text of some ids; special tokens are left out unless they are asked for."""
+        """Decode ids; special tokens are left out unless `special` is set."""
         return self._backend.decode([int(one) for one in ids], skip_special_tokens=not special)
 
     def encode(self, texts: Sequence[str]) -> list[Ids]:
-        """The ids of each text, (T,), on all cores.
+        """Encode each text to (T,) ids, on all cores.
 
-        Special tokens that are spelt out in a text become what they say, as in transformers.
+        Special tokens spelled out in a text become special tokens, as in transformers.
         """
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return _ids_of(encodings)
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[tuple[Ids, Offsets]]:
-        """As `encode`, and for each token its characters [begin, end) in the text, (T, 2)."""
+        """Encode each text to (T,) ids and (T, 2) character spans [begin, end)."""
         encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
         ids = _ids_of(encodings)
-        places = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
-        together = np.fromiter(places, np.int64, 2 * sum(map(len, ids))).reshape(-1, 2)
+        flat = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
+        together = np.fromiter(flat, np.int64, 2 * sum(map(len, ids))).reshape(-1, 2)
         return list(zip(ids, _parts(together, map(len, ids)), strict=True))
 
     def save(self, folder: Path) -> None:
-        """Write the files, so that transformers' AutoTokenizer reads the same tokenizer."""
+        """Write the files so that transformers' AutoTokenizer loads the same tokenizer."""
         for name, data in self.files.items():
             (folder / name).write_bytes(data)
 
     def with_template(self, template: str) -> "Tokenizer":
-        """The same tokenizer with this chat template, saved with it where it is new."""
+        """A copy with this chat template."""
         if template == self.chat_template:
             return self
         files = self.files | {_TEMPLATE_FILE: template.encode()}
         return Tokenizer(files, self.origin, self.end_ids)
 
-    def ending_in(self, token: str) -> "Tokenizer":
-        """The same tokenizer with another end token."""
+    def with_end_token(self, token: str) -> "Tokenizer":
+        """A copy with another end token."""
         config = _json(self.files, "tokenizer_config.json") | {"eos_token": token}
         return Tokenizer(self.files | {"tokenizer_config.json": _as_json(config)}, self.origin)
 
@@ -173,35 +174,35 @@ class Tokenizer:
 # ---- from a folder ---------------------------------------------------------------------------
 
 
-def load(place: Path) -> Tokenizer:
-    """The tokenizer of a transformers folder, or of a tokenizer.json.
+def load(path: Path) -> Tokenizer:
+    """Load the tokenizer of a transformers folder, or a tokenizer.json.
 
     Raises:
-        UsageError: there is none, or its files are broken.
+        UsageError: there is none, or its files are damaged.
     """
-    folder = place.parent if place.is_file() else place
-    beside = _read(folder, ("generation_config.json", "config.json"))
+    folder = path.parent if path.is_file() else path
+    model_files = _read(folder, ("generation_config.json", "config.json"))
     ends: list[int] = []
-    for name in beside:
-        end = _json(beside, name).get("eos_token_id")
+    for name in model_files:
+        end = _json(model_files, name).get("eos_token_id")
         ends += [end] if isinstance(end, int) else end or []
-    return Tokenizer(_files(place), str(place), ends)
+    return Tokenizer(_files(path), str(path), ends)
 
 
-def fingerprint(place: Path) -> str:
-    """sha256 over the files that `load` would read, chat template included; much faster.
+def fingerprint(path: Path) -> str:
+    """sha256 over the files that `load` reads, chat template included; much faster than `load`.
 
     Raises:
         UsageError: there is no tokenizer.
     """
-    return hash_bytes(msgspec.json.encode(sorted(_files(place).items())))
+    return hash_bytes(msgspec.json.encode(sorted(_files(path).items())))
 
 
-def _files(place: Path) -> dict[str, bytes]:
-    folder = place.parent if place.is_file() else place
+def _files(path: Path) -> dict[str, bytes]:
+    folder = path.parent if path.is_file() else path
     files = _read(folder, FILES)
-    if place.is_file():
-        files["tokenizer.json"] = place.read_bytes()
+    if path.is_file():
+        files["tokenizer.json"] = path.read_bytes()
     if "tokenizer.json" not in files:
         raise _no_tokenizer(folder)
     return files
@@ -212,19 +213,20 @@ def _read(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
 
 
 def _no_tokenizer(folder: Path) -> UsageError:
-    there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
     place = str(folder)
     line = (
         "from transformers import AutoTokenizer as T; "
         f"T.from_pretrained({place!r}).save_pretrained({place!r})"
     )
-    if any(name.startswith(("tokenizer", "vocab.", "spiece")) for name in there):
-        remedy = Remedy(f"python -c {shlex.quote(line)}", "makes it from the files that are there")
+    if any(name.startswith(("tokenizer", "vocab.", "spiece")) for name in names):
+        remedy = Remedy(f"python -c {shlex.quote(line)}", "converts the files in the folder")
     else:
-        remedy = Remedy(f"ls {shlex.quote(str(folder.parent))}", "where it may be instead")
+        remedy = Remedy(f"ls {shlex.quote(str(folder.parent))}", "it may be in another folder")
     return UsageError(
         f"{folder} has no tokenizer.json",
-        have=", ".join(there[:8]) or ("an empty folder" if folder.exists() else "no such folder"),
+        cause=Cause.TOKENIZER_NOT_FOUND,
+        have=", ".join(names[:8]) or ("an empty folder" if folder.exists() else "no such folder"),
         need="a tokenizer in the format of the tokenizers library",
         remedies=(remedy,),
     )
@@ -237,10 +239,11 @@ def _backend(data: bytes, origin: str) -> "tokenizers.Tokenizer":
         backend = tokenizers.Tokenizer.from_str(data.decode())
     except Exception as error:  # the library raises nothing narrower
         raise UsageError(
-            f"{origin}: tokenizer.json cannot be read",
+            f"{origin}: cannot read tokenizer.json",
+            cause=Cause.TOKENIZER_INVALID,
             have=str(error)[:200],
-            need="a file that the tokenizers library wrote",
-            remedies=(Remedy("copy it again from where it came", "it may have been cut short"),),
+            need="a file written by the tokenizers library",
+            remedies=(Remedy("copy the file again", "it may be truncated"),),
         ) from error
     backend.no_truncation()
     backend.no_padding()
@@ -248,7 +251,7 @@ def _backend(data: bytes, origin: str) -> "tokenizers.Tokenizer":
 
 
 def _template(files: Mapping[str, bytes], config: Mapping[str, Any], use: str) -> str | None:
-    """A template by its use: one of a file of its own is for all uses, and is the default."""
+    """The template for a use; a chat_template.jinja serves all uses as the default."""
     given = config.get("chat_template")
     if isinstance(given, list) and _TEMPLATE_FILE not in files:
         named = {one["name"]: one["template"] for one in cast("list[dict[str, str]]", given)}
@@ -261,14 +264,14 @@ def _template(files: Mapping[str, bytes], config: Mapping[str, Any], use: str) -
 
 
 def _ids_of(encodings: "Sequence[tokenizers.Encoding]") -> list[Ids]:
-    """Made as one array, which for many short texts is several times faster than one each."""
+    """One ids array per encoding: views of one array, several times faster for short texts."""
     ids = [encoding.ids for encoding in encodings]
     together = np.fromiter(chain.from_iterable(ids), np.int32, sum(map(len, ids)))
     return _parts(together, map(len, ids))
 
 
 def _parts(together: NDArray[Any], lengths: Iterable[int]) -> list[NDArray[Any]]:
-    """One array as consecutive parts of it, not copied."""
+    """Consecutive views of one array."""
     return [together[begin:end] for begin, end in pairwise(accumulate(lengths, initial=0))]
 
 
@@ -277,10 +280,11 @@ def _json(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
         return msgspec.json.decode(files.get(name, b"{}"), type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{name} cannot be read",
+            f"cannot read {name}",
+            cause=Cause.TOKENIZER_INVALID,
             have=str(error),
             need="a JSON object",
-            remedies=(Remedy("copy it again from where it came", "it may have been cut short"),),
+            remedies=(Remedy("copy the file again", "it may be truncated"),),
         ) from error
 
 
@@ -292,23 +296,23 @@ def _content(token: str | dict[str, Any]) -> str:
     return token if isinstance(token, str) else str(token["content"])
 
 
-# ---- made here -------------------------------------------------------------------------------
+# ---- trained here ----------------------------------------------------------------------------
 
 
 def byte_level() -> Tokenizer:
-    """A token per byte and nothing to learn: for data too small to learn a vocabulary from."""
+    """One token per byte: for data too small to train a vocabulary on."""
     from tokenizers import models
 
     vocab = {token: number for number, token in enumerate((*SPECIAL, *_alphabet()))}
     backend = _byte_level_backend(models.BPE(vocab, []))
     backend.add_special_tokens(list(SPECIAL))
-    return _made(backend, "byte-level")
+    return _new_tokenizer(backend, "byte-level")
 
 
 def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Learn a byte-level BPE of at most `vocab_size` tokens; the same texts give the same one.
+    """Train a byte-level BPE of at most `vocab_size` tokens; deterministic.
 
-    At least the bytes and the special tokens are in it, 259 tokens.
+    It always holds the 256 bytes and the 3 special tokens.
     """
     from tokenizers import models, trainers
 
@@ -320,7 +324,7 @@ def train(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
-    return _made(backend, f"trained here, {count(backend.get_vocab_size())} tokens")
+    return _new_tokenizer(backend, f"trained here, {count(backend.get_vocab_size())} tokens")
 
 
 def _byte_level_backend(model: Any) -> "tokenizers.Tokenizer":
@@ -340,7 +344,7 @@ def _alphabet() -> list[str]:
     return sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
-def _made(backend: "tokenizers.Tokenizer", origin: str) -> Tokenizer:
+def _new_tokenizer(backend: "tokenizers.Tokenizer", origin: str) -> Tokenizer:
     config = _PLAIN_CONFIG | {"eos_token": DOCUMENT_END, "pad_token": DOCUMENT_END}
     files = {
         "tokenizer.json": backend.to_str(pretty=False).encode(),

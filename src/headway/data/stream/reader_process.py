@@ -20,7 +20,7 @@ from headway.base.errors import Exit, Refusal, exit_code, message_of
 from headway.base.process import end_with_parent
 from headway.base.pulse import Phase, Pulse
 from headway.data.examples import tokenizer as tokenizers
-from headway.data.examples.maker import Maker
+from headway.data.examples.maker import ExampleMaker
 from headway.data.stream.cursor import HELD_OUT, StreamCursor
 from headway.data.stream.spec import StreamFile, load_stream
 from headway.data.stream.stream import Stream, Units
@@ -70,7 +70,7 @@ def read_ahead(folder: Path, file: StreamFile, pulse: Pulse) -> None:
 
     words = tokenizers.load(Path(file.store))
     day = datetime.fromisoformat(file.day)  # the same rows tomorrow as today
-    maker = Maker(file.ask, words, file.shape.kind, tick, lambda: day)
+    maker = ExampleMaker(file.options, words, file.shape.kind, tick, lambda: day)
     units = Units(file.sources)
     flow = Stream(units, maker, file.shape, pulse)
     pulse.enter(Phase.READING, total=len(units), unit="parts")

@@ -21,14 +21,14 @@ class StreamFile:
 
     Attributes:
         sources: as they were found; a reader refuses one that has changed since.
-        ask: how their records become examples.
+        options: how their records become examples.
         store: the folder of the sample, with the tokenizer.
         shape: of the rows.
         day: when the flow was first planned, ISO 8601: what templates take for today.
     """
 
     sources: tuple[Source, ...]
-    ask: ExampleOptions
+    options: ExampleOptions
     store: str
     shape: StreamSpec
     day: str

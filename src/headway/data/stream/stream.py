@@ -15,12 +15,12 @@ import numpy as np
 from headway.base.pulse import Pulse
 from headway.data.batching.rows import VANISHED, Stretch
 from headway.data.examples.examples import Example
-from headway.data.examples.maker import Maker
+from headway.data.examples.maker import ExampleMaker
 from headway.data.formats.detect import can_split, read
 from headway.data.formats.items import Skipped
 from headway.data.formats.line_numbers import LineNumbers
 from headway.data.formats.records import DataKind, Record, Rejected
-from headway.data.order import key, permute
+from headway.data.order import mix_key, permute
 from headway.data.sources.source import Source, Span
 from headway.data.stream.cursor import HELD_OUT, StreamCursor, StreamPosition
 from headway.data.stream.window import Window, WindowFacts, window_of
@@ -60,7 +60,7 @@ class Units:
 
     def at(self, seed: int, epoch: int, place: int) -> int:
         """The unit that comes at a place of an epoch."""
-        return int(permute(np.array([place]), len(self), key(seed, _UNITS + epoch))[0])
+        return int(permute(np.array([place]), len(self), mix_key(seed, _UNITS + epoch))[0])
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Stream:
         pulse: told what is read, and how many rows, tokens and rejected records came of it.
     """
 
-    def __init__(self, units: Units, maker: Maker, shape: StreamSpec, pulse: Pulse) -> None:
+    def __init__(self, units: Units, maker: ExampleMaker, shape: StreamSpec, pulse: Pulse) -> None:
         self.units = units
         self.maker = maker
         self.shape = shape
@@ -164,7 +164,7 @@ class Stream:
 
     def _encoded(self, batch: Sequence[_Taken]) -> Iterator[_Taken]:
         records = [t.item for t in batch if isinstance(t.item, Record)]
-        made = deque(self.maker.examples(records))
+        made = deque(self.maker.make(records))
         self.pulse.beat()
         for one in batch:
             made_of = made.popleft() if isinstance(one.item, Record) else None
@@ -209,7 +209,7 @@ class Stream:
         self.pulse.progress(place)
         taken = 0
         last = None
-        skip_corrupt = self.maker.ask.skip_corrupt
+        skip_corrupt = self.maker.options.skip_corrupt
         for item in read(source, _ignore, self.pulse, span=span, skip_corrupt=skip_corrupt):
             if item is None:
                 yield None

@@ -20,8 +20,8 @@ from headway.base.errors import Refusal
 from headway.base.files import hash_bytes
 from headway.base.pulse import Phase, Pulse
 from headway.data.examples import tokenizer as tokenizers
-from headway.data.examples.examples import Example, end_of, marked
-from headway.data.examples.maker import ExampleOptions, Maker
+from headway.data.examples.examples import Example, end_token_id, render_marked
+from headway.data.examples.maker import ExampleMaker, ExampleOptions
 from headway.data.examples.tokenizer import Tokenizer
 from headway.data.formats.compressed import suffix_of
 from headway.data.formats.records import DataKind, Record, Rejected
@@ -44,7 +44,7 @@ _SAMPLE_BYTES = 8_000_000  # of text, about
 
 def survey(
     sources: Sequence[Source],
-    ask: ExampleOptions,
+    options: ExampleOptions,
     *,
     max_rejected: float,
     exact_bytes: int,
@@ -57,7 +57,7 @@ def survey(
 
     Args:
         sources: from `find`.
-        ask: how their records become examples.
+        options: how their records become examples.
         max_rejected: share of unusable rows above which the data is refused.
         exact_bytes: of sources larger than this a sample is read.
         cache: the folder that stores are kept in.
@@ -77,16 +77,16 @@ def survey(
     stores = Cache(cache)
     known = not any(source.is_stream for source in sources)
     identities = [_identity(source) for source in sources] if known else []
-    store = stores.seen_before(ask.key(identities)) if known else None
+    store = stores.seen_before(options.key(identities)) if known else None
     if store is None:
         large = _is_large(sources, exact_bytes)
-        seen = ask.key("sample", identities) if large else ask.key(identities)
+        seen = options.key("sample", identities) if large else options.key(identities)
         store = stores.seen_before(seen) if known and large else None
         if store is None:
             parts = sample_of(sources) if large else None
             with stores.new_folder() as folder:
-                found = _fill(folder, ask, sources, parts, conversations, pulse)
-                key = ask.key(found.fingerprint, found.sources)
+                found = _fill(folder, options, sources, parts, conversations, pulse)
+                key = options.key(found.fingerprint, found.sources)
                 store = stores.publish(folder, key, seen if known else None)
     _check(store, max_rejected, embedding_rows, conversations)
     return store
@@ -137,7 +137,7 @@ def sample_of(sources: Sequence[Source]) -> list[Part]:
 
 def _fill(
     folder: Path,
-    ask: ExampleOptions,
+    options: ExampleOptions,
     sources: Sequence[Source],
     sample: Sequence[Part] | None,
     conversations: Refusal | None,
@@ -150,16 +150,16 @@ def _fill(
         sources,
         sample or [Part(source) for source in sources],
         conversations,
-        drop_duplicates=ask.drop_duplicates,
-        skip_corrupt=ask.skip_corrupt,
+        drop_duplicates=options.drop_duplicates,
+        skip_corrupt=options.skip_corrupt,
         pulse=pulse,
     )
     num_bytes = sum(_size(part) for part in reading.parts)
-    if ask.tokenizer:
+    if options.tokenizer:
         with pulse.phase(Phase.LOADING_TOKENIZER):
-            tokenizer = tokenizers.load(ask.tokenizer)
+            tokenizer = tokenizers.load(options.tokenizer)
         with pulse.phase(Phase.TOKENIZING, total=num_bytes, unit="bytes"):
-            filling = _tokenise(folder, ask, tokenizer, reading.records(), reading)
+            filling = _tokenise(folder, options, tokenizer, reading.records(), reading)
             return filling.finish(is_sample, began_s)
     with tempfile.SpooledTemporaryFile(max_size=1 << 23, dir=str(folder)) as file:
         spool = Spool(file, pulse)
@@ -168,9 +168,9 @@ def _fill(
         tokenizer = tokenizers.byte_level()
         if spool.text_bytes >= BYTE_LEVEL_BELOW:
             with pulse.phase(Phase.TRAINING_TOKENIZER, total=spool.num_bytes, unit="bytes"):
-                tokenizer = tokenizers.train(spool.sample(), ask.vocab_size)
+                tokenizer = tokenizers.train(spool.sample(), options.vocab_size)
         with pulse.phase(Phase.TOKENIZING, total=spool.num_bytes, unit="bytes"):
-            filling = _tokenise(folder, ask, tokenizer, spool.records(), reading)
+            filling = _tokenise(folder, options, tokenizer, spool.records(), reading)
             return filling.finish(is_sample, began_s)
 
 
@@ -182,7 +182,7 @@ def _size(part: Part) -> int:
 
 def _tokenise(
     folder: Path,
-    ask: ExampleOptions,
+    options: ExampleOptions,
     tokenizer: Tokenizer,
     records: Iterable[Record | None],
     reading: Reading,
@@ -190,7 +190,7 @@ def _tokenise(
     filling = None
     try:
         for batch in _batches(records):
-            filling = filling or _Filling(folder, ask, tokenizer, batch[0].kind, reading)
+            filling = filling or _Filling(folder, options, tokenizer, batch[0].kind, reading)
             filling.take(batch)
         assert filling is not None, "a reading without records is refused"
         return filling
@@ -222,7 +222,7 @@ class _Filling:
     def __init__(
         self,
         folder: Path,
-        ask: ExampleOptions,
+        options: ExampleOptions,
         tokenizer: Tokenizer,
         kind: DataKind,
         reading: Reading,
@@ -230,7 +230,7 @@ class _Filling:
         self.folder = folder
         self.reading = reading
         self.pulse = reading.pulse
-        self.maker = Maker(ask, tokenizer, kind, self._tick)
+        self.maker = ExampleMaker(options, tokenizer, kind, self._tick)
         self.writer = StoreWriter(folder, kind, self.maker.tokenizer.vocab_size)
         self.num_characters = 0
         self.first: Example | None = None
@@ -239,7 +239,7 @@ class _Filling:
 
     def take(self, batch: Sequence[Record]) -> None:
         """Make examples of some records."""
-        for record, made in zip(batch, self.maker.examples(batch), strict=True):
+        for record, made in zip(batch, self.maker.make(batch), strict=True):
             if isinstance(made, Rejected):
                 self.reading.unmade(made, len(self._tokens_of))
                 self._tokens_of.append(0)
@@ -282,12 +282,12 @@ class _Filling:
                 lengths=summary(lengths),
                 vocab_size=words.vocab_size,
                 max_id=writer.max_id,
-                end_id=end_of(self.first, words),
+                end_id=end_token_id(self.first, words),
                 fingerprint=_fingerprint(reading),
                 tokenizer=words.fingerprint,
                 tokenizer_from=words.origin,
                 template=hash_bytes(template.encode()) if template else "",
-                marked_example=marked(self.first, words),
+                marked_example=render_marked(self.first, words),
                 seconds=time.monotonic() - began_s,
                 template_from=self.maker.template_from,
                 files_skipped=dict(Counter(one.reason for one in reading.skipped)),

@@ -168,11 +168,11 @@ class _Talk:
         return ids or [self.tokenizer.end_id]
 
     def _chat_prompt(self, messages: list[dict[str, Any]]) -> list[int]:
-        from headway.data.examples.chat import Template, UnusableError
+        from headway.data.examples.chat import RenderError, Template
 
         try:
             text = Template(self.tokenizer).render(messages, add_generation_prompt=True)
-        except UnusableError as error:
+        except RenderError as error:
             raise UsageError(
                 "the model's chat template does not take this conversation",
                 have=f"{error.reason}: {error.detail}",
