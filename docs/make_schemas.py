@@ -18,7 +18,7 @@ from headway.base.files import Manifest
 from headway.base.pulse import LAYOUT, SIZE, PulseReading
 from headway.config.settings import Settings, is_flag, printed_name, table
 from headway.data.formats.records import Rejected
-from headway.runs.folder import CheckpointState
+from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt
 from headway.supervise.progress import Status

@@ -40,7 +40,7 @@ def plan(step: int) -> str:
 
 
 def save(path: Path, step: int, said: Callable[[str], None] = lambda _: None) -> None:
-    """One save of a run that keeps a single checkpoint: write, acknowledge, delete the older."""
+    """One save of a run that keeps a single checkpoint: write, publish, delete the older."""
     from headway.base.files import write_folder
     from headway.runs.folder import RunFolder
     from headway.runs.plan import SavesPlan
@@ -56,7 +56,7 @@ def save(path: Path, step: int, said: Callable[[str], None] = lambda _: None) ->
     write_folder(final, fill)
     said(f"written {step}")
     saves = SavesPlan(every_steps=1, every_minutes=60, keep=1, num=len(STEPS), bytes_each=SIZE)
-    RunFolder(path).acknowledge(final, saves, first=0)
+    RunFolder(path).publish_checkpoint(final, saves, first=0)
     said(f"saved {step}")
 
 

@@ -54,7 +54,7 @@ def after_the_cut(image: Path, place: Path) -> int:
     assert checked.returncode in (0, 1), checked.stdout  # clean, or put right from the journal
     with small_disk(place, f"-o loop {image}") as again:
         run = RunFolder(again.outside / "run")
-        run.sweep()
+        run.delete_leftovers()
         newest, problems = run.newest_verified()
         assert problems == []
         if newest is None:

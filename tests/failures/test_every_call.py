@@ -41,7 +41,7 @@ class Ended:
 
     def newest(self) -> int:
         """The newest checkpoint that a resume finds, its bytes being those that were saved."""
-        self.run.sweep()
+        self.run.delete_leftovers()
         newest, _ = self.run.newest_verified()
         if newest is None:
             return 0

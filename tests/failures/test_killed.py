@@ -111,7 +111,7 @@ def check_folder(run: RunFolder) -> None:
     assert problems == []
     saved = [e.event.global_step for e in read_events(run.events) if isinstance(e.event, Saved)]
     assert (newest.global_step if newest else 0) >= max(saved, default=0)
-    if run.finished:
+    if run.is_finished:
         receipt = load_receipt(run.path)
         assert newest is not None
         assert receipt.contract.verdict == "kept"

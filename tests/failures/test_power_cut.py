@@ -116,7 +116,7 @@ MUTANTS = {
         "            sync_folder(link.parent)\n",
         "            pass\n",
     ),
-    "it is acknowledged before the rename": (
+    "it is published before the rename": (
         FILES,
         "            temporary.rename(final)\n",
         '            os.write(1, f"written {final.name[11:]}\\n".encode())\n'

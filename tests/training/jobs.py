@@ -9,7 +9,9 @@ from headway.base.pulse import Pulse
 from headway.data.survey.store import Store
 from headway.planning.decide import Start
 from headway.planning.model_source import find_model_source
-from headway.runs.folder import STATE_SCHEMA, CheckpointState, RunFolder
+from headway.runs import checkpoint_state
+from headway.runs.checkpoint_state import CheckpointState
+from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
 from headway.runs.receipt import Measured
 
@@ -18,7 +20,7 @@ DROPOUT = {"lora_r": 2, "lora_dropout": 0.3, "learning_rate": 1e-2}
 
 
 STATE = CheckpointState(
-    schema=STATE_SCHEMA,
+    schema=checkpoint_state.SCHEMA,
     global_step=7,
     job_step=3,
     epoch=1.5,

@@ -133,7 +133,7 @@ def test_d15_a_loader_that_ends_early_is_not_a_finished_run(
     monkeypatch.setattr(module, "prefetched", short)
     ran = run(tmp_path / "run", planned(here))
     assert ran.code != Exit.KEPT
-    assert not ran.folder.finished
+    assert not ran.folder.is_finished
     assert ran.receipt.contract.verdict == "broken"
 
 

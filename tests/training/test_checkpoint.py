@@ -18,7 +18,8 @@ from headway.base.files import verify_folder
 from headway.data.examples.chat import CHATML
 from headway.model.load import from_folder, trainable, with_adapter, with_lora
 from headway.model.loss import Forward
-from headway.runs.folder import Checkpoint, CheckpointState
+from headway.runs.checkpoint_state import CheckpointState
+from headway.runs.folder import Checkpoint
 from headway.runs.plan import LearningPlan
 from headway.training.checkpoint import Snapshot, load_moments, load_weights
 from headway.training.optimizer import make_optimizer, moments

@@ -235,7 +235,7 @@ def test_f03_a_stop_finishes_the_step_saves_and_says_so(
     newest, _ = ran.folder.newest_verified()
     assert newest is not None
     assert newest.state().job_step == 5
-    assert not ran.folder.finished
+    assert not ran.folder.is_finished
 
 
 def test_max_time_stops_with_75(here: Path, tmp_path: Path) -> None:

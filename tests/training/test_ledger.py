@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.data.order import StoreOrder, row_hash
-from headway.runs.folder import CheckpointState
+from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.receipt import StepReport
 from headway.training.ledger import Ledger
 

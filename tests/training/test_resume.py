@@ -31,7 +31,9 @@ from headway.data.survey.store import Store
 from headway.model.load import from_folder
 from headway.model.loss import Forward
 from headway.planning.decide import Start
-from headway.runs.folder import STATE_SCHEMA, Checkpoint, CheckpointState
+from headway.runs import checkpoint_state
+from headway.runs.checkpoint_state import CheckpointState
+from headway.runs.folder import Checkpoint
 from headway.runs.plan import Plan
 from headway.training import job, setup
 from headway.training.proof import measure_loss
@@ -434,7 +436,7 @@ def test_the_state_says_where_the_run_stands(data: Path, tmp_path: Path) -> None
     newest, _ = ran.folder.newest_verified()
     assert newest is not None
     state = newest.state()
-    assert state.schema == STATE_SCHEMA
+    assert state.schema == checkpoint_state.SCHEMA
     assert (state.global_step, state.job_step, state.optimizer_steps) == (6, 6, 6)
     assert (state.epoch, state.step_in_epoch) == (6 / 7, 6)
     assert (state.plan, state.data) == (plan.identity, plan.data.fingerprint)

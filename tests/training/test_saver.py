@@ -350,7 +350,7 @@ def test_c07_the_best_by_held_out_loss_is_kept(
     given = {"save_steps": 2, "eval_steps": 2, "val_size": 3, "save_total_limit": 1}
     ran = run(tmp_path / "run", planned(here, **given))
     assert [e.held_out for e in ran.of(Evaluated)] == [4.0, 3.0, 1.0, 2.0, 3.0, 4.0]
-    there = {c.global_step: c.held_out() for c in ran.folder.checkpoints()}
+    there = {c.global_step: c.held_out_loss() for c in ran.folder.checkpoints()}
     assert there == {6: 1.0, 13: None}
     assert ran.folder.model.resolve().name == "checkpoint-13"
 

@@ -42,14 +42,14 @@ def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Placemen
     differences = ""
     for number in range(1, 10_000):
         folder = first if number == 1 else RunFolder(output_dir / f"{plan.name}-{number}")
-        if not folder.path.exists() or folder.barely_begun:
+        if not folder.path.exists() or folder.has_only_begun:
             note = (
                 f"{first.path} {differences}; this run is {folder.path.name}" if differences else ""
             )
             return Placement(folder, "new", note)
         before = folder.plan()
         if before and before.identity == plan.identity:
-            return Placement(folder, "done" if folder.finished else "resume")
+            return Placement(folder, "done" if folder.is_finished else "resume")
         differences = differences or "has " + difference(before, plan)
         if named:
             raise _taken(folder, plan, differences)

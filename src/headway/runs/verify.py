@@ -23,7 +23,8 @@ from headway.base.units import plural
 from headway.data.batching.rows import VANISHED, rows_of
 from headway.data.survey.store import Store
 from headway.model.safetensors_index import read_header
-from headway.runs.folder import Checkpoint, CheckpointState, RunFolder
+from headway.runs.checkpoint_state import CheckpointState, read_state
+from headway.runs.folder import RunFolder
 from headway.runs.order import order_of
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt, load_receipt
@@ -190,7 +191,7 @@ def _checkpoint(
     link = folder.model.readlink().name if folder.model.is_symlink() else "missing"
     yield claim("model", claimed.name, link, "the link")
     try:
-        state = Checkpoint(path, 0).state()
+        state = read_state(path)
     except (OSError, msgspec.MsgspecError) as error:
         yield claim("checkpoint.state", "headway.json", f"cannot be read: {error}", by)
         return

@@ -21,7 +21,7 @@ from headway.base.errors import MachineError, Remedy, UsageError
 from headway.base.files import Manifest, delete_folder, write_folder
 from headway.data.examples import tokenizer as tokenizer_files
 from headway.model.load import is_adapter, load_tensors, put_weights
-from headway.runs.folder import CheckpointState
+from headway.runs.checkpoint_state import CheckpointState
 from headway.training.optimizer import moments, only_own_counts
 
 

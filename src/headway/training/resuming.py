@@ -3,7 +3,8 @@
 from headway.base.errors import Finding
 from headway.base.events import EventLog, Noted, Resumed
 from headway.base.pulse import Phase
-from headway.runs.folder import Checkpoint, CheckpointState, RunFolder
+from headway.runs.checkpoint_state import CheckpointState
+from headway.runs.folder import Checkpoint, RunFolder
 from headway.runs.plan import Plan
 from headway.training.ledger import Ledger
 from headway.training.phases import Phases
@@ -27,7 +28,7 @@ def go_on(
         MachineError: there were checkpoints, and none verifies: nothing is moved, and nothing is
             started over unasked.
     """
-    folder.sweep()
+    folder.delete_leftovers()
     if not folder.checkpoints():
         if folder.model.is_symlink():
             raise none_verifies(folder, ["no checkpoint, though one was saved"])

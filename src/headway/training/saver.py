@@ -16,7 +16,9 @@ from headway.base.events import EventLog, Noted, Saved
 from headway.base.files import MANIFEST, hash_file
 from headway.base.pulse import Phase
 from headway.base.units import seconds
-from headway.runs.folder import STATE_SCHEMA, Checkpoint, CheckpointState, RunFolder
+from headway.runs import checkpoint_state
+from headway.runs.checkpoint_state import CheckpointState
+from headway.runs.folder import Checkpoint, RunFolder
 from headway.runs.plan import Plan
 from headway.runs.receipt import Losses, Measured, ReceiptCheckpoint
 from headway.training.calibrate import foretell_save
@@ -178,12 +180,12 @@ class Saver:
     def _write(
         self, snapshot: Snapshot, state: CheckpointState, began_s: float, stall_s: float
     ) -> Written:
-        """In the thread: until the checkpoint is acknowledged."""
+        """In the thread: until the checkpoint is published."""
         plan, step = self._plan, state.global_step
         final = self._folder.path / f"checkpoint-{step}"
         try:
             snapshot.write(final, state, Path(plan.data.store))
-            self._folder.acknowledge(final, plan.saves, plan.steps.first)
+            self._folder.publish_checkpoint(final, plan.saves, plan.steps.first)
             written = Written(described(Checkpoint(final, step)), time.monotonic() - began_s)
             num_bytes = written.checkpoint.bytes
             self._log.write(Saved(step, final.name, num_bytes, written.seconds, stall_s))
@@ -243,7 +245,7 @@ def _state(
     held_out: Measured | None,
 ) -> CheckpointState:
     return CheckpointState(
-        schema=STATE_SCHEMA,
+        schema=checkpoint_state.SCHEMA,
         global_step=plan.steps.first + ledger.job_step,
         job_step=ledger.job_step,
         epoch=ledger.job_step / plan.steps.per_epoch,

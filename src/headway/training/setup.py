@@ -19,7 +19,8 @@ from headway.data.stream.cursor import HELD_OUT
 from headway.data.survey.store import Store
 from headway.model.load import to_device, trainable
 from headway.model.loss import Forward
-from headway.runs.folder import Checkpoint, CheckpointState, RunFolder
+from headway.runs.checkpoint_state import CheckpointState
+from headway.runs.folder import Checkpoint, RunFolder
 from headway.runs.order import order_of
 from headway.runs.plan import Parent, Plan
 from headway.training.checkpoint import load_moments, load_weights

@@ -1,0 +1,69 @@
+"""What headway.json in a checkpoint contains, and how older versions of it are read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headway.base.versioned_json import read
+from headway.data.stream.cursor import StreamCursor
+from headway.runs.receipt import Measured
+
+FILE = "headway.json"
+SCHEMA = "headway.checkpoint/2"
+
+
+@dataclass(frozen=True)
+class CheckpointState:
+    """Where a run stopped: its step, its running totals, and what it was made from.
+
+    The row order is a function of the step, so `job_step` is the position in stored data; a stream
+    needs its cursors as well. The totals go into the receipt.
+    """
+
+    schema: str
+    global_step: int
+    job_step: int  # finished steps of this job
+    epoch: float
+    step_in_epoch: int
+    optimizer_steps: int  # updates that AdamW's moments have seen
+    row_sum: int  # sum of hash64(row, epoch) over applied rows, modulo 2**64
+    applications: int  # applied rows, counted each time
+    input_tokens: int
+    trained_tokens: int
+    computed_tokens: int
+    step_seconds: float
+    probe_before: Measured
+    held_out_before: Measured | None
+    loss_first: float | None
+    loss_last: float | None
+    grad_norm_first: float | None
+    grad_norm_last: float | None
+    no_gradient_yet: tuple[str, ...]  # trainable tensors whose gradient has always been zero
+    plan: str  # identity of the plan; it and the fingerprints are compared before resuming
+    data: str
+    tokenizer: str
+    parent: str  # the checkpoint this job started from, "" for none
+    versions: dict[str, str]
+    held_out: Measured | None = None  # after this step, if it was evaluated here
+    cursor: StreamCursor | None = None  # streams: start of the next step's window
+    read_cursor: StreamCursor | None = None  # streams: end of the last step's window
+
+
+def read_state(checkpoint: Path) -> CheckpointState:
+    """Read headway.json of a checkpoint, of this version or an older one.
+
+    Raises:
+        OSError: the file cannot be read.
+        msgspec.MsgspecError: its content is not valid.
+        UsageError: a newer Headway wrote it.
+    """
+    return read(checkpoint / FILE, CheckpointState, SCHEMA, UPGRADES)
+
+
+def _from_version_1(value: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 called the cursors `stand` and `read_to`."""
+    rest = {name: part for name, part in value.items() if name not in {"stand", "read_to"}}
+    return rest | {"cursor": value.get("stand"), "read_cursor": value.get("read_to")}
+
+
+UPGRADES = {"headway.checkpoint/1": _from_version_1}
