@@ -15,7 +15,7 @@ from headway.base.errors import Refusal, RefusalMessage, message_of
 from headway.base.pulse import Pulse
 from headway.base.retry import RetryPolicy
 
-QUICK = RetryPolicy(attempts=5, stall_s=5, first_wait_s=0.01, longest_wait_s=0.1)
+QUICK = RetryPolicy(max_attempts=5, stall_timeout_s=30, initial_backoff_s=0.01, max_backoff_s=0.1)
 
 
 class Noted(Pulse):

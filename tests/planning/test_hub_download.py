@@ -144,11 +144,11 @@ def test_f56_a_download_that_stalls_ends_with_its_cause(
     fresh: ProcessPoolExecutor, server: HubServer, files: dict[str, bytes]
 ) -> None:
     server.script = [Fault(), Fault("stall")]
-    retry = RetryPolicy(attempts=2, stall_s=0.7, outlasts_stalls=False)
+    retry = RetryPolicy(max_attempts=2, stall_timeout_s=0.7, retry_stalls=False)
     answer = ask(fresh, "me/stalled", fetching=retry)
     assert isinstance(answer, RefusalMessage)
     assert answer.code == Exit.COME_BACK
-    assert answer.findings[0].what == "me/stalled does not arrive: nothing arrived for 0.7 s"
+    assert answer.findings[0].what == "cannot fetch me/stalled: no data for 0.7 s"
 
 
 # ---- refused ---------------------------------------------------------------------------------
@@ -216,9 +216,9 @@ def test_without_a_hub_the_cache_will_do_when_it_is_whole(
     (weights,) = copy.rglob("*me--other/snapshots/*/model.safetensors")
     weights.unlink()
     with child("http://127.0.0.1:9", copy, **({offline: "1"} if offline else {})) as pool:
-        found = ask(pool, "me/small", asking=RetryPolicy(attempts=1))
+        found = ask(pool, "me/small", asking=RetryPolicy(max_attempts=1))
         assert (Path(found[0]).name, found[1]) == (Path(folder).name, commit)
-        code, finding = refused(ask(pool, "me/other", asking=RetryPolicy(attempts=1)))
+        code, finding = refused(ask(pool, "me/other", asking=RetryPolicy(max_attempts=1)))
         assert (code, finding.what.split(" is not ")[0]) == (Exit.COME_BACK, "the model me/other")
         assert "not whole in the cache" in finding.have
 

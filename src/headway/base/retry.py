@@ -1,6 +1,7 @@
-"""Wait for what is elsewhere: in bounds, by name, and again from where it stopped."""
+"""Retries with backoff, resuming at an offset, with named waits and stall timeouts."""
 
 import contextlib
+import random
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -8,66 +9,73 @@ from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from typing import Generic, TypeVar
 
-from headway.base.errors import ComeBack, Remedy
+from headway.base.errors import Cause, ComeBack, Remedy
 from headway.base.pulse import Pulse
 from headway.base.units import seconds
 
 T = TypeVar("T")
-# RefusalMessage where to begin and whom to give what arrives; it runs in a thread of its own.
+# Called with the offset to start at and a function that takes each part; runs in its own thread.
 Work = Callable[[int, Callable[[T], None]], None]
 
-_AHEAD = 16  # things that have arrived and were not asked for yet
-_LOOK_S = 0.5  # a wait looks up this often, to show that it is one
+_QUEUE_SIZE = 16  # parts that have arrived and are not consumed yet
+_POLL_S = 0.5  # how often a wait beats the pulse
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long and how often something elsewhere is tried.
+    """When to retry, and when to give up.
 
     Attributes:
-        attempts: in a row that bring nothing new.
-        stall_s: without anything new, after which an attempt has failed.
-        first_wait_s: before the second attempt; doubled with each one that failed.
-        longest_wait_s: who is asked to wait longer gives up.
-        outlasts_stalls: False where a stalled attempt stands in the way of the next one.
+        max_attempts: consecutive failed attempts before giving up.
+        stall_timeout_s: an attempt fails when nothing arrives for this long.
+        initial_backoff_s: before the second attempt; doubles with every failed attempt.
+        max_backoff_s: upper limit; a server that asks for a longer wait ends the retries.
+        retry_stalls: False where a stalled attempt blocks the next one.
+        random: a number in [0, 1) for the jitter.
     """
 
-    attempts: int = 6
-    stall_s: float = 30.0
-    first_wait_s: float = 1.0
-    longest_wait_s: float = 120.0
-    outlasts_stalls: bool = True
+    max_attempts: int = 6
+    stall_timeout_s: float = 30.0
+    initial_backoff_s: float = 1.0
+    max_backoff_s: float = 120.0
+    retry_stalls: bool = True
+    random: Callable[[], float] = random.random
 
-    def wait_s(self, num_failed: int, asked_s: float | None) -> float | None:
-        """How long to wait after so many failures in a row; None: not at all, give up.
+    def backoff_s(self, num_failed: int, retry_after_s: float | None) -> float | None:
+        """The wait before the next attempt, or None to give up.
+
+        Exponential backoff with equal jitter: half of it is fixed, half is random, so that many
+        workers that failed together do not retry together.
 
         Args:
-            num_failed: at least 1.
-            asked_s: by the other side (Retry-After).
+            num_failed: consecutive failed attempts, at least 1.
+            retry_after_s: the wait that the server asked for (Retry-After).
         """
-        if num_failed >= self.attempts or (asked_s or 0) > self.longest_wait_s:
+        asked_s = retry_after_s or 0.0
+        if num_failed >= self.max_attempts or asked_s > self.max_backoff_s:
             return None
-        return min(self.first_wait_s * 2 ** (num_failed - 1), self.longest_wait_s) + (asked_s or 0)
+        longest_s = min(self.initial_backoff_s * 2 ** (num_failed - 1), self.max_backoff_s)
+        return asked_s + longest_s * (1 + self.random()) / 2
 
 
 DEFAULT_RETRY = RetryPolicy()
 
 
 class TransientError(Exception):
-    """An attempt that may well succeed the next time.
+    """A failed attempt that is worth repeating.
 
     Args:
-        why: in a few words, without any address.
-        asked_s: how long the other side wants to be left alone.
+        reason: a few words, without any address: it is shown on the screen.
+        retry_after_s: the wait that the server asked for.
     """
 
-    def __init__(self, why: str, asked_s: float | None = None) -> None:
-        super().__init__(why)
-        self.why = why
-        self.asked_s = asked_s
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
-class _StalledError(TransientError):
+class _StallError(TransientError):
     pass
 
 
@@ -75,89 +83,91 @@ def retrying(
     work: Work[T],
     *,
     name: str,
-    place: str,
+    host: str,
     pulse: Pulse,
-    begin: int = 0,
+    offset: int = 0,
     length: Callable[[T], int] = lambda _: 1,
     retry: RetryPolicy = DEFAULT_RETRY,
 ) -> Generator[T | None]:
-    """What the work brings, each part once, however often the work has to begin anew.
+    """Yield each part exactly once, restarting the work where it failed.
 
     Args:
-        work: begins where it is told; it raises `TransientError` for what may pass.
-        name: of what is fetched.
-        place: what every wait is called: a host.
-        pulse: told of every wait that one might notice, several times a second.
-        begin: where the work begins first.
-        length: how far a part takes us on, in the unit of `begin`.
-        retry: its bounds.
+        work: produces parts from a given offset; raises `TransientError` to be retried.
+        name: what is fetched, for messages.
+        host: what every wait is called.
+        pulse: shows each wait that is long enough to notice, and beats during it.
+        offset: where the first attempt starts.
+        length: how far a part advances the offset.
+        retry: when to retry and when to give up.
 
     Yields:
         Parts as they arrive; None before every wait.
 
     Raises:
-        ComeBack: it failed too often in a row.
+        ComeBack: too many attempts failed in a row.
     """
-    at, num_failed = begin, 0
+    num_failed = 0
     while True:
-        attempt = _Attempt(work, at)
+        attempt = _Attempt(work, offset)
         try:
-            for part in attempt.parts(place, pulse, retry.stall_s):
+            for part in attempt.receive(host, pulse, retry.stall_timeout_s):
                 if part is not None:
-                    at, num_failed = at + length(part), 0
+                    offset, num_failed = offset + length(part), 0
                 yield part
             return
         except TransientError as failure:
             num_failed += 1
-            wait_s = retry.wait_s(num_failed, failure.asked_s)
-            stuck = isinstance(failure, _StalledError) and not retry.outlasts_stalls
-            if wait_s is None or stuck:
-                raise _given_up(name, place, failure, num_failed) from failure
+            backoff_s = retry.backoff_s(num_failed, failure.retry_after_s)
+            blocked = isinstance(failure, _StallError) and not retry.retry_stalls
+            if backoff_s is None or blocked:
+                raise _out_of_attempts(name, host, failure, num_failed) from failure
             yield None
-            turn = f"{num_failed + 1} of {retry.attempts}"
-            why = f"{place}: {failure.why}"[:56]
-            _pause(wait_s, f"{why}, trying again in {seconds(wait_s)} ({turn})", pulse)
+            count = f"{num_failed + 1} of {retry.max_attempts}"
+            reason = f"{host}: {failure.reason}"[:56]
+            _pause(backoff_s, f"{reason}, retrying in {seconds(backoff_s)} ({count})", pulse)
         finally:
-            attempt.given_up.set()
+            attempt.abandon()
 
 
 def retry_call(
-    work: Callable[[], T], *, name: str, place: str, pulse: Pulse, retry: RetryPolicy
+    work: Callable[[], T], *, name: str, host: str, pulse: Pulse, retry: RetryPolicy
 ) -> T:
-    """The one thing that some work gives, with the same retry.
+    """Return the result of `work`, retrying it as `retrying` does.
 
     Raises:
-        ComeBack: it failed too often in a row.
+        ComeBack: too many attempts failed in a row.
     """
 
-    def give(_: int, put: Callable[[T], None]) -> None:
+    def put_result(_: int, put: Callable[[T], None]) -> None:
         put(work())
 
-    parts = retrying(give, name=name, place=place, pulse=pulse, retry=retry)
+    parts = retrying(put_result, name=name, host=host, pulse=pulse, retry=retry)
     return next(part for part in parts if part is not None)
 
 
-def _pause(wait_s: float, what: str, pulse: Pulse) -> None:
-    end_s = time.monotonic() + wait_s
+def _pause(duration_s: float, what: str, pulse: Pulse) -> None:
+    end_s = time.monotonic() + duration_s
     with pulse.waiting(what):
         while (left_s := end_s - time.monotonic()) > 0:
-            time.sleep(min(left_s, _LOOK_S))
+            time.sleep(min(left_s, _POLL_S))
             pulse.beat()
 
 
-def _given_up(name: str, place: str, failure: TransientError, num_failed: int) -> ComeBack:
+def _out_of_attempts(name: str, host: str, failure: TransientError, num_failed: int) -> ComeBack:
     times = f", {num_failed} times in a row" if num_failed > 1 else ""
-    asked = f"; it asks to wait {seconds(failure.asked_s)}" if failure.asked_s else ""
+    asked_s = failure.retry_after_s
+    asked = f"; the server asks to wait {seconds(asked_s)}" if asked_s else ""
     return ComeBack(
-        f"{name} does not arrive: {failure.why}",
-        have=f"{place}: {failure.why}{times}{asked}",
-        need="an answer",
-        remedies=(Remedy("the same command again", f"when {place} answers"),),
+        f"cannot fetch {name}: {failure.reason}",
+        cause=Cause.NO_ANSWER,
+        have=f"{host}: {failure.reason}{times}{asked}",
+        need="a response",
+        remedies=(Remedy("run the same command again", f"when {host} responds"),),
     )
 
 
 class Abandoned(Exception):  # noqa: N818 - it says what became of an attempt
-    """Nobody waits for what a work brings any more; it ends the work."""
+    """Ends the work of an attempt whose results nobody wants any more."""
 
 
 @dataclass(frozen=True)
@@ -166,21 +176,25 @@ class _End:
 
 
 class _Attempt(Generic[T]):
-    """One thread that does the work, until it ends or nobody waits for it any more.
+    """A thread that does the work until it ends or is abandoned.
 
-    A call that never returns cannot be ended from outside: its thread is left behind, and what it
-    brings late reaches nobody.
+    A call that never returns cannot be stopped from outside: its thread is left behind, and its
+    late results are dropped.
     """
 
-    def __init__(self, work: Work[T], begin: int) -> None:
-        self._arrived: Queue[T | _End] = Queue(_AHEAD)
-        self.given_up = threading.Event()
-        threading.Thread(target=self._run, args=(work, begin), daemon=True).start()
+    def __init__(self, work: Work[T], offset: int) -> None:
+        self._arrived: Queue[T | _End] = Queue(_QUEUE_SIZE)
+        self._abandoned = threading.Event()
+        threading.Thread(target=self._run, args=(work, offset), daemon=True).start()
 
-    def _run(self, work: Work[T], begin: int) -> None:
+    def abandon(self) -> None:
+        """End the thread the next time it delivers a part."""
+        self._abandoned.set()
+
+    def _run(self, work: Work[T], offset: int) -> None:
         error: Exception | None = None
         try:
-            work(begin, self._put)
+            work(offset, self._put)
         except Abandoned:
             return
         except Exception as raised:
@@ -189,13 +203,13 @@ class _Attempt(Generic[T]):
             self._put(_End(error))
 
     def _put(self, part: T | _End) -> None:
-        while not self.given_up.is_set():
+        while not self._abandoned.is_set():
             with contextlib.suppress(Full):
-                return self._arrived.put(part, timeout=_LOOK_S)
+                return self._arrived.put(part, timeout=_POLL_S)
         raise Abandoned
 
-    def parts(self, place: str, pulse: Pulse, stall_s: float) -> Iterator[T | None]:
-        """What arrives; None before every wait.
+    def receive(self, host: str, pulse: Pulse, stall_timeout_s: float) -> Iterator[T | None]:
+        """Yield the parts; None before every wait.
 
         Raises:
             Exception: whatever the work raised.
@@ -205,7 +219,7 @@ class _Attempt(Generic[T]):
                 part = self._arrived.get_nowait()
             except Empty:
                 yield None
-                part = self._awaited(place, pulse, stall_s)
+                part = self._wait_for_part(host, pulse, stall_timeout_s)
             if not isinstance(part, _End):
                 yield part
             elif part.error:
@@ -213,14 +227,14 @@ class _Attempt(Generic[T]):
             else:
                 return
 
-    def _awaited(self, place: str, pulse: Pulse, stall_s: float) -> T | _End:
-        end_s = time.monotonic() + stall_s
+    def _wait_for_part(self, host: str, pulse: Pulse, stall_timeout_s: float) -> T | _End:
+        end_s = time.monotonic() + stall_timeout_s
         with contextlib.suppress(Empty):
-            # What flows has short waits all the time: they are nobody's news.
-            return self._arrived.get(timeout=min(stall_s, _LOOK_S))
-        with pulse.waiting(place):
+            # Short waits are normal while data flows: they are not worth showing.
+            return self._arrived.get(timeout=min(stall_timeout_s, _POLL_S))
+        with pulse.waiting(host):
             while (left_s := end_s - time.monotonic()) > 0:
                 with contextlib.suppress(Empty):
-                    return self._arrived.get(timeout=min(left_s, _LOOK_S))
+                    return self._arrived.get(timeout=min(left_s, _POLL_S))
                 pulse.beat()
-        raise _StalledError(f"nothing arrived for {seconds(stall_s)}")
+        raise _StallError(f"no data for {seconds(stall_timeout_s)}")

@@ -15,10 +15,10 @@ from headway.base.retry import Abandoned, RetryPolicy, TransientError, retry_cal
 from headway.base.units import size
 from headway.model.safetensors_index import INDEX, WHOLE, weight_files
 
-LOOKUP_RETRY = RetryPolicy(attempts=3)
+LOOKUP_RETRY = RetryPolicy(max_attempts=3)
 # The library goes on at the byte where it was cut, some times by itself. A call of it that hangs
 # holds a lock that the next one would wait for.
-DOWNLOAD_RETRY = RetryPolicy(attempts=4, stall_s=120.0, outlasts_stalls=False)
+DOWNLOAD_RETRY = RetryPolicy(max_attempts=4, stall_timeout_s=120.0, retry_stalls=False)
 _ASKING_S = 10.0
 _PIECE_BYTES = 1 << 18
 _SMALL = re.compile(
@@ -66,7 +66,7 @@ def fetch(
     with pulse.phase(Phase.LOOKING_UP_MODEL):
         try:
             listed = retry_call(
-                lambda: _listed(name), name=name, place=host(), pulse=pulse, retry=asking
+                lambda: _listed(name), name=name, host=host(), pulse=pulse, retry=asking
             )
         except ComeBack as silent:
             folder = _cached(name)
@@ -129,7 +129,7 @@ def _download(
             put(before)
 
     with pulse.phase(Phase.DOWNLOADING_MODEL, total=sum(missing.values()), unit="bytes"):
-        arrived = retrying(work, name=name, place=host(), pulse=pulse, retry=fetching)
+        arrived = retrying(work, name=name, host=host(), pulse=pulse, retry=fetching)
         for num_bytes in arrived:
             if num_bytes is not None:
                 pulse.progress(num_bytes)

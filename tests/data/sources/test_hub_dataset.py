@@ -122,7 +122,7 @@ def test_f56_a_hub_that_never_recovers_ends_the_reading_with_its_cause(
     server.script = []
     assert answer.code == Exit.COME_BACK
     (finding,) = answer.findings
-    assert finding.what == "hf://me/notes@train#1/2 does not arrive: nothing arrived for 0.5 s"
+    assert finding.what == "cannot fetch hf://me/notes@train#1/2: no data for 0.5 s"
     assert "2 times in a row" in finding.have
 
 

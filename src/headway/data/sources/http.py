@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from httpx2 import Client, Response
 
 # At the plan nobody has waited for anything yet: a mistyped host should be told soon.
-LOOKUP_RETRY = RetryPolicy(attempts=3)
+LOOKUP_RETRY = RetryPolicy(max_attempts=3)
 _PASSES = (408, 425, 429)  # and every 5xx
 _PART = HTTPStatus.PARTIAL_CONTENT
 _BEYOND = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
@@ -48,7 +48,7 @@ def find(address: str, pulse: Pulse, retry: RetryPolicy = LOOKUP_RETRY) -> Sourc
             size = _size(got.headers, got.status_code)
             return Source(name, None, size, stamp=_stamp(got.headers, size), address=address)
 
-    return retry_call(ask, name=name, place=_host(address), pulse=pulse, retry=retry)
+    return retry_call(ask, name=name, host=_host(address), pulse=pulse, retry=retry)
 
 
 def chunks(
@@ -72,9 +72,9 @@ def chunks(
         pieces = retrying(
             download.work,
             name=source.name,
-            place=_host(source.address),
+            host=_host(source.address),
             pulse=pulse,
-            begin=begin,
+            offset=begin,
             length=len,
             retry=retry,
         )
@@ -161,7 +161,7 @@ def gives_parts(source: Source, pulse: Pulse) -> bool:
             return got.status_code == _PART
 
     place = _host(source.address)
-    return retry_call(ask, name=source.name, place=place, pulse=pulse, retry=LOOKUP_RETRY)
+    return retry_call(ask, name=source.name, host=place, pulse=pulse, retry=LOOKUP_RETRY)
 
 
 def _client(retry: RetryPolicy) -> "Client":
@@ -170,7 +170,7 @@ def _client(retry: RetryPolicy) -> "Client":
     return Client(
         verify=_certificates(),
         follow_redirects=True,  # a password goes to the host that it was written for alone
-        timeout=Timeout(retry.stall_s, connect=min(10.0, retry.stall_s)),
+        timeout=Timeout(retry.stall_timeout_s, connect=min(10.0, retry.stall_timeout_s)),
         # Compressed on the way, bytes would have no fixed place.
         headers={"User-Agent": f"headway/{__version__}", "Accept-Encoding": "identity"},
     )
@@ -203,7 +203,7 @@ def _got(
             _judge(got, name, begin)
             yield got
     except TimeoutException as error:
-        raise TransientError(f"nothing arrived for {seconds(client.timeout.read or 0)}") from error
+        raise TransientError(f"no data for {seconds(client.timeout.read or 0)}") from error
     except HTTPError as error:
         # A library's words may hold the address, and the address a password.
         words = str(error) if "://" not in str(error) else type(error).__name__

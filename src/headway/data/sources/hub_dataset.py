@@ -22,7 +22,7 @@ from headway.base.retry import (
 from headway.base.units import count, plural
 from headway.data.sources.source import Source
 
-LOOKUP_RETRY = RetryPolicy(attempts=3)
+LOOKUP_RETRY = RetryPolicy(max_attempts=3)
 Row = dict[str, Any]
 _ASKING_S = 10.0
 _WHOLE_BYTES = 64_000_000  # the default of survey_exact: what is smaller is read whole
@@ -81,7 +81,7 @@ def find(address: str, pulse: Pulse, retry: RetryPolicy = LOOKUP_RETRY) -> list[
         return [_source(whole, n + 1, num, commit, sizes[n]) for n in range(num)]
 
     _require_datasets()
-    return retry_call(look, name=str(named), place=place, pulse=pulse, retry=retry)
+    return retry_call(look, name=str(named), host=place, pulse=pulse, retry=retry)
 
 
 def rows(
@@ -112,7 +112,7 @@ def rows(
                 put(row)
                 number += 1
 
-    yield from retrying(work, name=source.name, place=host(), pulse=pulse, begin=skip, retry=retry)
+    yield from retrying(work, name=source.name, host=host(), pulse=pulse, offset=skip, retry=retry)
 
 
 def _source(whole: _Named, number: int, num: int, commit: str, num_bytes: int) -> Source:

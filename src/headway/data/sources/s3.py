@@ -56,7 +56,7 @@ def find(
             return found or _listed(store, bucket, key, endpoint)
 
     place = _place(endpoint)
-    found = retry_call(look, name=address, place=place, pulse=pulse, retry=retry)
+    found = retry_call(look, name=address, host=place, pulse=pulse, retry=retry)
     if not found:
         what = "nothing matches" if _is_pattern(key) else "there is no such object or prefix"
         raise _refused(address, endpoint, what, "a key, a prefix with objects, or a pattern")
@@ -86,9 +86,9 @@ def chunks(
     yield from retrying(
         work,
         name=source.name,
-        place=_place(source.endpoint),
+        host=_place(source.endpoint),
         pulse=pulse,
-        begin=begin,
+        offset=begin,
         length=len,
         retry=retry,
     )
@@ -112,7 +112,7 @@ def _read(
     try:
         if at and not str(got.get("ContentRange", "")).startswith(f"bytes {at}-"):
             raise TransientError("an answer to another question")
-        while piece := sync(store.loop, body.read, _READ_BYTES, timeout=retry.stall_s):
+        while piece := sync(store.loop, body.read, _READ_BYTES, timeout=retry.stall_timeout_s):
             at += len(piece)
             put(piece)
     finally:
@@ -216,7 +216,10 @@ def _store(endpoint: str, retry: RetryPolicy) -> "S3FileSystem":
         for name in _CHECKSUMS
         if name not in told and f"AWS_{name.upper()}" not in os.environ
     }
-    waits = {"read_timeout": retry.stall_s, "connect_timeout": min(10.0, retry.stall_s)}
+    waits = {
+        "read_timeout": retry.stall_timeout_s,
+        "connect_timeout": min(10.0, retry.stall_timeout_s),
+    }
     store = S3FileSystem(
         anon=session.get_credentials() is None,
         endpoint_url=endpoint or None,
@@ -244,7 +247,7 @@ def _translated(
     except (Refusal, TransientError, Abandoned):
         raise
     except TimeoutError as error:
-        raise TransientError(f"nothing arrived for {seconds(retry.stall_s)}") from error
+        raise TransientError(f"no data for {seconds(retry.stall_timeout_s)}") from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in _THEIRS and not isinstance(
             error, OSError
