@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from headway.base.documents import DocumentGroup, Span, document_lengths
 from headway.base.errors import Exit
 from headway.base.events import Event, EventLog, LogEntry, StepDone, read_events
 from headway.base.machine import Machine
@@ -177,7 +178,7 @@ def micro_of(*lengths: int, every: int = 2, vocab: int = VOCAB, seed: int = 0) -
         positions_N=torch.cat([torch.arange(n) for n in sorted(lengths)]),
         trained_at_M=torch.tensor(trained),
         targets_M=torch.randint(vocab, (len(trained),), generator=draws),
-        documents=tuple((n, lengths.count(n), (0, 0)) for n in sorted(set(lengths))),
+        documents=tuple(DocumentGroup(n, lengths.count(n)) for n in sorted(set(lengths))),
     )
 
 
@@ -202,24 +203,24 @@ def sharing(*families: tuple[int, Sequence[int]], every: int = 2, seed: int = 0)
     here = there = 0
     for before, owns in families:
         first = torch.randint(VOCAB, (before,), generator=draws)
-        span = (here, here + before)
+        span = Span(here, here + before)
         ids.append(first)
         positions.append(torch.arange(before))
-        groups.append((before, 1, (0, 0)))
+        groups.append(DocumentGroup(before))
         here += before
         for own in owns:
             rest, length = torch.randint(VOCAB, (own,), generator=draws), before + own
-            places = [*range(*span), *range(here, here + own)]
+            places = [*range(span.begin, span.end), *range(here, here + own)]
             trained = [t for t in range(length) if (length - 1 - t) % every == 0]
             trained_at += [places[t] for t in trained]
             whole_at += [there + t for t in trained]
             ids.append(rest)
             positions.append(torch.arange(before, length))
-            groups.append((own, 1, span))
+            groups.append(DocumentGroup(own, prefix=span))
             whole_ids.append(torch.cat([first, rest]))
             here, there = here + own, there + length
     targets = torch.randint(VOCAB, (len(trained_at),), generator=draws)
-    rows, wholes = np.arange(len(whole_ids)), tuple((len(one), 1, (0, 0)) for one in whole_ids)
+    rows, wholes = np.arange(len(whole_ids)), tuple(DocumentGroup(len(one)) for one in whole_ids)
     once = MicroTensors(
         rows, torch.cat(ids), torch.cat(positions), torch.tensor(trained_at), targets, tuple(groups)
     )
@@ -235,7 +236,7 @@ def padded_losses(model: Any, micro: Any) -> Any:
     import torch
     import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 
-    lengths = [n for n, num, _ in micro.documents for _ in range(num)]
+    lengths = document_lengths(micro.documents)
     ids, labels = (torch.zeros(len(lengths), max(lengths), dtype=torch.long) for _ in range(2))
     mask, trained = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
     line_labels = torch.zeros_like(micro.ids_N).index_put((micro.trained_at_M,), micro.targets_M)

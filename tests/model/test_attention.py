@@ -9,10 +9,11 @@ import torch
 from tests.helpers import causal, micro_of, padded_losses, sharing
 from torch import Tensor
 
+from headway.base.documents import DocumentGroup, Span
 from headway.model import attention
 from headway.model import attention_layout as layout
 from headway.model.attention import NAME, attend, implementation
-from headway.model.attention_layout import Blocks, Flat, Group, Layout
+from headway.model.attention_layout import AttentionLayout, Blocks, VarlenLayout
 from headway.model.loss import Forward
 
 DOCUMENTS = (1, 3, 5, 5, 9, 12)
@@ -98,9 +99,9 @@ def test_b03_what_documents_begin_with_is_run_once_and_is_as_if_it_were_in_each(
 def test_b03_an_attention_across_documents_is_noticed(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def across(*tensors: Any, documents: Layout, **rest: Any) -> Any:
-        whole = sum(length * num for length, num, _ in documents.documents)
-        return attend(*tensors, documents=Layout(((whole, 1, (0, 0)),)), **rest)
+    def across(*tensors: Any, documents: AttentionLayout, **rest: Any) -> Any:
+        whole = sum(group.num_tokens for group in documents.documents)
+        return attend(*tensors, documents=AttentionLayout((DocumentGroup(whole),)), **rest)
 
     model, micro = made(kind), micro_of(*DOCUMENTS)
     plain = copy.deepcopy(model)
@@ -168,8 +169,12 @@ def test_a_window_that_is_ignored_is_noticed() -> None:
 
 
 def test_documents_of_nearly_one_length_are_one_batch() -> None:
-    blocks = Layout(micro_of(3, 5, 5, 8, 9, 41, 42).documents).blocks
-    assert [(block.num, block.length) for block in blocks.each] == [(4, 8), (1, 16), (2, 48)]
+    blocks = AttentionLayout(micro_of(3, 5, 5, 8, 9, 41, 42).documents).blocks
+    assert [(block.num_documents, block.length) for block in blocks.each] == [
+        (4, 8),
+        (1, 16),
+        (2, 48),
+    ]
     assert blocks.where_N is not None
     assert blocks.at_P is not None
     assert len(blocks.at_P) == 4 * 8 + 16 + 2 * 48
@@ -177,37 +182,48 @@ def test_documents_of_nearly_one_length_are_one_batch() -> None:
 
 
 def test_documents_of_one_length_stand_as_they_are() -> None:
-    blocks = Layout(((64, 4, (0, 0)),)).blocks
+    blocks = AttentionLayout((DocumentGroup(64, 4),)).blocks
     assert (blocks.at_P, blocks.where_N) == (None, None)
 
 
 def test_long_documents_are_not_filled_up_and_make_no_mask() -> None:
-    made = Layout(((300, 1, (0, 0)), (301, 2, (0, 0))))
+    made = AttentionLayout((DocumentGroup(300), DocumentGroup(301, 2)))
     tensors = [torch.randn(1, 2, 902, 4) for _ in range(3)]
     attend(torch.nn.Module(), *tensors, None, documents=made)
-    assert [(block.num, block.length) for block in made.blocks.each] == [(1, 300), (2, 301)]
+    assert [(block.num_documents, block.length) for block in made.blocks.each] == [
+        (1, 300),
+        (2, 301),
+    ]
     assert made.blocks._masks == {}
 
 
 def test_what_others_begin_with_is_a_block_by_itself() -> None:
-    documents = ((7, 1, (0, 0)), (7, 1, (0, 0)), (2, 3, (7, 14)), (5, 1, (7, 14)), (5, 1, (0, 0)))
-    blocks = Layout(documents).blocks
-    assert [(b.num, b.length, b.begins) for b in blocks.each] == [
+    prefix = Span(7, 14)
+    documents = (
+        DocumentGroup(7),
+        DocumentGroup(7),
+        DocumentGroup(2, 3, prefix),
+        DocumentGroup(5, 1, prefix),
+        DocumentGroup(5),
+    )
+    blocks = AttentionLayout(documents).blocks
+    assert [(b.num_documents, b.length, b.prefix_block) for b in blocks.each] == [
         (1, 8, None), (1, 7, None), (4, 8, 1), (1, 8, None),
     ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(
-    "documents", [((6, 1, (0, 0)),), ((6, 1, (0, 0)), (9, 2, (0, 6)))], ids=len
+    "documents", [(DocumentGroup(6),), (DocumentGroup(6), DocumentGroup(9, 2, Span(0, 6)))], ids=len
 )
-def test_dropout_is_for_training_alone(documents: tuple[Group, ...]) -> None:
+def test_dropout_is_for_training_alone(documents: tuple[DocumentGroup, ...]) -> None:
     module = torch.nn.Module()
-    num = sum(length * many for length, many, _ in documents)
+    num = sum(group.num_tokens for group in documents)
     tensors = [torch.randn(1, 2, num, 4) for _ in range(3)]
 
     def out(dropout: float) -> Tensor:
-        return attend(module, *tensors, None, dropout=dropout, documents=Layout(documents))[0]
+        layout = AttentionLayout(documents)
+        return attend(module, *tensors, None, dropout=dropout, documents=layout)[0]
 
     module.eval()
     assert torch.equal(out(0.5), out(0.0))
@@ -221,7 +237,9 @@ def test_the_scale_of_the_scores_is_the_models() -> None:
     tensors = [torch.randn(1, 2, 6, 4) for _ in range(3)]
 
     def out(scaling: float | None) -> Tensor:
-        return attend(module, *tensors, None, scaling, documents=Layout(((6, 1, (0, 0)),)))[0]
+        return attend(
+            module, *tensors, None, scaling, documents=AttentionLayout((DocumentGroup(6),))
+        )[0]
 
     assert torch.equal(out(None), out(0.5))  # 1/sqrt(4)
     assert not torch.equal(out(None), out(1.0))
@@ -285,14 +303,14 @@ def test_b03_what_a_gpus_kernel_is_given_is_each_document_alone(
 
 
 def test_where_each_documents_queries_and_keys_begin() -> None:
-    documents = ((3, 1, (0, 0)), (2, 2, (0, 3)), (4, 1, (0, 0)))
-    flat = Flat.of(documents, torch.device("cpu"))
+    documents = (DocumentGroup(3), DocumentGroup(2, 2, Span(0, 3)), DocumentGroup(4))
+    flat = VarlenLayout.of(documents, torch.device("cpu"))
     assert flat.queries.tolist() == [0, 3, 5, 7, 11]
     assert flat.keys.tolist() == [0, 3, 8, 13, 17]
     assert flat.at is not None
     assert flat.at.tolist() == [0, 1, 2, *(0, 1, 2, 3, 4), *(0, 1, 2, 5, 6), 7, 8, 9, 10]
     assert flat.longest == (4, 5)
-    assert Flat.of(documents[:1], torch.device("cpu")).at is None
+    assert VarlenLayout.of(documents[:1], torch.device("cpu")).at is None
 
 
 def test_torchs_own_function_takes_what_it_is_given() -> None:

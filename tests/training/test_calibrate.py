@@ -12,10 +12,11 @@ from tests.helpers import causal, in_memory, micro_of, order_of, padded_losses, 
 from tests.training.prompted import OWNS, prompted
 from torch import Tensor, nn
 
+from headway.base.documents import DocumentGroup, document_lengths
 from headway.data.batching.rows import rows_of
 from headway.data.survey.store import Store
 from headway.model import attention
-from headway.model.attention_layout import Layout
+from headway.model.attention_layout import AttentionLayout
 from headway.model.load import with_lora
 from headway.model.loss import Forward
 from headway.runs.plan import Plan, Tried
@@ -83,14 +84,14 @@ def apart(micro: Any) -> list[Any]:
     """Each document as a micro-batch of its own."""
     parts: list[Any] = []
     begin = 0
-    for length in [n for n, num, _ in micro.documents for _ in range(num)]:
+    for length in document_lengths(micro.documents):
         part = copy.copy(micro)
         inside = (micro.trained_at_M >= begin) & (micro.trained_at_M < begin + length)
         for name, value in {
             "ids_N": micro.ids_N[begin : begin + length],
             "trained_at_M": micro.trained_at_M[inside] - begin,
             "targets_M": micro.targets_M[inside],
-            "documents": ((length, 1, (0, 0)),),
+            "documents": (DocumentGroup(length),),
         }.items():
             object.__setattr__(part, name, value)
         parts.append(part)
@@ -107,9 +108,9 @@ def test_a_sound_model_is_no_false_alarm(kind: str, documents: tuple[int, ...]) 
 
 
 def test_b03_an_attention_across_documents_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def across(*tensors: Any, documents: Layout, **rest: Any) -> Any:
-        whole = sum(length * num for length, num, _ in documents.documents)
-        return attend(*tensors, documents=Layout(((whole, 1, (0, 0)),)), **rest)
+    def across(*tensors: Any, documents: AttentionLayout, **rest: Any) -> Any:
+        whole = sum(group.num_tokens for group in documents.documents)
+        return attend(*tensors, documents=AttentionLayout((DocumentGroup(whole),)), **rest)
 
     attend = attention.attend
     monkeypatch.setattr(attention, "attend", across)
@@ -220,7 +221,7 @@ def test_rounding_that_shows_is_not_computed_with(
 def test_the_longest_documents_stay_what_they_are(num_tokens: int, lengths: list[int]) -> None:
     forward, micro = Forward(causal("llama", scale=1.0)), micro_of(*DOCUMENTS)
     kept = longest_documents(micro, num_tokens)
-    assert [length for length, _, _ in kept.documents] == lengths
+    assert [group.length for group in kept.documents] == lengths
     losses = forward.losses(micro)[-len(kept.targets_M) :]
     torch.testing.assert_close(forward.losses(kept), losses, atol=1e-5, rtol=0)
 
@@ -362,8 +363,8 @@ def test_a_model_that_draws_by_chance_shares_nothing(training: bool, tmp_path: P
 def test_an_attention_that_forgets_the_beginning_is_found(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forgets(*tensors: Any, documents: Layout, **rest: Any) -> Any:
-        alone = Layout([(length, num, (0, 0)) for length, num, _ in documents.documents])
+    def forgets(*tensors: Any, documents: AttentionLayout, **rest: Any) -> Any:
+        alone = AttentionLayout([replace(group, prefix=None) for group in documents.documents])
         return attend(*tensors, documents=alone, **rest)
 
     attend = attention.attend

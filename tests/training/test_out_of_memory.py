@@ -150,5 +150,5 @@ def test_b07_no_micro_batch_of_the_job_is_larger(tmp_path: Path, tokens: int) ->
     )
     most = max(len(m.ids_N) for batch in batches for leaf in batch.leaves for m in leaf)
     assert len(found.ids_N) > 0.9 * most  # no rows together may fill the budget to the last token
-    longest = max(length for length, *_ in found.documents)
+    longest = max(group.length for group in found.documents)
     assert longest == rows.lengths().max()

@@ -82,7 +82,7 @@ def test_s03_many_lengths_compile_nothing(tmp_path: Path) -> None:
     flags = ["." * (1 + 7 * i % 20) + "x" * (1 + 5 * i % 23) for i in range(40)]
     plan = plan_of(chat_store(tmp_path / "store", *flags), batch_size=4)
     ran = run(tmp_path / "run", plan)
-    assert len({length for m in ran.job.probes.probe for length, *_ in m.documents}) > 3
+    assert len({group.length for m in ran.job.probes.probe for group in m.documents}) > 3
     assert len({step.computed_tokens for step in ran.of(StepDone)}) > 5
     assert not counters["stats"]
     assert not counters["frames"]

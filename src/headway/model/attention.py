@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from headway.model.attention_layout import Block, Blocks, Layout
+from headway.model.attention_layout import AttentionLayout, Block, Blocks
 
 NAME = "headway"
 _AMPERE = (8, 0)  # the first generation with FlashAttention
@@ -45,7 +45,7 @@ def attend(
     scaling: float | None = None,
     dropout: float = 0.0,
     *,
-    documents: Layout,
+    documents: AttentionLayout,
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
@@ -75,11 +75,11 @@ def attend(
     if repeats > 1:
         tensors[1:] = (tensor.repeat_interleave(repeats, dim=0) for tensor in tensors[1:])
     # One split and one cat, not a slice per block: a slice's backward writes the whole row.
-    q, k, v = (tensor.split(blocks.spans, dim=1) for tensor in tensors)
+    q, k, v = (tensor.split(blocks.sizes, dim=1) for tensor in tensors)
     attended = [
         _block(
             (q[i], k[i], v[i]),
-            () if block.begins is None else (k[block.begins], v[block.begins]),
+            () if block.prefix_block is None else (k[block.prefix_block], v[block.prefix_block]),
             blocks,
             block,
             dropout,
@@ -101,20 +101,20 @@ def _block(
 ) -> Tensor:
     """One block's queries on its keys and values, and on those that it begins with."""
     heads, dtype = tensors_HPD[0].shape[0], tensors_HPD[0].dtype
-    if not dropout and (block.short or before_HSD):
-        q, k, v = (t.reshape(heads * block.num, block.length, -1) for t in tensors_HPD)
+    if not dropout and (block.is_short or before_HSD):
+        q, k, v = (t.reshape(heads * block.num_documents, block.length, -1) for t in tensors_HPD)
         mask = blocks.mask(block, window, dtype)
         return cast("Tensor", _Products.apply(q, k, v, mask, heads, *before_HSD))
-    q, k, v = (t.reshape(heads, block.num, block.length, -1) for t in tensors_HPD)
+    q, k, v = (t.reshape(heads, block.num_documents, block.length, -1) for t in tensors_HPD)
     if before_HSD:
-        each = (t.unsqueeze(1).expand(-1, block.num, -1, -1) for t in before_HSD)
+        each = (t.unsqueeze(1).expand(-1, block.num_documents, -1, -1) for t in before_HSD)
         k, v = (torch.cat(both, 2) for both in zip(each, (k, v), strict=True))
     mask = None
     if before_HSD or (window and window < block.length):
         mask = blocks.mask(block, window, dtype)
         mask = F.pad(mask, (k.shape[2] - mask.shape[1], 0))  # it sees all that it begins with
     out = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None, scale=1.0)
-    return out.reshape(heads, block.num * block.length, -1)
+    return out.reshape(heads, block.num_documents * block.length, -1)
 
 
 class _Products(torch.autograd.Function):
@@ -255,12 +255,12 @@ def _flash(
     key: Tensor,
     value: Tensor,
     scale: float,
-    layout: Layout,
+    layout: AttentionLayout,
     window: int | None,
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    flat = layout.flat
+    flat = layout.varlen
     q_NHD, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     if flat.at is not None:
         # By way of fp32: what many documents begin with gets a sum of many gradients.

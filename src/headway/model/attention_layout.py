@@ -1,8 +1,8 @@
-"""Which tokens of a row are attended together, said once per micro-batch for all layers.
+"""Attention layout of a packed row: which tokens attend to each other.
 
-A micro-batch is one long row of tokens without padding; its documents stand in it one after the
-other. Here N is tokens of the row, P of the row with blocks filled up, B documents of a block, T
-tokens of each, S tokens of what they all begin with.
+Built once per micro-batch and shared by all layers. A micro-batch is one long row of tokens without
+padding, in which documents follow each other. N is the row's tokens, P the row's tokens with blocks
+padded, B the documents of a block, T the tokens of each.
 """
 
 from collections.abc import Sequence
@@ -15,23 +15,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-SHORT = 256  # tokens of a document that matrix products attend faster than a fused kernel
+from headway.base.documents import DocumentGroup, Span
 
-# Tokens of a document, how many of them follow each other, and [begin, end) in the row of what
-# they begin with, a group of one document: (0, 0) where they begin by themselves, as it does.
-Group = tuple[int, int, tuple[int, int]]
-_BY_ITSELF = (0, 0)
+SHORT = 256  # tokens; matrix products beat a fused kernel on documents of up to this length
 
 
-class Layout:
-    """How a row is attended: as blocks, or document by document.
+class AttentionLayout:
+    """How a row is attended: in blocks, or document by document.
 
     Args:
-        documents: groups in the row's order, what others begin with before them.
+        documents: groups in the row's order, a shared prefix before its documents.
         device: of the row's tensors.
     """
 
-    def __init__(self, documents: Sequence[Group], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, documents: Sequence[DocumentGroup], device: torch.device | str = "cpu"
+    ) -> None:
         self.documents = tuple(documents)
         self.device = torch.device(device)
 
@@ -41,9 +40,9 @@ class Layout:
         return Blocks(self.documents, self.device)
 
     @cached_property
-    def flat(self) -> "Flat":
-        """For a kernel that takes documents of any lengths."""
-        return Flat.of(self.documents, self.device)
+    def varlen(self) -> "VarlenLayout":
+        """For a kernel that takes documents of different lengths."""
+        return VarlenLayout.of(self.documents, self.device)
 
 
 @dataclass(frozen=True)
@@ -51,90 +50,94 @@ class Block:
     """Documents that are attended as one batch.
 
     Attributes:
-        num: how many.
-        length: tokens of each, filled up to the longest.
-        begins: the number of the block whose only document they all begin with, or None.
+        num_documents: in the batch.
+        length: tokens of each document, padded to the longest.
+        prefix_block: index of the block whose only document is their shared prefix, or None.
     """
 
-    num: int
+    num_documents: int
     length: int
-    begins: int | None
+    prefix_block: int | None
 
     @property
-    def short(self) -> bool:
-        """Matrix products are the faster way."""
+    def is_short(self) -> bool:
+        """Whether matrix products are the faster way."""
         return self.length <= SHORT
 
 
 class Blocks:
-    """A row as blocks of documents of nearly one length, and which of their tokens may look where.
+    """A row as blocks of documents of similar lengths.
 
-    A block's shorter documents are filled up at their end, where causal attention never looks, with
-    their last token, which nobody reads.
+    Shorter documents of a block are padded at the end with copies of their last token. Causal
+    attention never looks there, and nothing reads the copies.
 
     Args:
         documents: groups in the row's order.
         device: of the row's tensors.
 
     Attributes:
-        each: in the order of the filled row.
-        spans: tokens of each block in the filled row.
-        at_P: (P,) which token of the row stands where in the filled row; None: both are the same.
-        where_N: (N,) where in the filled row each token stands.
+        each: the blocks, in the order of the padded row.
+        sizes: tokens of each block in the padded row.
+        at_P: (P,) index in the row of each token of the padded row; None: both rows are the same.
+        where_N: (N,) index in the padded row of each token of the row.
     """
 
-    def __init__(self, documents: Sequence[Group], device: torch.device) -> None:
+    def __init__(self, documents: Sequence[DocumentGroup], device: torch.device) -> None:
         self.device = device
         self._masks: dict[tuple[int, int, int, torch.dtype], Tensor] = {}
-        wanted = {prefix for _, _, prefix in documents} - {_BY_ITSELF}
-        opens: dict[tuple[int, int], int] = {}  # blocks that others begin with
+        prefixes = {group.prefix for group in documents if group.prefix}
+        prefix_blocks: dict[Span, int] = {}
         blocks: list[Block] = []
         at: list[NDArray[np.int64]] = []
         where: list[NDArray[np.int64]] = []
-        begin = filled = 0
-        for length, num, prefix in documents:
-            span = (begin, begin + length * num)
-            begins = None if prefix == _BY_ITSELF else opens[prefix]
-            width = length if span in wanted else _width(length)
-            joins = blocks and len(blocks) - 1 not in opens.values() and span not in wanted
-            if joins and (blocks[-1].length, blocks[-1].begins) == (width, begins):
-                blocks[-1] = replace(blocks[-1], num=blocks[-1].num + num)
+        begin = padded = 0
+        for group in documents:
+            length, num = group.length, group.count
+            span = Span(begin, begin + group.num_tokens)
+            is_prefix = span in prefixes
+            prefix_block = prefix_blocks[group.prefix] if group.prefix else None
+            width = length if is_prefix else _padded_length(length)
+            joins = blocks and len(blocks) - 1 not in prefix_blocks.values() and not is_prefix
+            if joins and (blocks[-1].length, blocks[-1].prefix_block) == (width, prefix_block):
+                num_documents = blocks[-1].num_documents + num
+                blocks[-1] = replace(blocks[-1], num_documents=num_documents)
             else:
-                blocks.append(Block(num, width, begins))
-            if span in wanted:
-                opens[span] = len(blocks) - 1
+                blocks.append(Block(num, width, prefix_block))
+            if is_prefix:
+                prefix_blocks[span] = len(blocks) - 1
             documents_B, tokens_T = np.arange(num)[:, None], np.arange(width)[None]
             at.append((begin + documents_B * length + np.minimum(tokens_T, length - 1)).ravel())
-            where.append((filled + documents_B * width + tokens_T[:, :length]).ravel())
-            begin, filled = span[1], filled + num * width
+            where.append((padded + documents_B * width + tokens_T[:, :length]).ravel())
+            begin, padded = span.end, padded + num * width
         self.each = tuple(blocks)
-        self.spans = [block.num * block.length for block in blocks]
+        self.sizes = [block.num_documents * block.length for block in blocks]
         self.at_P: Tensor | None = None
         self.where_N: Tensor | None = None
-        if filled > begin:
+        if padded > begin:
             self.at_P = torch.from_numpy(np.concatenate(at)).to(device)
             self.where_N = torch.from_numpy(np.concatenate(where)).to(device)
 
     def mask(self, block: Block, window: int | None, dtype: torch.dtype) -> Tensor:
-        """(T, T) 0 where a token of a block may look, -inf where not.
+        """The mask of a block's scores: 0 where a token may look, -inf where not.
 
-        (T, S + T) where a sliding window ends inside what the block begins with.
+        Returns:
+            (T, T); (T, S + T) where a sliding window ends inside the shared prefix of S tokens.
         """
-        before = 0 if block.begins is None else self.each[block.begins].length
-        if not window or window >= before + block.length:
-            before, window = 0, block.length
-        key = (before, block.length, window, dtype)
+        prefix = 0 if block.prefix_block is None else self.each[block.prefix_block].length
+        if not window or window >= prefix + block.length:
+            prefix, window = 0, block.length
+        key = (prefix, block.length, window, dtype)
         if key not in self._masks:
-            at = torch.arange(before + block.length, device=self.device)
-            back = at[before:, None] - at[None, :]
+            at = torch.arange(prefix + block.length, device=self.device)
+            back = at[prefix:, None] - at[None, :]
             hidden = (back < 0) | (back >= window)
             zeros = torch.zeros(hidden.shape, dtype=dtype, device=self.device)
             self._masks[key] = zeros.masked_fill_(hidden, float("-inf"))
         return self._masks[key]
 
 
-def _width(length: int) -> int:
-    """Tokens that a short document is filled up to: four widths for each doubling."""
+def _padded_length(length: int) -> int:
+    """Tokens that a short document is padded to: four lengths per doubling."""
     if length > SHORT:
         return length
     step = max(8, 1 << max(length.bit_length() - 3, 0))
@@ -142,13 +145,13 @@ def _width(length: int) -> int:
 
 
 @dataclass(frozen=True)
-class Flat:
+class VarlenLayout:
     """Where each document's queries, keys and values begin, for FlashAttention.
 
     Attributes:
         queries: (documents + 1,) int32, cumulative tokens.
-        keys: (documents + 1,) int32, cumulative tokens with those that they begin with.
-        at: which token of the row each key is; None: the keys are the row.
+        keys: (documents + 1,) int32, cumulative tokens, shared prefixes included.
+        at: index in the row of each key; None: the keys are the row itself.
         longest: tokens of the longest document: queries, keys.
     """
 
@@ -158,18 +161,18 @@ class Flat:
     longest: tuple[int, int]
 
     @staticmethod
-    def of(documents: Sequence[Group], device: torch.device) -> "Flat":
+    def of(documents: Sequence[DocumentGroup], device: torch.device) -> "VarlenLayout":
         """From a row's groups."""
-        each = [(length, prefix) for length, num, prefix in documents for _ in range(num)]
-        begins = [0, *accumulate(length for length, _ in each)]
-        seen = [length + prefix[1] - prefix[0] for length, prefix in each]
+        each = [group for group in documents for _ in range(group.count)]
+        begins = [0, *accumulate(group.length for group in each)]
+        num_keys = [group.length + (group.prefix.length if group.prefix else 0) for group in each]
         at = None
-        if any(prefix != _BY_ITSELF for _, prefix in each):
+        if any(group.prefix for group in each):
             parts = [
-                np.r_[slice(*prefix), begin : begin + length]
-                for begin, (length, prefix) in zip(begins, each, strict=False)
+                np.r_[group.prefix.slice if group.prefix else slice(0), begin:end]
+                for group, begin, end in zip(each, begins, begins[1:], strict=False)
             ]
             at = torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(device)
-        sums = (begins, [0, *accumulate(seen)])
+        sums = (begins, [0, *accumulate(num_keys)])
         queries, keys = (torch.tensor(s, dtype=torch.int32, device=device) for s in sums)
-        return Flat(queries, keys, at, (max(length for length, _ in each), max(seen)))
+        return VarlenLayout(queries, keys, at, (max(g.length for g in each), max(num_keys)))

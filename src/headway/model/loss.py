@@ -13,8 +13,9 @@ import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from headway.base.documents import DocumentGroup
 from headway.model import attention, compiled
-from headway.model.attention_layout import Group, Layout
+from headway.model.attention_layout import AttentionLayout
 from headway.model.fused_ops import compile_norms, lighten
 from headway.model.mixed_precision import Copies
 from headway.model.sizes import CACHED_BYTES, LOGITS_BYTES
@@ -32,7 +33,7 @@ class Packed(Protocol):
     @property
     def targets_M(self) -> Tensor: ...  # noqa: D102
     @property
-    def documents(self) -> Sequence[Group]: ...  # noqa: D102
+    def documents(self) -> Sequence[DocumentGroup]: ...  # noqa: D102
 
 
 class Forward:
@@ -147,12 +148,12 @@ class Forward:
             input_ids=micro.ids_N[None],
             position_ids=micro.positions_N[None],
             use_cache=False,
-            documents=Layout(micro.documents, micro.ids_N.device),
+            documents=AttentionLayout(micro.documents, micro.ids_N.device),
         )
         return cast("Tensor", _Picked.apply(output[0][0], micro.trained_at_M))
 
     def _logits(self, micro: Packed) -> Tensor:
-        layout = Layout(micro.documents, micro.ids_N.device)
+        layout = AttentionLayout(micro.documents, micro.ids_N.device)
         return self._own(micro.ids_N, micro.positions_N, micro.trained_at_M, documents=layout)
 
     def _one_by_one(self, micro: Packed) -> Tensor:
@@ -160,12 +161,14 @@ class Forward:
         logits: list[Tensor] = []
         order: list[Tensor] = []
         begin = 0
-        each = ((length, prefix) for length, num, prefix in micro.documents for _ in range(num))
-        for length, prefix in each:
-            at_M, end = micro.trained_at_M, begin + length
+        at_M = micro.trained_at_M
+        for group in (one for one in micro.documents for _ in range(one.count)):
+            end = begin + group.length
             (mine,) = torch.where((at_M >= begin) & (at_M < end))
             if len(mine):
-                spans = slice(*prefix), slice(begin, end)
+                spans = [slice(begin, end)]
+                if group.prefix:
+                    spans.insert(0, group.prefix.slice)
                 ids, positions = (
                     torch.cat([tensor_N[span] for span in spans])
                     for tensor_N in (micro.ids_N, micro.positions_N)
@@ -177,7 +180,9 @@ class Forward:
             return self._own(micro.ids_N[:1], micro.positions_N[:1], micro.trained_at_M)
         return torch.cat(logits)[torch.cat(order).argsort()]
 
-    def _own(self, ids: Tensor, positions: Tensor, keep: Tensor, **documents: Layout) -> Tensor:
+    def _own(
+        self, ids: Tensor, positions: Tensor, keep: Tensor, **documents: AttentionLayout
+    ) -> Tensor:
         output: Any = self.model(
             input_ids=ids[None],
             position_ids=positions[None],

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from headway.base.documents import DocumentGroup, document_lengths
 from headway.base.errors import Finding
 from headway.base.machine import measured, remember, this_machine
 from headway.base.pulse import Phase
@@ -175,7 +176,7 @@ def try_packing(forward: Forward, micro: MicroTensors, *, tolerance: float = 2e-
     """
     two = longest_documents(micro)
     model, was_training = forward.model, forward.model.training
-    first = two.documents[0][0]
+    first = two.documents[0].length
     other = two.ids_N.clone()
     other[:first] = torch.where(other[:first] > 0, other[:first] - 1, 1)
     model.eval()
@@ -209,7 +210,7 @@ def longest_documents(micro: MicroTensors, num_tokens: int = 0) -> MicroTensors:
         micro: documents by length, the longest last.
         num_tokens: of them all at most; two are taken whatever they have.
     """
-    lengths = [t for t, count, _ in micro.documents for _ in range(count)]
+    lengths = document_lengths(micro.documents)
     num = sum(total <= num_tokens for total in accumulate(reversed(lengths)))
     lengths = lengths[-max(num, 2) :]
     if len(lengths) == 1 and lengths[0] > 1:
@@ -222,7 +223,7 @@ def longest_documents(micro: MicroTensors, num_tokens: int = 0) -> MicroTensors:
         positions_N=torch.cat([torch.arange(t, device=micro.ids_N.device) for t in lengths]),
         trained_at_M=micro.trained_at_M[kept] - begin,
         targets_M=micro.targets_M[kept],
-        documents=tuple((t, 1, (0, 0)) for t in lengths),
+        documents=tuple(DocumentGroup(length) for length in lengths),
     )
 
 

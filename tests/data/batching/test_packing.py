@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.helpers import chat_store, text_store
 
+from headway.base.documents import DocumentGroup, Span, document_lengths
 from headway.data.batching import packing
 from headway.data.batching.packing import MicroBatch, arranged, computed, num_leaves, pack
 from headway.data.batching.rows import Rows, Stretch, rows_of
@@ -128,9 +129,9 @@ def test_leaves_of_a_step(tokens: int, rows: int, leaves: int) -> None:
 def check_layout(rows: Rows, micro: MicroBatch) -> None:
     """No padding, documents by length, and each token's target is the next one of its document."""
     store = rows.store
-    lengths = [length for length, num, _ in micro.documents for _ in range(num)]
+    lengths = document_lengths(micro.documents)
     assert lengths == sorted(lengths)
-    assert [length for length, *_ in micro.documents] == sorted(set(lengths))
+    assert [group.length for group in micro.documents] == sorted(set(lengths))
     assert len(micro.ids_N) == len(micro.positions_N) == sum(lengths)
     assert micro.positions_N.tolist() == list(chain(*(range(n) for n in lengths)))
 
@@ -164,7 +165,7 @@ def test_text_lies_side_by_side_without_padding(
 def test_a_micro_batch_by_hand() -> None:
     with conversations(".xx.x", "..x") as rows:
         ((micro,),) = pack(rows, np.arange(2), 1, 100)
-        assert micro.documents == ((2, 1, (0, 0)), (4, 1, (0, 0)))
+        assert micro.documents == (DocumentGroup(2), DocumentGroup(4))
         assert micro.positions_N.tolist() == [0, 1, 0, 1, 2, 3]
         assert micro.trained_at_M.tolist() == [1, 2, 3, 5]
         assert micro.ids_N.dtype == micro.targets_M.dtype == np.int64
@@ -215,13 +216,14 @@ BUDGETS = st.sampled_from([1, 150, 200, 350, 700, 5000])
 def contexts(micro: MicroBatch) -> list[tuple[int, ...]]:
     """The tokens that each token of the line looks at, the last of them itself."""
     found: list[tuple[int, ...]] = []
-    for length, num, (begin, end) in micro.documents:
-        assert 0 <= begin <= end <= len(found)
-        before = micro.ids_N[begin:end].tolist()
-        for _ in range(num):
+    for group in micro.documents:
+        prefix = group.prefix or Span(0, 0)
+        assert 0 <= prefix.begin <= prefix.end <= len(found)
+        before = micro.ids_N[prefix.slice].tolist()
+        for _ in range(group.count):
             first = len(found)
-            own = micro.ids_N[first : first + length].tolist()
-            found += [tuple(before + own[: t + 1]) for t in range(length)]
+            own = micro.ids_N[first : first + group.length].tolist()
+            found += [tuple(before + own[: t + 1]) for t in range(group.length)]
     assert len(found) == len(micro.ids_N)
     return found
 
@@ -275,11 +277,12 @@ def test_sharing_keeps_within_what_scores_may_take(rows: Made, budget: int, most
         patch.setattr(packing, "_SCORES", most)
         packed = pack(rows, rows.numbers, 1, budget, share=True)
     for micro in every(packed):
-        groups = [(num * own, own + end - begin) for own, num, (begin, end) in micro.documents]
-        shared = [bool(end) for *_, (_, end) in micro.documents]
-        assert (
-            sum(own * all_ for (own, all_), yes in zip(groups, shared, strict=True) if yes) <= most
-        )
+        scores = [
+            group.num_tokens * (group.length + group.prefix.length)
+            for group in micro.documents
+            if group.prefix
+        ]
+        assert sum(scores) <= most
 
 
 @given(BEGINNINGS, LEAVES, BUDGETS, st.randoms())
@@ -308,7 +311,11 @@ def of_lengths(prompt: int, *owns: int) -> list[list[Stretch]]:
 def test_a_shared_beginning_by_hand() -> None:
     rows = Made(of_lengths(200, 2, 0, 1, 2))
     ((micro,),) = pack(rows, rows.numbers, 1, 1000, share=True)
-    assert micro.documents == ((200, 1, (0, 0)), (1, 1, (0, 200)), (2, 2, (0, 200)))
+    assert micro.documents == (
+        DocumentGroup(200),
+        DocumentGroup(1, 1, Span(0, 200)),
+        DocumentGroup(2, 2, Span(0, 200)),
+    )
     assert micro.ids_N.tolist() == [*PROMPT[:200], 302, 300, 300, 303, 303]
     assert micro.positions_N.tolist() == [*range(200), 200, 200, 201, 200, 201]
     prompt = list(range(200))
@@ -323,7 +330,7 @@ def test_a_family_too_large_for_a_micro_batch_begins_again_in_the_next() -> None
     rows = Made(of_lengths(200, *[10] * 7))
     ((*micros,),) = pack(rows, rows.numbers, 1, 230, share=True)
     assert [len(micro.ids_N) for micro in micros] == [230, 230, 210]
-    assert micros[-1].documents == ((210, 1, (0, 0)),)
+    assert micros[-1].documents == (DocumentGroup(210),)
 
 
 def test_families_with_too_many_scores_together_run_one_after_the_other(
@@ -355,4 +362,4 @@ def test_rows_of_several_documents_share_nothing() -> None:
 def test_nothing_is_shared_unasked() -> None:
     rows = Made(of_lengths(300, 5, 5))
     ((micro,),) = pack(rows, rows.numbers, 1, 5000)
-    assert micro.documents == ((305, 2, (0, 0)),)
+    assert micro.documents == (DocumentGroup(305, 2),)

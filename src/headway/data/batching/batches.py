@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from headway.base.documents import DocumentGroup
 from headway.base.pulse import Pulse
-from headway.data.batching.packing import Group, MicroBatch, pack
+from headway.data.batching.packing import MicroBatch, pack
 from headway.data.batching.rows import Rows
 from headway.data.order import Numbers, RowOrder
 
@@ -26,7 +27,7 @@ class MicroTensors:
     positions_N: Tensor
     trained_at_M: Tensor
     targets_M: Tensor
-    documents: tuple[Group, ...]
+    documents: tuple[DocumentGroup, ...]
 
 
 @dataclass(frozen=True)

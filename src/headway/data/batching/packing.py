@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headway.base.documents import DocumentGroup, Span
 from headway.data.batching.rows import Rows, Stretch
 from headway.data.batching.shared_prefixes import Family, families
 from headway.data.order import Numbers
 
-Group = tuple[int, int, tuple[int, int]]
 Stretches = Mapping[int, Sequence[Stretch]]  # of each row, by number
 
 _SCORES = 1 << 22  # of one head over what a family begins with, in one micro-batch
@@ -35,8 +35,7 @@ class MicroBatch:
         positions_N: (N,) from 0 in each document, or from where it goes on.
         trained_at_M: (M,) where in the line a trained target is predicted.
         targets_M: (M,) these targets.
-        documents: (tokens, how many, [begin, end) of what they begin with) in the line's order;
-            (0, 0) where they begin by themselves.
+        documents: groups in the line's order, a shared prefix before its documents.
         num_tokens: input tokens of the rows, each row's own; more than N where rows share.
     """
 
@@ -45,7 +44,7 @@ class MicroBatch:
     positions_N: NDArray[np.int64]
     trained_at_M: NDArray[np.int64]
     targets_M: NDArray[np.int64]
-    documents: tuple[Group, ...]
+    documents: tuple[DocumentGroup, ...]
     num_tokens: int
 
 
@@ -171,33 +170,34 @@ class _Line:
 
     def __init__(self) -> None:
         self.num = 0  # tokens so far
-        self.groups: list[Group] = []
+        self.groups: list[DocumentGroup] = []
         self.ids: list[NDArray[Any]] = []
         self.positions: list[NDArray[np.int64]] = []
         self.trained_at: list[NDArray[np.int64]] = []
         self.targets: list[NDArray[Any]] = []
 
-    def open(self, ids: NDArray[Any]) -> tuple[int, int]:
-        """What some documents begin with; where it stands."""
-        span = (self.num, self.num + len(ids))
+    def open(self, ids: NDArray[Any]) -> Span:
+        """Add a shared prefix; returns where it lies."""
+        span = Span(self.num, self.num + len(ids))
         self._put(ids, 0)
-        self.groups.append((len(ids), 1, (0, 0)))
+        self.groups.append(DocumentGroup(len(ids)))
         return span
 
-    def add(self, parts: Iterable[Stretch], before: tuple[int, int] = (0, 0)) -> None:
-        """Documents, sorted by length, of which what stands at `before` is left out."""
-        begins = before[1] - before[0]
+    def add(self, parts: Iterable[Stretch], prefix: Span | None = None) -> None:
+        """Add documents, sorted by length, each without the prefix that lies in the line."""
+        prefix_T = np.arange(prefix.begin, prefix.end) if prefix else np.arange(0)
+        prefix_length = len(prefix_T)
         for length, same in groupby(sorted(parts, key=len), key=len):
             num = 0
             for num, part in enumerate(same, start=1):  # noqa: B007 - how many there are
-                own = np.arange(self.num, self.num + length - begins)
-                at_T = np.concatenate([np.arange(*before), own])
+                own = np.arange(self.num, self.num + length - prefix_length)
+                at_T = np.concatenate([prefix_T, own])
                 learned = slice(None) if part.trained is None else part.trained
                 self.trained_at.append(at_T[learned])
                 self.targets.append(part.ids[1:][learned])
-                self._put(part.ids[begins:-1], begins)
-            if length > begins:
-                self.groups.append((length - begins, num, before))
+                self._put(part.ids[prefix_length:-1], prefix_length)
+            if length > prefix_length:
+                self.groups.append(DocumentGroup(length - prefix_length, num, prefix))
 
     def _put(self, ids: NDArray[Any], begin: int) -> None:
         self.ids.append(ids)
