@@ -74,7 +74,7 @@ def sample(path: str, tokenizer: str, folder: str) -> dict[str, float]:
     sampled = store.survey.sampled
     return {
         "seconds": seconds,
-        "tokens": store.survey.tokens * sampled.times,
+        "tokens": store.survey.tokens * sampled.scale,
         "error": sampled.error,
     }
 

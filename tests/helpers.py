@@ -22,7 +22,7 @@ from headway.data.examples.tokenizer import Tokenizer
 from headway.data.formats.records import DataKind
 from headway.data.order import StoreOrder
 from headway.data.survey.result import Survey
-from headway.data.survey.store import Store, StoreMeta, StoreWriter, summary
+from headway.data.survey.store import SCHEMA, Store, StoreMeta, StoreWriter, summarize
 from headway.model.sizes import shape_of
 from headway.planning.decide import Start, decide
 from headway.planning.run_time import Here
@@ -78,7 +78,7 @@ def in_memory(*examples: int | str, **changes: Any) -> Store:
     survey = _survey(kind, lengths, num_tokens, num_trained, 112)
     store = Store.__new__(Store)
     store.folder = Path("store")
-    store.meta = StoreMeta("headway.store/1", "uint16", (), replace(survey, **changes))
+    store.meta = StoreMeta(SCHEMA, "uint16", (), replace(survey, **changes))
     store.ids = np.arange(num_tokens).astype(np.uint16)  # so that no two begin alike
     store.starts = np.concatenate([[0], np.cumsum(lengths)])
     store.trained = np.concatenate(trained) if kind == "conversations" else None
@@ -113,7 +113,7 @@ def _survey(kind: DataKind, lengths: Any, num_tokens: int, num_trained: int, max
         characters=num_tokens,
         tokens=num_tokens,
         trained_tokens=num_trained,
-        lengths=summary(lengths),
+        lengths=summarize(lengths),
         vocab_size=VOCAB,
         max_id=max_id,
         end_id=words.end_id,

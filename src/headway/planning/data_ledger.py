@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from headway.data.batching.rows import VANISHED, StoreRows
 from headway.data.order import RowOrder, StoreOrder, StreamOrder
-from headway.data.survey.store import summary
+from headway.data.survey.store import summarize
 from headway.runs.plan import DataPlan, RecordLedger, RowLedger, StepsPlan, StreamPlan
 
 
@@ -21,7 +21,7 @@ def account(
     lengths = rows.lengths()
     real = int(lengths.sum())
     ledger = _row_ledger(rows, order, steps)
-    times = (survey.sampled.times or 1.0) if survey.sampled else 1.0
+    times = (survey.sampled.scale or 1.0) if survey.sampled else 1.0
     return DataPlan(
         kind=survey.kind,
         sources=sources,
@@ -35,7 +35,7 @@ def account(
         bytes=round(survey.bytes * times),
         tokens=round(survey.tokens * times),
         trained_tokens=round(rows.trained() * times),
-        lengths=summary(lengths),
+        lengths=summarize(lengths),
         max_length=rows.max_length,
         truncated=round(rows.num_truncated * times),
         padding_to_max=1 - real / (len(lengths) * rows.max_length),
@@ -56,7 +56,7 @@ def _row_ledger(rows: StoreRows, order: StoreOrder | StreamOrder, steps: StepsPl
     planned = min(applications, order.rows_per_epoch)
     held_out = order.num_held_out
     sampled = rows.store.survey.sampled
-    if sampled and not sampled.times:
+    if sampled and not sampled.scale:
         accepted = held_out + planned  # nobody knows how many more there are
     else:
         accepted = held_out + order.rows_per_epoch

@@ -17,7 +17,7 @@ from headway.data.order import StoreOrder, StreamOrder
 from headway.data.sources.source import Source
 from headway.data.stream.spec import StreamFile, load_stream, save_stream
 from headway.data.stream.stream import StreamSpec
-from headway.data.survey.store import dtype_for
+from headway.data.survey.store import id_dtype
 from headway.planning.sizing import ENDLESS, Notes
 from headway.runs.plan import Plan, StreamPlan
 
@@ -29,7 +29,7 @@ def num_rows(rows: StoreRows) -> int:
     sampled = rows.store.survey.sampled
     if sampled is None:
         return rows.num_full
-    return round(rows.num_full * sampled.times) if sampled.times else ENDLESS
+    return round(rows.num_full * sampled.scale) if sampled.scale else ENDLESS
 
 
 def order_of(
@@ -43,11 +43,11 @@ def order_of(
     sampled = rows.store.survey.sampled
     if sampled is None:
         return StoreOrder(settings.seed, num_full, rows.has_short, held_out, batch_size)
-    if not sampled.times and not (settings.max_steps or settings.max_tokens):
+    if not sampled.scale and not (settings.max_steps or settings.max_tokens):
         raise _without_end()
     if settings.drop_duplicates:
         raise _not_dropped(sampled.whole)
-    if sampled.times:
+    if sampled.scale:
         what = f"too large to read first: {share(sampled.bytes, sampled.whole)} of it was"
         have = f"counts are about right, tokens within {share(sampled.error)}"
         notes.findings.append(Finding("ok", what, have))
@@ -87,7 +87,7 @@ def prepare(
         held_out=plan.data.rows.held_out,
         seed=plan.seed,
         max_rejected=settings.max_rejected,
-        dtype=dtype_for(plan.model.vocab_size),
+        dtype=id_dtype(plan.model.vocab_size),
     )
     stamps = [(s.name, s.size, s.stamp) for s in found]
     same = (stamps, plan.data.fingerprint, plan.data.tokenizer, plan.data.template, shape)

@@ -16,7 +16,7 @@ from headway.base.files import write_whole
 from headway.base.versioned_json import read
 from headway.config.settings import Settings
 from headway.data.formats.records import DataKind
-from headway.data.survey.result import Lengths, Sampled
+from headway.data.survey.result import Lengths, SurveySample
 
 SCHEMA = "headway.plan/1"
 TIGHT = 0.6  # of the free memory: who foretells more than that tries it out first
@@ -59,7 +59,7 @@ class StreamPlan:
 
     folder: str  # of flow.json, and of windows that are made ahead of their use
     steps_per_window: int
-    sampled: Sampled  # what the counts were foretold from
+    sampled: SurveySample  # what the counts were foretold from
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Stores: what was written is what is mapped, and every example knows its place."""
+"""The example store maps what was written, and every example has its file and line."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.helpers import chat_store, text_store
 
 from headway.data.examples.examples import Example
 from headway.data.formats.records import Rejected
-from headway.data.survey.store import Lengths, StoreWriter, summary
+from headway.data.survey.store import Lengths, StoreWriter, summarize
 
 
 def test_conversations_come_back_as_written(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_files_are_closed_whatever_happens(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=50))
 def test_the_summary_of_lengths_is_numpys(lengths: list[int]) -> None:
-    found = summary(np.array(lengths))
+    found = summarize(np.array(lengths))
     assert found.mean == pytest.approx(np.mean(lengths))
     assert found.median == pytest.approx(np.median(lengths))
     assert found.p95 == pytest.approx(np.percentile(lengths, 95))

@@ -81,7 +81,7 @@ def refused(cache: Path, *names: object, **more: Any) -> DataRefused:
 
 def stores(cache: Path) -> list[str]:
     """What lies in the cache beside the index; leftovers of half-made stores too."""
-    return [p.name for p in cache.iterdir() if p.name != ".seen"] if cache.exists() else []
+    return [p.name for p in cache.iterdir() if p.name != ".aliases"] if cache.exists() else []
 
 
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -336,16 +336,16 @@ def test_an_interrupt_leaves_nothing_half_written(
     assert stores(cache) == []
 
 
-def test_a_cache_that_takes_no_file_is_the_machines_fault(cache: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_a_machine_error(cache: Path) -> None:
     cache.write_text("a file in its place")
-    with pytest.raises(MachineError, match="cannot be kept") as refusal:
+    with pytest.raises(MachineError, match="cannot write tokenized data") as refusal:
         look(cache, TINY)
     assert "XDG_CACHE_HOME" in refusal.value.remedies[0].do
 
 
 def test_pruning_happens_when_a_store_is_made(cache: Path, tmp_path: Path) -> None:
     look(cache, TINY)
-    left = cache / ".making-left"
+    left = cache / ".partial-left"
     left.mkdir()
     os.utime(left, (1, 1))
     (tmp_path / "a.txt").write_text("a")
@@ -580,7 +580,7 @@ def test_a_stream_is_read_anew_each_time_and_gives_the_same_store(
         folders.append(look(cache, path).folder)
         writer.join(10)
     assert folders[0] == folders[1]
-    assert list((cache / ".seen").iterdir()) == []
+    assert list((cache / ".aliases").iterdir()) == []
 
 
 # ---- speed -----------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
-"""Finished stores, kept for the next time: look up, publish, prune.
+"""Cache of example stores: lookup, publishing and pruning.
 
-    <key>/              a store, named by its content and by what shaped it
-    .seen/<what>        the key that sources with these names, sizes and times had
-    .making-*/          a store on its way
+    <key>/              a store, named by a hash of its content and the options that shaped it
+    .aliases/<alias>    the key of the store made from sources with these names, sizes and times
+    .partial-*/         a store that is being written
 
 All of it is safe to delete, and safe with two processes at once: a store appears by one rename.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -16,37 +17,40 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headway.base.errors import MachineError, Remedy
+from headway.base.errors import Cause, MachineError, Remedy
 from headway.base.units import size
 from headway.data.survey.store import Store
 
-MOST_BYTES = 5_000_000_000
-UNUSED_S = 86_400.0  # a store that was used since is kept in any case
+MAX_BYTES = 5_000_000_000
+KEEP_S = 86_400.0  # a store used within this time is never pruned
+
+_ALIASES = ".aliases"
+_PARTIAL = ".partial-"
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedFolder:
     """A folder in the cache."""
 
     path: Path
-    bytes: int
-    used_s: float  # seconds since 1970
+    num_bytes: int
+    used_s: float  # last use, in seconds since 1970
 
 
-class Cache:
-    """The folder of stores.
+class StoreCache:
+    """The cache folder that holds stores.
 
     Args:
-        folder: made when it is needed.
+        folder: created on first use.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def seen_before(self, what: str) -> Store | None:
-        """The store that these sources gave the last time; None when there is none (any more)."""
+    def find(self, alias: str) -> Store | None:
+        """The store published under an alias, or None."""
         try:
-            return self._open((self.folder / ".seen" / what).read_text())
+            return self._open((self.folder / _ALIASES / alias).read_text())
         except OSError:
             return None
 
@@ -54,92 +58,97 @@ class Cache:
         folder = self.folder / key
         try:
             store = Store(folder)
-            os.utime(folder)  # used now
+            os.utime(folder)  # marks it as used
         except (OSError, EOFError, ValueError):
             return None
-        # after a power cut a file may be shorter than it was
+        # After a power cut, files may be truncated.
         return store if len(store.ids) == store.survey.tokens == store.starts[-1] else None
 
     @contextlib.contextmanager
     def new_folder(self) -> Generator[Path]:
-        """An empty folder for a store on its way; it is gone afterwards, however this ends.
+        """An empty folder to write a store in; always removed on exit.
 
         Raises:
-            MachineError: in place of an OSError.
+            MachineError: instead of an OSError.
         """
-        making = None
+        partial = None
         try:
-            (self.folder / ".seen").mkdir(parents=True, exist_ok=True)
-            making = Path(tempfile.mkdtemp(prefix=".making-", dir=self.folder))
-            yield making
+            (self.folder / _ALIASES).mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self.folder))
+            yield partial
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self._not_writable(error) from error
         finally:
-            if making:
-                shutil.rmtree(making, ignore_errors=True)
+            if partial:
+                shutil.rmtree(partial, ignore_errors=True)
 
-    def publish(self, making: Path, key: str, seen: str | None) -> Store:
-        """Give a finished store its name, unless another process was first.
+    def publish(self, partial: Path, key: str, alias: str | None) -> Store:
+        """Move a finished store to its final name, unless another process was faster.
 
         Args:
-            making: the folder from `new_folder`, with a finished store.
-            key: its name.
-            seen: what to find it by without reading the sources again; None: nothing.
+            partial: the folder from `new_folder`, with a finished store.
+            key: the final name.
+            alias: finds the store without reading the sources again; None: no alias.
         """
         final = self.folder / key
         store = self._open(key)
         if store is None:
             shutil.rmtree(final, ignore_errors=True)
             with contextlib.suppress(OSError):
-                making.rename(final)
+                partial.rename(final)
             store = Store(final)
-        if seen:
-            (self.folder / ".seen" / seen).write_text(key)
+        if alias:
+            (self.folder / _ALIASES / alias).write_text(key)
         self._prune()
         return store
 
     def _prune(self) -> None:
-        folders = [p for p in self.folder.iterdir() if p.name != ".seen" and p.is_dir()]
-        for kept in to_delete([_kept(path) for path in folders], time.time()):
-            shutil.rmtree(kept.path, ignore_errors=True)
-        for seen in (self.folder / ".seen").iterdir():
-            with contextlib.suppress(OSError):  # of another process, which prunes too
-                if not (self.folder / seen.read_text()).is_dir():
-                    seen.unlink()
+        folders = [p for p in self.folder.iterdir() if p.name != _ALIASES and p.is_dir()]
+        for old in folders_to_delete([_cached_folder(path) for path in folders], time.time()):
+            shutil.rmtree(old.path, ignore_errors=True)
+        for alias in (self.folder / _ALIASES).iterdir():
+            with contextlib.suppress(OSError):  # another process may be pruning too
+                if not (self.folder / alias.read_text()).is_dir():
+                    alias.unlink()
 
-    def _unwritable(self, error: OSError) -> MachineError:
+    def _not_writable(self, error: OSError) -> MachineError:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = error.strerror or str(error)
-        place = next(p for p in (self.folder, *self.folder.parents) if p.exists())
+        existing = next(p for p in (self.folder, *self.folder.parents) if p.exists())
         return MachineError(
-            f"tokenised data cannot be kept in {self.folder}",
-            have=f"{reason}, {size(shutil.disk_usage(place).free)} free",
-            need="a folder to write to",
-            remedies=(Remedy("export XDG_CACHE_HOME=DIR", "a folder with more room"),),
+            f"cannot write tokenized data to {self.folder}",
+            cause=Cause.DISK_FULL if is_full else Cause.NOT_WRITABLE,
+            have=f"{reason}, {size(shutil.disk_usage(existing).free)} free",
+            need="a writable folder",
+            remedies=(Remedy("export XDG_CACHE_HOME=DIR", "a folder with more space"),),
         )
 
 
-def to_delete(
-    kept: Sequence[Kept], now_s: float, most_bytes: int = MOST_BYTES, unused_s: float = UNUSED_S
-) -> list[Kept]:
-    """Leftovers of processes that were killed, and the least recently used stores.
+def folders_to_delete(
+    folders: Sequence[CachedFolder],
+    now_s: float,
+    max_bytes: int = MAX_BYTES,
+    keep_s: float = KEEP_S,
+) -> list[CachedFolder]:
+    """Partial stores of killed processes, and least recently used stores beyond `max_bytes`.
 
-    So many that the rest is small enough, but none that was used a short while ago.
+    Folders used within the last `keep_s` seconds are never deleted.
     """
-    old = sorted((k for k in kept if k.used_s < now_s - unused_s), key=lambda k: k.used_s)
-    left = sum(k.bytes for k in kept)
-    deleted: list[Kept] = []
-    for one in old:
-        if one.path.name.startswith(".making-") or left > most_bytes:
-            deleted.append(one)
-            left -= one.bytes
+    old = sorted((f for f in folders if f.used_s < now_s - keep_s), key=lambda f: f.used_s)
+    num_bytes = sum(f.num_bytes for f in folders)
+    deleted: list[CachedFolder] = []
+    for folder in old:
+        if folder.path.name.startswith(_PARTIAL) or num_bytes > max_bytes:
+            deleted.append(folder)
+            num_bytes -= folder.num_bytes
     return deleted
 
 
-def _kept(folder: Path) -> Kept:
+def _cached_folder(path: Path) -> CachedFolder:
     num_bytes = 0
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+    with contextlib.suppress(OSError), os.scandir(path) as entries:
         num_bytes = sum(entry.stat().st_size for entry in entries)
     try:
-        return Kept(folder, num_bytes, folder.stat().st_mtime)
-    except OSError:  # another process deleted it just now
-        return Kept(folder, 0, 0.0)
+        return CachedFolder(path, num_bytes, path.stat().st_mtime)
+    except OSError:  # another process just deleted it
+        return CachedFolder(path, 0, 0.0)

@@ -1,4 +1,4 @@
-"""What was found in the sources: plain values, so that the plan can be read without numpy."""
+"""Survey result: what was found in the sources, as plain values that need no numpy."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from headway.data.formats.records import DataKind
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long the examples are, in tokens."""
+    """Example lengths in tokens."""
 
     mean: float
     median: float
@@ -16,14 +16,14 @@ class Lengths:
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """How much of the sources was read, where that is not all of them.
+class SurveySample:
+    """The sample that was read of sources too large to read completely.
 
     Attributes:
-        bytes: of the sample, as stored.
-        whole: of the sources, as stored; 0 where nobody knows.
-        parts: stretches that the sample is made of, spread evenly.
-        error: of the number of tokens, as a share: two standard errors of the ratio of tokens to
+        bytes: stored bytes of the sample.
+        whole: stored bytes of the sources; 0 if unknown.
+        parts: evenly spaced parts that the sample consists of.
+        error: relative error of the token count: two standard errors of the ratio of tokens to
             bytes (Cochran 1977, "Sampling Techniques", section 6.4).
     """
 
@@ -33,8 +33,8 @@ class Sampled:
     error: float
 
     @property
-    def times(self) -> float | None:
-        """How many samples there are in the whole; None where nobody knows."""
+    def scale(self) -> float | None:
+        """Size of the sources relative to the sample; None if unknown."""
         return self.whole / self.bytes if self.whole else None
 
 
@@ -42,7 +42,7 @@ class Sampled:
 class Survey:
     """What was found in the sources, or in the sample of them that was read.
 
-    Everything the plan knows of the data is here.
+    The plan takes everything it knows about the data from here.
     """
 
     kind: DataKind
@@ -53,21 +53,21 @@ class Survey:
     bytes: int  # of the sources as read
     characters: int  # of the accepted text
     tokens: int  # of the accepted examples, end tokens included
-    trained_tokens: int  # of these, how many are learned
+    trained_tokens: int  # of these, trained
     lengths: Lengths
     vocab_size: int
     max_id: int
     end_id: int  # the token that ends a document or an answer
     fingerprint: str  # sha256 over the content of the sources
     tokenizer: str  # sha256 over the tokenizer
-    tokenizer_from: str  # in words: "byte-level", "trained here, 4,096 tokens", a folder
-    template: str  # sha256 over the chat template, "" for text
-    marked_example: str  # one rendered example with its trained tokens between guillemets
+    tokenizer_from: str  # "byte-level", "trained here, 4,096 tokens", or a folder
+    template: str  # sha256 over the chat template; "" for text
+    marked_example: str  # one example as text, trained tokens between guillemets
     seconds: float
-    template_from: str = ""  # in words: "the tokenizer's own", "ChatML, as the model has none"
-    files_skipped: dict[str, int] = field(default_factory=dict[str, int])  # by reason: "binary"
-    duplicates: int = 0  # records that say what an earlier one said
-    shapes: dict[str, int] = field(default_factory=dict[str, int])  # what rows were taken for
-    notes: dict[str, int] = field(default_factory=dict[str, int])  # of accepted examples, how often
+    template_from: str = ""  # "as given", "its own" or "ChatML"; "" for text
+    files_skipped: dict[str, int] = field(default_factory=dict[str, int])  # by reason
+    duplicates: int = 0  # records with the same content as an earlier one
+    shapes: dict[str, int] = field(default_factory=dict[str, int])  # recognized formats
+    notes: dict[str, int] = field(default_factory=dict[str, int])  # how often each
     contents: dict[str, str] = field(default_factory=dict[str, str])  # sha256 by source
-    sampled: Sampled | None = None  # None: all of the sources was read
+    sampled: SurveySample | None = None  # None: the sources were read completely

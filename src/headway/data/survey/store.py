@@ -1,8 +1,8 @@
-"""Examples on disk: written once, mapped ever after.
+"""Example store: tokenized data on disk, written once and memory-mapped.
 
-A store is a folder in the cache, named by what it holds: the content of the sources, the
-tokenizer, the template and the settings that shape examples. It is safe to delete (it is made
-again) and safe with two runs at once (it appears by one rename).
+A store is a folder in the cache. Its name is a hash of the sources' content, the tokenizer, the
+template and the settings that shape examples. It is safe to delete (it is rebuilt) and safe with
+two runs at once (it appears by one rename).
 """
 
 import contextlib
@@ -20,47 +20,53 @@ from headway.data.examples.examples import Example
 from headway.data.formats.records import DataKind, Rejected
 from headway.data.survey.result import Lengths, Survey
 
+SCHEMA = "headway.store/1"
+
 
 @dataclass(frozen=True)
 class StoreMeta:
-    """`store.json`: the survey, and how to read the arrays beside it."""
+    """`store.json`: the survey and how to read the arrays."""
 
     schema: str
     dtype: str  # of ids.bin
-    files: tuple[str, ...]  # the names that `places` points into
+    files: tuple[str, ...]  # file names that `places` indexes
     survey: Survey
 
 
 class Store:
-    """A finished store, mapped into memory.
+    """A finished store, memory-mapped.
 
     Attributes:
-        ids: (tokens,) token ids of all examples, one after the other.
+        ids: (tokens,) token ids of all examples, concatenated.
         starts: (examples + 1,) where each example begins in `ids`.
-        trained: (tokens,) which are learned, or None where all but each example's first are.
-        places: (examples, 2) index into `meta.files`, and line.
+        trained: (tokens,) which tokens are trained; None: all but the first of each example.
+        places: (examples, 2) index into `meta.files`, and line number.
+
+    Raises:
+        OSError, EOFError, ValueError: the folder holds no complete store.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.meta = msgspec.json.decode((folder / "store.json").read_bytes(), type=StoreMeta)
-        self.ids: NDArray[np.unsignedinteger] = _mapped(folder / "ids.bin", self.meta.dtype)
+        self.ids: NDArray[np.unsignedinteger] = _memory_map(folder / "ids.bin", self.meta.dtype)
         self.starts: NDArray[np.int64] = np.load(folder / "starts.npy", mmap_mode="r")
         self.places: NDArray[np.int64] = np.load(folder / "places.npy", mmap_mode="r")
+        flags = folder / "trained.bin"
         self.trained: NDArray[np.bool_] | None = (
-            _mapped(folder / "trained.bin", "bool") if (folder / "trained.bin").exists() else None
+            _memory_map(flags, "bool") if flags.exists() else None
         )
 
     @property
     def survey(self) -> Survey:
-        """What was found when the store was made."""
+        """The survey made when the store was written."""
         return self.meta.survey
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     def rejected(self) -> list[Rejected]:
-        """The records that are no examples."""
+        """The records that gave no example."""
         lines = (self.folder / "rejected.jsonl").read_bytes().splitlines()
         return [msgspec.json.decode(line, type=Rejected) for line in lines]
 
@@ -71,18 +77,18 @@ class Store:
 
 
 class StoreWriter:
-    """Takes examples one by one, holding little in memory; `finish` writes the rest.
+    """Writes examples one by one, holding little in memory; `finish` writes the rest.
 
     Args:
         folder: an existing, empty folder.
-        kind: text keeps no flags: all but the first token of a document are learned.
-        vocab_size: decides how many bytes an id takes.
+        kind: text has no flags on disk: all but the first token of each document are trained.
+        vocab_size: determines the bytes per id.
     """
 
     def __init__(self, folder: Path, kind: DataKind, vocab_size: int) -> None:
         self.folder = folder
         self.kind: DataKind = kind
-        self.dtype = dtype_for(vocab_size)
+        self.dtype = id_dtype(vocab_size)
         self.num_tokens = 0
         self.num_trained = 0
         self.max_id = 0
@@ -111,20 +117,20 @@ class StoreWriter:
         self._rejected.write(msgspec.json.encode(rejected) + b"\n")
 
     def lengths(self) -> NDArray[np.int64]:
-        """(examples,) tokens of each example so far."""
+        """(examples,) tokens of each example written so far."""
         return np.diff(np.asarray(self._starts, dtype=np.int64))
 
     def finish(self, survey: Survey) -> None:
-        """Write what is left; the store can be opened afterwards."""
+        """Write the arrays and `store.json`; the store can be opened afterwards."""
         self.close()
         np.save(self.folder / "starts.npy", np.asarray(self._starts, dtype=np.int64))
         places = np.asarray(self._places, dtype=np.int64).reshape(-1, 2)
         np.save(self.folder / "places.npy", places)
-        meta = StoreMeta("headway.store/1", self.dtype, tuple(self._files), survey)
+        meta = StoreMeta(SCHEMA, self.dtype, tuple(self._files), survey)
         (self.folder / "store.json").write_bytes(msgspec.json.encode(meta))
 
     def close(self) -> None:
-        """Close the files; twice is fine."""
+        """Close the files; calling it twice is safe."""
         for file in self._open_files():
             file.close()
 
@@ -133,35 +139,35 @@ class StoreWriter:
 
     @contextlib.contextmanager
     def closing(self) -> Generator["StoreWriter"]:
-        """Close the files whatever happens."""
+        """Close the files on exit, with or without an error."""
         try:
             yield self
         finally:
             self.close()
 
 
-def dtype_for(vocab_size: int) -> str:
-    """What an id takes on disk: two bytes hold ids up to 65,535; one more, and it is four."""
+def id_dtype(vocab_size: int) -> str:
+    """The dtype of ids on disk: two bytes up to id 65,535, four bytes beyond."""
     return "uint16" if vocab_size <= 1 << 16 else "uint32"
 
 
-def summary(lengths: NDArray[np.int64]) -> Lengths:
-    """Mean, median, 95th percentile and maximum; zeros of nothing."""
+def summarize(lengths: NDArray[np.int64]) -> Lengths:
+    """Mean, median, 95th percentile and maximum; zeros if there are no lengths."""
     if not len(lengths):
         return Lengths(0.0, 0.0, 0.0, 0)
-    # np.percentile would bring numpy.ma, 14 ms, for two numbers.
+    # np.percentile imports numpy.ma, which takes 14 ms.
     ordered = np.sort(lengths)
 
     def quantile(share: float) -> float:
-        place = share * (len(ordered) - 1)
-        below = int(place)
+        at = share * (len(ordered) - 1)
+        below = int(at)
         above = min(below + 1, len(ordered) - 1)
-        return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
+        return float(ordered[below] + (at - below) * (ordered[above] - ordered[below]))
 
     return Lengths(float(ordered.mean()), quantile(0.5), quantile(0.95), int(ordered[-1]))
 
 
-def _mapped(path: Path, dtype: str) -> NDArray[Any]:
+def _memory_map(path: Path, dtype: str) -> NDArray[Any]:
     if path.stat().st_size == 0:  # an empty file cannot be mapped
         return np.zeros(0, dtype=dtype)
     return np.memmap(path, dtype=dtype, mode="r")

@@ -27,12 +27,12 @@ from headway.data.formats.compressed import suffix_of
 from headway.data.formats.records import DataKind, Record, Rejected
 from headway.data.sources.source import Source, Span
 from headway.data.stream.stream import Units
-from headway.data.survey.cache import Cache
+from headway.data.survey.cache import StoreCache
 from headway.data.survey.reading import DUPLICATE, Part, Reading
 from headway.data.survey.refusals import beyond_embedding, nothing, too_many_rejected
-from headway.data.survey.result import Sampled, Survey
+from headway.data.survey.result import Survey, SurveySample
 from headway.data.survey.spool import Spool
-from headway.data.survey.store import Store, StoreWriter, summary
+from headway.data.survey.store import Store, StoreWriter, summarize
 
 BYTE_LEVEL_BELOW = 1_000_000  # bytes of text; less has too few pairs to merge
 EXPANSION = 4  # bytes of text in a byte of a compressed file, about
@@ -74,20 +74,20 @@ def survey(
         ComeBack: a source changed while it was being read.
         MachineError: the cache cannot be written.
     """
-    stores = Cache(cache)
+    stores = StoreCache(cache)
     known = not any(source.is_stream for source in sources)
     identities = [_identity(source) for source in sources] if known else []
-    store = stores.seen_before(options.key(identities)) if known else None
+    store = stores.find(options.key(identities)) if known else None
     if store is None:
         large = _is_large(sources, exact_bytes)
-        seen = options.key("sample", identities) if large else options.key(identities)
-        store = stores.seen_before(seen) if known and large else None
+        alias = options.key("sample", identities) if large else options.key(identities)
+        store = stores.find(alias) if known and large else None
         if store is None:
             parts = sample_of(sources) if large else None
             with stores.new_folder() as folder:
                 found = _fill(folder, options, sources, parts, conversations, pulse)
                 key = options.key(found.fingerprint, found.sources)
-                store = stores.publish(folder, key, seen if known else None)
+                store = stores.publish(folder, key, alias if known else None)
     _check(store, max_rejected, embedding_rows, conversations)
     return store
 
@@ -279,7 +279,7 @@ class _Filling:
                 characters=self.num_characters,
                 tokens=writer.num_tokens,
                 trained_tokens=writer.num_trained,
-                lengths=summary(lengths),
+                lengths=summarize(lengths),
                 vocab_size=words.vocab_size,
                 max_id=writer.max_id,
                 end_id=end_token_id(self.first, words),
@@ -301,7 +301,7 @@ class _Filling:
             writer.finish(found)
             return found
 
-    def _sampled(self) -> Sampled:
+    def _sampled(self) -> SurveySample:
         reading = self.reading
         sizes = [source.size for source in reading.sources]
         whole = sum(sizes) if all(sizes) else 0
@@ -309,7 +309,7 @@ class _Filling:
         sums = np.concatenate([[0], np.cumsum(self._tokens_of)])
         tokens = np.diff(sums[np.concatenate([[0], ends])])
         error = error_of_ratio(tokens.tolist(), reading.bytes_of)
-        return Sampled(reading.num_bytes, whole, len(reading.parts), error)
+        return SurveySample(reading.num_bytes, whole, len(reading.parts), error)
 
 
 def error_of_ratio(amounts: Sequence[float], sizes: Sequence[float]) -> float:
