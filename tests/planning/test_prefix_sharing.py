@@ -23,13 +23,14 @@ from tests.training.prompted import ALL, OWNS, SYSTEM, prompted
 
 from headway.base.events import StepDone
 from headway.base.pulse import Pulse
+from headway.data.batching.packing import alike
 from headway.data.batching.rows import rows_of
 from headway.data.batching.shared_prefixes import Family
 from headway.data.order import Numbers, StoreOrder, StreamOrder
 from headway.data.survey.store import Store
 from headway.planning import prefix_sharing as sharing
 from headway.planning.decide import Start, decide
-from headway.planning.prefix_sharing import against, alike, saving
+from headway.planning.prefix_sharing import against, saving
 from headway.planning.run_time import speed_key
 from headway.planning.sizing import ENDLESS
 from headway.runs.plan import Plan, Tried

@@ -11,9 +11,9 @@ import pytest
 
 from headway.base.errors import DataRefused, UsageError
 from headway.base.pulse import Pulse
+from headway.data.formats import detect as formats
 from headway.data.formats import tables
 from headway.data.formats.detect import Item, read
-from headway.data.formats.detect import detect as formats
 from headway.data.formats.items import Skipped
 from headway.data.formats.records import Record, Rejected
 from headway.data.sources import hub_dataset as hub
