@@ -1,4 +1,4 @@
-"""Stopping: the first request counts, a second one leaves at once, and workers die with us."""
+"""Child processes and signals: start, restart, stop; a second signal leaves at once."""
 
 import os
 import signal
@@ -6,13 +6,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headway.base import process
-from headway.base.errors import Exit
-from headway.base.process import Left, Stop, raise_now
+from headway.base.errors import Exit, MachineError
+from headway.base.process import ChildProcess, Left, RestartPolicy, Stop, raise_now, report_refusal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
@@ -186,6 +188,131 @@ def test_a_signal_after_a_time_limit_still_lets_it_save(
     listening.ask("max_time", Exit.COME_BACK)
     os.kill(os.getpid(), signal.SIGTERM)
     assert listening.by == "max_time"
+
+
+CHILD = """
+import os, signal, sys
+from headway.base.errors import MachineError, Remedy
+from headway.base.process import PULSE_VARIABLE, report_refusal
+print("pulse", os.environ.get(PULSE_VARIABLE), "session", os.getsid(0) == os.getpid(), flush=True)
+print("to the log", file=sys.stderr, flush=True)
+for line in sys.stdin:
+    match line.strip():
+        case "refuse":
+            report_refusal(MachineError("no room", have="0", remedies=(Remedy("df"),)))
+            sys.exit(5)
+        case "wait":
+            print("waiting", flush=True)
+            signal.pause()
+        case "write":
+            print("written", flush=True)
+"""
+
+
+@pytest.fixture
+def child_of(tmp_path: Path) -> Iterator[Callable[..., ChildProcess]]:
+    (tmp_path / "childmodule.py").write_text(CHILD)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    started: list[ChildProcess] = []
+
+    def start(**options: Any) -> ChildProcess:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        environment = os.environ | {"PYTHONPATH": path}
+        options = pipes | {"environment": environment, "log": tmp_path / "log"} | options
+        started.append(ChildProcess("childmodule", **options))
+        return started[-1]
+
+    yield start
+    for child in started:
+        child.end()
+
+
+def type_in(child: ChildProcess, word: str) -> None:
+    child.stdin.write(f"{word}\n".encode())
+    child.stdin.flush()
+
+
+def test_a_child_has_its_pulse_its_session_and_its_log(
+    child_of: Callable[..., ChildProcess], tmp_path: Path
+) -> None:
+    child = child_of(pulse=tmp_path / "pulse")
+    assert child.stdout.readline().decode() == f"pulse {tmp_path / 'pulse'} session True\n"
+    assert child.is_running
+    type_in(child, "write")
+    assert child.stdout.readline() == b"written\n"
+    child.stdin.close()
+    assert child.wait() == 0
+    assert not child.is_running
+    assert child.last_words() == ["to the log"]
+    assert child.last_refusal() is None
+
+
+def test_a_child_in_this_session_inherits_no_pulse(
+    child_of: Callable[..., ChildProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(process.PULSE_VARIABLE, "mine")
+    child = child_of(own_session=False, environment=None)
+    child.wait()  # it is no module of this process's path
+    child = child_of(own_session=False)
+    assert child.stdout.readline() == b"pulse None session False\n"
+
+
+def test_output_may_go_to_the_log_too(child_of: Callable[..., ChildProcess]) -> None:
+    child = child_of(log_stdout=True, stdin=subprocess.DEVNULL)
+    assert child.wait() == 0
+    assert child.last_words() == ["pulse None session True", "to the log"]
+
+
+def test_a_refusal_arrives_where_no_file_can_be_written(
+    child_of: Callable[..., ChildProcess],
+) -> None:
+    child = child_of()
+    type_in(child, "refuse")
+    assert child.wait() == 5
+    message = child.last_refusal()
+    assert message is not None
+    assert (message.code, message.findings[0].what) == (5, "no room")
+    assert message.findings[0].remedies[0].do == "df"
+
+
+def test_started_by_hand_a_process_says_its_refusal_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(process.REFUSAL_VARIABLE, raising=False)
+    report_refusal(MachineError("no room", have="0 free"))
+    assert capsys.readouterr().err == "no room\n  have  0 free\n"
+
+
+def test_a_signal_and_the_end_reach_it(child_of: Callable[..., ChildProcess]) -> None:
+    child = child_of()
+    type_in(child, "wait")
+    while child.stdout.readline() != b"waiting\n":
+        pass
+    child.send_signal(signal.SIGTERM)
+    assert child.wait() == -signal.SIGTERM
+    child.send_signal(signal.SIGTERM)  # it is gone: nothing happens
+    other = child_of()
+    other.end()
+    assert other.exit_code == -signal.SIGKILL
+    other.end()
+
+
+def test_it_is_restarted_as_often_as_its_policy_allows_without_progress(
+    child_of: Callable[..., ChildProcess],
+) -> None:
+    child = child_of(restarts=RestartPolicy(max_restarts=2))
+    first = child.pid
+    assert child.restart()
+    assert child.restart()
+    child.report_progress()
+    assert child.restart()
+    assert child.restart()
+    assert child.is_running
+    assert child.pid != first
+    assert not child.restart()
+    assert not child.is_running
+    assert child.num_restarts == 4
+    assert not child_of().restart()  # as it comes, never
 
 
 PARENT = """

@@ -22,7 +22,7 @@ def test_f35_full_shared_memory_is_told_with_5_and_how_to_see_what_fills_it(
         disk.leave_free(pages * PAGE)
         told = headway(verb, "notes.txt", "--preset", "tiny", "--max-length", 16)
     assert told.code == 5, told.out + told.err
-    assert told.err.startswith(f"no room in {shared}, ")
+    assert told.err.startswith(f"{shared} is full\n")
     assert f"try   du -ah {shared} | sort -h | tail" in told.err
     assert "Traceback" not in told.out + told.err
     assert [path.name for path in headway.here.iterdir()] == ["notes.txt"]

@@ -4,18 +4,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from tests.helpers import plan_of, text_store
 
 from headway.base.errors import MachineError
 from headway.base.events import Ended, StepDone, read_events
-from headway.base.process import PULSE_VARIABLE
+from headway.base.process import PULSE_VARIABLE, ChildProcess
 from headway.base.pulse import read_pulse
 from headway.runs.receipt import load_receipt
-from headway.supervise.child import died
+from headway.supervise.child import death_refusal
 
 
 def work(run: Path, pulse: Path) -> int:
@@ -59,13 +57,10 @@ def test_garbage_is_not_looked_for_among_modules_and_then_is(tmp_path: Path) -> 
 def test_what_cannot_be_logged_is_told_to_the_one_who_started_it(run: Path, tmp_path: Path) -> None:
     """A log that takes no line, as on a full disk."""
     (run / "events.jsonl").mkdir()
-    environment = os.environ | {PULSE_VARIABLE: str(tmp_path / "pulse")}
-    command = [sys.executable, "-m", "headway.training.worker", str(run)]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 5
-    words = ended.stderr.splitlines()
-    child: Any = SimpleNamespace(process=ended, last_words=lambda: words)
-    refusal = died(child, "training run")
+    child = ChildProcess("headway.training.worker", [str(run)], log=tmp_path / "err")
+    assert child.wait() == 5
+    refusal = death_refusal(child, "training run")
+    child.end()
     assert isinstance(refusal, MachineError)
     assert "events.jsonl cannot be written" in refusal.what
     assert refusal.remedies

@@ -1,26 +1,32 @@
-"""What a process that computes shares with the one that watches it: go, stop, die together."""
+"""Child processes: start, signal, restart, stop; and what parent and child tell each other."""
 
+import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NoReturn
+from pathlib import Path
+from typing import IO, NoReturn
 
-from headway.base.errors import Exit
+import msgspec
+
+from headway.base.errors import Exit, Refusal, RefusalMessage, message_of
 
 PULSE_VARIABLE = "HEADWAY_PULSE"
+REFUSAL_VARIABLE = "HEADWAY_REFUSAL_FD"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_PTRACER = 0x59616D61
 
 
 @dataclass(frozen=True)
 class Go:
-    """What the supervisor tells a waiting worker."""
+    """The supervisor's message to a waiting worker: train this."""
 
     run: str  # the folder, with plan.json in it
     attempt: int
@@ -147,13 +153,179 @@ class Stop:
             raise Left
 
 
+@dataclass(frozen=True)
+class RestartPolicy:
+    """How often a process may be replaced.
+
+    Attributes:
+        max_restarts: without progress in between.
+    """
+
+    max_restarts: int = 0
+
+
+class ChildProcess:
+    """A module of ours in a process of its own.
+
+    Args:
+        module: what `python -m` runs.
+        arguments: its arguments.
+        environment: its variables; None for those of this process.
+        pulse: the file that it writes its pulse to.
+        log: a file that keeps its standard error.
+        log_stdout: keep its standard output there too.
+        stdin: as for `subprocess.Popen`.
+        stdout: as for `subprocess.Popen`.
+        own_session: start it in a session of its own, where the terminal's Ctrl+C does not reach.
+        restarts: how often `restart` may replace it.
+
+    Attributes:
+        num_restarts: how often it was replaced so far.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str] = (),
+        *,
+        environment: Mapping[str, str] | None = None,
+        pulse: Path | None = None,
+        log: Path | None = None,
+        log_stdout: bool = False,
+        stdin: int | IO[bytes] | None = None,
+        stdout: int | IO[bytes] | None = None,
+        own_session: bool = True,
+        restarts: RestartPolicy = RestartPolicy(),
+    ) -> None:
+        self.log = log
+        self.num_restarts = 0
+        self._command = [sys.executable, "-m", module, *arguments]
+        self._environment = dict(os.environ if environment is None else environment)
+        self._environment.pop(PULSE_VARIABLE, None)
+        if pulse:
+            self._environment[PULSE_VARIABLE] = str(pulse)
+        self._log_stdout = log_stdout
+        self._stdin, self._stdout = stdin, stdout
+        self._own_session = own_session
+        self._restarts = restarts
+        self._num_without_progress = 0
+        self._process, self._refusals = self._start()
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._process.pid
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """The pipe to its standard input."""
+        assert self._process.stdin is not None, "it was started with a pipe"
+        return self._process.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """The pipe from its standard output."""
+        assert self._process.stdout is not None, "it was started with a pipe"
+        return self._process.stdout
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with, negative for a signal; None while it is running."""
+        return self._process.poll()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.exit_code is None
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is still running."""
+        if self.is_running:
+            self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait until it ends.
+
+        Returns:
+            Its exit code.
+        """
+        return self._process.wait()
+
+    def end(self, wait_s: float = 2.0) -> None:
+        """Kill it if it is still running, and close its pipes."""
+        self.send_signal(signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel holds it: it dies later
+            self._process.wait(wait_s)
+        for pipe in (self._process.stdin, self._process.stdout, self._refusals):
+            if pipe:
+                with contextlib.suppress(OSError):  # it died before it read what was written
+                    pipe.close()
+
+    def restart(self) -> bool:
+        """End it and start it again.
+
+        Returns:
+            Whether it was; False when it was restarted often enough without progress.
+        """
+        self.end()
+        if self._num_without_progress >= self._restarts.max_restarts:
+            return False
+        self._num_without_progress += 1
+        self.num_restarts += 1
+        self._process, self._refusals = self._start()
+        return True
+
+    def report_progress(self) -> None:
+        """Record that it got somewhere: it may be restarted as often as at first."""
+        self._num_without_progress = 0
+
+    def last_words(self) -> list[str]:
+        """The lines in its log."""
+        return self.log.read_text(errors="replace").strip().splitlines() if self.log else []
+
+    def last_refusal(self) -> RefusalMessage | None:
+        """What it sent by `report_refusal`, once it has ended; None if nothing."""
+        message = self._refusals.read()
+        return msgspec.json.decode(message, type=RefusalMessage) if message else None
+
+    def _start(self) -> tuple["subprocess.Popen[bytes]", IO[bytes]]:
+        ours, theirs = os.pipe()
+        os.set_blocking(ours, False)
+        with contextlib.ExitStack() as files:
+            files.callback(os.close, theirs)
+            log = files.enter_context(self.log.open("wb")) if self.log else None
+            process = subprocess.Popen(
+                self._command,
+                stdin=self._stdin,
+                stdout=log if self._log_stdout else self._stdout,
+                stderr=log,
+                env={**self._environment, REFUSAL_VARIABLE: str(theirs)},
+                start_new_session=self._own_session,
+                pass_fds=(theirs,),
+            )
+        return process, open(ours, "rb", buffering=0)  # noqa: PTH123 - a descriptor
+
+
+def report_refusal(refusal: Refusal) -> None:
+    """Send a refusal to the process that started this one: by a pipe, which needs no disk.
+
+    Started by hand, the process says it on standard error.
+    """
+    descriptor = os.environ.get(REFUSAL_VARIABLE)
+    with contextlib.suppress(OSError):
+        if descriptor is None:
+            sys.stderr.write(f"{refusal}\n")
+        else:
+            os.write(int(descriptor), msgspec.json.encode(message_of(refusal)))
+
+
 def end_with_parent() -> None:
-    """Die when the supervisor dies, however it dies; let it look at our stack (Linux)."""
+    """Die when the parent dies, however it dies; let it read this process's stack (Linux)."""
     parent = os.getppid()
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     libc.prctl(_PR_SET_PTRACER, parent)
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # it died before the call
         os._exit(Exit.BUG)

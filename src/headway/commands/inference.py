@@ -3,7 +3,6 @@
 import contextlib
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,11 +12,11 @@ from pathlib import Path
 import msgspec
 
 from headway.base.errors import Exit, Remedy, UsageError, refusal_from
+from headway.base.process import ChildProcess
 from headway.base.pulse import PulseReading, live_folder, read_pulse
 from headway.base.units import count, seconds
 from headway.runs.folder import find_run, is_run
-from headway.supervise import allocator
-from headway.supervise.child import child_environment
+from headway.supervise.child import death_refusal, torch_environment
 from headway.training.inference.request import READY, Evaluation, InferenceRequest, InferenceResult
 
 _LOOK_S = 0.1
@@ -76,38 +75,36 @@ def _ask(asked: InferenceRequest, live: Path, *, quiet: bool) -> Evaluation | No
     answer, pulse = live / "answer.json", live / "ask.pulse"
     plain = msgspec.to_builtins(asked) | {"answer": str(answer)}
     (live / "question.json").write_bytes(msgspec.json.encode(plain))
-    # In our own session: Ctrl+C ends the answer, and the terminal stays the person's.
-    with (live / "errors").open("wb") as errors:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "headway.training.inference.answer",
-                str(live / "question.json"),
-            ],
-            env=child_environment(pulse) | allocator.environment(),
-            stderr=errors,
-        )
-    with contextlib.suppress(KeyboardInterrupt):
-        _wait(process, pulse, quiet=quiet)
-    code = process.wait()
-    if not answer.exists():
-        words = (live / "errors").read_text(errors="replace").strip().splitlines()
-        if code == Exit.INTERRUPTED or code == -signal.SIGINT:
-            raise KeyboardInterrupt
-        raise RuntimeError(words[-1] if words else f"the model's process ended with {code}")
+    process = ChildProcess(
+        "headway.training.inference.answer",
+        [str(live / "question.json")],
+        environment=torch_environment(),
+        pulse=pulse,
+        log=live / "answer.err",
+        own_session=False,  # Ctrl+C ends the answer, and it reads from the terminal
+    )
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            _wait(process, pulse, quiet=quiet)
+        code = process.wait()
+        if not answer.exists():
+            if code in (Exit.INTERRUPTED, -signal.SIGINT):
+                raise KeyboardInterrupt
+            raise death_refusal(process, asked.kind)
+    finally:
+        process.end()
     verdict = msgspec.json.decode(answer.read_bytes(), type=InferenceResult)
     if verdict.refused:
         raise refusal_from(verdict.refused)
     return verdict.evaluation
 
 
-def _wait(process: "subprocess.Popen[bytes]", pulse: Path, *, quiet: bool) -> None:
+def _wait(process: ChildProcess, pulse: Path, *, quiet: bool) -> None:
     """A line that moves until the answer is on its way; then out of its way."""
     screen = sys.stderr
     moving = screen.isatty() and not quiet
     told_s = time.monotonic()
-    while process.poll() is None:
+    while process.is_running:
         reading = read_pulse(pulse)
         if reading and reading.phase == READY:
             break

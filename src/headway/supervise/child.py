@@ -1,117 +1,67 @@
-"""One process of ours: started, told, ended, its last words kept."""
+"""Trainer processes: their environment, and why one died."""
 
-import contextlib
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import IO
 
-import msgspec
-
-from headway.base.errors import (
-    Exit,
-    MachineError,
-    OurBug,
-    Refusal,
-    RefusalMessage,
-    Remedy,
-    refusal_from,
-)
+from headway.base.errors import Cause, Exit, MachineError, OurBug, Refusal, Remedy, refusal_from
 from headway.base.machine import this_machine
-from headway.base.process import PULSE_VARIABLE
+from headway.base.process import ChildProcess
 from headway.supervise import allocator
-from headway.supervise.shared_memory import is_full, no_room
+from headway.supervise.shared_memory import is_shared_memory_full, shared_memory_full
 
 
-class Child:
-    """One process of ours, in a session of its own, its complaints kept in a file."""
-
-    def __init__(
-        self,
-        module: str,
-        arguments: Sequence[str],
-        live: Path,
-        name: str,
-        stdin: int | IO[bytes] | None,
-    ) -> None:
-        self.name = name
-        self.errors = live / f"{name}.err"
-        environment = child_environment(live / f"{name}.pulse")
-        if module.startswith("headway.training."):
-            environment |= allocator.environment()
-        if module == "headway.training.worker":
-            # What it needs is on this machine by now: nothing is fetched behind one's back.
-            environment["HF_HUB_OFFLINE"] = "1"
-        with self.errors.open("wb") as errors:
-            # A session of its own: Ctrl+C reaches the supervisor alone, who passes it on in order.
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                stdin=stdin,
-                stdout=errors,
-                stderr=errors,
-                env=environment,
-                start_new_session=True,
-            )
-
-    @property
-    def running(self) -> bool:
-        """Whether it is still there."""
-        return self.process.poll() is None
-
-    def tell(self, number: signal.Signals) -> None:
-        """Send it a signal, if it is still there."""
-        if self.running:
-            self.process.send_signal(number)
-
-    def end(self, wait_s: float = 2.0) -> None:
-        """Make sure it is gone."""
-        self.tell(signal.SIGKILL)
-        self.process.wait(wait_s)
-
-    def last_words(self) -> list[str]:
-        """What it wrote to its standard error."""
-        return self.errors.read_text(errors="replace").strip().splitlines()
-
-
-def child_environment(pulse: Path) -> dict[str, str]:
-    """What a process that computes is started with: its threads, its pulse."""
-    cores = str(this_machine().cores)
+def child_environment() -> dict[str, str]:
+    """Variables for a process that uses every core; what a person set stays."""
     return {
-        "OMP_NUM_THREADS": cores,
+        "OMP_NUM_THREADS": str(this_machine().cores),
         "TOKENIZERS_PARALLELISM": "true",
         **os.environ,
         "PYTHONUNBUFFERED": "1",
-        PULSE_VARIABLE: str(pulse),
     }
 
 
-def died(child: Child, doing: str) -> Refusal:
-    """A process that ended without saying why."""
-    code = child.process.returncode
-    words = child.last_words()
-    if words and words[-1].startswith("{"):  # it could tell only us
-        with contextlib.suppress(msgspec.MsgspecError):
-            return refusal_from(msgspec.json.decode(words[-1], type=RefusalMessage))
-    # Its last words had no room either; or its pulse had none, which is told by a SIGBUS.
-    if code in (Exit.MACHINE, -signal.SIGBUS) and is_full():
-        return no_room()
+def torch_environment(*, offline: bool = False) -> dict[str, str]:
+    """Variables for a process that imports torch: the best allocator too.
+
+    Args:
+        offline: nothing may be downloaded.
+    """
+    environment = child_environment() | allocator.environment()
+    return environment | ({"HF_HUB_OFFLINE": "1"} if offline else {})
+
+
+def death_refusal(child: ChildProcess, doing: str) -> Refusal:
+    """Why a process ended that left no answer.
+
+    Args:
+        child: it has ended.
+        doing: what it was there for, as the subject of a sentence.
+    """
+    message = child.last_refusal()
+    if message:
+        return refusal_from(message)
+    code = child.exit_code or 0
+    # A pulse on full shared memory ends its process with SIGBUS.
+    if code in (Exit.MACHINE, -signal.SIGBUS) and is_shared_memory_full():
+        return shared_memory_full()
     if code < 0:
         name = signal.Signals(-code).name
+        killed = code == -signal.SIGKILL
         return MachineError(
-            f"{doing} was ended from outside by {name}",
-            have=f"{name}, which often means that memory ran out" if name == "SIGKILL" else name,
+            f"{doing} was killed by {name}",
+            cause=Cause.PROCESS_KILLED,
+            have=f"{name}, usually a sign that memory ran out" if killed else name,
             need="a process that is left to finish",
             remedies=(
-                Remedy("the same command again", "goes on from the last checkpoint"),
+                Remedy("the same command again", "continues from the last checkpoint"),
                 Remedy("headway doctor", "how much memory there is"),
             ),
         )
+    words = child.last_words()
     return OurBug(
-        f"{doing} failed: {words[-1] if words else f'exit {code}'}",
-        have=f"exit code {code}" + (f", after {len(words)} lines of explanation" if words else ""),
-        need="a bug report: this is ours",
+        f"{doing} failed: {words[-1] if words else f'exit code {code}'}",
+        cause=Cause.BUG,
+        have=f"exit code {code}" + (f", after {len(words)} lines of output" if words else ""),
+        need="a bug report: this is a bug in Headway",
         remedies=(Remedy("the same command with --verbose", "shows the traceback"),),
     )

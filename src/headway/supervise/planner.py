@@ -5,7 +5,6 @@
 Standard input is the user's: `-` among the sources reads it.
 """
 
-import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -33,12 +32,12 @@ from headway.base.machine import (
     this_machine,
     torch_build,
 )
-from headway.base.process import PULSE_VARIABLE, end_with_parent
+from headway.base.process import PULSE_VARIABLE, end_with_parent, report_refusal
 from headway.base.pulse import Phase, Pulse
 from headway.config.settings import Settings
 from headway.runs.plan import Plan
 from headway.supervise import allocator
-from headway.supervise.shared_memory import room_to_tell
+from headway.supervise.shared_memory import shared_memory_errors
 
 _PROCESS_BYTES = (
     430_000_000  # an interpreter with torch and transformers, where it was not measured
@@ -75,11 +74,10 @@ def main(arguments: list[str]) -> int:
     except Refusal as refusal:
         answer, code = PlanAnswer(None, message_of(refusal)), exit_code(refusal)
     try:
-        with room_to_tell():
+        with shared_memory_errors():
             write_whole(live / "answer.json", msgspec.json.encode(answer))
     except MachineError as refusal:
-        with contextlib.suppress(OSError):  # the same disk takes its words
-            print(msgspec.json.encode(message_of(refusal)).decode(), file=sys.stderr)  # noqa: T201
+        report_refusal(refusal)
         return exit_code(refusal)
     return code
 

@@ -1,42 +1,43 @@
-"""Room in shared memory for what a job's processes tell each other."""
+"""Full shared memory: detection, and the error for it."""
 
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from headway.base.errors import MachineError, Remedy
+from headway.base.errors import Cause, MachineError, Remedy
 from headway.base.pulse import live_folder
 from headway.base.units import size
 
-_ENOUGH = 1_000_000  # bytes: a request, a plan, pulses, what a process says of its end
+_NEEDED_BYTES = 1_000_000  # a request, a plan, pulses
 
 
-def is_full() -> bool:
-    """Whether the place of the live folders has less room than a job's processes need."""
-    return shutil.disk_usage(live_folder().parent).free < _ENOUGH
+def is_shared_memory_full() -> bool:
+    """Whether the disk of the live folders has less room than one job needs."""
+    return shutil.disk_usage(live_folder().parent).free < _NEEDED_BYTES
 
 
-def no_room() -> MachineError:
-    """The place of the live folders is full."""
+def shared_memory_full() -> MachineError:
+    """The refusal for it."""
     place = live_folder().parent
     return MachineError(
-        f"no room in {place}, where a job's processes leave word for each other",
+        f"{place} is full",
+        cause=Cause.SHARED_MEMORY_FULL,
         have=f"{size(shutil.disk_usage(place).free)} free",
-        need=size(_ENOUGH),
-        remedies=(Remedy(f"du -ah {place} | sort -h | tail", "what takes the room"),),
+        need=f"{size(_NEEDED_BYTES)}: a job's processes exchange their state there",
+        remedies=(Remedy(f"du -ah {place} | sort -h | tail", "shows what takes the space"),),
     )
 
 
 @contextmanager
-def room_to_tell() -> Generator[None]:
+def shared_memory_errors() -> Generator[None]:
     """Write to a live folder in here.
 
     Raises:
-        MachineError: its place is full.
+        MachineError: its disk is full.
     """
     try:
         yield
     except (OSError, MachineError) as error:
-        if not is_full():
+        if not is_shared_memory_full():
             raise
-        raise no_room() from error
+        raise shared_memory_full() from error

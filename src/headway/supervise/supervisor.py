@@ -1,8 +1,8 @@
-"""Start the workers, follow their pulses, stop.
+"""Supervisor: starts the planner and the trainer, places the run, stops both.
 
-The supervisor imports no torch and shares no interpreter with those that do: whatever they are
-stuck in, it goes on looking and answering. It starts the planner and the trainer at once, so that
-torch is imported while the data is read; the trainer then waits for its plan.
+The supervisor imports no torch and shares no interpreter with the processes that do: whatever
+they are stuck in, it keeps watching and answering. It starts the planner and the trainer at once,
+so torch is imported while the data is read; the trainer then waits for its plan.
 """
 
 import contextlib
@@ -20,18 +20,10 @@ import msgspec
 
 from headway.base.disk import disk_errors
 from headway.base.errors import Exit, Finding, MachineError, Refusal, RefusalMessage, refusal_from
-from headway.base.events import (
-    AttemptStarted,
-    Ended,
-    EventLog,
-    EventReader,
-    LogEntry,
-    Noted,
-    StopAsked,
-)
+from headway.base.events import AttemptStarted, Ended, EventLog, EventReader, Noted, StopAsked
 from headway.base.files import make_folder, write_whole
 from headway.base.lock import Lock
-from headway.base.process import Go, Stop
+from headway.base.process import ChildProcess, Go, Stop
 from headway.base.version import __version__
 from headway.config.settings import Settings
 from headway.config.yaml_file import write_settings
@@ -40,15 +32,13 @@ from headway.runs.folder import RunFolder
 from headway.runs.placement import Placement, carried_on, move_aside, place
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt, load_receipt
-from headway.supervise.child import Child, died
-from headway.supervise.live_jobs import LiveJob, copy_pulses, read_pulses
+from headway.supervise.child import child_environment, death_refusal, torch_environment
+from headway.supervise.live_jobs import LiveJob
 from headway.supervise.planner import PlanAnswer, PlanRequest
 from headway.supervise.progress import Aim, Progress
 from headway.supervise.screen import Screen
-from headway.supervise.shared_memory import room_to_tell
-
-LOOK_S = 0.05
-COPY_S = 1.0
+from headway.supervise.shared_memory import shared_memory_errors
+from headway.supervise.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -63,7 +53,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """How it ended."""
+    """How a job ended."""
 
     code: int
     plan: Plan | None = None
@@ -72,113 +62,100 @@ class Result:
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """Somebody asked to stop before anything was begun; nothing was written."""
+    """A stop was requested before the run started; nothing was written."""
 
 
 class Supervisor:
-    """One job from the command line to its exit code.
+    """One job from its request to its exit code.
 
     Args:
-        order: what a person asked for.
+        request: what a person asked for.
         screen: what they see.
-        stop: where its program says that it should stop. The supervisor itself takes no signals.
+        stop: where the program requests a stop. The supervisor installs no signal handlers.
     """
 
-    def __init__(self, order: Request, screen: Screen, stop: Stop) -> None:
-        self.order = order
+    def __init__(self, request: Request, screen: Screen, stop: Stop) -> None:
+        self.request = request
         self.screen = screen
         self.stop = stop
         self.began_s = time.monotonic()
         self.job = LiveJob(
-            run=order.settings.run_name or "",
+            run=request.settings.run_name or "",
             folder="",
-            output_dir=str(Path(order.settings.output_dir).resolve()),
-            argv=order.argv,
+            output_dir=str(Path(request.settings.output_dir).resolve()),
+            argv=request.argv,
             pid=os.getpid(),
             started_at=datetime.now(UTC).isoformat(),
         )
-        with room_to_tell():
+        with shared_memory_errors():
             self.live = self.job.publish()
-        self.progress = Progress(self.job.run, pid=os.getpid())
-        self.planner: Child | None = None
-        self.worker: Child | None = None
+        self._children: list[ChildProcess] = []
 
     def plan(self) -> Result:
         """Plan, train nothing."""
-        with self._cleaning():
+        with self._cleanup():
             try:
-                return Result(Exit.KEPT, self._planned(train=False))
+                return Result(Exit.KEPT, self._make_plan(train=False))
             except Stopped:
                 return self._stopped()
 
     def train(self) -> Result:
-        """Plan, place, train; the receipt tells the rest."""
-        with self._cleaning():
-            self.worker = Child(
+        """Plan, place the run, train."""
+        with self._cleanup():
+            worker = self._start(
                 "headway.training.worker",
-                ["-", *(["--adapters"] if self.order.settings.lora else [])],
-                self.live,
-                "rank-0",
-                subprocess.PIPE,
+                ["-", *(["--adapters"] if self.request.settings.lora else [])],
+                name="rank-0",
+                # The planner has downloaded what it needs by the time it starts.
+                environment=torch_environment(offline=True),
+                stdin=subprocess.PIPE,
             )
             try:
-                plan = self._planned(train=True)
+                plan = self._make_plan(train=True)
             except Stopped:
                 return self._stopped()
-            return self._placed(plan)
+            return self._place(plan, worker)
 
     # -- planning ----------------------------------------------------------------------------
 
-    def _planned(self, *, train: bool) -> Plan:
-        request = PlanRequest(self.order.sources, self.order.settings, train)
-        with room_to_tell():
+    def _make_plan(self, *, train: bool) -> Plan:
+        request = PlanRequest(self.request.sources, self.request.settings, train)
+        with shared_memory_errors():
             (self.live / "request.json").write_bytes(msgspec.json.encode(request))
-        stdin = None if "-" in self.order.sources else subprocess.DEVNULL
-        self.planner = Child(
-            "headway.supervise.planner", [str(self.live)], self.live, "planner", stdin
+        planner = self._start(
+            "headway.supervise.planner",
+            [str(self.live)],
+            name="planner",
+            environment=child_environment(),
+            stdin=None if "-" in self.request.sources else subprocess.DEVNULL,
         )
-        self._watch(self.planner)
+        watch = Watch(self.screen, self.live, Progress(self.job.run, pid=os.getpid()))
+        for _ in watch.follow(planner):
+            if self.stop.by:
+                raise Stopped
         try:
             answer = msgspec.json.decode((self.live / "answer.json").read_bytes(), type=PlanAnswer)
         except OSError:
-            raise died(self.planner, "planning") from None
+            raise death_refusal(planner, "planning") from None
         if answer.plan is None:
-            assert answer.refused is not None, "no plan comes with its reasons"
+            assert answer.refused is not None, "there is a plan or a refusal"
             raise refusal_from(answer.refused)
         return answer.plan
-
-    def _watch(self, child: Child) -> None:
-        """Show what goes on until the child ends; what is begun here can be left at once."""
-        while child.running:
-            if self.stop.by:
-                raise Stopped
-            self._show()
-            time.sleep(LOOK_S)
 
     def _stopped(self) -> Result:
         self.screen.say(f"{self.stop.by}: stopped before step 1, nothing was written")
         return Result(self.stop.code)
 
-    def _show(self) -> None:
-        status = self.progress.status(read_pulses(self.live), time.monotonic(), wall_s=time.time())
-        self.screen.status(status)
-
     # -- training ----------------------------------------------------------------------------
 
-    def _placed(self, plan: Plan) -> Result:
-        settings = self.order.settings
+    def _place(self, plan: Plan, worker: ChildProcess) -> Result:
+        settings = self.request.settings
         output_dir = Path(settings.output_dir)
         where = place(plan, output_dir, named=bool(settings.run_name), fresh=settings.fresh)
         if where.note:
             self.screen.say(where.note)
         if where.kind == "done":
-            receipt = load_receipt(where.folder.path)
-            self.screen.receipt(receipt)
-            self.screen.say("already trained, 0 new steps")
-            # What was broken the first time is not kept by looking at it again.
-            sound = receipt.contract.verdict == "kept" and receipt.learning.verdict != "not"
-            code = Exit.KEPT if sound else Exit.BROKEN
-            return Result(code, plan, receipt, where.folder.path)
+            return self._already_trained(where.folder, plan)
         if where.kind == "resume":
             where, plan = _resumed(where, plan)
         if settings.fresh:
@@ -186,148 +163,153 @@ class Supervisor:
             if aside:
                 self.screen.say(f"moved the old run to {aside}")
         self.screen.plan(plan)
-        return self._run(where, plan)
+        return self._run(where, plan, worker)
 
-    def _run(self, where: Placement, plan: Plan) -> Result:
+    def _already_trained(self, folder: RunFolder, plan: Plan) -> Result:
+        receipt = load_receipt(folder.path)
+        self.screen.receipt(receipt)
+        self.screen.say("already trained, 0 new steps")
+        # A contract that was broken the first time is still broken.
+        sound = receipt.contract.verdict == "kept" and receipt.learning.verdict != "not"
+        return Result(Exit.KEPT if sound else Exit.BROKEN, plan, receipt, folder.path)
+
+    def _run(self, where: Placement, plan: Plan, worker: ChildProcess) -> Result:
         folder = where.folder
         make_folder(folder.path)
         with Lock(folder.lock, str(self.live)) as lock:
-            log, reader = self._open(where, plan, lock)
-            self.progress = Progress(
-                folder.path.name, str(folder.path), _aim(plan), pid=os.getpid()
-            )
-            self.job = replace(self.job, run=folder.path.name, folder=str(folder.path.resolve()))
-            with room_to_tell():
-                self.job.publish()
-            self._go(folder, log)
-            self._follow(reader, log)
-            code = self._ended(folder, log, reader)
-        receipt = _receipt_since(folder, code)
+            log, reader = self._open_run(where, plan, lock)
+            aim = Aim(plan.steps.first, plan.steps.num, plan.time.seconds)
+            progress = Progress(folder.path.name, str(folder.path), aim, pid=os.getpid())
+            job = replace(self.job, run=folder.path.name, folder=str(folder.path.resolve()))
+            with shared_memory_errors():
+                job.publish()
+            watch = Watch(self.screen, self.live, progress, reader, folder.path)
+            _send(worker, Go(str(folder.path.resolve()), log.attempt, self.began_s))
+            self._follow(worker, watch, log)
+            code = self._finish(folder, worker, watch, log)
+        receipt = None if code == Exit.BUG else _newest_receipt(folder)
         if receipt:
             self.screen.receipt(receipt)
         return Result(code, plan, receipt, folder.path)
 
-    def _open(self, where: Placement, plan: Plan, lock: Lock) -> tuple[EventLog, EventReader]:
-        """Write what a run begins with; find out where it stands."""
+    def _open_run(self, where: Placement, plan: Plan, lock: Lock) -> tuple[EventLog, EventReader]:
+        """Write the files an attempt starts with, and its first event."""
         folder = where.folder
         if where.kind == "new":
-            settings, sources = self.order.settings, tuple(map(shown, self.order.sources))
+            settings, sources = self.request.settings, tuple(map(shown, self.request.sources))
             write_whole(folder.path / "run.yaml", write_settings(settings, sources))
             rejected = Path(plan.data.store, "rejected.jsonl")
-            if rejected.exists() and not plan.data.stream:  # a flow's are found as it is read
+            if rejected.exists() and not plan.data.stream:  # a stream's are found as it is read
                 with disk_errors(folder.path / "rejected.jsonl"):
                     shutil.copyfile(rejected, folder.path / "rejected.jsonl")
         plan.save(folder.path)
         (folder.path / "receipt.json").unlink(missing_ok=True)
         reader = EventReader(folder.events)
-        earlier = sum(isinstance(e.event, AttemptStarted) for e in reader.new())
-        log = EventLog(folder.events, earlier + 1, began_s=self.began_s)
+        num_attempts = sum(isinstance(entry.event, AttemptStarted) for entry in reader.new())
+        log = EventLog(folder.events, num_attempts + 1, began_s=self.began_s)
         checkpoints = folder.checkpoints()
         newest = checkpoints[-1] if checkpoints else None
-        start = newest.global_step if newest else plan.steps.first
         log.write(
             AttemptStarted(
                 run=folder.path.name,
                 version=__version__,
                 pid=os.getpid(),
-                from_global_step=start,
+                from_global_step=newest.global_step if newest else plan.steps.first,
                 resumed_from=newest.path.name if newest else "",
             )
         )
         if where.kind == "resume" and where.note:
             log.write(Noted(Finding("adjusted", where.note)))
         if lock.broken_owner:
-            what = f"the lock of process {lock.broken_owner.pid}, which is gone, was taken over"
+            what = f"took over the lock of process {lock.broken_owner.pid}, which is gone"
             log.write(Noted(Finding("ok", what)))
         return log, reader
 
-    def _go(self, folder: RunFolder, log: EventLog) -> None:
-        assert self.worker is not None, "training starts its worker first"
-        assert self.worker.process.stdin is not None, "which reads its Go from a pipe"
-        go = Go(str(folder.path.resolve()), log.attempt, self.began_s)
-        try:
-            self.worker.process.stdin.write(msgspec.json.encode(go) + b"\n")
-            self.worker.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it died while importing; `_ended` tells why
+    def _follow(self, worker: ChildProcess, watch: Watch, log: EventLog) -> None:
+        """Show the run until its worker ends; forward a stop to it, once."""
+        forwarded = False
+        for _ in watch.follow(worker):
+            if self.stop.by and not forwarded:
+                forwarded = True
+                log.write(StopAsked(self.stop.by))
+                worker.send_signal(self.stop.signal or signal.SIGTERM)
 
-    def _follow(self, reader: EventReader, log: EventLog) -> None:
-        """Show the run until its worker ends; pass on what is asked of it."""
-        assert self.worker is not None, "there is a run to follow"
-        told, copied_s = "", 0.0
-        while self.worker.running:
-            if self.stop.by and not told:
-                told = self.stop.by
-                log.write(StopAsked(told))
-                self.worker.tell(self.stop.signal or signal.SIGTERM)
-            self._take(reader)
-            self._show()
-            if time.monotonic() - copied_s >= COPY_S:
-                copied_s = time.monotonic()
-                copy_pulses(self.live, Path(self.job.folder))
-            time.sleep(LOOK_S)
-        self._take(reader)
-
-    def _take(self, reader: EventReader) -> None:
-        for entry in reader.new():
-            self._take_one(entry)
-
-    def _take_one(self, entry: LogEntry) -> None:
-        self.progress.take(entry)
-        self.screen.event(entry)
-
-    def _ended(self, folder: RunFolder, log: EventLog, reader: EventReader) -> int:
-        """The exit code; where the worker could not say why it ended, say it for it."""
-        assert self.worker is not None, "there was a run"
-        last = self.progress.ended
+    def _finish(self, folder: RunFolder, worker: ChildProcess, watch: Watch, log: EventLog) -> int:
+        """The exit code; a worker that died without a last event gets one."""
+        last = watch.progress.ended
         if last is not None:
             if last.finding:
-                self.screen.refusal(ended_refusal(last))
-            elif not (folder.path / "receipt.json").exists():  # it was stopped before it began
+                message = RefusalMessage(last.exit_code, (last.finding,))
+                self.screen.refusal(refusal_from(message))
+            elif not (folder.path / "receipt.json").exists():  # stopped before step 1
                 self.screen.say(last.line)
             return last.exit_code
-        refusal = died(self.worker, f"training {folder.path.name}")
+        refusal = death_refusal(worker, f"training {folder.path.name}")
         finding = refusal.finding()
-        exit_code = int(refusal.code)
+        code = int(refusal.code)
         with contextlib.suppress(MachineError):  # the disk that ended it may be the log's
-            log.write(Ended("failed", exit_code, finding.what, finding))
-        self._take(reader)
-        self.screen.refusal(refusal)
-        if self.order.verbose:
-            for line in self.worker.last_words():
-                self.screen.say(line)
-        return exit_code
+            log.write(Ended("failed", code, finding.what, finding))
+        watch.take_events()
+        self._show_death(refusal, worker)
+        return code
 
-    # -- the end -----------------------------------------------------------------------------
+    def _show_death(self, refusal: Refusal, worker: ChildProcess) -> None:
+        self.screen.refusal(refusal)
+        if self.request.verbose:
+            for line in worker.last_words():
+                self.screen.say(line)
+
+    # -- processes ---------------------------------------------------------------------------
+
+    def _start(
+        self,
+        module: str,
+        arguments: list[str],
+        *,
+        name: str,
+        environment: dict[str, str],
+        stdin: int | None,
+    ) -> ChildProcess:
+        # Ctrl+C reaches the program alone, which forwards it in order.
+        child = ChildProcess(
+            module,
+            arguments,
+            environment=environment,
+            pulse=self.live / f"{name}.pulse",
+            log=self.live / f"{name}.err",
+            log_stdout=True,
+            stdin=stdin,
+        )
+        self._children.append(child)
+        return child
 
     @contextlib.contextmanager
-    def _cleaning(self) -> Generator[None]:
+    def _cleanup(self) -> Generator[None]:
         """Leave no process and no file of this job outside its run folder."""
         with self.stop.before_leaving(self._abandon):
             try:
                 yield
             finally:
-                self._clean()
+                for child in self._children:
+                    child.end()
+                shutil.rmtree(self.live, ignore_errors=True)
 
     def _abandon(self) -> None:
-        """The little that must be done before the process ends at once."""
-        for child in (self.planner, self.worker):
-            if child:
-                child.tell(signal.SIGKILL)
+        """The little that must happen before the process ends at once."""
+        for child in self._children:
+            child.send_signal(signal.SIGKILL)
         self.screen.close()
         shutil.rmtree(self.live, ignore_errors=True)
 
-    def _clean(self) -> None:
-        for child in (self.planner, self.worker):
-            if child:
-                child.end()
-                if child.process.stdin:
-                    child.process.stdin.close()
-        shutil.rmtree(self.live, ignore_errors=True)
+
+def _send(worker: ChildProcess, go: Go) -> None:
+    with contextlib.suppress(BrokenPipeError):  # it died while importing; `_finish` says why
+        worker.stdin.write(msgspec.json.encode(go) + b"\n")
+        worker.stdin.flush()
 
 
 def _resumed(where: Placement, plan: Plan) -> tuple[Placement, Plan]:
-    """What was decided at the first start, but for what may change on the way."""
+    """The plan of the first start, with the changes that a resume allows."""
     before = where.folder.plan()
     if before is None:
         return where, plan
@@ -335,20 +317,8 @@ def _resumed(where: Placement, plan: Plan) -> tuple[Placement, Plan]:
     return replace(where, note=note), now
 
 
-def ended_refusal(ended: Ended) -> Refusal:
-    """How a run ended, as the refusal it was."""
-    assert ended.finding is not None, "asked only where there is one"
-    return refusal_from(RefusalMessage(ended.exit_code, (ended.finding,)))
-
-
-def _receipt_since(folder: RunFolder, code: int) -> Receipt | None:
-    if code == Exit.BUG:
-        return None
+def _newest_receipt(folder: RunFolder) -> Receipt | None:
     try:
         return load_receipt(folder.path)
     except (OSError, msgspec.MsgspecError):
         return None
-
-
-def _aim(plan: Plan) -> Aim:
-    return Aim(plan.steps.first, plan.steps.num, plan.time.seconds)

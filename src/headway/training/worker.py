@@ -17,7 +17,7 @@ import msgspec
 
 from headway.base.errors import Exit, Refusal, exit_code, message_of
 from headway.base.events import Ended, EventLog
-from headway.base.process import PULSE_VARIABLE, Go, Stop, end_with_parent
+from headway.base.process import PULSE_VARIABLE, Go, Stop, end_with_parent, report_refusal
 from headway.base.pulse import Phase, Pulse
 
 
@@ -59,7 +59,7 @@ def _work(arguments: list[str], pulse: Pulse, stop: Stop) -> int:
         try:
             log.write(Ended("failed", int(exit_code(refusal)), finding.what, finding))
         except Refusal:  # where the log lies on the disk that is full
-            print(msgspec.json.encode(message_of(refusal)).decode(), file=sys.stderr)  # noqa: T201
+            report_refusal(refusal)
         return exit_code(refusal)
 
 

@@ -1,0 +1,67 @@
+"""Job watcher: pulses and events to a screen."""
+
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+from headway.base.events import EventReader
+from headway.base.process import ChildProcess
+from headway.supervise.live_jobs import copy_pulses, read_pulses
+from headway.supervise.progress import Progress
+from headway.supervise.screen import Screen
+
+POLL_S = 0.05
+COPY_S = 1.0
+
+
+class Watch:
+    """Follows a job's pulses and events and tells a screen.
+
+    Args:
+        screen: where it is shown.
+        live: the live folder with the job's pulses.
+        progress: what the job has done so far.
+        events: its events, once it has a log.
+        run: the run's folder, which gets a copy of the pulses every second.
+    """
+
+    def __init__(
+        self,
+        screen: Screen,
+        live: Path,
+        progress: Progress,
+        events: EventReader | None = None,
+        run: Path | None = None,
+    ) -> None:
+        self.screen = screen
+        self.live = live
+        self.progress = progress
+        self.events = events
+        self.run = run
+        self._copied_s = 0.0
+
+    def follow(self, child: ChildProcess) -> Generator[None]:
+        """Show the job until a process ends; yields before each look."""
+        while child.is_running:
+            yield
+            self.take_events()
+            self.show_status()
+            self._copy_pulses()
+            time.sleep(POLL_S)
+        self.take_events()
+
+    def take_events(self) -> None:
+        """Show what was logged since the last look."""
+        for entry in self.events.new() if self.events else ():
+            self.progress.take(entry)
+            self.screen.event(entry)
+
+    def show_status(self) -> None:
+        """Show what the job is doing now."""
+        pulses = read_pulses(self.live)
+        self.screen.status(self.progress.status(pulses, time.monotonic(), wall_s=time.time()))
+
+    def _copy_pulses(self) -> None:
+        if self.run and time.monotonic() - self._copied_s >= COPY_S:
+            self._copied_s = time.monotonic()
+            copy_pulses(self.live, self.run)
