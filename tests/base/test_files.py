@@ -15,6 +15,7 @@ from headway.base import files
 from headway.base.errors import MachineError
 from headway.base.files import (
     MANIFEST,
+    FileProblem,
     Manifest,
     append_line,
     delete_folder,
@@ -154,7 +155,9 @@ def test_f37_a_checkpoint_whose_fsync_fails_does_not_exist(
 def test_what_reads_back_differently_does_not_get_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "verify_folder", lambda _folder: ["model.safetensors differs"])
+    monkeypatch.setattr(
+        files, "verify_folder", lambda _: [FileProblem("model.safetensors", "differs")]
+    )
     with pytest.raises(MachineError, match="does not read back as it was written"):
         write_folder(tmp_path / "checkpoint-1", fill)
     assert list(tmp_path.iterdir()) == []
@@ -207,7 +210,7 @@ def test_f40_every_flipped_bit_is_found(checkpoint: Path) -> None:
         flipped[position] ^= 1 << (position % 8)
         weights.write_bytes(flipped)
         assert verify_folder(checkpoint) == [
-            "model.safetensors has other bytes than were written (sha256)"
+            FileProblem("model.safetensors", "has other bytes than were written (sha256)")
         ]
 
 
@@ -215,7 +218,7 @@ def test_f40_every_flipped_bit_is_found(checkpoint: Path) -> None:
 def test_f41_truncation_is_found(checkpoint: Path, kept: int) -> None:
     (checkpoint / "model.safetensors").write_bytes(WEIGHTS[:kept])
     (problem,) = verify_folder(checkpoint)
-    assert problem.endswith("102.4 kB were written")
+    assert problem.what.endswith("102.4 kB were written")
 
 
 def test_f41_a_zeroed_page_is_found(checkpoint: Path) -> None:
@@ -227,24 +230,24 @@ def test_f41_a_zeroed_page_is_found(checkpoint: Path) -> None:
 
 def test_f42_a_missing_file_is_found(checkpoint: Path) -> None:
     (checkpoint / "sub" / "config.json").unlink()
-    assert verify_folder(checkpoint) == ["sub/config.json is missing"]
+    assert verify_folder(checkpoint) == [FileProblem("sub/config.json", "is missing")]
 
 
 def test_f42_a_missing_manifest_is_found(checkpoint: Path) -> None:
     (checkpoint / MANIFEST).unlink()
-    assert verify_folder(checkpoint) == ["manifest.json is missing"]
+    assert verify_folder(checkpoint) == [FileProblem("manifest.json", "is missing")]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"files": 3}', b"\xff\xfe"])
 def test_a_broken_manifest_is_found(checkpoint: Path, content: bytes) -> None:
     (checkpoint / MANIFEST).write_bytes(content)
     (problem,) = verify_folder(checkpoint)
-    assert problem.startswith("manifest.json cannot be read")
+    assert str(problem).startswith("manifest.json cannot be read")
 
 
 def test_an_empty_folder_does_not_verify(tmp_path: Path) -> None:
-    assert verify_folder(tmp_path) == ["manifest.json is missing"]
-    assert verify_folder(tmp_path / "gone") == ["manifest.json is missing"]
+    assert verify_folder(tmp_path) == [FileProblem("manifest.json", "is missing")]
+    assert verify_folder(tmp_path / "gone") == [FileProblem("manifest.json", "is missing")]
 
 
 def test_f37_a_name_that_may_not_be_on_the_disk_is_taken_back(

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from headway.base.errors import ComeBack, MachineError
-from headway.base.lock import Lock, is_held, owner_of
+from headway.base.errors import Cause, ComeBack, MachineError
+from headway.base.lock import RunLock, exclusive_lock, is_held, owner_of
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from headway.base.lock import Lock
-with Lock(Path(sys.argv[1]), live="/dev/shm/x"):
+from headway.base.lock import RunLock
+with RunLock(Path(sys.argv[1]), live="/dev/shm/x"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -43,8 +43,8 @@ def test_f48_a_second_process_is_refused_and_told_the_first(
     tmp_path: Path, holder: "subprocess.Popen[str]"
 ) -> None:
     with (
-        pytest.raises(ComeBack, match="is being trained already") as refused,
-        Lock(tmp_path / "run.lock"),
+        pytest.raises(ComeBack, match="is already being trained") as refused,
+        RunLock(tmp_path / "run.lock"),
     ):
         pass
     assert f"process {holder.pid} on" in refused.value.have
@@ -57,20 +57,20 @@ def test_a_dead_owners_lock_is_taken_over_and_told(
     holder.kill()
     holder.wait()
     assert not is_held(tmp_path / "run.lock")
-    with Lock(tmp_path / "run.lock") as lock:
+    with RunLock(tmp_path / "run.lock") as lock:
         assert lock.broken_owner is not None
         assert (lock.broken_owner.pid, lock.broken_owner.live) == (holder.pid, "/dev/shm/x")
 
 
 def test_a_lock_that_was_given_back_leaves_no_owner(tmp_path: Path) -> None:
     path = tmp_path / "run.lock"
-    with Lock(path, live="/dev/shm/x"):
+    with RunLock(path, live="/dev/shm/x"):
         owner = owner_of(path)
         assert owner is not None
         assert owner.pid == os.getpid()
     assert owner_of(path) is None
     assert not is_held(path)
-    with Lock(path) as lock:
+    with RunLock(path) as lock:
         assert lock.broken_owner is None
 
 
@@ -82,7 +82,7 @@ def test_a_mere_look_whether_a_lock_is_held_keeps_no_owner_out(
     look = path.open()
     fcntl.flock(look, fcntl.LOCK_EX)  # as is_held does, for an instant
     monkeypatch.setattr(time, "sleep", lambda _s: look.close())
-    with Lock(path) as lock:
+    with RunLock(path) as lock:
         assert lock.broken_owner is None
 
 
@@ -98,6 +98,18 @@ def test_f35_a_full_disk_gives_no_lock_and_keeps_none(
 
     with monkeypatch.context() as full:
         full.setattr(os, "pwrite", pwrite)
-        with pytest.raises(MachineError, match="the disk is full"), Lock(tmp_path / "run.lock"):
+        with pytest.raises(MachineError, match="the disk is full"), RunLock(tmp_path / "run.lock"):
             pass
     assert not is_held(tmp_path / "run.lock")
+
+
+def test_an_exclusive_lock_refuses_with_the_given_refusal(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    busy = ComeBack("busy", cause=Cause.LOCKED)
+    with pytest.raises(ComeBack) as refused, exclusive_lock(tmp_path / "run.lock", busy):
+        pass
+    assert refused.value is busy
+    with exclusive_lock(tmp_path / "other.lock", busy):
+        assert is_held(tmp_path / "other.lock")
+    assert not is_held(tmp_path / "other.lock")

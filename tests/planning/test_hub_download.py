@@ -167,13 +167,16 @@ def test_a_model_that_is_not_there_is_refused_with_those_of_a_like_name(
     fresh: ProcessPoolExecutor,
 ) -> None:
     code, finding = refused(ask(fresh, "you/small"))
-    assert (code, finding.what) == (Exit.USAGE, "there is no model you/small on the hub")
+    assert (code, finding.what) == (Exit.USAGE, "the model you/small was not found on the Hub")
     assert finding.remedies[0].do == "--model me/small"
 
 
 def test_a_model_that_is_not_open_says_where_to_ask(fresh: ProcessPoolExecutor) -> None:
     code, finding = refused(ask(fresh, "me/closed"))
-    assert (code, finding.what) == (Exit.USAGE, "the model me/closed is not open to everyone")
+    assert (code, finding.what) == (
+        Exit.USAGE,
+        "permission denied: the model me/closed is gated or private",
+    )
     assert finding.remedies[0].do == "hf auth login"
 
 
@@ -220,7 +223,7 @@ def test_without_a_hub_the_cache_will_do_when_it_is_whole(
         assert (Path(found[0]).name, found[1]) == (Path(folder).name, commit)
         code, finding = refused(ask(pool, "me/other", asking=RetryPolicy(max_attempts=1)))
         assert (code, finding.what.split(" is not ")[0]) == (Exit.COME_BACK, "the model me/other")
-        assert "not whole in the cache" in finding.have
+        assert "the cache is incomplete" in finding.have
 
 
 # ---- into the plan ---------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import pytest
 
 from headway.base.errors import ComeBack, MachineError, UsageError
 from headway.base.files import point, verify_folder, write_folder
-from headway.base.lock import Lock
+from headway.base.lock import RunLock
 from headway.base.pulse import Pulse
 from headway.runs import backup as backups
 from headway.runs import restore as restoring
@@ -147,7 +147,7 @@ def test_backups_are_no_runs(run: RunFolder) -> None:
 
 
 def test_of_a_live_run_the_newest_good_checkpoint_is_taken(run: RunFolder) -> None:
-    with Lock(run.lock):
+    with RunLock(run.lock):
         made = back_up(run)
     assert made.made.live
     assert [p.name for p in (made.path / "run").glob("checkpoint-*")] == ["checkpoint-10"]
@@ -163,7 +163,7 @@ def test_a_run_that_moves_on_meanwhile_is_asked_for_again(
 
     copy = backups.copy_files
     monkeypatch.setattr(backups, "copy_files", pruned)
-    with Lock(run.lock), pytest.raises(ComeBack, match="moved on"):
+    with RunLock(run.lock), pytest.raises(ComeBack, match="moved on"):
         back_up(run)
     assert list_backups(run.path) == []
 
@@ -262,7 +262,7 @@ def test_a_live_run_is_refused(run: RunFolder) -> None:
     back_up(run)
     train_on(run)
     before = content(run.path)
-    with Lock(run.lock), pytest.raises(ComeBack, match="is being trained right now") as refused:
+    with RunLock(run.lock), pytest.raises(ComeBack, match="is being trained right now") as refused:
         go_back(run)
     assert refused.value.remedies[0].do == f"headway stop {run.path}"
     assert content(run.path) == before

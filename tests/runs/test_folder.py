@@ -59,7 +59,7 @@ def test_c06_one_that_does_not_verify_is_passed_over_and_told(run: RunFolder, ha
     newest, problems = run.newest_verified()
     assert newest is not None
     assert newest.global_step == 1
-    assert [problem.partition(":")[0] for problem in problems] == ["checkpoint-2"]
+    assert [problem.name for problem in problems] == ["checkpoint-2"]
 
 
 def test_none_is_none(run: RunFolder) -> None:

@@ -9,7 +9,7 @@ from tests.helpers import in_memory, plan_of
 from tests.runs.folders import checkpoint, made, planned
 
 from headway.base.errors import UsageError
-from headway.base.lock import Lock
+from headway.base.lock import RunLock
 from headway.runs.folder import RunFolder
 from headway.runs.placement import carried_on, difference, move_aside, place
 from headway.runs.plan import Plan, Tried, load_plan
@@ -173,6 +173,6 @@ def test_two_in_one_second_are_both_kept(run: RunFolder) -> None:
 
 
 def test_o04_a_run_that_is_being_trained_is_not_moved(run: RunFolder) -> None:
-    with Lock(run.lock), pytest.raises(UsageError, match="is being trained right now"):
+    with RunLock(run.lock), pytest.raises(UsageError, match="is being trained right now"):
         move_aside(run)
     assert run.path.exists()

@@ -14,7 +14,7 @@ from tests.training.jobs import adapted, planned
 from headway.base.errors import BrokenContract
 from headway.base.events import AttemptStarted, EventLog, StopAsked
 from headway.base.files import write_folder
-from headway.base.lock import Lock
+from headway.base.lock import RunLock
 from headway.base.pulse import Pulse
 from headway.data.batching.rows import rows_of
 from headway.data.order import StoreOrder
@@ -358,7 +358,7 @@ def test_a_run_without_a_receipt_says_what_is_there(folder: Path) -> None:
     with pytest.raises(BrokenContract, match="never came to its end") as refused:
         verified(folder)
     assert "26 steps in its log, checkpoint-26" in refused.value.have
-    with Lock(folder / "run.lock"), pytest.raises(BrokenContract, match="it is being trained"):
+    with RunLock(folder / "run.lock"), pytest.raises(BrokenContract, match="it is being trained"):
         verified(folder)
 
 

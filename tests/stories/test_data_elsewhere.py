@@ -95,7 +95,7 @@ def test_a_model_that_is_not_there_is_refused_with_one_that_is(
     data = headway.write("here.jsonl", rows(50))
     told = headway("plan", data, "--model", "you/small", **hub[1])
     assert told.code == 2
-    assert "there is no model you/small on the hub" in told.err
+    assert "the model you/small was not found on the Hub" in told.err
     assert "try   --model me/small" in told.err
 
 

@@ -9,7 +9,7 @@ from tests.ui.fixtures import conversations_plan, receipt, step_done
 
 from headway.base.errors import UsageError
 from headway.base.events import AttemptStarted, Ended, Event, EventLog
-from headway.base.lock import Lock
+from headway.base.lock import RunLock
 from headway.base.pulse import Pulse
 from headway.supervise import live_jobs as jobs
 from headway.supervise.live_jobs import LiveJob
@@ -58,7 +58,7 @@ def make_run(runs: Path, name: str, *events: Event, age_s: float = 0.0) -> Path:
 def living(folder: Path, live: Path) -> Iterator[Pulse]:
     """Hold the run's lock and beat as its worker."""
     live.mkdir(parents=True, exist_ok=True)
-    with Lock(folder / "run.lock", str(live)):
+    with RunLock(folder / "run.lock", str(live)):
         yield Pulse(live / "rank-0.pulse")
 
 

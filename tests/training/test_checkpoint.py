@@ -14,7 +14,7 @@ from tests.training.jobs import STATE
 
 from headway.base import files
 from headway.base.errors import MachineError
-from headway.base.files import verify_folder
+from headway.base.files import FileProblem, verify_folder
 from headway.data.examples.chat import CHATML
 from headway.model.load import from_folder, trainable, with_adapter, with_lora
 from headway.model.loss import Forward
@@ -228,7 +228,7 @@ def test_f35_a_write_that_fails_leaves_the_older_one(
 def test_c06_a_checkpoint_that_does_not_read_back_is_refused(
     tmp_path: Path, words: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def losing(folder: Path) -> list[str]:
+    def losing(folder: Path) -> list[FileProblem]:
         data = bytearray((folder / "model.safetensors").read_bytes())
         data[-1] ^= 1
         (folder / "model.safetensors").write_bytes(data)

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from headway.base.disk import disk_errors, errors_from_rust
-from headway.base.errors import MachineError, Remedy
+from headway.base.errors import Cause, MachineError, Remedy
 from headway.base.units import size
 
 MANIFEST = "manifest.json"
@@ -40,6 +40,17 @@ class Manifest:
 
     schema: str
     files: dict[str, FileHash]
+
+
+@dataclass(frozen=True)
+class FileProblem:
+    """How a file differs from the manifest; as text, a sentence that begins with its name."""
+
+    file: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.what}"
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -116,8 +127,8 @@ def delete_folder(folder: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def verify_folder(folder: Path) -> list[str]:
-    """What is wrong with a folder that carries a manifest; an empty list when it verifies.
+def verify_folder(folder: Path) -> list[FileProblem]:
+    """Compare a folder with its manifest; an empty list if everything matches.
 
     The manifest may have been damaged or made by somebody else: the folder itself is listed, and
     only what lies in it is opened, never a name or a link that leads out of it. What the manifest
@@ -131,20 +142,20 @@ def verify_folder(folder: Path) -> list[str]:
     }
     manifest_file = there.pop(MANIFEST, None)
     if manifest_file is None:
-        return [f"{MANIFEST} is missing"]
+        return [FileProblem(MANIFEST, "is missing")]
     try:
         manifest = msgspec.json.decode(_regular(manifest_file).read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        return [f"{MANIFEST} cannot be read: {error}"]
+        return [FileProblem(MANIFEST, f"cannot be read: {error}")]
     if manifest.schema != SCHEMA:
-        return [f"{MANIFEST} is {manifest.schema}, this version reads {SCHEMA}"]
+        return [FileProblem(MANIFEST, f"is {manifest.schema}, this version reads {SCHEMA}")]
     problems = [
-        problem
+        FileProblem(name, what)
         for name, expected in manifest.files.items()
-        if (problem := _difference(name, there.pop(name, None), expected))
+        if (what := _difference(there.pop(name, None), expected))
     ]
-    strangers = [n for n in there if not any(part.startswith(".") for part in Path(n).parts)]
-    return problems + [f"{name} is not in {MANIFEST}" for name in sorted(strangers)]
+    unlisted = [n for n in there if not any(part.startswith(".") for part in Path(n).parts)]
+    return problems + [FileProblem(name, f"is not in {MANIFEST}") for name in sorted(unlisted)]
 
 
 def hash_file(path: Path) -> FileHash:
@@ -273,24 +284,25 @@ def _read_back(folder: Path, name: str) -> None:
     if problems:
         raise MachineError(
             f"{name} does not read back as it was written",
-            have=problems[0],
+            cause=Cause.READ_BACK_FAILED,
+            have=str(problems[0]),
             need="the bytes that were written",
             remedies=(Remedy("another disk for --output-dir", "this one loses bytes"),),
         )
 
 
-def _difference(name: str, path: Path | None, expected: FileHash) -> str:
-    """How a file differs from what the manifest says of it, "" where it does not."""
+def _difference(path: Path | None, expected: FileHash) -> str:
+    """How a file differs from its entry in the manifest; "" if it matches."""
     if path is None:
-        return f"{name} is missing"
+        return "is missing"
     try:
         num_bytes = _regular(path).stat().st_size
         if num_bytes != expected.bytes:
-            return f"{name} has {size(num_bytes)}, {size(expected.bytes)} were written"
+            return f"has {size(num_bytes)}, {size(expected.bytes)} were written"
         if hash_file(path).sha256 != expected.sha256:
-            return f"{name} has other bytes than were written (sha256)"
+            return "has other bytes than were written (sha256)"
     except OSError as error:
-        return f"{name}: {error.strerror or error}"
+        return f"cannot be read: {error.strerror or error}"
     return ""
 
 

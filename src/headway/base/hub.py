@@ -1,4 +1,4 @@
-"""The Hugging Face hub: what it is called here, and what its refusals mean."""
+"""The Hugging Face Hub: repository ids, its host, and its libraries' errors as refusals."""
 
 import os
 import re
@@ -6,65 +6,89 @@ import shlex
 from collections.abc import Iterator
 from typing import Literal
 
-from headway.base.errors import ComeBack, Remedy, UsageError
+from headway.base.errors import Cause, ComeBack, Remedy, UsageError
 from headway.base.retry import TransientError
 
-RepoKind = Literal["model", "data set"]
+RepoKind = Literal["model", "dataset"]
 
-_PASSES = (408, 429)  # and every 5xx
+_TRANSIENT = (408, 429)  # and every 5xx
 _LIBRARIES = ("huggingface_hub", "httpx", "httpx2", "datasets")
 
 
 def is_id(name: str) -> bool:
-    """Whether a name has the shape of the hub's: owner/name."""
+    """Whether a name has the form of a Hub repository id: owner/name."""
     return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name)) and ".." not in name
 
 
 def host() -> str:
-    """Where the hub is: huggingface.co, or what HF_ENDPOINT says."""
+    """The Hub's host: huggingface.co, or the one in HF_ENDPOINT."""
     named = os.environ.get("HF_ENDPOINT", "").partition("://")[2].rpartition("@")[2]
     return named.partition("/")[0] or "huggingface.co"
 
 
-def judged(error: Exception, kind: RepoKind, name: str, near: tuple[str, ...] = ()) -> Exception:
-    """An error of the Hub libraries as `TransientError`, as a refusal, or unchanged.
+def translate_hub_error(
+    error: Exception, kind: RepoKind, name: str, similar: tuple[str, ...] = ()
+) -> Exception:
+    """Turn an error of the Hub's libraries into a `TransientError` or a refusal.
 
     Args:
-        error: whatever a call to them raised.
-        kind: what was asked for.
+        error: raised by a call to the libraries.
+        kind: what was requested.
         name: owner/name.
-        near: lines to type instead, where the name is not known.
+        similar: lines to type instead if the repository does not exist.
+
+    Returns:
+        The new error; the same one if it has nothing to do with the Hub.
     """
     chain = list(_chain(error))
     names = {type(one).__name__ for one in chain}
     if "OfflineModeIsEnabled" in names:
-        return offline(kind, name, "HF_HUB_OFFLINE is set")
-    # `datasets` loses the cause of this one and keeps its words
-    if "GatedRepoError" in names or "is a gated dataset" in str(error):
-        return _gated(kind, name)
+        return offline_mode(kind, name)
+    if "GatedRepoError" in names or _says_gated(error):
+        return _access_denied(kind, name)
     status = next((s for s in map(_status, chain) if s), 0)
     if names & {"RepositoryNotFoundError", "DatasetNotFoundError"} or status == 404:
-        return _missing(kind, name, near)
+        return _not_found(kind, name, similar)
     if status in (401, 403):
-        return _gated(kind, name)
-    if status in _PASSES or status >= 500:
-        return TransientError(f"{status}", _asked_s(chain))
-    theirs = any(type(one).__module__.partition(".")[0] in _LIBRARIES for one in chain)
-    if isinstance(error, ConnectionError | TimeoutError) or (theirs and _is_transport(chain)):
-        return TransientError(_transport(names))
+        return _access_denied(kind, name)
+    if status in _TRANSIENT or status >= 500:
+        return TransientError(f"{status}", _retry_after_s(chain))
+    from_library = any(type(one).__module__.partition(".")[0] in _LIBRARIES for one in chain)
+    if isinstance(error, ConnectionError | TimeoutError) or (from_library and _is_transport(chain)):
+        return TransientError(_transport_reason(names))
     return error
 
 
-def offline(kind: RepoKind, name: str, why: str) -> ComeBack:
-    """The hub cannot be reached, and what is asked for is not on this machine."""
-    again = "unset HF_HUB_OFFLINE" if "HF_HUB_OFFLINE" in why else "the same command again"
-    gives = "asks the hub" if "HF_HUB_OFFLINE" in why else f"when {host()} answers"
-    return ComeBack(
-        f"the {kind} {name} is not on this machine, and the hub cannot be asked",
-        have=why + ("; not whole in the cache" if kind == "model" else ""),
-        need=f"a way to {host()}, or a copy in a folder",
-        remedies=(Remedy(again, gives),),
+def offline_mode(kind: RepoKind, name: str) -> ComeBack:
+    """HF_HUB_OFFLINE is set, and the cache does not have all of the repository."""
+    return _offline(
+        kind, name, "HF_HUB_OFFLINE is set", Remedy("unset HF_HUB_OFFLINE", "downloads it")
     )
+
+
+def unreachable(kind: RepoKind, name: str, reason: str) -> ComeBack:
+    """The Hub does not respond, and the cache does not have all of the repository."""
+    again = Remedy("run the same command again", f"when {host()} responds")
+    return _offline(kind, name, reason, again)
+
+
+def _offline(kind: RepoKind, name: str, reason: str, remedy: Remedy) -> ComeBack:
+    return ComeBack(
+        f"the {kind} {name} is not on this machine, and the Hub is offline",
+        cause=Cause.OFFLINE,
+        have=reason + ("; the cache is incomplete" if kind == "model" else ""),
+        need=f"a connection to {host()}, or a copy in a folder",
+        remedies=(remedy,),
+    )
+
+
+def _says_gated(error: Exception) -> bool:
+    """Whether `datasets` reports a gated dataset.
+
+    It raises the same DatasetNotFoundError for a missing and for a gated dataset, and drops the
+    GatedRepoError behind it (`raise ... from None`), so that its text is the only difference.
+    """
+    return "is a gated dataset" in str(error)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -81,12 +105,12 @@ def _status(error: BaseException) -> int:
     return int(getattr(response, "status_code", 0) or 0)
 
 
-def _asked_s(chain: list[BaseException]) -> float | None:
+def _retry_after_s(chain: list[BaseException]) -> float | None:
     for error in chain:
         headers = getattr(getattr(error, "response", None), "headers", None) or {}
-        asked = str(headers.get("retry-after", ""))
-        if asked.isdigit():
-            return float(asked)
+        value = str(headers.get("retry-after", ""))
+        if value.isdigit():
+            return float(value)
     return None
 
 
@@ -95,12 +119,12 @@ def _is_transport(chain: list[BaseException]) -> bool:
     return bool(kinds & {"TransportError", "ConnectionError", "TimeoutError", "ConnectError"})
 
 
-def _transport(names: set[str]) -> str:
-    """Kinds of errors, not their words, which may hold a signed address."""
+def _transport_reason(names: set[str]) -> str:
+    """Describe an error by its type: its text may contain a signed address."""
     if names & {"ConnectTimeout", "ReadTimeout", "PoolTimeout", "TimeoutError"}:
-        return "no answer in time"
+        return "timed out"
     if names & {"RemoteProtocolError", "ReadError", "IncompleteReadError"}:
-        return "the connection was cut"
+        return "the connection was closed"
     return "no connection"
 
 
@@ -108,26 +132,27 @@ def _page(kind: RepoKind, name: str) -> str:
     return f"https://{host()}/{'' if kind == 'model' else 'datasets/'}{name}"
 
 
-def _gated(kind: RepoKind, name: str) -> UsageError:
-    known = any(os.environ.get(key) for key in ("HF_TOKEN", "HF_TOKEN_PATH"))
+def _access_denied(kind: RepoKind, name: str) -> UsageError:
+    has_token = any(os.environ.get(key) for key in ("HF_TOKEN", "HF_TOKEN_PATH"))
     return UsageError(
-        f"the {kind} {name} is not open to everyone",
-        have="a token that may not read it, or none that the hub knows" if known else "no token",
-        need=f"its terms accepted on {_page(kind, name)}, and a token of that account",
+        f"permission denied: the {kind} {name} is gated or private",
+        cause=Cause.ACCESS_DENIED,
+        have="a token without access" if has_token else "no token",
+        need=f"access granted on {_page(kind, name)}, and a token of that account",
         remedies=(
-            Remedy("hf auth login", "keeps a token on this machine"),
-            Remedy("export HF_TOKEN=...", "for this shell alone"),
+            Remedy("hf auth login", "stores a token on this machine"),
+            Remedy("export HF_TOKEN=...", "for this shell only"),
         ),
     )
 
 
-def _missing(kind: RepoKind, name: str, near: tuple[str, ...]) -> UsageError:
-    flag = "models" if kind == "model" else "datasets"
+def _not_found(kind: RepoKind, name: str, similar: tuple[str, ...]) -> UsageError:
     word = shlex.quote(name.partition("/")[2])
     return UsageError(
-        f"there is no {kind} {name} on the hub",
-        have=f"{host()} does not show it to us, and there is no folder {name} here",
-        need="an id owner/name as its page shows it; a private one needs a token",
-        remedies=tuple(Remedy(line) for line in near)
-        or (Remedy(f"hf {flag} ls --search {word}", "what has a name like it"),),
+        f"the {kind} {name} was not found on the Hub",
+        cause=Cause.MODEL_NOT_FOUND if kind == "model" else Cause.SOURCE_NOT_FOUND,
+        have=f"404 from {host()}, and no folder {name} here",
+        need="an id owner/name as shown on its page; a private one needs a token",
+        remedies=tuple(Remedy(line) for line in similar)
+        or (Remedy(f"hf {kind}s ls --search {word}", "lists similar names"),),
     )

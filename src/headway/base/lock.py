@@ -1,16 +1,18 @@
-"""One live owner per run folder: a lock the kernel frees when its owner dies."""
+"""File locks that the kernel frees when their owner dies; the lock of a run and its owner."""
 
+import contextlib
 import fcntl
 import os
 import socket
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from headway.base.disk import disk_errors
-from headway.base.errors import ComeBack, MachineError, Remedy
+from headway.base.errors import Cause, ComeBack, Refusal, Remedy
 
 
 @dataclass(frozen=True)
@@ -22,59 +24,86 @@ class Owner:
     live: str  # the folder with this job's pulses
 
 
-class Lock:
-    """One live owner per run folder, by flock: the kernel frees it when the owner dies.
+@contextlib.contextmanager
+def exclusive_lock(path: Path, refusal: Refusal) -> Generator[int]:
+    """Hold a file's lock (flock), or refuse at once.
+
+    Args:
+        path: the lock file, created if missing and never deleted: that would race.
+        refusal: raised if another process holds the lock.
+
+    Yields:
+        The descriptor of the lock file.
+
+    Raises:
+        Refusal: the given one.
+        MachineError: the file cannot be created.
+    """
+    with disk_errors(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        if not _acquire(descriptor):
+            raise refusal
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+class RunLock:
+    """The lock of a run's folder, with its owner written into it.
+
+    Attributes:
+        broken_owner: the dead owner whose lock was taken over.
 
     Example:
-        with Lock(folder / "run.lock", live="/dev/shm/...") as lock: ...
+        with RunLock(folder / "run.lock", live="/dev/shm/...") as lock: ...
     """
 
     def __init__(self, path: Path, live: str = "") -> None:
         self.path = path
         self.live = live
-        self.broken_owner: Owner | None = None  # a dead owner whose lock was taken over
-        self._descriptor = -1
+        self.broken_owner: Owner | None = None
+        self._held = contextlib.ExitStack()
 
-    def __enter__(self) -> "Lock":
+    def __enter__(self) -> "RunLock":
         """Take the lock or refuse.
 
         Raises:
-            ComeBack: somebody alive holds it.
-        MachineError: the disk does not take the owner's name.
+            ComeBack: a live process holds it.
+            MachineError: the owner cannot be written.
         """
-        with disk_errors(self.path):
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        before = owner_of(self.path)
-        if not _taken(self._descriptor):
-            os.close(self._descriptor)
-            raise ComeBack(
-                f"{self.path.parent} is being trained already",
-                have=f"process {before.pid} on {before.host}" if before else "another process",
-                need="one owner per run",
-                remedies=(
-                    Remedy(f"headway status {self.path.parent}", "what it is doing"),
-                    Remedy(f"headway stop {self.path.parent}", "save and stop it"),
-                ),
-            )
-        self.broken_owner = before
-        owner = Owner(os.getpid(), socket.gethostname(), self.live)
-        try:
+        refusal = _already_training(self.path.parent, owner_of(self.path))
+        with contextlib.ExitStack() as taken:
+            descriptor = taken.enter_context(exclusive_lock(self.path, refusal))
+            owner = Owner(os.getpid(), socket.gethostname(), self.live)
+            self.broken_owner = owner_of(self.path)
             with disk_errors(self.path):
-                os.ftruncate(self._descriptor, 0)
-                os.pwrite(self._descriptor, msgspec.json.encode(owner), 0)
-        except MachineError:
-            os.close(self._descriptor)
-            raise
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, msgspec.json.encode(owner), 0)
+            # Emptied, not deleted: deleting a lock file races with the next owner.
+            taken.callback(os.ftruncate, descriptor, 0)
+            self._held = taken.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Empty, not unlinked: unlinking a lock file races with the next owner.
-        os.ftruncate(self._descriptor, 0)
-        os.close(self._descriptor)
+        self._held.close()
 
 
-def _taken(descriptor: int) -> bool:
-    """Take the lock; whoever merely looks whether it is held (`is_held`) has it for an instant."""
+def _already_training(folder: Path, owner: Owner | None) -> ComeBack:
+    return ComeBack(
+        f"{folder} is already being trained",
+        cause=Cause.RUN_ACTIVE,
+        have=f"process {owner.pid} on {owner.host}" if owner else "another process",
+        need="one owner per run",
+        remedies=(
+            Remedy(f"headway status {folder}", "what it is doing"),
+            Remedy(f"headway stop {folder}", "saves and stops it"),
+        ),
+    )
+
+
+def _acquire(descriptor: int) -> bool:
+    """Take the lock; `is_held` holds it for an instant, so try more than once."""
     for wait_s in (0.01, 0.02, 0.04, 0.0):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -85,7 +114,7 @@ def _taken(descriptor: int) -> bool:
 
 
 def owner_of(lock: Path) -> Owner | None:
-    """Who wrote itself into the lock last, alive or dead; None when it was given back."""
+    """The last owner, alive or dead; None after a clean release."""
     try:
         return msgspec.json.decode(lock.read_bytes(), type=Owner)
     except (OSError, msgspec.DecodeError):

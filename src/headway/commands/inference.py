@@ -36,7 +36,7 @@ def question(
     if checkpoint is None:
         raise UsageError(
             f"run {folder.path.name} has no checkpoint to ask",
-            have=problems[0] if problems else "no checkpoint yet",
+            have=str(problems[0]) if problems else "no checkpoint yet",
             need="one that reads back as it was written",
             remedies=(Remedy(f"headway status {folder.path}", "what became of it"),),
         )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headway.base.errors import ComeBack, MachineError, Refusal, Remedy, UsageError
-from headway.base.hub import host, judged, offline
+from headway.base.errors import Cause, ComeBack, MachineError, Refusal, Remedy, UsageError
+from headway.base.hub import host, translate_hub_error, unreachable
 from headway.base.pulse import Phase, Pulse
 from headway.base.retry import Abandoned, RetryPolicy, TransientError, retry_call, retrying
 from headway.base.units import size
@@ -68,10 +68,12 @@ def fetch(
             listed = retry_call(
                 lambda: _listed(name), name=name, host=host(), pulse=pulse, retry=asking
             )
-        except ComeBack as silent:
+        except ComeBack as refusal:
             folder = _cached(name)
+            if folder is None and refusal.cause is Cause.OFFLINE:
+                raise
             if folder is None:
-                raise offline("model", name, silent.have.partition(";")[0]) from silent
+                raise unreachable("model", name, refusal.have) from refusal
             return Fetched(folder, folder.name)
     wanted = _wanted(name, listed.files, with_code=with_code)
     missing = {file: num for file, num in wanted.items() if not _is_cached(name, file, listed)}
@@ -184,12 +186,12 @@ def _told(name: str) -> Generator[None]:
     except (Refusal, TransientError, Abandoned):
         raise
     except Exception as error:
-        said = judged(error, "model", name)
-        if isinstance(said, UsageError) and said.what.startswith("there is no"):
-            said = judged(error, "model", name, _near(name))
-        if said is error:
+        translated = translate_hub_error(error, "model", name)
+        if isinstance(translated, Refusal) and translated.cause is Cause.MODEL_NOT_FOUND:
+            translated = translate_hub_error(error, "model", name, _near(name))
+        if translated is error:
             raise
-        raise said from error
+        raise translated from error
 
 
 def _near(name: str) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ def _from_run(run: RunFolder, settings: Settings, pulse: Pulse) -> ModelSource:
     if checkpoint is None:
         raise UsageError(
             f"run {run.path.name} has no checkpoint to go on from",
-            have=problems[0] if problems else "no checkpoint",
+            have=str(problems[0]) if problems else "no checkpoint",
             need="one that reads back as it was written",
             remedies=(Remedy(f"headway status {run.path}", "what became of it"),),
         )

@@ -11,8 +11,6 @@ links where the file system has them; everything else is copied.
 
 import contextlib
 import errno
-import fcntl
-import os
 import re
 import shutil
 from collections.abc import Generator, Iterator
@@ -22,10 +20,9 @@ from pathlib import Path
 
 import msgspec
 
-from headway.base.disk import disk_errors
-from headway.base.errors import ComeBack, MachineError, Remedy, UsageError
+from headway.base.errors import Cause, ComeBack, MachineError, Remedy, UsageError
 from headway.base.files import MANIFEST, FileHash, Manifest, make_folder, write_folder
-from headway.base.lock import is_held
+from headway.base.lock import exclusive_lock, is_held
 from headway.base.pulse import Phase, Pulse
 from headway.base.units import size
 from headway.base.version import __version__
@@ -108,8 +105,14 @@ def at_work(run: Path) -> Generator[None]:
     """
     home = _home(run)
     make_folder(home)
-    again = Remedy("the same command again", "in a moment")
-    with alone(home / ".lock", f"another backup or restore of {run.name} is on its way", again):
+    busy = ComeBack(
+        f"{run.name} is already being backed up or restored",
+        cause=Cause.LOCKED,
+        have="another process",
+        need="one backup or restore at a time",
+        remedies=(Remedy("run the same command again", "in a moment"),),
+    )
+    with exclusive_lock(home / ".lock", busy):
         left = [path for path in home.iterdir() if path.name.startswith(".") and path.is_dir()]
         left += [path for path in run.parent.iterdir() if path.name.startswith(hidden(run))]
         for path in left:
@@ -303,26 +306,6 @@ def _free(path: Path) -> Path:
         number += 1
         found = path.with_name(f"{path.name}-{number}")
     return found
-
-
-@contextlib.contextmanager
-def alone(lock: Path, what: str, remedy: Remedy) -> Generator[None]:
-    """Hold a lock, or refuse in these words.
-
-    Raises:
-        ComeBack: another process holds it.
-    """
-    with disk_errors(lock):
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            other = "another process at work"
-            raise ComeBack(what, have=other, need="one at a time", remedies=(remedy,)) from None
-        yield
-    finally:
-        os.close(descriptor)
 
 
 # -- refusals --------------------------------------------------------------------------------

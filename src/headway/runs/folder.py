@@ -12,7 +12,14 @@ import msgspec
 
 from headway.base.disk import disk_errors
 from headway.base.errors import Cause, Remedy, UsageError
-from headway.base.files import delete_folder, make_folder, point, sync_folder, verify_folder
+from headway.base.files import (
+    FileProblem,
+    delete_folder,
+    make_folder,
+    point,
+    sync_folder,
+    verify_folder,
+)
 from headway.runs import checkpoint_state
 from headway.runs.checkpoint_state import CheckpointState, read_state
 from headway.runs.plan import Plan, SavesPlan, load_plan
@@ -36,6 +43,17 @@ class Checkpoint:
         except (OSError, msgspec.MsgspecError, UsageError):
             return None
         return measured.mean if measured else None
+
+
+@dataclass(frozen=True)
+class DamagedCheckpoint:
+    """A checkpoint that does not verify, and the first reason."""
+
+    name: str
+    problem: FileProblem
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.problem}"
 
 
 @dataclass(frozen=True)
@@ -97,15 +115,15 @@ class RunFolder:
         ]
         return sorted(found, key=lambda c: c.global_step)
 
-    def newest_verified(self) -> tuple[Checkpoint | None, list[str]]:
+    def newest_verified(self) -> tuple[Checkpoint | None, list[DamagedCheckpoint]]:
         """The newest checkpoint that verifies, and the problems of those skipped."""
-        problems: list[str] = []
+        damaged: list[DamagedCheckpoint] = []
         for checkpoint in reversed(self.checkpoints()):
-            wrong = verify_folder(checkpoint.path)
-            if not wrong:
-                return checkpoint, problems
-            problems.append(f"{checkpoint.path.name}: {wrong[0]}")
-        return None, problems
+            problems = verify_folder(checkpoint.path)
+            if not problems:
+                return checkpoint, damaged
+            damaged.append(DamagedCheckpoint(checkpoint.path.name, problems[0]))
+        return None, damaged
 
     def publish_checkpoint(self, checkpoint: Path, saves: SavesPlan, first: int) -> None:
         """Point `model` at a checkpoint that was read back, then delete those no longer needed.

@@ -11,12 +11,12 @@ from datetime import datetime
 from pathlib import Path
 
 from headway.base.disk import disk_errors
-from headway.base.errors import MachineError, Remedy, UsageError
-from headway.base.files import hash_file, point, sync_folder, verify_folder
+from headway.base.errors import Cause, ComeBack, MachineError, Remedy, UsageError
+from headway.base.files import FileProblem, hash_file, point, sync_folder, verify_folder
+from headway.base.lock import exclusive_lock
 from headway.base.pulse import Phase, Pulse
 from headway.runs.backup import (
     Backup,
-    alone,
     at_work,
     copy_files,
     files_of,
@@ -69,12 +69,21 @@ def restore(
         if not run.is_dir():
             _put(run, backup, pulse, share=share)
             return Restored(run, backup, None)
-        stop = Remedy(f"headway stop {run}", "saves and stops it")
-        with alone(run / "run.lock", f"{run} is being trained right now", stop):
+        with exclusive_lock(run / "run.lock", _being_trained(run)):
             pulse.enter(Phase.BACKING_UP_CURRENT)
             kept = write_backup(RunFolder(run), now, pulse, kind=PRE_RESTORE, share=share)
             _put(run, backup, pulse, share=share)
         return Restored(run, backup, kept)
+
+
+def _being_trained(run: Path) -> ComeBack:
+    return ComeBack(
+        f"{run} is being trained right now",
+        cause=Cause.RUN_ACTIVE,
+        have="another process",
+        need="one process per run",
+        remedies=(Remedy(f"headway stop {run}", "saves and stops it"),),
+    )
 
 
 def _put(run: Path, backup: Backup, pulse: Pulse, *, share: bool) -> None:
@@ -162,11 +171,11 @@ def _chosen(run: Path, name: str | None) -> Backup:
     )
 
 
-def _spoiled(run: Path, backup: Backup, problems: list[str]) -> MachineError:
+def _spoiled(run: Path, backup: Backup, problems: list[FileProblem]) -> MachineError:
     others = [one.name for one in list_backups(run) if one.name != backup.name]
     return MachineError(
         f"backup {backup.name} does not read back as it was written",
-        have=problems[0],
+        have=str(problems[0]),
         need="the bytes that were written; nothing was changed",
         remedies=tuple(Remedy(f"headway restore {run} {name}", "another") for name in others[-2:])
         or (Remedy(f"headway verify {run}", "whether the run itself is sound"),),

@@ -183,7 +183,7 @@ def _checkpoint(
         yield claim("checkpoint", claimed.name, "not there", "the folder")
         return
     problems = verify_folder(path)
-    yield claim("checkpoint", "as it was written", (problems or ["as it was written"])[0], by)
+    yield claim("checkpoint", "as it was written", str((problems or ["as it was written"])[0]), by)
     sha256 = hash_file(path / MANIFEST).sha256 if (path / MANIFEST).is_file() else "missing"
     yield claim("checkpoint.manifest_sha256", claimed.manifest_sha256, sha256, by)
     num_bytes = sum(file.stat().st_size for file in path.iterdir())

@@ -22,7 +22,7 @@ from headway.base.disk import disk_errors
 from headway.base.errors import Exit, Finding, MachineError, Refusal, RefusalMessage, refusal_from
 from headway.base.events import AttemptStarted, Ended, EventLog, EventReader, Noted, StopAsked
 from headway.base.files import make_folder, write_whole
-from headway.base.lock import Lock
+from headway.base.lock import RunLock
 from headway.base.process import ChildProcess, Go, Stop
 from headway.base.version import __version__
 from headway.config.settings import Settings
@@ -176,7 +176,7 @@ class Supervisor:
     def _run(self, where: Placement, plan: Plan, worker: ChildProcess) -> Result:
         folder = where.folder
         make_folder(folder.path)
-        with Lock(folder.lock, str(self.live)) as lock:
+        with RunLock(folder.lock, str(self.live)) as lock:
             log, reader = self._open_run(where, plan, lock)
             aim = Aim(plan.steps.first, plan.steps.num, plan.time.seconds)
             progress = Progress(folder.path.name, str(folder.path), aim, pid=os.getpid())
@@ -192,7 +192,9 @@ class Supervisor:
             self.screen.receipt(receipt)
         return Result(code, plan, receipt, folder.path)
 
-    def _open_run(self, where: Placement, plan: Plan, lock: Lock) -> tuple[EventLog, EventReader]:
+    def _open_run(
+        self, where: Placement, plan: Plan, lock: RunLock
+    ) -> tuple[EventLog, EventReader]:
         """Write the files an attempt starts with, and its first event."""
         folder = where.folder
         if where.kind == "new":

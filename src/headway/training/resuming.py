@@ -31,17 +31,16 @@ def go_on(
     folder.delete_leftovers()
     if not folder.checkpoints():
         if folder.model.is_symlink():
-            raise none_verifies(folder, ["no checkpoint, though one was saved"])
+            raise none_verifies(folder, "no checkpoint, though one was saved")
         return None
     with phase(Phase.LOADING_CHECKPOINT):
-        checkpoint, problems = folder.newest_verified()
+        checkpoint, damaged = folder.newest_verified()
         if checkpoint is None:
-            raise none_verifies(folder, problems)
+            raise none_verifies(folder, str(damaged[0]))
         state = resume(setup, plan, checkpoint, ledger)
-    for problem in problems:
-        name = problem.partition(":")[0]
-        moved = folder.quarantine(folder.path / name).relative_to(folder.path)
-        what = f"{problem}: moved to {moved}, going on from {checkpoint.path.name}"
+    for one in damaged:
+        moved = folder.quarantine(folder.path / one.name).relative_to(folder.path)
+        what = f"{one}: moved to {moved}, going on from {checkpoint.path.name}"
         log.write(Noted(Finding("warning", what)))
     log.write(Resumed(checkpoint.path.name, checkpoint.global_step))
     return checkpoint, state

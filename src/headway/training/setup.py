@@ -162,11 +162,11 @@ def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint, ledger: Ledger) -> 
     return state
 
 
-def none_verifies(folder: RunFolder, problems: list[str]) -> MachineError:
+def none_verifies(folder: RunFolder, have: str) -> MachineError:
     """There are checkpoints, and none of them can be trusted."""
     return MachineError(
         f"no checkpoint of {folder.path.name} verifies",
-        have=problems[0],
+        have=have,
         need="one that reads back as it was written",
         remedies=(Remedy("--fresh", "moves this folder aside and starts over"),),
     )

@@ -113,7 +113,7 @@ def test_a_name_that_may_be_a_hubs_is_asked_of_it_and_what_is_like_it_here_is_na
     """The tests' hub is offline."""
     (tmp_path / "notes").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ComeBack, match="the data set note/mine") as refusal:
+    with pytest.raises(ComeBack, match="the dataset note/mine") as refusal:
         find(["note/mine"])
     assert refusal.value.remedies[0].do == "notes"
 

@@ -133,7 +133,7 @@ def test_a_data_set_that_is_not_there_is_refused_with_those_of_a_like_name(
     fresh: ProcessPoolExecutor,
 ) -> None:
     code, finding = refused(fresh, "hf://you/notes")
-    assert (code, finding.what) == (Exit.USAGE, "there is no data set you/notes on the hub")
+    assert (code, finding.what) == (Exit.USAGE, "the dataset you/notes was not found on the Hub")
     assert [remedy.do for remedy in finding.remedies] == ["hf://me/notes"]
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from headway.base.errors import DataRefused, Refusal, Remedy, UsageError
-from headway.base.hub import host, is_id, judged
+from headway.base.errors import Cause, DataRefused, Refusal, Remedy, UsageError
+from headway.base.hub import host, is_id, translate_hub_error
 from headway.base.pulse import Pulse
 from headway.base.retry import (
     DEFAULT_RETRY,
@@ -225,11 +225,11 @@ def _told(named: _Named, row: Callable[[], int] | None = None) -> Generator[None
     except (Refusal, TransientError, Abandoned):
         raise
     except Exception as error:
-        said = judged(error, "data set", named.id)
-        if isinstance(said, UsageError) and "there is no" in said.what:
-            said = judged(error, "data set", named.id, _near(named.id))
-        if isinstance(said, Refusal | TransientError):
-            raise said from error
+        translated = translate_hub_error(error, "dataset", named.id)
+        if isinstance(translated, Refusal) and translated.cause is Cause.SOURCE_NOT_FOUND:
+            translated = translate_hub_error(error, "dataset", named.id, _near(named.id))
+        if isinstance(translated, Refusal | TransientError):
+            raise translated from error
         if row is None and isinstance(error, ValueError) and "onfig" in str(error):
             raise _no_config(named) from error
         raise _unreadable(named, error, row() if row else 0) from error
