@@ -98,7 +98,7 @@ def test_a_receipt_that_is_true_holds(finished: Ran) -> None:
     assert found.differences == ()
     assert found.holds
     assert len(found.claims) > 50
-    assert {c.name for c in found.open} == {"tensors.changed", "tensors.relative_change"}
+    assert {c.name for c in found.unchecked} == {"tensors.changed", "tensors.relative_change"}
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,13 @@ def test_runs_of_every_kind_hold(here: Path, tmp_path: Path, make: Callable[[Pat
 def test_an_interrupted_run_holds_and_so_does_its_end(here: Path, tmp_path: Path) -> None:
     folder, plan = tmp_path / "again", planned(here)
     ran = run(folder, plan, on=stop_after(5))
-    assert {c.name for c in verified(folder).open} >= {"contract", "line"}  # why is not in the log
+    assert {c.name for c in verified(folder).unchecked} >= {
+        "contract",
+        "line",
+    }  # not logged
     EventLog(ran.folder.events, rank=-1).write(StopAsked("SIGTERM"))
     assert verified(folder).differences == ()
-    assert "contract" not in {c.name for c in verified(folder).open}
+    assert "contract" not in {c.name for c in verified(folder).unchecked}
     run(folder, plan, attempt=2)
     assert verified(folder).differences == ()
 
@@ -162,8 +165,8 @@ def test_the_tokenised_data_may_be_gone_and_that_is_said(here: Path, tmp_path: P
     shutil.rmtree(tmp_path / "store")
     found = verified(ran.folder.path)
     assert found.holds
-    gone = {c.name: c.by for c in found.open if not c.name.startswith("tensors")}
-    why = "the tokenised data is no longer in the cache"
+    gone = {c.name: c.by for c in found.unchecked if not c.name.startswith("tensors")}
+    why = "the tokenized data is no longer in the cache"
     assert gone == {"tokens.input": why, "tokens.trained": why}
 
 
@@ -346,7 +349,7 @@ def test_a_receipt_of_tokens_that_the_data_does_not_have_is_found(
         ),
     )
     wrong = {(c.name, c.by) for c in verified(folder).differences}
-    assert ("tokens.trained", "the tokenised data") in wrong
+    assert ("tokens.trained", "the tokenized data") in wrong
     assert ("tokens.trained", "events.jsonl") not in wrong
 
 
@@ -355,10 +358,10 @@ def test_a_receipt_of_tokens_that_the_data_does_not_have_is_found(
 
 def test_a_run_without_a_receipt_says_what_is_there(folder: Path) -> None:
     (folder / "receipt.json").unlink()
-    with pytest.raises(BrokenContract, match="never came to its end") as refused:
+    with pytest.raises(BrokenContract, match="never finished") as refused:
         verified(folder)
     assert "26 steps in its log, checkpoint-26" in refused.value.have
-    with RunLock(folder / "run.lock"), pytest.raises(BrokenContract, match="it is being trained"):
+    with RunLock(folder / "run.lock"), pytest.raises(BrokenContract, match="it is still training"):
         verified(folder)
 
 

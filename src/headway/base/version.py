@@ -1,3 +1,3 @@
-"""Which Headway this is."""
+"""Version of Headway."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,8 +1,8 @@
-"""A receipt's claims, each computed again from the run's folder alone.
+"""Receipt verification: recompute every claim of a receipt from the run's folder.
 
-The receipt is not believed: steps, rows and tokens are summed again from the log, the row sum from
-the plan's order, hashes from the bytes, verdicts by the judges. Where the tokenised data is still
-in the cache its tokens are counted too. What cannot be computed again is named, never left out.
+Steps, rows and tokens are summed again from the log, the row sum from the plan's row order, hashes
+from the files, verdicts from the facts. If the tokenized data is still in the cache, its tokens are
+counted too. A claim that cannot be recomputed is listed, never left out.
 """
 
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from headway.base.errors import BrokenContract, Remedy
+from headway.base.errors import BrokenContract, Cause, Remedy
 from headway.base.events import StepDone, read_events
 from headway.base.files import MANIFEST, hash_file, verify_folder
 from headway.base.lock import is_held
@@ -30,16 +30,16 @@ from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt, load_receipt
 from headway.runs.verify_checks import (
     Claim,
-    against_judges,
-    against_log,
-    against_order,
-    against_plan,
-    against_probes,
-    claim,
-    of_weights,
+    check_log,
+    check_order,
+    check_plan,
+    check_probes,
+    check_verdicts,
+    checked,
     steps_of,
     total,
     unchecked,
+    weight_claims,
 )
 
 SCHEMA = "headway.verification/1"
@@ -47,7 +47,7 @@ SCHEMA = "headway.verification/1"
 
 @dataclass(frozen=True)
 class Verification:
-    """All claims of a receipt."""
+    """All claims of a receipt, checked."""
 
     schema: str
     run: str
@@ -58,45 +58,45 @@ class Verification:
 
     @property
     def differences(self) -> tuple[Claim, ...]:
-        """What the receipt says and the folder does not."""
+        """Claims that differ from the folder."""
         return tuple(one for one in self.claims if one.holds is False)
 
     @property
-    def open(self) -> tuple[Claim, ...]:
-        """What could not be computed again."""
+    def unchecked(self) -> tuple[Claim, ...]:
+        """Claims that could not be recomputed."""
         return tuple(one for one in self.claims if one.holds is None)
 
 
 def verify(folder: RunFolder, pulse: Pulse) -> Verification:
-    """Compute every claim of a run's receipt again; nothing is written.
+    """Recompute every claim of a run's receipt. Writes nothing.
 
     Args:
-        folder: of the run.
-        pulse: told what is being looked at.
+        folder: the run.
+        pulse: enters a phase for each part.
 
     Raises:
-        BrokenContract: there is no receipt, or no plan, that can be read.
+        BrokenContract: receipt or plan is missing or cannot be read.
         UsageError: a newer Headway wrote them.
     """
-    receipt, plan = _receipt(folder), folder.plan()
+    receipt, plan = _load_receipt(folder), folder.plan()
     if plan is None:
         raise _unreadable(folder, "plan.json")
     pulse.enter(Phase.READING_LOG)
     log = read_events(folder.events)
     steps = steps_of(log)
     pulse.enter(Phase.VERIFYING_CHECKPOINT)
-    checkpoint = list(_checkpoint(folder, receipt, plan, steps))
+    checkpoint = list(_check_checkpoint(folder, receipt, plan, steps))
     pulse.enter(Phase.RECOMPUTING)
     claims = (
-        *against_plan(receipt, plan),
-        *against_log(receipt, log, steps),
-        *against_order(receipt, plan, steps),
-        *_rejected(folder, receipt, plan),
-        *_data(receipt, plan, pulse),
+        *check_plan(receipt, plan),
+        *check_log(receipt, log, steps),
+        *check_order(receipt, plan, steps),
+        *_check_rejected(folder, receipt, plan),
+        *_check_data(receipt, plan, pulse),
         *checkpoint,
-        *against_probes(receipt, log),
-        *against_judges(receipt, log),
-        *of_weights(receipt),
+        *check_probes(receipt, log),
+        *check_verdicts(receipt, log),
+        *weight_claims(receipt),
     )
     return Verification(
         schema=SCHEMA,
@@ -108,10 +108,13 @@ def verify(folder: RunFolder, pulse: Pulse) -> Verification:
     )
 
 
-def _rejected(folder: RunFolder, receipt: Receipt, plan: Plan) -> Iterator[Claim]:
-    """Rows that were refused, counted again; those that lost their answer were read well."""
+def _check_rejected(folder: RunFolder, receipt: Receipt, plan: Plan) -> Iterator[Claim]:
+    """Records in rejected.jsonl, counted by reason.
+
+    Rows whose answer was cut off are not in that file: their records were read without an error.
+    """
     if plan.data.stream:
-        why = "the data was read on the way: the checkpoint's own count is compared"
+        why = "streamed data: the checkpoint's count is compared instead"
         yield unchecked("rows.rejected", receipt.rows.rejected, why)
         return
     counted = {k: n for k, n in receipt.rows.rejected.items() if k != VANISHED}
@@ -120,20 +123,20 @@ def _rejected(folder: RunFolder, receipt: Receipt, plan: Plan) -> Iterator[Claim
     try:
         found = Counter(msgspec.json.decode(line)["reason"] for line in lines)
     except (msgspec.DecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        yield claim("rows.rejected", counted, f"cannot be read: {error}", path.name)
+        yield checked("rows.rejected", counted, f"cannot be read: {error}", path.name)
         return
-    yield claim("rows.rejected", counted, dict(found), path.name)
+    yield checked("rows.rejected", counted, dict(found), path.name)
 
 
-# -- against the data ------------------------------------------------------------------------
+# -- data -------------------------------------------------------------------------------------
 
 
-def _data(receipt: Receipt, plan: Plan, pulse: Pulse) -> Iterator[Claim]:
-    """Tokens counted in the tokenised data, row by row as the order takes them."""
+def _check_data(receipt: Receipt, plan: Plan, pulse: Pulse) -> Iterator[Claim]:
+    """Tokens of the trained rows, counted in the tokenized data."""
     claimed = {"tokens.input": receipt.tokens.input, "tokens.trained": receipt.tokens.trained}
     if plan.data.stream:
         for name, value in claimed.items():
-            yield unchecked(name, value, "the data was read on the way, and not kept")
+            yield unchecked(name, value, "streamed data is not stored")
         return
     try:
         store = Store(Path(plan.data.store))
@@ -141,15 +144,15 @@ def _data(receipt: Receipt, plan: Plan, pulse: Pulse) -> Iterator[Claim]:
         store = None
     if store is None or store.survey.fingerprint != plan.data.fingerprint:
         for name, value in claimed.items():
-            yield unchecked(name, value, "the tokenised data is no longer in the cache")
+            yield unchecked(name, value, "the tokenized data is no longer in the cache")
         return
-    inputs, trained = _tokens(store, plan, receipt.steps.applied, pulse)
-    yield claim("tokens.input", claimed["tokens.input"], inputs, "the tokenised data")
-    yield claim("tokens.trained", claimed["tokens.trained"], trained, "the tokenised data")
+    inputs, trained = _count_tokens(store, plan, receipt.steps.applied, pulse)
+    yield checked("tokens.input", claimed["tokens.input"], inputs, "the tokenized data")
+    yield checked("tokens.trained", claimed["tokens.trained"], trained, "the tokenized data")
 
 
-def _tokens(store: Store, plan: Plan, num_steps: int, pulse: Pulse) -> tuple[int, int]:
-    """Input and trained tokens of the first steps' rows."""
+def _count_tokens(store: Store, plan: Plan, num_steps: int, pulse: Pulse) -> tuple[int, int]:
+    """Input and trained tokens of the rows in the first `num_steps` steps."""
     rows, order = rows_of(store, plan.data.max_length), order_of(plan)
     inputs_R = rows.lengths()
     trained_R = inputs_R
@@ -169,10 +172,10 @@ def _tokens(store: Store, plan: Plan, num_steps: int, pulse: Pulse) -> tuple[int
     return inputs, trained
 
 
-# -- against the checkpoint ------------------------------------------------------------------
+# -- checkpoint -------------------------------------------------------------------------------
 
 
-def _checkpoint(
+def _check_checkpoint(
     folder: RunFolder, receipt: Receipt, plan: Plan, steps: Sequence[StepDone]
 ) -> Iterator[Claim]:
     claimed = receipt.checkpoint
@@ -180,57 +183,57 @@ def _checkpoint(
         return
     by, path = claimed.name, folder.path / claimed.name
     if not re.fullmatch(r"checkpoint-\d+", claimed.name) or not path.is_dir():
-        yield claim("checkpoint", claimed.name, "not there", "the folder")
+        yield checked("checkpoint", claimed.name, "missing", "the folder")
         return
     problems = verify_folder(path)
-    yield claim("checkpoint", "as it was written", str((problems or ["as it was written"])[0]), by)
+    yield checked("checkpoint", "intact", str((problems or ["intact"])[0]), by)
     sha256 = hash_file(path / MANIFEST).sha256 if (path / MANIFEST).is_file() else "missing"
-    yield claim("checkpoint.manifest_sha256", claimed.manifest_sha256, sha256, by)
+    yield checked("checkpoint.manifest_sha256", claimed.manifest_sha256, sha256, by)
     num_bytes = sum(file.stat().st_size for file in path.iterdir())
-    yield claim("checkpoint.bytes", claimed.bytes, num_bytes, by)
+    yield checked("checkpoint.bytes", claimed.bytes, num_bytes, by)
     link = folder.model.readlink().name if folder.model.is_symlink() else "missing"
-    yield claim("model", claimed.name, link, "the link")
+    yield checked("model", claimed.name, link, "the link")
     try:
         state = read_state(path)
     except (OSError, msgspec.MsgspecError) as error:
-        yield claim("checkpoint.state", "headway.json", f"cannot be read: {error}", by)
+        yield checked("checkpoint.state", "headway.json", f"cannot be read: {error}", by)
         return
-    yield from _state(receipt, plan, state, steps, f"{by}/headway.json")
-    yield from _trainable(receipt, path)
+    yield from _check_state(receipt, plan, state, steps, f"{by}/headway.json")
+    yield from _check_moments(receipt, path)
 
 
-def _state(
+def _check_state(
     receipt: Receipt, plan: Plan, state: CheckpointState, steps: Sequence[StepDone], by: str
 ) -> Iterator[Claim]:
-    """What the trainer had added up when it saved, beside the plan, the log and the receipt."""
-    yield claim("checkpoint.plan", receipt.plan, state.plan, by)
-    yield claim("checkpoint.data", plan.data.fingerprint, state.data, by)
-    yield claim("checkpoint.tokenizer", plan.data.tokenizer, state.tokenizer, by)
-    if receipt.outcome != "failed":  # one that failed may have gone on after its last save
-        yield claim("checkpoint.step", receipt.steps.applied, state.job_step, by)
-        yield claim("checkpoint.row_sum", receipt.rows.row_sum, state.row_sum, by)
-        yield claim("checkpoint.global_step", receipt.steps.last, state.global_step, by)
+    """The totals in headway.json, compared with plan, log and receipt."""
+    yield checked("checkpoint.plan", receipt.plan, state.plan, by)
+    yield checked("checkpoint.data", plan.data.fingerprint, state.data, by)
+    yield checked("checkpoint.tokenizer", plan.data.tokenizer, state.tokenizer, by)
+    if receipt.outcome != "failed":  # a failed run may have taken steps after its last save
+        yield checked("checkpoint.step", receipt.steps.applied, state.job_step, by)
+        yield checked("checkpoint.row_sum", receipt.rows.row_sum, state.row_sum, by)
+        yield checked("checkpoint.global_step", receipt.steps.last, state.global_step, by)
         if state.read_cursor:
-            yield claim("rows.read", receipt.rows.read, state.read_cursor.read, by)
-            yield claim("rows.rejected", receipt.rows.rejected, state.read_cursor.rejected, by)
-            yield claim(
+            yield checked("rows.read", receipt.rows.read, state.read_cursor.read, by)
+            yield checked("rows.rejected", receipt.rows.rejected, state.read_cursor.rejected, by)
+            yield checked(
                 "tokens.truncated", receipt.tokens.truncated, state.read_cursor.truncated, by
             )
     saved = steps[: state.job_step]
-    told = {
+    totals = {
         "applications": total(saved, "rows"),
         "input_tokens": total(saved, "input_tokens"),
         "trained_tokens": total(saved, "trained_tokens"),
         "computed_tokens": total(saved, "computed_tokens"),
     }
-    for name, value in told.items():
-        yield claim(f"checkpoint.{name}", getattr(state, name), value, "events.jsonl")
+    for name, value in totals.items():
+        yield checked(f"checkpoint.{name}", getattr(state, name), value, "events.jsonl")
     row_sum = order_of(plan).row_sum(state.job_step)
-    yield claim("checkpoint.row_sum", state.row_sum, row_sum, "the order")
+    yield checked("checkpoint.row_sum", state.row_sum, row_sum, "the row order")
 
 
-def _trainable(receipt: Receipt, path: Path) -> Iterator[Claim]:
-    """Every trainable tensor has its moments."""
+def _check_moments(receipt: Receipt, path: Path) -> Iterator[Claim]:
+    """Every trainable tensor has AdamW moments."""
     tensors = receipt.learning_facts.tensors
     if tensors is None:
         return
@@ -238,16 +241,16 @@ def _trainable(receipt: Receipt, path: Path) -> Iterator[Claim]:
     try:
         names = read_header(path / "optimizer.safetensors")
     except (OSError, ValueError) as error:
-        yield claim("tensors.trainable", tensors.trainable, f"cannot be read: {error}", by)
+        yield checked("tensors.trainable", tensors.trainable, f"cannot be read: {error}", by)
         return
     moments = sum(name.startswith("exp_avg/") for name in names)
-    yield claim("tensors.trainable", tensors.trainable, moments, by)
+    yield checked("tensors.trainable", tensors.trainable, moments, by)
 
 
-# -- refusals --------------------------------------------------------------------------------
+# -- refusals ---------------------------------------------------------------------------------
 
 
-def _receipt(folder: RunFolder) -> Receipt:
+def _load_receipt(folder: RunFolder) -> Receipt:
     try:
         return load_receipt(folder.path)
     except FileNotFoundError:
@@ -263,25 +266,26 @@ def _no_receipt(folder: RunFolder) -> BrokenContract:
     saved = f"{newest[0].path.name}" if newest else "no checkpoint"
     if is_held(folder.lock):
         return BrokenContract(
-            f"{name} has no receipt yet: it is being trained",
+            f"{name} has no receipt yet: it is still training",
+            cause=Cause.RUN_ACTIVE,
             have=f"{plural(steps, 'step')} in its log, {saved}",
             need="a run that has ended",
-            remedies=(Remedy(f"headway status {folder.path}", "what it is doing"),),
+            remedies=(Remedy(f"headway status {folder.path}", "shows what it is doing"),),
         )
     return BrokenContract(
-        f"{name} has no receipt: it never came to its end",
+        f"{name} has no receipt: it never finished",
+        cause=Cause.NO_RECEIPT,
         have=f"{plural(steps, 'step')} in its log, {saved}",
         need="receipt.json, which a run writes when it ends",
-        remedies=(Remedy("the command that began it", "goes on to its end, and writes one"),),
+        remedies=(Remedy("run its command again", "resumes it and writes the receipt"),),
     )
 
 
 def _unreadable(folder: RunFolder, name: str) -> BrokenContract:
     return BrokenContract(
         f"{folder.path / name} cannot be read",
-        have="other bytes than a run writes",
+        cause=Cause.RUN_UNREADABLE,
+        have="a missing or damaged file",
         need=f"the {name} of this run",
-        remedies=(
-            Remedy(f"headway backup --list {folder.path.name}", "what there is to go back to"),
-        ),
+        remedies=(Remedy(f"headway backup --list {folder.path.name}", "lists backups to restore"),),
     )

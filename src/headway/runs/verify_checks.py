@@ -1,4 +1,4 @@
-"""What a receipt says, beside what the plan, the log and the judges say of it."""
+"""Checks of a receipt against the plan, the log, the row order and its own facts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from headway.base.errors import Cause
 from headway.base.events import Ended, LogEntry, Probed, StepDone, StopAsked
 from headway.base.units import plural
 from headway.base.version import __version__
@@ -13,6 +14,7 @@ from headway.runs.order import order_of
 from headway.runs.plan import Plan, identity_of
 from headway.runs.receipt import (
     Facts,
+    Judgement,
     Loss,
     Receipt,
     closing_line,
@@ -20,96 +22,96 @@ from headway.runs.receipt import (
     judge_learning,
 )
 
-NO_END = "the log ends before the run does"
+NO_END = "the log does not say how the run ended"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One thing that a receipt says, beside what the folder says."""
+    """One value of a receipt, and the same value recomputed from the run's folder."""
 
     name: str
     claimed: Any
-    found: Any  # None where it could not be computed again
-    by: str  # what it was computed from, or why it could not be
-    holds: bool | None  # None: could not be computed again
+    found: Any  # None if it could not be recomputed
+    by: str  # what it was recomputed from, or why it could not be
+    holds: bool | None  # None if it could not be recomputed
 
 
-def claim(name: str, claimed: Any, found: Any, by: str) -> Claim:
-    """What the receipt says and what was found; the same as JSON is the same."""
+def checked(name: str, claimed: Any, found: Any, by: str) -> Claim:
+    """A claim that was recomputed. It holds if both values are the same JSON."""
     claimed, found = _plain(claimed), _plain(found)
     return Claim(name, claimed, found, by, claimed == found)
 
 
 def unchecked(name: str, claimed: Any, why: str) -> Claim:
-    """What the receipt says, and why it could not be computed again."""
+    """A claim that could not be recomputed, and why."""
     return Claim(name, _plain(claimed), None, why, None)
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: no tuples, and null for what is not finite."""
+    """The value as JSON has it: lists for tuples, null for NaN and infinity."""
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
-# -- against the plan and the log ------------------------------------------------------------
+# -- plan, log and row order -----------------------------------------------------------------
 
 
-def against_plan(receipt: Receipt, plan: Plan) -> Iterator[Claim]:
-    """What was planned, and whether the ledger adds up."""
+def check_plan(receipt: Receipt, plan: Plan) -> Iterator[Claim]:
+    """Planned numbers, and whether the ledger adds up."""
     by, rows, planned, records = "plan.json", receipt.rows, plan.data.rows, plan.data.records
-    yield claim("plan", receipt.plan, plan.identity, by)
+    yield checked("plan", receipt.plan, plan.identity, by)
     if plan.version == __version__ or identity_of(plan) == plan.identity:
-        yield claim("plan.identity", plan.identity, identity_of(plan), by)
+        yield checked("plan.identity", plan.identity, identity_of(plan), by)
     else:
-        yield unchecked("plan.identity", plan.identity, f"Headway {plan.version} computed it")
-    yield claim("steps.planned", receipt.steps.planned, plan.steps.num, by)
-    yield claim("steps.first", receipt.steps.first, plan.steps.first, by)
-    if plan.data.stream is None:  # of what is read on the way the plan says "about"
-        yield claim("rows.read", rows.read, records.accepted + sum(records.rejected.values()), by)
-        yield claim("rows.rejected", rows.rejected, records.rejected, by)
-        yield claim("tokens.truncated", receipt.tokens.truncated, plan.data.truncated, by)
-    yield claim(
+        yield unchecked("plan.identity", plan.identity, f"computed by Headway {plan.version}")
+    yield checked("steps.planned", receipt.steps.planned, plan.steps.num, by)
+    yield checked("steps.first", receipt.steps.first, plan.steps.first, by)
+    if plan.data.stream is None:  # a stream's plan only estimates these
+        yield checked("rows.read", rows.read, records.accepted + sum(records.rejected.values()), by)
+        yield checked("rows.rejected", rows.rejected, records.rejected, by)
+        yield checked("tokens.truncated", receipt.tokens.truncated, plan.data.truncated, by)
+    yield checked(
         "rows.accepted", rows.accepted, rows.held_out + rows.planned + rows.not_planned, "the sum"
     )
     for name in ("accepted", "held_out", "planned", "not_planned"):
-        yield claim(f"rows.{name}", getattr(rows, name), getattr(planned, name), by)
-    yield claim("rows.applications_planned", rows.applications_planned, planned.applications, by)
+        yield checked(f"rows.{name}", getattr(rows, name), getattr(planned, name), by)
+    yield checked("rows.applications_planned", rows.applications_planned, planned.applications, by)
     trusted = str(plan.model.trust_remote_code).lower()
-    yield claim("trust_remote_code", receipt.environment["trust_remote_code"], trusted, by)
+    yield checked("trust_remote_code", receipt.environment["trust_remote_code"], trusted, by)
 
 
 def steps_of(log: Sequence[LogEntry]) -> list[StepDone]:
-    """The steps of a log that is one story, by number."""
+    """The steps in a log, by number."""
     steps = (entry.event for entry in log if isinstance(entry.event, StepDone))
     return sorted(steps, key=lambda step: step.step)
 
 
-def against_log(
+def check_log(
     receipt: Receipt, log: Sequence[LogEntry], steps: Sequence[StepDone]
 ) -> Iterator[Claim]:
-    """Steps, rows, tokens and losses, step by step as they were told."""
+    """Steps, rows, tokens and losses, summed over the logged steps."""
     by, tokens, learned = "events.jsonl", receipt.tokens, receipt.learning_facts
     inputs, computed = total(steps, "input_tokens"), total(steps, "computed_tokens")
     ends = [e.event for e in log if e.attempt == receipt.attempts and isinstance(e.event, Ended)]
     if ends:
-        yield claim("outcome", receipt.outcome, ends[-1].outcome, by)
-    else:  # killed between its receipt and its last line
+        yield checked("outcome", receipt.outcome, ends[-1].outcome, by)
+    else:  # killed after the receipt, before the last line
         yield unchecked("outcome", receipt.outcome, NO_END)
-    yield claim("attempts", receipt.attempts, max((e.attempt for e in log), default=0), by)
-    yield claim("steps.applied", receipt.steps.applied, _unbroken(steps), by)
+    yield checked("attempts", receipt.attempts, max((e.attempt for e in log), default=0), by)
+    yield checked("steps.applied", receipt.steps.applied, _unbroken(steps), by)
     last = steps[-1].global_step if steps else receipt.steps.first
-    yield claim("steps.last", receipt.steps.last, last, by)
-    yield claim("rows.applications", receipt.rows.applications, total(steps, "rows"), by)
-    yield claim("tokens.trained", tokens.trained, total(steps, "trained_tokens"), by)
-    yield claim("tokens.input", tokens.input, inputs, by)
+    yield checked("steps.last", receipt.steps.last, last, by)
+    yield checked("rows.applications", receipt.rows.applications, total(steps, "rows"), by)
+    yield checked("tokens.trained", tokens.trained, total(steps, "trained_tokens"), by)
+    yield checked("tokens.input", tokens.input, inputs, by)
     padding = max(0, computed - inputs)
-    yield claim("tokens.padding", tokens.padding, padding, by)
+    yield checked("tokens.padding", tokens.padding, padding, by)
     share = padding / computed if computed else 0.0
-    yield claim("tokens.padding_share", tokens.padding_share, share, by)
-    yield claim("tokens.shared", tokens.shared, max(0, inputs - computed), by)
+    yield checked("tokens.padding_share", tokens.padding_share, share, by)
+    yield checked("tokens.shared", tokens.shared, max(0, inputs - computed), by)
     for of in ("loss", "grad_norm"):
         for name, step in (("first", steps[:1]), ("last", steps[-1:])):
             found = getattr(step[0], of) if step else None
-            yield claim(f"{of}_{name}", getattr(learned, f"{of}_{name}"), found, by)
+            yield checked(f"{of}_{name}", getattr(learned, f"{of}_{name}"), found, by)
 
 
 def total(steps: Sequence[StepDone], name: str) -> int:
@@ -118,40 +120,41 @@ def total(steps: Sequence[StepDone], name: str) -> int:
 
 
 def _unbroken(steps: Sequence[StepDone]) -> int | str:
-    """How many steps there are, from 1 on, each once; in words where that is not so."""
+    """The number of steps if they count from 1 without a gap, else what is wrong with them."""
     for number, step in enumerate(steps, start=1):
         if step.step != number:
-            return f"{plural(len(steps), 'step')}, and step {step.step} where {number} should be"
+            return f"{plural(len(steps), 'step')}, step {step.step} in place of step {number}"
     return len(steps)
 
 
-def against_order(receipt: Receipt, plan: Plan, steps: Sequence[StepDone]) -> Iterator[Claim]:
-    """Which rows the steps that were taken should have had."""
-    by, rows = "the order", receipt.rows
-    order, done, applied = order_of(plan), len(steps), total(steps, "rows")
-    due = order.rows_in(done)
-    yield claim("rows.missing", rows.missing, max(0, due - applied), by)
-    yield claim("rows.repeated", rows.repeated, max(0, applied - due), by)
-    yield claim("rows.trained", rows.trained, min(applied, order.rows_per_epoch), by)
+def check_order(receipt: Receipt, plan: Plan, steps: Sequence[StepDone]) -> Iterator[Claim]:
+    """Rows that the finished steps must have trained, by the row order."""
+    by, rows = "the row order", receipt.rows
+    order, num_steps, applied = order_of(plan), len(steps), total(steps, "rows")
+    due = order.rows_in(num_steps)
+    yield checked("rows.missing", rows.missing, max(0, due - applied), by)
+    yield checked("rows.repeated", rows.repeated, max(0, applied - due), by)
+    yield checked("rows.trained", rows.trained, min(applied, order.rows_per_epoch), by)
     planned = order.rows_in(plan.steps.num)
-    yield claim("rows.applications_planned", rows.applications_planned, planned, by)
-    row_sum = order.row_sum(done)
-    yield claim("rows.row_sum", rows.row_sum, row_sum, by)
-    yield claim("rows.row_sum_planned", rows.row_sum_planned, row_sum, by)
+    yield checked("rows.applications_planned", rows.applications_planned, planned, by)
+    row_sum = order.row_sum(num_steps)
+    yield checked("rows.row_sum", rows.row_sum, row_sum, by)
+    yield checked("rows.row_sum_planned", rows.row_sum_planned, row_sum, by)
     whole = order.row_sum(plan.steps.num)
-    yield claim("plan.row_sum", plan.data.rows.row_sum, whole, by)
+    yield checked("plan.row_sum", plan.data.rows.row_sum, whole, by)
 
 
-# -- what was measured, and what was judged ---------------------------------------------------
+# -- measurements and verdicts ----------------------------------------------------------------
 
 
-def against_probes(receipt: Receipt, log: Sequence[LogEntry]) -> Iterator[Claim]:
-    """The losses before and after, as they were told when they were measured."""
-    by, told = "events.jsonl", {e.event.when: e.event for e in log if isinstance(e.event, Probed)}
+def check_probes(receipt: Receipt, log: Sequence[LogEntry]) -> Iterator[Claim]:
+    """Losses before and after training, as the log recorded them."""
+    by = "events.jsonl"
+    probed = {e.event.when: e.event for e in log if isinstance(e.event, Probed)}
     for name, loss in _losses(receipt):
         for when, claimed in (("before", loss.before), ("after", loss.after)):
-            found = getattr(told[when], name) if when in told else "not in the log"
-            yield claim(f"{name}.{when}", claimed, found, by)
+            found = getattr(probed[when], name) if when in probed else "not in the log"
+            yield checked(f"{name}.{when}", claimed, found, by)
 
 
 def _losses(receipt: Receipt) -> list[tuple[str, Loss]]:
@@ -160,19 +163,36 @@ def _losses(receipt: Receipt) -> list[tuple[str, Loss]]:
     return [(name, loss) for name, loss in both if loss is not None]
 
 
-def against_judges(receipt: Receipt, log: Sequence[LogEntry]) -> Iterator[Claim]:
-    """The judges' words once more, from the facts."""
-    by, learned = "the facts", receipt.learning_facts
+@dataclass(frozen=True)
+class _Ending:
+    """How the log says that an attempt ended."""
+
+    why: str  # what ended it early, "" if nothing did
+    cause: Cause | None  # of a failure; None where the log has none
+    line: str | None  # the closing line; None where the log has none
+
+
+def check_verdicts(receipt: Receipt, log: Sequence[LogEntry]) -> Iterator[Claim]:
+    """Contract and learning, judged again from the facts.
+
+    Another version may have worded its reasons differently. Of its receipt the verdicts are judged
+    again, and the closing line is compared with the log's.
+    """
+    by, learned = "the receipt's facts", receipt.learning_facts
+    writer = receipt.environment.get("headway", "unknown")
+    is_same_version = writer == __version__
     learning = judge_learning(learned.train_probe, learned.held_out, receipt.steps.applied)
-    yield claim("learning", receipt.learning, learning, by)
-    why = _why(receipt, log)
-    if why is None:
-        yield unchecked("contract", receipt.contract, NO_END)
-        yield unchecked("line", receipt.line, NO_END)
+    yield _verdict("learning", receipt.learning, learning, is_same_version=is_same_version)
+    ending = _ending(receipt, log)
+    if ending is None:
+        for name in ("contract", "line"):
+            yield unchecked(name, getattr(receipt, name), NO_END)
+        yield unchecked("nonfinite_steps", learned.nonfinite_steps, NO_END)
         return
+    yield _check_nonfinite_steps(receipt, ending)
     facts = Facts(
         outcome=receipt.outcome,
-        why=why,
+        why=ending.why,
         planned_steps=receipt.steps.planned,
         applied_steps=receipt.steps.applied,
         rows=receipt.rows,
@@ -181,26 +201,49 @@ def against_judges(receipt: Receipt, log: Sequence[LogEntry]) -> Iterator[Claim]
         checkpoint=receipt.checkpoint,
     )
     contract = judge_contract(facts)
-    yield claim("contract", receipt.contract, contract, by)
-    line = closing_line(facts, contract, learning, learned.train_probe, learned.held_out)
-    yield claim("line", receipt.line, line, by)
+    yield _verdict("contract", receipt.contract, contract, is_same_version=is_same_version)
+    if is_same_version:
+        line = closing_line(facts, contract, learning, learned.train_probe, learned.held_out)
+        yield checked("line", receipt.line, line, by)
+    elif ending.line is not None:
+        yield checked("line", receipt.line, ending.line, "events.jsonl")
+    else:
+        yield unchecked("line", receipt.line, f"written by Headway {writer}")
 
 
-def _why(receipt: Receipt, log: Sequence[LogEntry]) -> str | None:
-    """What ended the run early, by its log; None where the log does not say."""
-    if receipt.outcome == "finished":
-        return ""
+def _verdict(name: str, claimed: Judgement, found: Judgement, *, is_same_version: bool) -> Claim:
+    """Verdict and reasons; of another version's receipt the verdict only."""
+    if is_same_version:
+        return checked(name, claimed, found, "the receipt's facts")
+    return checked(name, claimed.verdict, found.verdict, "the receipt's facts")
+
+
+def _check_nonfinite_steps(receipt: Receipt, ending: _Ending) -> Claim:
+    """Steps that were not applied because loss or gradient was not finite."""
+    name, claimed = "nonfinite_steps", receipt.learning_facts.nonfinite_steps
+    if receipt.outcome == "failed" and ending.cause is None:
+        return unchecked(name, claimed, "the log gives no cause of the failure")
+    return checked(name, claimed, int(ending.cause is Cause.NOT_FINITE), "events.jsonl")
+
+
+def _ending(receipt: Receipt, log: Sequence[LogEntry]) -> _Ending | None:
+    """How the receipt's attempt ended; None if the log does not say why it ended early."""
     events = [e.event for e in log if e.attempt == receipt.attempts]
+    ends = [event for event in events if isinstance(event, Ended)]
+    line = ends[-1].line if ends else None
+    if receipt.outcome == "finished":
+        return _Ending("", None, line)
     if receipt.outcome == "interrupted":
-        return next((e.by for e in events if isinstance(e, StopAsked)), None)
-    ends = [e.finding.what for e in events if isinstance(e, Ended) and e.finding]
-    return ends[-1] if ends else None
+        stops = [event.by for event in events if isinstance(event, StopAsked)]
+        return _Ending(stops[0], None, line) if stops else None
+    findings = [end.finding for end in ends if end.finding]
+    return _Ending(findings[-1].what, findings[-1].cause, line) if findings else None
 
 
-def of_weights(receipt: Receipt) -> Iterator[Claim]:
-    """What only the weights themselves can tell, and verify does not load them."""
+def weight_claims(receipt: Receipt) -> Iterator[Claim]:
+    """What only the weights can show; `verify` does not load them."""
     tensors = receipt.learning_facts.tensors
     if tensors is not None:
-        why = "needs the weights that the job began with, loaded once more"
+        why = "needs the weights from before the first step"
         yield unchecked("tensors.changed", tensors.changed, why)
         yield unchecked("tensors.relative_change", tensors.relative_change, why)

@@ -13,7 +13,7 @@ from headway.ui.text_layout import cells, cut, flow, fold, one_line, printable, 
 
 def verification_lines(found: Verification, width: int) -> list[str]:
     """The verdict first, then every claim that differs, then what could not be computed again."""
-    num = len(found.claims) - len(found.open)
+    num = len(found.claims) - len(found.unchecked)
     if found.holds:
         lines = flow([f"{found.run}: the receipt holds", f"{num} claims computed again"], width)
         lines += flow([found.line], width)
@@ -22,9 +22,11 @@ def verification_lines(found: Verification, width: int) -> list[str]:
         lines = flow([f"{found.run}: {wrong} from its folder"], width)
         for claim in found.differences:
             lines += ["", *_difference(claim, width)]
-    if found.open:
+    if found.unchecked:
         lines += ["", "not computed again:"]
-        lines += [f"  {line}" for one in found.open for line in flow([one.name, one.by], width - 2)]
+        lines += [
+            f"  {line}" for one in found.unchecked for line in flow([one.name, one.by], width - 2)
+        ]
     return lines
 
 
