@@ -22,9 +22,10 @@ import torch
 from report import machine, versions
 from trials import HERE, THREADS
 
+from headway.base.documents import DocumentGroup
 from headway.data.batching.batches import MicroTensors
+from headway.model.forward import Forward
 from headway.model.load import from_config
-from headway.model.loss import Forward
 from headway.model.presets import config
 from headway.supervise import allocator
 
@@ -77,7 +78,7 @@ def measured(preset: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _made(shape: dict[str, Any]) -> Forward:
     forward = Forward(from_config(shape, 1))
     forward.compute_in(torch.bfloat16)
-    forward.keep()
+    forward.release_exact_weights()
     forward.model.train()
     return forward
 
@@ -85,7 +86,7 @@ def _made(shape: dict[str, Any]) -> Forward:
 def _turn(forward: Forward, micro: MicroTensors) -> float:
     began_s = time.perf_counter()
     forward.loss(micro, len(micro.targets_M)).backward()
-    forward.collect()
+    forward.collect_gradients()
     took_s = time.perf_counter() - began_s
     for p in forward.weights.parameters():
         p.grad = None
@@ -111,7 +112,7 @@ def _micro(length: int, every: int) -> MicroTensors:
         positions_N=torch.arange(length).repeat(num),
         trained_at_M=trained_at_M,
         targets_M=torch.randint(VOCABULARY, trained_at_M.shape),
-        documents=((length, num, (0, 0)),),
+        documents=(DocumentGroup(length, num),),
     )
 
 

@@ -157,7 +157,7 @@ def test_o03_a_step_that_would_outlast_the_grace_is_dropped(
     slow = (
         STEP.format(step=3, then="asked_and_slow()")
         + """
-from headway.model.loss import Forward
+from headway.model.forward import Forward
 loss = Forward.loss
 def asked_and_slow():
     def slow(self, micro, num_trained):

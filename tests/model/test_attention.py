@@ -12,9 +12,9 @@ from torch import Tensor
 from headway.base.documents import DocumentGroup, Span
 from headway.model import attention
 from headway.model import attention_layout as layout
-from headway.model.attention import NAME, attend, implementation
+from headway.model.attention import NAME, attend, current_implementation
 from headway.model.attention_layout import AttentionLayout, Blocks, VarlenLayout
-from headway.model.loss import Forward
+from headway.model.forward import Forward
 
 DOCUMENTS = (1, 3, 5, 5, 9, 12)
 # What documents begin with, shorter and longer than them, and what comes after, in several lengths.
@@ -116,10 +116,10 @@ def no_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Blocks, "mask", lambda *given: real(*given).clamp(min=0))
 
 
-def own_tokens_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = attention._block
+def own_tokens_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = attention._attend_block
     monkeypatch.setattr(
-        attention, "_block", lambda tensors, _before, *rest: real(tensors, (), *rest)
+        attention, "_attend_block", lambda tensors, _before, *rest: real(tensors, (), *rest)
     )
 
 
@@ -134,7 +134,7 @@ def rows_shifted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Blocks, "__init__", init)
 
 
-@pytest.mark.parametrize("mutant", [no_mask, own_tokens_alone, rows_shifted])
+@pytest.mark.parametrize("mutant", [no_mask, own_tokens_only, rows_shifted])
 def test_b03_a_mistake_in_the_attention_would_be_noticed(
     mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,7 +292,7 @@ def test_b03_what_a_gpus_kernel_is_given_is_each_document_alone(
     once, each = sharing(*FAMILIES) if shared else [micro_of(*DOCUMENTS)] * 2
     model = made(kind)
     plain = copy.deepcopy(model)
-    monkeypatch.setattr(attention, "_flash_takes", lambda _: True)
+    monkeypatch.setattr(attention, "_can_use_flash", lambda _: True)
     monkeypatch.setattr(varlen, "varlen_attn", plain_varlen)
     forward = Forward(model)
     losses, gradients = with_gradients(model, lambda: forward.losses(once))
@@ -326,10 +326,10 @@ def test_torchs_own_function_takes_what_it_is_given() -> None:
 
 def test_a_model_uses_ours_and_gives_it_back() -> None:
     model = causal("llama")
-    assert implementation(model) == "sdpa"
+    assert current_implementation(model) == "sdpa"
     forward = Forward(model)
-    assert implementation(model) == NAME
+    assert current_implementation(model) == NAME
     forward.run_separately()
-    assert implementation(model) == "sdpa"
+    assert current_implementation(model) == "sdpa"
     forward.run_separately(False)
-    assert implementation(model) == NAME
+    assert current_implementation(model) == NAME

@@ -8,9 +8,9 @@ import torch
 from tests.helpers import causal, micro_of
 from torch import Tensor, nn
 
+from headway.model.forward import Forward
 from headway.model.load import trainable, with_lora
-from headway.model.loss import Forward
-from headway.model.mixed_precision import Copies
+from headway.model.mixed_precision import MixedPrecisionCopies
 
 KINDS: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -45,7 +45,7 @@ def in_bf16(model: Any) -> Forward:
 def stepped(forward: Forward) -> None:
     loss = forward.loss(MICRO, len(MICRO.targets_M))
     loss.backward()
-    forward.collect()
+    forward.collect_gradients()
 
 
 class Ones(nn.Module):
@@ -63,23 +63,23 @@ class Ones(nn.Module):
         return self.inside(given).float().sum()
 
 
-def moved(model: Ones, computes: nn.Module, copies: Copies | None) -> float:
+def moved(model: Ones, computes: nn.Module, copies: MixedPrecisionCopies | None) -> float:
     """How far 100 updates of 1e-4 bring the weights, which are ones."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0)
     for _ in range(100):
         computes(torch.ones(4, 8, dtype=torch.bfloat16)).backward()
         if copies:
-            copies.collect()
+            copies.collect_gradients()
         optimizer.step()
         optimizer.zero_grad()
         if copies:
-            copies.refresh()
+            copies.refresh_copies()
     return float((1.0 - model.inside.weight.detach().float()).abs().mean())
 
 
 def test_l06_updates_smaller_than_a_bf16_step_add_up() -> None:
     plain, ours = Ones().bfloat16(), Ones()
-    copies = Copies(ours)
+    copies = MixedPrecisionCopies(ours)
     assert moved(plain, plain, None) == 0.0  # what others lose
     assert moved(ours, copies.model, copies) == pytest.approx(0.01, rel=0.01)
     computed: Any = copies.model
@@ -98,7 +98,7 @@ def test_l06_a_models_small_updates_move_it_as_in_fp32(kind: str) -> None:
             stepped(forward)
             optimizer.step()
             optimizer.zero_grad()
-            forward.refresh()
+            forward.refresh_copies()
     for (name, wanted), found in zip(exact.named_parameters(), ours.parameters(), strict=True):
         far, ours_far = (p.detach() - before[name] for p in (wanted, found))
         assert found.dtype == torch.float32
@@ -147,19 +147,19 @@ def test_l06_a_frequent_tokens_gradient_is_that_of_fp32() -> None:
         forward = Forward(model)
         forward.compute_in(compute_in)
         # A loss that asks the same of every place, so that nothing cancels out.
-        forward._hidden(micro).float().sum().backward()
-        forward.collect()
+        forward.hidden_states(micro).float().sum().backward()
+        forward.collect_gradients()
         gradients.append(model.model.embed_tokens.weight.grad[7].clone())
     exact, ours = gradients
     assert float((ours - exact).norm() / exact.norm()) < 0.05
 
 
 def test_a_place_that_predicts_for_many_has_their_whole_gradient() -> None:
-    from headway.model.loss import _Picked
+    from headway.model.forward import _SelectRows
 
     hidden = torch.ones(3, 4, dtype=torch.bfloat16, requires_grad=True)
     at = torch.tensor([1] * 2000 + [2])
-    _Picked.apply(hidden, at).sum().backward()
+    _SelectRows.apply(hidden, at).sum().backward()
     assert hidden.grad is not None
     assert hidden.grad[:, 0].tolist() == [0.0, 2000.0, 1.0]
 
@@ -182,7 +182,7 @@ def test_the_twin_computes_with_its_own_weights(kind: str) -> None:
         assert torch.equal(forward.losses(MICRO), before)
     for module in weights.modules():
         module.forward = None  # of the twin, nothing leads here
-    forward.refresh()
+    forward.refresh_copies()
     assert not torch.allclose(forward.losses(MICRO), before, rtol=1e-3)
 
 
@@ -246,7 +246,7 @@ def test_what_is_kept_holds_no_second_base() -> None:
     forward = in_bf16(adapted())
     held = [exact for _, exact in forward._copies._frozen if exact is not None]  # type: ignore[union-attr]
     assert held
-    forward.keep()
+    forward.release_exact_weights()
     assert all(exact is None for _, exact in forward._copies._frozen)  # type: ignore[union-attr]
     forward.compute_in(torch.float32)
     assert {p.dtype for p in forward.weights.parameters()} == {torch.float32}

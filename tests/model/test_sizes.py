@@ -10,8 +10,8 @@ import pytest
 import torch
 from tests.helpers import VOCAB, causal, llama, micro_of, save_model
 
+from headway.model.forward import Forward
 from headway.model.load import from_config, trainable, with_lora
-from headway.model.loss import Forward
 from headway.model.presets import NAMES, config, vocab_size
 from headway.model.safetensors_index import stored_tensors
 from headway.model.sizes import (

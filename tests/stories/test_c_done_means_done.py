@@ -32,7 +32,7 @@ MUTANTS = {
         "nothing of this model can be trained",
     ),
     "the loss is NaN": (
-        "import headway.model.loss as module\n"
+        "import headway.model.forward as module\n"
         "loss = module.Forward.loss\n"
         "module.Forward.loss = lambda self, micro, num: loss(self, micro, num) * float('nan')",
         "is not finite; nothing of it was applied",

@@ -16,7 +16,7 @@ from headway.base.errors import Exit, MachineError
 from headway.base.events import Ended
 from headway.data.batching.batches import Batch
 from headway.data.order import StoreOrder
-from headway.model.loss import Forward
+from headway.model.forward import Forward
 from headway.training import checkpoint
 from headway.training import job as module
 from headway.training.step import Stepper

@@ -17,8 +17,8 @@ from headway.data.batching.rows import rows_of
 from headway.data.survey.store import Store
 from headway.model import attention
 from headway.model.attention_layout import AttentionLayout
+from headway.model.forward import Forward
 from headway.model.load import with_lora
-from headway.model.loss import Forward
 from headway.runs.plan import Plan, Tried
 from headway.training import calibrate
 from headway.training.calibrate import (
@@ -73,7 +73,7 @@ def test_b03_a_model_that_leaks_is_found_and_run_separately(
     plain = copy.deepcopy(model)
     forward = Forward(model)
     assert try_packing(forward, micro).separately
-    assert forward.separately
+    assert forward.runs_separately
     with torch.no_grad():
         losses = forward.losses(micro)
         alone = torch.cat([padded_losses(plain, one) for one in apart(micro)])
@@ -144,9 +144,9 @@ def test_looking_leaves_everything_as_it_was() -> None:
     before = torch.get_rng_state()
     try_packing(forward, micro_of(*DOCUMENTS))
     assert model.training
-    assert not forward.separately
-    assert not forward.own_logits
-    assert attention.implementation(model) == attention.NAME
+    assert not forward.runs_separately
+    assert not forward.has_custom_logits
+    assert attention.current_implementation(model) == attention.NAME
     assert torch.equal(torch.get_rng_state(), before)
     assert all(p.grad is None for p in model.parameters())
 
@@ -254,10 +254,10 @@ def test_what_is_settled_is_never_tried_again(
     forward = Forward(causal("llama", scale=1.0))
     plan, findings = settle(settled, forward, micro_of(*DOCUMENTS))
     assert (plan, findings) == (settled, None)
-    assert (forward.separately, forward.own_logits) == (separately, own_logits)
+    assert (forward.runs_separately, forward.has_custom_logits) == (separately, own_logits)
     assert forward.model is not forward.weights
     name = "sdpa" if separately else attention.NAME
-    assert attention.implementation(forward.model) == name
+    assert attention.current_implementation(forward.model) == name
 
 
 def test_a_model_that_leaks_is_told() -> None:

@@ -16,8 +16,8 @@ from headway.base import files
 from headway.base.errors import MachineError
 from headway.base.files import FileProblem, verify_folder
 from headway.data.examples.chat import CHATML
+from headway.model.forward import Forward
 from headway.model.load import from_folder, trainable, with_adapter, with_lora
-from headway.model.loss import Forward
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import Checkpoint
 from headway.runs.plan import LearningPlan

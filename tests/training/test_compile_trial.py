@@ -11,7 +11,7 @@ from tests.training.jobs import planned
 
 from headway.base.errors import Exit
 from headway.base.events import Noted, PhaseEntered
-from headway.model import compiled
+from headway.model import fused_ops
 from headway.planning.decide import decide
 from headway.planning.run_time import peak_key
 from headway.runs.plan import Plan
@@ -93,7 +93,7 @@ def test_it_is_kept_where_it_is_faster(
     ran = run(tmp_path / "run", to_be_tried)
     tried = ran.job.plan.tried
     assert tried is not None
-    assert tried.compiled == ran.job.setup.forward.compiled == (gain > 1)
+    assert tried.compiled == ran.job.setup.forward.is_compiled == (gain > 1)
     assert PhaseEntered("compiling") in ran.of(PhaseEntered)
     noted = [event.finding.what for event in ran.of(Noted)]
     assert noted == ([] if gain > 1 else ["trains uncompiled: 0.90 times as fast compiled"])
@@ -103,13 +103,13 @@ def test_it_is_kept_where_it_is_faster(
 def test_other_gradients_are_not_trained_with(
     to_be_tried: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = compiled.rms_norm
-    monkeypatch.setattr(compiled, "rms_norm", lambda x, w, e: real(x, w, e) * 1.01)
+    real = fused_ops.compiled_rms_norm
+    monkeypatch.setattr(fused_ops, "compiled_rms_norm", lambda x, w, e: real(x, w, e) * 1.01)
     ran = run(tmp_path / "run", to_be_tried)
     (noted,) = ran.of(Noted)
     assert noted.finding.what == "trains uncompiled: gradients are others"
     assert "apart" in noted.finding.have
-    assert not ran.job.setup.forward.compiled
+    assert not ran.job.setup.forward.is_compiled
     assert ran.code == Exit.KEPT
 
 
@@ -120,7 +120,7 @@ def test_a_compiler_that_fails_is_no_reason_not_to_train(
         raise RuntimeError("\nC++ compile error\nmore of it")
 
     twin = run(tmp_path / "twin", planned(here, max_steps=2))
-    monkeypatch.setattr(compiled, "rms_norm", fails)
+    monkeypatch.setattr(fused_ops, "compiled_rms_norm", fails)
     ran = run(tmp_path / "run", planned(here, max_steps=2, torch_compile=True))
     (noted,) = ran.of(Noted)
     assert noted.finding.kind == "adjusted"
@@ -133,4 +133,4 @@ def test_who_asks_for_it_gets_it_where_no_time_is_won(
 ) -> None:
     takes(monkeypatch, 0.5, 1.0)
     ran = run(tmp_path / "run", planned(here, max_steps=2, torch_compile=True))
-    assert ran.job.setup.forward.compiled
+    assert ran.job.setup.forward.is_compiled

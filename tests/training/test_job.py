@@ -29,7 +29,7 @@ from headway.base.files import verify_folder
 from headway.base.process import Left
 from headway.data.batching.batches import Batch, make_batch
 from headway.data.survey.store import Store
-from headway.model.loss import Forward
+from headway.model.forward import Forward
 from headway.training import calibrate, setup
 from headway.training import job as module
 from headway.training.checkpoint import Snapshot

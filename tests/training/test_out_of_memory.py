@@ -14,7 +14,7 @@ from headway.base.errors import Exit
 from headway.base.events import Noted, PhaseEntered, StepDone
 from headway.data.batching.batches import make_batch
 from headway.data.batching.rows import rows_of
-from headway.model.loss import Forward
+from headway.model.forward import Forward
 from headway.runs.plan import Plan
 from headway.training.out_of_memory import largest
 

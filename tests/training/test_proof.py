@@ -8,8 +8,8 @@ import torch
 from tests.helpers import causal, micro_of
 
 from headway.base.pulse import Pulse
+from headway.model.forward import Forward
 from headway.model.load import with_lora
-from headway.model.loss import Forward
 from headway.runs.receipt import Measured, TensorAudit
 from headway.training.proof import audit, measure_loss
 

@@ -28,8 +28,8 @@ from headway.base.events import Event, Noted, PhaseEntered, Probed, Resumed, Ste
 from headway.base.pulse import Pulse
 from headway.data.batching.batches import Batch, make_batch
 from headway.data.survey.store import Store
+from headway.model.forward import Forward
 from headway.model.load import from_folder
-from headway.model.loss import Forward
 from headway.planning.decide import Start
 from headway.runs import checkpoint_state
 from headway.runs.checkpoint_state import CheckpointState

@@ -7,15 +7,15 @@ import pytest
 import torch
 from tests.helpers import causal, micro_of
 
-from headway.model.attention import NAME, implementation
+from headway.model.attention import NAME, current_implementation
+from headway.model.forward import Forward
 from headway.model.load import with_lora
-from headway.model.loss import Forward
 from headway.training.sample import generate, pick, undisturbed
 
 
 def write(model: Any, prompt: tuple[int, ...] = (5, 6, 7), **options: Any) -> list[int]:
     options = {"num_tokens": 12, "end_ids": [], "temperature": 0.0} | options
-    with undisturbed(model, options.pop("attention", implementation(model))):
+    with undisturbed(model, options.pop("attention", current_implementation(model))):
         return list(generate(model, prompt, **options))
 
 
@@ -117,7 +117,7 @@ def test_g04_mode_attention_and_chance_are_given_back(training: bool, fails: boo
     try:
         with undisturbed(model, "sdpa"):
             assert not model.training
-            assert implementation(model) == "sdpa"
+            assert current_implementation(model) == "sdpa"
             assert not torch.is_grad_enabled()
             torch.rand(3)
             if fails:
@@ -125,7 +125,7 @@ def test_g04_mode_attention_and_chance_are_given_back(training: bool, fails: boo
     except KeyboardInterrupt:
         pass
     assert model.training is training
-    assert implementation(model) == NAME
+    assert current_implementation(model) == NAME
     assert torch.is_grad_enabled()
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -135,5 +135,5 @@ def test_losses_are_the_same_after_writing() -> None:
     forward = Forward(model)
     with torch.no_grad():
         before = forward.losses(micro)
-        write(model, attention=forward.own_attention)
+        write(model, attention=forward.original_attention)
         assert torch.equal(forward.losses(micro), before)

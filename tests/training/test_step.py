@@ -18,8 +18,8 @@ from headway.base.pulse import Pulse
 from headway.data.batching.batches import Batch, make_batch
 from headway.data.batching.rows import Rows, rows_of
 from headway.data.order import StoreOrder
+from headway.model.forward import Forward
 from headway.model.load import trainable, with_lora
-from headway.model.loss import Forward
 from headway.runs.plan import LearningPlan
 from headway.training import step as module
 from headway.training.optimizer import make_optimizer

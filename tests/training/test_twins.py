@@ -33,7 +33,7 @@ def test_b03_a_model_that_leaks_runs_its_documents_separately(
     (noted,) = ran.of(Noted)
     assert noted.finding.kind == "adjusted"
     assert "each runs by itself" in noted.finding.what
-    assert ran.job.setup.forward.separately
+    assert ran.job.setup.forward.runs_separately
 
 
 @pytest.mark.parametrize("kind", ["text", "adapters on text"])

@@ -1,19 +1,19 @@
-"""Documents in one row do not see each other, and see what they begin with.
+"""Attention over packed documents: each sees itself and its shared prefix, never its neighbors.
 
-Here N is tokens of the row, P of the row with blocks filled up, H heads, G heads of keys and
-values, B documents of a block, T tokens of each, S tokens of what they all begin with, D the head's
-size.
+N is the row's tokens, P the row's tokens with blocks padded, H the heads, G the heads of keys and
+values, B the documents of a block, T the tokens of each, S the tokens of their shared prefix, D a
+head's size.
 
-On a processor documents of nearly one length make a *block*, attended as one batch: short ones as
-plain matrix products, which a fused kernel's bookkeeping cannot pay back below some 256 tokens. On
-a GPU FlashAttention takes documents of any lengths as they stand (`torch.nn.attention.varlen`).
+On a CPU, documents of similar lengths form a *block*, attended as one batch. Short ones use plain
+matrix products: below about 256 tokens a fused kernel's bookkeeping does not pay off. On a GPU,
+FlashAttention takes documents of any length (`torch.nn.attention.varlen`).
 """
 
 from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - everybody's name for it
+import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
@@ -23,16 +23,16 @@ NAME = "headway"
 _AMPERE = (8, 0)  # the first generation with FlashAttention
 
 
-def use(model: nn.Module, name: str = NAME) -> None:
-    """Switch a transformers model (adapters or not) to an attention implementation."""
+def use_implementation(model: nn.Module, name: str = NAME) -> None:
+    """Switch a transformers model, with or without adapters, to an attention implementation."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, cast("Any", attend))
     cast("Any", model).set_attn_implementation(name)
 
 
-def implementation(model: nn.Module) -> str:
-    """The name of the one a model uses now."""
+def current_implementation(model: nn.Module) -> str:
+    """The name of the attention implementation that a model uses now."""
     return cast("Any", model).config._attn_implementation  # noqa: SLF001 - no public getter
 
 
@@ -41,7 +41,7 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,  # noqa: ARG001 - transformers' signature; documents replace it
+    attention_mask: Tensor | None,  # noqa: ARG001 - transformers' signature; `documents` replaces it
     scaling: float | None = None,
     dropout: float = 0.0,
     *,
@@ -49,7 +49,7 @@ def attend(
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention inside each document.
+    """Causal attention inside each document. An attention function of transformers.
 
     Args:
         module: the model's attention layer.
@@ -57,27 +57,27 @@ def attend(
         key: (1, G, N, D); G divides H.
         value: (1, G, N, D).
         attention_mask: not used.
-        scaling: of the scores; 1/sqrt(D) when None.
-        dropout: of the attention weights, while training.
-        documents: how the row is laid out.
-        sliding_window: tokens that a token sees back, itself included, where the layer has one.
+        scaling: of the scores; 1/sqrt(D) if None.
+        dropout: of the attention weights, in training only.
+        documents: the row's layout.
+        sliding_window: tokens that a token sees, itself included, where the layer has a window.
 
     Returns:
-        (1, N, H, D), and no weights.
+        (1, N, H, D), and no attention weights.
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     dropout = dropout if module.training else 0.0
-    if _flash_takes(query) and not dropout:
+    if _can_use_flash(query) and not dropout:
         return _flash(query, key, value, scale, documents, sliding_window), None
     blocks = documents.blocks
-    tensors = [_fill(tensor[0], blocks) for tensor in (query * scale, key, value)]
+    tensors = [_pad(tensor[0], blocks) for tensor in (query * scale, key, value)]
     repeats = query.shape[1] // key.shape[1]
     if repeats > 1:
         tensors[1:] = (tensor.repeat_interleave(repeats, dim=0) for tensor in tensors[1:])
-    # One split and one cat, not a slice per block: a slice's backward writes the whole row.
+    # One split and one cat instead of a slice per block: a slice's backward writes the whole row.
     q, k, v = (tensor.split(blocks.sizes, dim=1) for tensor in tensors)
     attended = [
-        _block(
+        _attend_block(
             (q[i], k[i], v[i]),
             () if block.prefix_block is None else (k[block.prefix_block], v[block.prefix_block]),
             blocks,
@@ -88,41 +88,41 @@ def attend(
         for i, block in enumerate(blocks.each)
     ]
     out_HPD = attended[0] if len(attended) == 1 else torch.cat(attended, dim=1)
-    return _drain(out_HPD, blocks).transpose(0, 1).unsqueeze(0), None
+    return _unpad(out_HPD, blocks).transpose(0, 1).unsqueeze(0), None
 
 
-def _block(
+def _attend_block(
     tensors_HPD: tuple[Tensor, Tensor, Tensor],
-    before_HSD: Sequence[Tensor],
+    prefix_HSD: Sequence[Tensor],
     blocks: Blocks,
     block: Block,
     dropout: float,
     window: int | None,
 ) -> Tensor:
-    """One block's queries on its keys and values, and on those that it begins with."""
+    """One block's queries on its own keys and values and those of its shared prefix."""
     heads, dtype = tensors_HPD[0].shape[0], tensors_HPD[0].dtype
-    if not dropout and (block.is_short or before_HSD):
+    if not dropout and (block.is_short or prefix_HSD):
         q, k, v = (t.reshape(heads * block.num_documents, block.length, -1) for t in tensors_HPD)
         mask = blocks.mask(block, window, dtype)
-        return cast("Tensor", _Products.apply(q, k, v, mask, heads, *before_HSD))
+        return cast("Tensor", _MatrixProducts.apply(q, k, v, mask, heads, *prefix_HSD))
     q, k, v = (t.reshape(heads, block.num_documents, block.length, -1) for t in tensors_HPD)
-    if before_HSD:
-        each = (t.unsqueeze(1).expand(-1, block.num_documents, -1, -1) for t in before_HSD)
+    if prefix_HSD:
+        each = (t.unsqueeze(1).expand(-1, block.num_documents, -1, -1) for t in prefix_HSD)
         k, v = (torch.cat(both, 2) for both in zip(each, (k, v), strict=True))
     mask = None
-    if before_HSD or (window and window < block.length):
+    if prefix_HSD or (window and window < block.length):
         mask = blocks.mask(block, window, dtype)
-        mask = F.pad(mask, (k.shape[2] - mask.shape[1], 0))  # it sees all that it begins with
+        mask = F.pad(mask, (k.shape[2] - mask.shape[1], 0))  # the whole prefix is visible
     out = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None, scale=1.0)
     return out.reshape(heads, block.num_documents * block.length, -1)
 
 
-class _Products(torch.autograd.Function):
-    """Attention by plain matrix products: fewer passes than autograd would make of them.
+class _MatrixProducts(torch.autograd.Function):
+    """Attention by plain matrix products, in fewer memory passes than autograd's.
 
-    softmax(q k' + mask) v over (H B, T, D), and, where the documents begin with S tokens that are
-    given by themselves (H, S, D), over [these, own] together; a mask of (T, T) is for the own ones
-    alone. Queries come scaled.
+    softmax(q k' + mask) v over (H B, T, D). Where the documents have a shared prefix, given as keys
+    and values of (H, S, D), the softmax is over [prefix, own] together; a mask of (T, T) applies to
+    the own tokens only. Queries are scaled already.
     """
 
     @staticmethod
@@ -133,14 +133,14 @@ class _Products(torch.autograd.Function):
         v: Tensor,
         mask: Tensor,
         heads: int,
-        *before: Tensor,
+        *prefix: Tensor,
     ) -> Tensor:
         own = torch.bmm(q, k.transpose(1, 2))
-        if not before:
+        if not prefix:
             weights = torch.softmax(own.add_(mask), -1)
             out = torch.bmm(weights, v)
         else:
-            k_HSD, v_HSD = before
+            k_HSD, v_HSD = prefix
             seen = torch.bmm(_by_head(q, heads), k_HSD.transpose(1, 2))
             both = torch.cat([seen.view(len(q), q.shape[1], -1), own], -1)
             both[..., -mask.shape[1] :].add_(mask)
@@ -148,7 +148,7 @@ class _Products(torch.autograd.Function):
             at_S, at_T = weights.split([k_HSD.shape[1], q.shape[1]], -1)
             out = torch.bmm(at_T, v)
             out += torch.bmm(_by_head(at_S, heads), v_HSD).view_as(out)
-        ctx.save_for_backward(q, k, v, weights, *before)
+        ctx.save_for_backward(q, k, v, weights, *prefix)
         cast("Any", ctx).heads = heads
         return _by_head(out, heads)
 
@@ -157,9 +157,9 @@ class _Products(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, grad_HPD: Tensor
     ) -> tuple[Tensor | None, ...]:
-        q, k, v, weights, *before = ctx.saved_tensors
+        q, k, v, weights, *prefix = ctx.saved_tensors
         grad = grad_HPD.reshape(q.shape)
-        if not before:
+        if not prefix:
             scores = _softmax_backward(torch.bmm(grad, v.transpose(1, 2)), weights)
             return (
                 torch.bmm(scores, k),
@@ -168,7 +168,7 @@ class _Products(torch.autograd.Function):
                 None,
                 None,
             )
-        k_HSD, v_HSD = before
+        k_HSD, v_HSD = prefix
         heads, sizes = ctx.heads, [k_HSD.shape[1], q.shape[1]]
         grad_H, q_H = _by_head(grad, heads), _by_head(q, heads)
         seen = torch.bmm(grad_H, v_HSD.transpose(1, 2)).view(len(q), q.shape[1], -1)
@@ -198,32 +198,31 @@ def _softmax_backward(grad: Tensor, weights: Tensor) -> Tensor:
     return torch._softmax_backward_data(grad, weights, -1, weights.dtype)  # pyright: ignore  # noqa: SLF001, PGH003
 
 
-def _fill(tensor_HND: Tensor, blocks: Blocks) -> Tensor:
-    """The row with blocks filled up."""
+def _pad(tensor_HND: Tensor, blocks: Blocks) -> Tensor:
+    """(H, N, D) -> (H, P, D): the row with blocks padded."""
     if blocks.at_P is None:
         return tensor_HND
-    return cast("Tensor", _Rows.apply(tensor_HND, blocks.at_P, blocks.where_N, False))
+    return cast("Tensor", _TakeTokens.apply(tensor_HND, blocks.at_P, blocks.where_N, False))
 
 
-def _drain(tensor_HPD: Tensor, blocks: Blocks) -> Tensor:
-    """The row as it was."""
+def _unpad(tensor_HPD: Tensor, blocks: Blocks) -> Tensor:
+    """(H, P, D) -> (H, N, D): the row without padding."""
     if blocks.at_P is None:
         return tensor_HPD
-    return cast("Tensor", _Rows.apply(tensor_HPD, blocks.where_N, blocks.at_P, True))
+    return cast("Tensor", _TakeTokens.apply(tensor_HPD, blocks.where_N, blocks.at_P, True))
 
 
-class _Rows(torch.autograd.Function):
-    """Take tokens (dim 1) of `tensor`; the gradient goes back by taking, too, never by adding.
+class _TakeTokens(torch.autograd.Function):
+    """Take tokens (dim 1) of `tensor`; the backward pass takes them back, without adding.
 
-    Filling up gives some tokens twice, but nobody reads the copies: their gradient is zero, so that
-    a token's whole gradient is that of its own place. Draining leaves the copies out, so what goes
-    back to them is zero.
+    Padding copies some tokens, but nothing reads the copies: their gradient is zero, and a token's
+    whole gradient is at its own place. Unpadding drops the copies, so their gradient is zero again.
     """
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, take: Tensor, back: Tensor, drains: bool) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor, take: Tensor, back: Tensor, unpads: bool) -> Tensor:
         ctx.save_for_backward(take, back)
-        ctx.drains = drains
+        ctx.unpads = unpads
         return tensor.index_select(1, take)
 
     @staticmethod
@@ -232,14 +231,14 @@ class _Rows(torch.autograd.Function):
         ctx: Any, grad: Tensor
     ) -> tuple[Tensor | None, ...]:
         take, back = ctx.saved_tensors
-        if not ctx.drains:
+        if not ctx.unpads:
             return grad.index_select(1, back), None, None, None
         zeros = grad.new_zeros(grad.shape[0], len(back), grad.shape[2])
         return zeros.index_copy_(1, take, grad), None, None, None
 
 
-def _flash_takes(query: Tensor) -> bool:
-    """Half precision on a GPU that has the kernel, and heads of a size that it takes."""
+def _can_use_flash(query: Tensor) -> bool:
+    """Whether the GPU has the kernel, and the kernel takes this number format and head size."""
     size = query.shape[-1]
     return (
         query.is_cuda
@@ -260,19 +259,19 @@ def _flash(
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    flat = layout.varlen
+    varlen = layout.varlen
     q_NHD, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    if flat.at is not None:
-        # By way of fp32: what many documents begin with gets a sum of many gradients.
-        k, v = (t.float().index_select(0, flat.at).to(t.dtype) for t in (k, v))
-    # Where there are more keys than queries, the last ones are the queries' own.
+    if varlen.at is not None:
+        # By way of fp32: a shared prefix's gradient sums over all documents after it.
+        k, v = (t.float().index_select(0, varlen.at).to(t.dtype) for t in (k, v))
+    # Where there are more keys than queries, the last keys are the queries' own.
     out_NHD = varlen_attn(
         q_NHD,
         k,
         v,
-        flat.queries,
-        flat.keys,
-        *flat.longest,
+        varlen.queries,
+        varlen.keys,
+        *varlen.longest,
         scale=scale,
         window_size=(window - 1 if window else -1, 0),
         enable_gqa=q_NHD.shape[1] != k.shape[1],

@@ -15,6 +15,7 @@ def child_environment() -> dict[str, str]:
     return {
         "OMP_NUM_THREADS": str(this_machine().cores),
         "TOKENIZERS_PARALLELISM": "true",
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # more would be processes that each import torch
         **os.environ,
         "PYTHONUNBUFFERED": "1",
     }

@@ -16,7 +16,7 @@ from headway.base.errors import Finding
 from headway.base.machine import measured, remember, this_machine
 from headway.base.pulse import Phase
 from headway.data.batching.batches import MicroTensors
-from headway.model.loss import Forward
+from headway.model.forward import Forward
 from headway.runs.measurements import bf16_gain, peak_key, speed_key
 from headway.runs.plan import Plan, Tried
 
@@ -48,10 +48,10 @@ def settle(
         The settled plan, and what became other than planned; None: it was settled before.
     """
     if plan.tried:
-        forward.own_logits = plan.tried.own_logits
+        forward.use_custom_logits(plan.tried.own_logits)
         forward.run_separately(plan.tried.separately)
         forward.compute_in(getattr(torch, plan.machine.compute_dtype))
-        forward.keep()
+        forward.release_exact_weights()
         return plan, None
     findings: list[Finding] = []
     tried = try_packing(forward, micro)
@@ -75,7 +75,7 @@ def settle(
         if shows:
             findings.append(shows)
             machine = replace(machine, compute_dtype="float32")
-        forward.keep()
+        forward.release_exact_weights()
     return replace(plan, machine=machine, tried=tried), tuple(findings)
 
 
@@ -182,9 +182,10 @@ def try_packing(forward: Forward, micro: MicroTensors, *, tolerance: float = 2e-
     model.eval()
     with torch.no_grad():
         product = forward.losses(two)
-        could, forward.own_logits = not forward.own_logits, True
+        could = not forward.has_custom_logits
+        forward.use_custom_logits()
         packed = forward.losses(two)
-        forward.own_logits = not (could and _close(product, packed, _SAME_PRODUCTS))
+        forward.use_custom_logits(not (could and _close(product, packed, _SAME_PRODUCTS)))
         forward.run_separately()
         alone = forward.losses(two)
         forward.run_separately(False)
@@ -194,7 +195,7 @@ def try_packing(forward: Forward, micro: MicroTensors, *, tolerance: float = 2e-
     untouched = _close(packed[behind], changed[behind], _SAME_TOKENS)
     sound = _close(packed, alone, tolerance) and untouched
     forward.run_separately(not sound)
-    return Tried(not sound, forward.own_logits)
+    return Tried(not sound, forward.has_custom_logits)
 
 
 def _close(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:

@@ -17,7 +17,7 @@ from headway.base.pulse import Phase
 from headway.data.batching.batches import MicroTensors, measure
 from headway.data.batching.rows import Rows
 from headway.data.order import RowOrder
-from headway.model.loss import Forward
+from headway.model.forward import Forward
 from headway.runs.plan import Plan
 from headway.training.calibrate import longest_documents
 from headway.training.phases import Phases
@@ -112,13 +112,13 @@ def _gradients(forward: Forward, micro: MicroTensors) -> list[Tensor]:
     forward.model.eval()
     try:
         forward.loss(micro, max(1, len(micro.targets_M))).backward()
-        forward.collect()
+        forward.collect_gradients()
         if micro.ids_N.is_cuda:
             torch.cuda.synchronize()
         return [p.grad for p in trained if p.grad is not None]
     finally:
         forward.model.train(was_training)
-        forward.drop()
+        forward.discard_gradients()
         for p in trained:
             p.grad = None
 

@@ -12,7 +12,7 @@ from headway.base.pulse import Phase
 from headway.data.batching.batches import MicroTensors, measure
 from headway.data.batching.rows import Rows, StoreRows
 from headway.data.order import Numbers, RowOrder
-from headway.model.loss import Forward
+from headway.model.forward import Forward
 from headway.runs.plan import Plan
 from headway.training.phases import Phases
 
@@ -122,9 +122,9 @@ def _run(plan: Plan, forward: Forward, micro: MicroTensors) -> None:
         with torch.random.fork_rng(devices=devices):
             _stand_ins = [torch.empty_like(p) for p in trained for _ in range(sums)]
             forward.loss(micro, max(1, len(micro.targets_M))).backward()
-            forward.collect()
+            forward.collect_gradients()
     finally:
         forward.model.train(was_training)
-        forward.drop()
+        forward.discard_gradients()
         for p in trained:
             p.grad = None

@@ -12,7 +12,7 @@ from headway.data.batching.packing import alike, laid_out
 from headway.data.batching.rows import Rows
 from headway.data.batching.shared_prefixes import Family
 from headway.data.order import Numbers, RowOrder
-from headway.model.loss import Forward
+from headway.model.forward import Forward
 from headway.runs.plan import Plan
 from headway.runs.receipt import MOST_NAMED, Losses, Measured, TensorAudit
 from headway.training.phases import Phases

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from headway.base.events import Sampled
 from headway.base.pulse import Pulse
 from headway.data.examples import tokenizer
-from headway.model.attention import implementation, use
-from headway.model.loss import Forward
+from headway.model.attention import current_implementation, use_implementation
+from headway.model.forward import Forward
 from headway.runs.plan import Plan
 
 
@@ -25,14 +25,14 @@ def undisturbed(model: nn.Module, attention: str) -> Generator[None]:
         model: a transformers causal model.
         attention: an implementation that knows a cache: the one it was loaded with.
     """
-    was_training, before = model.training, implementation(model)
+    was_training, before = model.training, current_implementation(model)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         model.eval()
-        use(model, attention)
+        use_implementation(model, attention)
         try:
             yield
         finally:
-            use(model, before)
+            use_implementation(model, before)
             model.train(was_training)
 
 
@@ -41,7 +41,7 @@ def samples(forward: Forward, plan: Plan, global_step: int, pulse: Pulse) -> Ite
     words = tokenizer.load(Path(plan.data.store))
     for prompt in plan.looks.sample_prompts or ("",):
         ids = words.encode([prompt])[0].tolist() if prompt else [words.end_id]
-        with undisturbed(forward.model, forward.own_attention):
+        with undisturbed(forward.model, forward.original_attention):
             written = list(
                 generate(
                     forward.model,

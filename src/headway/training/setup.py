@@ -17,8 +17,8 @@ from headway.data.order import StoreOrder, StreamOrder
 from headway.data.stream.client import StreamClient
 from headway.data.stream.cursor import HELD_OUT
 from headway.data.survey.store import Store
+from headway.model.forward import Forward
 from headway.model.load import to_device, trainable
-from headway.model.loss import Forward
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import Checkpoint, RunFolder
 from headway.runs.order import order_of
@@ -144,7 +144,7 @@ def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint, ledger: Ledger) -> 
             remedies=(Remedy("--fresh", "start this run over"),),
         )
     load_weights(setup.forward.weights, checkpoint.path)
-    setup.forward.refresh()
+    setup.forward.refresh_copies()
     moments = load_moments(checkpoint.path)
     restore_moments(setup.optimizer, setup.parameters, moments, state.optimizer_steps)
     # Who never had a gradient has no moments.

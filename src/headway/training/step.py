@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from headway.base.errors import BrokenContract, Remedy
 from headway.base.pulse import Pulse
 from headway.data.batching.batches import Batch, MicroTensors
-from headway.model.loss import Forward
+from headway.model.forward import Forward
 from headway.runs.receipt import StepReport
 from headway.training.optimizer import set_learning_rate
 
@@ -85,7 +85,7 @@ class Stepper:
             set_learning_rate(self.optimizer, rate)
             self._apply(gradients, norm)
         finally:
-            self.forward.drop()
+            self.forward.discard_gradients()
             self.optimizer.zero_grad(set_to_none=True)
         return StepReport(
             step=batch.step,
@@ -113,7 +113,7 @@ class Stepper:
                 self.micro = micro
                 loss = self.forward.loss(micro, batch.num_trained)
                 loss.backward()
-                self.forward.collect()
+                self.forward.collect_gradients()
                 losses.append(loss.detach())
                 self.pulse.beat()
             merge(tree, self._take_gradients())
@@ -148,7 +148,7 @@ class Stepper:
             p.grad = gradient
         self.whole = False
         self.optimizer.step()
-        self.forward.refresh()
+        self.forward.refresh_copies()
 
     def _not_finite(self, batch: Batch, loss: float, norm: float) -> BrokenContract:
         what = "loss" if not math.isfinite(loss) else "gradient"

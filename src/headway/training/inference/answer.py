@@ -70,7 +70,7 @@ def evaluate(question: InferenceRequest, pulse: Pulse) -> Evaluation:
     from headway.data.examples.maker import ExampleOptions
     from headway.data.sources.find import find
     from headway.data.survey.survey import survey
-    from headway.model.loss import Forward
+    from headway.model.forward import Forward
     from headway.training.calibrate import try_packing
     from headway.training.initial_weights import load_folder
     from headway.training.proof import measure_loss
@@ -183,13 +183,13 @@ class _Talk:
 
     def _write(self, ids: list[int]) -> str:
         """Stream an answer; whole characters only, as a token may be a part of one."""
-        from headway.model.attention import implementation
+        from headway.model.attention import current_implementation
         from headway.training.sample import generate, undisturbed
 
         question = self.question
         written: list[int] = []
         shown = ""
-        with undisturbed(self.model, implementation(self.model)):
+        with undisturbed(self.model, current_implementation(self.model)):
             for token in generate(
                 self.model,
                 ids,

@@ -1,0 +1,224 @@
+"""Forward pass: how a micro-batch runs through a model.
+
+`Forward` decides the number format, whether documents run packed or separately, and whether the
+fused ops are compiled. Training, probes and evaluation all go through it. What the loss is, is the
+objective's business (`model/loss.py`). N is the tokens of a micro-batch, M the trained ones of
+these, C the model's width, V the vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from headway.base.documents import DocumentGroup
+from headway.model import attention
+from headway.model.attention_layout import AttentionLayout
+from headway.model.fused_ops import compile_norms, use_fused_ops
+from headway.model.loss import CrossEntropy, Objective
+from headway.model.mixed_precision import MixedPrecisionCopies
+
+
+class PackedMicroBatch(Protocol):
+    """What `Forward` needs of a micro-batch; all tensors are on the model's device."""
+
+    @property
+    def ids_N(self) -> Tensor: ...  # noqa: D102
+    @property
+    def positions_N(self) -> Tensor: ...  # noqa: D102
+    @property
+    def trained_at_M(self) -> Tensor: ...  # noqa: D102
+    @property
+    def targets_M(self) -> Tensor: ...  # noqa: D102
+    @property
+    def documents(self) -> Sequence[DocumentGroup]: ...  # noqa: D102
+
+
+class Forward:
+    """How micro-batches run through one model.
+
+    Args:
+        weights: a transformers causal model in fp32, with or without adapters.
+        objective: what the loss is; cross-entropy if not given.
+
+    Attributes:
+        weights: the model that is updated and saved.
+        model: the model that computes: `weights` itself, or its twin in a smaller number format.
+        original_attention: the attention implementation the model was loaded with.
+        runs_separately: each document runs through the model separately. For models whose layers
+            let documents in one row see each other regardless of the attention.
+        has_custom_logits: the model's logits are more than its last layer times the head.
+        is_compiled: norms and the loss are compiled.
+    """
+
+    def __init__(self, weights: nn.Module, objective: Objective | None = None) -> None:
+        self.weights = self.model = weights
+        self.original_attention = attention.current_implementation(weights)
+        self.runs_separately = self.is_compiled = False
+        self._objective = objective or CrossEntropy()
+        self._copies: MixedPrecisionCopies | None = None
+        self._attach(weights)
+
+    def _attach(self, model: nn.Module) -> None:
+        self.model = model
+        use_fused_ops(model)
+        plain: Any = model
+        whole: Any = plain.get_base_model() if hasattr(plain, "get_base_model") else plain
+        self._head = plain.get_output_embeddings()
+        self._layers = getattr(whole, getattr(whole, "base_model_prefix", "") or "model", None)
+        self.has_custom_logits = self._layers is None or type(self._head) is not nn.Linear
+        self.run_separately(self.runs_separately)
+        self.compile(self.is_compiled)
+
+    # -- how it computes ---------------------------------------------------------------------
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Compute in a smaller number format, or in fp32 again.
+
+        Trained weights stay fp32. Frozen ones are rounded; their exact values come back with fp32
+        until `release_exact_weights` is called.
+        """
+        if self._copies:
+            self._copies.restore_weights()
+        elif dtype == torch.float32:
+            return
+        has_custom_logits = self.has_custom_logits
+        self._copies = None if dtype == torch.float32 else MixedPrecisionCopies(self.weights, dtype)
+        self._attach(self._copies.model if self._copies else self.weights)
+        self.has_custom_logits |= has_custom_logits
+
+    def release_exact_weights(self) -> None:
+        """Settle for this number format: free the saved rounding error of frozen weights."""
+        if self._copies:
+            self._copies.release_exact_weights()
+
+    def run_separately(self, enabled: bool = True) -> None:
+        """Run documents one by one through the model's own attention, or packed again."""
+        self.runs_separately = enabled
+        implementation = self.original_attention if enabled else attention.NAME
+        attention.use_implementation(self.model, implementation)
+
+    def use_custom_logits(self, enabled: bool = True) -> None:
+        """Take logits from the model's own head, or compute them from its last layer again."""
+        self.has_custom_logits = enabled
+
+    def compile(self, enabled: bool = True) -> None:
+        """Compile norms and the loss on their next use, or run them uncompiled again."""
+        self.is_compiled = enabled
+        compile_norms(self.model, enabled)
+
+    def refresh_copies(self) -> None:
+        """After an update of the weights: round them into the copies that compute."""
+        if self._copies:
+            self._copies.refresh_copies()
+
+    def collect_gradients(self) -> None:
+        """After a backward pass: add its gradients to those of the weights."""
+        if self._copies:
+            self._copies.collect_gradients()
+
+    def discard_gradients(self) -> None:
+        """After an abandoned pass: none of its gradients reach the weights."""
+        if self._copies:
+            self._copies.discard_gradients()
+
+    # -- a micro-batch -----------------------------------------------------------------------
+
+    def loss(self, micro: PackedMicroBatch, num_trained: int) -> Tensor:
+        """A micro-batch's share of the mean loss over `num_trained` targets, differentiable."""
+        if self.runs_separately or self.has_custom_logits:
+            return self.losses(micro).sum() / num_trained
+        return self._objective.summed_loss(
+            self.hidden_states(micro),
+            self._head,
+            micro.targets_M,
+            1 / num_trained,
+            compiled=self.is_compiled,
+        )
+
+    def losses(self, micro: PackedMicroBatch) -> Tensor:
+        """(M,) fp32 loss of each trained target."""
+        if self.runs_separately or self.has_custom_logits:
+            return self._objective.losses_of_logits(self.logits(micro), micro.targets_M)
+        return self._objective.losses(self.hidden_states(micro), self._head, micro.targets_M)
+
+    def hidden_states(self, micro: PackedMicroBatch) -> Tensor:
+        """(M, C) the head's input at the trained positions; documents run packed."""
+        layers: Any = self._layers
+        output = layers(
+            input_ids=micro.ids_N[None],
+            position_ids=micro.positions_N[None],
+            use_cache=False,
+            documents=AttentionLayout(micro.documents, micro.ids_N.device),
+        )
+        return cast("Tensor", _SelectRows.apply(output[0][0], micro.trained_at_M))
+
+    def logits(self, micro: PackedMicroBatch) -> Tensor:
+        """(M, V) the model's own logits at the trained positions."""
+        if self.runs_separately:
+            return self._separate_logits(micro)
+        layout = AttentionLayout(micro.documents, micro.ids_N.device)
+        return self._logits_at(micro.ids_N, micro.positions_N, micro.trained_at_M, documents=layout)
+
+    def _separate_logits(self, micro: PackedMicroBatch) -> Tensor:
+        """(M, V) each document after its shared prefix, one at a time."""
+        logits: list[Tensor] = []
+        order: list[Tensor] = []
+        begin = 0
+        at_M = micro.trained_at_M
+        for group in (one for one in micro.documents for _ in range(one.count)):
+            end = begin + group.length
+            (own,) = torch.where((at_M >= begin) & (at_M < end))
+            if len(own):
+                spans = [slice(begin, end)]
+                if group.prefix:
+                    spans.insert(0, group.prefix.slice)
+                ids, positions = (
+                    torch.cat([tensor_N[span] for span in spans])
+                    for tensor_N in (micro.ids_N, micro.positions_N)
+                )
+                logits.append(self._logits_at(ids, positions, at_M[own] - end + len(ids)))
+                order.append(own)
+            begin = end
+        if not order:
+            return self._logits_at(micro.ids_N[:1], micro.positions_N[:1], at_M)
+        return torch.cat(logits)[torch.cat(order).argsort()]
+
+    def _logits_at(
+        self, ids: Tensor, positions: Tensor, at: Tensor, **documents: AttentionLayout
+    ) -> Tensor:
+        output: Any = self.model(
+            input_ids=ids[None],
+            position_ids=positions[None],
+            use_cache=False,
+            logits_to_keep=at,
+            **documents,
+        )
+        return output.logits[0]
+
+
+class _SelectRows(torch.autograd.Function):
+    """(M, C) rows of (N, C); gradients of a row selected more than once are summed in fp32.
+
+    The last token of a shared prefix predicts a target for each document after it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_NC: Tensor, at_M: Tensor) -> Tensor:
+        ctx.save_for_backward(at_M)
+        ctx.shape = hidden_NC.shape
+        return hidden_NC.index_select(0, at_M)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, grad_MC: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (at_M,) = ctx.saved_tensors
+        # On a GPU, adding is faster than finding out whether positions rise.
+        if not at_M.is_cuda and bool((at_M.diff() > 0).all()):
+            return grad_MC.new_zeros(ctx.shape).index_copy_(0, at_M, grad_MC), None
+        sums = grad_MC.new_zeros(ctx.shape, dtype=torch.float32)
+        return sums.index_add_(0, at_M, grad_MC.float()).to(grad_MC.dtype), None
