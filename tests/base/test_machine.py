@@ -25,7 +25,7 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     own.write_text("0::/\n")
     monkeypatch.setattr(machine, "_CGROUP", root)
     monkeypatch.setattr(machine, "_OWN_CGROUPS", own)
-    monkeypatch.setattr(machine, "_memory", lambda: (256 * GIB, 200 * GIB))
+    monkeypatch.setattr(machine, "_total_and_available_bytes", lambda: (256 * GIB, 200 * GIB))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(64)))
     return root
 

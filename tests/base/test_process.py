@@ -14,7 +14,15 @@ import pytest
 
 from headway.base import process
 from headway.base.errors import Exit, MachineError
-from headway.base.process import ChildProcess, Left, RestartPolicy, Stop, raise_now, report_refusal
+from headway.base.process import (
+    ChildProcess,
+    Left,
+    RestartPolicy,
+    Stop,
+    is_alive,
+    raise_now,
+    report_refusal,
+)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
@@ -350,3 +358,19 @@ def _runs(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_zombie_is_not_alive() -> None:
+    assert is_alive(os.getpid())
+    assert is_alive(1)
+    assert not is_alive(0)
+    child = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    with child.stdout:
+        child.stdout.read()  # its end: it is exiting, and nobody has waited for it
+    deadline_s = time.monotonic() + 10
+    while is_alive(child.pid) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert not is_alive(child.pid)
+    child.wait()
+    assert not is_alive(child.pid)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headway.base.pulse import LAYOUT, SIZE, Pulse, PulseReading, alive, live_folder, read_pulse
+from headway.base.pulse import LAYOUT, SIZE, Pulse, PulseReading, live_folder, read_pulse
 
 
 @pytest.fixture
@@ -175,14 +175,6 @@ def test_ten_thousand_reads_under_a_hammering_writer_are_never_torn(
     beats = [reading.beat for reading in readings]
     assert beats == sorted(beats)
     assert beats[-1] > beats[0]
-
-
-def test_alive_tells_the_living_from_the_dead() -> None:
-    assert alive(os.getpid())
-    assert alive(1)
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    assert not alive(process.pid)
 
 
 def test_pulses_live_in_shared_memory_or_the_temporary_folder(

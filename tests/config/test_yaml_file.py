@@ -84,7 +84,7 @@ def test_values_mean_what_they_look_like(line: str, name: str, value: object) ->
 
 
 def test_a_time_with_a_colon_is_refused_not_taken_for_sexagesimal_seconds() -> None:
-    with pytest.raises(UsageError, match="max_time: 1:30 does not fit"):
+    with pytest.raises(UsageError, match="max_time: invalid value 1:30"):
         resolve(read("max_time: 1:30"))
 
 
@@ -151,8 +151,8 @@ def test_an_unknown_line_gets_our_spelling_of_that_very_line(theirs: str, ours: 
 
 def test_a_setting_given_twice_is_refused_whatever_it_is_called() -> None:
     refusal = refused("lr: 1e-3\nseed: 1\nlearning_rate: 2e-4\n")
-    assert refusal.what == "run.yaml:3:1: learning_rate is set a second time"
-    assert refusal.have == "lr in line 1, learning_rate in line 3"
+    assert refusal.what == "run.yaml:3:1: learning_rate is set twice"
+    assert refusal.have == "lr on line 1, learning_rate on line 3"
     assert tries(refusal) == ["delete line 1", "delete line 3"]
 
 
@@ -167,7 +167,7 @@ def test_a_setting_given_twice_is_refused_whatever_it_is_called() -> None:
     ],
 )
 def test_no_second_value_is_lost_in_silence(text: str) -> None:
-    assert "is set a second time" in refused(text).what
+    assert "is set twice" in refused(text).what
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n"])
@@ -178,17 +178,17 @@ def test_f23_an_empty_file_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "place", "have", "remedy"),
     [
-        ("lr:2e-4", "1:1", "a text", "lr: 2e-4"),
-        ("lr=2e-4", "1:1", "a text", "lr: 2e-4"),
+        ("lr:2e-4", "1:1", "plain text", "lr: 2e-4"),
+        ("lr=2e-4", "1:1", "plain text", "lr: 2e-4"),
         ("- a\n- b", "1:1", "a list", "name: value"),
-        ("just words", "1:1", "a text", "name: value"),
+        ("just words", "1:1", "plain text", "name: value"),
     ],
 )
 def test_what_is_no_list_of_settings_is_refused(
     text: str, place: str, have: str, remedy: str
 ) -> None:
     refusal = refused(text)
-    assert refusal.what == f"run.yaml:{place}: this is no list of settings"
+    assert refusal.what == f"run.yaml:{place}: not a list of settings"
     assert refusal.have == have
     assert tries(refusal) == [remedy]
 
@@ -196,7 +196,7 @@ def test_what_is_no_list_of_settings_is_refused(
 @pytest.mark.parametrize(
     ("text", "place", "have", "remedy"),
     [
-        ("seed: 1\nlora:\n\tr: 8\n", "3:1", "r: 8", "line 3: spaces instead of the tab"),
+        ("seed: 1\nlora:\n\tr: 8\n", "3:1", "r: 8", "line 3: use spaces instead of tabs"),
         ("lr:2e-4\nseed: 1\n", "2:5", "seed: 1", "lr: 2e-4"),
         ("seed: [1, 2\n", "2:1", "seed: [1, 2", "name: value"),
         ('run_name: "x\n', "2:1", 'run_name: "x', "name: value"),
@@ -210,22 +210,22 @@ def test_what_is_no_yaml_is_told_with_line_and_column(
     text: str, place: str, have: str, remedy: str
 ) -> None:
     refusal = refused(text)
-    assert refusal.what == f"run.yaml:{place}: this is not YAML"
+    assert refusal.what == f"run.yaml:{place}: not valid YAML"
     assert refusal.have == have
     assert refusal.need
     assert tries(refusal) == [remedy]
 
 
 def test_deep_nesting_is_refused_not_a_crash() -> None:
-    assert "this is not YAML" in refused("a: " + "[" * 2000).what
+    assert "not valid YAML" in refused("a: " + "[" * 2000).what
 
 
 @pytest.mark.parametrize(
     ("text", "what", "remedy"),
     [
-        ("lora: {}", "run.yaml:1:1: lora has a value", "lora: true"),
-        ("lora: {r: {x: 1}}", "run.yaml:1:8: lora.r has a value", "lora.r: 16"),
-        ("bs: {a: {b: 1}}", "run.yaml:1:6: bs.a has a value", "batch_size: 8"),
+        ("lora: {}", "run.yaml:1:1: lora has an unsupported value", "lora: true"),
+        ("lora: {r: {x: 1}}", "run.yaml:1:8: lora.r has an unsupported value", "lora.r: 16"),
+        ("bs: {a: {b: 1}}", "run.yaml:1:6: bs.a has an unsupported value", "batch_size: 8"),
         ("sample_prompts: [[a]]", "run.yaml:1:1: sample_prompts has", "sample_prompts: text"),
         ("seed: !!python/name:os.system x", "run.yaml:1:1: seed has", "seed: 42"),
         ("foo: {}", "run.yaml:1:1: foo has", "name: value"),
@@ -250,14 +250,14 @@ def test_other_tools_names_for_data_get_ours() -> None:
 
 def test_latin_1_is_told_with_its_place_and_how_to_convert_it() -> None:
     refusal = refused("seed: 1\nrun_name: caf\u00e9\n".encode("latin-1"))
-    assert refusal.what == "run.yaml:2:14: this is not UTF-8 text"
+    assert refusal.what == "run.yaml:2:14: not UTF-8 text"
     assert refusal.have == "the byte 0xe9"
     assert tries(refusal) == ["iconv -f WINDOWS-1252 -t UTF-8 run.yaml > utf8-run.yaml"]
 
 
 def test_a_file_that_is_not_there_is_told_with_the_nearest_that_is(tmp_path: Path) -> None:
     Path("configs.yaml").write_text("seed: 1")
-    with pytest.raises(UsageError, match=r"config.yaml is not there") as refusal:
+    with pytest.raises(UsageError, match=r"config.yaml not found") as refusal:
         read_settings(Path("config.yaml"))
     assert refusal.value.have == f"1 YAML file in {tmp_path}"
     assert tries(refusal.value) == ["headway train configs.yaml"]
@@ -271,7 +271,7 @@ def test_a_file_that_is_not_there_nor_any_other(tmp_path: Path) -> None:
 
 def test_a_folder_is_no_settings_file() -> None:
     Path("run.yaml").mkdir()
-    with pytest.raises(UsageError, match=r"run\.yaml cannot be read") as refusal:
+    with pytest.raises(UsageError, match=r"cannot read .*run\.yaml") as refusal:
         read_settings(Path("run.yaml"))
     assert refusal.value.have == "Is a directory"
 

@@ -252,7 +252,7 @@ def test_a_copy_that_does_not_read_back_does_not_become_the_run(
         to.write_bytes(source.read_bytes() + b"!" * (".restoring-" in str(to)))
 
     monkeypatch.setattr(backups.shutil, "copyfile", torn)
-    with pytest.raises(MachineError, match="cannot be written") as refused:
+    with pytest.raises(MachineError, match="cannot write") as refused:
         go_back(run)
     assert "does not read back as it was written" in refused.value.have
     assert content(run.path) == before

@@ -98,7 +98,7 @@ CASES: dict[str, tuple[Callable[[Headway], list[object]], int, str]] = {
     "weights whose header lies": (broken_weights, 2, "header"),
     "an unknown flag": (unknown_flag, 2, "--max-length 64"),
     "a value that does not fit": (bad_value, 2, "a number"),
-    "two starts": (contradiction, 2, "leave out --preset"),
+    "two starts": (contradiction, 2, "remove --preset"),
     "another tool's key": (typo_in_file, 2, "run.yaml:2:1"),
     "too many broken lines": (not_json, 3, "rows.jsonl:2"),
     "no data": (no_data, 2, "headway demo"),

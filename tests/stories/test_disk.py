@@ -103,7 +103,7 @@ def refused(headway: Headway, output_dir: str, why: str) -> None:
     before = sorted(headway.here.rglob("*"))
     told = headway(*TRAIN, "--output-dir", output_dir)
     assert told.code == 5, told.out + told.err
-    assert "cannot be written" in told.err
+    assert "cannot write" in told.err
     assert why in told.err
     assert "plan for" not in told.out
     assert sorted(headway.here.rglob("*")) == before

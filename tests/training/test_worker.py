@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.helpers import plan_of, text_store
 
-from headway.base.errors import MachineError
+from headway.base.errors import Cause, MachineError
 from headway.base.events import Ended, StepDone, read_events
 from headway.base.process import PULSE_VARIABLE, ChildProcess
 from headway.base.pulse import read_pulse
@@ -62,7 +62,8 @@ def test_what_cannot_be_logged_is_told_to_the_one_who_started_it(run: Path, tmp_
     refusal = death_refusal(child, "training run")
     child.end()
     assert isinstance(refusal, MachineError)
-    assert "events.jsonl cannot be written" in refusal.what
+    assert refusal.cause is Cause.NOT_WRITABLE
+    assert "events.jsonl" in refusal.what
     assert refusal.remedies
 
 

@@ -1,7 +1,7 @@
-"""What the operating system says about a disk, in four parts; whether there is room.
+"""Disk errors as refusals; check that a folder is writable and has room.
 
-Every write for a run happens under `disk_errors`, so that a person reads the same words whether
-the disk was full at the first byte or at the last fsync.
+Every write for a run happens under `disk_errors`, so that the message is the same whether the disk
+was full at the first byte or at the last fsync.
 """
 
 import errno
@@ -14,36 +14,38 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from headway.base.errors import MachineError, Remedy
+from headway.base.errors import Cause, MachineError, Remedy
 from headway.base.units import size
 
 
 def check_writable(folder: Path, need_bytes: int = 0) -> None:
-    """Try to write where the run will write, creating nothing that stays.
+    """Write a temporary file where the run will write.
 
     Raises:
-        MachineError: the folder (or the nearest one above it that exists) takes no file,
-            or has less than `need_bytes` free.
+        MachineError: the folder (or its nearest existing parent) is not writable, or has less
+            than `need_bytes` free.
     """
     with disk_errors(folder):
         place = _nearest(folder.absolute())
     if not place.is_dir():
         raise MachineError(
-            f"{place} is a file, a folder is needed",
+            f"{place} is not a folder",
+            cause=Cause.NOT_WRITABLE,
             have="a file",
-            need="a folder to write runs into",
+            need="a folder for runs",
             remedies=(Remedy("--output-dir runs2", "another folder"),),
         )
     with disk_errors(folder), tempfile.TemporaryFile(dir=place) as trial:
         trial.write(bytes(4096))
         trial.flush()
-        os.fsync(trial.fileno())  # a quota, or a disk that fails, may be told here first
+        os.fsync(trial.fileno())  # a quota or a failing disk may show only here
     free = shutil.disk_usage(place).free
     if free < need_bytes:
         raise MachineError(
-            f"not enough disk for the checkpoints in {folder}",
+            f"not enough disk space for the checkpoints in {folder}",
+            cause=Cause.DISK_FULL,
             have=f"{size(free)} free",
-            need=f"{size(need_bytes)}",
+            need=size(need_bytes),
             remedies=(
                 Remedy("--output-dir DIR", "a folder on a larger disk"),
                 Remedy("--save-total-limit 1", "keep one checkpoint"),
@@ -53,9 +55,10 @@ def check_writable(folder: Path, need_bytes: int = 0) -> None:
 
 @contextmanager
 def errors_from_rust() -> Generator[None]:
-    """Make an OSError of what safetensors and tokenizers raise when a disk refuses.
+    """Turn disk errors of safetensors and tokenizers into OSError.
 
-    Their own exceptions carry the system's number in the text alone: "... (os error 28)".
+    Both are written in Rust, and their exceptions carry the error number only in the text, "...
+    (os error 28)". This is the one place that parses it.
     """
     try:
         yield
@@ -68,10 +71,10 @@ def errors_from_rust() -> Generator[None]:
 
 @contextmanager
 def disk_errors(path: Path) -> Generator[None]:
-    """Turn what the operating system says about a disk into four parts.
+    """Turn an OSError into a refusal.
 
     Raises:
-        MachineError: in place of an OSError.
+        MachineError: instead of the OSError.
     """
     try:
         yield
@@ -81,24 +84,27 @@ def disk_errors(path: Path) -> Generator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise MachineError(
                 f"the disk is full: {path} was not written",
+                cause=Cause.DISK_FULL,
                 have=f"{size(shutil.disk_usage(_nearest(place)).free)} free",
                 need="room for one more checkpoint",
                 remedies=(Remedy("--output-dir DIR", "a folder on another disk"),),
             ) from error
         if error.errno == errno.EFBIG:
             raise MachineError(
-                f"{path} is larger than this process may write",
-                have=f"at most {size(resource.getrlimit(resource.RLIMIT_FSIZE)[0])} a file",
+                f"{path} exceeds the file size limit of this process",
+                cause=Cause.FILE_TOO_LARGE,
+                have=f"at most {size(resource.getrlimit(resource.RLIMIT_FSIZE)[0])} per file",
                 need="no limit on the size of files",
                 remedies=(Remedy("ulimit -f unlimited", "in the shell that starts it"),),
             ) from error
         refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
         raise MachineError(
-            f"{path} cannot be written",
+            f"cannot write {path}",
+            cause=Cause.NOT_WRITABLE,
             have=reason,
             need=f"a folder that user {os.getuid()} may write to"
             if refused
-            else "a folder that takes what is written to it",
+            else "a disk without write errors",
             remedies=(Remedy("--output-dir DIR", "a folder of your own, or on another disk"),),
         ) from error
 

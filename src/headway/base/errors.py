@@ -1,4 +1,4 @@
-"""Every way a run can be refused or fail: what, have, need, try, exit code.
+"""Refusals, their causes and exit codes, and the four parts of a message.
 
 Refusal                    what / have / need / try, and an exit code
 |- UsageError       2      the command or a setting is wrong
@@ -6,7 +6,7 @@ Refusal                    what / have / need / try, and an exit code
 |- BrokenContract   4      it ran, but did not do what was planned
 |- MachineError     5      memory, disk, device
 |- ComeBack        75      nothing is wrong; start it again later
-`- Problems                several of these, told at once
+`- Problems                several of these at once
 """
 
 import textwrap
@@ -16,10 +16,10 @@ from typing import ClassVar, Literal
 
 
 class Exit(IntEnum):
-    """What a process says to scripts, systemd, Slurm and Kubernetes when it ends."""
+    """Exit codes, for scripts, systemd, Slurm and Kubernetes."""
 
-    KEPT = 0  # the contract is kept
-    BUG = 1  # ours
+    KEPT = 0  # the contract was kept
+    BUG = 1  # in Headway
     USAGE = 2  # the command or settings are wrong
     DATA = 3  # the data is refused
     BROKEN = 4  # it ran, but did not do what was planned or did not learn
@@ -29,9 +29,9 @@ class Exit(IntEnum):
 
 
 class Cause(StrEnum):
-    """Why something was refused or failed, for code; the sentences are for people.
+    """Why something was refused or failed.
 
-    Nothing decides by a message. Whoever has to tell one refusal from another compares causes.
+    Messages are for people, causes are for code: compare causes, never messages.
     """
 
     # the command and its settings
@@ -118,7 +118,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class Remedy:
-    """One thing to type or do, and what it would give. Every one is computed to work."""
+    """One thing to type or do, and its effect. Remedies are computed, so that they work."""
 
     do: str
     gives: str = ""
@@ -126,7 +126,7 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing the plan looked at, and how it judged it."""
+    """One result of a check, in the four parts of a message."""
 
     kind: Literal["ok", "adjusted", "warning", "refused"]
     what: str
@@ -136,14 +136,14 @@ class Finding:
     cause: Cause | None = None
 
 
-class Refusal(Exception):  # noqa: N818 - a refusal is the field's word and ours
-    """Something a person can mend. The first line stands alone on a narrow terminal.
+class Refusal(Exception):  # noqa: N818 - the word of the whole project
+    """A problem that the user can fix. The first line stands alone on a narrow terminal.
 
     Args:
-        what: the problem in one line, naming the thing.
-        cause: why, for code to compare.
-        have: what was found, in numbers where there are any.
-        need: what would do.
+        what: the problem in one line, with the name of the thing.
+        cause: the reason, for code to compare.
+        have: what was found, with numbers.
+        need: what is needed.
         remedies: lines to type or things to do, each of which works.
     """
 
@@ -169,7 +169,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is the field's word and ours
         return "\n".join(four_parts(self.what, self.have, self.need, self.remedies))
 
     def finding(self) -> Finding:
-        """The same four parts as a value, to be stored or sent to another process."""
+        """The same parts as a value, to store or to send to another process."""
         return Finding("refused", self.what, self.have, self.need, self.remedies, self.cause)
 
 
@@ -180,37 +180,37 @@ class UsageError(Refusal):
 
 
 class DataRefused(Refusal):
-    """The data cannot be trained on as it is."""
+    """The data cannot be trained on."""
 
     code = Exit.DATA
 
 
 class BrokenContract(Refusal):
-    """It ran, but did not do what was planned, or did not learn."""
+    """The run did not do what was planned, or did not learn."""
 
     code = Exit.BROKEN
 
 
 class MachineError(Refusal):
-    """Memory, disk or device do not allow it."""
+    """Memory, disk or device are insufficient or failing."""
 
     code = Exit.MACHINE
 
 
 class ComeBack(Refusal):
-    """Nothing is wrong with the request; it can be started again later."""
+    """The request is fine; start it again later."""
 
     code = Exit.COME_BACK
 
 
 class OurBug(Refusal):
-    """A process of ours ended without knowing why."""
+    """A process of Headway ended for an unknown reason."""
 
     code = Exit.BUG
 
 
 class Problems(Refusal):
-    """Several refusals told at once; the exit code is the first one's."""
+    """Several refusals at once, with the exit code of the first."""
 
     def __init__(self, problems: tuple[Refusal, ...]) -> None:
         super().__init__(f"{len(problems)} problems")
@@ -222,7 +222,7 @@ class Problems(Refusal):
 
 @dataclass(frozen=True)
 class RefusalMessage:
-    """A refusal on its way from one process to another."""
+    """A refusal as it is sent from one process to another."""
 
     code: int
     findings: tuple[Finding, ...]
@@ -235,7 +235,7 @@ BY_CODE: dict[int, type[Refusal]] = {
 
 
 def message_of(refusal: Refusal) -> RefusalMessage:
-    """The refusal as a value."""
+    """Turn a refusal into a value."""
     if isinstance(refusal, Problems):
         findings = tuple(problem.finding() for problem in refusal.problems)
         return RefusalMessage(exit_code(refusal), findings)
@@ -243,7 +243,7 @@ def message_of(refusal: Refusal) -> RefusalMessage:
 
 
 def refusal_from(value: RefusalMessage) -> Refusal:
-    """The value as a refusal again, of the kind that its exit code names."""
+    """Turn a value back into a refusal, of the class that its exit code names."""
     kind = BY_CODE.get(value.code, UsageError)
     refusals = tuple(
         kind(f.what, cause=f.cause, have=f.have, need=f.need, remedies=f.remedies)
@@ -253,7 +253,7 @@ def refusal_from(value: RefusalMessage) -> Refusal:
 
 
 def exit_code(refusal: Refusal) -> Exit:
-    """The code to end the process with."""
+    """The exit code of the process."""
     if isinstance(refusal, Problems):
         return exit_code(refusal.problems[0])
     return refusal.code
@@ -262,30 +262,30 @@ def exit_code(refusal: Refusal) -> Exit:
 def four_parts(
     what: str, have: str, need: str, remedies: tuple[Remedy, ...], width: int = 100
 ) -> list[str]:
-    """The lines a person reads.
+    """The lines of a message.
 
-    A remedy's `do` and `gives` share a line while they fit in `width` columns.
+    A remedy's `do` and `gives` share a line if they fit in `width` columns.
     """
     lines = [what]
     if have:
-        lines += _labelled("have", have, width)
+        lines += _labeled("have", have, width)
     if need:
-        lines += _labelled("need", need, width)
+        lines += _labeled("need", need, width)
     column = max((len(r.do) for r in remedies if r.gives and len(r.do) <= 36), default=0)
     for remedy in remedies:
         text = f"{remedy.do:{column}}   {remedy.gives}" if remedy.gives else remedy.do
-        # A line to type is never folded: it must survive being copied.
-        lines += [f"  try   {text}"] if len(text) + 8 <= width else _folded_remedy(remedy, width)
+        # A line to type is never wrapped, so that it can be copied.
+        lines += [f"  try   {text}"] if len(text) + 8 <= width else _wrapped_remedy(remedy, width)
     return lines
 
 
-def _labelled(label: str, text: str, width: int) -> list[str]:
+def _labeled(label: str, text: str, width: int) -> list[str]:
     first, *rest = [
         part for line in text.splitlines() for part in textwrap.wrap(line, width - 8) or [""]
     ]
     return [f"  {label}  {first}", *(f"        {part}" for part in rest)]
 
 
-def _folded_remedy(remedy: Remedy, width: int) -> list[str]:
+def _wrapped_remedy(remedy: Remedy, width: int) -> list[str]:
     explained = textwrap.wrap(remedy.gives, width - 12)
     return [f"  try   {remedy.do}", *(f"            {part}" for part in explained)]

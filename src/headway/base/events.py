@@ -1,7 +1,7 @@
-"""What can happen in a run, and the append-only log of it.
+"""Events of a run, and the append-only log events.jsonl.
 
-One event is one line of `events.jsonl`, written by one O_APPEND write under 4 KiB, so that the
-supervisor and every worker share the file without a lock. Watchers only read.
+An event is one line, written with one O_APPEND write under 4 KiB, so that the supervisor and all
+workers share the file without a lock. Watchers only read.
 """
 
 import math
@@ -23,23 +23,23 @@ MAX_LINE_BYTES = 4096
 
 
 class Event:
-    """Something that happened. Subclasses are frozen dataclasses of plain values."""
+    """Base of all events: frozen dataclasses of plain values."""
 
 
 @dataclass(frozen=True)
 class AttemptStarted(Event):
-    """A supervisor took the run: the first time, or to resume it."""
+    """A supervisor started or resumed the run."""
 
     run: str
     version: str
     pid: int
     from_global_step: int
-    resumed_from: str  # the checkpoint's folder name, "" when this is the first start
+    resumed_from: str  # the checkpoint's folder name, "" for the first start
 
 
 @dataclass(frozen=True)
 class Resumed(Event):
-    """The trainer goes on from a checkpoint that verified."""
+    """The trainer continues from a verified checkpoint."""
 
     resumed_from: str  # the checkpoint's folder name
     global_step: int
@@ -47,14 +47,14 @@ class Resumed(Event):
 
 @dataclass(frozen=True)
 class PhaseEntered(Event):
-    """The trainer went on to another phase (loading, training, saving, ...)."""
+    """The trainer entered another phase (loading, training, saving, ...)."""
 
     phase: str
 
 
 @dataclass(frozen=True)
 class Probed(Event):
-    """The losses that will tell whether the run learned, in eval mode, nats per trained token."""
+    """Losses before or after training, in eval mode, in nats per trained token."""
 
     when: str  # before | after
     train_probe: float
@@ -63,7 +63,7 @@ class Probed(Event):
 
 @dataclass(frozen=True)
 class StepDone(Event):
-    """One optimizer step, after its update reached the weights."""
+    """One optimizer step, after its update was applied."""
 
     step: int  # of this job, counted from 1
     global_step: int
@@ -74,13 +74,13 @@ class StepDone(Event):
     rows: int
     trained_tokens: int
     input_tokens: int
-    computed_tokens: int  # what the linear layers saw: more is padding, fewer is shared
+    computed_tokens: int  # in the linear layers: padding adds, sharing saves
     seconds: float
 
 
 @dataclass(frozen=True)
 class Refined(Event):
-    """After step 3: what the whole job will take on this machine, measured."""
+    """The measured estimate for the whole job, after step 3."""
 
     seconds: float
     tokens_per_second: float
@@ -98,7 +98,7 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class Sampled(Event):
-    """Text the model wrote between two steps."""
+    """A sample generated between two steps."""
 
     global_step: int
     prompt: str
@@ -107,25 +107,25 @@ class Sampled(Event):
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """A checkpoint that was read back and stands under its name."""
+    """A checkpoint was written, read back and renamed to its final name."""
 
     global_step: int
     checkpoint: str
     bytes: int
     seconds: float
-    stall: float = 0.0  # seconds of these in which no step was taken
+    stall: float = 0.0  # seconds of these without a training step
 
 
 @dataclass(frozen=True)
 class Noted(Event):
-    """Something a person should know that changes nothing by itself."""
+    """A finding for the user that changes nothing."""
 
     finding: Finding
 
 
 @dataclass(frozen=True)
 class StopAsked(Event):
-    """Somebody asked the run to stop: a signal's name, or the setting that ended it."""
+    """The run was asked to stop, by a signal or a setting."""
 
     by: str
 
@@ -136,7 +136,7 @@ class Ended(Event):
 
     outcome: str  # finished | interrupted | failed
     exit_code: int
-    line: str  # the closing line, as on the screen
+    line: str  # the final line, as on the screen
     finding: Finding | None = None
 
 
@@ -177,13 +177,13 @@ class LogEntry:
 
 @dataclass
 class EventLog:
-    """The writer's end of a run's `events.jsonl`; one per process.
+    """Writer of events.jsonl, one per process.
 
     Args:
         path: the log's file.
-        attempt: 1 for the first start of the run, one more for each resume.
+        attempt: 1 for the first start of the run, plus 1 for each resume.
         rank: -1 for the supervisor.
-        began_s: time.monotonic() at the attempt's start, the same clock in all its processes.
+        began_s: time.monotonic() at the start of the attempt, the same in all its processes.
     """
 
     path: Path
@@ -192,9 +192,9 @@ class EventLog:
     began_s: float = field(default_factory=time.monotonic)
 
     def write(self, event: Event) -> None:
-        """Append one event. Texts too long for one line are cut, never the line."""
+        """Append one event. Long texts are cut, the line never is."""
         line = self._line(event)
-        for longest in (600, 200, 60, 20):  # bytes of a text; one escaped takes up to six each
+        for longest in (600, 200, 60, 20):  # bytes per text; an escaped byte takes up to six
             if len(line) < MAX_LINE_BYTES:
                 break
             line = self._line(_shortened(event, longest))
@@ -207,7 +207,7 @@ class EventLog:
 
 
 def entry_json(entry: LogEntry) -> bytes:
-    """One line of the log, without its end."""
+    """One line of the log, without its newline."""
     head = {
         "at": entry.at,
         "t": entry.t,
@@ -236,13 +236,13 @@ def _cut(value: Any, longest: int) -> Any:
 
 
 def read_entry(line: bytes) -> LogEntry | None:
-    """One line as an entry; None for a broken line or a kind this version does not know."""
+    """Parse one line; None for a broken line or an unknown event."""
     try:
         plain = msgspec.json.decode(line, type=dict[str, Any])
         kind = KINDS.get(plain["event"])
         if kind is None:
             return None
-        # JSON has no word for nan and infinity: they are written as null.
+        # JSON has no NaN and infinity: they are written as null.
         for name in _FLOATS[kind]:
             plain[name] = math.nan if plain.get(name) is None else plain[name]
         event = msgspec.convert(plain, kind)
@@ -252,7 +252,7 @@ def read_entry(line: bytes) -> LogEntry | None:
 
 
 class EventReader:
-    """The reader's end: gives each whole line once, however often the file has grown."""
+    """Reader that returns each complete line once, while the file grows."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -260,11 +260,11 @@ class EventReader:
         self._rest = b""
 
     def new(self) -> Iterator[LogEntry]:
-        """The entries since the last call. A line still being written waits for its end."""
+        """The entries since the last call; an incomplete line waits for the next one."""
         try:
             with self.path.open("rb") as file:
                 if os.fstat(file.fileno()).st_size < self._offset:
-                    self._offset, self._rest = 0, b""  # started afresh under the same name
+                    self._offset, self._rest = 0, b""  # a new file under the same name
                 file.seek(self._offset)
                 data = self._rest + file.read()
                 self._offset = file.tell()
@@ -278,9 +278,9 @@ class EventReader:
 
 
 def read_events(path: Path) -> list[LogEntry]:
-    """The log as one story: steps of an earlier attempt that a later one did again are dropped."""
+    """The whole log, without the steps that a later attempt repeated."""
     entries = list(EventReader(path).new())
-    # The supervisor tells which checkpoint is the newest, the trainer which one verified.
+    # The supervisor logs the newest checkpoint, the trainer the one that verified.
     starts = ((i, _start(entry.event)) for i, entry in enumerate(entries))
     resumes = [(i, start) for i, start in starts if start is not None]
 

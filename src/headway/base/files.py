@@ -1,7 +1,7 @@
-"""Write whole or not at all: temp, fsync, rename; read back; checksums.
+"""Durable files and folders: atomic replacement, fsync, manifests, checksums.
 
-Every durable byte of a run goes through this module, so that one place decides
-what "saved" means: on the disk, read back, and reachable under its name.
+Every durable byte of a run goes through this module, so that one place decides what "saved" means:
+on the disk, read back, and reachable under its name.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ SCHEMA = "headway.manifest/1"
 
 @dataclass(frozen=True)
 class FileHash:
-    """What a file must be: its bytes and their sha256."""
+    """Size and sha256 of a file."""
 
     bytes: int
     sha256: str
@@ -36,7 +36,7 @@ class FileHash:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Every file of a checkpoint with its size and hash; written last."""
+    """Every file of a folder with its size and hash; written last."""
 
     schema: str
     files: dict[str, FileHash]
@@ -54,11 +54,11 @@ class FileProblem:
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Replace `path` by `content`, durably: after a power cut it is the old file or the new.
+    """Replace a file atomically and durably: after a power cut it is the old file or the new one.
 
     Raises:
-        MachineError: the disk is full, read-only or failing. The old file stands, or the new
-            one whole; which of them a power cut would leave is not known.
+        MachineError: the disk is full, read-only or failing. The file is the old one or the
+            complete new one; a power cut may leave either.
     """
     data = content.encode() if isinstance(content, str) else content
     temporary = _temporary(path)
@@ -72,9 +72,9 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def write_lightly(path: Path, content: bytes) -> None:
-    """Replace `path` whole but not durably: for what is written again in a second anyway."""
+    """Replace a file atomically but not durably, for content that is soon rewritten."""
     temporary = _temporary(path)
-    with contextlib.suppress(OSError):  # a disk in trouble is told by what must be durable
+    with contextlib.suppress(OSError):  # durable writes report a failing disk
         try:
             temporary.write_bytes(content)
             temporary.replace(path)
@@ -83,22 +83,21 @@ def write_lightly(path: Path, content: bytes) -> None:
 
 
 def write_folder(final: Path, fill: Callable[[Path], None]) -> Manifest:
-    """Let `fill` write into a temporary folder, make that durable, then give it its name.
+    """Let `fill` write a temporary folder, make it durable, then rename it to `final`.
 
-    The order is the promise: every file synced, the manifest last, the folder synced, everything
-    read back and hashed, one rename, the parent synced. Only then does this return. An error of
-    any of these is final: nothing is tried a second time, since the system may have forgotten
-    what it could not write, and would report success.
+    The order matters: sync every file, write the manifest last, sync the folder, read everything
+    back and hash it, rename, sync the parent. Errors are final: after a failed fsync the system may
+    have dropped the data, and a second fsync would report success.
 
     Raises:
-        MachineError: the disk is full, read-only or failing, or what was read back differs
-            from what was written. Nothing appears under `final`.
+        MachineError: the disk is full, read-only or failing, or the files read back differ from
+            the files written. Nothing appears under `final`.
     """
     make_folder(final.parent)
     with disk_errors(final):
         temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
         try:
-            temporary.chmod(0o755)  # mkdtemp makes it private; a checkpoint is not a secret
+            temporary.chmod(0o755)  # mkdtemp makes it private
             with errors_from_rust():
                 fill(temporary)
             manifest = _seal(temporary)
@@ -107,7 +106,7 @@ def write_folder(final: Path, fill: Callable[[Path], None]) -> Manifest:
             try:
                 sync_folder(final.parent)
             except OSError:
-                final.rename(temporary)  # what may be gone tomorrow must not be found today
+                final.rename(temporary)  # the name may not survive a power cut: take it back
                 raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -115,10 +114,9 @@ def write_folder(final: Path, fill: Callable[[Path], None]) -> Manifest:
 
 
 def delete_folder(folder: Path) -> None:
-    """Delete a folder such that, killed half-way, no half of it stands under its name.
+    """Delete a folder; if killed halfway, no part of it remains under its name.
 
-    What is left is hidden, `.NAME.*`, as a killed `write_folder` leaves it. A disk that refuses
-    is let be: nothing was promised to be gone.
+    Leftovers are hidden, `.NAME.*`, like those of a killed `write_folder`. Disk errors are ignored.
     """
     doomed = _temporary(folder)
     with contextlib.suppress(OSError):
@@ -130,10 +128,9 @@ def delete_folder(folder: Path) -> None:
 def verify_folder(folder: Path) -> list[FileProblem]:
     """Compare a folder with its manifest; an empty list if everything matches.
 
-    The manifest may have been damaged or made by somebody else: the folder itself is listed, and
-    only what lies in it is opened, never a name or a link that leads out of it. What the manifest
-    does not name is wrong too (a loader might prefer it), but for hidden files, which file
-    managers and NFS leave.
+    The manifest is not trusted: only regular files inside the folder are opened, never a name or a
+    link that leads out of it. A file that the manifest does not list is a problem too, since a
+    loader might prefer it; hidden files, left by file managers and NFS, are ignored.
     """
     there = {
         str(path.relative_to(folder)): path
@@ -159,32 +156,32 @@ def verify_folder(folder: Path) -> list[FileProblem]:
 
 
 def hash_file(path: Path) -> FileHash:
-    """Size and sha256 of a file, read in pieces."""
+    """Size and sha256 of a file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
         return FileHash(file.tell(), digest.hexdigest())
 
 
 def hash_bytes(data: bytes) -> str:
-    """The sha256 of some bytes."""
+    """The sha256 of bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Add one line by one O_APPEND write, so that several processes can share the file.
+    """Append one line with one O_APPEND write, so that several processes can share the file.
 
-    A line that a full disk or a power cut tore is lost, and it alone: what was written behind it
-    ends it, and is written once more.
+    A line torn by a full disk or a power cut is lost, but no other: the next line is appended to
+    the torn one and then written again.
 
     Raises:
-        MachineError: the disk took none of it, or only a part.
+        MachineError: the line was not written, or only in part.
     """
     whole = line + b"\n"
     with disk_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            # A file that does not end in a line end may be torn, or another process is writing
-            # to it this moment: only what stands before our own line is finished for sure.
+            # If the file does not end in a newline, it is torn or another process is writing. Only
+            # the byte before our own line is certain to be final.
             behind_torn = True
             while behind_torn:
                 if os.write(descriptor, whole) < len(whole):
@@ -196,10 +193,10 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and the missing ones above it, durably; it may be there already.
+    """Create a folder and its missing parents, durably; it may exist already.
 
     Raises:
-        MachineError: it cannot be made.
+        MachineError: it cannot be created.
     """
     with disk_errors(folder):
         missing = [place for place in (folder, *folder.parents) if not place.exists()]
@@ -209,7 +206,7 @@ def make_folder(folder: Path) -> None:
 
 
 def point(link: Path, target: Path) -> None:
-    """Make the symbolic link `link` name `target`, a sibling, by one rename.
+    """Point the symbolic link `link` to its sibling `target`, atomically and durably.
 
     Raises:
         MachineError: the disk is full, read-only or failing.
@@ -225,7 +222,7 @@ def point(link: Path, target: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
+    """Make the entries of `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -234,9 +231,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    """A hidden name beside `path` that no other process or thread writes to now."""
+    """A hidden sibling of `path` that no other process or thread uses."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
-    _discard(temporary)  # a killed process with the same number left it
+    _discard(temporary)  # left by a killed process with the same id
     return temporary
 
 
@@ -253,9 +250,9 @@ def _write_synced(path: Path, data: bytes) -> None:
 
 
 def _seal(folder: Path) -> Manifest:
-    """Make a folder's content durable, with a manifest of it."""
+    """Write the manifest of a folder, and make everything in it durable."""
     files = {
-        str(path.relative_to(folder)): _sealed(path)
+        str(path.relative_to(folder)): _hash_and_sync(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.is_symlink()
     }
@@ -266,15 +263,15 @@ def _seal(folder: Path) -> Manifest:
     return manifest
 
 
-def _sealed(path: Path) -> FileHash:
-    """Hash a file as it was written, and put it on the disk."""
+def _hash_and_sync(path: Path) -> FileHash:
+    """Hash a file, then write it to the disk."""
     written = hash_file(path)
     with path.open("rb") as file:
-        os.fchmod(file.fileno(), 0o644)  # safetensors makes its files private
+        os.fchmod(file.fileno(), 0o644)  # safetensors creates private files
         os.fsync(file.fileno())
-        if hasattr(os, "posix_fadvise"):  # macOS has none
-            with contextlib.suppress(OSError):  # it is advice, and not every file system takes it
-                # Without the copy in memory, reading back reads what the disk has.
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            with contextlib.suppress(OSError):  # not every file system accepts it
+                # Drop the cached copy, so that reading back reads from the disk.
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return written
 
@@ -287,7 +284,7 @@ def _read_back(folder: Path, name: str) -> None:
             cause=Cause.READ_BACK_FAILED,
             have=str(problems[0]),
             need="the bytes that were written",
-            remedies=(Remedy("another disk for --output-dir", "this one loses bytes"),),
+            remedies=(Remedy("--output-dir DIR", "a folder on another disk: this one loses data"),),
         )
 
 
@@ -300,27 +297,27 @@ def _difference(path: Path | None, expected: FileHash) -> str:
         if num_bytes != expected.bytes:
             return f"has {size(num_bytes)}, {size(expected.bytes)} were written"
         if hash_file(path).sha256 != expected.sha256:
-            return "has other bytes than were written (sha256)"
+            return "differs from what was written (sha256)"
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
     return ""
 
 
 def _regular(path: Path) -> Path:
-    """The path of a file; a link could lead anywhere, and a pipe would be waited for."""
+    """Refuse all but regular files: a link can lead anywhere, a pipe can block."""
     if not stat.S_ISREG(path.lstat().st_mode):
-        raise OSError(errno.ELOOP, "it is a link or a device, not a file")
+        raise OSError(errno.ELOOP, "not a regular file")
     return path
 
 
 def cache_folder(*parts: str) -> Path:
-    """Where what can be computed again is kept: $XDG_CACHE_HOME/headway, safe to delete."""
+    """A folder in $XDG_CACHE_HOME/headway, for data that is safe to delete."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(home, "headway", *parts)
 
 
 def cached_hash(path: Path) -> FileHash:
-    """`hash_file`, remembered in the cache while size, time and inode of the file stay."""
+    """`hash_file`, cached while size, time and inode of the file do not change."""
     now = path.stat()
     key = f"{path.resolve()}|{now.st_size}|{now.st_mtime_ns}|{now.st_ino}|{now.st_dev}"
     note = cache_folder("hashes", hash_bytes(key.encode())[:32])

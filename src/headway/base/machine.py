@@ -1,4 +1,4 @@
-"""Devices, memory, cores and quotas, disk, cached measurements."""
+"""Machine facts: memory, cores and their limits, accelerator, torch build, cached measurements."""
 
 import hashlib
 import importlib.util
@@ -17,30 +17,31 @@ from headway.base.files import cache_folder, write_whole
 
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
-_UNLIMITED = 2**62  # version 1 says so with a huge number
+_CPUINFO = Path("/proc/cpuinfo")
+_UNLIMITED = 2**62  # version 1 has no word for it and gives a huge number
 FAST_BF16 = frozenset({"amx_bf16", "avx512_bf16", "svebf16", "bf16"})
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What this process may use. Bytes, whole cores."""
+    """What this process may use: limits included, whole cores."""
 
-    cores: int  # by affinity and quota
-    memory_bytes: int  # by limit where there is one
+    cores: int  # after affinity and quota
+    memory_bytes: int  # total, or the limit if lower
     memory_free_bytes: int
     cpu: str
     system: str
-    cpu_flags: frozenset[str] = frozenset()  # what the processor can do; empty: it does not say
+    cpu_flags: frozenset[str] = frozenset()  # empty if unknown
 
     @property
     def fast_in_bf16(self) -> bool:
-        """Whether its processor has products of bf16 numbers."""
+        """Whether the processor multiplies bf16 numbers in hardware."""
         return bool(self.cpu_flags & FAST_BF16)
 
 
 def this_machine() -> Machine:
-    """Read the machine as it is now; some milliseconds."""
-    total, available = _memory()
+    """Read the current state; takes some milliseconds."""
+    total, available = _total_and_available_bytes()
     for limit, used in _memory_limits(_cgroups()):
         total, available = min(total, limit), min(available, limit - used)
     return Machine(
@@ -49,12 +50,12 @@ def this_machine() -> Machine:
         memory_free_bytes=max(available, 0),
         cpu=_cpu_name(),
         system=f"{platform.system()} {platform.machine()}",
-        cpu_flags=cpu_flags(_text(Path("/proc/cpuinfo"))),
+        cpu_flags=cpu_flags(_text(_CPUINFO)),
     )
 
 
 def cpu_flags(cpuinfo: str) -> frozenset[str]:
-    """The first processor's feature flags from the text of /proc/cpuinfo (x86 and ARM)."""
+    """The first processor's feature flags in /proc/cpuinfo (x86 and ARM)."""
     found = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
     return frozenset(found[1].split()) if found else frozenset()
 
@@ -67,12 +68,12 @@ def _cores() -> int:
     return min([cores, *quotas])
 
 
-# Control groups limit a process by its own group and by every group above it. Version 2 has one
-# tree; version 1 one tree per controller, with other names for the same files.
+# A process is limited by its own control group and by every group above it. Version 2 has one
+# tree, version 1 a tree per controller with different file names. psutil reads neither.
 
 
 def _cgroups() -> list[Path]:
-    """The folders of this process's control groups, all trees, and of those above them."""
+    """The folders of this process's control groups and their ancestors, in all trees."""
     folders: dict[Path, None] = {}
     try:
         lines = _OWN_CGROUPS.read_text().splitlines()
@@ -87,7 +88,7 @@ def _cgroups() -> list[Path]:
 
 
 def _memory_limits(folders: list[Path]) -> Iterator[tuple[int, int]]:
-    """Of each group that has a limit: the limit, and the bytes used that cannot be given back."""
+    """Limit and used bytes, without reclaimable file cache, of each limited group."""
     for folder in folders:
         for limit_name, used_name in (
             ("memory.max", "memory.current"),
@@ -99,14 +100,14 @@ def _memory_limits(folders: list[Path]) -> Iterator[tuple[int, int]]:
 
 
 def _file_cache(folder: Path) -> int:
-    """Bytes that the group is charged for but that the kernel frees when they are wanted."""
-    # Version 1 gives the group's own bytes first, then (total_) those of the groups below too.
+    """Bytes charged to the group that the kernel frees on demand."""
+    # Version 1 lists the group's own bytes first, then total_: with the groups below it.
     found = re.findall(r"^(?:total_)?inactive_file (\d+)$", _text(folder / "memory.stat"), re.M)
     return int(found[-1]) if found else 0
 
 
 def _core_quotas(folders: list[Path]) -> Iterator[float]:
-    """Of each group that has a quota: the cores it amounts to."""
+    """The quota of each limited group, in cores."""
     for folder in folders:
         quota, period = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
         words = _text(folder / "cpu.max").split()
@@ -116,17 +117,11 @@ def _core_quotas(folders: list[Path]) -> Iterator[float]:
             yield quota / period
 
 
-def _memory() -> tuple[int, int]:
-    """Total and available bytes."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        numbers = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
-        return numbers["MemTotal"], numbers["MemAvailable"]
-    except (OSError, KeyError, IndexError, ValueError):
-        import psutil
+def _total_and_available_bytes() -> tuple[int, int]:
+    import psutil  # here, not at the top: it would delay the first line of every command
 
-        memory = psutil.virtual_memory()
-        return memory.total, memory.available
+    memory = psutil.virtual_memory()
+    return memory.total, memory.available
 
 
 def _number(path: Path) -> int | None:
@@ -148,20 +143,15 @@ def _text(path: Path) -> str:
 
 
 def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*:(.*)$", _text(_CPUINFO), re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def measured(what: str) -> float | None:
-    """A number this machine measured before (tokens per second, bytes, ...), if it did.
+    """A number this machine has measured (tokens per second, bytes, ...), or None.
 
     Args:
-        what: everything the number depends on, as one text (model shape, threads, build, ...).
+        what: everything the number depends on, in one text (model shape, threads, build, ...).
     """
     try:
         return msgspec.json.decode(_measurement(what).read_bytes(), type=float)
@@ -170,12 +160,12 @@ def measured(what: str) -> float | None:
 
 
 def remember(what: str, value: float) -> None:
-    """Keep a measurement for later plans. A cache that cannot be written is no reason to fail."""
+    """Cache a measurement for later plans; a cache that cannot be written is ignored."""
     path = _measurement(what)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, msgspec.json.encode(value))
-    except Exception:  # noqa: S110 - the next plan says "unmeasured", that is all
+    except Exception:  # noqa: S110 - the next plan says "unmeasured"
         pass
 
 
@@ -186,17 +176,17 @@ def _measurement(what: str) -> Path:
 
 @dataclass(frozen=True)
 class TorchBuild:
-    """Which torch is installed, told without importing it."""
+    """The installed torch, found without importing it."""
 
     version: str  # "2.13.0+cpu"
     cuda: str  # "13.0", "" for a CPU build
 
 
 def torch_build() -> TorchBuild | None:
-    """The installed torch; None when there is none."""
+    """The installed torch, or None."""
     try:
         spec = importlib.util.find_spec("torch")
-    except (ImportError, ValueError):  # something on the way bars or breaks it
+    except (ImportError, ValueError):  # an import hook or a broken package
         spec = None
     if spec is None or not spec.origin:
         return None
@@ -210,7 +200,7 @@ def torch_build() -> TorchBuild | None:
 
 
 def compiler() -> str:
-    """The C++ compiler that torch finds here with Python's headers beside it; "" for none."""
+    """The C++ compiler that torch would use, "" without one or without Python's headers."""
     headers = Path(sysconfig.get_paths()["include"], "Python.h")
     names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
     found = (name for name in names if shutil.which(name))
@@ -218,7 +208,7 @@ def compiler() -> str:
 
 
 def accelerator() -> str:
-    """The kind of accelerator this machine has: cuda, mps, or "" for none."""
+    """The accelerator of this machine: cuda, mps, or "" for none."""
     if Path("/dev/nvidia0").exists():
         return "cuda"
     if platform.system() == "Darwin" and platform.machine() == "arm64":

@@ -319,6 +319,26 @@ def report_refusal(refusal: Refusal) -> None:
             os.write(int(descriptor), msgspec.json.encode(message_of(refusal)))
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine exists and is not a zombie."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it exists, under another user
+    import psutil  # here: most commands never get this far
+
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
 def end_with_parent() -> None:
     """Die when the parent dies, however it dies; let it read this process's stack (Linux)."""
     parent = os.getppid()

@@ -1,15 +1,14 @@
-"""One small shared-memory record per worker: phase, step, waiting for what, since when.
+"""Pulse: a shared-memory record per worker with phase, step and current wait.
 
-The record is written by the working thread itself, never by a helper thread: a thread that is
-deadlocked cannot look alive. It is preallocated on /dev/shm (or another local disk), so writing
-it allocates nothing, waits for nothing and fits any moment. Readers use the sequence number: odd
-or changed means "read again" (a seqlock).
+The working thread itself writes the record, never a helper thread, so that a deadlocked worker
+cannot look alive. The record is preallocated on /dev/shm (or another local disk): writing it
+neither allocates nor blocks. Readers use the sequence number: if it is odd or has changed, they
+read again (a seqlock).
 
 The record is `LAYOUT`, little endian, in a file of `SIZE` bytes; docs/schemas/pulse.json has its
 offsets. All times are CLOCK_MONOTONIC seconds, comparable between the processes of one machine.
 """
 
-import contextlib
 import mmap
 import os
 import struct
@@ -23,7 +22,7 @@ from pathlib import Path
 
 MAGIC = b"HEADWAY1"
 SIZE = 512
-# Name and struct code: 8s is 8 bytes of UTF-8 filled up with zeros, Q u64, I u32, d f64.
+# Name and struct code: 8s is 8 bytes of UTF-8 padded with zeros, Q u64, I u32, d f64.
 LAYOUT = (
     *(("magic", "8s"), ("sequence", "Q")),
     *(("pid", "I"), ("rank", "I"), ("attempt", "I"), ("pad", "I")),
@@ -88,18 +87,18 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class PulseReading:
-    """What a worker said of itself last."""
+    """The last record of a worker."""
 
     pid: int
     rank: int
     attempt: int
     phase: str
     phase_since: float  # CLOCK_MONOTONIC, seconds
-    waiting: str  # for what, "" when it is not waiting
+    waiting: str  # what it waits for, "" if it is not waiting
     waiting_since: float
-    beat: int  # rises with every write
+    beat: int  # increases with every write
     updated: float
-    done: int  # within the phase, out of `total` `unit`s; total 0 when it is not known
+    done: int  # `unit`s within the phase, out of `total`; 0 if unknown
     total: int
     unit: str
     rows: int
@@ -112,7 +111,7 @@ class PulseReading:
 
 
 class Pulse:
-    """The writer's end. Without a file it beats into private memory, for use without a watcher."""
+    """Writer of a pulse; without a file it writes to private memory."""
 
     def __init__(self, path: Path | None = None, *, rank: int = 0, attempt: int = 1) -> None:
         self._memory = _mapped(path) if path else memoryview(bytearray(SIZE))
@@ -134,7 +133,7 @@ class Pulse:
         self.beat()
 
     def beat(self) -> None:
-        """Write the record as it stands: some microseconds, no allocation that matters."""
+        """Write the record; takes some microseconds."""
         self._beat += 1
         now_s = time.monotonic()
         self.longest_silence_s = max(self.longest_silence_s, now_s - self._beaten_s)
@@ -169,14 +168,14 @@ class Pulse:
         _HEAD.pack_into(memory, 0, MAGIC, self._sequence)
 
     def enter(self, phase: Phase, *, total: int = 0, unit: str = "") -> None:
-        """Go on to another phase for good; `total` counts its `unit`s where that is known."""
+        """Enter a phase; `total` is its number of `unit`s if known."""
         self._phase, self._phase_since = phase, time.monotonic()
         self.done, self.total, self.unit = 0, total, unit
         self.beat()
 
     @contextmanager
     def phase(self, name: Phase, *, total: int = 0, unit: str = "") -> Generator["Pulse"]:
-        """Be in a phase for a while; afterwards the one before goes on."""
+        """Enter a phase for the duration of a block, then return to the previous one."""
         before = (self._phase, self._phase_since, self.done, self.total, self.unit)
         self.enter(name, total=total, unit=unit)
         try:
@@ -187,7 +186,7 @@ class Pulse:
 
     @contextmanager
     def waiting(self, what: str) -> Generator[None]:
-        """Name what is being waited for, for as long as it lasts."""
+        """Show what is waited for, for the duration of a block."""
         before = (self._waiting, self._waiting_since)
         self._waiting, self._waiting_since = what, time.monotonic()
         self.beat()
@@ -198,20 +197,20 @@ class Pulse:
             self.beat()
 
     def progress(self, done: int) -> None:
-        """Say how far the phase has come, in its unit."""
+        """Set the progress of the phase, in its unit."""
         self.done = done
         self.beat()
 
 
 def read_pulse(path: Path) -> PulseReading | None:
-    """The latest whole record; None when there is none (yet)."""
+    """The latest complete record, or None."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
         for attempt in range(100):
-            # Two reads a microsecond apart, so that a writer that never rests leaves gaps enough.
+            # Two reads a microsecond apart: even a busy writer leaves gaps of that length.
             data, after = os.pread(descriptor, SIZE, 0), os.pread(descriptor, _HEAD.size, 0)
             if len(data) < SIZE or data[:8] != MAGIC:
                 return None
@@ -219,7 +218,7 @@ def read_pulse(path: Path) -> PulseReading | None:
             if sequence % 2 == 0 and sequence == _HEAD.unpack_from(after)[1]:
                 return _reading(data)
             if attempt > 20:
-                time.sleep(0.0001)  # it was interrupted while writing: let it finish
+                time.sleep(0.0001)  # interrupted while writing: let it finish
         return None
     finally:
         os.close(descriptor)
@@ -245,17 +244,7 @@ def _mapped(path: Path) -> mmap.mmap:
 
 
 def live_folder() -> Path:
-    """Where the pulses of this user's live jobs are: shared memory, else the temporary folder."""
+    """The folder of this user's pulses: in shared memory, else in the temporary folder."""
     shared = Path("/dev/shm")  # noqa: S108 - the name of Linux's shared memory
     base = shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
     return base / f"headway-{os.getuid()}"
-
-
-def alive(pid: int) -> bool:
-    """Whether a process of this machine exists."""
-    with contextlib.suppress(PermissionError):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-    return True

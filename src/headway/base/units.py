@@ -1,4 +1,4 @@
-"""Tokens, bytes, seconds, steps: read them, print them."""
+"""Numbers with units: format and parse counts, bytes, durations."""
 
 import re
 
@@ -7,7 +7,7 @@ _SIZE = (
     | {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
     | {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 )
-_ROUNDS_UP = 0.99995  # from here on one decimal shows 1.0 of the next unit, not 1000.0 of this one
+_ROUNDS_UP = 0.99995  # above this, one decimal would print 1000.0 of the smaller unit
 _SECONDS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -17,7 +17,7 @@ def count(number: float) -> str:
 
 
 def short_count(number: float) -> str:
-    """A count for a narrow place: 1598 -> '1,598', 3049920 -> '3.0 M'."""
+    """A short count: 1598 -> '1,598', 3049920 -> '3.0 M'."""
     for limit, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
         if number >= _ROUNDS_UP * limit:
             return f"{number / limit:.1f} {unit}"
@@ -30,7 +30,7 @@ def plural(number: int, noun: str, plural_noun: str = "") -> str:
 
 
 def size(num_bytes: float) -> str:
-    """3_200_000 -> '3.2 MB'. Powers of ten, as disks are sold and `ls -h --si` prints."""
+    """3_200_000 -> '3.2 MB'. Powers of ten, like `ls -h --si`."""
     for limit, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if num_bytes >= _ROUNDS_UP * limit:
             return f"{num_bytes / limit:.1f} {unit}"
@@ -38,7 +38,7 @@ def size(num_bytes: float) -> str:
 
 
 def seconds(duration_s: float) -> str:
-    """A duration as a person says it: 0.4 -> '0.4 s', 75 -> '1 min 15 s', 7500 -> '2 h 5 min'."""
+    """A duration: 0.4 -> '0.4 s', 75 -> '1 min 15 s', 7500 -> '2 h 5 min'."""
     if duration_s < 9.95:
         return f"{max(duration_s, 0):.1f} s"
     whole = round(duration_s)
@@ -56,7 +56,7 @@ def seconds(duration_s: float) -> str:
 
 
 def share(part: float, whole: float = 1.0) -> str:
-    """A share as a percentage: 0.97 -> '97%', 0.004 -> '0.4%'; of nothing, '0%'."""
+    """A share as a percentage: 0.97 -> '97%', 0.004 -> '0.4%'; a share of zero is '0%'."""
     percent = 100 * part / whole if whole else 0.0
     return f"{percent:.0f}%" if percent == 0 or percent >= 9.95 else f"{percent:.1f}%"
 
@@ -71,7 +71,7 @@ def read_size(text: str) -> int:
     """Bytes from '64MB', '1.5 GiB', '4096'.
 
     Raises:
-        ValueError: the text is no size.
+        ValueError: the text is not a size.
     """
     return round(_read(text, _SIZE, "a size like 64MB"))
 
@@ -80,12 +80,12 @@ def read_seconds(text: str) -> float:
     """Seconds from '90', '10m', '1h30m', '2 min'.
 
     Raises:
-        ValueError: the text is no duration.
+        ValueError: the text is not a duration.
     """
     example = "a duration like 90, 10m or 1h30m"
     if not re.search(r"[a-zA-Z]", text):
         return _read(text, _SECONDS, example)
-    # A part without a unit beside others is ambiguous: 1h30 may mean minutes.
+    # A number without a unit next to others is ambiguous: 1h30 may mean minutes.
     if not re.fullmatch(r"(\s*[\d.]+\s*[a-zA-Z]+)+\s*", text):
         raise ValueError(f"{text!r} is not {example}")
     parts = re.findall(r"[\d.]+\s*[a-zA-Z]+", text)

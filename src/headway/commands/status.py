@@ -12,7 +12,7 @@ import msgspec
 from headway.base.errors import Exit
 from headway.base.events import EventReader, entry_json, read_events
 from headway.base.lock import is_held
-from headway.base.pulse import alive
+from headway.base.process import is_alive
 from headway.runs.folder import find_run
 from headway.supervise.live_jobs import all_statuses, find_status
 from headway.ui.show_run import log_line, runs_table, status_lines
@@ -62,13 +62,13 @@ def logs(run: str | None, output_dir: Path, *, follow: bool, json: bool) -> int:
 def stop(run: str | None, output_dir: Path) -> int:
     """Save and stop it; waits until it has, and says so every second."""
     found = find_status(run, output_dir)
-    if found.ended or not _working(found.pid):
+    if found.ended or not is_alive(found.pid):
         _print(f"{found.run} is not running")
         return Exit.KEPT
     os.kill(found.pid, signal.SIGTERM)
     _print(f"asked {found.run} (process {found.pid}) to save and stop")
     began_s = told_s = time.monotonic()
-    while _working(found.pid):
+    while is_alive(found.pid):
         if time.monotonic() - told_s > 1.0:
             told_s = time.monotonic()
             _print(f"it is saving · {told_s - began_s:.0f} s")
@@ -85,16 +85,6 @@ def width() -> int:
 def print_json(value: object) -> None:
     """One indented JSON value on standard output."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
-
-
-def _working(pid: int) -> bool:
-    """Whether a process is there, and no zombie that nobody has buried yet."""
-    if not pid or not alive(pid):
-        return False
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return True  # no /proc: it is there, and that is all we know
 
 
 def _print(*lines: str) -> None:

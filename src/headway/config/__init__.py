@@ -1,1 +1,1 @@
-"""What a person asks for."""
+"""Settings: table, values, YAML file, command line."""

@@ -1,8 +1,8 @@
-"""Words on a command line -> what they name, settings and switches.
+"""Command-line parser: flags, settings and the help text.
 
 Every setting is a flag, with hyphens or underscores, as `--name value` or `--name=value`, or
-`section.key=value` without hyphens; a setting that is on or off is turned on by naming it and off
-by `--no-name`. A word that ends in .yaml is the configuration file.
+`section.key=value` without hyphens. A boolean setting is turned on by `--name` and off by
+`--no-name`. An argument that ends in .yaml is the configuration file.
 """
 
 import difflib
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from headway.base.errors import Problems, Refusal, Remedy, UsageError
+from headway.base.errors import Cause, Problems, Refusal, Remedy, UsageError
 from headway.config.resolve import resolve, unknown
 from headway.config.settings import (
     Given,
     Settings,
     is_flag,
-    normal,
+    normalize,
     printed_name,
     spellings,
     table,
@@ -26,26 +26,26 @@ from headway.config.settings import (
 
 @dataclass(frozen=True)
 class Switch:
-    """An option of a verb that is no setting of a run."""
+    """An option of a command that is not a setting of a run."""
 
     help: str
-    takes: str = ""  # what its value is, "" for a switch without one
+    takes: str = ""  # the name of its value, "" for a switch without one
     default: str = ""
 
 
-_COLUMN = 28  # of the help: flags to its left, what they mean to its right
+_COLUMN = 28  # of the help text: flags to its left, descriptions to its right
 
 EVERYWHERE: Mapping[str, Switch] = {
-    "json": Switch("for programs: JSON on standard output"),
-    "quiet": Switch("only errors and the closing line"),
-    "verbose": Switch("everything, and the traceback of an error"),
-    "help": Switch("this"),
+    "json": Switch("print JSON, for programs"),
+    "quiet": Switch("print only errors and the final line"),
+    "verbose": Switch("print everything, and tracebacks of errors"),
+    "help": Switch("show this help"),
 }
 
 
 @dataclass
 class Arguments:
-    """A command line, taken apart."""
+    """A parsed command line."""
 
     words: list[str] = field(default_factory=list[str])
     given: list[Given] = field(default_factory=list[Given])
@@ -53,15 +53,15 @@ class Arguments:
     config: str | None = None
 
     def on(self, switch: str) -> bool:
-        """Whether a switch was named."""
+        """Whether a switch was given."""
         return switch in self.switches
 
     def settings(self) -> tuple[tuple[str, ...], Settings]:
-        """The sources and the settings, those of the configuration file included.
+        """The sources and the settings, including those of the configuration file.
 
         Raises:
-            UsageError: something is unknown or does not fit.
-            Problems: several things.
+            UsageError: a setting is unknown or invalid.
+            Problems: several are.
         """
         words, given = tuple(self.words), self.given
         if self.config:
@@ -73,15 +73,15 @@ class Arguments:
 
 
 def parse(argv: Sequence[str], own: Mapping[str, Switch], *, settings: bool) -> Arguments:
-    """Take a verb's arguments apart.
+    """Parse the arguments of a command.
 
     Args:
-        argv: what follows the verb.
-        own: the verb's own options.
-        settings: whether the verb takes the settings of a run.
+        argv: the arguments after the command.
+        own: the command's own options.
+        settings: whether the command accepts the settings of a run.
 
     Raises:
-        UsageError: an option is unknown or lacks its value.
+        UsageError: an option is unknown or its value is missing.
         Problems: several are.
     """
     options = {**EVERYWHERE, **own}
@@ -97,23 +97,23 @@ def parse(argv: Sequence[str], own: Mapping[str, Switch], *, settings: bool) -> 
         if word in ("-h", "-q", "-v"):
             word = {"-h": "--help", "-q": "--quiet", "-v": "--verbose"}[word]
         if not word.startswith("--"):
-            _plain(word, found, settings=settings)
+            _add_word(word, found, settings=settings)
             continue
         name, equals, value = word.partition("=")
-        key = normal(name)
+        key = normalize(name)
         switch, row = options.get(key), rows.get(key)
         off = rows.get(key.removeprefix("no_"))
         if switch is not None:
             taken = _value(value if equals else None, rest, needed=bool(switch.takes))
             if taken is None:
-                problems.append(_lacks_value(name, switch.takes))
+                problems.append(_missing_value(name, switch.takes))
             else:
                 found.switches[key] = taken
         elif row is not None:
             flag = is_flag(row)
             taken = _value(value if equals else None, rest, needed=not flag)
             if taken is None:
-                problems.append(_lacks_value(name, row.metadata["help"]))
+                problems.append(_missing_value(name, row.metadata["help"]))
             else:
                 found.given.append(Given(name, taken or "true", name))
         elif off is not None and is_flag(off) and key.startswith("no_"):
@@ -122,30 +122,30 @@ def parse(argv: Sequence[str], own: Mapping[str, Switch], *, settings: bool) -> 
             problems.append(_unknown(name, value, rest, options, settings=settings))
     if problems:
         raise problems[0] if len(problems) == 1 else Problems(tuple(problems))
-    found.given = _gathered(found.given)
+    found.given = _merge_lists(found.given)
     return found
 
 
 def help_lines(own: Mapping[str, Switch], *, settings: bool) -> list[str]:
-    """The options of a verb, a line each."""
+    """The options of a command, one per line."""
     lines: list[str] = []
     for name, switch in {**own, **EVERYWHERE}.items():
-        shown = f"--{name.replace('_', '-')}" + (f" {switch.takes}" if switch.takes else "")
-        lines += _help_of(shown, f"{switch.help}{_default(switch.default)}")
+        flags = f"--{name.replace('_', '-')}" + (f" {switch.takes}" if switch.takes else "")
+        lines += _option_help(flags, f"{switch.help}{_default(switch.default)}")
     if not settings:
         return lines
-    lines += ["", "settings (also as section.key=value, or in a .yaml file):"]
+    lines += ["", "settings (also section.key=value, or in a .yaml file):"]
     for row in table():
         flag = "--" + printed_name(row).replace("_", "-")
         choices = row.metadata["choices"]
         also = "".join(f", --{a.replace('_', '-')}" for a in row.metadata["also"][:2])
         text = row.metadata["help"] + (f" ({' | '.join(choices)})" if choices else "")
-        lines += _help_of(f"{flag}{also}", f"{text}{_default(row.default)}")
+        lines += _option_help(f"{flag}{also}", f"{text}{_default(row.default)}")
     return lines
 
 
-def _help_of(flags: str, text: str) -> list[str]:
-    """Flags too long for their column stand on a line of their own."""
+def _option_help(flags: str, text: str) -> list[str]:
+    """Flags that are too long for their column get their own line."""
     if len(flags) <= _COLUMN:
         return [f"  {flags:{_COLUMN}}  {text}"]
     return [f"  {flags}", f"  {'':{_COLUMN}}  {text}"]
@@ -157,9 +157,9 @@ def _default(value: object) -> str:
     return "" if value in (None, "", False) else f" [{value}]"
 
 
-def _plain(word: str, found: Arguments, *, settings: bool) -> None:
+def _add_word(word: str, found: Arguments, *, settings: bool) -> None:
     name, equals, value = word.partition("=")
-    if settings and equals and normal(name) in spellings() and not Path(word).exists():
+    if settings and equals and normalize(name) in spellings() and not Path(word).exists():
         found.given.append(Given(name, value, f"{name}="))
     elif settings and word.endswith((".yaml", ".yml")):
         found.config = word
@@ -168,24 +168,24 @@ def _plain(word: str, found: Arguments, *, settings: bool) -> None:
 
 
 def _value(given: str | None, rest: list[str], *, needed: bool) -> str | None:
-    """The option's value: after `=`, or the next word; None when one is needed and missing."""
+    """The option's value, after `=` or from the next argument; None if it is missing."""
     if given is not None:
         return given
     if not needed:
         return ""
-    # A negative number is a value; another option is not.
+    # A negative number is a value, another option is not.
     if rest and (not rest[0].startswith("--") or rest[0] == "-"):
         return rest.pop(0)
     return None
 
 
-def _gathered(given: list[Given]) -> list[Given]:
-    """A setting that is a list may be named once for each of its texts."""
+def _merge_lists(given: list[Given]) -> list[Given]:
+    """Combine the values of a list setting that is given more than once."""
     rows = spellings()
     lists: dict[str, list[object]] = {}
     kept: list[Given] = []
     for one in given:
-        row = rows[normal(one.name)]
+        row = rows[normalize(one.name)]
         if not isinstance(row.default, tuple):
             kept.append(one)
             continue
@@ -196,9 +196,10 @@ def _gathered(given: list[Given]) -> list[Given]:
     return kept
 
 
-def _lacks_value(name: str, what: str) -> UsageError:
+def _missing_value(name: str, what: str) -> UsageError:
     return UsageError(
         f"{name} needs a value",
+        cause=Cause.MISSING_ARGUMENT,
         have=name,
         need=what,
         remedies=(Remedy(f"{name} VALUE"),),
@@ -212,11 +213,12 @@ def _unknown(
         value = rest.pop(0)
     if settings:
         return unknown(Given(name, value, name))
-    near = difflib.get_close_matches(normal(name), [*options], n=2)
+    near = difflib.get_close_matches(normalize(name), [*options], n=2)
     return UsageError(
         f"unknown option {name}",
+        cause=Cause.UNEXPECTED_ARGUMENT,
         have=name,
-        need="an option of this verb",
+        need="an option of this command",
         remedies=tuple(Remedy(f"--{n.replace('_', '-')}", options[n].help) for n in near)
-        or (Remedy("--help", "shows them all"),),
+        or (Remedy("--help", "lists all options"),),
     )

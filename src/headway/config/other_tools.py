@@ -1,7 +1,7 @@
-"""What other tools call our settings."""
+"""Other tools' names for settings, and their values."""
 
-# Our names, and what other tools call the same thing.
-_ELSEWHERE = {
+# Our names, and other tools' names for the same setting.
+_OTHER_NAMES = {
     "assistant_only_loss": ("train_on_inputs", "train_on_prompt"),
     "batch_size": ("global_batch_size",),
     "bf16": ("precision",),
@@ -22,8 +22,8 @@ _ELSEWHERE = {
     "val_size": ("val_set_size",),
     "warmup_steps": ("warmup_ratio",),
 }
-FOREIGN = {theirs: ours for ours, names in _ELSEWHERE.items() for theirs in names}
-# Where not only the name differs: what their value is called here.
+FOREIGN = {theirs: ours for ours, names in _OTHER_NAMES.items() for theirs in names}
+# Where values differ too: their value, and ours.
 FOREIGN_VALUES = {
     "adapter": {"lora": "true", "qlora": "true"},
     "finetuning_type": {"lora": "true", "full": "false"},
@@ -32,8 +32,8 @@ FOREIGN_VALUES = {
     "train_on_inputs": {"true": "false", "false": "true"},
     "train_on_prompt": {"true": "false", "false": "true"},
 }
-# What other tools call our `data:`, which is no setting but what a run is made of.
-DATA_ELSEWHERE = {
+# Other tools' names for our `data:`, which is not a setting.
+FOREIGN_DATA_NAMES = {
     "data_path",
     "dataset",
     "dataset_path",

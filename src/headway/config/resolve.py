@@ -1,11 +1,11 @@
-"""What somebody wrote -> settings: every word known, every value fitting, none against another."""
+"""Settings resolution: names, values and contradictions, with all problems at once."""
 
 import difflib
 from collections.abc import Iterable
 from dataclasses import Field
 from typing import Any, cast
 
-from headway.base.errors import Problems, Refusal, Remedy, UsageError
+from headway.base.errors import Cause, Problems, Refusal, Remedy, UsageError
 from headway.config.other_tools import FOREIGN, FOREIGN_VALUES
 from headway.config.settings import (
     Given,
@@ -13,7 +13,7 @@ from headway.config.settings import (
     example,
     hints,
     is_flag,
-    normal,
+    normalize,
     printed_name,
     spellings,
 )
@@ -21,10 +21,10 @@ from headway.config.values import convert
 
 
 def resolve(given: Iterable[Given]) -> Settings:
-    """Check what was asked for; where a setting is given twice the later one counts.
+    """Check the given settings; the last of several values wins.
 
     Raises:
-        UsageError: a setting is unknown or its value does not fit.
+        UsageError: a setting is unknown or its value is invalid.
         Problems: several are.
     """
     known = spellings()
@@ -32,17 +32,17 @@ def resolve(given: Iterable[Given]) -> Settings:
     origins: dict[str, str] = {}
     problems: list[Refusal] = []
     for one in given:
-        row = known.get(normal(one.name))
+        row = known.get(normalize(one.name))
         if row is None:
             problems.append(unknown(one))
             continue
         try:
             values[row.name] = _convert(row, one.value)
         except ValueError as error:
-            problems.append(_unfit(row, one, str(error)))
+            problems.append(_invalid(row, one, str(error)))
             continue
         origins.pop(row.name, None)
-        if values[row.name] is not None:  # null in a file: decide for me
+        if values[row.name] is not None:  # null in a file: the plan decides
             origins[row.name] = one.origin
     if any(name.startswith("lora_") for name in values) and "lora" not in values:
         values["lora"], origins["lora"] = True, "because a lora setting is given"
@@ -54,50 +54,52 @@ def resolve(given: Iterable[Given]) -> Settings:
 
 
 def unknown(one: Given) -> UsageError:
-    """An unknown name, told with the nearest one we have and the line to write instead."""
-    name = normal(one.name)
+    """An unknown setting, with the most similar one and the line to write instead."""
+    name = normalize(one.name)
     known = spellings()
     ours = FOREIGN.get(name)
-    near = [ours] if ours else difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    rows = [known[n] for n in near]
+    similar = [ours] if ours else difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    rows = [known[n] for n in similar]
     value = "" if one.value is None else f"{one.value}"
     if one.value is True:
         value = "true"
     return UsageError(
         f"{_where(one)}unknown setting {one.name}",
+        cause=Cause.UNKNOWN_SETTING,
         have=_line(one.name, value, one),
-        need="our name for it" if ours else "a setting that exists",
+        need="Headway's name for it" if ours else "a known setting",
         remedies=tuple(
             Remedy(
-                _line(printed_name(row), _our_value(name, row, value), one), row.metadata["help"]
+                _line(printed_name(row), _translate_value(name, row, value), one),
+                row.metadata["help"],
             )
             for row in rows
         )
-        or (Remedy("headway train --help", "every setting with its default"),),
+        or (Remedy("headway train --help", "lists every setting with its default"),),
     )
 
 
 def _where(one: Given) -> str:
-    """The place of a setting in a file; on the command line its name is place enough."""
+    """The position of a setting in a file; "" on the command line."""
     typed = one.origin.startswith("--") or one.origin.endswith("=")
     return "" if typed else f"{one.origin}: "
 
 
 def _line(name: str, value: str, like: Given) -> str:
-    """A setting as it is written where `like` was written: as a flag, name=value or in a file."""
+    """A setting written in the style of `like`: as a flag, as name=value or as a line of YAML."""
     if like.origin.endswith("="):
         return f"{name}={value}"
     if not like.origin.startswith("--"):
         return f"{name}: {value}".rstrip(": ")
     flag = name if name.startswith("-") else "--" + name.replace("_", "-")
-    row = spellings().get(normal(name))
+    row = spellings().get(normalize(name))
     if row and is_flag(row) and value.lower() in ("true", "false"):
         return flag if value.lower() == "true" else f"--no-{flag.removeprefix('--')}"
     return flag if value == "true" else f"{flag} {value}".rstrip()
 
 
-def _our_value(foreign: str, row: Field[Any], value: str) -> str:
-    """Their value in our words; where our setting would not take it, one that it takes."""
+def _translate_value(foreign: str, row: Field[Any], value: str) -> str:
+    """Translate another tool's value; an example value if the setting does not accept it."""
     ours = FOREIGN_VALUES.get(foreign, {}).get(value.lower(), value)
     try:
         _convert(row, ours)
@@ -106,18 +108,19 @@ def _our_value(foreign: str, row: Field[Any], value: str) -> str:
     return ours
 
 
-def _unfit(row: Field[Any], one: Given, need: str) -> UsageError:
-    near = difflib.get_close_matches(str(one.value), row.metadata["choices"], n=1, cutoff=0.4)
-    fits = near[0] if near else example(row)
+def _invalid(row: Field[Any], one: Given, need: str) -> UsageError:
+    similar = difflib.get_close_matches(str(one.value), row.metadata["choices"], n=1, cutoff=0.4)
+    valid = similar[0] if similar else example(row)
     return UsageError(
-        f"{_where(one)}{one.name}: {_shown(one.value)} does not fit",
-        have=_shown(one.value),
+        f"{_where(one)}{one.name}: invalid value {_display(one.value)}",
+        cause=Cause.INVALID_VALUE,
+        have=_display(one.value),
         need=need,
-        remedies=(Remedy(_line(printed_name(row), fits, one), row.metadata["help"]),),
+        remedies=(Remedy(_line(printed_name(row), valid, one), row.metadata["help"]),),
     )
 
 
-def _shown(value: object) -> str:
+def _display(value: object) -> str:
     return "no value" if value is None or value == "" else str(value)
 
 
@@ -126,16 +129,17 @@ def _convert(row: Field[Any], value: object) -> object:
 
 
 def _contradictions(settings: Settings) -> list[Refusal]:
-    """Settings that each fit but not together."""
+    """Settings that are valid separately but not together."""
     problems: list[Refusal] = []
 
     def clash(first: str, second: str, need: str) -> None:
         problems.append(
             UsageError(
-                f"{first} and {second} contradict each other",
+                f"{first} and {second} cannot be combined",
+                cause=Cause.CONTRADICTION,
                 have=f"{first} and {second}",
                 need=need,
-                remedies=(Remedy(f"leave out {second}"), Remedy(f"leave out {first}")),
+                remedies=(Remedy(f"remove {second}"), Remedy(f"remove {first}")),
             )
         )
 
@@ -163,7 +167,9 @@ def _contradictions(settings: Settings) -> list[Refusal]:
             "the model's own tokenizer",
         )
     if settings.tokenizer and settings.vocab_size:
-        clash("--tokenizer", "--vocab-size", "a tokenizer given, or one trained to a size")
+        clash(
+            "--tokenizer", "--vocab-size", "either an existing tokenizer or a new one of this size"
+        )
     if settings.preset and settings.lora:
-        clash("--preset", "--lora", "adapters need weights to adapt: --model DIR")
+        clash("--preset", "--lora", "a pretrained model for the adapters: --model DIR")
     return problems

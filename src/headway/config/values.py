@@ -1,4 +1,4 @@
-"""A setting's text as a value: numbers, sizes, durations, yes and no, lists."""
+"""Setting values from text: numbers, sizes, durations, booleans, lists."""
 
 import math
 import re
@@ -10,16 +10,16 @@ from headway.base.units import read_seconds, read_size
 
 
 def convert(hint: Any, bounds: Mapping[str, Any], value: object) -> object:
-    """A value of the hinted kind from what a person wrote.
+    """Convert a value to the type of a setting, and check it.
 
     Args:
         hint: the setting's annotation: bool, int, float, str, a tuple or a Literal of texts,
             or one of these `| None`.
         bounds: its `choices`, `at_least`, `above`, `at_most` and `unit`.
-        value: a text, a list of texts, or already a value.
+        value: text, a list of texts, or a value from Python.
 
     Raises:
-        ValueError: it does not fit; the message says what would.
+        ValueError: the value is invalid; the message says what is needed.
     """
     if get_origin(hint) in (Union, types.UnionType):
         if value is None:
@@ -48,17 +48,17 @@ def _check_bounds(bounds: Mapping[str, Any], value: float) -> None:
 
 def _text(value: object, _unit: str) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError("a text")
+        raise ValueError("text")
     return value
 
 
-def _whole(value: object, unit: str) -> int:
+def _integer(value: object, unit: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str):
         text = value.replace("_", "").replace(",", "").strip()
         if re.fullmatch(r"[+-]?\d{1,100}", text):
-            return int(text)  # not by way of a float, which holds 53 bits
+            return int(text)  # a float would keep only 53 bits
         if unit == "bytes" and text[-1:].isalpha():
             return _size(text)
     number = _number(value, "")
@@ -91,7 +91,7 @@ def _number(value: object, unit: str) -> float:
         raise ValueError("a duration like 90, 10m or 1h30m") from None
 
 
-def _yes_or_no(value: object, _unit: str) -> bool:
+def _boolean(value: object, _unit: str) -> bool:
     if isinstance(value, bool):
         return value
     if str(value).lower() in ("true", "yes", "on", "1"):
@@ -110,8 +110,8 @@ def _texts(value: object, _unit: str) -> tuple[str, ...]:
 
 
 _READERS: dict[Any, Callable[[object, str], object]] = {
-    bool: _yes_or_no,
-    int: _whole,
+    bool: _boolean,
+    int: _integer,
     float: _number,
     tuple: _texts,
     str: _text,

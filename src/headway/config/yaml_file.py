@@ -1,4 +1,4 @@
-"""YAML with file:line:column, did-you-mean, other tools' names."""
+"""Settings files in YAML: reading with file:line:column, and writing run.yaml."""
 
 import difflib
 import re
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from headway.base.errors import Problems, Refusal, Remedy, UsageError
+from headway.base.errors import Cause, Problems, Refusal, Remedy, UsageError
 from headway.base.units import plural
-from headway.config.other_tools import DATA_ELSEWHERE
-from headway.config.settings import Given, Settings, example, normal, printed_name, spellings
+from headway.config.other_tools import FOREIGN_DATA_NAMES
+from headway.config.settings import Given, Settings, example, normalize, printed_name, spellings
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "timestamp")}
@@ -19,7 +19,7 @@ _PLAIN_TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """A configuration file: what to train on, and every other setting with its place."""
+    """A settings file: its data, and every other setting with its position."""
 
     data: tuple[str, ...]
     given: tuple[Given, ...]
@@ -35,15 +35,14 @@ class _Entry:
 
 
 def read_settings(path: Path) -> SettingsFile:
-    """Read a settings file; a section flattens to dotted names, `lora: {r: 8}` to `lora.r`.
+    """Read a settings file; sections become dotted names, `lora: {r: 8}` is `lora.r`.
 
-    A scalar stays the text that was written, for the setting to read: YAML 1.1 would make a text
-    of 2e-4, 90 of 1:30 and true of a run called `on`. Whether a name exists and its value fits
-    is checked by `settings.resolve`, with the flags beside it.
+    Scalars stay text: YAML 1.1 would read 2e-4 as text, 1:30 as 90 and a run called `on` as true.
+    `resolve` checks names and values later, together with the flags.
 
     Raises:
-        UsageError: the file cannot be read, is no YAML, or is no list of settings.
-        Problems: several places are wrong.
+        UsageError: the file cannot be read, is not YAML, or is not a list of settings.
+        Problems: several lines are wrong.
     """
     root = _root(path, _text_of(path))
     data: tuple[str, ...] = ()
@@ -53,11 +52,11 @@ def read_settings(path: Path) -> SettingsFile:
     for entry in _entries(root):
         where = _place(path, entry.key)
         try:
-            _refuse_second(entry, seen, path)
+            _check_duplicate(entry, seen, path)
             if entry.name == "data":
                 data = _data(entry, where)
-            elif normal(entry.name) in DATA_ELSEWHERE:
-                raise _data_elsewhere(entry, where)
+            elif normalize(entry.name) in FOREIGN_DATA_NAMES:
+                raise _foreign_data_name(entry, where)
             else:
                 given.append(Given(entry.name, _value(entry, where), where))
         except UsageError as problem:
@@ -68,8 +67,8 @@ def read_settings(path: Path) -> SettingsFile:
 
 
 def write_settings(settings: Settings, data: tuple[str, ...] = ()) -> str:
-    """The text of a run.yaml: every setting with its origin. `read_settings` takes it back."""
-    lines = ["# Every setting of this run, and where it came from."]
+    """The text of run.yaml: every setting with its origin; `read_settings` reads it back."""
+    lines = ["# Every setting of this run, and where it comes from."]
     if data:
         lines += ["data:", *(f"  - {_yaml(one)}" for one in data)]
     rows = [(f"{name}: {_yaml(value)}", origin) for name, value, origin in settings.items()]
@@ -79,7 +78,7 @@ def write_settings(settings: Settings, data: tuple[str, ...] = ()) -> str:
 
 
 def _yaml(value: object) -> str:
-    """A value on one line; texts in double quotes, so that none can turn into something else."""
+    """A value on one line; text in double quotes, so that YAML cannot reinterpret it."""
     match value:
         case None:
             return "null"
@@ -100,7 +99,7 @@ def _yaml(value: object) -> str:
 
 
 def _entries(root: yaml.MappingNode) -> Iterator[_Entry]:
-    """The file's entries in order, those of a section under their dotted names."""
+    """The entries in order, those of a section with dotted names."""
     for key, value in root.value:
         if isinstance(value, yaml.MappingNode) and value.value:
             for inner_key, inner in value.value:
@@ -114,7 +113,7 @@ def _name(key: yaml.Node) -> str:
 
 
 def _value(entry: _Entry, where: str) -> object:
-    """None, a text, or a list of texts."""
+    """None, text, or a list of texts."""
     node = entry.value
     if isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN_TAGS:
         return None if node.tag == _TAG + "null" else node.value
@@ -123,19 +122,20 @@ def _value(entry: _Entry, where: str) -> object:
     ):
         return [one.value for one in node.value]
     raise UsageError(
-        f"{where}: {entry.name} has a value of an unknown kind",
+        f"{where}: {entry.name} has an unsupported value",
+        cause=Cause.CONFIG_INVALID,
         have=_kind(node),
-        need="a number, a text, true or false, or a list of texts",
-        remedies=(_plain_line(entry.name),),
+        need="a number, text, true, false, or a list of texts",
+        remedies=(_example_line(entry.name),),
     )
 
 
-def _plain_line(name: str) -> Remedy:
-    """A line that the named setting, or the one that its section is named after, would take."""
+def _example_line(name: str) -> Remedy:
+    """An example line for the setting, or for the one that its section is named after."""
     known = spellings()
-    row = known.get(normal(name)) or known.get(normal(name.partition(".")[0]))
+    row = known.get(normalize(name)) or known.get(normalize(name.partition(".")[0]))
     if not row:
-        return Remedy("name: value", "one setting a line")
+        return Remedy("name: value", "one setting per line")
     return Remedy(f"{printed_name(row)}: {example(row)}", "for example")
 
 
@@ -144,7 +144,7 @@ def _kind(node: yaml.Node) -> str:
         return "a section inside a section" if node.value else "an empty section"
     if isinstance(node, yaml.SequenceNode):
         return "a list of lists or sections"
-    return f"the tag {node.tag}"
+    return f"the YAML tag {node.tag}"
 
 
 def _data(entry: _Entry, where: str) -> tuple[str, ...]:
@@ -154,30 +154,32 @@ def _data(entry: _Entry, where: str) -> tuple[str, ...]:
     return tuple(value) if isinstance(value, list) else (str(value),)
 
 
-def _data_elsewhere(entry: _Entry, where: str) -> UsageError:
+def _foreign_data_name(entry: _Entry, where: str) -> UsageError:
     nodes = entry.value.value if isinstance(entry.value, yaml.SequenceNode) else [entry.value]
     names = [one.value for one in nodes if isinstance(one, yaml.ScalarNode)]
     return UsageError(
         f"{where}: unknown setting {entry.name}",
+        cause=Cause.UNKNOWN_SETTING,
         have=entry.name,
-        need="our name for it",
+        need="Headway's name for it",
         remedies=(Remedy(f"data: {', '.join(names) or 'FILE'}", "files, folders or globs"),)
         if len(names) <= 1
         else (Remedy(f"data: [{', '.join(names)}]", "files, folders or globs"),),
     )
 
 
-def _refuse_second(entry: _Entry, seen: dict[str, _Entry], path: Path) -> None:
-    """Refuse a setting that stands in the file already, under this name or another of its names."""
-    row = spellings().get(normal(entry.name))
-    first = seen.setdefault(row.name if row else normal(entry.name), entry)
+def _check_duplicate(entry: _Entry, seen: dict[str, _Entry], path: Path) -> None:
+    """Refuse a setting that the file sets twice, under any of its names."""
+    row = spellings().get(normalize(entry.name))
+    first = seen.setdefault(row.name if row else normalize(entry.name), entry)
     if first is entry:
         return
     lines = [one.key.start_mark.line + 1 for one in (first, entry)]
     raise UsageError(
-        f"{_place(path, entry.key)}: {entry.name} is set a second time",
-        have=f"{first.name} in line {lines[0]}, {entry.name} in line {lines[1]}",
-        need="each setting once",
+        f"{_place(path, entry.key)}: {entry.name} is set twice",
+        cause=Cause.CONFIG_INVALID,
+        have=f"{first.name} on line {lines[0]}, {entry.name} on line {lines[1]}",
+        need="each setting only once",
         remedies=tuple(Remedy(f"delete line {line}") for line in lines),
     )
 
@@ -186,7 +188,7 @@ def _place(path: Path, node: yaml.Node) -> str:
     return f"{path}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
 
 
-# From a file to a node tree: what can be wrong before any setting is looked at.
+# From a file to a tree of YAML nodes.
 
 
 def _text_of(path: Path) -> str:
@@ -196,10 +198,11 @@ def _text_of(path: Path) -> str:
         raise _missing(path) from None
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be read",
+            f"cannot read {path}",
+            cause=Cause.CONFIG_INVALID,
             have=error.strerror or str(error),
-            need="a settings file that you may read",
-            remedies=(Remedy(f"ls -ld {path}", "what it is, and who may read it"),),
+            need="a readable settings file",
+            remedies=(Remedy(f"ls -ld {path}", "shows its type and permissions"),),
         ) from None
     try:
         return raw.decode("utf-8-sig")
@@ -208,7 +211,8 @@ def _text_of(path: Path) -> str:
         line = raw[: error.start].count(b"\n") + 1
         encoding = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
         raise UsageError(
-            f"{path}:{line}:{len(before[2]) + 1}: this is not UTF-8 text",
+            f"{path}:{line}:{len(before[2]) + 1}: not UTF-8 text",
+            cause=Cause.CONFIG_INVALID,
             have=f"the byte 0x{raw[error.start]:02x}",
             need="UTF-8",
             remedies=(Remedy(f"iconv -f {encoding} -t UTF-8 {path} > utf8-{path.name}"),),
@@ -221,50 +225,54 @@ def _missing(path: Path) -> UsageError:
     near = difflib.get_close_matches(path.name, names, n=2, cutoff=0.5) or names[:2]
     found = plural(len(names), "YAML file") if names else "no YAML file"
     return UsageError(
-        f"{path} is not there",
+        f"{path} not found",
+        cause=Cause.CONFIG_INVALID,
         have=f"{found} in {folder.absolute()}",
         need="a settings file",
         remedies=tuple(Remedy(f"headway train {folder / name}") for name in near)
-        or (Remedy("headway train --help", "every setting is a flag too"),),
+        or (Remedy("headway train --help", "every setting is also a flag"),),
     )
 
 
 def _root(path: Path, text: str) -> yaml.MappingNode:
-    """The file's outermost node: settings by name."""
+    """The top-level mapping of settings."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError) as error:
-        raise _no_yaml(path, text, error) from None
+        raise _not_yaml(path, text, error) from None
     if isinstance(root, yaml.MappingNode):
         return root
     if root is None or root.tag == _TAG + "null":
         raise UsageError(
             f"{path} is empty",
-            have="no setting",
-            need="at least one",
-            remedies=(Remedy("max_steps: 100", "for example; a line per setting"),),
+            cause=Cause.CONFIG_INVALID,
+            have="no settings",
+            need="at least one setting",
+            remedies=(Remedy("max_steps: 100", "for example; one setting per line"),),
         )
     raise UsageError(
-        f"{_place(path, root)}: this is no list of settings",
-        have="a list" if isinstance(root, yaml.SequenceNode) else "a text",
+        f"{_place(path, root)}: not a list of settings",
+        cause=Cause.CONFIG_INVALID,
+        have="a list" if isinstance(root, yaml.SequenceNode) else "plain text",
         need="lines of `name: value`",
         remedies=_remedies(text),
     )
 
 
-def _no_yaml(path: Path, text: str, error: Exception) -> UsageError:
+def _not_yaml(path: Path, text: str, error: Exception) -> UsageError:
     line, column = _position(text, error)
     lines = text.splitlines() or [""]
     return UsageError(
-        f"{path}:{line}:{column}: this is not YAML",
+        f"{path}:{line}:{column}: not valid YAML",
+        cause=Cause.CONFIG_INVALID,
         have=lines[min(line, len(lines)) - 1].strip() or "the end of the file",
-        need=_complaint(error),
+        need=_parser_message(error),
         remedies=_remedies(text),
     )
 
 
 def _position(text: str, error: Exception) -> tuple[int, int]:
-    """Line and column, counted from 1."""
+    """Line and column, both counted from 1."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         if mark:
@@ -273,20 +281,20 @@ def _position(text: str, error: Exception) -> tuple[int, int]:
     return before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
 
 
-def _complaint(error: Exception) -> str:
+def _parser_message(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError):
         return f"YAML ({', '.join(filter(None, (error.context, error.problem)))})"
     if isinstance(error, RecursionError):
-        return "sections that are not nested so deep"
+        return "less deeply nested sections"
     return "printable characters"
 
 
 def _remedies(text: str) -> tuple[Remedy, ...]:
-    """The usual slips, found in the text; else what a settings file looks like."""
+    """Fixes for common mistakes in the text; otherwise the form of a settings file."""
     for number, line in enumerate(text.splitlines(), 1):
         if re.match(r" *\t", line):
-            return (Remedy(f"line {number}: spaces instead of the tab"),)
+            return (Remedy(f"line {number}: use spaces instead of tabs"),)
         no_space = re.fullmatch(r"\s*([A-Za-z_][\w.-]*)[:=]([^\s/:=].*)", line)
         if no_space:
             return (Remedy(f"{no_space[1]}: {no_space[2]}", f"line {number}, with a space"),)
-    return (Remedy("name: value", "one setting a line, a space after the colon"),)
+    return (Remedy("name: value", "one setting per line, with a space after the colon"),)

@@ -13,7 +13,8 @@ from headway.base.errors import UsageError
 from headway.base.events import EventReader
 from headway.base.files import write_lightly, write_whole
 from headway.base.lock import Owner, is_held, owner_of
-from headway.base.pulse import alive, live_folder, read_pulse
+from headway.base.process import is_alive
+from headway.base.pulse import live_folder, read_pulse
 from headway.runs.folder import RunFolder, find_run, list_runs
 from headway.runs.receipt import Receipt, load_receipt
 from headway.supervise.progress import Aim, Progress, Readings, Status
@@ -55,7 +56,7 @@ def live_jobs() -> list[LiveJob]:
     for folder in live_folder().glob("[0-9]*"):
         if not folder.name.isdecimal():
             continue
-        if not alive(int(folder.name)):
+        if not is_alive(int(folder.name)):
             shutil.rmtree(folder, ignore_errors=True)
             continue
         # No job.json yet: it is being written this very moment.
@@ -69,7 +70,7 @@ def read_pulses(live: Path) -> Readings:
     planner = read_pulse(live / "planner.pulse")
     workers = (read_pulse(path) for path in sorted(live.glob("rank-*.pulse")))
     return Readings(
-        planner=planner if planner and alive(planner.pid) else None,
+        planner=planner if planner and is_alive(planner.pid) else None,
         workers=tuple(reading for reading in workers if reading),
     )
 

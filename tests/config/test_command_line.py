@@ -1,0 +1,76 @@
+"""Flags, settings and words of a command line, and the help text."""
+
+from pathlib import Path
+
+import pytest
+
+from headway.base.errors import Cause, Problems, UsageError
+from headway.config.command_line import Switch, help_lines, parse
+
+OWN = {"list": Switch("list them"), "note": Switch("a note", "TEXT")}
+
+
+def test_words_switches_and_settings_are_told_apart() -> None:
+    found = parse(["notes.txt", "--list", "--lr", "2e-4", "lora.r=8"], OWN, settings=True)
+    assert found.words == ["notes.txt"]
+    assert found.on("list")
+    assert [(one.name, one.value, one.origin) for one in found.given] == [
+        ("--lr", "2e-4", "--lr"),
+        ("lora.r", "8", "lora.r="),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "value"),
+    [(["--bf16"], True), (["--no-bf16"], False), (["--bf16=false"], False)],
+)
+def test_a_boolean_setting_is_a_flag(argv: list[str], value: bool) -> None:
+    assert parse(argv, {}, settings=True).settings()[1].bf16 is value
+
+
+def test_a_value_may_be_negative_but_not_another_option() -> None:
+    assert parse(["--note", "-1"], OWN, settings=False).switches == {"note": "-1"}
+    with pytest.raises(UsageError, match="--note needs a value") as refusal:
+        parse(["--note", "--list"], OWN, settings=False)
+    assert refusal.value.cause is Cause.MISSING_ARGUMENT
+
+
+def test_everything_after_two_hyphens_is_a_word() -> None:
+    assert parse(["--", "--list", "x=1"], OWN, settings=True).words == ["--list", "x=1"]
+
+
+def test_a_list_setting_may_be_given_more_than_once() -> None:
+    argv = ["--sample-prompts", "Once", "--sample-prompts", "Why"]
+    assert parse(argv, {}, settings=True).settings()[1].sample_prompts == ("Once", "Why")
+
+
+def test_an_unknown_option_is_refused_with_a_similar_one() -> None:
+    with pytest.raises(UsageError, match="unknown option --lsit") as refusal:
+        parse(["--lsit"], OWN, settings=False)
+    assert refusal.value.cause is Cause.UNEXPECTED_ARGUMENT
+    assert refusal.value.remedies[0].do == "--list"
+    with pytest.raises(UsageError) as refusal:
+        parse(["--max-lenght", "512"], OWN, settings=True)
+    assert refusal.value.cause is Cause.UNKNOWN_SETTING
+    assert refusal.value.remedies[0].do == "--max-length 512"
+
+
+def test_all_problems_are_listed_at_once() -> None:
+    with pytest.raises(Problems) as refusal:
+        parse(["--lsit", "--note"], OWN, settings=False)
+    assert len(refusal.value.problems) == 2
+
+
+def test_a_yaml_file_is_read_and_flags_override_it(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("data: notes.txt\nseed: 1\nlr: 1e-3\n")
+    words, settings = parse([str(file), "--seed", "2"], {}, settings=True).settings()
+    assert words == ("notes.txt",)
+    assert (settings.seed, settings.learning_rate) == (2, 1e-3)
+
+
+def test_help_lists_every_option_and_setting() -> None:
+    text = "\n".join(help_lines(OWN, settings=True))
+    for flag in ("--list", "--note TEXT", "--json", "--max-length", "--lora.r"):
+        assert flag in text
+    assert "--max-length" not in "\n".join(help_lines(OWN, settings=False))

@@ -1,0 +1,85 @@
+"""Values are read as people write them; an invalid one is refused with a valid one."""
+
+import pytest
+
+from headway.base.errors import Problems, Refusal, UsageError
+from headway.config.resolve import resolve
+from headway.config.settings import Given, Settings, printed_name, table
+
+ROWS = {printed_name(row): row for row in table()}
+
+
+def asked(**settings: object) -> Settings:
+    return resolve([Given(name, value, "you") for name, value in settings.items()])
+
+
+def refused(*given_settings: Given) -> Refusal:
+    with pytest.raises((UsageError, Problems)) as refusal:
+        resolve(given_settings)
+    return refusal.value
+
+
+def tries(refusal: Refusal) -> list[str]:
+    return [remedy.do for remedy in refusal.remedies]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("learning_rate", "2e-4", 0.0002),
+        ("max_steps", "1" + "0" * 40, 10**40),
+        ("max_steps", "2_488", 2488),
+        ("max_steps", "2,488", 2488),
+        ("max_steps", "1e3", 1000),
+        ("seed", "9007199254740993", 9007199254740993),
+        ("max_tokens", "2M", 2_000_000),
+        ("max_tokens", "1e6", 1_000_000),
+        ("max_time", "1h30m", 5400.0),
+        ("max_time", "90", 90.0),
+        ("bf16", "on", True),
+        ("bf16", "No", False),
+        ("bf16", "1", True),
+        ("sample_prompts", "Once", ("Once",)),
+        ("sample_prompts", ["a", "b"], ("a", "b")),
+        ("val_size", "0.1", 0.1),
+        ("device", None, None),
+    ],
+)
+def test_values_read_as_people_write_them(name: str, text: object, value: object) -> None:
+    assert getattr(asked(**{name: text}), ROWS[name].name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "need"),
+    [
+        ("batch_size", "eight", "a number"),
+        ("batch_size", "0", "at least 1"),
+        ("batch_size", "1.5", "a whole number"),
+        ("batch_size", "inf", "a whole number"),
+        ("batch_size", "nan", "a whole number"),
+        ("batch_size", True, "a number"),
+        ("batch_size", ["8"], "a number"),
+        ("batch_size", "", "a number"),
+        ("learning_rate", "0", "more than 0"),
+        ("learning_rate", "inf", "a finite number"),
+        ("learning_rate", "nan", "a finite number"),
+        ("lora.lora_dropout", "1", "at most 0.99"),
+        ("max_rejected", "-0.1", "at least 0"),
+        ("max_tokens", "5x", "a whole number like 500000 or 2M"),
+        ("max_time", "soon", "a duration like 90, 10m or 1h30m"),
+        ("bf16", "maybe", "true or false"),
+        ("optim", "sgd", "one of adamw"),
+        ("run_name", 3, "text"),
+        ("sample_prompts", 3, "a list of texts"),
+        ("save_total_limit", None, "a number"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_told_with_one_that_does(
+    name: str, text: object, need: str
+) -> None:
+    refusal = refused(Given(name, text, "run.yaml:3:5"))
+    assert refusal.what.startswith(f"run.yaml:3:5: {name}: ")
+    assert refusal.need == need
+    (line,) = tries(refusal)
+    ours, _, value = line.partition(": ")
+    resolve([Given(ours, value, "you")])
