@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headway.runs.backup import Backup, Made
+from headway.runs.backup import Backup, BackupInfo
 from headway.runs.restore import Restored
 from headway.runs.verify import Claim, Verification
 from headway.ui import spinner as telling
@@ -43,7 +43,7 @@ def backup(name: str = "20260102-030405-manual", **made: Any) -> Backup:
         "live": False,
     }
     path = Path("runs/.backups/notes") / name
-    return Backup(path, Made(**values | made), 1_500_000_000, 200_000)
+    return Backup(path, BackupInfo(**values | made), 1_500_000_000, 200_000)
 
 
 HOLDS = Claim("rows.trained", 48, 48, "the order", True)

@@ -49,12 +49,15 @@ def backup(words: Sequence[str], options: Mapping[str, str], output_dir: Path) -
     if "json" in options:
         print_json(made)
     elif "quiet" not in options:
-        _print(backup_lines(made, backups.unsound(made), width()))
+        _print(backup_lines(made, backups.damaged_files(made), width()))
     return Exit.KEPT
 
 
 def _list(run: str | None, output_dir: Path, *, json: bool) -> int:
-    runs = [backups.run_of(run, output_dir)] if run else backups.backed_up(output_dir)
+    if run:
+        runs = [backups.find_run_or_backups(run, output_dir)]
+    else:
+        runs = backups.runs_with_backups(output_dir)
     found = {path: backups.list_backups(path) for path in runs}
     if json:
         print_json([one for some in found.values() for one in some])
@@ -71,7 +74,7 @@ def restore(words: Sequence[str], options: Mapping[str, str], output_dir: Path) 
     """Go back to a copy, and keep what was there."""
     if not 1 <= len(words) <= 2:
         raise _which(words)
-    run = backups.run_of(words[0], output_dir)
+    run = backups.find_run_or_backups(words[0], output_dir)
     name = words[1] if len(words) == 2 else None
     share = "copy" not in options
     with telling(sys.stderr, quiet="quiet" in options) as pulse:

@@ -1,16 +1,17 @@
-"""Backups of a run: verified copies to go back to.
+"""Run backups: verified copies to restore from.
 
     runs/.backups/<run>/<when>-<type>/
       backup.json       which run, when, what for
       run/              the run's folder as it was
       manifest.json     size and hash of every file
 
-A checkpoint's files are never written a second time, so a backup shares them with the run by hard
-links where the file system has them; everything else is copied.
+A checkpoint's files never change once written, so a backup shares them with the run by hard links
+where the file system supports them. Everything else is copied.
 """
 
 import contextlib
 import errno
+import glob
 import re
 import shutil
 from collections.abc import Generator, Iterator
@@ -32,35 +33,35 @@ from headway.runs.folder import RunFolder, find_run
 SCHEMA = "headway.backup/1"
 PRE_RESTORE = "pre_restore"
 _FOLDER = ".backups"
-_LEFT_OUT = ("run.lock", "pulse.json")  # of the moment
+_TRANSIENT = ("run.lock", "pulse.json")  # not backed up
 
 
 @dataclass(frozen=True)
-class Made:
-    """`backup.json`."""
+class BackupInfo:
+    """What backup.json contains."""
 
     schema: str
     run: str
-    type: str  # what for, in a word: manual, pre_recovery, pre_restore
+    type: str  # manual, pre_recovery, pre_restore, or any such word
     note: str
     at: str  # UTC, ISO 8601
     version: str
-    model: str  # the checkpoint that `model` pointed to, "" for none
-    live: bool  # the run was being trained: of its checkpoints only that one is here
+    model: str  # the checkpoint that `model` links to, "" for none
+    live: bool  # made during training: `model` is its only checkpoint
 
 
 @dataclass(frozen=True)
 class Backup:
-    """One backup on the disk."""
+    """One backup on disk."""
 
     path: Path
-    made: Made
+    made: BackupInfo
     bytes: int  # of all its files
-    own_bytes: int  # that neither the run nor an older backup shares
+    own_bytes: int  # not shared with the run or an older backup
 
     @property
     def name(self) -> str:
-        """What `restore` knows it by."""
+        """The name that `restore` takes."""
         return self.path.name
 
 
@@ -73,37 +74,37 @@ def make_backup(
     note: str = "",
     share: bool = True,
 ) -> Backup:
-    """Copy a run as it is, durably and read back; of a live run its newest good checkpoint.
+    """Back up a run and verify the copy. Of a live run, only the newest good checkpoint is copied.
 
     Args:
         folder: the run.
         now: the time, in UTC.
-        pulse: told how far it is.
-        kind: what it is for, in one word.
-        note: anything.
-        share: with hard links, where the file system has them; else every byte is copied.
+        pulse: shows the progress.
+        kind: the backup's type, one word.
+        note: any text.
+        share: use hard links where possible; otherwise every byte is copied.
 
     Raises:
-        UsageError: the kind is no word.
-        MachineError: it could not be written; nothing of it is left.
-        ComeBack: another backup or restore of this run is on its way, or the run moved on.
+        UsageError: `kind` is not a valid type.
+        MachineError: the backup could not be written; nothing of it is left.
+        ComeBack: this run is already being backed up or restored, or it changed meanwhile.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", kind):
-        raise _no_word(kind)
-    with at_work(folder.path):
+        raise _invalid_type(kind)
+    with backup_lock(folder.path):
         live = is_held(folder.lock)
         return write_backup(folder, now, pulse, kind=kind, note=note, live=live, share=share)
 
 
 @contextlib.contextmanager
-def at_work(run: Path) -> Generator[None]:
-    """Be the only one that makes or restores backups of a run; leftovers are cleared away.
+def backup_lock(run: Path) -> Generator[None]:
+    """Hold the lock on a run's backups, and delete what a killed backup or restore left.
 
     Raises:
-        ComeBack: somebody else is.
-        MachineError: the disk takes nothing.
+        ComeBack: another process holds it.
+        MachineError: the disk cannot be written.
     """
-    home = _home(run)
+    home = _backups_of(run)
     make_folder(home)
     busy = ComeBack(
         f"{run.name} is already being backed up or restored",
@@ -113,9 +114,8 @@ def at_work(run: Path) -> Generator[None]:
         remedies=(Remedy("run the same command again", "in a moment"),),
     )
     with exclusive_lock(home / ".lock", busy):
-        left = [path for path in home.iterdir() if path.name.startswith(".") and path.is_dir()]
-        left += [path for path in run.parent.iterdir() if path.name.startswith(hidden(run))]
-        for path in left:
+        unfinished = [path for path in home.glob(".*") if path.is_dir()]
+        for path in [*unfinished, *run.parent.glob(f"{glob.escape(restoring_prefix(run))}*")]:
             shutil.rmtree(path, ignore_errors=True)
         yield
 
@@ -130,9 +130,9 @@ def write_backup(
     live: bool = False,
     share: bool = True,
 ) -> Backup:
-    """`make_backup` for whoever is `at_work`."""
+    """`make_backup` for a caller that holds `backup_lock`."""
     model = folder.model.readlink().name if folder.model.is_symlink() else ""
-    made = Made(
+    made = BackupInfo(
         schema=SCHEMA,
         run=folder.path.name,
         type=kind,
@@ -142,9 +142,9 @@ def write_backup(
         model=model,
         live=live,
     )
-    final = _free(_home(folder.path) / f"{now:%Y%m%d-%H%M%S}-{kind}")
+    final = _unused(_backups_of(folder.path) / f"{now:%Y%m%d-%H%M%S}-{kind}")
     taken = [
-        path for path in files_of(folder.path) if not live or _goes_on(path, folder.path, model)
+        path for path in files_of(folder.path) if not live or _is_stable(path, folder.path, model)
     ]
 
     def fill(temporary: Path) -> None:
@@ -154,24 +154,24 @@ def write_backup(
         )
 
     try:
-        with room_for(taken, f"{folder.path.name} was not backed up"):
+        with explain_full_disk(taken, f"{folder.path.name} was not backed up"):
             write_folder(final, fill)
     except MachineError as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            raise _moved_on(folder.path) from error
+            raise _run_changed(folder.path) from error
         raise
     return next(one for one in list_backups(folder.path) if one.path == final)
 
 
 def list_backups(run: Path) -> list[Backup]:
-    """The backups of a run, oldest first; the run itself may be gone."""
+    """The backups of a run, oldest first, whether the run still exists or not."""
     seen = set(_inodes(run))
     found: list[Backup] = []
-    for path in sorted(_home(run).glob("[0-9]*")):
+    for path in sorted(_backups_of(run).glob("[0-9]*")):
         try:
-            made = read(path / "backup.json", Made, SCHEMA)
+            made = read(path / "backup.json", BackupInfo, SCHEMA)
         except (OSError, msgspec.MsgspecError):
-            continue  # no backup of ours
+            continue  # not a backup
         inodes = _inodes(path)
         own = sum(num for inode, num in inodes.items() if inode not in seen)
         seen |= inodes.keys()
@@ -179,35 +179,35 @@ def list_backups(run: Path) -> list[Backup]:
     return found
 
 
-def backed_up(output_dir: Path) -> list[Path]:
-    """Every run in a folder that has backups, whether it is still there or not."""
+def runs_with_backups(output_dir: Path) -> list[Path]:
+    """Every run of a folder that has backups, whether the run still exists or not."""
     homes = sorted((output_dir / _FOLDER).glob("*"))
     return [output_dir / home.name for home in homes if list_backups(output_dir / home.name)]
 
 
-def run_of(run: str | None, output_dir: Path) -> Path:
-    """A run's folder by name or path; it may be gone where there are backups of it.
+def find_run_or_backups(run: str | None, output_dir: Path) -> Path:
+    """Find a run by name or path, whether the run or only its backups still exist.
 
     Raises:
         UsageError: there is neither.
     """
-    if run and Path(run).name == run and _home(output_dir / run).is_dir():
+    if run and Path(run).name == run and _backups_of(output_dir / run).is_dir():
         return output_dir / run
-    if run and _home(Path(run)).is_dir():
+    if run and _backups_of(Path(run)).is_dir():
         return Path(run)
     return find_run(run, output_dir).path
 
 
-def unsound(backup: Backup) -> list[str]:
-    """What was no longer as it had been written, in its checkpoints, when the backup was made."""
+def damaged_files(backup: Backup) -> list[str]:
+    """Checkpoint files that were already damaged when the backup was made."""
     copied = _manifest(backup.path)
-    problems: list[str] = []
+    damaged: list[str] = []
     for checkpoint in sorted((backup.path / "run").glob("checkpoint-*")):
         place = checkpoint.relative_to(backup.path)
         written = _manifest(checkpoint)
         bad = [name for name, file in written.items() if copied.get(f"{place}/{name}") != file]
-        problems += [f"{place.name}/{name}" for name in (bad if written else [MANIFEST])]
-    return problems
+        damaged += [f"{place.name}/{name}" for name in (bad if written else [MANIFEST])]
+    return damaged
 
 
 def _manifest(folder: Path) -> dict[str, FileHash]:
@@ -221,29 +221,29 @@ def _manifest(folder: Path) -> dict[str, FileHash]:
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """Every file of a run but hidden ones, links, and what is of the moment only."""
+    """Every file of a run, except restoring_prefix ones, links, and those of a live process."""
     for path in sorted(folder.rglob("*")):
-        unseen = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if unseen or path.is_symlink() or not path.is_file():
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if is_hidden or path.is_symlink() or not path.is_file():
             continue
-        if path.parent != folder or path.name not in _LEFT_OUT:
+        if path.parent != folder or path.name not in _TRANSIENT:
             yield path
 
 
-def _goes_on(path: Path, run: Path, model: str) -> bool:
-    """Whether a file of a live run will still be there in a moment."""
+def _is_stable(path: Path, run: Path, model: str) -> bool:
+    """Whether a live run keeps this file: not in a checkpoint that may be deleted."""
     return path.parent == run or path.relative_to(run).parts[0] == model
 
 
 def copy_files(source: Path, to: Path, files: list[Path], pulse: Pulse, *, share: bool) -> None:
-    """Copy some of a folder's files to the same places below another."""
+    """Copy files of folder `source` to the same places in folder `to`."""
     with pulse.phase(Phase.COPYING, total=_num_bytes(files), unit="bytes"):
         done = 0
         to.mkdir(exist_ok=True)
         for path in files:
             copy = to / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            # only what lies in folders is never written again
+            # Files in subfolders never change; those at the top do, so they are always copied.
             if not (share and path.parent != source and _linked(path, copy)):
                 shutil.copyfile(path, copy)
             done += copy.stat().st_size
@@ -251,11 +251,15 @@ def copy_files(source: Path, to: Path, files: list[Path], pulse: Pulse, *, share
 
 
 @contextlib.contextmanager
-def room_for(files: list[Path], what: str) -> Generator[None]:
-    """Where the disk is full, say what was to be copied.
+def explain_full_disk(files: list[Path], what: str) -> Generator[None]:
+    """If the disk is full, say how much was to be copied.
+
+    Args:
+        files: to be copied.
+        what: what failed, for the message.
 
     Raises:
-        MachineError: in place of one that speaks of a checkpoint.
+        MachineError: in place of one about a checkpoint.
     """
     try:
         yield
@@ -265,9 +269,10 @@ def room_for(files: list[Path], what: str) -> Generator[None]:
             raise
         raise MachineError(
             f"{what}: the disk is full",
+            cause=Cause.DISK_FULL,
             have=error.have,
-            need=f"{size(_num_bytes(files))}, less what hard links share",
-            remedies=(Remedy("headway backup --list", "older ones, which can be deleted"),),
+            need=f"{size(_num_bytes(files))}, less if hard links can be used",
+            remedies=(Remedy("headway backup --list", "lists older backups to delete"),),
         ) from cause
 
 
@@ -276,7 +281,7 @@ def _linked(path: Path, copy: Path) -> bool:
         copy.hardlink_to(path)
     except FileNotFoundError:
         raise
-    except OSError:  # another file system, or one without links
+    except OSError:  # another file system, or one without hard links
         return False
     return True
 
@@ -286,21 +291,21 @@ def _num_bytes(files: list[Path]) -> int:
 
 
 def _inodes(folder: Path) -> dict[tuple[int, int], int]:
-    """Bytes of each different file below a folder; a file with two names counts once."""
+    """Bytes by inode of all files in a folder, so that hard links count once."""
     stats = (path.lstat() for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return {(stat.st_dev, stat.st_ino): stat.st_size for stat in stats}
 
 
-def _home(run: Path) -> Path:
+def _backups_of(run: Path) -> Path:
     return run.parent / _FOLDER / run.name
 
 
-def hidden(run: Path) -> str:
-    """How the names of folders begin that a restore makes on its way."""
+def restoring_prefix(run: Path) -> str:
+    """Prefix of the temporary folders of a restore."""
     return f".{run.name}.restoring-"
 
 
-def _free(path: Path) -> Path:
+def _unused(path: Path) -> Path:
     number, found = 1, path
     while found.exists():
         number += 1
@@ -311,19 +316,21 @@ def _free(path: Path) -> Path:
 # -- refusals --------------------------------------------------------------------------------
 
 
-def _moved_on(run: Path) -> ComeBack:
+def _run_changed(run: Path) -> ComeBack:
     return ComeBack(
-        f"{run.name} moved on while it was being copied",
-        have="a checkpoint that has just been deleted",
-        need="the same one from beginning to end",
-        remedies=(Remedy(f"headway backup {run}", "once more"),),
+        f"{run.name} changed while it was being copied",
+        cause=Cause.RUN_ACTIVE,
+        have="a checkpoint that was deleted meanwhile",
+        need="the same checkpoint from start to end",
+        remedies=(Remedy(f"headway backup {run}", "tries again"),),
     )
 
 
-def _no_word(kind: str) -> UsageError:
+def _invalid_type(kind: str) -> UsageError:
     return UsageError(
-        f"--type {kind}: not a word that suits a folder's name",
+        f"--type {kind} cannot be part of a folder name",
+        cause=Cause.INVALID_VALUE,
         have=kind,
         need="lower-case letters, digits, - and _, at most 40",
-        remedies=(Remedy("--type pre_recovery"), Remedy(f"--note {kind!r}", "any text")),
+        remedies=(Remedy("--type pre_recovery"), Remedy(f"--note {kind!r}", "takes any text")),
     )

@@ -1,4 +1,4 @@
-"""Put a run back as a backup has it, and keep what was there."""
+"""Run restore: put a run back from a backup, and back up the current state first."""
 
 import ctypes
 import os
@@ -17,12 +17,12 @@ from headway.base.lock import exclusive_lock
 from headway.base.pulse import Phase, Pulse
 from headway.runs.backup import (
     Backup,
-    at_work,
+    backup_lock,
     copy_files,
+    explain_full_disk,
     files_of,
-    hidden,
     list_backups,
-    room_for,
+    restoring_prefix,
     write_backup,
 )
 from headway.runs.folder import RunFolder
@@ -34,51 +34,51 @@ _AT_FDCWD = -100
 
 @dataclass(frozen=True)
 class Restored:
-    """A run that is again what it was."""
+    """A restored run."""
 
     run: Path
     backup: Backup
-    kept: Backup | None  # what was there before; None where nothing was
+    kept: Backup | None  # the state before the restore; None if the run was gone
 
 
 def restore(
     run: Path, name: str | None, now: datetime, pulse: Pulse, *, share: bool = True
 ) -> Restored:
-    """Put a run back as a backup has it; what is there now becomes a backup first.
+    """Restore a run from a backup; its current state is backed up first.
 
-    Killed at any moment, the run's folder is the old one or the new one.
+    If the process is killed, the run's folder is either the old one or the new one.
 
     Args:
         run: the folder, which may be gone.
-        name: of the backup, or the beginning of it; None: the newest that no restore made.
+        name: of the backup, or a unique prefix; None for the newest that no restore made.
         now: the time, in UTC.
-        pulse: told how far it is.
+        pulse: shows the progress.
         share: as in `make_backup`.
 
     Raises:
         UsageError: there is no such backup.
         ComeBack: the run is being trained.
-        MachineError: the backup does not read back, or the disk does not take it.
+        MachineError: the backup is damaged, or the disk cannot be written.
     """
-    backup = _chosen(run, name)
-    with at_work(run):
+    backup = _find_backup(run, name)
+    with backup_lock(run):
         pulse.enter(Phase.VERIFYING_BACKUP)
         problems = verify_folder(backup.path)
         if problems:
-            raise _spoiled(run, backup, problems)
+            raise _backup_damaged(run, backup, problems)
         if not run.is_dir():
-            _put(run, backup, pulse, share=share)
+            _replace_run(run, backup, pulse, share=share)
             return Restored(run, backup, None)
         with exclusive_lock(run / "run.lock", _being_trained(run)):
             pulse.enter(Phase.BACKING_UP_CURRENT)
             kept = write_backup(RunFolder(run), now, pulse, kind=PRE_RESTORE, share=share)
-            _put(run, backup, pulse, share=share)
+            _replace_run(run, backup, pulse, share=share)
         return Restored(run, backup, kept)
 
 
 def _being_trained(run: Path) -> ComeBack:
     return ComeBack(
-        f"{run} is being trained right now",
+        f"{run} is being trained",
         cause=Cause.RUN_ACTIVE,
         have="another process",
         need="one process per run",
@@ -86,29 +86,29 @@ def _being_trained(run: Path) -> ComeBack:
     )
 
 
-def _put(run: Path, backup: Backup, pulse: Pulse, *, share: bool) -> None:
+def _replace_run(run: Path, backup: Backup, pulse: Pulse, *, share: bool) -> None:
     source = backup.path / "run"
     files = list(files_of(source))
-    with room_for(files, f"{run.name} was not restored"), disk_errors(run):
-        made = Path(tempfile.mkdtemp(prefix=hidden(run), dir=run.parent))
+    with explain_full_disk(files, f"{run.name} was not restored"), disk_errors(run):
+        new = Path(tempfile.mkdtemp(prefix=restoring_prefix(run), dir=run.parent))
         try:
-            made.chmod(0o755)
-            copy_files(source, made, files, pulse, share=share)
-            _check_copies(source, made, files)
+            new.chmod(0o755)
+            copy_files(source, new, files, pulse, share=share)
+            _check_copies(source, new, files)
             if backup.made.model:
-                point(made / "model", Path(backup.made.model))
-            _sync(made)
-            _swap(made, run)
+                point(new / "model", Path(backup.made.model))
+            _sync(new)
+            _exchange(new, run)
             sync_folder(run.parent)
         finally:
-            shutil.rmtree(made, ignore_errors=True)  # what was there, or what did not get there
+            shutil.rmtree(new, ignore_errors=True)  # the old run, or an incomplete new one
 
 
-def _check_copies(source: Path, made: Path, files: list[Path]) -> None:
+def _check_copies(source: Path, new: Path, files: list[Path]) -> None:
     for path in files:
-        copy = made / path.relative_to(source)
+        copy = new / path.relative_to(source)
         if not copy.samefile(path) and hash_file(copy) != hash_file(path):
-            raise OSError(f"{copy} does not read back as it was written")
+            raise OSError(f"{copy} differs from the backup")
 
 
 def _sync(folder: Path) -> None:
@@ -120,19 +120,19 @@ def _sync(folder: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def _swap(made: Path, run: Path) -> None:
-    """Give the new folder the run's name, and the old one the other, in one step."""
+def _exchange(new: Path, run: Path) -> None:
+    """Exchange the names of the new folder and the run, atomically where possible."""
     if not run.exists():
-        made.rename(run)
-    elif not _exchanged(made, run):
-        # This file system cannot: for an instant neither has the name, both are there.
-        aside = made.with_name(made.name + ".old")
+        new.rename(run)
+    elif not _exchange_names(new, run):
+        # Not atomic here: for an instant no folder has the run's name, but both exist.
+        aside = new.with_name(new.name + ".old")
         run.rename(aside)
-        made.rename(run)
-        aside.rename(made)
+        new.rename(run)
+        aside.rename(new)
 
 
-def _exchanged(one: Path, other: Path) -> bool:
+def _exchange_names(one: Path, other: Path) -> bool:
     libc = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(one.absolute()), os.fsencode(other.absolute())
     if sys.platform == "darwin":
@@ -141,42 +141,45 @@ def _exchanged(one: Path, other: Path) -> bool:
     return call is not None and call(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _SWAP) == 0
 
 
-def _chosen(run: Path, name: str | None) -> Backup:
+def _find_backup(run: Path, name: str | None) -> Backup:
     backups = list_backups(run)
     if name is None:
-        fitting = [one for one in backups if one.made.type != PRE_RESTORE][-1:]
+        matching = [one for one in backups if one.made.type != PRE_RESTORE][-1:]
     else:
         exact = [one for one in backups if one.name == name]
-        fitting = exact or [one for one in backups if one.name.startswith(name)]
-    if len(fitting) == 1:
-        return fitting[0]
+        matching = exact or [one for one in backups if one.name.startswith(name)]
+    if len(matching) == 1:
+        return matching[0]
     names = [one.name for one in backups]
     if not backups:
         raise UsageError(
-            f"there is no backup of {run.name}",
-            have="none in " + str(run.parent / ".backups"),
-            need="a backup to go back to",
-            remedies=(Remedy(f"headway backup {run}", "makes one of the run as it is"),),
+            f"no backup of {run.name}",
+            cause=Cause.BACKUP_NOT_FOUND,
+            have=f"none in {run.parent / '.backups'}",
+            need="a backup to restore",
+            remedies=(Remedy(f"headway backup {run}", "backs up the run as it is now"),),
         )
     what = f"{run.name} has no backup {name}"
     if name is None:
-        what = f"the backups of {run.name} were all made by a restore: which one?"
-    elif fitting:
-        what = f"{name} is the beginning of {len(fitting)} backups of {run.name}"
+        what = f"every backup of {run.name} was made by a restore: name one"
+    elif matching:
+        what = f"{name} matches {len(matching)} backups of {run.name}"
     raise UsageError(
         what,
+        cause=Cause.BACKUP_NOT_FOUND,
         have=", ".join(names[-4:]),
-        need="the name of one",
+        need="the name of one backup",
         remedies=tuple(Remedy(f"headway restore {run} {one}") for one in names[-2:]),
     )
 
 
-def _spoiled(run: Path, backup: Backup, problems: list[FileProblem]) -> MachineError:
+def _backup_damaged(run: Path, backup: Backup, problems: list[FileProblem]) -> MachineError:
     others = [one.name for one in list_backups(run) if one.name != backup.name]
     return MachineError(
-        f"backup {backup.name} does not read back as it was written",
+        f"backup {backup.name} is damaged",
+        cause=Cause.BACKUP_DAMAGED,
         have=str(problems[0]),
-        need="the bytes that were written; nothing was changed",
-        remedies=tuple(Remedy(f"headway restore {run} {name}", "another") for name in others[-2:])
-        or (Remedy(f"headway verify {run}", "whether the run itself is sound"),),
+        need="the files as they were written; the run was not changed",
+        remedies=tuple(Remedy(f"headway restore {run} {name}") for name in others[-2:])
+        or (Remedy(f"headway verify {run}", "checks the run itself"),),
     )
