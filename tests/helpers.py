@@ -24,14 +24,15 @@ from headway.data.order import StoreOrder
 from headway.data.survey.result import Survey
 from headway.data.survey.store import SCHEMA, Store, StoreMeta, StoreWriter, summarize
 from headway.model.sizes import shape_of
-from headway.planning.decide import Start, decide
-from headway.planning.run_time import Here
+from headway.planning.compute import MachineFacts
+from headway.planning.decide import decide
+from headway.planning.model_source import InitialModel
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan, identity_of
 from headway.runs.receipt import Receipt, load_receipt
 
 VOCAB = 259  # bytes, and three special tokens
-HERE = Here(
+HERE = MachineFacts(
     machine=Machine(1, 8 * 10**9, 8 * 10**9, "a CPU", "Linux x86_64"),
     device="cpu",
     why="no accelerator here",
@@ -39,7 +40,7 @@ HERE = Here(
     measured=lambda _: None,
     torch="2",
 )
-TINY = Start("preset", "tiny", "")
+TINY = InitialModel("preset", "tiny", "")
 
 
 @functools.cache
@@ -278,18 +279,20 @@ def llama(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def folder_of(context: int = 256) -> Start:
+def folder_of(context: int = 256) -> InitialModel:
     """The weights of a model that takes so many tokens; nothing is read."""
     config = llama(max_position_embeddings=context)
-    return Start("folder", "base", "/base", config, parameters=9000, weights_sha256="31" * 32)
+    return InitialModel(
+        "folder", "base", "/base", config, parameters=9000, weights_sha256="31" * 32
+    )
 
 
-def decided(store: Store, start: Start = TINY, **given: Any) -> Plan:
+def decided(store: Store, start: InitialModel = TINY, **given: Any) -> Plan:
     """What is decided for a store on a small machine, as it is decided."""
     return decide(settings(**given), ("notes.txt",), store, start, HERE)
 
 
-def plan_of(store: Store, start: Start = TINY, **given: Any) -> Plan:
+def plan_of(store: Store, start: InitialModel = TINY, **given: Any) -> Plan:
     """What is decided, with a model smaller than any preset.
 
     In fp32, unless asked otherwise: twins must not be told different things by a measurement.
@@ -316,11 +319,11 @@ def order_of(plan: Plan, store: Store) -> StoreOrder:
     return StoreOrder(plan.seed, rows.num_full, rows.has_short, held_out, batch)
 
 
-def folder_start(folder: Path) -> Start:
+def folder_start(folder: Path) -> InitialModel:
     """A start from a transformers folder."""
     from headway.planning.model_source import find_model_source
 
-    return find_model_source(Settings(model=str(folder)), 0, Pulse()).start
+    return find_model_source(Settings(model=str(folder)), 0, Pulse()).initial
 
 
 def save_model(folder: Path, **changes: Any) -> Path:

@@ -82,7 +82,7 @@ def find_model(name: str) -> Any:
     from headway.config.settings import Settings
     from headway.planning.model_source import find_model_source
 
-    return find_model_source(Settings(model=name), 0, Pulse()).start
+    return find_model_source(Settings(model=name), 0, Pulse()).initial
 
 
 @contextlib.contextmanager

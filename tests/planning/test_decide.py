@@ -2,17 +2,31 @@
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.helpers import HERE, TINY, decided, findings, folder_of, in_memory, order_of, settings
+from tests.helpers import (
+    HERE,
+    TINY,
+    chats,
+    decided,
+    findings,
+    folder_of,
+    in_memory,
+    order_of,
+    settings,
+)
+from tests.training.prompted import prompted
 
 from headway.base.errors import DataRefused
 from headway.config.settings import table
-from headway.planning.decide import Start, decide
-from headway.runs.plan import Parent
+from headway.data.survey.result import SurveySample
+from headway.planning.decide import decide
+from headway.planning.model_source import InitialModel
+from headway.runs.plan import Parent, identity_of
 
 CHAT = "." * 18 + "x" * 16  # incident D: 34 tokens
 
@@ -75,13 +89,13 @@ def test_l07_warm_up_never_lasts_the_whole_job(asked: Any, num: int, warmup: int
     ("start", "given", "peak"),
     [
         (TINY, {}, 3e-3),
-        (Start("preset", "base", ""), {}, 6e-4),
+        (InitialModel("preset", "base", ""), {}, 6e-4),
         (folder_of(), {}, 2e-5),
         (folder_of(), {"lora": True}, 2e-4),
         (folder_of(), {"lr": 1e-3}, 1e-3),
     ],
 )
-def test_the_peak_rate(start: Start, given: dict[str, Any], peak: float) -> None:
+def test_the_peak_rate(start: InitialModel, given: dict[str, Any], peak: float) -> None:
     assert decided(in_memory(1601), start, **given).learning.peak == peak
 
 
@@ -105,7 +119,7 @@ def test_rejected_records_are_told_and_counted() -> None:
         *["..xx"] * 50, records_read=53, records_rejected={"not JSON": 2, "no text": 1}
     )
     plan = decided(store, folder_of())
-    assert findings(plan, "warning") == ["3 records of 53 cannot be trained on"]
+    assert findings(plan, "warning") == ["3 records of 53 rejected"]
     records = plan.data.records
     assert records.read == records.accepted + sum(records.rejected.values())
 
@@ -181,3 +195,36 @@ def test_every_setting_says_where_it_came_from() -> None:
     assert plan.choice("max_length").reason
     with pytest.raises(KeyError):
         plan.choice("no_such_setting")
+
+
+def test_the_identities_of_plans_do_not_change(tmp_path: Path) -> None:
+    """Runs that an earlier version planned must resume."""
+    texts = in_memory(3201, 900)
+    parent = Parent("runs/a", "runs/a/checkpoint-2488", 2488, "77" * 32, keeps_optimizer=True)
+    run = replace(folder_of(), source="run", parent=parent)
+    sampled = SurveySample(39_000, 3_900_000, 5, 0.013)
+    stream = in_memory(30_000, 9_000, sampled=sampled)
+    shared = {"batch_size": 16, "lora": True, "lora_dropout": 0.0}
+    plans = [
+        decided(texts),
+        decided(in_memory(*chats(300)), folder_of(), batch_size=16, val_size=0.1),
+        decided(prompted(tmp_path), folder_of(1024), **shared),
+        decided(stream, folder_of(), batch_size=32, val_size=20),
+        decided(texts, run, max_steps=500),
+    ]
+    assert plans[2].shares
+    assert plans[3].data.stream
+    assert [plan.identity for plan in plans] == [
+        "f83102e03177f47b61c585472bfd9c7079b1c896b51ee4000cea600fe91bcfe1",
+        "d180fe2ef48cad228494f08a4c720139d7a61e6cca4cbd6c2f125b2126c4c4b5",
+        "a86d82bac2c3372ba733c66968ad2f99d626cc7a8020632cb42609f819c820b4",
+        "0beaef432b6285ebdd57b65387a5a9aa50292bb4c41946bb280f4e3ca88045ff",
+        "2511174697fe76bcf29c7de5b0e21ad998c05ea831597be7d8c3e4749c92df19",
+    ]
+    assert [identity_of(plan) for plan in plans] == [plan.identity for plan in plans]
+
+
+def test_the_identity_of_a_stream_follows_from_its_plan() -> None:
+    stream = in_memory(*chats(300), sampled=SurveySample(4000, 4_000_000, 5, 0.02))
+    plan = decided(stream, folder_of(), truncation="reject", bf16=True)
+    assert plan.identity == identity_of(plan)

@@ -9,22 +9,23 @@ from tests.helpers import HERE, TINY, in_memory, llama, settings
 
 from headway.base.errors import MachineError
 from headway.model.sizes import shape_of
-from headway.planning.decide import Start, decide
-from headway.planning.memory import SMALLEST, WITHIN
-from headway.planning.run_time import Here
+from headway.planning.compute import MachineFacts
+from headway.planning.decide import decide
+from headway.planning.memory import ESTIMATE_ERROR, MIN_MICRO_BATCH_TOKENS
+from headway.planning.model_source import InitialModel
 from headway.runs.plan import Plan
 
 CONFIG = llama(hidden_size=512, intermediate_size=2048, num_hidden_layers=8)
-FOLDER = Start("folder", "base", "/base", CONFIG, parameters=shape_of(CONFIG).parameters)
+FOLDER = InitialModel("folder", "base", "/base", CONFIG, parameters=shape_of(CONFIG).parameters)
 TEXT = in_memory(40_001)
 PLAIN = {"bf16": False, "gradient_checkpointing": False}
 
 
-def planned(start: Start = TINY, here: Here = HERE, **given: Any) -> Plan:
+def planned(start: InitialModel = TINY, here: MachineFacts = HERE, **given: Any) -> Plan:
     return decide(settings(**given), ("notes.txt",), TEXT, start, here)
 
 
-def with_free(num_bytes: int) -> Here:
+def with_free(num_bytes: int) -> MachineFacts:
     return replace(HERE, machine=replace(HERE.machine, memory_free_bytes=num_bytes))
 
 
@@ -75,12 +76,12 @@ def test_smaller_pieces_take_less_memory(less: dict[str, Any]) -> None:
         (FOLDER, {"batch_size": 8, "max_length": 256, "micro_batch_tokens": 256}),
         (FOLDER, {"batch_size": 8, "max_length": 128, "micro_batch_tokens": 512, "lora": True}),
         (FOLDER, {"batch_size": 8, "gradient_checkpointing": True, "micro_batch_tokens": 512}),
-        (Start("preset", "mini", ""), {"batch_size": 8, "micro_batch_tokens": 2048}),
+        (InitialModel("preset", "mini", ""), {"batch_size": 8, "micro_batch_tokens": 2048}),
     ],
     ids=range(5),
 )
 def test_every_remedy_for_too_little_memory_fits(
-    start: Start, given: dict[str, Any], missing: float
+    start: InitialModel, given: dict[str, Any], missing: float
 ) -> None:
     """Less memory than needed, by a share of the activations; 1.2 and more: by weights too."""
     given = PLAIN | given
@@ -133,20 +134,20 @@ def test_a_plan_takes_smaller_pieces_then_runs_layers_twice(bf16: bool) -> None:
         seen.append((again, -micro))
         if again:
             reason = plan.choice("gradient_checkpointing").reason
-            assert reason.startswith("layers run twice, to fit into")
+            assert reason.startswith("recomputes layers to fit in the")
         if micro < 2048:
-            assert plan.choice("micro_batch_tokens").reason.startswith("fits into the")
+            assert plan.choice("micro_batch_tokens").reason.startswith("fits in the")
     assert {again for again, _ in seen} == {False, True}
-    assert min(-micro for _, micro in seen) >= SMALLEST
+    assert min(-micro for _, micro in seen) >= MIN_MICRO_BATCH_TOKENS
     assert len(seen) > 10
 
 
 def test_there_is_room_for_a_foretelling_that_is_wrong() -> None:
     given = {"batch_size": 16, "max_length": 256}
     plenty = planned(FOLDER, **given)
-    just = with_free(round(plenty.memory.peak * (1 + WITHIN)) + 1_000_000)
+    just = with_free(round(plenty.memory.peak * (1 + ESTIMATE_ERROR)) + 1_000_000)
     assert planned(FOLDER, just, **given).steps.micro_batch_tokens == 2048
-    less = with_free(round(plenty.memory.peak * (1 + WITHIN)) - 1_000_000)
+    less = with_free(round(plenty.memory.peak * (1 + ESTIMATE_ERROR)) - 1_000_000)
     smaller = planned(FOLDER, less, **given)
     assert smaller.steps.micro_batch_tokens < 2048 or smaller.machine.gradient_checkpointing
 

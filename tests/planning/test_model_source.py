@@ -50,7 +50,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_from_nothing_by_the_size_of_the_data(num_bytes: int, given: Any, name: str) -> None:
     found = origin(num_bytes, **given)
-    assert (found.start.source, found.start.name, found.start.path) == ("preset", name, "")
+    assert (found.initial.source, found.initial.name, found.initial.path) == ("preset", name, "")
     assert found.tokenizer is None
     assert found.embedding_rows is None
 
@@ -58,7 +58,7 @@ def test_from_nothing_by_the_size_of_the_data(num_bytes: int, given: Any, name: 
 def test_a_folder_is_read_without_loading_it(tmp_path: Path) -> None:
     folder = save_model(tmp_path / "base")
     found = origin(model=str(folder))
-    start = found.start
+    start = found.initial
     assert (start.source, start.name, start.path) == ("folder", "base", str(folder))
     assert start.parameters == shape_of(llama()).parameters
     assert start.config["model_type"] == "llama"
@@ -127,7 +127,7 @@ def test_a_run_is_gone_on_from_however_it_is_named(runs: Path, how: str) -> None
     full = runs / "full"
     names = {"folder": full, "checkpoint": full / "checkpoint-3", "link": full / "model"}
     given = {how: "full"} if how not in names else {"model": str(names[how])}
-    start = origin(output_dir=str(runs), **given).start
+    start = origin(output_dir=str(runs), **given).initial
     assert start.source == "run"
     assert start.parent is not None
     assert start.parent.checkpoint == str(full / "checkpoint-3")
@@ -136,13 +136,13 @@ def test_a_run_is_gone_on_from_however_it_is_named(runs: Path, how: str) -> None
 
 
 def test_fresh_moments_are_asked_for(runs: Path) -> None:
-    start = origin(output_dir=str(runs), continue_run="full", reset_optimizer=True).start
+    start = origin(output_dir=str(runs), continue_run="full", reset_optimizer=True).initial
     assert start.parent is not None
     assert not start.parent.keeps_optimizer
 
 
 def test_adapters_are_gone_on_with(runs: Path) -> None:
-    start = origin(output_dir=str(runs), continue_run="adapters").start
+    start = origin(output_dir=str(runs), continue_run="adapters").initial
     assert start.adapter is not None
     assert (start.adapter.r, start.adapter.alpha) == (2, 32)
     assert start.parameters == shape_of(llama()).parameters
@@ -176,8 +176,8 @@ def test_the_weights_can_be_had_again(runs: Path) -> None:
         (None, {}),
         (base, {}),
         (base, {"lora_r": 2}),
-        (origin(output_dir=str(runs), continue_run="full").start, {}),
-        (origin(output_dir=str(runs), continue_run="adapters").start, {}),
+        (origin(output_dir=str(runs), continue_run="full").initial, {}),
+        (origin(output_dir=str(runs), continue_run="adapters").initial, {}),
     ):
         plan = plan_of(store, start, **given) if start else plan_of(store)
         first = weights(plan)
@@ -187,7 +187,7 @@ def test_the_weights_can_be_had_again(runs: Path) -> None:
 
 def test_adapters_that_go_on_are_those_that_were_trained(runs: Path) -> None:
     store = text_store(runs.parent / "on", 200)
-    plan = plan_of(store, origin(output_dir=str(runs), continue_run="adapters").start)
+    plan = plan_of(store, origin(output_dir=str(runs), continue_run="adapters").initial)
     model = starting_model(plan)
     found = {n: p.detach() for n, p in trainable(model).items()}
     saved = load_file(runs / "adapters" / "model" / "adapter_model.safetensors")

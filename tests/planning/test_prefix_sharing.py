@@ -29,14 +29,15 @@ from headway.data.batching.shared_prefixes import Family
 from headway.data.order import Numbers, StoreOrder, StreamOrder
 from headway.data.survey.store import Store
 from headway.planning import prefix_sharing as sharing
-from headway.planning.decide import Start, decide
-from headway.planning.prefix_sharing import against, saving
-from headway.planning.run_time import speed_key
-from headway.planning.sizing import ENDLESS
+from headway.planning.decide import decide
+from headway.planning.model_source import InitialModel
+from headway.planning.prefix_sharing import prefix_savings, sharing_obstacle
+from headway.runs.measurements import speed_key
 from headway.runs.plan import Plan, Tried
 from headway.runs.verify import verify
 
 CONTEXT = folder_of(1024)
+UNLIMITED = 1 << 40
 
 
 # ---- what stands against it --------------------------------------------------------------------
@@ -46,34 +47,34 @@ CONTEXT = folder_of(1024)
     ("config", "why"),
     [
         ({}, ""),
-        ({"attention_dropout": 0.1}, "attention_dropout 0.1 draws anew for each row"),
-        ({"resid_pdrop": 0.25}, "resid_pdrop 0.25 draws anew for each row"),
-        ({"layerdrop": 1}, "layerdrop 1 draws anew for each row"),
+        ({"attention_dropout": 0.1}, "attention_dropout 0.1 is random for each row"),
+        ({"resid_pdrop": 0.25}, "resid_pdrop 0.25 is random for each row"),
+        ({"layerdrop": 1}, "layerdrop 1 is random for each row"),
         ({"hidden_dropout_prob": 0.0, "attn_pdrop": 0}, ""),
         ({"dropout": None, "attention_dropout": True}, ""),
         ({"classifier_dropout": 0.1, "summary_first_dropout": 0.1}, ""),
-        ({"text_config": {"attention_dropout": 0.5}}, "attention_dropout 0.5 draws anew for"),
+        ({"text_config": {"attention_dropout": 0.5}}, "attention_dropout 0.5 is random for"),
         ({"attention_dropout": 0.5, "text_config": {"attention_dropout": 0.0}}, ""),
-        ({"sliding_window": 99}, "layers of the model look back 99 tokens only"),
+        ({"sliding_window": 99}, "the model has attention windows of 99 tokens"),
         ({"sliding_window": 100}, ""),
         ({"sliding_window": None}, ""),
-        ({"attention_chunk_size": 64, "window_size": 32}, "look back 32 tokens only"),
-        ({"sliding_window": 8, "use_sliding_window": True}, "look back 8 tokens only"),
+        ({"attention_chunk_size": 64, "window_size": 32}, "windows of 32 tokens"),
+        ({"sliding_window": 8, "use_sliding_window": True}, "windows of 8 tokens"),
         ({"sliding_window": 8, "use_sliding_window": False}, ""),
-        ({"text_config": {"sliding_window": 8}}, "look back 8 tokens only"),
+        ({"text_config": {"sliding_window": 8}}, "windows of 8 tokens"),
         ({"sliding_window": 8, "text_config": {"use_sliding_window": False}}, ""),
         ({"sliding_window": 8, "use_sliding_window": False, "embd_pdrop": 0.1}, "embd_pdrop 0.1"),
     ],
     ids=str,
 )
 def test_what_would_make_a_row_another_one_is_said(config: dict[str, Any], why: str) -> None:
-    found = against({"model_type": "llama", "hidden_size": 16} | config, 100, 0.0)
+    found = sharing_obstacle({"model_type": "llama", "hidden_size": 16} | config, 100, 0.0)
     assert why in found
     assert bool(found) == bool(why)
 
 
 def test_dropout_of_adapters_is_said() -> None:
-    assert against(llama(), 100, 0.05) == "lora.lora_dropout 0.05 draws anew for each row"
+    assert sharing_obstacle(llama(), 100, 0.05) == "lora.lora_dropout 0.05 is random for each row"
 
 
 # ---- how much it saves -------------------------------------------------------------------------
@@ -82,17 +83,19 @@ def test_dropout_of_adapters_is_said() -> None:
 def test_all_of_a_small_epoch_is_looked_at(tmp_path: Path) -> None:
     rows = rows_of(prompted(tmp_path), 256)
     for batch, left_out in ((32, 31), (16, 2 * 15), (12, 11 + 11 + 7)):
-        found = saving(rows, StoreOrder(1, 32, False, 0, batch), 1, ENDLESS)
+        found = prefix_savings(rows, StoreOrder(1, 32, False, 0, batch), 1, UNLIMITED)
         assert found.share == pytest.approx(left_out * SYSTEM / ALL)
         assert found.leaves == 1
 
 
 def test_a_family_that_is_cut_saves_less_and_fills_leaves(tmp_path: Path) -> None:
     rows = rows_of(prompted(tmp_path, owns=[11] * 32), 256)
-    found = saving(rows, StoreOrder(1, 32, False, 0, 32), 4, SYSTEM + 40)  # 4 rows in a micro-batch
+    found = prefix_savings(
+        rows, StoreOrder(1, 32, False, 0, 32), 4, SYSTEM + 40
+    )  # 4 rows in a micro-batch
     assert found.share == pytest.approx(24 * SYSTEM / (32 * 210))
     assert found.leaves == 4
-    assert saving(rows, StoreOrder(1, 32, False, 0, 32), 4, ENDLESS).leaves == 1
+    assert prefix_savings(rows, StoreOrder(1, 32, False, 0, 32), 4, UNLIMITED).leaves == 1
 
 
 def test_of_a_long_epoch_some_steps_are_looked_at_evenly(
@@ -106,18 +109,18 @@ def test_of_a_long_epoch_some_steps_are_looked_at_evenly(
             return super().rows(step)
 
     rows, order = rows_of(prompted(tmp_path), 256), Watched(1, 32, False, 0, 4)
-    monkeypatch.setattr(sharing, "_STEPS", 4)
-    saving(rows, order, 1, ENDLESS)
-    monkeypatch.setattr(sharing, "_ROWS", 8)
-    saving(rows, order, 1, ENDLESS)
-    monkeypatch.setattr(sharing, "_ROWS", 1)
-    saving(rows, order, 1, ENDLESS)
+    monkeypatch.setattr(sharing, "_MAX_STEPS", 4)
+    prefix_savings(rows, order, 1, UNLIMITED)
+    monkeypatch.setattr(sharing, "_MAX_ROWS", 8)
+    prefix_savings(rows, order, 1, UNLIMITED)
+    monkeypatch.setattr(sharing, "_MAX_ROWS", 1)
+    prefix_savings(rows, order, 1, UNLIMITED)
     assert seen == [1, 3, 5, 7, 1, 5, 1]
 
 
 def test_of_a_flow_the_sample_is_looked_at(tmp_path: Path) -> None:
     rows, order = rows_of(prompted(tmp_path), 256), StreamOrder(1, 10, 8, 4, 10**6)
-    share = saving(rows, order, 1, ENDLESS).share
+    share = prefix_savings(rows, order, 1, UNLIMITED).share
     assert share == pytest.approx(7 / 8 * 32 * SYSTEM / ALL, rel=0.01)
 
 
@@ -160,7 +163,7 @@ def test_leaves_and_micro_batches_are_of_what_runs(tmp_path: Path) -> None:
     store = prompted(tmp_path)
     plan = decided(store, CONTEXT, batch_size=32)  # 200 + 32 * 4.5 tokens run
     assert (plan.steps.leaves, plan.steps.micro_batch_tokens) == (1, 512)
-    text = decided(store, Start("folder", "base", "", llama(dropout=0.1)), batch_size=32)
+    text = decided(store, InitialModel("folder", "base", "", llama(dropout=0.1)), batch_size=32)
     assert (text.steps.leaves, text.steps.micro_batch_tokens) == (2, 2048)
 
 
@@ -178,13 +181,13 @@ GPT2 = {
 @pytest.mark.parametrize(
     ("config", "given", "why"),
     [
-        (GPT2, {}, "embd_pdrop 0.1 draws anew for each row"),
+        (GPT2, {}, "embd_pdrop 0.1 is random for each row"),
         (
             llama(),
             {"lora": True, "lora_dropout": 0.05},
-            "lora.lora_dropout 0.05 draws anew for each row",
+            "lora.lora_dropout 0.05 is random for each row",
         ),
-        (llama(sliding_window=64), {}, "layers of the model look back 64 tokens only"),
+        (llama(sliding_window=64), {}, "the model has attention windows of 64 tokens"),
         (
             llama(),
             {"micro_batch_tokens": SYSTEM + 1},
@@ -196,7 +199,7 @@ GPT2 = {
 def test_why_rows_do_not_share_is_planned_with_what_it_would_save(
     config: dict[str, Any], given: dict[str, Any], why: str, tmp_path: Path
 ) -> None:
-    start = Start("folder", "base", "/base", config, parameters=9000)
+    start = InitialModel("folder", "base", "/base", config, parameters=9000)
     plan = decided(prompted(tmp_path), start, batch_size=16, **given)
     assert not plan.steps.share_prefixes
     assert plan.data.not_shared == why
@@ -216,7 +219,7 @@ def test_too_little_to_save_is_not_worth_it(own: int, shares: bool, tmp_path: Pa
     plan = decided(prompted(tmp_path, 60, [own] * 4), CONTEXT, batch_size=4)
     assert plan.data.shared == pytest.approx(180 / (4 * (59 + own)))
     assert plan.steps.share_prefixes == shares
-    assert plan.data.not_shared == ("" if shares else "too little to pay")
+    assert plan.data.not_shared == ("" if shares else "it would save too little")
 
 
 def test_text_never_shares(tmp_path: Path) -> None:
@@ -230,7 +233,7 @@ def test_text_never_shares(tmp_path: Path) -> None:
 def test_a_speed_is_of_rows_that_share_as_much(tmp_path: Path) -> None:
     plan = decided(prompted(tmp_path), CONTEXT, batch_size=16)
     keys = {
-        speed_key(plan.model, steps, replace(plan.data, shared=shared), plan.machine, "2")
+        speed_key(plan.model, steps, replace(plan.data, shared=shared), "cpu", "float32", 1, "2")
         for steps in (plan.steps, replace(plan.steps, share_prefixes=False))
         for shared in (0.2, 0.9)
     }
@@ -258,7 +261,7 @@ def test_what_is_not_computed_is_told_as_a_share_of_the_work(tmp_path: Path) -> 
 
 
 def test_rows_that_do_not_share_save_by_padding_and_logits_alone(tmp_path: Path) -> None:
-    dropping = Start("folder", "base", "/base", llama(dropout=0.1), parameters=9000)
+    dropping = InitialModel("folder", "base", "/base", llama(dropout=0.1), parameters=9000)
     plain = decided(prompted(tmp_path), dropping, batch_size=16).time
     sharing = decided(Store(tmp_path), folder_of(), batch_size=16).time
     assert plain.saved == replace(sharing.saved, shared=0.0)
@@ -270,7 +273,7 @@ def test_where_memory_makes_micro_batches_smaller_the_plan_says_what_they_share(
 ) -> None:
     store = prompted(tmp_path, 300, [8] * 32)
     wide = llama(hidden_size=256, intermediate_size=1024, num_hidden_layers=8)
-    start = Start("folder", "base", "/base", wide | {"max_position_embeddings": 512}, 10**6)
+    start = InitialModel("folder", "base", "/base", wide | {"max_position_embeddings": 512}, 10**6)
     roomy = decided(store, start, batch_size=32)
     free = round(0.95 * roomy.memory.peak)
     here = replace(HERE, machine=replace(HERE.machine, memory_free_bytes=free))
@@ -278,7 +281,7 @@ def test_where_memory_makes_micro_batches_smaller_the_plan_says_what_they_share(
     plan = decide(asked, ("notes.txt",), store, start, here)
     assert plan.steps.micro_batch_tokens < roomy.steps.micro_batch_tokens
     rows, order = rows_of(store, plan.data.max_length), order_of(plan, store)
-    found = saving(rows, order, plan.steps.leaves, plan.steps.micro_batch_tokens).share
+    found = prefix_savings(rows, order, plan.steps.leaves, plan.steps.micro_batch_tokens).share
     assert plan.data.shared * plan.steps.share_prefixes == pytest.approx(found, abs=0.05)
 
 

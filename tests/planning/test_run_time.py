@@ -6,22 +6,30 @@ from typing import Any
 import pytest
 from tests.helpers import HERE, TINY, in_memory, settings
 
-from headway.planning.decide import Start, decide
-from headway.planning.run_time import Here, speed_key
+from headway.planning.compute import MachineFacts
+from headway.planning.decide import decide
+from headway.planning.model_source import InitialModel
+from headway.runs.measurements import speed_key
 from headway.runs.plan import Plan
 
 TEXT = in_memory(40_001)
 
 
-def planned(start: Start = TINY, here: Here = HERE, **given: Any) -> Plan:
+def planned(start: InitialModel = TINY, here: MachineFacts = HERE, **given: Any) -> Plan:
     return decide(settings(**given), ("notes.txt",), TEXT, start, here)
+
+
+def key_of(plan: Plan) -> str:
+    machine = plan.machine
+    how = machine.device, machine.compute_dtype, machine.threads, HERE.torch
+    return speed_key(plan.model, plan.steps, plan.data, *how)
 
 
 def test_time_is_unknown_until_it_was_measured() -> None:
     plan = planned()
     assert (plan.time.tokens_per_second, plan.time.seconds) == (None, None)
     assert plan.time.flops > 0
-    key = speed_key(plan.model, plan.steps, plan.data, plan.machine, HERE.torch)
+    key = key_of(plan)
     plan = planned(TINY, replace(HERE, measured={key: 1000.0, "startup|2": 2.0}.get))
     assert plan.time.tokens_per_second == 1000
     assert plan.time.seconds == 2 + plan.steps.tokens * plan.steps.num / 1000
@@ -33,13 +41,13 @@ def test_time_is_unknown_until_it_was_measured() -> None:
     ids=str,
 )
 def test_a_speed_is_of_one_shape_of_work(changed: dict[str, Any]) -> None:
-    start = Start("preset", str(changed.get("preset", "tiny")), "")
+    start = InitialModel("preset", str(changed.get("preset", "tiny")), "")
     plain, other = planned(), planned(start, **changed)
-    keys = [speed_key(p.model, p.steps, p.data, p.machine, "2") for p in (plain, other)]
+    keys = [key_of(p) for p in (plain, other)]
     assert keys[0] != keys[1]
 
 
 def test_a_longer_job_has_the_same_speed() -> None:
     plain, other = planned(), planned(max_steps=999, lr=1e-5, seed=7)
-    keys = [speed_key(p.model, p.steps, p.data, p.machine, "2") for p in (plain, other)]
+    keys = [key_of(p) for p in (plain, other)]
     assert keys[0] == keys[1]

@@ -10,7 +10,8 @@ from tests.helpers import HERE, TINY, decided, findings, folder_of, in_memory, o
 
 from headway.base.errors import DataRefused, Problems, Refusal, UsageError
 from headway.data.survey.store import Store
-from headway.planning.decide import Start, decide
+from headway.planning.decide import decide
+from headway.planning.model_source import InitialModel
 from headway.training.schedule import learning_rate
 
 CHAT = "." * 18 + "x" * 16  # incident D: 34 tokens
@@ -30,7 +31,7 @@ def test_a_too_few_rows_for_the_batch_are_one_batch() -> None:
     assert (plan.data.rows.accepted, plan.data.rows.planned) == (13, 13)
     assert (plan.steps.tokens, plan.steps.leaves) == (1536, 1)
     (adjusted,) = [finding for finding in plan.findings if finding.kind == "adjusted"]
-    assert adjusted.what == "the batch becomes 12: there are no more rows"
+    assert adjusted.what == "batch_size lowered to 12: there are no more rows"
     assert "32 x 128 = 4,096 tokens" in adjusted.have
     assert "12 full rows (1,536 tokens) and a short one" in adjusted.have
     assert plan.choice("batch_size").reason == f"adjusted: {adjusted.what}"
@@ -45,7 +46,7 @@ def test_a_the_batch_is_adjusted_where_there_are_no_more_rows(asked: int, batch:
 
 
 def test_a_exact_refuses_what_would_be_adjusted() -> None:
-    with pytest.raises(UsageError, match="the batch becomes 12") as refused:
+    with pytest.raises(UsageError, match="batch_size lowered to 12") as refused:
         decided(in_memory(1598), batch_size=32, max_length=128, exact=True)
     typed, last = refused.value.remedies
     assert last.do == "leave out --exact"
@@ -131,11 +132,13 @@ def test_conversations_have_the_smallest_length_that_holds_them(longest: int, le
 def test_the_context_caps_the_length_and_says_so() -> None:
     store = in_memory(*["..xx"] * 200, "." + "x" * 299)
     plan = decided(store, folder_of())
-    assert plan.choice("max_length").reason == "is the model's context (300 tokens)"
+    assert plan.choice("max_length").reason == (
+        "the model's context length; the longest conversation has 300 tokens"
+    )
     assert plan.data.truncated == 1
     plan = decided(in_memory(2000), folder_of(), max_length=512)
     assert plan.data.max_length == 256
-    assert "longer than the model's context; it becomes 256" in findings(plan, "adjusted")[0]
+    assert "max_length lowered to 256, the model's context length" in findings(plan, "adjusted")[0]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ def test_the_context_caps_the_length_and_says_so() -> None:
         (3, TINY, 2),
     ],
 )
-def test_the_length_of_text_rows(tokens: int, start: Start, length: int) -> None:
+def test_the_length_of_text_rows(tokens: int, start: InitialModel, length: int) -> None:
     assert decided(in_memory(tokens), start).data.max_length == length
 
 
@@ -170,7 +173,7 @@ def test_cut_conversations_are_counted_and_told() -> None:
 
 def test_t05_answers_that_would_be_lost_are_refused() -> None:
     store = in_memory(*["..xx"] * 50, LONG)
-    with pytest.raises(DataRefused, match="max_length 64 cuts answers off") as refused:
+    with pytest.raises(DataRefused, match="max_length 64 cuts off answers") as refused:
         decided(store, folder_of(), max_length=64)
     assert "1 of them lose every trained token" in refused.value.have
     assert decided(store, folder_of(), **flags(refused.value.remedies[0].do)).data.truncated == 0
@@ -188,7 +191,7 @@ def test_truncation_reject_refuses_any_cut() -> None:
 @pytest.mark.parametrize("given", [{}, {"max_length": 64}])
 def test_no_remedy_is_longer_than_the_folder_of(given: dict[str, Any]) -> None:
     """A --max-length beyond what the model takes would be cut to its context once more."""
-    with pytest.raises(DataRefused, match="cuts answers off") as refused:
+    with pytest.raises(DataRefused, match="cuts off answers") as refused:
         decided(in_memory(*["..xx"] * 9, "." * 300 + "x"), folder_of(), **given)
     assert refused.value.remedies
     assert not any("--max-length" in remedy.do for remedy in refused.value.remedies)
@@ -238,7 +241,7 @@ def test_the_usual_batch_goes_by_the_size_of_the_data(tokens: int, least: int, m
 def test_a_batch_larger_than_what_is_left_to_train_on() -> None:
     plan = decided(in_memory(1598), batch_size=12, max_length=128, val_size=2)
     assert plan.steps.batch_size == 10
-    assert findings(plan, "adjusted") == ["the batch becomes 10: there are no more rows"]
+    assert findings(plan, "adjusted") == ["batch_size lowered to 10: there are no more rows"]
 
 
 # ---- held-out rows -----------------------------------------------------------------------------
@@ -259,8 +262,8 @@ def test_holding_everything_out_is_refused_with_numbers_that_work(rows: int, ask
     for remedy in refused.value.remedies:
         plan = decided(store, max_length=16, **flags(remedy.do))
         assert plan.steps.num >= 1
-        if remedy.gives.startswith("holds"):
-            assert remedy.gives == f"holds {plan.data.rows.held_out} out"
+        if remedy.gives.startswith("holds out"):
+            assert remedy.gives == f"holds out {plan.data.rows.held_out}"
 
 
 # ---- how long ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from tests.helpers import TINY, decided, folder_of, in_memory
 
 from headway.config.settings import table
-from headway.planning.decide import Start
+from headway.planning.model_source import InitialModel
 from headway.runs.placement import difference
 from headway.runs.plan import Parent
 
@@ -110,7 +110,7 @@ def test_every_setting_was_thought_of() -> None:
 
 OTHER_STARTS = {
     "a preset": TINY,
-    "another preset": Start("preset", "mini", ""),
+    "another preset": InitialModel("preset", "mini", ""),
     "other weights": replace(FOLDER, weights_sha256="32" * 32),
     "a parent": replace(FOLDER, parent=Parent("a", "a/checkpoint-1", 1, "77" * 32, True)),
     "another parent": replace(FOLDER, parent=Parent("a", "a/checkpoint-1", 1, "78" * 32, True)),

@@ -8,7 +8,8 @@ from tests.ui.fixtures import words_of
 
 from headway.base.errors import MachineError
 from headway.base.machine import TorchBuild
-from headway.planning.decide import Start, decide
+from headway.planning.decide import decide
+from headway.planning.model_source import InitialModel
 from headway.supervise import planner
 from headway.supervise.planner import choose_device
 from headway.ui.show_plan import plan_lines
@@ -67,6 +68,6 @@ def test_s04_a_device_that_cannot_be_had_is_no_reason_to_use_another(
 
 def test_s04_the_plan_tells_the_device_and_why() -> None:
     here = replace(HERE, device="cpu", why=UNUSED)
-    start = Start("preset", "tiny", "")
+    start = InitialModel("preset", "tiny", "")
     plan = decide(settings(), ("notes.txt",), in_memory(5000), start, here)
     assert f"cpu ({UNUSED})" in words_of(plan_lines(plan, 80))

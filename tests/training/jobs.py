@@ -7,8 +7,7 @@ from tests.helpers import TINY, folder_start, plan_of, settings
 
 from headway.base.pulse import Pulse
 from headway.data.survey.store import Store
-from headway.planning.decide import Start
-from headway.planning.model_source import find_model_source
+from headway.planning.model_source import InitialModel, find_model_source
 from headway.runs import checkpoint_state
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import RunFolder
@@ -47,7 +46,9 @@ STATE = CheckpointState(
 )
 
 
-def planned(here: Path, data: str = "text", start: Start | None = None, **given: Any) -> Plan:
+def planned(
+    here: Path, data: str = "text", start: InitialModel | None = None, **given: Any
+) -> Plan:
     """A small model from nothing; 14 steps through the text."""
     return plan_of(Store(here / data), start or TINY, **SMALL | given)
 
@@ -57,9 +58,9 @@ def adapted(here: Path, data: str = "text", **given: Any) -> Plan:
     return planned(here, data, folder_start(here / "base"), **DROPOUT | given)
 
 
-def going_on(run: RunFolder, **given: Any) -> Start:
+def going_on(run: RunFolder, **given: Any) -> InitialModel:
     """The start of a job that goes on from another run."""
-    return find_model_source(settings(continue_run=str(run.path), **given), 0, Pulse()).start
+    return find_model_source(settings(continue_run=str(run.path), **given), 0, Pulse()).initial
 
 
 KINDS = {

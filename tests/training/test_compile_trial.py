@@ -13,7 +13,7 @@ from headway.base.errors import Exit
 from headway.base.events import Noted, PhaseEntered
 from headway.model import fused_ops
 from headway.planning.decide import decide
-from headway.planning.run_time import peak_key
+from headway.runs.measurements import peak_key
 from headway.runs.plan import Plan
 from headway.training import compile_trial as compiling
 
@@ -29,7 +29,7 @@ def decided(here: Any = FAST, **given: Any) -> Plan:
 @pytest.mark.parametrize(
     ("here", "given", "why"),
     [
-        (replace(FAST, measured=SLOW_PEAK.get), {}, "pays in about"),
+        (replace(FAST, measured=SLOW_PEAK.get), {}, "pays off in about"),
         (FAST, {}, "too short"),
         (replace(FAST, measured=SLOW_PEAK.get), {"max_time": 60}, "too short"),
         (replace(FAST, measured=SLOW_PEAK.get), {"test": True}, "too short"),
@@ -42,7 +42,7 @@ def test_it_is_planned_where_it_pays(here: Any, given: dict[str, Any], why: str)
     choice = plan.choice("torch_compile")
     assert choice.origin == "auto"
     assert why in choice.reason
-    assert plan.machine.compiled == choice.value == (why == "pays in about")
+    assert plan.machine.compiled == choice.value == (why == "pays off in about")
 
 
 def test_who_asks_for_it_or_against_it_is_heard() -> None:

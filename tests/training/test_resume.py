@@ -30,7 +30,7 @@ from headway.data.batching.batches import Batch, make_batch
 from headway.data.survey.store import Store
 from headway.model.forward import Forward
 from headway.model.load import from_folder
-from headway.planning.decide import Start
+from headway.planning.model_source import InitialModel
 from headway.runs import checkpoint_state
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import Checkpoint
@@ -83,7 +83,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def planned(data: Path, kind: str, start: Start = TINY, **given: Any) -> Plan:
+def planned(data: Path, kind: str, start: InitialModel = TINY, **given: Any) -> Plan:
     return plan_of(Store(data / kind), start, **GIVEN | given)
 
 

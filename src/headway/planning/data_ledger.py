@@ -1,27 +1,77 @@
-"""What of the data is trained how often: the plan's side of the ledger."""
+"""Data ledger: how often each part of the data is trained, as planned."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headway.data.batching.rows import VANISHED, StoreRows
 from headway.data.order import RowOrder, StoreOrder, StreamOrder
+from headway.data.survey.result import Lengths
 from headway.data.survey.store import summarize
-from headway.runs.plan import DataPlan, RecordLedger, RowLedger, StepsPlan, StreamPlan
+from headway.planning.step_layout import StepLayout
+from headway.runs.plan import DataPlan, RecordLedger, RowLedger, StreamPlan
+
+_PADDING_STEPS = 200  # to estimate the padding from
 
 
-def account(
+@dataclass(frozen=True)
+class RowStatistics:
+    """Sizes of the rows of the data, or of its sample.
+
+    Attributes:
+        lengths_R: (num_rows,) input tokens of each row.
+        lengths: their summary.
+        num_tokens: input tokens of all rows.
+        num_trained: trained tokens of all rows.
+        mean_full_tokens: input tokens of a full row, on average.
+    """
+
+    lengths_R: NDArray[np.int64]
+    lengths: Lengths
+    num_tokens: int
+    num_trained: int
+    mean_full_tokens: float
+
+    @property
+    def untrained(self) -> float:
+        """Share of the input tokens without a trained target."""
+        return 1 - self.num_trained / self.num_tokens
+
+
+def row_statistics(rows: StoreRows) -> RowStatistics:
+    """Measure the rows; there must be a full one."""
+    lengths_R = rows.lengths()
+    return RowStatistics(
+        lengths_R=lengths_R,
+        lengths=summarize(lengths_R),
+        num_tokens=int(lengths_R.sum()),
+        num_trained=rows.trained(),
+        mean_full_tokens=float(lengths_R[: rows.num_full].mean()),
+    )
+
+
+def data_plan(
     sources: tuple[str, ...],
     rows: StoreRows,
+    statistics: RowStatistics,
     order: StoreOrder | StreamOrder,
-    steps: StepsPlan,
-    stream: StreamPlan | None,
+    num_steps: int,
+    layout: StepLayout,
 ) -> DataPlan:
-    """The data's part of the plan. Counts of a sample are told as those of the whole, about."""
+    """The data's part of the plan. Counts of a sample are scaled to the whole.
+
+    Args:
+        sources: as typed.
+        rows: of the data, or of its sample.
+        statistics: of the rows.
+        order: which rows make which step.
+        num_steps: steps of the run.
+        layout: what the rows of a step share.
+    """
     survey = rows.store.survey
-    lengths = rows.lengths()
-    real = int(lengths.sum())
-    ledger = _row_ledger(rows, order, steps)
-    times = (survey.sampled.scale or 1.0) if survey.sampled else 1.0
+    scale = (survey.sampled.scale or 1.0) if survey.sampled else 1.0
+    padded = len(statistics.lengths_R) * rows.max_length
     return DataPlan(
         kind=survey.kind,
         sources=sources,
@@ -30,34 +80,44 @@ def account(
         tokenizer=survey.tokenizer,
         tokenizer_from=survey.tokenizer_from,
         template=survey.template,
-        records=_records(rows, times),
-        rows=ledger,
-        bytes=round(survey.bytes * times),
-        tokens=round(survey.tokens * times),
-        trained_tokens=round(rows.trained() * times),
-        lengths=summarize(lengths),
+        records=_record_ledger(rows, scale),
+        rows=_row_ledger(rows, order, num_steps),
+        bytes=round(survey.bytes * scale),
+        tokens=round(survey.tokens * scale),
+        trained_tokens=round(statistics.num_trained * scale),
+        lengths=statistics.lengths,
         max_length=rows.max_length,
-        truncated=round(rows.num_truncated * times),
-        padding_to_max=1 - real / (len(lengths) * rows.max_length),
-        padding_to_longest=padding_to_longest(order, lengths),
+        truncated=round(rows.num_truncated * scale),
+        padding_to_max=1 - statistics.num_tokens / padded,
+        padding_to_longest=padding_to_longest(order, statistics.lengths_R),
         padding=0.0,
-        untrained=1 - rows.trained() / real,
+        untrained=statistics.untrained,
         marked_example=survey.marked_example,
-        duplicates=round(survey.duplicates * times),
+        duplicates=round(survey.duplicates * scale),
         shapes=tuple(survey.shapes),
-        notes={note: round(num * times) for note, num in survey.notes.items()},
+        notes={note: round(num * scale) for note, num in survey.notes.items()},
         contents=survey.contents,
-        stream=stream,
+        stream=_stream_plan(rows, order),
+        shared=layout.shared,
+        not_shared=layout.not_shared,
     )
 
 
-def _row_ledger(rows: StoreRows, order: StoreOrder | StreamOrder, steps: StepsPlan) -> RowLedger:
-    applications = order.rows_in(steps.num)
+def _stream_plan(rows: StoreRows, order: StoreOrder | StreamOrder) -> StreamPlan | None:
+    """How a stream is read; its folder is known once `write_stream_spec` has made it."""
+    sampled = rows.store.survey.sampled
+    if sampled is None or isinstance(order, StoreOrder):
+        return None
+    return StreamPlan("", order.steps_per_window, sampled)
+
+
+def _row_ledger(rows: StoreRows, order: StoreOrder | StreamOrder, num_steps: int) -> RowLedger:
+    applications = order.rows_in(num_steps)
     planned = min(applications, order.rows_per_epoch)
     held_out = order.num_held_out
     sampled = rows.store.survey.sampled
     if sampled and not sampled.scale:
-        accepted = held_out + planned  # nobody knows how many more there are
+        accepted = held_out + planned  # the rest is unknown
     else:
         accepted = held_out + order.rows_per_epoch
     return RowLedger(
@@ -66,25 +126,31 @@ def _row_ledger(rows: StoreRows, order: StoreOrder | StreamOrder, steps: StepsPl
         planned=planned,
         not_planned=accepted - held_out - planned,
         applications=applications,
-        row_sum=order.row_sum(steps.num),
+        row_sum=order.row_sum(num_steps),
     )
 
 
-def _records(rows: StoreRows, times: float) -> RecordLedger:
+def _record_ledger(rows: StoreRows, scale: float) -> RecordLedger:
     """Read = accepted + rejected; a conversation that loses its whole answer is rejected too."""
     survey = rows.store.survey
-    rejected = {reason: round(num * times) for reason, num in survey.records_rejected.items()}
+    rejected = {reason: round(num * scale) for reason, num in survey.records_rejected.items()}
     if rows.num_vanished:
-        rejected[VANISHED] = round(rows.num_vanished * times)
-    accepted = round((survey.records_accepted - rows.num_vanished) * times)
+        rejected[VANISHED] = round(rows.num_vanished * scale)
+    accepted = round((survey.records_accepted - rows.num_vanished) * scale)
     return RecordLedger(accepted + sum(rejected.values()), rejected, accepted)
 
 
-def padding_to_longest(order: RowOrder, lengths: NDArray[np.int64]) -> float:
-    """Share of the work if each batch were padded to its longest row, over one epoch at most."""
-    real = padded = 0
-    for step in range(1, min(order.steps_per_epoch, 200) + 1):
-        batch = lengths[order.rows(step)[1] % len(lengths)]  # of a flow only a sample is known
-        real += int(batch.sum())
-        padded += int(batch.max()) * len(batch)
-    return 1 - real / padded
+def padding_to_longest(order: RowOrder, lengths_R: NDArray[np.int64]) -> float:
+    """Share of the work if each batch were padded to its longest row.
+
+    Args:
+        order: which rows make which step.
+        lengths_R: (num_rows,) input tokens of each row.
+    """
+    num_tokens = num_padded = 0
+    for step in range(1, min(order.steps_per_epoch, _PADDING_STEPS) + 1):
+        # a stream's row numbers go beyond its sample
+        batch = lengths_R[order.rows(step)[1] % len(lengths_R)]
+        num_tokens += int(batch.sum())
+        num_padded += int(batch.max()) * len(batch)
+    return 1 - num_tokens / num_padded

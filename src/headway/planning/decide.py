@@ -1,159 +1,212 @@
-"""Decide everything before anything runs: settings, survey, model and machine -> Plan.
+"""The plan: settings, data, model and machine become a `Plan` before anything runs.
 
-A pure function of its arguments. Each decision is a `Choice` with its reason; where a person's
-wish does not fit the data it is adjusted and said (or refused, with `--exact`).
+`decide` is a pure function of its arguments. Each part is decided once, in order, from the parts
+before it. What was asked for and does not fit is adjusted and reported, or refused with `--exact`.
 """
 
-import math
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from headway.base import units
-from headway.base.errors import Finding, Problems, Remedy, UsageError
+from headway.base.errors import Cause, Finding, Problems, Remedy, UsageError
 from headway.base.version import __version__
 from headway.config.settings import Settings
 from headway.data.batching.rows import StoreRows, rows_of
 from headway.data.order import StoreOrder, StreamOrder
 from headway.data.survey.store import Store
 from headway.model.presets import config as preset_config
-from headway.model.sizes import ModelShape, context_of, lora_parameters, shape_of
-from headway.planning.data_ledger import account
-from headway.planning.memory import Need, fit_memory, foretell_memory
-from headway.planning.prefix_sharing import LEAST, against, saving
-from headway.planning.run_time import Here, compiling_pays, foretell_time, usual_seconds
+from headway.model.sizes import context_of, lora_parameters, shape_of
+from headway.planning.compute import Compute, MachineFacts, decide_compute
+from headway.planning.data_ledger import RowStatistics, data_plan, row_statistics
+from headway.planning.decision import Decision, all_choices, all_findings, auto
+from headway.planning.learning import decide_learning
+from headway.planning.memory import MemoryInputs, estimate_memory, fit_memory
+from headway.planning.model_source import InitialModel
+from headway.planning.prefix_sharing import sharing_obstacle
+from headway.planning.run_time import decide_compile, estimate_time
 from headway.planning.sizing import (
-    Notes,
     check_rows,
-    fit_batch,
-    fit_held_out,
-    fit_length,
-    fit_pieces,
-    fit_steps,
-    too_small,
+    decide_batch_size,
+    decide_held_out,
+    decide_max_length,
+    decide_num_steps,
+    num_full_rows,
 )
-from headway.planning.streaming import flow_of, num_rows, order_of
+from headway.planning.step_layout import StepLayout, fastest_layout, with_smaller_micro_batches
+from headway.planning.streaming import decide_order
 from headway.runs.plan import (
     SCHEMA,
-    Choice,
     DataPlan,
-    LearningPlan,
     LooksPlan,
     LoraPlan,
     MachinePlan,
+    MemoryPlan,
     ModelPlan,
-    Parent,
     Plan,
     SavesPlan,
     StepsPlan,
-    TimePlan,
     identity,
     name_after,
 )
 
 PROBE_ROWS = 64
-_DEVICES = {"cpu": "processor", "cuda": "GPU"}
-_PEAK_RATES = {"tiny": 3e-3, "mini": 3e-3, "small": 1e-3, "base": 6e-4}
+_TEST_S = 120  # at most, of a test run
 
 
 @dataclass(frozen=True)
-class Start:
-    """The weights to start from, as far as they are known without loading them."""
+class _Sizes:
+    """The rows of the data, and which of them make which step."""
 
-    source: Literal["preset", "folder", "run"]
-    name: str
-    path: str  # "" for a preset
-    config: dict[str, Any] = field(default_factory=dict[str, Any])  # empty for a preset
-    parameters: int = 0
-    weights_sha256: str = ""
-    adapter: LoraPlan | None = None  # what a folder of adapters was made with
-    adapter_parameters: int = 0
-    parent: Parent | None = None
-    commit: str = ""  # on the hub, of a model that was fetched
+    rows: StoreRows
+    statistics: RowStatistics
+    order: StoreOrder | StreamOrder
+
+    @property
+    def step_tokens(self) -> int:
+        """Input tokens of a full step, about."""
+        return round(self.order.batch_size * self.statistics.mean_full_tokens)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A step layout that fits in memory."""
+
+    layout: StepLayout
+    checkpointing: bool
+    memory: MemoryPlan
 
 
 def decide(
-    settings: Settings, sources: tuple[str, ...], store: Store, start: Start, here: Here
+    settings: Settings,
+    sources: tuple[str, ...],
+    store: Store,
+    initial: InitialModel,
+    facts: MachineFacts,
 ) -> Plan:
     """Make the plan.
 
+    Args:
+        settings: as given.
+        sources: of the data, as typed.
+        store: the tokenized data, or a sample of it.
+        initial: the weights to start from.
+        facts: about this machine.
+
     Raises:
         DataRefused: the data does not make one row, or loses its answers.
-        UsageError: settings contradict each other or the data, or `--exact` meets an adjustment.
+        UsageError: settings contradict each other or the data, or `--exact` forbids an adjustment.
         MachineError: it does not fit in memory.
     """
-    notes = Notes()
-    from_nothing = start.source == "preset"
-    context = context_of(start.config)
-    max_length = fit_length(settings, store, context, from_nothing=from_nothing, notes=notes)
-    rows = rows_of(store, max_length)
-    check_rows(rows, settings, context, notes)
-    num_full = num_rows(rows)
-    held_out = fit_held_out(settings, num_full, notes)
-    batch_size = fit_batch(settings, rows, num_full - held_out, notes)
-    order = order_of(settings, rows, num_full, held_out, batch_size, notes)
-    config = _config(start, store, max_length)
-    shape = shape_of(config)
-    first = start.parent.global_step if start.parent else 0
-    model = _model(settings, start, store, config, shape)
-    alone = against(config, max_length, model.lora.dropout if model.lora else 0.0)
-    pieces = fit_pieces(settings, rows, order, alone, here.device)
-    steps = fit_steps(settings, rows, order, first, pieces, notes)
-    data = replace(
-        account(sources, rows, order, steps, flow_of(rows, order)),
-        shared=pieces.shared,
-        not_shared=pieces.not_shared,
+    sizes = _decide_sizes(settings, store, initial)
+    rows, order = sizes.value.rows, sizes.value.order
+    model = _model_plan(settings, initial, store, rows.max_length)
+    num_steps = _decide_num_steps(settings, sizes.value)
+    learning = decide_learning(settings, model, num_steps.value)
+    saves = _decide_saves(settings, model, num_steps.value)
+    evaluation = _evaluation_plan(settings, num_steps.value)
+    compute = decide_compute(settings, facts)
+    fit = _fit(settings, sizes.value, model, num_steps.value, compute.value, facts)
+    steps = _steps_plan(initial, sizes.value, num_steps.value, fit.value.layout)
+    data = data_plan(
+        sources, rows, sizes.value.statistics, order, num_steps.value, fit.value.layout
     )
-    learning = _learning(settings, start, steps, model, notes)
-    saves = _saves(settings, steps, model, notes)
-    machine = _machine(settings, here, notes)
-    _advise(settings, data, model, notes)
-    need = Need(model, shape, steps, data, machine, saves)
-    fits, memory = fit_memory(need, settings, here, notes)
-    if fits.steps.micro_batch_tokens < steps.micro_batch_tokens:
-        fits = _sharing_less(fits, rows, order)
-        memory = foretell_memory(fits, here)
-    steps, data, machine = fits.steps, fits.data, fits.machine
-    time = foretell_time(model, shape, steps, data, machine, here)
-    machine = replace(machine, compiled=_compiles(settings, time, machine, here, notes))
+    time = estimate_time(model, steps, data, compute.value, facts)
+    compiles = decide_compile(settings, time, compute.value, facts)
+    advice = _advise(settings, data, model)
+    decisions = (sizes, num_steps, learning, saves, compute, fit, compiles, advice)
+    findings = all_findings(decisions)
     if settings.exact:
-        _refuse_adjustments(notes)
-    looks = _looks(settings, steps)
+        _refuse_adjustments(findings)
     return Plan(
         schema=SCHEMA,
         version=__version__,
         name=settings.run_name or name_after(sources[0], trial=settings.test),
-        identity=identity(data, model, steps, learning, saves, looks, settings),
+        identity=identity(
+            data,
+            model,
+            steps,
+            learning.value,
+            saves.value,
+            evaluation,
+            seed=settings.seed,
+            bf16=settings.bf16,
+            assistant_only_loss=settings.assistant_only_loss,
+            reset_optimizer=settings.reset_optimizer,
+            truncation=settings.truncation,
+        ),
         data=data,
         model=model,
         steps=steps,
-        learning=learning,
-        saves=saves,
-        looks=looks,
-        memory=memory,
+        learning=learning.value,
+        saves=saves.value,
+        looks=evaluation,
+        memory=fit.value.memory,
         time=time,
-        machine=machine,
+        machine=_machine_plan(facts, compute.value, fit.value, compiled=compiles.value),
         seed=settings.seed,
-        max_time_s=settings.max_time if not settings.test else min(settings.max_time or 120, 120),
+        max_time_s=_max_time_s(settings),
         grace_s=float(settings.grace_s),
-        settings=_choices(settings, notes),
-        findings=tuple(notes.findings),
+        settings=all_choices(settings, decisions),
+        findings=findings,
     )
 
 
-def _config(start: Start, store: Store, max_length: int) -> dict[str, Any]:
-    if start.source != "preset":
-        return start.config
-    end = store.survey.end_id
-    special = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
-    return preset_config(start.name, store.survey.vocab_size, max_length, special)
+# ---- rows and steps ----------------------------------------------------------------------------
 
 
-def _model(
-    settings: Settings, start: Start, store: Store, config: dict[str, Any], shape: ModelShape
+def _decide_sizes(settings: Settings, store: Store, initial: InitialModel) -> Decision[_Sizes]:
+    """Row length, held-out rows, batch size and row order, each from the one before."""
+    context, from_scratch = context_of(initial.config), initial.source == "preset"
+    length = decide_max_length(settings, store, context, from_scratch=from_scratch)
+    rows = rows_of(store, length.value)
+    cuts = check_rows(rows, settings, context)
+    statistics, num_full = row_statistics(rows), num_full_rows(rows)
+    held_out = decide_held_out(settings, num_full)
+    batch = decide_batch_size(settings, rows, statistics, num_full - held_out.value)
+    order = decide_order(settings, rows, statistics, num_full, held_out.value, batch.value)
+    decisions = (length, cuts, held_out, batch, order)
+    return Decision(
+        _Sizes(rows, statistics, order.value),
+        tuple(choice for decision in decisions for choice in decision.choices),
+        all_findings(decisions),
+    )
+
+
+def _decide_num_steps(settings: Settings, sizes: _Sizes) -> Decision[int]:
+    trained = sizes.step_tokens * sizes.statistics.num_trained / sizes.statistics.num_tokens
+    return decide_num_steps(settings, sizes.order, trained)
+
+
+def _steps_plan(
+    initial: InitialModel, sizes: _Sizes, num_steps: int, layout: StepLayout
+) -> StepsPlan:
+    order = sizes.order
+    return StepsPlan(
+        first=initial.parent.global_step if initial.parent else 0,
+        num=num_steps,
+        per_epoch=order.steps_per_epoch,
+        epochs=num_steps / order.steps_per_epoch,
+        batch_size=order.batch_size,
+        last_batch=order.last_batch,
+        tokens=sizes.step_tokens,
+        leaves=layout.leaves,
+        micro_batch_tokens=layout.micro_batch_tokens,
+        share_prefixes=layout.share_prefixes,
+    )
+
+
+# ---- model and machine -------------------------------------------------------------------------
+
+
+def _model_plan(
+    settings: Settings, initial: InitialModel, store: Store, max_length: int
 ) -> ModelPlan:
-    parameters = start.parameters or shape.parameters
-    lora = start.adapter
-    trainable = start.adapter_parameters if lora else parameters
+    config = _model_config(initial, store, max_length)
+    shape = shape_of(config)
+    parameters = initial.parameters or shape.parameters
+    lora = initial.adapter
+    trainable = initial.adapter_parameters if lora else parameters
     if settings.lora and lora is None:
         lora = LoraPlan(
             settings.lora_r,
@@ -163,193 +216,163 @@ def _model(
         )
         trainable = lora_parameters(shape, settings.lora_r)
     return ModelPlan(
-        source=start.source,
-        name=start.name,
-        path=start.path,
+        source=initial.source,
+        name=initial.name,
+        path=initial.path,
         config=config,
         vocab_size=store.survey.vocab_size,
         context=context_of(config),
-        weights_sha256=start.weights_sha256,
+        weights_sha256=initial.weights_sha256,
         parameters=parameters,
         trainable=trainable,
         trust_remote_code=settings.trust_remote_code,
         lora=lora,
-        parent=start.parent,
-        commit=start.commit,
+        parent=initial.parent,
+        commit=initial.commit,
     )
 
 
-def _learning(
-    settings: Settings, start: Start, steps: StepsPlan, model: ModelPlan, notes: Notes
-) -> LearningPlan:
-    peak = settings.learning_rate
-    if peak is None:
-        if start.source == "preset":
-            peak, why = _PEAK_RATES[start.name], f"usual for {start.name} from nothing"
-        elif model.lora:
-            peak, why = 2e-4, "usual for LoRA"
-        else:
-            peak, why = 2e-5, "usual for full fine-tuning"
-        notes.auto("learning_rate", peak, why)
-    return LearningPlan(
-        optim=settings.optim,
-        peak=peak,
-        schedule=settings.lr_scheduler_type,
-        warmup_steps=_warmup(settings, steps, notes),
-        weight_decay=settings.weight_decay,
-        beta1=settings.adam_beta1,
-        beta2=settings.adam_beta2,
-        epsilon=settings.adam_epsilon,
-        max_grad_norm=settings.max_grad_norm,
+def _model_config(initial: InitialModel, store: Store, max_length: int) -> dict[str, Any]:
+    if initial.source != "preset":
+        return initial.config
+    end = store.survey.end_id
+    special = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
+    return preset_config(initial.name, store.survey.vocab_size, max_length, special)
+
+
+def _fit(
+    settings: Settings,
+    sizes: _Sizes,
+    model: ModelPlan,
+    num_steps: int,
+    compute: Compute,
+    facts: MachineFacts,
+) -> Decision[_Fit]:
+    """The step layout: the fastest one, or what memory allows of it."""
+    rows, statistics, order = sizes.rows, sizes.statistics, sizes.order
+    lora_dropout = model.lora.dropout if model.lora else 0.0
+    obstacle = sharing_obstacle(model.config, rows.max_length, lora_dropout)
+    fastest = fastest_layout(settings, rows, order, sizes.step_tokens, obstacle, compute.device)
+    inputs = MemoryInputs(
+        model=model,
+        shape=shape_of(model.config),
+        compute=compute,
+        kind=rows.store.survey.kind,
+        lengths=statistics.lengths,
+        untrained=statistics.untrained,
+        step_tokens=sizes.step_tokens,
+        num_steps=num_steps,
+        layout=fastest,
+        checkpointing=bool(settings.gradient_checkpointing),
+    )
+    fit = fit_memory(inputs, settings, facts)
+    checkpointing = fit.value.checkpointing
+    layout = with_smaller_micro_batches(fastest, rows, order, fit.value.micro_batch_tokens)
+    memory = estimate_memory(replace(inputs, layout=layout, checkpointing=checkpointing), facts)
+    return Decision(_Fit(layout, checkpointing, memory), fit.choices, fit.findings)
+
+
+def _machine_plan(
+    facts: MachineFacts, compute: Compute, fit: _Fit, *, compiled: bool
+) -> MachinePlan:
+    return MachinePlan(
+        device=compute.device,
+        why=facts.why,
+        threads=compute.threads,
+        workers=1,
+        compute_dtype=compute.dtype,
+        gradient_checkpointing=fit.checkpointing,
+        cpu=facts.machine.cpu,
+        allocator=facts.allocator,
+        compiled=compiled,
     )
 
 
-def _warmup(settings: Settings, steps: StepsPlan, notes: Notes) -> int:
-    asked = settings.warmup_steps
-    tenth = steps.num // 10
-    if asked is None:
-        warmup = min(100, steps.num // 20)
-        notes.auto("warmup_steps", warmup, "a twentieth of the steps, at most 100")
-        return warmup
-    warmup = round(asked * steps.num) if asked < 1 else round(asked)
-    if warmup >= steps.num:
-        finding = Finding(
-            "adjusted",
-            f"warm-up becomes {tenth:,} steps: it would have lasted the whole job",
-            have=f"warmup_steps {asked:g}, {units.plural(steps.num, 'step')}",
-            need="fewer warm-up steps than steps",
-            remedies=(Remedy(f"--warmup-steps {tenth}", "a tenth of the steps"),),
-        )
-        notes.adjusted("warmup_steps", tenth, settings.origin("warmup_steps"), finding)
-        return tenth
-    return warmup
+# ---- saves, evaluation, time -------------------------------------------------------------------
 
 
-def _saves(settings: Settings, steps: StepsPlan, model: ModelPlan, notes: Notes) -> SavesPlan:
-    every = settings.save_steps
+def _decide_saves(settings: Settings, model: ModelPlan, num_steps: int) -> Decision[SavesPlan]:
+    every, choices = settings.save_steps, ()
     if every is None:
-        every = max(steps.num // 4, 50)
-        notes.auto("save_steps", every, "a quarter of the job, and at the end")
-    state = 4 * model.trainable * 3  # weights, and two moments each, in fp32
+        every = max(num_steps // 4, 50)
+        reason = "every quarter of the run, at least 50 steps, and at the end"
+        choices = (auto("save_steps", every, reason),)
     keep_every = settings.keep_every
-    by_steps = set(range(every, steps.num + 1, every)) | {steps.num}
+    saved_steps = set(range(every, num_steps + 1, every)) | {num_steps}
     if keep_every:
-        by_steps |= set(range(keep_every, steps.num + 1, keep_every))
-    return SavesPlan(
+        saved_steps |= set(range(keep_every, num_steps + 1, keep_every))
+    plan = SavesPlan(
         every_steps=every,
         every_minutes=float(settings.save_minutes),
         keep=settings.save_total_limit,
-        num=len(by_steps),
-        bytes_each=state,
+        num=len(saved_steps),
+        bytes_each=4 * model.trainable * 3,  # weights and two moments each, in fp32
         keep_every=keep_every,
     )
+    return Decision(plan, choices)
 
 
-def _looks(settings: Settings, steps: StepsPlan) -> LooksPlan:
+def _evaluation_plan(settings: Settings, num_steps: int) -> LooksPlan:
     return LooksPlan(
         probe_rows=PROBE_ROWS,
         eval_steps=settings.eval_steps or 0,
-        sample_steps=settings.sample_steps or (steps.num if settings.sample_prompts else 0),
+        sample_steps=settings.sample_steps or (num_steps if settings.sample_prompts else 0),
         sample_prompts=settings.sample_prompts,
         sample_tokens=settings.sample_tokens,
     )
 
 
-def _sharing_less(need: Need, rows: StoreRows, order: StoreOrder | StreamOrder) -> Need:
-    """What smaller micro-batches than were planned at first still share."""
-    steps, data = need.steps, need.data
-    if not steps.share_prefixes:
-        return need
-    found = saving(rows, order, steps.leaves, steps.micro_batch_tokens)
-    if found.share >= LEAST:
-        return replace(need, data=replace(data, shared=found.share))
-    why = too_small(steps.micro_batch_tokens)
-    alone = replace(steps, share_prefixes=False)
-    return replace(need, steps=alone, data=replace(data, not_shared=why))
+def _max_time_s(settings: Settings) -> float | None:
+    return min(settings.max_time or _TEST_S, _TEST_S) if settings.test else settings.max_time
 
 
-def _machine(settings: Settings, here: Here, notes: Notes) -> MachinePlan:
-    threads = settings.threads or here.machine.cores
-    if not settings.threads:
-        notes.auto("threads", threads, "cores this process may use")
-    if not settings.device:
-        notes.auto("device", here.device, here.why)
-    bf16 = settings.bf16
-    if bf16 is None:
-        bf16 = here.is_faster_in_bf16(threads)
-        why = "products are much faster" if bf16 else "products are not much faster in bf16"
-        notes.auto("bf16", bf16, f"{why} on this {_DEVICES.get(here.device, here.device)}")
-    return MachinePlan(
-        device=here.device,
-        why=here.why,
-        threads=threads,
-        workers=1,
-        compute_dtype="bfloat16" if bf16 else "float32",
-        gradient_checkpointing=bool(settings.gradient_checkpointing),
-        cpu=here.machine.cpu,
-        allocator=here.allocator,
-    )
+# ---- findings ----------------------------------------------------------------------------------
 
 
-def _compiles(
-    settings: Settings, time: TimePlan, machine: MachinePlan, here: Here, notes: Notes
-) -> bool:
-    """Whether compiling is tried: it takes some seconds, and makes every step a little shorter."""
-    if settings.torch_compile is not None:
-        return settings.torch_compile
-    seconds = min(usual_seconds(time, machine, here), settings.max_time or math.inf)
-    pays = compiling_pays(seconds) and not settings.test
-    if machine.device != "cpu":
-        pays, why = False, "was not measured on a GPU"
-    elif not pays:
-        why = "the run is too short for it to pay"
-    elif not here.compiler:
-        pays, why = False, "it would pay, but there is no C++ compiler here (headway doctor)"
-    else:
-        why = f"pays in about {units.seconds(seconds)}; tried before step 1"
-    notes.auto("torch_compile", pays, why)
-    return pays
-
-
-def _advise(settings: Settings, data: DataPlan, model: ModelPlan, notes: Notes) -> None:
+def _advise(settings: Settings, data: DataPlan, model: ModelPlan) -> Decision[None]:
+    """What to expect of this data."""
+    findings: list[Finding] = []
     tokens = data.trained_tokens
     if model.source == "preset" and tokens < model.parameters:
-        notes.warn(
-            f"{units.count(tokens)} tokens for {units.short_count(model.parameters)} weights: "
-            "it will repeat your text",
-            f"{tokens / model.parameters:.2g} tokens per weight",
-            "about 20 per weight to write new text",
-            Remedy(
-                "more text", "or a smaller --preset, or --model with weights that know a language"
-            ),
+        weights = units.short_count(model.parameters)
+        smaller = "or a smaller --preset, or --model with a model that knows the language"
+        findings.append(
+            Finding(
+                "warning",
+                f"{units.count(tokens)} tokens for {weights} weights: it will repeat your text",
+                f"{tokens / model.parameters:.2g} tokens per weight",
+                "about 20 per weight to write new text",
+                (Remedy("more text", smaller),),
+            )
         )
     rejected = sum(data.records.rejected.values())
     if rejected:
-        reasons = ", ".join(f"{n:,} {why}" for why, n in data.records.rejected.items())
-        notes.warn(
-            f"{units.plural(rejected, 'record')} of {data.records.read:,} cannot be trained on",
-            reasons,
-            "",
-            Remedy("rejected.jsonl in the run's folder", "each with file, line and reason"),
+        file = Remedy("rejected.jsonl in the run's folder", "each with file, line and reason")
+        findings.append(
+            Finding(
+                "warning",
+                f"{units.plural(rejected, 'record')} of {data.records.read:,} rejected",
+                ", ".join(f"{num:,} {reason}" for reason, num in data.records.rejected.items()),
+                "",
+                (file,),
+            )
         )
     if settings.test:
-        notes.findings.append(Finding("ok", "a trial: at most 20 steps and two minutes"))
+        findings.append(Finding("ok", "test run: at most 20 steps and two minutes"))
+    return Decision(None, findings=tuple(findings))
 
 
-def _refuse_adjustments(notes: Notes) -> None:
+def _refuse_adjustments(findings: Iterable[Finding]) -> None:
     refusals = tuple(
         UsageError(
-            f.what, have=f.have, need=f.need, remedies=(*f.remedies, Remedy("leave out --exact"))
+            finding.what,
+            cause=Cause.WOULD_ADJUST,
+            have=finding.have,
+            need=finding.need,
+            remedies=(*finding.remedies, Remedy("leave out --exact")),
         )
-        for f in notes.findings
-        if f.kind == "adjusted"
+        for finding in findings
+        if finding.kind == "adjusted"
     )
     if refusals:
         raise refusals[0] if len(refusals) == 1 else Problems(refusals)
-
-
-def _choices(settings: Settings, notes: Notes) -> tuple[Choice, ...]:
-    return tuple(
-        notes.choices.get(name) or Choice(name, value, origin)
-        for name, value, origin in settings.items()
-    )

@@ -1,104 +1,122 @@
-"""Peak memory of the trainer, counted part by part, and what a plan does where there is little.
+"""Peak memory of training, part by part, and how a plan fits in little of it.
 
-A step is fullest at one of three moments: when a micro-batch's loss is computed and all that its
-layers keep is there; when its backward pass ends and all its gradients are; and when these are
-added to the weights' own.
+A step's memory peaks at one of three moments: when a micro-batch's loss is computed and all its
+saved activations exist; when its backward pass ends and all its gradients exist; and when these
+are added to the sums of earlier micro-batches.
 """
 
 from dataclasses import dataclass, replace
 
 from headway.base import units
-from headway.base.errors import MachineError, Remedy
+from headway.base.errors import Cause, MachineError, Remedy
 from headway.config.settings import Settings
+from headway.data.formats.records import DataKind
+from headway.data.survey.result import Lengths
 from headway.model.sizes import ModelShape, Work, kept_bytes, lora_parameters, passing_bytes
-from headway.planning.run_time import Here
-from headway.planning.sizing import Notes
-from headway.runs.plan import (
-    DataPlan,
-    LoraPlan,
-    MachinePlan,
-    MemoryPlan,
-    ModelPlan,
-    SavesPlan,
-    StepsPlan,
-    computed_tokens,
-)
+from headway.planning.compute import Compute, MachineFacts
+from headway.planning.decision import Decision, auto
+from headway.planning.step_layout import StepLayout
+from headway.runs.plan import LoraPlan, MemoryPlan, ModelPlan
 
-WITHIN = 0.15  # how far a foretold peak may be from the real one
-SMALLEST = 64  # tokens of a micro-batch that a plan chooses
-_FIRST_USE = 45_000_000  # of libraries' code and buffers, when the first products are computed
-# A processor's bf16 products are compiled for their very shape, and kept: so many, each so large.
-PRODUCTS_KEPT = 1024
-_PRODUCT_BYTES = 330_000
-_PRODUCTS = {"text": 100, "ragged": 60}  # of a run whose rows are equally long; of a micro-batch
-_WITH_ADAPTERS = 3  # times as many: each layer's product has two small ones beside it
+ESTIMATE_ERROR = 0.15  # how far the estimated peak may be from the real one
+MIN_MICRO_BATCH_TOKENS = 64  # that a plan chooses
+_LIBRARY_BYTES = 45_000_000  # of libraries' code and buffers, loaded by the first matrix product
+# On a processor, bf16 products are compiled per shape and cached: at most this many, of this size.
+MAX_COMPILED_PRODUCTS = 1024
+_COMPILED_PRODUCT_BYTES = 330_000
+_PRODUCTS_PER_RUN = 100  # text: all rows have the same length
+_PRODUCTS_PER_MICRO_BATCH = 60  # conversations: lengths differ
+_LORA_PRODUCTS = 3  # times as many: each layer's product comes with two small ones
 
 
 @dataclass(frozen=True)
-class Need:
-    """The parts of a plan that memory depends on."""
+class MemoryInputs:
+    """What peak memory depends on.
+
+    Attributes:
+        model: its parameters.
+        shape: of the model.
+        compute: device and number format.
+        kind: of the data.
+        lengths: of the rows, in tokens.
+        untrained: share of the input tokens without a trained target.
+        step_tokens: input tokens of a full step, about.
+        num_steps: steps of the run.
+        layout: leaves, micro-batches and prefix sharing.
+        checkpointing: layers are recomputed in the backward pass.
+    """
 
     model: ModelPlan
     shape: ModelShape
-    steps: StepsPlan
-    data: DataPlan
-    machine: MachinePlan
-    saves: SavesPlan
-
-    @property
-    def value_bytes(self) -> int:
-        """Of a number that is computed with."""
-        return 2 if self.machine.compute_dtype == "bfloat16" else 4
+    compute: Compute
+    kind: DataKind
+    lengths: Lengths
+    untrained: float
+    step_tokens: int
+    num_steps: int
+    layout: StepLayout
+    checkpointing: bool
 
     @property
     def leaf_tokens(self) -> int:
-        """Of a leaf, about."""
-        return -(-computed_tokens(self.steps, self.data) // self.steps.leaves)
+        """Tokens computed for a leaf, about."""
+        return -(-self.layout.computed_tokens(self.step_tokens) // self.layout.leaves)
 
     @property
     def work(self) -> Work:
-        """The largest micro-batch: the longest row where it is longer than what runs at once."""
-        lengths, text = self.data.lengths, self.data.kind == "text"
-        tokens = max(lengths.max, min(self.steps.micro_batch_tokens, self.leaf_tokens))
+        """The largest micro-batch; a row longer than `micro_batch_tokens` is one by itself."""
+        longest = self.lengths.max
+        tokens = max(longest, min(self.layout.micro_batch_tokens, self.leaf_tokens))
+        is_one_length = self.kind == "text" or longest >= tokens
         return Work(
             tokens=tokens,
-            trained=round(tokens * (1 - self.data.untrained)),
-            document=lengths.max if text or lengths.max >= tokens else round(lengths.p95),
-            value_bytes=self.value_bytes,
+            trained=round(tokens * (1 - self.untrained)),
+            document=longest if is_one_length else round(self.lengths.p95),
+            value_bytes=self.compute.value_bytes,
             frozen=self.model.lora is not None,
-            checkpointed=self.machine.gradient_checkpointing,
+            checkpointed=self.checkpointing,
         )
 
 
-def foretell_memory(need: Need, here: Here) -> MemoryPlan:
-    """Peak memory of the trainer, part by part; the saves beside it are counted."""
-    model, shape, value = need.model, need.shape, need.value_bytes
-    trainable, looked_up = model.trainable, 0
+@dataclass(frozen=True)
+class MemoryFit:
+    """What a plan does to fit in memory."""
+
+    micro_batch_tokens: int
+    checkpointing: bool
+
+
+def estimate_memory(inputs: MemoryInputs, facts: MachineFacts) -> MemoryPlan:
+    """Peak memory of the trainer, part by part, with the snapshot for saving."""
+    model, shape, value_bytes = inputs.model, inputs.shape, inputs.compute.value_bytes
+    trainable, embedding = model.trainable, 0
     frozen = model.parameters if model.lora else 0
     if not model.lora:
-        looked_up = shape.vocab * shape.hidden  # embeddings, which are used as they are
-    # An embedding that is the head too has a copy to multiply with.
-    copied = trainable - (0 if shape.tied else looked_up) if value == 2 else 0
-    # The sums that wait for their partner, one per level of the tree.
-    waiting = 4 * trainable * (need.steps.leaves.bit_length() - 1)
-    in_pieces = 1.1 * need.leaf_tokens > need.steps.micro_batch_tokens
-    added = 4 * trainable if in_pieces else 0  # by the micro-batches before
-    work = need.work
+        embedding = shape.vocab * shape.hidden  # looked up in fp32
+    # A tied embedding is also the head, and as such has a bf16 copy.
+    copied = trainable - (0 if shape.tied else embedding) if value_bytes == 2 else 0
+    # Partial sums waiting for their partner, one per level of the tree.
+    waiting = 4 * trainable * (inputs.layout.leaves.bit_length() - 1)
+    accumulates = 1.1 * inputs.leaf_tokens > inputs.layout.micro_batch_tokens
+    summed = 4 * trainable if accumulates else 0  # gradients of earlier micro-batches
+    work = inputs.work
     passing = passing_bytes(shape, work)
-    own = 2 * copied + 4 * looked_up if value == 2 else 4 * trainable if not in_pieces else 0
+    own = 4 * trainable if value_bytes == 4 and not accumulates else 0
+    if value_bytes == 2:
+        own = 2 * copied + 4 * embedding
     moments = (
-        (added, kept_bytes(shape, work) + passing),
-        (added + own, passing),
-        (4 * trainable + (2 * copied if in_pieces else 0), 0),
+        (summed, kept_bytes(shape, work) + passing),
+        (summed + own, passing),
+        (4 * trainable + (2 * copied if accumulates else 0), 0),
     )
     gradients, activations = max(moments, key=sum)
-    on_cpu = need.machine.device == "cpu"
-    process = here.process_bytes + (_warm_bytes(need) if on_cpu else 0)
-    weights = 4 * trainable + 2 * copied + value * frozen
+    on_cpu = inputs.compute.device == "cpu"
+    process = facts.process_bytes + (_library_bytes(inputs) if on_cpu else 0)
+    weights = 4 * trainable + 2 * copied + value_bytes * frozen
     optimizer, snapshot = 8 * trainable, 12 * trainable
     training = weights + waiting + gradients + optimizer + activations + snapshot
-    # Frozen weights are read as fp32; what rounding takes from them is kept until it is tried out.
-    loading = frozen * (4 + 2 if value == 2 else 4)
+    # Frozen weights load as fp32; bf16 keeps its rounding error too, until the probes have run.
+    loading = frozen * (4 + 2 if value_bytes == 2 else 4)
     return MemoryPlan(
         process=process,
         weights=weights,
@@ -107,122 +125,137 @@ def foretell_memory(need: Need, here: Here) -> MemoryPlan:
         activations=activations,
         peak=process + max(training, loading),
         snapshot=snapshot,
-        free=here.machine.memory_free_bytes if on_cpu else 0,
+        free=facts.machine.memory_free_bytes if on_cpu else 0,
     )
 
 
-def _warm_bytes(need: Need) -> int:
-    """What libraries take besides, once they are at work."""
-    if need.value_bytes == 4:
-        return _FIRST_USE
-    products = _PRODUCTS["text"]
-    if need.data.kind != "text":
-        micro_batches = -(-need.steps.tokens // need.steps.micro_batch_tokens)
-        products = _PRODUCTS["ragged"] * micro_batches * need.steps.num
-    products *= _WITH_ADAPTERS if need.model.lora else 1
-    return _FIRST_USE + _PRODUCT_BYTES * min(products, PRODUCTS_KEPT)
+def _library_bytes(inputs: MemoryInputs) -> int:
+    """What libraries take once they compute."""
+    if inputs.compute.value_bytes == 4:
+        return _LIBRARY_BYTES
+    products = _PRODUCTS_PER_RUN
+    if inputs.kind != "text":
+        micro_batches = -(-inputs.step_tokens // inputs.layout.micro_batch_tokens)
+        products = _PRODUCTS_PER_MICRO_BATCH * micro_batches * inputs.num_steps
+    products *= _LORA_PRODUCTS if inputs.model.lora else 1
+    return _LIBRARY_BYTES + _COMPILED_PRODUCT_BYTES * min(products, MAX_COMPILED_PRODUCTS)
 
 
-def fit_memory(need: Need, settings: Settings, here: Here, notes: Notes) -> tuple[Need, MemoryPlan]:
-    """Smaller micro-batches, then gradient checkpointing, where memory would not do.
+# ---- fitting ---------------------------------------------------------------------------------
+
+
+def fit_memory(
+    inputs: MemoryInputs, settings: Settings, facts: MachineFacts
+) -> Decision[MemoryFit]:
+    """Smaller micro-batches, then activation checkpointing, if memory is short.
 
     Args:
-        need: as it would be with memory enough.
-        settings: micro_batch_tokens and gradient_checkpointing; what is asked for stays.
-        here: how much is free.
-        notes: takes the decisions and their reasons.
+        inputs: as they would be with enough memory.
+        settings: micro_batch_tokens and gradient_checkpointing; what is given stays.
+        facts: how much memory is free.
 
     Raises:
         MachineError: all of that is not enough.
     """
-    chosen = _first_that_fits(need, settings, here)
-    memory, free = foretell_memory(chosen, here), here.machine.memory_free_bytes
-    if here.device == "cpu" and memory.peak > free:
-        raise _does_not_fit(chosen, memory, here)
-    micro, recompute = chosen.steps.micro_batch_tokens, chosen.machine.gradient_checkpointing
-    if settings.micro_batch_tokens is None and micro != need.steps.micro_batch_tokens:
-        notes.auto("micro_batch_tokens", micro, f"fits into the {units.size(free)} that are free")
-    if settings.gradient_checkpointing is None:
-        why = f"layers run twice, to fit into the {units.size(free)} that are free"
-        enough = "there is memory enough without"
-        notes.auto("gradient_checkpointing", recompute, why if recompute else enough)
-    return chosen, memory
-
-
-def _first_that_fits(need: Need, settings: Settings, here: Here) -> Need:
-    """The fastest that fits with room for a wrong foretelling; else the one that takes least."""
-    if here.device != "cpu":
-        return need
-    ways = _ways(need, settings)
-    for way in ways:
-        if foretell_memory(way, here).peak * (1 + WITHIN) <= here.machine.memory_free_bytes:
-            return way
-    return min(ways, key=lambda way: foretell_memory(way, here).peak)
-
-
-def _ways(need: Need, settings: Settings) -> list[Need]:
-    """What the plan may choose from, fastest first."""
-    ways = [need]
+    chosen = _first_that_fits(inputs, settings, facts)
+    memory, free = estimate_memory(chosen, facts), facts.machine.memory_free_bytes
+    if facts.device == "cpu" and memory.peak > free:
+        raise _does_not_fit(chosen, memory, facts)
+    micro = chosen.layout.micro_batch_tokens
+    choices = []
     if settings.micro_batch_tokens is None:
-        while ways[-1].steps.micro_batch_tokens // 2 >= SMALLEST:
-            steps = ways[-1].steps
-            half = replace(steps, micro_batch_tokens=steps.micro_batch_tokens // 2)
-            ways.append(replace(need, steps=half))
+        is_smaller = micro != inputs.layout.micro_batch_tokens
+        fits = f"fits in the {units.size(free)} of free memory"
+        reason = fits if is_smaller else "more at once would only take memory"
+        choices.append(auto("micro_batch_tokens", micro, reason))
     if settings.gradient_checkpointing is None:
-        machine = replace(need.machine, gradient_checkpointing=True)
-        ways += [replace(way, machine=machine) for way in ways]
-    return ways
+        recomputes = f"recomputes layers to fit in the {units.size(free)} of free memory"
+        reason = recomputes if chosen.checkpointing else "there is enough memory without it"
+        choices.append(auto("gradient_checkpointing", chosen.checkpointing, reason))
+    return Decision(MemoryFit(micro, chosen.checkpointing), tuple(choices))
 
 
-def _does_not_fit(need: Need, memory: MemoryPlan, here: Here) -> MachineError:
-    free = here.machine.memory_free_bytes
-    *single, together = _savings(need)
+def _first_that_fits(inputs: MemoryInputs, settings: Settings, facts: MachineFacts) -> MemoryInputs:
+    """The fastest that fits even if the estimate is low; else the one that needs least memory."""
+    if facts.device != "cpu":
+        return inputs
+    options = _options(inputs, settings)
+    for option in options:
+        peak = estimate_memory(option, facts).peak
+        if peak * (1 + ESTIMATE_ERROR) <= facts.machine.memory_free_bytes:
+            return option
+    return min(options, key=lambda option: estimate_memory(option, facts).peak)
 
-    def fits(way: "_Saving") -> bool:
-        return foretell_memory(way.need, here).peak <= free
 
-    ways = [way for way in single if fits(way)] or [way for way in [together] if fits(way)]
+def _options(inputs: MemoryInputs, settings: Settings) -> list[MemoryInputs]:
+    """What the plan may choose from, fastest first."""
+    options = [inputs]
+    micro = inputs.layout.micro_batch_tokens
+    if settings.micro_batch_tokens is None:
+        while (micro := micro // 2) >= MIN_MICRO_BATCH_TOKENS:
+            options.append(_with_micro_batches(inputs, micro))
+    if settings.gradient_checkpointing is None:
+        options += [replace(option, checkpointing=True) for option in options]
+    return options
+
+
+def _with_micro_batches(inputs: MemoryInputs, micro_batch_tokens: int) -> MemoryInputs:
+    layout = replace(inputs.layout, micro_batch_tokens=micro_batch_tokens)
+    return replace(inputs, layout=layout)
+
+
+# ---- what to try -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _MemorySaving:
+    """A way to need less memory: what to type, what it does, and the inputs it gives."""
+
+    flags: str
+    gives: str
+    inputs: MemoryInputs
+
+
+def _does_not_fit(inputs: MemoryInputs, memory: MemoryPlan, facts: MachineFacts) -> MachineError:
+    free = facts.machine.memory_free_bytes
+    *single, together = _memory_savings(inputs)
+
+    def fits(saving: _MemorySaving) -> bool:
+        return estimate_memory(saving.inputs, facts).peak <= free
+
+    savings = [one for one in single if fits(one)] or [one for one in [together] if fits(one)]
     return MachineError(
         "this run does not fit in memory",
+        cause=Cause.OUT_OF_MEMORY,
         have=f"{units.size(free)} free",
         need=f"about {units.size(memory.peak)}: weights {units.size(memory.weights)}, gradients "
         f"{units.size(memory.gradients)}, optimizer {units.size(memory.optimizer)}, "
         f"activations {units.size(memory.activations)}, snapshot {units.size(memory.snapshot)}",
-        remedies=tuple(Remedy(way.flags, way.gives) for way in ways)
+        remedies=tuple(Remedy(saving.flags, saving.gives) for saving in savings)
         or (Remedy("a smaller model, or more memory", "no setting makes this one fit"),),
     )
 
 
-@dataclass(frozen=True)
-class _Saving:
-    """A way to take less memory: what to type, and what comes of it."""
-
-    flags: str
-    gives: str
-    need: Need
-
-
-def _savings(need: Need) -> list[_Saving]:
-    """What can still be typed for a plan, each by itself, and last all of it together."""
-    ways: list[_Saving] = []
-    together = need
-    micro = min(need.steps.micro_batch_tokens // 4, 512)
+def _memory_savings(inputs: MemoryInputs) -> list[_MemorySaving]:
+    """What can still be typed, each separately, and last all of it together."""
+    savings: list[_MemorySaving] = []
+    together = inputs
+    micro = min(inputs.layout.micro_batch_tokens // 4, 512)
     if micro >= 16:
-        steps = replace(need.steps, micro_batch_tokens=micro)
-        together = replace(together, steps=steps)
+        together = _with_micro_batches(together, micro)
         flag = f"--micro-batch-tokens {micro}"
-        ways.append(_Saving(flag, "smaller pieces, same result", replace(need, steps=steps)))
-    if not need.machine.gradient_checkpointing:
-        machine = replace(need.machine, gradient_checkpointing=True)
-        together = replace(together, machine=machine)
-        flag = "--gradient-checkpointing"
-        ways.append(_Saving(flag, "less memory, more time", replace(need, machine=machine)))
-    if need.model.source != "preset" and need.model.lora is None:
+        gives = "less memory, same result"
+        savings.append(_MemorySaving(flag, gives, _with_micro_batches(inputs, micro)))
+    if not inputs.checkpointing:
+        together = replace(together, checkpointing=True)
+        flag, gives = "--gradient-checkpointing", "less memory, more time"
+        savings.append(_MemorySaving(flag, gives, replace(inputs, checkpointing=True)))
+    if inputs.model.source != "preset" and inputs.model.lora is None:
         lora = LoraPlan(Settings.lora_r, float(Settings.lora_alpha), 0.0, ("all-linear",))
-        trainable = lora_parameters(need.shape, lora.r)
-        model = replace(need.model, trainable=trainable, lora=lora)
+        trainable = lora_parameters(inputs.shape, lora.r)
+        model = replace(inputs.model, trainable=trainable, lora=lora)
         together = replace(together, model=model)
-        gives = "train adapters, not all weights"
-        ways.append(_Saving("--lora", gives, replace(need, model=model)))
-    flags = " ".join(way.flags for way in ways)
-    return [*ways, _Saving(flags, "all of it together", together)]
+        gives = "trains adapters instead of all weights"
+        savings.append(_MemorySaving("--lora", gives, replace(inputs, model=model)))
+    flags = " ".join(saving.flags for saving in savings)
+    return [*savings, _MemorySaving(flags, "all of these together", together)]

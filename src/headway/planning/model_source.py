@@ -2,9 +2,9 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,7 +16,6 @@ from headway.config.settings import Settings
 from headway.model.presets import vocab_size
 from headway.model.safetensors_index import no_weights, stored_tensors, weight_files
 from headway.model.sizes import count_parameters, embedding_rows
-from headway.planning.decide import Start
 from headway.planning.hub_download import fetch
 from headway.runs.folder import Checkpoint, RunFolder, find_run, is_run
 from headway.runs.plan import LoraPlan, Parent
@@ -25,17 +24,46 @@ BYTE_LEVEL_BELOW = 1_000_000  # bytes of text; less has too few pairs to merge
 
 
 @dataclass(frozen=True)
-class ModelSource:
-    """A start, and what the data needs to know of it.
+class InitialModel:
+    """The weights to start from, as far as they are known without loading them.
 
     Attributes:
-        start: the weights.
-        tokenizer: a folder or tokenizer.json; None: train one on the data.
-        vocab_size: of a tokenizer that is trained on the data.
-        embedding_rows: ids must be smaller; None where the embedding is made for them.
+        source: where they come from.
+        name: of the preset, the folder or the run.
+        path: of the folder; "" for a preset.
+        config: transformers' config.json; empty for a preset.
+        parameters: how many; 0 for a preset.
+        weights_sha256: over the weight files.
+        adapter: LoRA settings of the adapters that training continues.
+        adapter_parameters: how many they have.
+        parent: the run that training continues.
+        commit: of a model from the Hugging Face Hub.
     """
 
-    start: Start
+    source: Literal["preset", "folder", "run"]
+    name: str
+    path: str
+    config: dict[str, Any] = field(default_factory=dict[str, Any])
+    parameters: int = 0
+    weights_sha256: str = ""
+    adapter: LoraPlan | None = None
+    adapter_parameters: int = 0
+    parent: Parent | None = None
+    commit: str = ""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """The weights to start from, and what the data must fit.
+
+    Attributes:
+        initial: the weights.
+        tokenizer: a folder or tokenizer.json; None: train one on the data.
+        vocab_size: of a tokenizer that is trained on the data.
+        embedding_rows: ids must be smaller; None if the embedding is made for them.
+    """
+
+    initial: InitialModel
     tokenizer: Path | None
     vocab_size: int
     embedding_rows: int | None
@@ -59,7 +87,7 @@ def find_model_source(settings: Settings, num_bytes: int, pulse: Pulse) -> Model
         return _from_model(settings.model, settings, pulse)
     name = settings.preset or ("tiny" if num_bytes < BYTE_LEVEL_BELOW else "mini")
     return ModelSource(
-        start=Start("preset", name, ""),
+        initial=InitialModel("preset", name, ""),
         tokenizer=_existing_tokenizer(settings.tokenizer),
         vocab_size=settings.vocab_size or vocab_size(name),
         embedding_rows=None,
@@ -87,7 +115,7 @@ def _from_hub(name: str, settings: Settings, pulse: Pulse) -> ModelSource:
         refusal.remedies = (*_near(Path(name)), *refusal.remedies)
         raise
     found = _from_folder(fetched.folder, name, pulse)
-    return replace(found, start=replace(found.start, name=name, commit=fetched.commit))
+    return replace(found, initial=replace(found.initial, name=name, commit=fetched.commit))
 
 
 def _from_run(run: RunFolder, settings: Settings, pulse: Pulse) -> ModelSource:
@@ -114,7 +142,7 @@ def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> ModelSourc
         else path
     )
     config, tensors = _read_model(model)
-    start = Start(
+    initial = InitialModel(
         source="run",
         name=str(path.parent.name),
         path=str(path),
@@ -131,7 +159,7 @@ def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> ModelSourc
             keeps_optimizer=not settings.reset_optimizer,
         ),
     )
-    return ModelSource(start, path, 0, embedding_rows(tensors, config))
+    return ModelSource(initial, path, 0, embedding_rows(tensors, config))
 
 
 def _from_folder(path: Path, asked: str, pulse: Pulse) -> ModelSource:
@@ -148,7 +176,7 @@ def _from_folder(path: Path, asked: str, pulse: Pulse) -> ModelSource:
             remedies=(Remedy(f"--model {base} --lora", "fresh adapters on its base"),),
         )
     config, tensors = _read_model(path)
-    start = Start(
+    initial = InitialModel(
         source="folder",
         name=path.resolve().name,
         path=str(path.resolve()),
@@ -156,7 +184,7 @@ def _from_folder(path: Path, asked: str, pulse: Pulse) -> ModelSource:
         parameters=count_parameters(tensors),
         weights_sha256=_weights_hash(path, pulse),
     )
-    return ModelSource(start, path, 0, embedding_rows(tensors, config))
+    return ModelSource(initial, path, 0, embedding_rows(tensors, config))
 
 
 def _read_model(path: Path) -> tuple[dict[str, Any], Mapping[str, tuple[str, tuple[int, ...]]]]:

@@ -1,87 +1,78 @@
-"""What a plan costs in time, and what this machine contributes to it."""
+"""Estimated run time of a plan, and whether compiling pays off."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
 
-from headway.base.machine import Machine
-from headway.model.sizes import (
-    ModelShape,
-    flops_per_token,
-)
-from headway.runs.measurements import bf16_gain, peak_key, speed_key
-from headway.runs.plan import (
-    DataPlan,
-    MachinePlan,
-    ModelPlan,
-    StepsPlan,
-    TimePlan,
-    WorkSaved,
-    computed_tokens,
-)
+from headway.base import units
+from headway.config.settings import Settings
+from headway.model.sizes import ModelShape, flops_per_token, shape_of
+from headway.planning.compute import Compute, MachineFacts
+from headway.planning.decision import Decision, auto
+from headway.runs.measurements import peak_key, speed_key
+from headway.runs.plan import DataPlan, ModelPlan, StepsPlan, TimePlan, WorkSaved, computed_tokens
 
-# Compiling, with the trial of it, takes so long where nothing is in torch's cache yet, and makes a
-# step so much shorter; a run must win twice of what is spent.
-_COMPILING_S, _SHORTER = 20.0, 0.04
-# Of the peak of its products, and where that was not measured yet, FLOP/s for each thread.
-_OF_PEAK, _USUAL = 0.6, 100e9
+# Measured: compiling and its trial with an empty cache, in seconds, and the share of a step it
+# saves. A run must win back twice the cost.
+_COMPILE_S, _COMPILE_SAVES = 20.0, 0.04
+# Share of the measured peak FLOP/s that training reaches; without a measurement, FLOP/s per thread.
+_SHARE_OF_PEAK, _FLOPS_PER_THREAD = 0.6, 100e9
+_STARTUP_S = 5.0  # until it is measured
 
 
-@dataclass(frozen=True)
-class Here:
-    """What this machine contributes to a plan."""
-
-    machine: Machine
-    device: str
-    why: str  # that device
-    process_bytes: int  # of interpreter and libraries before any weight
-    measured: Callable[[str], float | None]  # tokens per second, seconds, ... by name
-    torch: str  # version
-    allocator: str = ""  # of memory, that the trainer is started with
-    compiler: str = ""  # of C++, with what torch needs beside it
-
-    def is_faster_in_bf16(self, threads: int) -> bool:
-        """As measured here before; else as the processor lets one expect."""
-        names = ("torch.bfloat16", "torch.float32")
-        half, whole = (self.measured(peak_key(self.device, n, threads, self.torch)) for n in names)
-        if half and whole:
-            return half > bf16_gain(self.machine) * whole
-        return self.device == "cuda" or (self.device == "cpu" and self.machine.fast_in_bf16)
-
-
-def foretell_time(
+def estimate_time(
     model: ModelPlan,
-    shape: ModelShape,
     steps: StepsPlan,
     data: DataPlan,
-    machine: MachinePlan,
-    here: Here,
+    compute: Compute,
+    facts: MachineFacts,
 ) -> TimePlan:
-    """From this machine's last run of this shape; unknown where there was none."""
-    tokens, run = steps.tokens * steps.num, computed_tokens(steps, data) * steps.num
+    """From the speed of this machine's last run of this shape; unknown if there was none."""
+    shape, tokens = shape_of(model.config), steps.tokens * steps.num
+    num_computed = computed_tokens(steps, data) * steps.num
     trained = tokens * (1 - data.untrained)
-    flops = run * flops_per_token(shape, data.lengths.mean, trained / run)
-    speed = here.measured(speed_key(model, steps, data, machine, here.torch))
-    startup = here.measured(f"startup|{here.torch}") or 5.0
+    flops = num_computed * flops_per_token(shape, data.lengths.mean, trained / num_computed)
+    key = speed_key(model, steps, data, compute.device, compute.dtype, compute.threads, facts.torch)
+    speed = facts.measured(key)
+    startup = facts.measured(f"startup|{facts.torch}") or _STARTUP_S
     seconds = startup + tokens / speed if speed else None
-    return TimePlan(speed, seconds, flops, _saved(shape, steps, data))
+    return TimePlan(speed, seconds, flops, _work_saved(shape, steps, data))
 
 
-def compiling_pays(seconds: float) -> bool:
-    """Whether a job that takes so long without is shorter with it, compiling included."""
-    return seconds * _SHORTER > 2 * _COMPILING_S
+def decide_compile(
+    settings: Settings, time: TimePlan, compute: Compute, facts: MachineFacts
+) -> Decision[bool]:
+    """Whether to try compiling: it costs seconds and makes every step a little shorter."""
+    if settings.torch_compile is not None:
+        return Decision(settings.torch_compile)
+    seconds = min(likely_seconds(time, compute, facts), settings.max_time or math.inf)
+    compiles = False
+    if compute.device != "cpu":
+        reason = "not measured on a GPU"
+    elif settings.test or not compile_pays_off(seconds):
+        reason = "the run is too short for compiling to pay off"
+    elif not facts.compiler:
+        reason = "it would pay off, but there is no C++ compiler here (headway doctor)"
+    else:
+        compiles = True
+        reason = f"pays off in about {units.seconds(seconds)}; tried before step 1"
+    return Decision(compiles, (auto("torch_compile", compiles, reason),))
 
 
-def usual_seconds(time: TimePlan, machine: MachinePlan, here: Here) -> float:
-    """How long a job takes: as it is foretold, or by what the machine's products can do."""
+def compile_pays_off(seconds: float) -> bool:
+    """Whether a run that takes this long uncompiled is shorter compiled, compiling included."""
+    return seconds * _COMPILE_SAVES > 2 * _COMPILE_S
+
+
+def likely_seconds(time: TimePlan, compute: Compute, facts: MachineFacts) -> float:
+    """The estimated run time; without one, by the FLOP/s this machine can do."""
     if time.seconds:
         return time.seconds
-    peak = peak_key(machine.device, f"torch.{machine.compute_dtype}", machine.threads, here.torch)
-    measured = here.measured(peak)
-    return time.flops / (_OF_PEAK * measured if measured else _USUAL * machine.threads)
+    key = peak_key(compute.device, f"torch.{compute.dtype}", compute.threads, facts.torch)
+    peak = facts.measured(key)
+    return time.flops / (_SHARE_OF_PEAK * peak if peak else _FLOPS_PER_THREAD * compute.threads)
 
 
-def _saved(shape: ModelShape, steps: StepsPlan, data: DataPlan) -> WorkSaved:
-    """By FLOPs: what is shared runs through the layers once; the head sees trained tokens alone."""
+def _work_saved(shape: ModelShape, steps: StepsPlan, data: DataPlan) -> WorkSaved:
+    """In FLOPs: layers run shared tokens once, and the head runs trained tokens only."""
     layers, packed, full = (
         flops_per_token(shape, data.lengths.mean, share) for share in (0, 1 - data.untrained, 1)
     )

@@ -1,148 +1,146 @@
-"""Rows, batches and steps that fit the data: what was asked for, adjusted where it must be."""
+"""Row length, held-out rows, batch size and number of steps.
+
+What was asked for is adjusted where the data or the model cannot take it.
+"""
 
 import math
-from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from headway.base import units
-from headway.base.errors import DataRefused, Finding, Refusal, Remedy
+from headway.base.errors import Cause, DataRefused, Finding, Refusal, Remedy
 from headway.config.settings import Settings
-from headway.data.batching.packing import num_leaves
 from headway.data.batching.rows import StoreRows
 from headway.data.order import RowOrder
 from headway.data.survey.store import Store
-from headway.planning.prefix_sharing import LEAST, saving
-from headway.runs.plan import Choice, StepsPlan
+from headway.planning.data_ledger import RowStatistics
+from headway.planning.decision import Decision, adjusted, auto
 
-TEXT_LENGTH = 256  # of a text's rows, for a model from nothing
-TEXT_LENGTH_TRAINED = 1024  # ... for one that has weights
-_MICRO_TOKENS = 2048  # a processor is as fast with these as with more
-_MICRO_TOKENS_GPU = 16_384
-_TOLD = 0.01  # of a step's tokens that rows begin alike with: less is not worth a word
-ENDLESS = 1 << 40  # rows, where nobody knows how many there are
-_TRIAL_STEPS = 20
+TEXT_LENGTH = 256  # tokens of a text row, training from scratch
+TEXT_LENGTH_TRAINED = 1024  # ... with a trained model
+UNKNOWN_NUM_ROWS = 1 << 40  # rows of a stream of unknown size
+_MAX_VANISHED = 0.01  # share of the conversations that may lose their answers
+_TEST_STEPS = 20
 
 
-@dataclass
-class Notes:
-    """What was decided so far, for people."""
-
-    choices: dict[str, Choice] = field(default_factory=dict[str, Choice])
-    findings: list[Finding] = field(default_factory=list[Finding])
-
-    def auto(self, name: str, value: object, reason: str) -> None:
-        """Decided here, because."""
-        self.choices[name] = Choice(name, value, "auto", reason)
-
-    def adjusted(self, name: str, value: object, origin: str, finding: Finding) -> None:
-        """Asked for otherwise, and changed."""
-        self.choices[name] = Choice(name, value, origin, f"adjusted: {finding.what}")
-        self.findings.append(finding)
-
-    def warn(self, what: str, have: str = "", need: str = "", *remedies: Remedy) -> None:
-        """Done as asked, with something to know."""
-        self.findings.append(Finding("warning", what, have, need, remedies))
-
-
-def fit_length(
-    settings: Settings, store: Store, context: int, *, from_nothing: bool, notes: Notes
-) -> int:
-    """The `max_length`: as asked, or from the data.
+def decide_max_length(
+    settings: Settings, store: Store, context: int, *, from_scratch: bool
+) -> Decision[int]:
+    """The `max_length`: as given, or from the data.
 
     Args:
         settings: max_length, or None for auto.
         store: the data.
-        context: the longest sequence the model takes; 0 where it has no limit.
-        from_nothing: whether the model has no weights yet.
-        notes: takes the decision and its reason.
+        context: the longest sequence the model takes; 0 if it has no limit.
+        from_scratch: the model has no weights yet.
     """
     context = context or 1 << 30
-    asked = settings.max_length
-    if asked and asked > context:
-        finding = Finding(
-            "adjusted",
-            f"max_length {asked:,} is longer than the model's context; it becomes {context:,}",
-            have=f"max_length {asked:,}",
-            need=f"at most {context:,}, what the model was made for",
+    given = settings.max_length
+    if given and given > context:
+        return adjusted(
+            settings,
+            "max_length",
+            context,
+            f"max_length lowered to {context:,}, the model's context length",
+            have=f"max_length {given:,}",
+            need=f"at most {context:,}",
             remedies=(Remedy(f"--max-length {context}"),),
         )
-        notes.adjusted("max_length", context, settings.origin("max_length"), finding)
-        return context
-    if asked:
-        return asked
-    if store.survey.kind != "text":
-        longest = store.survey.lengths.max
-        length = min(_power_of_two_over(longest, 64), context)
-        noun = "conversation" if store.survey.kind == "conversations" else "record"
-        what = f"holds the longest {noun}" if longest <= length else "is the model's context"
-        notes.auto("max_length", length, f"{what} ({longest:,} tokens)")
-        return length
-    usual = TEXT_LENGTH if from_nothing else min(TEXT_LENGTH_TRAINED, context)
-    targets = _num_targets(store)
-    if targets >= usual:
-        start = "from nothing" if from_nothing else "and a model that has weights"
-        notes.auto("max_length", usual, f"usual for text {start}")
-        return usual
-    length = max(2, 1 << max(targets.bit_length() - 1, 0))
-    notes.auto("max_length", length, f"the text has {targets + 1:,} tokens")
-    return length
+    if given:
+        return Decision(given)
+    if store.survey.kind == "text":
+        return _decide_text_length(store, context, from_scratch=from_scratch)
+    longest = store.survey.lengths.max
+    length = min(_power_of_two_above(longest, 64), context)
+    noun = "conversation" if store.survey.kind == "conversations" else "record"
+    reason = (
+        f"holds the longest {noun} ({longest:,} tokens)"
+        if longest <= length
+        else f"the model's context length; the longest {noun} has {longest:,} tokens"
+    )
+    return Decision(length, (auto("max_length", length, reason),))
+
+
+def _decide_text_length(store: Store, context: int, *, from_scratch: bool) -> Decision[int]:
+    usual = TEXT_LENGTH if from_scratch else min(TEXT_LENGTH_TRAINED, context)
+    num_targets = _num_targets(store)
+    if num_targets >= usual:
+        weights = "training from scratch" if from_scratch else "starting from trained weights"
+        return Decision(usual, (auto("max_length", usual, f"usual for text, {weights}"),))
+    length = max(2, 1 << max(num_targets.bit_length() - 1, 0))
+    reason = f"the text has {num_targets + 1:,} tokens"
+    return Decision(length, (auto("max_length", length, reason),))
 
 
 def _num_targets(store: Store) -> int:
     return int(np.maximum(np.diff(store.starts) - 1, 0).sum())
 
 
-def _power_of_two_over(value: int, least: int) -> int:
-    return max(least, 1 << max(value - 1, 1).bit_length())
+def _power_of_two_above(value: int, minimum: int) -> int:
+    return max(minimum, 1 << max(value - 1, 1).bit_length())
 
 
-def check_rows(rows: StoreRows, settings: Settings, context: int, notes: Notes) -> None:
-    """Refuse data that makes no row or loses its answers; say what is cut.
+# ---- rows --------------------------------------------------------------------------------------
+
+
+def check_rows(rows: StoreRows, settings: Settings, context: int) -> Decision[None]:
+    """Refuse data without a full row, or whose answers are cut off; report truncation.
 
     Args:
         rows: of the data.
         settings: truncation.
-        context: the longest sequence the model takes; 0 where it has no limit.
-        notes: takes what is cut.
+        context: the longest sequence the model takes; 0 if it has no limit.
 
     Raises:
-        DataRefused: there is no full row, or `max_length` cuts answers off.
+        DataRefused: there is no full row, or `max_length` cuts off answers.
     """
-    store, length = rows.store, rows.max_length
+    store = rows.store
     if store.survey.kind == "text" and not rows.num_full:
         raise _too_short(rows, _num_targets(store))
-    keeps = _power_of_two_over(store.survey.lengths.max, 64)
-    fits = not context or keeps <= context
-    longer = (Remedy(f"--max-length {keeps}", "keeps every conversation whole"),) if fits else ()
-    refused = rows.num_truncated and settings.truncation == "reject"
-    if not rows.num_full or rows.num_vanished > 0.01 * len(store) or refused:
-        raise _vanished(rows, longer or _for_less_context(rows, keeps))
-    if rows.num_truncated:
-        longest = store.survey.lengths.max
-        notes.warn(
-            f"{rows.num_truncated:,} of {len(store):,} conversations are cut to max_length",
-            f"up to {longest:,} tokens, {rows.num_vanished:,} lose their whole answer",
-            f"max_length {length:,} or less",
-            *longer,
-        )
+    longest = store.survey.lengths.max
+    whole = _power_of_two_above(longest, 64)  # the length that keeps every conversation whole
+    fits = not context or whole <= context
+    remedies = (Remedy(f"--max-length {whole}", "keeps every conversation whole"),) if fits else ()
+    too_many_vanished = rows.num_vanished > _MAX_VANISHED * len(store)
+    rejects_cut = rows.num_truncated and settings.truncation == "reject"
+    if not rows.num_full or too_many_vanished or rejects_cut:
+        raise _answers_cut(rows, remedies or _longer_context_remedies(rows, whole))
+    if not rows.num_truncated:
+        return Decision(None)
+    finding = Finding(
+        "warning",
+        f"{rows.num_truncated:,} of {len(store):,} conversations are cut to max_length",
+        f"up to {longest:,} tokens; {rows.num_vanished:,} lose their whole answer",
+        f"at most {rows.max_length:,} tokens, the max_length",
+        remedies,
+    )
+    return Decision(None, findings=(finding,))
 
 
-def _too_short(rows: StoreRows, targets: int) -> Refusal:
+def num_full_rows(rows: StoreRows) -> int:
+    """Full rows of the data; an estimate if only a sample was read."""
+    sampled = rows.store.survey.sampled
+    if sampled is None:
+        return rows.num_full
+    return round(rows.num_full * sampled.scale) if sampled.scale else UNKNOWN_NUM_ROWS
+
+
+def _too_short(rows: StoreRows, num_targets: int) -> Refusal:
     survey, length = rows.store.survey, rows.max_length
     name = survey.sources[0] if len(survey.sources) == 1 else "the data"
-    tokens = targets + survey.records_accepted
-    per_token = survey.characters / max(tokens, 1)
+    num_documents = survey.records_accepted
+    num_tokens = num_targets + num_documents
+    characters_per_token = survey.characters / max(num_tokens, 1)
     remedies: list[Remedy] = []
-    if targets >= 2:
-        fits = 1 << (targets.bit_length() - 1)
-        full, rest = divmod(targets, fits)
-        gives = f"1 batch of {units.plural(full, 'row')}"
+    if num_targets >= 2:
+        fits = 1 << (num_targets.bit_length() - 1)
+        num_full, rest = divmod(num_targets, fits)
+        gives = f"1 batch of {units.plural(num_full, 'row')}"
         remedies.append(
             Remedy(f"--max-length {fits}", gives + (", the rest as a short row" if rest else ""))
         )
-    missing = length - targets
-    characters = max(1, round(missing * per_token))
+    missing = length - num_targets
+    characters = max(1, round(missing * characters_per_token))
     remedies.append(
         Remedy(
             "more text", f"{units.plural(missing, 'token')} more, about {characters:,} characters"
@@ -150,228 +148,150 @@ def _too_short(rows: StoreRows, targets: int) -> Refusal:
     )
     return DataRefused(
         f"{name} is too short for one row",
-        have=f"{units.plural(tokens, 'token')}"
-        + (f" in {survey.records_accepted:,} documents" if survey.records_accepted > 1 else ""),
+        cause=Cause.TOO_LITTLE_DATA,
+        have=units.plural(num_tokens, "token")
+        + (f" in {num_documents:,} documents" if num_documents > 1 else ""),
         need=f"{length + 1:,}, one full row of max_length {length:,}",
         remedies=tuple(remedies),
     )
 
 
-def _vanished(rows: StoreRows, remedies: tuple[Remedy, ...]) -> Refusal:
-    length = rows.max_length
+def _answers_cut(rows: StoreRows, remedies: tuple[Remedy, ...]) -> Refusal:
     return DataRefused(
-        f"max_length {length:,} cuts answers off",
+        f"max_length {rows.max_length:,} cuts off answers",
+        cause=Cause.ANSWERS_CUT,
         have=f"{rows.num_truncated:,} of {len(rows.store):,} conversations are longer, "
         f"{rows.num_vanished:,} of them lose every trained token",
-        need="at most 1% without an answer" if rows.num_vanished else "no conversation longer",
+        need="at most 1% without an answer" if rows.num_vanished else "no longer conversations",
         remedies=remedies,
     )
 
 
-def _for_less_context(rows: StoreRows, keeps: int) -> tuple[Remedy, ...]:
-    """What helps where the model takes no longer rows."""
+def _longer_context_remedies(rows: StoreRows, length: int) -> tuple[Remedy, ...]:
+    """What helps if the model takes no longer rows."""
     return (
-        Remedy("--model DIR", f"with a model whose context is {keeps:,} tokens"),
-        Remedy("leave them out", f"the {rows.num_truncated:,} longest are too long for this one"),
+        Remedy("--model DIR", f"a model with a context of {length:,} tokens"),
+        Remedy("leave them out", f"the {rows.num_truncated:,} longest do not fit this model"),
     )
 
 
-def fit_held_out(settings: Settings, num_full: int, notes: Notes) -> int:
+# ---- held-out rows and the batch ---------------------------------------------------------------
+
+
+def decide_held_out(settings: Settings, num_full: int) -> Decision[int]:
     """How many of the full rows are held out.
 
     Raises:
-        DataRefused: none would be left to train on.
+        DataRefused: no row would be left to train on.
     """
-    asked = settings.val_size
-    wanted = round(asked) if asked >= 1 else round(asked * num_full)
-    if 0 < asked < 1:
-        wanted = max(wanted, 1)
-    if wanted >= num_full:
-        raise DataRefused(
-            f"val_size {asked:g} leaves nothing to train on",
-            have=f"{units.plural(num_full, 'row')}",
-            need="at least 1 row to train on",
-            remedies=(
-                *(
-                    (Remedy("--val-size 0.1", f"holds {max(1, round(num_full / 10))} out"),)
-                    if num_full > 1
-                    else ()
-                ),
-                Remedy("--val-size 0", "hold none out"),
-            ),
-        )
-    if not wanted and num_full >= 20:
-        hold = max(1, min(200, num_full // 20))
-        notes.findings.append(
-            Finding(
-                "ok",
-                "no rows held out: learning is judged on rows that were trained",
-                have="val_size 0",
-                remedies=(Remedy(f"--val-size {hold}", "tells learning from memorising"),),
-            )
-        )
-    return wanted
-
-
-def fit_batch(settings: Settings, rows: StoreRows, available: int, notes: Notes) -> int:
-    """Rows of a step, at most what there are."""
-    per_device, parts = settings.per_device_train_batch_size, settings.gradient_accumulation_steps
-    product = (per_device or 1) * (parts or 1) if per_device or parts else None
-    asked = settings.batch_size or product
-    mean = float(rows.lengths()[: rows.num_full].mean())
-    if product:
-        notes.auto(
-            "batch_size", asked, f"{per_device or 1} per device x {parts or 1} steps x 1 process"
-        )
-    if not asked and settings.batch_tokens:
-        asked = max(1, round(settings.batch_tokens / mean))
-        notes.auto(
-            "batch_size", asked, f"{settings.batch_tokens:,} tokens of about {mean:.0f} a row"
-        )
-    if not asked:
-        return _usual_batch(available, mean, notes)
-    if asked <= available:
-        return asked
-    tokens = round(available * mean)
+    given = settings.val_size
+    held_out = round(given) if given >= 1 else round(given * num_full)
+    if 0 < given < 1:
+        held_out = max(held_out, 1)
+    if held_out >= num_full:
+        raise _none_left(given, num_full)
+    if held_out or num_full < 20:
+        return Decision(held_out)
+    some = max(1, min(200, num_full // 20))
     finding = Finding(
-        "adjusted",
-        f"the batch becomes {available:,}: there are no more rows",
-        have=f"batch {asked:,} x {rows.max_length:,} = {asked * rows.max_length:,} tokens a step, "
-        f"the data has {units.plural(available, 'full row')} ({tokens:,} tokens)"
+        "ok",
+        "no rows held out: learning is measured on trained rows",
+        have="val_size 0",
+        remedies=(Remedy(f"--val-size {some}", "tells learning from memorizing"),),
+    )
+    return Decision(held_out, findings=(finding,))
+
+
+def _none_left(val_size: float, num_full: int) -> Refusal:
+    tenth = Remedy("--val-size 0.1", f"holds out {max(1, round(num_full / 10))}")
+    none = Remedy("--val-size 0", "trains on every row")
+    return DataRefused(
+        f"val_size {val_size:g} leaves nothing to train on",
+        cause=Cause.TOO_LITTLE_DATA,
+        have=units.plural(num_full, "row"),
+        need="at least 1 row to train on",
+        remedies=(tenth, none) if num_full > 1 else (none,),
+    )
+
+
+def decide_batch_size(
+    settings: Settings, rows: StoreRows, statistics: RowStatistics, available: int
+) -> Decision[int]:
+    """Rows of a step, at most those available.
+
+    Args:
+        settings: batch_size, batch_tokens, or other tools' two factors of it.
+        rows: of the data, or of its sample.
+        statistics: of the rows.
+        available: full rows to train on.
+    """
+    per_device, accumulated = (
+        settings.per_device_train_batch_size,
+        settings.gradient_accumulation_steps,
+    )
+    mean = statistics.mean_full_tokens
+    given, choices = settings.batch_size, ()
+    if per_device or accumulated:
+        product = (per_device or 1) * (accumulated or 1)
+        given = given or product
+        reason = f"{per_device or 1} per device x {accumulated or 1} steps x 1 process"
+        choices = (auto("batch_size", given, reason),)
+    if not given and settings.batch_tokens:
+        given = max(1, round(settings.batch_tokens / mean))
+        reason = f"{settings.batch_tokens:,} tokens at about {mean:.0f} per row"
+        choices = (auto("batch_size", given, reason),)
+    if not given:
+        return _usual_batch_size(available, mean)
+    if given <= available:
+        return Decision(given, choices)
+    tokens = given * rows.max_length
+    return adjusted(
+        settings,
+        "batch_size",
+        available,
+        f"batch_size lowered to {available:,}: there are no more rows",
+        have=f"batch {given:,} x {rows.max_length:,} = {tokens:,} tokens per step; "
+        f"the data has {units.plural(available, 'full row')} ({round(available * mean):,} tokens)"
         + (" and a short one" if rows.has_short else ""),
         need="at least one batch",
         remedies=(Remedy(f"--batch-size {available}", "1 batch, nothing to adjust"),),
     )
-    notes.adjusted("batch_size", available, settings.origin("batch_size"), finding)
-    return available
 
 
-def _usual_batch(available: int, mean: float, notes: Notes) -> int:
-    """By the data's size, and then so that there are 8 steps where the rows allow it."""
+def _usual_batch_size(available: int, mean: float) -> Decision[int]:
+    """By the size of the data, and smaller if that gives 8 steps."""
     tokens = available * mean
     usual = 4 if tokens < 10_000 else 8 if tokens < 100_000 else 32 if mean >= 128 else 64
     size = max(1, min(usual, available // 8 or 1))
-    known = f"{units.short_count(tokens)} tokens" if available < ENDLESS // 2 else "a long stream"
-    reason = f"usual for {known}"
-    notes.auto(
-        "batch_size",
-        size,
-        reason if size == usual else "gives at least 8 steps" if available >= 8 else "few rows",
-    )
-    return size
+    if size < usual:
+        reason = "gives at least 8 steps" if available >= 8 else "few rows"
+    elif available < UNKNOWN_NUM_ROWS // 2:
+        reason = f"usual for {units.short_count(tokens)} tokens"
+    else:
+        reason = "usual for a long stream"
+    return Decision(size, (auto("batch_size", size, reason),))
 
 
-@dataclass(frozen=True)
-class Pieces:
-    """How a step is cut, and what of it runs once for several rows."""
-
-    leaves: int
-    micro_batch_tokens: int
-    shared: float = 0.0  # share of the input tokens
-    share_prefixes: bool = False
-    not_shared: str = ""  # why not, where there would be something to share
+# ---- steps -------------------------------------------------------------------------------------
 
 
-def fit_pieces(
-    settings: Settings,
-    rows: StoreRows,
-    order: RowOrder,
-    against: str,
-    device: str,
-) -> Pieces:
-    """Leaves and micro-batches by the tokens that run; fewer where rows share what they begin with.
+def decide_num_steps(
+    settings: Settings, order: RowOrder, trained_tokens_per_step: float
+) -> Decision[int]:
+    """Steps of the run; `max_steps` overrides epochs and repeats the data if necessary.
 
     Args:
-        settings: micro_batch_tokens.
-        rows: of the data, or of the sample that was read.
-        order: of the rows.
-        against: why rows must not share, "" where they may.
-        device: that they run on.
+        settings: epochs and limits, as given.
+        order: which rows make which step.
+        trained_tokens_per_step: about.
     """
-    most_tokens = _MICRO_TOKENS_GPU if device == "cuda" else _MICRO_TOKENS
-
-    def cut(tokens: int) -> Pieces:
-        leaves = num_leaves(tokens, order.batch_size)
-        micro = settings.micro_batch_tokens or _micro_tokens(tokens // leaves, most_tokens)
-        return Pieces(leaves, micro)
-
-    tokens = _step_tokens(rows, order)
-    whole = cut(tokens)
-    if rows.store.survey.kind == "text":  # its windows are cut anywhere
-        return whole
-    most = saving(rows, order, 1, ENDLESS).share
-    if most < LEAST or against:
-        little = "too little to pay" if most >= _TOLD else ""
-        return replace(whole, shared=most, not_shared=against if most >= LEAST else little)
-    less = cut(round(tokens * (1 - most)))
-    found = saving(rows, order, less.leaves, less.micro_batch_tokens)
-    if found.share < LEAST:
-        return replace(whole, shared=most, not_shared=too_small(less.micro_batch_tokens))
-    return replace(less, leaves=found.leaves, shared=found.share, share_prefixes=True)
-
-
-def too_small(micro_batch_tokens: int) -> str:
-    """Why rows that begin alike run that each by itself."""
-    return f"micro-batches of {micro_batch_tokens:,} tokens are too small for it"
-
-
-def _step_tokens(rows: StoreRows, order: RowOrder) -> int:
-    """Input tokens of a full step, about."""
-    return round(order.batch_size * float(rows.lengths()[: rows.num_full].mean()))
-
-
-def fit_steps(
-    settings: Settings,
-    rows: StoreRows,
-    order: RowOrder,
-    first: int,
-    pieces: Pieces,
-    notes: Notes,
-) -> StepsPlan:
-    """How many steps of how many rows.
-
-    Args:
-        settings: epochs and limits, as asked.
-        rows: of the data, or of the sample that was read.
-        order: of the rows.
-        first: global step before the job.
-        pieces: how a step is cut.
-        notes: takes the decisions and their reasons.
-    """
-    per_epoch = order.steps_per_epoch
-    tokens, micro = _step_tokens(rows, order), pieces.micro_batch_tokens
-    trained_per_step = tokens * rows.trained() / int(rows.lengths().sum())
-    num = _num_steps(settings, per_epoch, trained_per_step, notes)
-    if not settings.micro_batch_tokens:
-        notes.auto("micro_batch_tokens", micro, "runs at once; more would only take memory")
-    return StepsPlan(
-        first=first,
-        num=num,
-        per_epoch=per_epoch,
-        epochs=num / per_epoch,
-        batch_size=order.batch_size,
-        last_batch=order.last_batch,
-        tokens=tokens,
-        leaves=pieces.leaves,
-        micro_batch_tokens=micro,
-        share_prefixes=pieces.share_prefixes,
-    )
-
-
-def _num_steps(settings: Settings, per_epoch: int, trained_per_step: float, notes: Notes) -> int:
-    """Steps of the job; `max_steps` wins over epochs, going round the data if need be."""
-    epochs = settings.num_train_epochs
-    num = max(1, math.ceil(round((epochs or 1) * per_epoch, 6)))
+    epochs, choices = settings.num_train_epochs, ()
+    num = max(1, math.ceil(round((epochs or 1) * order.steps_per_epoch, 6)))
     if epochs is None:
-        notes.auto("num_train_epochs", 1, "each row once")
+        choices = (auto("num_train_epochs", 1, "each row once"),)
     if settings.max_steps:
         num = settings.max_steps
     if settings.max_tokens:
-        most = max(1, math.floor(settings.max_tokens / trained_per_step))
-        num = min(num, most) if epochs or settings.max_steps else most
-    return min(num, _TRIAL_STEPS) if settings.test else num
-
-
-def _micro_tokens(leaf_tokens: int, most: int) -> int:
-    """A leaf at once where it is small; the plan takes less where that does not fit in memory."""
-    return max(256, min(most, _power_of_two_over(leaf_tokens, 256)))
+        limit = max(1, math.floor(settings.max_tokens / trained_tokens_per_step))
+        num = min(num, limit) if epochs or settings.max_steps else limit
+    return Decision(min(num, _TEST_STEPS) if settings.test else num, choices)

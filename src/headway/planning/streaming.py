@@ -1,4 +1,4 @@
-"""How data is read that is too large to be read first: about how many rows, in what windows."""
+"""Row order of a plan, and the file a stream's reader starts from."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from headway.base.errors import Finding, Remedy, UsageError
+from headway.base.errors import Cause, Finding, Remedy, UsageError
 from headway.base.files import hash_bytes
 from headway.base.units import share
 from headway.config.settings import Settings
@@ -17,119 +17,146 @@ from headway.data.order import StoreOrder, StreamOrder
 from headway.data.sources.source import Source
 from headway.data.stream.spec import StreamFile, load_stream, save_stream
 from headway.data.stream.stream import StreamSpec
+from headway.data.survey.result import SurveySample
 from headway.data.survey.store import id_dtype
-from headway.planning.sizing import ENDLESS, Notes
-from headway.runs.plan import Plan, StreamPlan
+from headway.planning.data_ledger import RowStatistics
+from headway.planning.decision import Decision
+from headway.runs.order import make_row_order
+from headway.runs.plan import Plan
 
-_WINDOW_TOKENS = 1 << 19  # some two megabytes of text: less than a second for a tokenizer
-
-
-def num_rows(rows: StoreRows) -> int:
-    """Full rows of the data; about, where only a sample was read."""
-    sampled = rows.store.survey.sampled
-    if sampled is None:
-        return rows.num_full
-    return round(rows.num_full * sampled.scale) if sampled.scale else ENDLESS
+_WINDOW_TOKENS = 1 << 19  # about 2 MB of text: less than a second to tokenize
 
 
-def order_of(
-    settings: Settings, rows: StoreRows, num_full: int, held_out: int, batch_size: int, notes: Notes
-) -> StoreOrder | StreamOrder:
+def decide_order(
+    settings: Settings,
+    rows: StoreRows,
+    statistics: RowStatistics,
+    num_full: int,
+    num_held_out: int,
+    batch_size: int,
+) -> Decision[StoreOrder | StreamOrder]:
     """Which rows make which step.
 
+    Args:
+        settings: seed, and how long to train.
+        rows: of the data, or of its sample.
+        statistics: of the rows.
+        num_full: full rows of the data, about if only a sample was read.
+        num_held_out: of these.
+        batch_size: rows of a step.
+
     Raises:
-        UsageError: nobody can know when a stream without a size would end.
+        UsageError: a stream has no known end, or duplicates are to be dropped from a stream.
     """
     sampled = rows.store.survey.sampled
-    if sampled is None:
-        return StoreOrder(settings.seed, num_full, rows.has_short, held_out, batch_size)
-    if not sampled.scale and not (settings.max_steps or settings.max_tokens):
-        raise _without_end()
-    if settings.drop_duplicates:
-        raise _not_dropped(sampled.whole)
-    if sampled.scale:
-        what = f"too large to read first: {share(sampled.bytes, sampled.whole)} of it was"
-        have = f"counts are about right, tokens within {share(sampled.error)}"
-        notes.findings.append(Finding("ok", what, have))
-    mean = float(rows.lengths()[: rows.num_full].mean())
-    return StreamOrder(
+    window = _steps_per_window(settings, sampled, batch_size * statistics.mean_full_tokens)
+    order = make_row_order(
         seed=settings.seed,
-        num_held_out=held_out,
+        num_full=num_full,
+        has_short=rows.has_short and sampled is None,
+        num_held_out=num_held_out,
         batch_size=batch_size,
-        steps_per_window=max(1, round(_WINDOW_TOKENS / (batch_size * mean))),
-        rows_per_epoch=num_full - held_out,
+        steps_per_window=window,
     )
+    if not sampled or not sampled.scale:
+        return Decision(order)
+    finding = Finding(
+        "ok",
+        f"too large to read in full first: {share(sampled.bytes, sampled.whole)} was sampled",
+        f"counts are estimates, tokens within {share(sampled.error)}",
+    )
+    return Decision(order, findings=(finding,))
 
 
-def flow_of(rows: StoreRows, order: StoreOrder | StreamOrder) -> StreamPlan | None:
-    """The part of the plan that says how a flow is read; its folder comes with `prepare`."""
-    sampled = rows.store.survey.sampled
-    if sampled is None or isinstance(order, StoreOrder):
+def _steps_per_window(
+    settings: Settings, sampled: SurveySample | None, tokens_per_step: float
+) -> int | None:
+    """None for data that was read in full."""
+    if sampled is None:
         return None
-    return StreamPlan("", order.steps_per_window, sampled)
+    if not sampled.scale and not (settings.max_steps or settings.max_tokens):
+        raise _unbounded()
+    if settings.drop_duplicates:
+        raise _cannot_drop_duplicates(sampled.whole)
+    return max(1, round(_WINDOW_TOKENS / tokens_per_step))
 
 
-def prepare(
-    plan: Plan, settings: Settings, found: Sequence[Source], options: ExampleOptions, cache: Path
+def write_stream_spec(
+    plan: Plan,
+    settings: Settings,
+    sources: Sequence[Source],
+    options: ExampleOptions,
+    cache: Path,
 ) -> Plan:
-    """Write what the reader of a flow has to know; the plan then says where that is.
+    """Write what the reader of a stream must know.
+
+    Args:
+        plan: unchanged if its data was read in full.
+        settings: truncation and max_rejected.
+        sources: as they were found.
+        options: how their records become examples.
+        cache: where the stream gets a folder.
+
+    Returns:
+        The plan with the stream's folder.
 
     Raises:
-        MachineError: the cache takes no file.
+        MachineError: the cache cannot be written.
     """
-    if plan.data.stream is None:
+    data, stream = plan.data, plan.data.stream
+    if stream is None:
         return plan
-    shape = StreamSpec(
-        kind=plan.data.kind,
-        max_length=plan.data.max_length,
+    spec = StreamSpec(
+        kind=data.kind,
+        max_length=data.max_length,
         truncation=settings.truncation,
-        window_rows=plan.steps.batch_size * plan.data.stream.steps_per_window,
-        held_out=plan.data.rows.held_out,
+        window_rows=plan.steps.batch_size * stream.steps_per_window,
+        held_out=data.rows.held_out,
         seed=plan.seed,
         max_rejected=settings.max_rejected,
         dtype=id_dtype(plan.model.vocab_size),
     )
-    stamps = [(s.name, s.size, s.stamp) for s in found]
-    same = (stamps, plan.data.fingerprint, plan.data.tokenizer, plan.data.template, shape)
-    folder = cache / f"flow-{hash_bytes(msgspec.json.encode(same))}"
-    store = str(Path(plan.data.store).absolute())
-    save_stream(folder, StreamFile(_absolute(found), options, store, shape, _day(folder)))
-    return replace(
-        plan, data=replace(plan.data, stream=replace(plan.data.stream, folder=str(folder)))
-    )
+    stamps = [(s.name, s.size, s.stamp) for s in sources]
+    key = (stamps, data.fingerprint, data.tokenizer, data.template, spec)
+    folder = cache / f"flow-{hash_bytes(msgspec.json.encode(key))}"
+    store = str(Path(data.store).absolute())
+    save_stream(folder, StreamFile(_absolute(sources), options, store, spec, _first_day(folder)))
+    return replace(plan, data=replace(data, stream=replace(stream, folder=str(folder))))
 
 
-def _day(folder: Path) -> str:
-    """The day of a flow that was planned before, else today."""
+def _first_day(folder: Path) -> str:
+    """The day the stream was first planned, else today."""
     try:
         return load_stream(folder).day
     except (OSError, msgspec.MsgspecError):
         return date.today().isoformat()
 
 
-def _absolute(found: Sequence[Source]) -> tuple[Source, ...]:
-    return tuple(replace(s, path=s.path.absolute()) if s.path else s for s in found)
+def _absolute(sources: Sequence[Source]) -> tuple[Source, ...]:
+    return tuple(replace(s, path=s.path.absolute()) if s.path else s for s in sources)
 
 
-def _without_end() -> UsageError:
+def _unbounded() -> UsageError:
     return UsageError(
-        "nobody can say when this data ends",
-        have="a source that does not tell its size, and no number of steps",
-        need="how long to train on it",
+        "the size of this data is unknown",
+        cause=Cause.UNBOUNDED_STREAM,
+        have="a source of unknown size, and no number of steps",
+        need="how long to train",
         remedies=(
-            Remedy("--max-steps 1000", "so many steps"),
-            Remedy("--max-tokens 10M", "so many trained tokens"),
+            Remedy("--max-steps 1000", "1,000 steps"),
+            Remedy("--max-tokens 10M", "10 million trained tokens"),
         ),
     )
 
 
-def _not_dropped(whole: int) -> UsageError:
+def _cannot_drop_duplicates(num_bytes: int) -> UsageError:
     return UsageError(
-        "duplicates are found only in data that is read whole",
+        "duplicates can only be dropped from data that is read in full",
+        cause=Cause.CONTRADICTION,
         have="drop_duplicates, and data larger than survey_exact",
         need="one or the other",
         remedies=(
-            Remedy(f"--survey-exact {max(whole, 1)}", "reads all of it before step 1"),
+            Remedy(f"--survey-exact {max(num_bytes, 1)}", "reads all of it before step 1"),
             Remedy("leave out --drop-duplicates"),
         ),
     )

@@ -2,7 +2,7 @@
 
 from headway.base.machine import Machine
 from headway.model.sizes import shape_of
-from headway.runs.plan import DataPlan, MachinePlan, ModelPlan, StepsPlan
+from headway.runs.plan import DataPlan, ModelPlan, StepsPlan
 
 # bf16 pays when its products are so many times as fast; a measurement on a busy machine must not
 # overrule what the processor says it can do.
@@ -20,14 +20,20 @@ def peak_key(device: str, dtype: str, threads: int, torch: str) -> str:
 
 
 def speed_key(
-    model: ModelPlan, steps: StepsPlan, data: DataPlan, machine: MachinePlan, torch: str
+    model: ModelPlan,
+    steps: StepsPlan,
+    data: DataPlan,
+    device: str,
+    dtype: str,
+    threads: int,
+    torch: str,
 ) -> str:
-    """What the tokens per second of a run depend on, for `machine.measured`."""
+    """The name under which the tokens per second of a run are kept."""
     shape = shape_of(model.config)
     lora = model.lora.r if model.lora else 0
     length = round(data.lengths.mean) if data.kind != "text" else data.max_length
     return (
-        f"speed|{shape}|{lora}|{length}|{steps.leaves}|{steps.tokens}|{machine.device}"
-        f"|{machine.compute_dtype}|{machine.threads}|{torch}"
+        f"speed|{shape}|{lora}|{length}|{steps.leaves}|{steps.tokens}|{device}"
+        f"|{dtype}|{threads}|{torch}"
         + (f"|{data.shared:.2f} shared" if steps.share_prefixes else "")
     )

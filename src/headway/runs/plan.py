@@ -14,7 +14,6 @@ import msgspec
 from headway.base.errors import DataRefused, Finding, Remedy
 from headway.base.files import write_whole
 from headway.base.versioned_json import read
-from headway.config.settings import Settings
 from headway.data.formats.records import DataKind
 from headway.data.survey.result import Lengths, SurveySample
 
@@ -342,12 +341,17 @@ def identity(
     learning: LearningPlan,
     saves: SavesPlan,
     looks: LooksPlan,
-    settings: Settings,
+    *,
+    seed: int,
+    bf16: bool | None,
+    assistant_only_loss: bool,
+    reset_optimizer: bool,
+    truncation: str,
 ) -> str:
-    """What makes two plans the same: everything that changes weights, saves or looks.
+    """What makes two plans the same: everything that changes weights, saves or evaluations.
 
-    Left out is what the machine decides (memory, threads, micro-batches), so that a run can go on
-    elsewhere; its plan.json keeps what was decided at its first start.
+    What the machine decides (memory, threads, micro-batches) is left out, so that a run can
+    continue elsewhere; its plan.json keeps what was decided at its first start.
     """
     weights: Mapping[str, Any] = {
         "source": model.source,
@@ -355,30 +359,38 @@ def identity(
         "sha256": model.weights_sha256,
         "lora": model.lora,
         "parent": model.parent.manifest_sha256 if model.parent else "",
-        "fresh_moments": settings.reset_optimizer,
+        "fresh_moments": reset_optimizer,
     }
     same = {
         "data": [data.fingerprint, data.tokenizer, data.template, data.max_length],
-        "rows": [data.rows, settings.assistant_only_loss],
-        **({"flow": [data.stream.steps_per_window, settings.truncation]} if data.stream else {}),
+        "rows": [data.rows, assistant_only_loss],
+        **({"flow": [data.stream.steps_per_window, truncation]} if data.stream else {}),
         "model": weights,
         "steps": [steps.num, steps.batch_size, steps.leaves],
-        "learning": [learning, settings.bf16],
+        "learning": [learning, bf16],
         "saves": [saves.every_steps, saves.every_minutes, saves.keep, saves.keep_every],
         "looks": looks,
-        "seed": settings.seed,
+        "seed": seed,
     }
     return hashlib.sha256(msgspec.json.encode(same, order="sorted")).hexdigest()
 
 
 def identity_of(plan: Plan) -> str:
-    """The plan's identity, computed from what it says."""
-    names = ("assistant_only_loss", "reset_optimizer", "bf16")
-    # What was left to the machine is no part of it, whatever the machine then chose.
-    asked = {c.name: c.value for c in map(plan.choice, names) if c.origin != "auto"}
-    settings = Settings(**asked, seed=plan.seed)
-    parts = (plan.data, plan.model, plan.steps, plan.learning, plan.saves, plan.looks)
-    return identity(*parts, settings)
+    """The plan's identity, computed from its contents."""
+    bf16 = plan.choice("bf16")
+    return identity(
+        plan.data,
+        plan.model,
+        plan.steps,
+        plan.learning,
+        plan.saves,
+        plan.looks,
+        seed=plan.seed,
+        bf16=bf16.value if bf16.origin != "auto" else None,
+        assistant_only_loss=plan.choice("assistant_only_loss").value,
+        reset_optimizer=plan.choice("reset_optimizer").value,
+        truncation=plan.choice("truncation").value,
+    )
 
 
 def computed_tokens(steps: StepsPlan, data: DataPlan) -> int:

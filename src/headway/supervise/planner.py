@@ -92,9 +92,10 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     from headway.data.sources.find import find
     from headway.data.sources.source import shown
     from headway.data.survey.survey import survey
-    from headway.planning.decide import Here, decide
+    from headway.planning.compute import MachineFacts
+    from headway.planning.decide import decide
     from headway.planning.model_source import find_model_source
-    from headway.planning.streaming import prepare
+    from headway.planning.streaming import write_stream_spec
 
     settings, sources = request.settings, tuple(map(shown, request.sources))
     if request.train:
@@ -124,7 +125,7 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     pulse.enter(Phase.PLANNING)
     build = torch_build()
     device, why = choose_device(settings.device, build)
-    here = Here(
+    facts = MachineFacts(
         machine=this_machine(),
         device=device,
         why=why,
@@ -136,9 +137,9 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
         allocator=allocator.name(),
         compiler=compiler(),
     )
-    plan = decide(settings, sources, store, origin.start, here)
+    plan = decide(settings, sources, store, origin.initial, facts)
     if request.train:
-        plan = prepare(plan, settings, found, options, cache_folder("stores"))
+        plan = write_stream_spec(plan, settings, found, options, cache_folder("stores"))
         evaluated = bool(plan.looks.eval_steps and plan.data.rows.held_out)
         saves = plan.saves.most(plan.steps.num, evaluated=evaluated)
         check_writable(Path(settings.output_dir), saves * plan.saves.bytes_each)

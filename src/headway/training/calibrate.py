@@ -264,7 +264,16 @@ def remember_speed(plan: Plan, step_s: Sequence[float], first_step_s: float | No
     """
     if len(step_s) < 5:
         return
-    key = speed_key(plan.model, plan.steps, plan.data, plan.machine, str(torch.__version__))
+    machine = plan.machine
+    key = speed_key(
+        plan.model,
+        plan.steps,
+        plan.data,
+        machine.device,
+        machine.compute_dtype,
+        machine.threads,
+        str(torch.__version__),
+    )
     remember(key, plan.steps.tokens / typical(step_s[1:]))
     if first_step_s and not plan.machine.compiled:  # compiling is no part of every start
         remember(f"startup|{torch.__version__}", first_step_s - step_s[0])

@@ -1,0 +1,78 @@
+"""Device, threads and number format of a run, and the machine facts behind them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from headway.base.machine import Machine
+from headway.config.settings import Settings
+from headway.planning.decision import Decision, auto
+from headway.runs.measurements import bf16_gain, peak_key
+
+_DEVICE_NAMES = {"cpu": "processor", "cuda": "GPU"}
+
+
+@dataclass(frozen=True)
+class MachineFacts:
+    """What the planner knows about this machine.
+
+    Attributes:
+        machine: cores, memory, processor.
+        device: the device to train on.
+        why: why that device.
+        process_bytes: memory of interpreter and libraries before any weight is loaded.
+        measured: looks up a measured speed or time by name; None if never measured.
+        torch: the torch version.
+        allocator: the memory allocator the trainer is started with; "" for the system's.
+        compiler: the C++ compiler torch can use; "" if there is none.
+    """
+
+    machine: Machine
+    device: str
+    why: str
+    process_bytes: int
+    measured: Callable[[str], float | None]
+    torch: str
+    allocator: str = ""
+    compiler: str = ""
+
+    def is_faster_in_bf16(self, threads: int) -> bool:
+        """By earlier measurements on this machine, else by what the processor supports."""
+        names = ("torch.bfloat16", "torch.float32")
+        bf16, fp32 = (self.measured(peak_key(self.device, n, threads, self.torch)) for n in names)
+        if bf16 and fp32:
+            return bf16 > bf16_gain(self.machine) * fp32
+        return self.device == "cuda" or (self.device == "cpu" and self.machine.fast_in_bf16)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where a run computes, and in which number format."""
+
+    device: str
+    threads: int
+    dtype: Literal["float32", "bfloat16"]
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of one number of `dtype`."""
+        return 2 if self.dtype == "bfloat16" else 4
+
+
+def decide_compute(settings: Settings, facts: MachineFacts) -> Decision[Compute]:
+    """Device, threads and number format: as given, or what is fastest on this machine."""
+    choices = []
+    threads = settings.threads or facts.machine.cores
+    if not settings.threads:
+        choices.append(auto("threads", threads, "cores available to this process"))
+    if not settings.device:
+        choices.append(auto("device", facts.device, facts.why))
+    bf16 = settings.bf16
+    if bf16 is None:
+        bf16 = facts.is_faster_in_bf16(threads)
+        speed = "much faster" if bf16 else "not much faster"
+        device = _DEVICE_NAMES.get(facts.device, facts.device)
+        reason = f"matrix products are {speed} in bf16 on this {device}"
+        choices.append(auto("bf16", bf16, reason))
+    dtype: Literal["float32", "bfloat16"] = "bfloat16" if bf16 else "float32"
+    return Decision(Compute(facts.device, threads, dtype), tuple(choices))

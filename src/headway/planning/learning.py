@@ -1,0 +1,61 @@
+"""Learning rate, warmup and optimizer settings."""
+
+from headway.base import units
+from headway.base.errors import Remedy
+from headway.config.settings import Settings
+from headway.planning.decision import Decision, adjusted, auto
+from headway.runs.plan import LearningPlan, ModelPlan
+
+_PRESET_LEARNING_RATES = {"tiny": 3e-3, "mini": 3e-3, "small": 1e-3, "base": 6e-4}
+_LORA_LEARNING_RATE, _FULL_LEARNING_RATE = 2e-4, 2e-5
+
+
+def decide_learning(settings: Settings, model: ModelPlan, num_steps: int) -> Decision[LearningPlan]:
+    """The optimizer and its learning rate over the run."""
+    peak = _decide_learning_rate(settings, model)
+    warmup = _decide_warmup(settings, num_steps)
+    plan = LearningPlan(
+        optim=settings.optim,
+        peak=peak.value,
+        schedule=settings.lr_scheduler_type,
+        warmup_steps=warmup.value,
+        weight_decay=settings.weight_decay,
+        beta1=settings.adam_beta1,
+        beta2=settings.adam_beta2,
+        epsilon=settings.adam_epsilon,
+        max_grad_norm=settings.max_grad_norm,
+    )
+    return Decision(plan, peak.choices + warmup.choices, peak.findings + warmup.findings)
+
+
+def _decide_learning_rate(settings: Settings, model: ModelPlan) -> Decision[float]:
+    if settings.learning_rate is not None:
+        return Decision(settings.learning_rate)
+    if model.source == "preset":
+        peak = _PRESET_LEARNING_RATES[model.name]
+        reason = f"usual for {model.name}, trained from scratch"
+    elif model.lora:
+        peak, reason = _LORA_LEARNING_RATE, "usual for LoRA"
+    else:
+        peak, reason = _FULL_LEARNING_RATE, "usual for full fine-tuning"
+    return Decision(peak, (auto("learning_rate", peak, reason),))
+
+
+def _decide_warmup(settings: Settings, num_steps: int) -> Decision[int]:
+    given = settings.warmup_steps
+    if given is None:
+        warmup = min(100, num_steps // 20)
+        return Decision(warmup, (auto("warmup_steps", warmup, "5% of the steps, at most 100"),))
+    warmup = round(given * num_steps) if given < 1 else round(given)
+    if warmup < num_steps:
+        return Decision(warmup)
+    tenth = num_steps // 10
+    return adjusted(
+        settings,
+        "warmup_steps",
+        tenth,
+        f"warmup_steps lowered to {tenth:,}: warmup would last the whole run",
+        have=f"warmup_steps {given:g}, {units.plural(num_steps, 'step')}",
+        need="fewer warmup steps than steps",
+        remedies=(Remedy(f"--warmup-steps {tenth}", "10% of the steps"),),
+    )
