@@ -184,3 +184,16 @@ def test_pulses_live_in_shared_memory_or_the_temporary_folder(
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert live_folder().name == f"headway-{os.getuid()}"
     assert live_folder().parent != Path("/dev/shm")
+
+
+def test_gathered_work_is_handed_over_before_a_wait_is_named(path: Path) -> None:
+    pulse = Pulse(path)
+    named: list[str] = []
+    with (
+        pulse.calling_before_waits(lambda: named.append(read(path).waiting)),
+        pulse.waiting("rows"),
+    ):
+        assert read(path).waiting == "rows"
+    with pulse.waiting("more"):
+        pass
+    assert named == [""]

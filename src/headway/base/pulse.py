@@ -14,7 +14,7 @@ import os
 import struct
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -128,6 +128,7 @@ class Pulse:
         self.step = self.steps = self.global_step = 0
         self.loss = 0.0
         self.longest_silence_s = 0.0
+        self._on_wait: Callable[[], None] | None = None
         self._beaten_s = time.monotonic()
         _HEAD.pack_into(self._memory, 0, MAGIC, 0)
         self.beat()
@@ -187,6 +188,8 @@ class Pulse:
     @contextmanager
     def waiting(self, what: str) -> Generator[None]:
         """Show what is waited for, for the duration of a block."""
+        if self._on_wait:
+            self._on_wait()
         before = (self._waiting, self._waiting_since)
         self._waiting, self._waiting_since = what, time.monotonic()
         self.beat()
@@ -195,6 +198,15 @@ class Pulse:
         finally:
             self._waiting, self._waiting_since = before
             self.beat()
+
+    @contextmanager
+    def calling_before_waits(self, on_wait: Callable[[], None]) -> Generator[None]:
+        """Call a function before every wait, so that gathered work is not held up by it."""
+        outer, self._on_wait = self._on_wait, on_wait
+        try:
+            yield
+        finally:
+            self._on_wait = outer
 
     def progress(self, done: int) -> None:
         """Set the progress of the phase, in its unit."""

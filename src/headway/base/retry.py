@@ -4,7 +4,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from typing import Generic, TypeVar
@@ -88,7 +88,7 @@ def retrying(
     offset: int = 0,
     length: Callable[[T], int] = lambda _: 1,
     retry: RetryPolicy = DEFAULT_RETRY,
-) -> Generator[T | None]:
+) -> Generator[T]:
     """Yield each part exactly once, restarting the work where it failed.
 
     Args:
@@ -101,7 +101,7 @@ def retrying(
         retry: when to retry and when to give up.
 
     Yields:
-        Parts as they arrive; None before every wait.
+        Parts as they arrive.
 
     Raises:
         ComeBack: too many attempts failed in a row.
@@ -110,18 +110,21 @@ def retrying(
     while True:
         attempt = _Attempt(work, offset)
         try:
-            for part in attempt.receive(host, pulse, retry.stall_timeout_s):
-                if part is not None:
-                    offset, num_failed = offset + length(part), 0
+            while True:
+                part = attempt.next_part(host, pulse, retry.stall_timeout_s)
+                if isinstance(part, _End):
+                    break
+                offset, num_failed = offset + length(part), 0
                 yield part
-            return
+            if part.error is None:
+                return
+            raise part.error
         except TransientError as failure:
             num_failed += 1
             backoff_s = retry.backoff_s(num_failed, failure.retry_after_s)
             blocked = isinstance(failure, _StallError) and not retry.retry_stalls
             if backoff_s is None or blocked:
                 raise _out_of_attempts(name, host, failure, num_failed) from failure
-            yield None
             count = f"{num_failed + 1} of {retry.max_attempts}"
             reason = f"{host}: {failure.reason}"[:56]
             _pause(backoff_s, f"{reason}, retrying in {seconds(backoff_s)} ({count})", pulse)
@@ -141,8 +144,7 @@ def retry_call(
     def put_result(_: int, put: Callable[[T], None]) -> None:
         put(work())
 
-    parts = retrying(put_result, name=name, host=host, pulse=pulse, retry=retry)
-    return next(part for part in parts if part is not None)
+    return next(retrying(put_result, name=name, host=host, pulse=pulse, retry=retry))
 
 
 def _pause(duration_s: float, what: str, pulse: Pulse) -> None:
@@ -208,26 +210,12 @@ class _Attempt(Generic[T]):
                 return self._arrived.put(part, timeout=_POLL_S)
         raise Abandoned
 
-    def receive(self, host: str, pulse: Pulse, stall_timeout_s: float) -> Iterator[T | None]:
-        """Yield the parts; None before every wait.
+    def next_part(self, host: str, pulse: Pulse, stall_timeout_s: float) -> T | _End:
+        """The next part, or the end.
 
         Raises:
-            Exception: whatever the work raised.
+            TransientError: nothing arrived for `stall_timeout_s`.
         """
-        while True:
-            try:
-                part = self._arrived.get_nowait()
-            except Empty:
-                yield None
-                part = self._wait_for_part(host, pulse, stall_timeout_s)
-            if not isinstance(part, _End):
-                yield part
-            elif part.error:
-                raise part.error
-            else:
-                return
-
-    def _wait_for_part(self, host: str, pulse: Pulse, stall_timeout_s: float) -> T | _End:
         end_s = time.monotonic() + stall_timeout_s
         with contextlib.suppress(Empty):
             # Short waits are normal while data flows: they are not worth showing.

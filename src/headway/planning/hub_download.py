@@ -133,8 +133,7 @@ def _download(
     with pulse.phase(Phase.DOWNLOADING_MODEL, total=sum(missing.values()), unit="bytes"):
         arrived = retrying(work, name=name, host=host(), pulse=pulse, retry=fetching)
         for num_bytes in arrived:
-            if num_bytes is not None:
-                pulse.progress(num_bytes)
+            pulse.progress(num_bytes)
 
 
 def _bar(tell: Callable[[int], None]) -> type:

@@ -24,7 +24,7 @@ CUTS = st.lists(st.integers(0, 300), max_size=6)
 def found(content: bytes, cuts: list[int] | None = None) -> list[tuple[int, bytes]]:
     edges = [0, *sorted(min(cut, len(content)) for cut in cuts or []), len(content)]
     pieces = [content[a:b] for a, b in itertools.pairwise(edges)]
-    return [value for value in values(iter(pieces)) if value is not None]
+    return list(values(iter(pieces)))
 
 
 @given(st.lists(OBJECT, max_size=4), CUTS, st.sampled_from([None, 1]), st.booleans())

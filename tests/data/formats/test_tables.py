@@ -222,7 +222,7 @@ def test_a_stream_or_a_server_of_whole_files_is_read_from_a_copy(
     def whole_files_only(*_: object) -> Any:
         raise UsageError("whole files only")
 
-    monkeypatch.setattr(formats, "chunks", lambda *_: iter([content[:50], None, content[50:]]))
+    monkeypatch.setattr(formats, "chunks", lambda *_: iter([content[:50], content[50:]]))
     monkeypatch.setattr(formats, "open_seekable", whole_files_only)
     size = len(content)
     told: list[bytes] = []
@@ -252,13 +252,12 @@ def test_elsewhere_only_what_is_needed_is_fetched(
 
 
 def test_rows_of_the_hub_are_told_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [{"messages": CHAT, "image": object()}, None, {"text": "x"}, {"label": 1}]
+    rows = [{"messages": CHAT, "image": object()}, {"text": "x"}, {"label": 1}]
     monkeypatch.setattr(hub, "rows", lambda *_: iter(rows))
     told: list[bytes] = []
     source = Source("hf://o/n", None, stamp=("commit",), address="hf://o/n")
-    chat, waiting, text, bad = read(source, told.append, Pulse())
+    chat, text, bad = read(source, told.append, Pulse())
     assert isinstance(chat, Record)
-    assert waiting is None
     assert (text, bad) == (
         Record("hf://o/n", 2, text="x"),
         Rejected("hf://o/n", 3, "no text or messages", "keys: label"),

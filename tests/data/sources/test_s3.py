@@ -68,7 +68,7 @@ def found(store: str, name: str) -> list[str]:
 
 
 def whole(source: Source, begin: int = 0) -> bytes:
-    return b"".join(p for p in chunks(source, Pulse(), begin) if p is not None)
+    return b"".join(chunks(source, Pulse(), begin))
 
 
 # ---- what is meant ---------------------------------------------------------------------------

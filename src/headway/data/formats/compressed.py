@@ -58,72 +58,86 @@ def unpacked(suffix: str, pieces: Chunks, pulse: Pulse) -> Chunks:
         DamagedError: it breaks off, is not what its name says, or grows out of all proportion.
         UsageError: a package is missing.
     """
-    return _gathered(_unpacked(suffix, pieces, pulse))
+    members = _Members(suffix, pulse)
+    for chunk in pieces:
+        yield from _joined(members.unpack(chunk))
+    members.finish()
 
 
-def _unpacked(suffix: str, pieces: Chunks, pulse: Pulse) -> Chunks:
-    begin = MEMBERS[suffix]
-    member: Member | None = None
-    num_in = num_out = num_members = 0
-    for packed in _slices(pieces):
-        if packed is None:
-            yield None
-            continue
-        num_in += len(packed)
-        left = packed if member else _after_padding(packed, num_members)
+class _Members:
+    """The members of one compressed file, unpacked one after the other."""
+
+    def __init__(self, suffix: str, pulse: Pulse) -> None:
+        self._suffix = suffix
+        self._pulse = pulse
+        self._open: Member | None = None
+        self._num_members = 0
+        self._num_in = 0
+        self._num_out = 0
+
+    def unpack(self, chunk: bytes) -> Chunks:
+        """What is in a piece of the file.
+
+        Raises:
+            DamagedError: it is not compressed data, or grows out of all proportion.
+        """
+        # Small slices: what follows the end of a member is copied, and members may be tiny.
+        for at in range(0, len(chunk), _IN_BYTES):
+            packed = chunk[at : at + _IN_BYTES]
+            self._num_in += len(packed)
+            yield from self._unpack_slice(packed)
+
+    def _unpack_slice(self, packed: bytes) -> Chunks:
+        left = packed if self._open else self._without_padding(packed)
         while left:
-            if member is None:
-                member = begin()
-                num_members += 1
+            if self._open is None:
+                self._open = MEMBERS[self._suffix]()
+                self._num_members += 1
             try:
-                for out in member.unpack(left):
-                    num_out += len(out)
-                    _check_growth(num_in, num_out)
-                    pulse.beat()
+                for out in self._open.unpack(left):
+                    self._num_out += len(out)
+                    _check_growth(self._num_in, self._num_out)
+                    self._pulse.beat()
                     yield out
             except (*_ERRORS, ValueError) as error:
-                what = f"is not {_NAMES[suffix]} data before byte {count(num_in)}"
+                what = f"is not {_NAMES[self._suffix]} data before byte {count(self._num_in)}"
                 raise DamagedError(f"{what}: {error}") from error
             left = b""
-            if member.eof:
-                left, member = _after_padding(member.unused_data, num_members), None
-    if member:
-        raise DamagedError(f"breaks off at byte {count(num_in)}, inside its {_NAMES[suffix]} data")
+            if self._open.eof:
+                left, self._open = self._without_padding(self._open.unused_data), None
+
+    def _without_padding(self, packed: bytes) -> bytes:
+        """Zeros between members, and after the last one, are not data."""
+        return packed.lstrip(b"\0") if self._num_members else packed
+
+    def finish(self) -> None:
+        """Check that the file ends where a member does.
+
+        Raises:
+            DamagedError: it does not.
+        """
+        if self._open:
+            inside = f"inside its {_NAMES[self._suffix]} data"
+            raise DamagedError(f"breaks off at byte {count(self._num_in)}, {inside}")
 
 
-def _slices(pieces: Chunks) -> Chunks:
-    """Small pieces: what lies behind the end of a member is copied, and members may be tiny."""
-    for chunk in pieces:
-        if chunk is None:
-            yield None
-            continue
-        for at in range(0, len(chunk), _IN_BYTES):
-            yield chunk[at : at + _IN_BYTES]
-
-
-def _gathered(pieces: Chunks) -> Chunks:
-    """Larger pieces; what came before damage, or before a wait, comes before it."""
+def _joined(pieces: Chunks) -> Chunks:
+    """Larger pieces, as zstandard gives many small ones; what came before damage comes first."""
     held: list[bytes] = []
+    num_bytes = 0
     try:
         for piece in pieces:
-            if piece is not None:
-                held.append(piece)
-            if held and (piece is None or sum(map(len, held)) >= _OUT_BYTES):
+            held.append(piece)
+            num_bytes += len(piece)
+            if num_bytes >= _OUT_BYTES:
                 yield b"".join(held)
-                held = []
-            if piece is None:
-                yield None
+                held, num_bytes = [], 0
     except DamagedError:
         if held:
             yield b"".join(held)
         raise
     if held:
         yield b"".join(held)
-
-
-def _after_padding(packed: bytes, num_members: int) -> bytes:
-    """Zeros between members, and after the last one, are no data."""
-    return packed.lstrip(b"\0") if num_members else packed
 
 
 def _check_growth(num_in: int, num_out: int) -> None:

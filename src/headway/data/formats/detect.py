@@ -66,7 +66,7 @@ def read(
     try:
         items = _of_span(source, counted, span) if span else _of_file(source, counted, pulse)
         for item in items:
-            num_items += item is not None
+            num_items += 1
             yield item
         if not num_items and span is None:
             reason = "blank" if counted.num_bytes else "empty"
@@ -97,13 +97,11 @@ def _of_file(source: Source, counted: "_Counted", pulse: Pulse) -> Iterator[Item
 def _of_span(source: Source, counted: "_Counted", span: Span) -> Iterator[Item]:
     inside = whole_lines(source, span)
     if inside.begin >= inside.end:
-        return
+        return iter(())
     pieces = counted.all(of_span(source, inside))
     if _reader_by_head(source, []) is _read_jsonl:
-        yield from read_jsonl(source, pieces if inside.begin else without_bom(pieces))
-    else:
-        ends = inside.end == source.size
-        yield from read_parts(source, pieces, inside.begin, ends=ends)
+        return read_jsonl(source, pieces if inside.begin else without_bom(pieces))
+    return read_parts(source, pieces, inside.begin, ends=inside.end == source.size)
 
 
 class _Counted:
@@ -113,17 +111,15 @@ class _Counted:
         self._on_bytes = on_bytes
         self.num_bytes = 0
 
-    def take(self, chunk: bytes) -> None:
+    def take(self, chunk: bytes) -> bytes:
         """Tell and count one."""
         self.num_bytes += len(chunk)
         self._on_bytes(chunk)
+        return chunk
 
     def all(self, pieces: Chunks) -> Chunks:
         """The pieces."""
-        for chunk in pieces:
-            if chunk is not None:
-                self.take(chunk)
-            yield chunk
+        return map(self.take, pieces)
 
     def file(self, file: BinaryIO) -> BinaryIO:
         """A file of which parts are read: these are its pieces."""
@@ -131,7 +127,7 @@ class _Counted:
 
 
 class _TakenFile(io.RawIOBase):
-    def __init__(self, file: BinaryIO, take: OnBytes) -> None:
+    def __init__(self, file: BinaryIO, take: Callable[[bytes], bytes]) -> None:
         super().__init__()
         self._file = file
         self._take = take
@@ -149,9 +145,7 @@ class _TakenFile(io.RawIOBase):
         return self._file.tell()
 
     def read(self, num_bytes: int = -1) -> bytes:
-        read = self._file.read(num_bytes)
-        self._take(read)
-        return read
+        return self._take(self._file.read(num_bytes))
 
 
 def _inner_suffix(source: Source) -> str:
@@ -216,10 +210,8 @@ def _reader_by_head(source: Source, seen: list[bytes]) -> Reader:
 
 def _read_by_content(source: Source, pieces: Chunks) -> Iterator[Item]:
     seen: list[bytes] = []
-    if source.is_stream or source.address:
-        yield None  # a wait for its first bytes is a wait too
     reader = _reader_by_content(source, pieces, seen)
-    yield from reader(source, itertools.chain(seen, pieces))
+    return reader(source, itertools.chain(seen, pieces))
 
 
 def _reader_by_content(source: Source, pieces: Chunks, seen: list[bytes]) -> Reader:
@@ -247,10 +239,9 @@ def _reader_by_content(source: Source, pieces: Chunks, seen: list[bytes]) -> Rea
 def _first_byte(pieces: Chunks, seen: list[bytes]) -> bytes:
     """The first byte that is not blank."""
     for chunk in pieces:
-        if chunk is not None:
-            seen.append(chunk)
-            if first := chunk.lstrip(_BLANK)[:1]:
-                return first
+        seen.append(chunk)
+        if first := chunk.lstrip(_BLANK)[:1]:
+            return first
     return b""
 
 
@@ -260,12 +251,11 @@ def _first_value(pieces: Chunks, seen: list[bytes]) -> bytes | None:
     def noted() -> Chunks:
         yield from list(seen)
         for chunk in pieces:
-            if chunk is not None:
-                seen.append(chunk)
+            seen.append(chunk)
             yield chunk
 
     try:
-        found = next(filter(None, values(without_bom(noted()))), None)
+        found = next(values(without_bom(noted())), None)
     except DamagedError:
         return None
     return found and found[1]
@@ -295,19 +285,14 @@ def _read_parquet(source: Source, pieces: Chunks) -> Iterator[Item]:
         return
     with tempfile.TemporaryFile() as copy:
         for chunk in pieces:
-            copy.write(chunk or b"")
+            copy.write(chunk)
         copy.seek(0)
         yield from read_parquet(source, cast("BinaryIO", copy), iter(()))
 
 
 def _read_rows(source: Source, counted: _Counted, pulse: Pulse) -> Iterator[Item]:
     """The rows of a hub's data set; what is told of them is their JSON."""
-    number = 0
-    for row in hub.rows(source, pulse):
-        if row is None:
-            yield None
-            continue
-        number += 1
+    for number, row in enumerate(hub.rows(source, pulse), 1):
         counted.take(msgspec.json.encode(row, enc_hook=_type_name))
         yield record_of_row(source.name, number, row)
 
@@ -321,14 +306,13 @@ def _read_table(source: Source, pieces: Chunks, delimiter: str) -> Iterator[Item
     seen: list[bytes] = []
     while source.found and b"\n" not in b"".join(seen[-1:]):
         chunk = next(pieces, b"")
-        if chunk == b"":
+        if not chunk:
             break
-        seen += [chunk] if chunk else []
+        seen.append(chunk)
     content = itertools.chain(seen, pieces)
     if source.found and not is_table(b"".join(seen), delimiter):
-        yield from read_text(source, content)
-    else:
-        yield from read_csv(source, content, delimiter)
+        return read_text(source, content)
+    return read_csv(source, content, delimiter)
 
 
 # By the end of the name; all others by their content.

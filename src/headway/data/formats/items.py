@@ -15,8 +15,7 @@ class Skipped:
     detail: str = ""
 
 
-# None: nothing more has arrived yet, and asking again waits.
-Item = Record | Rejected | Skipped | None
+Item = Record | Rejected | Skipped
 
 
 class DamagedError(Exception):

@@ -24,12 +24,7 @@ _decode = msgspec.json.Decoder().decode
 def read_jsonl(source: Source, pieces: Chunks) -> Iterator[Item]:
     """One record per line; blank lines are none."""
     name = source.name
-    line = 0
-    for raw in lines(pieces):
-        if raw is None:
-            yield None
-            continue
-        line += 1
+    for line, raw in enumerate(lines(pieces), 1):
         if raw and not raw.isspace():
             yield record_of(name, line, raw)
 
@@ -41,7 +36,7 @@ def read_json(source: Source, pieces: Chunks) -> Iterator[Item]:
         DamagedError: it ends inside an object or the array.
     """
     for value in values(pieces):
-        yield value and record_of(source.name, *value)
+        yield record_of(source.name, *value)
 
 
 # ---- one row ---------------------------------------------------------------------------------
@@ -119,7 +114,7 @@ def _start(raw: bytes) -> str:
 # ---- values, one after the other -------------------------------------------------------------
 
 
-def values(pieces: Chunks) -> Iterator[tuple[int, bytes] | None]:
+def values(pieces: Chunks) -> Iterator[tuple[int, bytes]]:
     """The objects of an array, or objects one after the other, each with its line.
 
     What stands between them and is neither blank nor a comma comes as a value too: `record_of`
@@ -130,10 +125,7 @@ def values(pieces: Chunks) -> Iterator[tuple[int, bytes] | None]:
     """
     scanner = _Scanner()
     for chunk in pieces:
-        if chunk is None:
-            yield None
-        else:
-            yield from scanner.feed(chunk)
+        yield from scanner.feed(chunk)
     yield from scanner.finish()
 
 

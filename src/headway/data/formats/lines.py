@@ -1,6 +1,7 @@
 """Bytes -> lines, and the lines that belong to a part of a file."""
 
 import codecs
+import itertools
 from collections.abc import Generator
 from io import FileIO
 
@@ -17,7 +18,7 @@ class Overlong(bytes):
     """The beginning of a line that is longer than `LONGEST_LINE`."""
 
 
-def lines(pieces: Chunks) -> Generator[bytes | None]:
+def lines(pieces: Chunks) -> Generator[bytes]:
     """Whole lines without their ends, the last one also where it has none.
 
     A long line is copied once; of one that is too long only the beginning is kept.
@@ -25,9 +26,6 @@ def lines(pieces: Chunks) -> Generator[bytes | None]:
     begun: list[bytes] = []
     num_begun = 0
     for chunk in pieces:
-        if chunk is None:
-            yield None
-            continue
         first, *rest = chunk.split(b"\n")
         num_begun += len(first)
         if num_begun <= LONGEST_LINE:
@@ -45,15 +43,9 @@ def lines(pieces: Chunks) -> Generator[bytes | None]:
 def without_bom(pieces: Chunks) -> Chunks:
     """What follows a byte order mark, where there is one."""
     head = b""
-    for chunk in pieces:
-        if chunk is None:
-            yield None
-            continue
+    while len(head) < len(codecs.BOM_UTF8) and (chunk := next(pieces, None)) is not None:
         head += chunk
-        if len(head) >= len(codecs.BOM_UTF8):
-            break
-    yield head.removeprefix(codecs.BOM_UTF8)
-    yield from pieces
+    return itertools.chain([head.removeprefix(codecs.BOM_UTF8)], pieces)
 
 
 def _whole(parts: list[bytes], num_bytes: int) -> bytes:

@@ -72,8 +72,7 @@ def _text_lines(pieces: Chunks) -> Iterator[str]:
     for raw in lines(pieces):
         if isinstance(raw, Overlong):
             raise DamagedError(f"has a line of more than {size(LONGEST_LINE)}: {bytes(raw)!r}")
-        if raw is not None:
-            yield raw.removesuffix(b"\r").decode(errors="surrogateescape") + "\n"
+        yield raw.removesuffix(b"\r").decode(errors="surrogateescape") + "\n"
 
 
 def _record(file: str, line: int, names: list[str], row: list[str] | str) -> Record | Rejected:

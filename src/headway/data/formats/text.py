@@ -21,9 +21,6 @@ def read_text(source: Source, pieces: Chunks) -> Iterator[Item]:
     held: list[bytes] = []
     num_bytes = 0
     for chunk in pieces:
-        if chunk is None:
-            yield None
-            continue
         held.append(chunk)
         num_bytes += len(chunk)
         if is_binary(held[0]) or num_bytes > LONGEST_WHOLE:
@@ -63,9 +60,6 @@ def read_parts(source: Source, pieces: Chunks, begin: int, *, ends: bool = True)
     """
     line, held = 1, b""
     for chunk in pieces:
-        if chunk is None:
-            yield None
-            continue
         held += chunk
         while len(held) > PART_BYTES:
             part, held = _cut(held)

@@ -224,9 +224,7 @@ def unreadable(name: str, error: OSError | ValueError) -> UsageError:
 
 
 def chunks(source: Source, pulse: Pulse, begin: int = 0) -> Chunks:
-    """The content from a byte on, as it arrives; None before every wait.
-
-    Whoever gathers records can so use what it has before the source is silent.
+    """The content from a byte on, as it arrives.
 
     Raises:
         ComeBack: it changed while it was being read, or does not arrive.
@@ -306,7 +304,6 @@ def _stream(source: Source, pulse: Pulse) -> Chunks:
         arrived.register(descriptor, select.POLLIN)
         while True:
             if not arrived.poll(0):
-                yield None
                 with pulse.waiting(source.name):
                     while not arrived.poll(_LOOK_MS):
                         pulse.beat()

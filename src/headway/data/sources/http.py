@@ -58,7 +58,7 @@ def chunks(
     end: int | None = None,
     retry: RetryPolicy = DEFAULT_RETRY,
 ) -> Chunks:
-    """The bytes [begin, end) as they arrive; None before every wait.
+    """The bytes [begin, end) as they arrive.
 
     What was interrupted goes on at the byte where it stopped. Where the server tells nothing of the
     content (no ETag, no date), what was read before is read again and compared.
@@ -80,8 +80,7 @@ def chunks(
         )
         with contextlib.closing(pieces):
             for piece in pieces:
-                if piece is not None:
-                    download.seen.update(piece)
+                download.seen.update(piece)
                 yield piece
 
 

@@ -86,8 +86,8 @@ def find(address: str, pulse: Pulse, retry: RetryPolicy = LOOKUP_RETRY) -> list[
 
 def rows(
     source: Source, pulse: Pulse, skip: int = 0, retry: RetryPolicy = DEFAULT_RETRY
-) -> Iterator[Row | None]:
-    """The rows of a shard in its own order; None before every wait.
+) -> Iterator[Row]:
+    """The rows of a shard in its own order.
 
     Args:
         source: from `find`.
@@ -112,7 +112,7 @@ def rows(
                 put(row)
                 number += 1
 
-    yield from retrying(work, name=source.name, host=host(), pulse=pulse, offset=skip, retry=retry)
+    return retrying(work, name=source.name, host=host(), pulse=pulse, offset=skip, retry=retry)
 
 
 def _source(whole: _Named, number: int, num: int, commit: str, num_bytes: int) -> Source:

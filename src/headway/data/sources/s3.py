@@ -70,7 +70,7 @@ def chunks(
     end: int | None = None,
     retry: RetryPolicy = DEFAULT_RETRY,
 ) -> Chunks:
-    """The bytes [begin, end) as they arrive; None before every wait.
+    """The bytes [begin, end) as they arrive.
 
     Raises:
         ComeBack: the store does not answer, or the object changed meanwhile.
@@ -83,7 +83,7 @@ def chunks(
             with _translated(source.address, source.endpoint, retry, source):
                 _read(source, at, goal, put, retry)
 
-    yield from retrying(
+    return retrying(
         work,
         name=source.name,
         host=_place(source.endpoint),

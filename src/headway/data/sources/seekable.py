@@ -48,7 +48,6 @@ class _Parts(io.RawIOBase):
         if begin >= end:
             return 0
         for piece in self._part(begin, end):
-            if piece is not None:
-                into[self._at - begin : self._at - begin + len(piece)] = piece
-                self._at += len(piece)
+            into[self._at - begin : self._at - begin + len(piece)] = piece
+            self._at += len(piece)
         return self._at - begin

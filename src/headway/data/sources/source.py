@@ -57,5 +57,4 @@ class Span:
     end: int
 
 
-# Pieces of a source's content. None: nothing more has arrived yet, and asking again waits.
-Chunks = Iterator[bytes | None]
+Chunks = Iterator[bytes]  # pieces of a source's content, as they arrive

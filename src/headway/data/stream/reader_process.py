@@ -7,6 +7,7 @@ STREAM is the stream's folder, PULSE the file of this process's pulse. Standard 
 standard input does.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -83,21 +84,84 @@ def read_ahead(folder: Path, file: StreamFile, pulse: Pulse) -> None:
             save_window(folder, HELD_OUT, window)
         held_out = window.told.units
         stand = window.told.after
-    making: Iterator[Window] | None = None
-    for wish in _wishes(pulse):
-        if wish.cursor:
-            stand, making = wish.cursor, None
-        while stand.window < wish.until:
-            window = load_window(folder, stand.window)
-            if window:
-                making = None  # it was made before: go on behind it
-            else:
-                making = making or flow.windows(stand, held_out)
-                window = next(making)
-                save_window(folder, stand.window, window)
-                if stand.window > _KEPT:  # the first is kept: each attempt begins by looking at it
-                    path_of(folder, stand.window - _KEPT).unlink(missing_ok=True)
-            stand = window.told.after
+    _ReadAhead(folder, flow, held_out, stand, pulse).run()
+
+
+class _ReadAhead:
+    """Windows on disk while they are wanted; those that are there are not made a second time.
+
+    Args:
+        folder: of the windows.
+        flow: makes them.
+        held_out: records to pass over, by unit.
+        stand: behind the held-out rows.
+        pulse: told while nothing is wanted.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        flow: Stream,
+        held_out: dict[int, int],
+        stand: StreamCursor,
+        pulse: Pulse,
+    ) -> None:
+        self._folder = folder
+        self._flow = flow
+        self._held_out = held_out
+        self._stand = stand  # behind the last window that is on disk
+        self._until = 0
+        self._wishes = _wishes(pulse)
+
+    def run(self) -> None:
+        """Until nobody is there to want any."""
+        with contextlib.suppress(_EndOfRequestsError):
+            while True:
+                self._await_request()
+                if window := load_window(self._folder, self._stand.window):
+                    self._stand = window.told.after
+                    continue
+                with contextlib.suppress(_ElsewhereError):
+                    self._flow.run(self._stand, self._held_out, self._save)
+
+    def _save(self, window: Window) -> None:
+        """Write a window, and wait until the next one is wanted.
+
+        Raises:
+            _ElsewhereError: the next one is not the one that follows, or is on disk.
+        """
+        number = self._stand.window
+        save_window(self._folder, number, window)
+        if number > _KEPT:  # the first is kept: each attempt begins by looking at it
+            path_of(self._folder, number - _KEPT).unlink(missing_ok=True)
+        self._stand = window.told.after
+        has_moved = self._await_request()
+        if has_moved or path_of(self._folder, self._stand.window).exists():
+            raise _ElsewhereError
+
+    def _await_request(self) -> bool:
+        """Wait until the next window is wanted; whether that is from another place on.
+
+        Raises:
+            _EndOfRequestsError: none is wanted any more.
+        """
+        has_moved = False
+        while self._stand.window >= self._until:
+            wish = next(self._wishes, None)
+            if wish is None:
+                raise _EndOfRequestsError
+            self._until = wish.until
+            if wish.cursor:
+                self._stand, has_moved = wish.cursor, True
+        return has_moved
+
+
+class _EndOfRequestsError(Exception):
+    """Standard input ended."""
+
+
+class _ElsewhereError(Exception):
+    """The next window does not follow the one that was made last."""
 
 
 def _wishes(pulse: Pulse) -> Iterator[WindowRequest]:

@@ -4,6 +4,7 @@ What a flow gives is a function of its sources, its settings and a cursor, so th
 with anywhere, by anybody, without what came before.
 """
 
+import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,10 +13,12 @@ from typing import Literal
 
 import numpy as np
 
+from headway.base.errors import DataRefused
 from headway.base.pulse import Pulse
 from headway.data.batching.rows import VANISHED, Stretch
 from headway.data.examples.examples import Example
 from headway.data.examples.maker import ExampleMaker
+from headway.data.examples.record_batches import in_batches
 from headway.data.formats.detect import can_split, read
 from headway.data.formats.items import Skipped
 from headway.data.formats.line_numbers import LineNumbers
@@ -27,8 +30,6 @@ from headway.data.stream.window import Window, WindowFacts, window_of
 from headway.data.survey.refusals import nothing, too_many_rejected
 
 UNIT_BYTES = 1 << 18
-_BATCH_RECORDS = 256
-_BATCH_CHARACTERS = 500_000
 _UNITS = 1 << 41  # stands where the epoch stands, for the draws of the units' order
 _SHOWN = 1000  # of what is no record, kept to be told of
 _JUDGED_AFTER = 100  # records, before which a share of bad ones says little
@@ -119,48 +120,63 @@ class Stream:
         """The rows that come before all others.
 
         Raises:
-            DataRefused: as `windows` does.
+            DataRefused: as `run` does.
         """
-        return next(self._windows(StreamCursor(HELD_OUT), self.shape.held_out, {}))
+        windows: list[Window] = []
 
-    def windows(self, stand: StreamCursor, held_out: Mapping[int, int]) -> Iterator[Window]:
-        """One window after the other.
+        def take(window: Window) -> None:
+            windows.append(window)
+            raise _EnoughError
+
+        with contextlib.suppress(_EnoughError):
+            self._run(StreamCursor(HELD_OUT), self.shape.held_out, {}, take)
+        return windows[0]
+
+    def run(
+        self, stand: StreamCursor, held_out: Mapping[int, int], take: Callable[[Window], None]
+    ) -> None:
+        """Make one window after the other, until `take` raises.
 
         Args:
             stand: where to begin.
             held_out: records to pass over, by unit, from the beginning of each; -1 for all.
+            take: given each window as soon as its rows are complete, even while the source is
+                waited for.
 
         Raises:
             DataRefused: the sources gave no row, or too many records are unusable.
             UsageError, ComeBack: a source cannot be read, or changed.
+            Exception: whatever `take` raised.
         """
-        return self._windows(stand, self.shape.window_rows, held_out)
+        self._run(stand, self.shape.window_rows, held_out, take)
 
-    def _windows(
-        self, stand: StreamCursor, num_rows: int, held_out: Mapping[int, int]
-    ) -> Iterator[Window]:
+    def _run(
+        self,
+        stand: StreamCursor,
+        num_rows: int,
+        held_out: Mapping[int, int],
+        take: Callable[[Window], None],
+    ) -> None:
         filling = _Filling(self.shape, stand, self._placed)
-        for taken in self._made(stand.cursor, held_out):
-            for row in filling.rows(taken):
-                self.pulse.rows += 1
-                filling.finished.append(row)
-                if len(filling.finished) == num_rows:
-                    yield filling.window()
-            self.pulse.skipped = filling.num_rejected
-            self._judge(filling)
 
-    def _made(self, cursor: StreamPosition, held_out: Mapping[int, int]) -> Iterator[_Taken]:
-        """Records with their examples, encoded some hundred at a time."""
-        batch: list[_Taken] = []
-        characters = 0
-        for one in self._records(cursor, held_out):
-            if one is not None:
-                batch.append(one)
-                characters += _characters(one.item)
-            full = len(batch) >= _BATCH_RECORDS or characters >= _BATCH_CHARACTERS
-            if batch and (full or one is None):
-                yield from self._encoded(batch)
-                batch, characters = [], 0
+        def fill(batch: list[_Taken]) -> None:
+            for taken in self._encoded(batch):
+                for row in filling.rows(taken):
+                    self.pulse.rows += 1
+                    filling.finished.append(row)
+                    if len(filling.finished) == num_rows:
+                        take(filling.window())
+                self.pulse.skipped = filling.num_rejected
+                self._judge(filling)
+
+        for epoch in itertools.count(stand.cursor.epoch):
+            # An epoch ends before the next one begins: its last batch does not wait for more.
+            tally = _Tally()
+            records = self._epoch(epoch, stand.cursor, held_out, tally)
+            in_batches(records, fill, num_characters=_num_characters, pulse=self.pulse)
+            is_whole = epoch > stand.cursor.epoch or not stand.cursor.place
+            if is_whole and not tally.num_records:
+                raise tally.refusal(self.units.sources)
 
     def _encoded(self, batch: Sequence[_Taken]) -> Iterator[_Taken]:
         records = [t.item for t in batch if isinstance(t.item, Record)]
@@ -170,53 +186,32 @@ class Stream:
             made_of = made.popleft() if isinstance(one.item, Record) else None
             yield _Taken(one.unit, one.after, one.item, made_of)
 
-    def _records(
-        self, cursor: StreamPosition, held_out: Mapping[int, int]
-    ) -> Iterator[_Taken | None]:
-        """All records from a cursor on, epoch after epoch; None before a wait, and at an end.
-
-        Raises:
-            DataRefused: an epoch gave no record.
-        """
-        for epoch in itertools.count(cursor.epoch):
-            first = cursor.place if epoch == cursor.epoch else 0
-            found = 0
-            bad: list[Rejected | Skipped] = []
-            for place in range(first, len(self.units)):
-                skip = cursor.taken if (epoch, place) == (cursor.epoch, cursor.place) else 0
-                for one in self._unit(epoch, place, skip, held_out):
-                    item = one.item if one else None
-                    if isinstance(item, Record):
-                        found += 1
-                    elif item and len(bad) < _SHOWN:
-                        bad.append(item)
-                    yield one
-            yield None
-            if not found and not first:
-                rejected = [one for one in bad if isinstance(one, Rejected)]
-                skipped = [one for one in bad if isinstance(one, Skipped)]
-                blank = Rejected(self.units.sources[0].name, 1, "blank")
-                raise nothing(self.units.sources, rejected if bad else [blank], skipped)
+    def _epoch(
+        self, epoch: int, cursor: StreamPosition, held_out: Mapping[int, int], tally: "_Tally"
+    ) -> Iterator[_Taken]:
+        """The records of an epoch that follow the cursor."""
+        first = cursor.place if epoch == cursor.epoch else 0
+        for place in range(first, len(self.units)):
+            skip = cursor.taken if (epoch, place) == (cursor.epoch, cursor.place) else 0
+            for one in self._unit(epoch, place, skip, held_out):
+                tally.count(one.item)
+                yield one
 
     def _unit(
         self, epoch: int, place: int, skip: int, held_out: Mapping[int, int]
-    ) -> Iterator[_Taken | None]:
+    ) -> Iterator[_Taken]:
         unit = self.units.at(self.shape.seed, epoch, place)
         passed_over = held_out.get(unit, 0)
         if passed_over < 0:
             return
         source, span = self.units[unit]
         self.pulse.progress(place)
-        taken = 0
         last = None
         skip_corrupt = self.maker.options.skip_corrupt
-        for item in read(source, _ignore, self.pulse, span=span, skip_corrupt=skip_corrupt):
-            if item is None:
-                yield None
-                continue
+        items = read(source, _ignore, self.pulse, span=span, skip_corrupt=skip_corrupt)
+        for taken, item in enumerate(items, 1):
             if isinstance(item, Record) and item.kind != self.shape.kind:
                 item = Rejected(item.file, item.line, f"not {self.shape.kind}", item.kind)
-            taken += 1
             if last is not None:
                 yield last
             last = None
@@ -234,6 +229,32 @@ class Stream:
             raise too_many_rejected(
                 filling.bad, filling.num_rejected, filling.read, self.shape.max_rejected
             )
+
+
+class _Tally:
+    """What an epoch held: records, and some of what could not be used."""
+
+    def __init__(self) -> None:
+        self.num_records = 0
+        self._unusable: list[Rejected | Skipped] = []
+
+    def count(self, item: Record | Rejected | Skipped) -> None:
+        """Count one item."""
+        if isinstance(item, Record):
+            self.num_records += 1
+        elif len(self._unusable) < _SHOWN:
+            self._unusable.append(item)
+
+    def refusal(self, sources: Sequence[Source]) -> DataRefused:
+        """Why an epoch without a record is refused."""
+        rejected = [one for one in self._unusable if isinstance(one, Rejected)]
+        skipped = [one for one in self._unusable if isinstance(one, Skipped)]
+        blank = Rejected(sources[0].name, 1, "blank")
+        return nothing(sources, rejected if self._unusable else [blank], skipped)
+
+
+class _EnoughError(Exception):
+    """The window that was wanted is complete."""
 
 
 class _Filling:
@@ -338,8 +359,8 @@ class _Filling:
         return window
 
 
-def _characters(item: Record | Rejected | Skipped) -> int:
-    return sum(map(len, item.texts)) if isinstance(item, Record) else 0
+def _num_characters(taken: _Taken) -> int:
+    return sum(map(len, taken.item.texts)) if isinstance(taken.item, Record) else 0
 
 
 def _ignore(_: bytes) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from headway.base.errors import Refusal
 from headway.base.pulse import Pulse
 from headway.data.formats.detect import read
-from headway.data.formats.items import Skipped
+from headway.data.formats.items import Item, Skipped
 from headway.data.formats.line_numbers import LineNumbers
 from headway.data.formats.records import DataKind, Record, Rejected, content_key
 from headway.data.sources.source import Source, Span
@@ -94,8 +94,8 @@ class Reading:
         dropped = sum(one.reason == DUPLICATE for one in self.rejected)
         return dropped + len(self._keys) - len(np.unique(np.asarray(self._keys)))
 
-    def records(self) -> Iterator[Record | None]:
-        """The usable records of one kind; None where the next one has to be waited for.
+    def records(self) -> Iterator[Record]:
+        """The usable records of one kind.
 
         Raises:
             DataRefused: there were none, or records of several kinds.
@@ -107,7 +107,14 @@ class Reading:
             self.bytes_of.append(0)
             self.records_of.append(0)
             with contextlib.suppress(_EnoughError):
-                yield from self._part(part, hashes[part.source.name].update)
+                for item in self._items(part, hashes[part.source.name].update):
+                    if isinstance(item, Rejected):
+                        self._reject(item, len(self.bytes_of) - 1)
+                    elif isinstance(item, Skipped):
+                        self.skipped.append(item)
+                    elif self._is_accepted(item):
+                        self.records_of[-1] += 1
+                        yield item
             if len(self.skipped) > num_skipped:
                 del hashes[part.source.name]  # passed over: its content does not count
         sizes = {p.source.name: f"{p.source.size}:" if p.most else "" for p in self.parts}
@@ -132,7 +139,7 @@ class Reading:
         self.rejected.append(self._lines.placed(rejected, read.source, read.span))
         self.pulse.skipped = len(self.rejected)
 
-    def _part(self, part: Part, update: Callable[[bytes], None]) -> Iterator[Record | None]:
+    def _items(self, part: Part, update: Callable[[bytes], None]) -> Iterator[Item]:
         def count(chunk: bytes) -> None:
             if part.most is not None and self.bytes_of[-1] >= part.most:
                 raise _EnoughError
@@ -141,19 +148,9 @@ class Reading:
             self.bytes_of[-1] += len(chunk)
             self.pulse.progress(self.num_bytes)
 
-        items = read(part.source, count, self.pulse, span=part.span, skip_corrupt=self.skip_corrupt)
-        for item in items:
-            if isinstance(item, Rejected):
-                self._reject(item, len(self.bytes_of) - 1)
-            elif isinstance(item, Skipped):
-                self.skipped.append(item)
-            elif item is None:
-                yield None
-            elif self._welcome(item):
-                self.records_of[-1] += 1
-                yield item
+        return read(part.source, count, self.pulse, span=part.span, skip_corrupt=self.skip_corrupt)
 
-    def _welcome(self, record: Record) -> bool:
+    def _is_accepted(self, record: Record) -> bool:
         if self.conversations and record.kind == "conversations":
             raise self.conversations
         self._kinds[record.kind] += 1

@@ -30,12 +30,11 @@ class Spool:
         self.num_bytes = 0
         self.text_bytes = 0
 
-    def take(self, records: Iterable[Record | None]) -> None:
+    def take(self, records: Iterable[Record]) -> None:
         """Add records to the end."""
         for record in records:
-            if record is not None:
-                self.num_bytes += self._file.write(msgspec.json.encode(record) + b"\n")
-                self.text_bytes += sum(len(text.encode()) for text in record.texts)
+            self.num_bytes += self._file.write(msgspec.json.encode(record) + b"\n")
+            self.text_bytes += sum(len(text.encode()) for text in record.texts)
 
     def records(self) -> Iterator[Record]:
         """All of them again."""

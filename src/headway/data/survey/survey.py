@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,7 @@ from headway.base.pulse import Phase, Pulse
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.examples import Example, end_token_id, render_marked
 from headway.data.examples.maker import ExampleMaker, ExampleOptions
+from headway.data.examples.record_batches import in_batches
 from headway.data.examples.tokenizer import Tokenizer
 from headway.data.formats.compressed import suffix_of
 from headway.data.formats.records import DataKind, Record, Rejected
@@ -36,8 +37,6 @@ from headway.data.survey.store import Store, StoreWriter, summarize
 
 BYTE_LEVEL_BELOW = 1_000_000  # bytes of text; less has too few pairs to merge
 EXPANSION = 4  # bytes of text in a byte of a compressed file, about
-_BATCH_RECORDS = 256
-_BATCH_CHARACTERS = 500_000
 _SAMPLE_PARTS = 48
 _SAMPLE_BYTES = 8_000_000  # of text, about
 
@@ -184,36 +183,28 @@ def _tokenise(
     folder: Path,
     options: ExampleOptions,
     tokenizer: Tokenizer,
-    records: Iterable[Record | None],
+    records: Iterable[Record],
     reading: Reading,
 ) -> "_Filling":
-    filling = None
+    filling: _Filling | None = None
+
+    def take(batch: list[Record]) -> None:
+        nonlocal filling
+        filling = filling or _Filling(folder, options, tokenizer, batch[0].kind, reading)
+        filling.take(batch)
+
     try:
-        for batch in _batches(records):
-            filling = filling or _Filling(folder, options, tokenizer, batch[0].kind, reading)
-            filling.take(batch)
-        assert filling is not None, "a reading without records is refused"
-        return filling
+        in_batches(records, take, num_characters=_num_characters, pulse=reading.pulse)
     except BaseException:
         if filling:
             filling.writer.close()
         raise
+    assert filling is not None, "a reading without records is refused"
+    return filling
 
 
-def _batches(records: Iterable[Record | None]) -> Iterator[list[Record]]:
-    """Lists of records for the tokenizer; short ones where the next record is waited for."""
-    batch: list[Record] = []
-    num_characters = 0
-    for record in records:
-        if record is not None:
-            batch.append(record)
-            num_characters += sum(map(len, record.texts))
-        full = len(batch) >= _BATCH_RECORDS or num_characters >= _BATCH_CHARACTERS
-        if batch and (full or record is None):
-            yield batch
-            batch, num_characters = [], 0
-    if batch:
-        yield batch
+def _num_characters(record: Record) -> int:
+    return sum(map(len, record.texts))
 
 
 class _Filling:
@@ -247,7 +238,7 @@ class _Filling:
                 self._tokens_of.append(len(made.ids))
                 self.writer.add(made)
                 self.notes.update(made.notes)
-                self.num_characters += sum(map(len, record.texts))
+                self.num_characters += _num_characters(record)
                 self.first = self.first or made
         self.pulse.beat()
 

@@ -1,0 +1,67 @@
+"""Batches of records for the tokenizer, handed over when full and before every wait."""
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from headway.base.pulse import Pulse
+
+T = TypeVar("T")
+
+MAX_RECORDS = 256
+MAX_CHARACTERS = 500_000
+
+
+def in_batches(
+    records: Iterable[T],
+    take: Callable[[list[T]], None],
+    *,
+    num_characters: Callable[[T], int],
+    pulse: Pulse,
+) -> None:
+    """Give records to `take` in batches, in order.
+
+    A batch is handed over when it is full, at the end, and before the source has to be waited for:
+    what has arrived of a slow stream is trained on while the rest is on its way.
+
+    Args:
+        records: read to their end.
+        take: given each batch; it may raise to stop the reading.
+        num_characters: the text in a record.
+        pulse: the one that the source tells its waits to.
+
+    Raises:
+        Exception: whatever reading or `take` raised.
+    """
+    held: list[T] = []
+    characters = 0
+
+    def hand_over() -> None:
+        nonlocal held, characters
+        batch, held, characters = held, [], 0
+        if batch:
+            take(batch)
+
+    def hand_over_before_wait() -> None:
+        try:
+            hand_over()
+        except Exception as error:
+            raise _TakeFailedError(error) from error
+
+    try:
+        with pulse.calling_before_waits(hand_over_before_wait):
+            for record in records:
+                held.append(record)
+                characters += num_characters(record)
+                if len(held) >= MAX_RECORDS or characters >= MAX_CHARACTERS:
+                    hand_over()
+    except _TakeFailedError as failed:
+        raise failed.error from None
+    hand_over()
+
+
+class _TakeFailedError(Exception):
+    """`take` failed inside the source's wait: readers must not mistake it for their own error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
