@@ -41,7 +41,7 @@ def documents(rows: StoreRows, numbers: Numbers) -> list[Document]:
     """The documents of rows; a target's label stands where the token itself stands."""
     found: list[Document] = []
     for number in numbers:
-        for part in rows.stretches(int(number)):
+        for part in rows.segments(int(number)):
             ids = part.ids.tolist()
             trained = [True] * len(part) if part.trained is None else part.trained.tolist()
             labels = [t if yes else -100 for t, yes in zip(ids[1:], trained, strict=True)]

@@ -23,9 +23,9 @@ from tests.training.prompted import ALL, OWNS, SYSTEM, prompted
 
 from headway.base.events import StepDone
 from headway.base.pulse import Pulse
-from headway.data.batching.packing import alike
+from headway.data.batching.packing import largest_shared_prefix
 from headway.data.batching.rows import rows_of
-from headway.data.batching.shared_prefixes import Family
+from headway.data.batching.shared_prefixes import PrefixGroup
 from headway.data.order import Numbers, StoreOrder, StreamOrder
 from headway.data.survey.store import Store
 from headway.planning import prefix_sharing as sharing
@@ -124,15 +124,15 @@ def test_of_a_flow_the_sample_is_looked_at(tmp_path: Path) -> None:
     assert share == pytest.approx(7 / 8 * 32 * SYSTEM / ALL, rel=0.01)
 
 
-def rows_of_family(family: Family | None) -> list[int]:
+def rows_of_family(family: PrefixGroup | None) -> list[int]:
     return sorted(family.rows) if family else []
 
 
 def test_those_that_share_the_most_are_alike(tmp_path: Path) -> None:
     rows = rows_of(prompted(tmp_path), 256)
-    assert rows_of_family(alike(rows, np.array([3, 17, 5]))) == [3, 5, 17]
-    assert alike(rows, np.array([3])) is None
-    assert alike(rows, np.array([], dtype=np.int64)) is None
+    assert rows_of_family(largest_shared_prefix(rows, np.array([3, 17, 5]))) == [3, 5, 17]
+    assert largest_shared_prefix(rows, np.array([3])) is None
+    assert largest_shared_prefix(rows, np.array([], dtype=np.int64)) is None
 
 
 def test_of_two_families_the_one_that_begins_longer_is_alike(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_of_two_families_the_one_that_begins_longer_is_alike(tmp_path: Path) -> 
         ids[begin], ids[begin + 150] = 99, 113 + number
     ids.tofile(tmp_path / "ids.bin")
     rows = rows_of(Store(tmp_path), 256)
-    assert rows_of_family(alike(rows, np.arange(10))) == [0, 1, 2, 3]
-    assert rows_of_family(alike(rows, np.arange(3, 10))) == [4, 5, 6, 7, 8, 9]
+    assert rows_of_family(largest_shared_prefix(rows, np.arange(10))) == [0, 1, 2, 3]
+    assert rows_of_family(largest_shared_prefix(rows, np.arange(3, 10))) == [4, 5, 6, 7, 8, 9]
 
 
 # ---- what is planned ---------------------------------------------------------------------------

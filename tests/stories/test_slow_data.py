@@ -28,8 +28,8 @@ if "headway.supervise.planner" in sys.orig_argv:
 DEAF = """
 if "headway.training.worker" in sys.orig_argv:
     import headway.data.batching.batches
-    real = headway.data.batching.batches.prefetched
-    headway.data.batching.batches.prefetched = lambda *given, look: real(*given)
+    real = headway.data.batching.batches.prefetch
+    headway.data.batching.batches.prefetch = lambda *given, on_wait: real(*given)
 """
 
 

@@ -125,12 +125,12 @@ def test_d04_rows_that_were_not_trained_as_planned_break_the_contract(
 def test_d15_a_loader_that_ends_early_is_not_a_finished_run(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = module.prefetched
+    real = module.prefetch
 
     def short(make: Any, first: int, last: int, pulse: Any, **options: Any) -> Iterator[Batch]:
         return real(make, first, last - 3, pulse, **options)
 
-    monkeypatch.setattr(module, "prefetched", short)
+    monkeypatch.setattr(module, "prefetch", short)
     ran = run(tmp_path / "run", planned(here))
     assert ran.code != Exit.KEPT
     assert not ran.folder.is_finished

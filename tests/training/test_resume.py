@@ -263,14 +263,14 @@ def test_r03_r04_r08_the_order_goes_on_and_no_row_before_it_is_read_again(
 def test_r03_a_resume_that_reads_from_the_beginning_is_noticed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, real = KINDS["text"](data), job.prefetched
+    plan, real = KINDS["text"](data), job.prefetch
     run(tmp_path / "run", plan, on=stop_after(6))
     made = batches_made(monkeypatch)
 
     def skipping(make: Any, first: int, last: int, pulse: Pulse, **options: Any) -> Any:
         return (b for b in real(make, 1, last, pulse, **options) if b.step >= first)
 
-    monkeypatch.setattr(job, "prefetched", skipping)
+    monkeypatch.setattr(job, "prefetch", skipping)
     run(tmp_path / "run", plan, attempt=2)
     assert [step for step, _ in made] != [7, 8, 9]
 

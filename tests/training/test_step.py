@@ -135,7 +135,7 @@ def test_the_loss_told_is_the_mean_over_all_trained_tokens(rows: Rows) -> None:
     batch = batch_of(rows, leaves=2, micro=20)
     report = stepper(model)(batch)
     assert report.loss == pytest.approx(wanted, rel=1e-6)
-    assert report.trained_tokens == batch.num_trained == rows.trained()
+    assert report.trained_tokens == batch.num_trained == rows.num_trained()
 
 
 # ---- the tree ----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headway.data.batching.rows import VANISHED, StoreRows
+from headway.data.batching.rows import NO_ANSWER_LEFT, StoreRows
 from headway.data.order import RowOrder, StoreOrder, StreamOrder
 from headway.data.survey.result import Lengths
 from headway.data.survey.store import summarize
@@ -46,7 +46,7 @@ def row_statistics(rows: StoreRows) -> RowStatistics:
         lengths_R=lengths_R,
         lengths=summarize(lengths_R),
         num_tokens=int(lengths_R.sum()),
-        num_trained=rows.trained(),
+        num_trained=rows.num_trained(),
         mean_full_tokens=float(lengths_R[: rows.num_full].mean()),
     )
 
@@ -134,9 +134,9 @@ def _record_ledger(rows: StoreRows, scale: float) -> RecordLedger:
     """Read = accepted + rejected; a conversation that loses its whole answer is rejected too."""
     survey = rows.store.survey
     rejected = {reason: round(num * scale) for reason, num in survey.records_rejected.items()}
-    if rows.num_vanished:
-        rejected[VANISHED] = round(rows.num_vanished * scale)
-    accepted = round((survey.records_accepted - rows.num_vanished) * scale)
+    if rows.num_without_answer:
+        rejected[NO_ANSWER_LEFT] = round(rows.num_without_answer * scale)
+    accepted = round((survey.records_accepted - rows.num_without_answer) * scale)
     return RecordLedger(accepted + sum(rejected.values()), rejected, accepted)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headway.data.batching.packing import arranged, computed
+from headway.data.batching.packing import arrange, num_computed_tokens
 from headway.data.batching.rows import StoreRows
 from headway.data.order import RowOrder
 
@@ -45,11 +45,13 @@ def prefix_savings(
     for i in range(num_steps):
         # a stream's row numbers go beyond its sample
         numbers = order.rows(1 + i * per_epoch // num_steps)[1] % rows.num_rows
-        stretches = {int(n): rows.stretches(int(n)) for n in numbers}
-        lengths = {n: sum(map(len, parts)) for n, parts in stretches.items()}
-        step = arranged(stretches, leaves, micro_batch_tokens, share=True)
+        segments = {int(n): rows.segments(int(n)) for n in numbers}
+        lengths = {n: sum(map(len, parts)) for n, parts in segments.items()}
+        step = arrange(segments, leaves, micro_batch_tokens, share=True)
         num_inputs += sum(lengths.values())
-        num_computed += sum(computed(f, lengths) for leaf in step for micro in leaf for f in micro)
+        num_computed += sum(
+            num_computed_tokens(f, lengths) for leaf in step for micro in leaf for f in micro
+        )
         max_leaves = max(max_leaves, len(step))
     return PrefixSavings(1 - num_computed / num_inputs, max_leaves)
 

@@ -19,7 +19,7 @@ from headway.planning.decision import Decision, adjusted, auto
 TEXT_LENGTH = 256  # tokens of a text row, training from scratch
 TEXT_LENGTH_TRAINED = 1024  # ... with a trained model
 UNKNOWN_NUM_ROWS = 1 << 40  # rows of a stream of unknown size
-_MAX_VANISHED = 0.01  # share of the conversations that may lose their answers
+_MAX_WITHOUT_ANSWER = 0.01  # share of the conversations that may lose their answers
 _TEST_STEPS = 20
 
 
@@ -101,16 +101,16 @@ def check_rows(rows: StoreRows, settings: Settings, context: int) -> Decision[No
     whole = _power_of_two_above(longest, 64)  # the length that keeps every conversation whole
     fits = not context or whole <= context
     remedies = (Remedy(f"--max-length {whole}", "keeps every conversation whole"),) if fits else ()
-    too_many_vanished = rows.num_vanished > _MAX_VANISHED * len(store)
+    too_many_unanswered = rows.num_without_answer > _MAX_WITHOUT_ANSWER * len(store)
     rejects_cut = rows.num_truncated and settings.truncation == "reject"
-    if not rows.num_full or too_many_vanished or rejects_cut:
+    if not rows.num_full or too_many_unanswered or rejects_cut:
         raise _answers_cut(rows, remedies or _longer_context_remedies(rows, whole))
     if not rows.num_truncated:
         return Decision(None)
     finding = Finding(
         "warning",
         f"{rows.num_truncated:,} of {len(store):,} conversations are cut to max_length",
-        f"up to {longest:,} tokens; {rows.num_vanished:,} lose their whole answer",
+        f"up to {longest:,} tokens; {rows.num_without_answer:,} lose their whole answer",
         f"at most {rows.max_length:,} tokens, the max_length",
         remedies,
     )
@@ -161,8 +161,10 @@ def _answers_cut(rows: StoreRows, remedies: tuple[Remedy, ...]) -> Refusal:
         f"max_length {rows.max_length:,} cuts off answers",
         cause=Cause.ANSWERS_CUT,
         have=f"{rows.num_truncated:,} of {len(rows.store):,} conversations are longer, "
-        f"{rows.num_vanished:,} of them lose every trained token",
-        need="at most 1% without an answer" if rows.num_vanished else "no longer conversations",
+        f"{rows.num_without_answer:,} of them lose every trained token",
+        need="at most 1% without an answer"
+        if rows.num_without_answer
+        else "no longer conversations",
         remedies=remedies,
     )
 

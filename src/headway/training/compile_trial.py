@@ -14,7 +14,7 @@ from torch import Tensor
 
 from headway.base.errors import Finding
 from headway.base.pulse import Phase
-from headway.data.batching.batches import MicroTensors, measure
+from headway.data.batching.batches import MicroTensors, evaluation_micro_batches
 from headway.data.batching.rows import Rows
 from headway.data.order import RowOrder
 from headway.model.forward import Forward
@@ -57,7 +57,8 @@ def settle_compiled(
     if not (tried and (tried.compiled if again else plan.machine.compiled)):
         return plan, ()
     numbers, budget = order.rows(1)[1], plan.steps.micro_batch_tokens
-    some = longest_documents(measure(rows, numbers, budget, plan.machine.device)[0], _TOKENS)
+    micros = evaluation_micro_batches(rows, numbers, budget, plan.machine.device)
+    some = longest_documents(micros[0], _TOKENS)
     with phase(Phase.COMPILING):
         try:
             plain = [] if again else _gradients(forward, some)

@@ -31,7 +31,7 @@ from headway.base.events import (
 from headway.base.files import append_line
 from headway.base.process import Left, Stop
 from headway.base.pulse import Phase, Pulse
-from headway.data.batching.batches import Batch, make_batch, prefetched
+from headway.data.batching.batches import Batch, make_batch, prefetch
 from headway.model.load import trainable
 from headway.runs.folder import RunFolder
 from headway.runs.receipt import Losses, Measured, Receipt, StepReport, TensorAudit
@@ -217,7 +217,9 @@ class Job:
             device=self.plan.machine.device,
             share=self.plan.shares,
         )
-        batches = prefetched(make, self.ledger.job_step + 1, steps.num, self.pulse, look=self._heed)
+        batches = prefetch(
+            make, self.ledger.job_step + 1, steps.num, self.pulse, on_wait=self._heed
+        )
         self.step_began_s = time.monotonic()
         with contextlib.closing(batches):
             for batch, report in train(batches, self.stepper):

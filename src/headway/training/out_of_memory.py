@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headway.base.errors import Finding
 from headway.base.pulse import Phase
-from headway.data.batching.batches import MicroTensors, measure
+from headway.data.batching.batches import MicroTensors, evaluation_micro_batches
 from headway.data.batching.rows import Rows, StoreRows
 from headway.data.order import Numbers, RowOrder
 from headway.model.forward import Forward
@@ -93,7 +93,8 @@ def largest(plan: Plan, rows: Rows, order: RowOrder) -> MicroTensors:
     numbers: Numbers = order.rows(1)[1]
     if isinstance(rows, StoreRows):
         numbers = _fill(rows.lengths(), plan.steps.micro_batch_tokens)
-    each = measure(rows, numbers, plan.steps.micro_batch_tokens, plan.machine.device)
+    tokens, device = plan.steps.micro_batch_tokens, plan.machine.device
+    each = evaluation_micro_batches(rows, numbers, tokens, device)
     return max(each, key=lambda micro: len(micro.ids_N))
 
 

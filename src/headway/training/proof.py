@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from headway.base.pulse import Phase, Pulse
-from headway.data.batching.batches import MicroTensors, measure, to_tensors
-from headway.data.batching.packing import alike, laid_out
+from headway.data.batching.batches import MicroTensors, evaluation_micro_batches, to_tensors
+from headway.data.batching.packing import largest_shared_prefix, lay_out
 from headway.data.batching.rows import Rows
-from headway.data.batching.shared_prefixes import Family
+from headway.data.batching.shared_prefixes import PrefixGroup
 from headway.data.order import Numbers, RowOrder
 from headway.model.forward import Forward
 from headway.runs.plan import Plan
@@ -38,7 +38,7 @@ class Probes:
             tokens, device = plan.steps.micro_batch_tokens, plan.machine.device
             if not len(numbers):
                 return ()
-            return measure(rows, numbers, tokens, device, share=plan.shares)
+            return evaluation_micro_batches(rows, numbers, tokens, device, share=plan.shares)
 
         self.probe = look_at(_of_first_batch(order, plan))
         self.held_out = look_at(order.held_out())  # never trained on
@@ -69,15 +69,15 @@ def first_rows(
         whole and then sharing it: None where no first steps have any, or it was tried before.
     """
     numbers, device = _of_first_batch(order, plan), plan.machine.device
-    some = measure(rows, numbers, plan.steps.micro_batch_tokens, device)[0]
-    found = (alike(rows, order.rows(step)[1]) for step in _steps_to_search(plan))
-    family = next(filter(None, found), None)
-    if family is None:
+    some = evaluation_micro_batches(rows, numbers, plan.steps.micro_batch_tokens, device)[0]
+    found = (largest_shared_prefix(rows, order.rows(step)[1]) for step in _steps_to_search(plan))
+    group = next(filter(None, found), None)
+    if group is None:
         return some, None
-    two = family.rows[:2]
-    stretches = {n: rows.stretches(n) for n in two}
-    ways = [Family((n,), 0) for n in two], [Family(two, family.begins)]
-    whole, shared = (to_tensors(laid_out(way, stretches), device) for way in ways)
+    two = group.rows[:2]
+    segments = {n: rows.segments(n) for n in two}
+    ways = [PrefixGroup((n,), 0) for n in two], [PrefixGroup(two, group.prefix_length)]
+    whole, shared = (to_tensors(lay_out(way, segments), device) for way in ways)
     return some, (whole, shared)
 
 

@@ -1,4 +1,4 @@
-"""Batches: any step at any time, ahead of its use, and a wait that has a name."""
+"""Batches: any step at any time, prefetched, with a named wait."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ import torch
 from tests.helpers import chat_store, chats, text_store
 
 from headway.base.pulse import Pulse, read_pulse
-from headway.data.batching.batches import Batch, make_batch, measure, prefetched
+from headway.data.batching.batches import Batch, evaluation_micro_batches, make_batch, prefetch
 from headway.data.batching.rows import Rows, rows_of
 from headway.data.order import StoreOrder
 
@@ -60,8 +60,8 @@ def test_the_short_row_makes_the_last_batch_one_larger(tmp_path: Path) -> None:
     assert sum(batch(rows, order, step).num_trained for step in (1, 2, 3)) == 99
 
 
-def test_what_is_only_looked_at_is_one_list_of_micro_batches(rows: Rows) -> None:
-    micros = measure(rows, np.array([3, 1, 2]), 16, "cpu")
+def test_rows_to_evaluate_are_one_list_of_micro_batches(rows: Rows) -> None:
+    micros = evaluation_micro_batches(rows, np.array([3, 1, 2]), 16, "cpu")
     assert sorted(int(n) for m in micros for n in m.rows_R) == [1, 2, 3]
     assert all(len(m.ids_N) <= 16 for m in micros)
 
@@ -75,7 +75,7 @@ def fake(step: int) -> Batch:
 
 @pytest.mark.parametrize(("first", "last"), [(1, 1), (1, 7), (4, 7), (7, 7), (8, 7)])
 def test_every_step_comes_once_in_order(first: int, last: int) -> None:
-    got = [batch.step for batch in prefetched(fake, first, last, Pulse())]
+    got = [batch.step for batch in prefetch(fake, first, last, Pulse())]
     assert got == list(range(first, last + 1))
 
 
@@ -86,7 +86,7 @@ def test_at_most_two_steps_are_made_ahead() -> None:
         made.append(step)
         return fake(step)
 
-    batches = prefetched(make, 1, 100, Pulse())
+    batches = prefetch(make, 1, 100, Pulse())
     for step in range(1, 20):
         assert next(batches).step == step
         assert max(made) <= step + 2
@@ -94,7 +94,7 @@ def test_at_most_two_steps_are_made_ahead() -> None:
     assert len(made) <= 22
 
 
-def test_a_wait_for_rows_is_named_and_looks_up(tmp_path: Path) -> None:
+def test_a_wait_for_rows_is_named_and_beats(tmp_path: Path) -> None:
     path, released, seen = tmp_path / "pulse", threading.Event(), dict[int, str]()
 
     def watch() -> None:
@@ -113,7 +113,7 @@ def test_a_wait_for_rows_is_named_and_looks_up(tmp_path: Path) -> None:
 
     pulse, watcher = Pulse(path), threading.Thread(target=watch)
     watcher.start()
-    assert [batch.step for batch in prefetched(make, 3, 3, pulse, look_s=0.01)] == [3]
+    assert [batch.step for batch in prefetch(make, 3, 3, pulse, poll_s=0.01)] == [3]
     watcher.join()
     assert list(seen.values()) == ["the rows of step 3"] * 3
     reading = read_pulse(path)
@@ -121,13 +121,13 @@ def test_a_wait_for_rows_is_named_and_looks_up(tmp_path: Path) -> None:
     assert reading.waiting == ""
 
 
-def test_o03_a_look_ends_the_wait_and_nobody_waits_for_the_batch_under_way() -> None:
-    def look() -> None:
+def test_o03_on_wait_can_end_the_wait_without_waiting_for_the_batch() -> None:
+    def on_wait() -> None:
         raise InterruptedError
 
     released, waited = threading.Event(), list[bool]()
-    batches = prefetched(
-        lambda step: waited.append(released.wait(20)) or fake(step), 1, 3, Pulse(), look=look
+    batches = prefetch(
+        lambda step: waited.append(released.wait(20)) or fake(step), 1, 3, Pulse(), on_wait=on_wait
     )
     with pytest.raises(InterruptedError):
         next(batches)
@@ -135,13 +135,13 @@ def test_o03_a_look_ends_the_wait_and_nobody_waits_for_the_batch_under_way() -> 
     released.set()
 
 
-def test_a_batch_that_cannot_be_made_says_so_at_its_step() -> None:
+def test_a_batch_that_fails_raises_at_its_step() -> None:
     def make(step: int) -> Batch:
         if step == 2:
             raise TimeoutError("the disk")
         return fake(step)
 
-    batches = prefetched(make, 1, 3, Pulse(), look_s=0.01)
+    batches = prefetch(make, 1, 3, Pulse(), poll_s=0.01)
     assert next(batches).step == 1
     with pytest.raises(TimeoutError, match="the disk"):
         next(batches)

@@ -1,4 +1,4 @@
-"""Packing: every row once, leaves even, nothing padded, the same whatever the order given."""
+"""Packing: every row once, even leaves, no padding, independent of the order of row numbers."""
 
 import tempfile
 from collections import Counter
@@ -17,8 +17,8 @@ from tests.helpers import chat_store, text_store
 
 from headway.base.documents import DocumentGroup, Span, document_lengths
 from headway.data.batching import packing
-from headway.data.batching.packing import MicroBatch, arranged, computed, num_leaves, pack
-from headway.data.batching.rows import Rows, Stretch, rows_of
+from headway.data.batching.packing import MicroBatch, arrange, num_computed_tokens, num_leaves, pack
+from headway.data.batching.rows import Rows, Segment, rows_of
 
 Packed = tuple[tuple[MicroBatch, ...], ...]
 CHATS = st.lists(
@@ -50,7 +50,7 @@ def tokens(leaf: tuple[MicroBatch, ...]) -> int:
     return sum(len(micro.ids_N) for micro in leaf)
 
 
-# ---- what goes where ---------------------------------------------------------------------------
+# ---- arrangement -------------------------------------------------------------------------------
 
 
 @given(CHATS, LEAVES, st.integers(1, 60))
@@ -91,7 +91,7 @@ def test_leaves_differ_by_less_than_the_longest_row(flags: list[str], leaves: in
 
 
 @given(CHATS, LEAVES, st.integers(1, 60), st.randoms())
-def test_the_order_of_the_numbers_given_changes_nothing(
+def test_the_order_of_the_row_numbers_changes_nothing(
     flags: list[str], leaves: int, budget: int, random: Random
 ) -> None:
     with conversations(*flags) as rows:
@@ -123,7 +123,7 @@ def test_leaves_of_a_step(tokens: int, rows: int, leaves: int) -> None:
     assert num_leaves(tokens, rows) == leaves
 
 
-# ---- how it is laid out ------------------------------------------------------------------------
+# ---- layout ------------------------------------------------------------------------------------
 
 
 def check_layout(rows: Rows, micro: MicroBatch) -> None:
@@ -171,16 +171,16 @@ def test_a_micro_batch_by_hand() -> None:
         assert micro.ids_N.dtype == micro.targets_M.dtype == np.int64
 
 
-# ---- rows that share what they begin with ------------------------------------------------------
+# ---- rows that share a prefix ------------------------------------------------------------------
 
 
 class Made(Rows):
-    """Rows from nowhere."""
+    """Rows held in memory."""
 
-    def __init__(self, rows: list[list[Stretch]]) -> None:
+    def __init__(self, rows: list[list[Segment]]) -> None:
         self.rows = rows
 
-    def stretches(self, row: int) -> list[Stretch]:
+    def segments(self, row: int) -> list[Segment]:
         return self.rows[row]
 
     @property
@@ -195,11 +195,11 @@ class Made(Rows):
 PROMPT = np.random.default_rng(7).integers(256, size=400)
 
 
-def begun(prompt: int, own: int, seed: int) -> Stretch:
-    """Some of the prompt, some tokens of its own, and which of all of them are trained."""
+def begun(prompt: int, own: int, seed: int) -> Segment:
+    """A part of the prompt, tokens of its own, and which of them are trained."""
     draw = np.random.default_rng(seed)
     ids = np.concatenate([PROMPT[:prompt], draw.integers(2, size=own)])
-    return Stretch(ids, draw.random(len(ids) - 1) < 0.5 if seed else None)
+    return Segment(ids, draw.random(len(ids) - 1) < 0.5 if seed else None)
 
 
 BEGUN = st.builds(
@@ -214,7 +214,7 @@ BUDGETS = st.sampled_from([1, 150, 200, 350, 700, 5000])
 
 
 def contexts(micro: MicroBatch) -> list[tuple[int, ...]]:
-    """The tokens that each token of the line looks at, the last of them itself."""
+    """The tokens that each token of the line attends to, itself last."""
     found: list[tuple[int, ...]] = []
     for group in micro.documents:
         prefix = group.prefix or Span(0, 0)
@@ -229,7 +229,7 @@ def contexts(micro: MicroBatch) -> list[tuple[int, ...]]:
 
 
 @given(BEGINNINGS, LEAVES, BUDGETS)
-def test_what_rows_share_is_what_each_of_them_looks_at(
+def test_each_token_attends_to_its_own_documents_prefix(
     rows: Made, leaves: int, budget: int
 ) -> None:
     for micro in every(pack(rows, rows.numbers, leaves, budget, share=True)):
@@ -251,9 +251,9 @@ def test_sharing_takes_each_row_once_and_no_more_tokens(
     packed = pack(rows, rows.numbers, leaves, budget, share=True)
     found = np.concatenate([micro.rows_R for micro in every(packed)])
     assert sorted(found.tolist()) == rows.numbers.tolist()
-    parts = arranged({int(n): rows.stretches(n) for n in rows.numbers}, leaves, budget, share=True)
+    parts = arrange({int(n): rows.segments(n) for n in rows.numbers}, leaves, budget, share=True)
     assert [[len(micro.ids_N) for micro in leaf] for leaf in packed] == [
-        [sum(computed(family, rows.lengths) for family in micro) for micro in leaf]
+        [sum(num_computed_tokens(group, rows.lengths) for group in micro) for micro in leaf]
         for leaf in parts
     ]
     for micro in every(packed):
@@ -272,9 +272,9 @@ def test_sharing_keeps_the_budget(rows: Made, leaves: int, budget: int) -> None:
 
 
 @given(BEGINNINGS, BUDGETS, st.sampled_from([1 << 10, 1 << 13, 1 << 15]))
-def test_sharing_keeps_within_what_scores_may_take(rows: Made, budget: int, most: int) -> None:
+def test_sharing_keeps_the_limit_on_scores(rows: Made, budget: int, most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "_SCORES", most)
+        patch.setattr(packing, "_MAX_SCORES", most)
         packed = pack(rows, rows.numbers, 1, budget, share=True)
     for micro in every(packed):
         scores = [
@@ -286,7 +286,7 @@ def test_sharing_keeps_within_what_scores_may_take(rows: Made, budget: int, most
 
 
 @given(BEGINNINGS, LEAVES, BUDGETS, st.randoms())
-def test_the_order_of_the_numbers_given_changes_nothing_that_is_shared(
+def test_the_order_of_the_row_numbers_does_not_change_sharing(
     rows: Made, leaves: int, budget: int, random: Random
 ) -> None:
     shuffled = rows.numbers.tolist()
@@ -300,15 +300,15 @@ def test_the_order_of_the_numbers_given_changes_nothing_that_is_shared(
             assert getattr(one, name).tolist() == getattr(other, name).tolist()
 
 
-def of_lengths(prompt: int, *owns: int) -> list[list[Stretch]]:
-    """Rows whose inputs are the prompt and so many tokens of their own; all is trained."""
+def of_lengths(prompt: int, *owns: int) -> list[list[Segment]]:
+    """Rows of a part of the prompt and some tokens of their own, all trained."""
     return [
-        [Stretch(np.concatenate([PROMPT[:prompt], np.full(own + 1, 300 + n)]), None)]
+        [Segment(np.concatenate([PROMPT[:prompt], np.full(own + 1, 300 + n)]), None)]
         for n, own in enumerate(owns)
     ]
 
 
-def test_a_shared_beginning_by_hand() -> None:
+def test_a_shared_prefix_by_hand() -> None:
     rows = Made(of_lengths(200, 2, 0, 1, 2))
     ((micro,),) = pack(rows, rows.numbers, 1, 1000, share=True)
     assert micro.documents == (
@@ -326,27 +326,27 @@ def test_a_shared_beginning_by_hand() -> None:
     assert micro.ids_N.dtype == micro.targets_M.dtype == np.int64
 
 
-def test_a_family_too_large_for_a_micro_batch_begins_again_in_the_next() -> None:
+def test_a_group_too_large_for_a_micro_batch_repeats_its_prefix_in_the_next() -> None:
     rows = Made(of_lengths(200, *[10] * 7))
     ((*micros,),) = pack(rows, rows.numbers, 1, 230, share=True)
     assert [len(micro.ids_N) for micro in micros] == [230, 230, 210]
     assert micros[-1].documents == (DocumentGroup(210),)
 
 
-def test_families_with_too_many_scores_together_run_one_after_the_other(
+def test_groups_with_too_many_scores_run_in_separate_micro_batches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one = of_lengths(200, 10, 10)
-    other = [[Stretch(part.ids[50:], None)] for (part,) in one]
-    monkeypatch.setattr(packing, "_SCORES", 2 * 10 * 210)
+    other = [[Segment(part.ids[50:], None)] for (part,) in one]
+    monkeypatch.setattr(packing, "_MAX_SCORES", 2 * 10 * 210)
     rows = Made(one + other)
     ((*micros,),) = pack(rows, rows.numbers, 1, 1000, share=True)
     assert [micro.rows_R.tolist() for micro in micros] == [[0, 1], [2, 3]]
 
 
-def test_leaves_are_even_in_what_runs() -> None:
+def test_leaves_are_even_in_computed_tokens() -> None:
     rows = Made(
-        of_lengths(200, *[10] * 8) + [[Stretch(np.arange(k, 151 + k), None)] for k in range(1, 5)]
+        of_lengths(200, *[10] * 8) + [[Segment(np.arange(k, 151 + k), None)] for k in range(1, 5)]
     )
     sizes = [tokens(leaf) for leaf in pack(rows, rows.numbers, 2, 1000, share=True)]
     assert sorted(sizes) == [430, 450]
@@ -359,7 +359,7 @@ def test_rows_of_several_documents_share_nothing() -> None:
     assert sum(len(micro.ids_N) for micro in packed) == 4 * 2 * 305
 
 
-def test_nothing_is_shared_unasked() -> None:
+def test_nothing_is_shared_by_default() -> None:
     rows = Made(of_lengths(300, 5, 5))
     ((micro,),) = pack(rows, rows.numbers, 1, 5000)
     assert micro.documents == (DocumentGroup(305, 2),)

@@ -1,4 +1,4 @@
-"""Rows: every target in exactly one window, no row across documents, every cut counted."""
+"""Rows: every target in exactly one window, no piece across documents, every cut counted."""
 
 import tempfile
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_every_target_of_a_text_is_in_one_window(lengths: list[int], max_length:
         wanted = [at for at in range(sum(lengths)) if at not in starts]
         found = [at for row in range(rows.num_rows) for at in targets(rows, row)]
         assert found == wanted  # in order, each once
-        assert rows.num_targets == rows.trained() == len(wanted)
+        assert rows.num_targets == rows.num_trained() == len(wanted)
         assert rows.num_full == len(wanted) // max_length
         assert rows.has_short == (len(wanted) % max_length > 0)
 
@@ -77,7 +77,7 @@ def test_a_window_over_two_documents_has_a_piece_of_each(tmp_path: Path) -> None
 
 def test_documents_of_one_token_make_no_row(tmp_path: Path) -> None:
     rows = rows_of(text_store(tmp_path, 1, 1, 1), 4)
-    assert (rows.num_full, rows.has_short, rows.trained()) == (0, False, 0)
+    assert (rows.num_full, rows.has_short, rows.num_trained()) == (0, False, 0)
 
 
 # ---- conversations -----------------------------------------------------------------------------
@@ -92,9 +92,9 @@ def test_d04_conversations_are_cut_and_counted_as_by_hand(
         cut = [one[:max_length] for one in flags]
         kept = [(number, one) for number, one in enumerate(cut) if "x" in one]
         assert rows.num_truncated == sum(len(one) > max_length for one in flags)
-        assert rows.num_vanished == len(flags) - len(kept)
+        assert rows.num_without_answer == len(flags) - len(kept)
         assert rows.num_full == rows.num_rows == len(kept)
-        assert rows.trained() == sum(one.count("x") for _, one in kept)
+        assert rows.num_trained() == sum(one.count("x") for _, one in kept)
         assert rows.lengths().tolist() == [one.rindex("x") for _, one in kept]
         for row, (number, one) in enumerate(kept):
             start = int(rows.store.starts[number])
@@ -103,7 +103,7 @@ def test_d04_conversations_are_cut_and_counted_as_by_hand(
 
 
 @pytest.mark.parametrize(
-    ("flags", "max_length", "inputs", "truncated", "vanished"),
+    ("flags", "max_length", "inputs", "truncated", "emptied"),
     [
         ("..xx", 4, [3], 0, 0),  # fits exactly
         ("..xx...", 8, [3], 0, 0),  # nothing after the last trained token is computed
@@ -113,11 +113,11 @@ def test_d04_conversations_are_cut_and_counted_as_by_hand(
     ],
 )
 def test_what_a_cut_leaves(
-    tmp_path: Path, flags: str, max_length: int, inputs: list[int], truncated: int, vanished: int
+    tmp_path: Path, flags: str, max_length: int, inputs: list[int], truncated: int, emptied: int
 ) -> None:
     rows = rows_of(chat_store(tmp_path, flags), max_length)
     assert rows.lengths().tolist() == inputs
-    assert (rows.num_truncated, rows.num_vanished) == (truncated, vanished)
+    assert (rows.num_truncated, rows.num_without_answer) == (truncated, emptied)
 
 
 def test_b02_a_row_without_a_trained_token_does_not_exist(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_b02_a_row_without_a_trained_token_does_not_exist(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["text", "chat"])
-def test_d19_lengths_are_known_from_tokenising_and_no_token_is_read_for_them(
+def test_d19_lengths_are_known_from_tokenizing_and_no_token_is_read_for_them(
     kind: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "store"
@@ -135,4 +135,4 @@ def test_d19_lengths_are_known_from_tokenising_and_no_token_is_read_for_them(
     del store.ids
     rows = rows_of(store, 8)
     assert len(rows.lengths()) == rows.num_rows
-    assert rows.trained() > 0
+    assert rows.num_trained() > 0

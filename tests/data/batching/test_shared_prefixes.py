@@ -1,4 +1,4 @@
-"""Families: each row in one, beginning with the same tokens, as much saved as there is to save."""
+"""Prefix groups: each row in one group, a common prefix, the largest possible saving."""
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from headway.data.batching.shared_prefixes import COST, LEAST, Family, families
+from headway.data.batching.shared_prefixes import (
+    GROUP_COST,
+    MIN_PREFIX,
+    PrefixGroup,
+    group_by_prefix,
+)
 
 Inputs = Mapping[int, NDArray[Any]]
 
@@ -37,8 +42,8 @@ def in_common(inputs: Inputs, rows: tuple[int, ...]) -> int:
 
 
 def gain(inputs: Inputs, rows: tuple[int, ...]) -> int:
-    """Tokens saved by a family, less what it costs."""
-    return (len(rows) - 1) * in_common(inputs, rows) - COST if len(rows) > 1 else 0
+    """Tokens saved by a group, less what it costs."""
+    return (len(rows) - 1) * in_common(inputs, rows) - GROUP_COST if len(rows) > 1 else 0
 
 
 def partitions(rows: tuple[int, ...]) -> Iterator[list[tuple[int, ...]]]:
@@ -51,29 +56,29 @@ def partitions(rows: tuple[int, ...]) -> Iterator[list[tuple[int, ...]]]:
 
 
 @given(ROWS)
-def test_each_row_is_in_one_family_and_begins_as_it_does(rows: list[Any]) -> None:
+def test_each_row_is_in_one_group_and_begins_as_it_does(rows: list[Any]) -> None:
     inputs = inputs_of(rows)
-    found = families(inputs)
-    assert sorted(n for family in found for n in family.rows) == sorted(inputs)
-    for family in found:
-        if len(family.rows) == 1:
-            assert family.begins == 0
+    found = group_by_prefix(inputs)
+    assert sorted(n for group in found for n in group.rows) == sorted(inputs)
+    for group in found:
+        if len(group.rows) == 1:
+            assert group.prefix_length == 0
         else:
-            assert family.begins == in_common(inputs, family.rows) >= LEAST
+            assert group.prefix_length == in_common(inputs, group.rows) >= MIN_PREFIX
 
 
 @given(ROWS)
 def test_no_other_runs_of_the_sorted_rows_save_more(rows: list[Any]) -> None:
     inputs = inputs_of(rows)
     line = tuple(sorted(inputs, key=lambda n: (inputs[n].tolist(), n)))
-    found = families(inputs)
-    assert tuple(n for family in found for n in family.rows) == line
+    found = group_by_prefix(inputs)
+    assert tuple(n for group in found for n in group.rows) == line
     most = max(
         sum(gain(inputs, run) for run in runs)
         for runs in partitions(line)
-        if all(in_common(inputs, pair) >= LEAST for run in runs for pair in pairwise(run))
+        if all(in_common(inputs, pair) >= MIN_PREFIX for run in runs for pair in pairwise(run))
     )
-    assert sum(gain(inputs, family.rows) for family in found) == most
+    assert sum(gain(inputs, group.rows) for group in found) == most
 
 
 @given(ROWS, st.randoms())
@@ -81,52 +86,56 @@ def test_the_order_of_the_rows_given_changes_nothing(rows: list[Any], random: Ra
     inputs = inputs_of(rows)
     shuffled = list(inputs)
     random.shuffle(shuffled)
-    assert families({n: inputs[n] for n in shuffled}) == families(inputs)
+    assert group_by_prefix({n: inputs[n] for n in shuffled}) == group_by_prefix(inputs)
 
 
 # ---- by hand -----------------------------------------------------------------------------------
 
 
-def alike(num: int, common: int, *, own: int = 1) -> dict[int, NDArray[Any]]:
+def with_common_prefix(num: int, common: int, *, own: int = 1) -> dict[int, NDArray[Any]]:
     """Rows that begin with `common` tokens and go on with others."""
     return {n: np.array([5] * common + [100 + n] * own, dtype=np.int64) for n in range(num)}
 
 
-def alone(*rows: int) -> list[Family]:
-    return [Family((n,), 0) for n in rows]
+def alone(*rows: int) -> list[PrefixGroup]:
+    return [PrefixGroup((n,), 0) for n in rows]
 
 
-def test_no_rows_are_no_families() -> None:
-    assert families({}) == []
+def test_no_rows_are_no_groups() -> None:
+    assert group_by_prefix({}) == []
 
 
 @pytest.mark.parametrize("tokens", [0, 1, 500])
 def test_one_row_is_by_itself(tokens: int) -> None:
-    assert families({4: np.arange(tokens)}) == alone(4)
+    assert group_by_prefix({4: np.arange(tokens)}) == alone(4)
 
 
 def test_rows_without_tokens_are_by_themselves() -> None:
-    assert families({n: np.arange(0) for n in range(3)}) == alone(0, 1, 2)
+    assert group_by_prefix({n: np.arange(0) for n in range(3)}) == alone(0, 1, 2)
 
 
 def test_identical_rows_begin_with_all_that_they_are() -> None:
     same = np.arange(200)
-    assert families({9: same, 2: same, 5: same}) == [Family((2, 5, 9), 200)]
+    assert group_by_prefix({9: same, 2: same, 5: same}) == [PrefixGroup((2, 5, 9), 200)]
 
 
 def test_a_row_that_another_one_begins_with_is_run_with_it() -> None:
-    assert families({0: np.arange(300), 1: np.arange(200)}) == [Family((1, 0), 200)]
+    assert group_by_prefix({0: np.arange(300), 1: np.arange(200)}) == [PrefixGroup((1, 0), 200)]
 
 
 def test_too_little_in_common_is_computed_again() -> None:
-    num = COST // (LEAST - 1) + 2  # so many that they would save more than it costs
-    assert families(alike(num, LEAST - 1)) == alone(*range(num))
-    assert families(alike(num, LEAST)) == [Family(tuple(range(num)), LEAST)]
+    num = GROUP_COST // (MIN_PREFIX - 1) + 2  # so many that they would save more than it costs
+    assert group_by_prefix(with_common_prefix(num, MIN_PREFIX - 1)) == alone(*range(num))
+    assert group_by_prefix(with_common_prefix(num, MIN_PREFIX)) == [
+        PrefixGroup(tuple(range(num)), MIN_PREFIX)
+    ]
 
 
 def test_what_saves_no_more_than_it_costs_is_computed_again() -> None:
-    assert families(alike(2, COST)) == alone(0, 1)
-    assert families(alike(2, COST + 1)) == [Family((0, 1), COST + 1)]
+    assert group_by_prefix(with_common_prefix(2, GROUP_COST)) == alone(0, 1)
+    assert group_by_prefix(with_common_prefix(2, GROUP_COST + 1)) == [
+        PrefixGroup((0, 1), GROUP_COST + 1)
+    ]
 
 
 def test_a_longer_beginning_of_some_wins_over_a_shorter_one_of_all() -> None:
@@ -135,7 +144,7 @@ def test_a_longer_beginning_of_some_wins_over_a_shorter_one_of_all() -> None:
         n: np.array(both + ([2] * 400 if n < 3 else [3]) + [100 + n], dtype=np.int64)
         for n in range(4)
     }
-    assert families(inputs) == [Family((0, 1, 2), 440), *alone(3)]
+    assert group_by_prefix(inputs) == [PrefixGroup((0, 1, 2), 440), *alone(3)]
 
 
 def test_a_shorter_beginning_of_all_wins_over_a_longer_one_of_some() -> None:
@@ -144,4 +153,4 @@ def test_a_shorter_beginning_of_all_wins_over_a_longer_one_of_some() -> None:
         n: np.array(both + ([2] * 40 if n < 3 else [3]) + [100 + n], dtype=np.int64)
         for n in range(4)
     }
-    assert families(inputs) == [Family((0, 1, 2, 3), 400)]
+    assert group_by_prefix(inputs) == [PrefixGroup((0, 1, 2, 3), 400)]

@@ -23,7 +23,7 @@ from headway.data.stream.cursor import HELD_OUT, StreamCursor
 from headway.data.stream.reader_process import WindowRequest
 from headway.data.stream.spec import StreamFile, load_stream, save_stream
 from headway.data.stream.stream import StreamSpec
-from headway.data.stream.window import path_of
+from headway.data.stream.window import window_path
 
 WINDOWS = 6
 HELD = 3
@@ -59,7 +59,7 @@ def feed(tmp_path: Path) -> Iterator[StreamClient]:
 def taken(
     feed: StreamClient, first: int = 0, last: int = HELD + WINDOWS * ROWS
 ) -> list[list[list[int]]]:
-    return [[s.ids.tolist() for s in feed.stretches(row)] for row in range(first, last)]
+    return [[s.ids.tolist() for s in feed.segments(row)] for row in range(first, last)]
 
 
 def deleted(folder: Path) -> None:
@@ -98,7 +98,7 @@ def deleted_ahead(feed: StreamClient, row: int) -> None:
     """Undo what the reader had made ahead of a row's window."""
     window = max(0, row - HELD) // ROWS
     for number in range(window + 1, WINDOWS):
-        path_of(feed.folder, number).unlink(missing_ok=True)
+        window_path(feed.folder, number).unlink(missing_ok=True)
 
 
 def test_f55_a_reader_that_is_stopped_is_replaced(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_window_that_is_damaged_is_made_again(feed: StreamClient) -> None:
     rows = taken(feed)
     again = StreamClient(feed.folder, WINDOWS)
     taken(again, 0, HELD + ROWS)
-    path_of(feed.folder, 3).write_bytes(b"not a window")
+    window_path(feed.folder, 3).write_bytes(b"not a window")
     assert taken(again) == rows
     again.end()
 
@@ -137,7 +137,7 @@ def test_a_checkpoints_stand_is_enough_to_go_on(feed: StreamClient, tmp_path: Pa
     resumed.window(0)
     resumed.seek(stand)
     assert taken(resumed, HELD + 3 * ROWS) == rows[HELD + 3 * ROWS :]
-    assert not path_of(feed.folder, 2).exists()  # what was trained is not read again
+    assert not window_path(feed.folder, 2).exists()  # what was trained is not read again
     resumed.end()
 
 
@@ -199,7 +199,7 @@ def test_rejected_rows_are_written_once_however_often_an_attempt_is_killed(
         for _ in range(2):  # the second time is an attempt that was killed behind the first
             feed.write_rejected(window, path, before.num_rejected)
         loaded = feed.window(window)
-        before = loaded.told.after
+        before = loaded.facts.after
         counts.append(len(path.read_text().splitlines()) if path.exists() else 0)
         assert counts[-1] == before.num_rejected
     assert counts[-1] > 3

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from headway.base.errors import DataRefused
 from headway.base.pulse import Pulse
+from headway.data.batching.rows import NO_ANSWER_LEFT
 from headway.data.examples.maker import ExampleMaker, ExampleOptions
 from headway.data.examples.tokenizer import byte_level
 from headway.data.sources.find import find
@@ -136,7 +137,7 @@ def test_a_conversation_is_a_row_up_to_its_last_trained_token(tmp_path: Path) ->
     path.write_text(chat("hi", "ho") * 5 + chat("hi", "a long answer " * 9) * 5)
     flow = flowing(path, kind="conversations", max_length=64, window_rows=10)
     (window,) = windows_of(flow, 1)
-    assert window.told.after.truncated == 5
+    assert window.facts.after.truncated == 5
     for row in range(10):
         ((ids, trained),) = rows_in(window)[row]
         assert len(ids) <= 64
@@ -149,10 +150,10 @@ def test_an_answer_that_is_cut_away_whole_is_rejected_with_its_place(tmp_path: P
     path.write_text(chat("a", "b") * 20 + chat("a long question " * 9, "ho") + chat("a", "b") * 20)
     flow = flowing(path, kind="conversations", max_length=64, window_rows=40)
     (window,) = windows_of(flow, 1)
-    (rejected,) = window.told.rejected
-    assert (rejected.line, rejected.reason) == (21, flow_module.VANISHED)
-    assert window.told.after.read == 41
-    assert window.told.after.rejected == {flow_module.VANISHED: 1}
+    (rejected,) = window.facts.rejected
+    assert (rejected.line, rejected.reason) == (21, NO_ANSWER_LEFT)
+    assert window.facts.after.read == 41
+    assert window.facts.after.rejected == {NO_ANSWER_LEFT: 1}
 
 
 def test_d06_a_bad_row_is_told_with_its_line_in_the_file(tmp_path: Path) -> None:
@@ -163,7 +164,7 @@ def test_d06_a_bad_row_is_told_with_its_line_in_the_file(tmp_path: Path) -> None
     path.write_text("\n".join(rows) + "\n")
     flow = flowing(path, max_length=8, window_rows=47 * 25 // 8)
     (window,) = windows_of(flow, 1)
-    found = {(one.file, one.line, one.reason) for one in window.told.rejected}
+    found = {(one.file, one.line, one.reason) for one in window.facts.rejected}
     assert found == {(str(path), line, "not JSON") for line in (7, 23, 49)}
 
 
@@ -197,11 +198,11 @@ def test_what_is_held_out_is_never_trained_in_any_epoch(
     flow = flowing(path, kind=kind, held_out=held_out, max_length=64, window_rows=5)
     first = flow.held_out()
     assert len(first) == held_out
-    assert first.told.after.window == 0
+    assert first.facts.after.window == 0
     assert HELD_OUT == -1
     hidden = {c for row in rows_in(first) for ids, _ in row for c in characters(ids)}
     assert hidden
-    windows = windows_of(flow, 80, first.told.after, first.told.units)
+    windows = windows_of(flow, 80, first.facts.after, first.facts.units)
     seen = Counter(
         c
         for window in windows
@@ -253,12 +254,12 @@ def test_a_flow_goes_on_from_any_window_with_the_same_rows_and_counts(
     length = max_length if kind == "text" else 512
     flow = flowing(folder, kind=kind, max_length=length, window_rows=window_rows, max_rejected=1.0)
     windows = windows_of(flow, stop + 3)
-    before = windows[stop - 1].told.after if stop else StreamCursor()
+    before = windows[stop - 1].facts.after if stop else StreamCursor()
     again = windows_of(flow, 3, before)
     assert [rows_in(w) for w in again] == [rows_in(w) for w in windows[stop:]]
-    assert [w.told for w in again] == [w.told for w in windows[stop:]]
+    assert [w.facts for w in again] == [w.facts for w in windows[stop:]]
     for window in windows:
-        after = window.told.after
+        after = window.facts.after
         assert after.num_rejected <= after.read
 
 
@@ -271,7 +272,7 @@ def test_200_random_stops_lose_and_repeat_no_row(tmp_path: Path) -> None:
     for _ in range(200):
         windows = windows_of(flow, int(draws.integers(1, 3)), stand)
         got += [rows_in(window) for window in windows]
-        stand = windows[-1].told.after
+        stand = windows[-1].facts.after
     assert got[:260] == twin[: len(got)]
     assert stand.window == len(got) >= 200
 
@@ -288,7 +289,7 @@ def test_a_window_reads_back_as_it_was(kind: str, tmp_path: Path) -> None:
     read = load_window(tmp_path, 3)
     assert read is not None
     assert rows_in(read) == rows_in(window)
-    assert read.told == window.told
+    assert read.facts == window.facts
     assert load_window(tmp_path, 4) is None
 
 

@@ -1,9 +1,9 @@
-"""Rows -> tensors, prefetched, with a bounded and named wait."""
+"""Batches: rows of a step as tensors, prefetched in a thread."""
 
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import TimeoutError as WaitTimeout
 from dataclasses import dataclass
 
 import torch
@@ -15,12 +15,12 @@ from headway.data.batching.packing import MicroBatch, pack
 from headway.data.batching.rows import Rows
 from headway.data.order import Numbers, RowOrder
 
-_AHEAD = 2  # steps that are made ready while one is trained
+_NUM_AHEAD = 2  # steps prepared while one is trained
 
 
 @dataclass(frozen=True)
 class MicroTensors:
-    """A `MicroBatch` as tensors on the device; the same names and shapes."""
+    """A `MicroBatch` as tensors on the device, with the same names and shapes."""
 
     rows_R: Numbers
     ids_N: Tensor
@@ -40,7 +40,7 @@ class Batch:
     num_rows: int
     num_tokens: int  # input tokens of the rows
     num_trained: int
-    num_computed: int  # of the input tokens: what several rows begin with counts once
+    num_computed: int  # input tokens, with shared prefixes counted once
 
 
 def to_tensors(micro: MicroBatch, device: str) -> MicroTensors:
@@ -69,7 +69,7 @@ def make_batch(
     device: str,
     share: bool = False,
 ) -> Batch:
-    """The batch of one step: a pure function, so that any step can be made at any time."""
+    """Make the batch of one step, as a pure function of the arguments."""
     epoch, numbers = order.rows(step)
     packed = pack(rows, numbers, leaves, micro_batch_tokens, share=share)
     return Batch(
@@ -83,51 +83,58 @@ def make_batch(
     )
 
 
-def measure(
+def evaluation_micro_batches(
     rows: Rows, numbers: Numbers, micro_batch_tokens: int, device: str, *, share: bool = False
 ) -> tuple[MicroTensors, ...]:
-    """Some rows as micro-batches for a loss that is only looked at (probes, evaluation)."""
+    """Rows as micro-batches for a loss without gradients (probes, evaluation)."""
     (leaf,) = pack(rows, numbers, 1, micro_batch_tokens, share=share)
     return tuple(to_tensors(m, device) for m in leaf)
 
 
-def prefetched(
+def prefetch(
     make: Callable[[int], Batch],
     first: int,
     last: int,
     pulse: Pulse,
     *,
-    look: Callable[[], None] = lambda: None,
-    look_s: float = 0.25,
+    on_wait: Callable[[], None] = lambda: None,
+    poll_s: float = 0.25,
 ) -> Generator[Batch, None, None]:
-    """Batches of steps `first` to `last`, made in a thread ahead of their use.
+    """Batches of steps `first` to `last`, made ahead of use in a thread.
 
-    The wait for one is entered in the pulse by name and looks up every `look_s` seconds, so that
-    signals are seen and a watcher knows what is awaited; `look` is called then, and may end it by
-    an exception. Whoever leaves does not wait for a batch that is still being made.
+    The pulse names the wait for a batch. Closing the generator does not wait for a batch that is
+    being made.
+
+    Args:
+        make: makes the batch of a step.
+        first: first step.
+        last: last step.
+        pulse: shows what is waited for.
+        on_wait: called every `poll_s` seconds while waiting; may end the wait with an exception.
+        poll_s: seconds between the calls.
     """
     pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
     ready: deque[Future[Batch]] = deque()
     try:
         for step in range(first, last + 1):
-            for ahead in range(step + len(ready), min(step + _AHEAD, last) + 1):
+            for ahead in range(step + len(ready), min(step + _NUM_AHEAD, last) + 1):
                 ready.append(pool.submit(make, ahead))
-            yield _result(ready.popleft(), step, pulse, look, look_s)
+            yield _wait_for(ready.popleft(), step, pulse, on_wait, poll_s)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _result(
-    future: "Future[Batch]", step: int, pulse: Pulse, look: Callable[[], None], look_s: float
+def _wait_for(
+    future: "Future[Batch]", step: int, pulse: Pulse, on_wait: Callable[[], None], poll_s: float
 ) -> Batch:
     if future.done():
         return future.result()
     with pulse.waiting(f"the rows of step {step}"):
         while True:
             try:
-                return future.result(timeout=look_s)
-            except NotYet:
-                if future.done():  # the batch itself failed with a time-out of its own
+                return future.result(timeout=poll_s)
+            except WaitTimeout:
+                if future.done():  # making the batch failed with a timeout of its own
                     raise
-                look()
+                on_wait()
                 pulse.beat()

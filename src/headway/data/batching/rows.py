@@ -1,10 +1,10 @@
-"""What the order numbers: a conversation, or one window of text.
+"""Rows: a conversation, or one window of text.
 
-Both kinds are seen through the same glass: a row is a list of pieces, and a piece is a run of
-input positions [begin, end) in the store whose targets are the tokens one further on. So each
-input position has its target, and no position is computed that has none.
+A row of either kind is a list of pieces. A piece is a range of input positions [begin, end) in the
+store; the target of each position is the next token. So every input position has a target, and no
+position without one is computed.
 
-Text, by targets (`max_length` = 4; a document's first token is nobody's target):
+Text, by targets (`max_length` = 4; the first token of a document is never a target):
 
     stream    a0 a1 a2 a3 a4 | b0 b1 b2 b3 b4 b5
     targets      a1 a2 a3 a4      b1 b2 b3 b4 b5
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from headway.data.survey.store import Store
 
-VANISHED = "no answer left within max_length"  # why a conversation is no row
+NO_ANSWER_LEFT = "no answer left within max_length"  # why a conversation gives no row
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Input positions [begin, end) of one document in the store; targets are one further on."""
+    """Input positions [begin, end) of one document in the store; each target is the next token."""
 
     begin: int
     end: int
@@ -37,12 +37,12 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """T inputs of one document, and the token that follows each.
+class Segment:
+    """T consecutive inputs of one document, and their targets.
 
     Attributes:
-        ids: (T + 1,) the inputs and the last one's target.
-        trained: (T,) which targets are learned; None: all of them.
+        ids: (T + 1,) the inputs, and the target of the last one.
+        trained: (T,) which targets are trained; None: all of them.
     """
 
     ids: NDArray[Any]
@@ -53,10 +53,10 @@ class Stretch:
 
 
 class Rows(ABC):
-    """What steps are made of, by row number."""
+    """Rows by number."""
 
     @abstractmethod
-    def stretches(self, row: int) -> list[Stretch]:
+    def segments(self, row: int) -> list[Segment]:
         """The documents, or parts of documents, that make up a row."""
 
 
@@ -65,9 +65,10 @@ class StoreRows(Rows):
 
     Attributes:
         num_full: rows that the order permutes.
-        has_short: text only: one more row, number `num_full`, shorter than the others.
-        num_truncated: conversations that `max_length` cuts.
-        num_vanished: conversations of these that lose every trained token; they are no rows.
+        has_short: text only: there is one more, shorter row, number `num_full`.
+        num_truncated: conversations cut to `max_length`.
+        num_without_answer: of these, conversations cut before their first trained token; they give
+            no row.
     """
 
     def __init__(self, store: Store, max_length: int) -> None:
@@ -76,18 +77,18 @@ class StoreRows(Rows):
         self.num_full = 0
         self.has_short = False
         self.num_truncated = 0
-        self.num_vanished = 0
+        self.num_without_answer = 0
 
     @property
     def num_rows(self) -> int:
-        """Full rows and the short one."""
+        """Full rows and the short row."""
         return self.num_full + self.has_short
 
-    def stretches(self, row: int) -> list[Stretch]:
-        """The tokens of a row's pieces, mapped and not copied."""
+    def segments(self, row: int) -> list[Segment]:
+        """The tokens of a row's pieces, memory-mapped."""
         ids, trained = self.store.ids, self.store.trained
         return [
-            Stretch(
+            Segment(
                 ids[piece.begin : piece.end + 1],
                 None if trained is None else trained[piece.begin + 1 : piece.end + 1],
             )
@@ -96,38 +97,38 @@ class StoreRows(Rows):
 
     @abstractmethod
     def pieces(self, row: int) -> list[Piece]:
-        """Where the documents, or parts of documents, of a row lie in the store."""
+        """Positions in the store of the documents, or parts of documents, of a row."""
 
     @abstractmethod
     def lengths(self) -> NDArray[np.int64]:
         """(num_rows,) input positions of each row."""
 
     @abstractmethod
-    def trained(self) -> int:
-        """Targets that are learned in all rows together."""
+    def num_trained(self) -> int:
+        """Trained targets of all rows."""
 
 
 def rows_of(store: Store, max_length: int) -> StoreRows:
-    """The rows of a store: conversations or windows of text, as the survey found."""
+    """The rows of a store: text windows, or conversations, as its survey says."""
     if store.survey.kind == "text":
         return TextRows(store, max_length)
     return ConversationRows(store, max_length)
 
 
 class TextRows(StoreRows):
-    """Windows of `max_length` targets over the documents in source order."""
+    """Windows of `max_length` targets over the documents, in source order."""
 
     def __init__(self, store: Store, max_length: int) -> None:
         super().__init__(store, max_length)
         targets = np.maximum(np.diff(store.starts) - 1, 0)
-        # ends[d]: targets up to and with document d
+        # self._ends[d]: targets of documents 0 to d
         self._ends: NDArray[np.int64] = np.cumsum(targets)
         self.num_targets = int(self._ends[-1]) if len(targets) else 0
         self.num_full, rest = divmod(self.num_targets, max_length)
         self.has_short = rest > 0
 
     def pieces(self, row: int) -> list[Piece]:
-        """The parts of documents whose targets fall into the window."""
+        """The parts of documents whose targets are in the window."""
         first = row * self.max_length
         last = min(first + self.max_length, self.num_targets)
         pieces: list[Piece] = []
@@ -142,49 +143,49 @@ class TextRows(StoreRows):
         return pieces
 
     def lengths(self) -> NDArray[np.int64]:
-        """(num_rows,): `max_length` each, less for the short row."""
+        """(num_rows,): `max_length`, except for the short row."""
         lengths = np.full(self.num_rows, self.max_length, dtype=np.int64)
         if self.has_short:
             lengths[-1] = self.num_targets - self.num_full * self.max_length
         return lengths
 
-    def trained(self) -> int:
-        """Every target of a text is learned."""
+    def num_trained(self) -> int:
+        """All targets of text are trained."""
         return self.num_targets
 
 
 class ConversationRows(StoreRows):
-    """A row per conversation, or record of tokens, up to its last trained token in `max_length`."""
+    """One row per conversation or token record, up to its last trained token in `max_length`."""
 
     def __init__(self, store: Store, max_length: int) -> None:
         super().__init__(store, max_length)
         starts = store.starts
         trained = store.trained
-        assert trained is not None, "a store of conversations has flags"
+        assert trained is not None, "a store of conversations has training flags"
         full = np.diff(starts)
         positions = np.flatnonzero(trained)
-        # for each conversation: its trained positions that survive the cut
+        # For each conversation, the trained positions within max_length.
         limit = starts[:-1] + np.minimum(full, max_length)
         first = np.searchsorted(positions, starts[:-1])
         stop = np.searchsorted(positions, limit)
         self.num_truncated = int((full > max_length).sum())
         kept = stop > first
-        self.num_vanished = int((~kept).sum())
+        self.num_without_answer = int((~kept).sum())
         self._example: NDArray[np.int64] = np.flatnonzero(kept)
-        # the last trained position is a target only, so inputs end just before it
+        # The last trained position is only a target, so the inputs end before it.
         self._end: NDArray[np.int64] = positions[stop[kept] - 1]
         self._begin: NDArray[np.int64] = starts[:-1][kept]
         self._num_trained = int((stop - first)[kept].sum())
         self.num_full = len(self._example)
 
     def pieces(self, row: int) -> list[Piece]:
-        """The one conversation."""
+        """The conversation as one piece."""
         return [Piece(int(self._begin[row]), int(self._end[row]))]
 
     def lengths(self) -> NDArray[np.int64]:
-        """(num_rows,): the tokens of each conversation that teach or are looked at."""
+        """(num_rows,): input tokens of each conversation."""
         return self._end - self._begin
 
-    def trained(self) -> int:
-        """Answer tokens that survive the cut."""
+    def num_trained(self) -> int:
+        """Answer tokens within `max_length`."""
         return self._num_trained

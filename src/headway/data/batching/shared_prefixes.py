@@ -1,4 +1,4 @@
-"""Rows that begin alike: who shares what with whom, found by sorting."""
+"""Shared prefixes: groups of rows that start with the same tokens, found by sorting."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,70 +8,70 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST = 32  # tokens that rows have in common; fewer are soon computed again
-COST = 128  # tokens of work that a family's own attention costs, about
+MIN_PREFIX = 32  # tokens; shorter prefixes are cheaper to recompute
+GROUP_COST = 128  # tokens of work that the attention of one more group costs, roughly
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """Rows that run what they all begin with once.
+class PrefixGroup:
+    """Rows whose common prefix is computed once.
 
     Attributes:
-        rows: their numbers; one for a row by itself.
-        begins: tokens that they begin with, of each row's inputs; 0 for a row by itself.
+        rows: row numbers; a row that shares nothing is a group of one.
+        prefix_length: input tokens that all rows start with; 0 for a group of one.
     """
 
     rows: tuple[int, ...]
-    begins: int
+    prefix_length: int
 
 
-def families(inputs: Mapping[int, NDArray[Any]]) -> list[Family]:
-    """Part rows into families so that the most tokens are not computed again.
+def group_by_prefix(inputs: Mapping[int, NDArray[Any]]) -> list[PrefixGroup]:
+    """Partition rows into groups so that sharing prefixes saves the most tokens.
 
-    In sorted order rows that begin alike stand together: a family is a run of neighbours, and what
-    it begins with is the least that two neighbours in it have in common. The runs that save most
-    are found for the first row, the first two, and so on.
+    In sorted order, rows with a common prefix are neighbors. A group is a run of neighbors, and
+    its prefix is the shortest that two neighbors in it have in common. Dynamic programming finds
+    the best runs for the first row, the first two rows, and so on.
 
     Args:
-        inputs: (T,) input tokens of each row, by number.
+        inputs: (T,) input tokens of each row, by row number.
 
     Returns:
-        Each row in one family. Which one depends on the rows alone, not on their order here.
+        Groups that hold each row once. They depend only on the rows, not on the mapping's order.
     """
-    keys = {n: ids.astype(">u4").tobytes() for n, ids in inputs.items()}  # sort as their tokens do
+    keys = {n: ids.astype(">u4").tobytes() for n, ids in inputs.items()}  # sort like the tokens
     numbers = sorted(keys, key=lambda n: (keys[n], n))
-    common = [_in_common(inputs[a], inputs[b]) for a, b in pairwise(numbers)]
-    found: list[Family] = []
+    common = [_common_prefix_length(inputs[a], inputs[b]) for a, b in pairwise(numbers)]
+    groups: list[PrefixGroup] = []
     end = len(numbers)
-    for begin in _runs(common) if numbers else ():
+    for begin in _best_runs(common) if numbers else ():
         shared = common[begin : end - 1]
-        found.append(Family(tuple(numbers[begin:end]), min(shared, default=0)))
+        groups.append(PrefixGroup(tuple(numbers[begin:end]), min(shared, default=0)))
         end = begin
-    return found[::-1]
+    return groups[::-1]
 
 
-def _runs(common: list[int]) -> list[int]:
-    """Where the runs begin that save the most, from the last one to the first.
+def _best_runs(common: list[int]) -> list[int]:
+    """The first row of each run in the partition that saves the most, last run first.
 
     Args:
-        common: what each row has in common with the next one.
+        common: length of the prefix that each row shares with the next one.
     """
-    num, since = len(common) + 1, 0
-    saved = np.zeros(num + 1, dtype=np.int64)  # by the first so many rows
-    begin = np.arange(-1, num, dtype=np.int64)  # of the run that ends with them
-    least = np.zeros(num, dtype=np.int64)  # that the rows from each one on have in common
+    num, first = len(common) + 1, 0
+    saved = np.zeros(num + 1, dtype=np.int64)  # best saving of the first n rows
+    begin = np.arange(-1, num, dtype=np.int64)  # of the last run in that partition
+    shortest = np.zeros(num, dtype=np.int64)  # prefix shared by all rows from each one on
     for end in range(2, num + 1):
         saved[end] = saved[end - 1]
-        if common[end - 2] < LEAST:
-            since = end - 1
+        if common[end - 2] < MIN_PREFIX:
+            first = end - 1
             continue
-        least[end - 2] = common[end - 2]
-        runs = least[since : end - 1]
+        shortest[end - 2] = common[end - 2]
+        runs = shortest[first : end - 1]
         np.minimum(runs, common[end - 2], out=runs)
-        gains = saved[since : end - 1] + np.arange(len(runs), 0, -1) * runs - COST
+        gains = saved[first : end - 1] + np.arange(len(runs), 0, -1) * runs - GROUP_COST
         best = int(gains.argmax())
         if gains[best] > saved[end]:
-            saved[end], begin[end] = gains[best], since + best
+            saved[end], begin[end] = gains[best], first + best
     begins: list[int] = []
     end = num
     while end > 0:
@@ -80,8 +80,7 @@ def _runs(common: list[int]) -> list[int]:
     return begins
 
 
-def _in_common(one: NDArray[Any], other: NDArray[Any]) -> int:
-    """Tokens that both begin with."""
+def _common_prefix_length(one: NDArray[Any], other: NDArray[Any]) -> int:
     num = min(len(one), len(other))
     differ = one[:num] != other[:num]
     at = int(differ.argmax()) if num else 0

@@ -16,7 +16,7 @@ from headway.base.errors import MachineError, RefusalMessage, Remedy, refusal_fr
 from headway.base.files import write_whole
 from headway.base.process import PULSE_VARIABLE
 from headway.base.pulse import PulseReading, read_pulse
-from headway.data.batching.rows import Rows, Stretch
+from headway.data.batching.rows import Rows, Segment
 from headway.data.stream.cursor import HELD_OUT, StreamCursor
 from headway.data.stream.reader_process import IDLE, WindowRequest
 from headway.data.stream.spec import load_stream
@@ -86,7 +86,7 @@ class StreamClient(Rows):
         """Where a window begins, once the one before it was used."""
         return self._stands[window]
 
-    def stretches(self, row: int) -> list[Stretch]:
+    def segments(self, row: int) -> list[Segment]:
         """The tokens of a row, waited for.
 
         Raises:
@@ -95,9 +95,9 @@ class StreamClient(Rows):
             StreamEnded: it was ended.
         """
         if row < self._shape.held_out:
-            return self.window(HELD_OUT).stretches(row)
+            return self.window(HELD_OUT).segments(row)
         number, place = divmod(row - self._shape.held_out, self._shape.window_rows)
-        return self.window(number).stretches(place)
+        return self.window(number).segments(place)
 
     def window(self, number: int, waiting: Callable[[], None] = lambda: None) -> Window:
         """A window, waited for; `waiting` is called again and again meanwhile."""
@@ -118,7 +118,7 @@ class StreamClient(Rows):
         self._ready = {n: w for n, w in self._ready.items() if n in (HELD_OUT, number - 1)}
         self._ready[number] = found
         self._stands = {n: s for n, s in self._stands.items() if n >= number - 2}
-        self._stands[found.told.after.window] = found.told.after
+        self._stands[found.facts.after.window] = found.facts.after
         return found
 
     def write_rejected(self, window: int, path: Path, before: int) -> None:
@@ -135,7 +135,7 @@ class StreamClient(Rows):
         """
         windows = [HELD_OUT, window] if window == 0 and self._shape.held_out else [window]
         found = [self._ready.get(n) or load_window(self.folder, n) for n in windows]
-        new = [msgspec.json.encode(one) for w in found if w for one in w.told.rejected]
+        new = [msgspec.json.encode(one) for w in found if w for one in w.facts.rejected]
         there = path.read_bytes().splitlines() if path.exists() else []
         if new or len(there) != before:
             write_whole(path, b"".join(line + b"\n" for line in (*there[:before], *new)))

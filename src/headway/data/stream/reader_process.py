@@ -25,7 +25,7 @@ from headway.data.examples.maker import ExampleMaker
 from headway.data.stream.cursor import HELD_OUT, StreamCursor
 from headway.data.stream.spec import StreamFile, load_stream
 from headway.data.stream.stream import Stream, Units
-from headway.data.stream.window import Window, load_window, path_of, save_window
+from headway.data.stream.window import Window, load_window, save_window, window_path
 
 IDLE = "a wish"
 _KEPT = 500  # windows, half a gigabyte or more; older ones can be made again from a stand
@@ -82,8 +82,8 @@ def read_ahead(folder: Path, file: StreamFile, pulse: Pulse) -> None:
         if window is None:
             window = flow.held_out()
             save_window(folder, HELD_OUT, window)
-        held_out = window.told.units
-        stand = window.told.after
+        held_out = window.facts.units
+        stand = window.facts.after
     _ReadAhead(folder, flow, held_out, stand, pulse).run()
 
 
@@ -119,7 +119,7 @@ class _ReadAhead:
             while True:
                 self._await_request()
                 if window := load_window(self._folder, self._stand.window):
-                    self._stand = window.told.after
+                    self._stand = window.facts.after
                     continue
                 with contextlib.suppress(_ElsewhereError):
                     self._flow.run(self._stand, self._held_out, self._save)
@@ -133,10 +133,10 @@ class _ReadAhead:
         number = self._stand.window
         save_window(self._folder, number, window)
         if number > _KEPT:  # the first is kept: each attempt begins by looking at it
-            path_of(self._folder, number - _KEPT).unlink(missing_ok=True)
-        self._stand = window.told.after
+            window_path(self._folder, number - _KEPT).unlink(missing_ok=True)
+        self._stand = window.facts.after
         has_moved = self._await_request()
-        if has_moved or path_of(self._folder, self._stand.window).exists():
+        if has_moved or window_path(self._folder, self._stand.window).exists():
             raise _ElsewhereError
 
     def _await_request(self) -> bool:

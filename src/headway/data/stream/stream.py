@@ -15,7 +15,7 @@ import numpy as np
 
 from headway.base.errors import DataRefused
 from headway.base.pulse import Pulse
-from headway.data.batching.rows import VANISHED, Stretch
+from headway.data.batching.rows import NO_ANSWER_LEFT, Segment
 from headway.data.examples.examples import Example
 from headway.data.examples.maker import ExampleMaker
 from headway.data.examples.record_batches import in_batches
@@ -26,7 +26,7 @@ from headway.data.formats.records import DataKind, Record, Rejected
 from headway.data.order import mix_key, permute
 from headway.data.sources.source import Source, Span
 from headway.data.stream.cursor import HELD_OUT, StreamCursor, StreamPosition
-from headway.data.stream.window import Window, WindowFacts, window_of
+from headway.data.stream.window import Window, WindowFacts, make_window
 from headway.data.survey.refusals import nothing, too_many_rejected
 
 UNIT_BYTES = 1 << 18
@@ -269,12 +269,12 @@ class _Filling:
         self.read = stand.read
         self.rejected = dict(stand.rejected)
         self.truncated = stand.truncated
-        self.finished: list[list[Stretch]] = []
+        self.finished: list[list[Segment]] = []
         self.bad: list[Rejected] = []
         self._units: dict[int, int] = {}
         self._cursor = stand.cursor
         self._offset = stand.cursor.offset
-        self._row: list[Stretch] = []
+        self._row: list[Segment] = []
         self._room = shape.max_length
 
     @property
@@ -282,7 +282,7 @@ class _Filling:
         """Records that cannot be trained on, so far."""
         return sum(self.rejected.values())
 
-    def rows(self, taken: _Taken) -> Iterator[list[Stretch]]:
+    def rows(self, taken: _Taken) -> Iterator[list[Segment]]:
         """The rows that a record completes. The cursor is right at each of them."""
         before = self._cursor
         if isinstance(taken.item, Skipped):
@@ -309,13 +309,13 @@ class _Filling:
 
     def _cut(
         self, example: Example, taken: _Taken, before: StreamPosition
-    ) -> Iterator[list[Stretch]]:
+    ) -> Iterator[list[Segment]]:
         """A text fills the row under way and begins new ones."""
         num_targets = len(example.ids) - 1
         at = self._offset
         while at < num_targets:
             end = min(at + self._room, num_targets)
-            self._row.append(Stretch(example.ids[at : end + 1], None))
+            self._row.append(Segment(example.ids[at : end + 1], None))
             self._room -= end - at
             at = end
             if not self._room:
@@ -328,7 +328,7 @@ class _Filling:
                         self._advance(taken)
                 yield row
 
-    def _conversation(self, example: Example, unit: int) -> Stretch | None:
+    def _conversation(self, example: Example, unit: int) -> Segment | None:
         """Up to its last trained token, within `max_length`."""
         longest = self.shape.max_length
         too_long = len(example.ids) > longest
@@ -337,11 +337,11 @@ class _Filling:
             return None
         learned = np.flatnonzero(example.trained[:longest])
         if not len(learned):
-            self._reject(Rejected(example.file, example.line, VANISHED), unit)
+            self._reject(Rejected(example.file, example.line, NO_ANSWER_LEFT), unit)
             return None
         self.truncated += too_long
         end = int(learned[-1]) + 1
-        return Stretch(example.ids[:end], example.trained[1:end])
+        return Segment(example.ids[:end], example.trained[1:end])
 
     def _reject(self, rejected: Rejected, unit: int) -> None:
         self.rejected[rejected.reason] = self.rejected.get(rejected.reason, 0) + 1
@@ -352,8 +352,8 @@ class _Filling:
         after = StreamCursor(
             self.number + 1, self._cursor, self.read, dict(self.rejected), self.truncated
         )
-        told = WindowFacts(after, tuple(self.bad), dict(self._units))
-        window = window_of(self.finished, told, self.shape.dtype)
+        facts = WindowFacts(after, tuple(self.bad), dict(self._units))
+        window = make_window(self.finished, facts, self.shape.dtype)
         self.finished, self.bad = [], []
         self.number += 1
         return window

@@ -1,4 +1,7 @@
-"""Windows of a flow's rows on disk: what is in one, and where the next begins."""
+"""Stream windows: finished rows on disk, with the cursor after them.
+
+A window is one file. It can be made again from the cursor before it, so it is not durable.
+"""
 
 import io
 import zipfile
@@ -12,18 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headway.base.files import write_lightly
-from headway.data.batching.rows import Stretch
+from headway.data.batching.rows import Segment
 from headway.data.formats.records import Rejected
 from headway.data.stream.cursor import HELD_OUT, StreamCursor
 
 
 @dataclass(frozen=True)
 class WindowFacts:
-    """What a window's file says beside its rows."""
+    """What a window's file holds besides its rows.
+
+    Attributes:
+        after: the cursor after the window.
+        rejected: records rejected while the window was made.
+        units: held-out window only: records taken from each unit; -1 for all of them.
+    """
 
     after: StreamCursor
-    rejected: tuple[Rejected, ...]  # records found bad while this window was made
-    units: dict[int, int]  # of the held-out rows: records taken of each unit, -1 for all
+    rejected: tuple[Rejected, ...]
+    units: dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -31,86 +40,88 @@ class Window:
     """Finished rows.
 
     Attributes:
-        ids: (N,) the stretches of all rows, one after the other.
-        stretch_ends: (S,) where each stretch ends in `ids`.
-        row_ends: (R,) how many stretches come before each row's end.
-        trained: (N,) which tokens are learned; None: all but each stretch's first.
+        ids: (N,) the segments of all rows, concatenated.
+        segment_ends: (S,) where each segment ends in `ids`.
+        row_ends: (R,) number of segments up to the end of each row.
+        trained: (N,) which tokens are trained; None: all but the first of each segment.
+        facts: the rest of the file.
     """
 
     ids: NDArray[Any]
-    stretch_ends: NDArray[np.int64]
+    segment_ends: NDArray[np.int64]
     row_ends: NDArray[np.int64]
     trained: NDArray[np.bool_] | None
-    told: WindowFacts
+    facts: WindowFacts
 
     def __len__(self) -> int:
         return len(self.row_ends)
 
-    def stretches(self, row: int) -> list[Stretch]:
-        """The stretches of a row, counted from the window's beginning."""
+    def segments(self, row: int) -> list[Segment]:
+        """The segments of a row, numbered from the start of the window."""
         first = int(self.row_ends[row - 1]) if row else 0
-        found: list[Stretch] = []
+        segments: list[Segment] = []
         for number in range(first, int(self.row_ends[row])):
-            begin = int(self.stretch_ends[number - 1]) if number else 0
-            end = int(self.stretch_ends[number])
-            learned = None if self.trained is None else self.trained[begin + 1 : end]
-            found.append(Stretch(self.ids[begin:end], learned))
-        return found
+            begin = int(self.segment_ends[number - 1]) if number else 0
+            end = int(self.segment_ends[number])
+            trained = None if self.trained is None else self.trained[begin + 1 : end]
+            segments.append(Segment(self.ids[begin:end], trained))
+        return segments
 
 
-def window_of(rows: Sequence[Sequence[Stretch]], told: WindowFacts, dtype: str) -> Window:
-    """Lay rows out as a window."""
-    stretches = [stretch for row in rows for stretch in row]
-    flags = [s.trained for s in stretches]
+def make_window(rows: Sequence[Sequence[Segment]], facts: WindowFacts, dtype: str) -> Window:
+    """Concatenate rows to a window."""
+    segments = [segment for row in rows for segment in row]
     trained = None
-    if any(one is not None for one in flags):
-        first = np.zeros(1, dtype=np.bool_)
-        parts = [
-            part
-            for stretch, learned in zip(stretches, flags, strict=True)
-            for part in (first, np.ones(len(stretch), np.bool_) if learned is None else learned)
-        ]
-        trained = np.concatenate(parts)
+    if any(segment.trained is not None for segment in segments):
+        trained = np.concatenate([flags for segment in segments for flags in _flags(segment)])
     return Window(
-        ids=np.concatenate([s.ids for s in stretches]).astype(dtype),
-        stretch_ends=np.cumsum([len(s.ids) for s in stretches], dtype=np.int64),
+        ids=np.concatenate([segment.ids for segment in segments]).astype(dtype),
+        segment_ends=np.cumsum([len(segment.ids) for segment in segments], dtype=np.int64),
         row_ends=np.cumsum([len(row) for row in rows], dtype=np.int64),
         trained=trained,
-        told=told,
+        facts=facts,
     )
 
 
-def path_of(folder: Path, number: int) -> Path:
+def _flags(segment: Segment) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Training flags of a segment: of its first token, and of its targets."""
+    first = np.zeros(1, dtype=np.bool_)
+    if segment.trained is None:
+        return first, np.ones(len(segment), np.bool_)
+    return first, segment.trained
+
+
+def window_path(folder: Path, number: int) -> Path:
     """The file of a window."""
     return folder / ("held-out.window" if number == HELD_OUT else f"{number:08}.window")
 
 
 def save_window(folder: Path, number: int, window: Window) -> None:
-    """Write a window; it appears by one rename. Not durable: it can be made again."""
+    """Write a window; it appears by one rename."""
     arrays: dict[str, NDArray[Any]] = {
         "ids": window.ids,
-        "stretch_ends": window.stretch_ends,
+        "segment_ends": window.segment_ends,
         "row_ends": window.row_ends,
-        "told": np.frombuffer(msgspec.json.encode(window.told), dtype=np.uint8),
+        "facts": np.frombuffer(msgspec.json.encode(window.facts), dtype=np.uint8),
     }
     if window.trained is not None:
         arrays["trained"] = window.trained
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    write_lightly(path_of(folder, number), buffer.getvalue())
+    write_lightly(window_path(folder, number), buffer.getvalue())
 
 
 def load_window(folder: Path, number: int) -> Window | None:
-    """Read a window; None where there is none, or a damaged one."""
+    """Read a window; None if it does not exist or is damaged."""
     try:
-        path = path_of(folder, number)
+        path = window_path(folder, number)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Window(
                 ids=arrays["ids"],
-                stretch_ends=arrays["stretch_ends"],
+                segment_ends=arrays["segment_ends"],
                 row_ends=arrays["row_ends"],
                 trained=arrays.get("trained"),
-                told=msgspec.json.decode(arrays["told"].tobytes(), type=WindowFacts),
+                facts=msgspec.json.decode(arrays["facts"].tobytes(), type=WindowFacts),
             )
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, msgspec.MsgspecError):
         return None

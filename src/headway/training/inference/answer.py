@@ -65,7 +65,7 @@ def evaluate(question: InferenceRequest, pulse: Pulse) -> Evaluation:
 
     import numpy as np
 
-    from headway.data.batching.batches import measure
+    from headway.data.batching.batches import evaluation_micro_batches
     from headway.data.batching.rows import rows_of
     from headway.data.examples.maker import ExampleOptions
     from headway.data.sources.find import find
@@ -89,7 +89,7 @@ def evaluate(question: InferenceRequest, pulse: Pulse) -> Evaluation:
         raise _all_too_long(len(store), store.survey.lengths.max, question.max_length)
     pulse.enter(Phase.LOADING_MODEL)
     model = load_folder(folder, trust_remote_code=question.trust_remote_code)
-    micros = measure(rows, np.arange(rows.num_rows), 2048, "cpu")
+    micros = evaluation_micro_batches(rows, np.arange(rows.num_rows), 2048, "cpu")
     forward = Forward(model)
     try_packing(forward, micros[0])
     with pulse.phase(Phase.EVALUATING, total=len(micros), unit="batches"):
