@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.base.errors import Problems, Refusal, UsageError
+from headway.base.errors import Cause, Problems, Refusal, UsageError
 from headway.config.resolve import resolve
 from headway.config.settings import Given, Settings, printed_name, table
 
@@ -38,6 +38,7 @@ def test_a_typo_gets_the_nearest_name_on_that_very_line() -> None:
     assert refusal.what == "run.yaml:3:1: unknown setting max_lenght"
     assert refusal.have == "max_lenght: 512"
     assert tries(refusal) == ["max_length: 512"]
+    assert refusal.cause is Cause.UNKNOWN_SETTING
 
 
 def test_a_typo_on_the_command_line_gets_a_line_to_type() -> None:
@@ -89,6 +90,11 @@ def test_f63_all_problems_are_told_at_once() -> None:
         Given("preset", "tiny", "run.yaml:4:1"),
     )
     assert isinstance(refusal, Problems)
+    assert [problem.cause for problem in refusal.problems] == [
+        Cause.UNKNOWN_SETTING,
+        Cause.INVALID_VALUE,
+        Cause.CONTRADICTION,
+    ]
     assert [problem.what for problem in refusal.problems] == [
         "run.yaml:1:1: unknown setting max_lenght",
         "run.yaml:2:1: batch_size: invalid value 0",
