@@ -23,7 +23,7 @@ from trials import HEADWAY, HERE, run
 
 from headway.base.machine import this_machine
 from headway.base.units import size
-from headway.supervise import allocator
+from headway.supervise.allocator import choose_allocator
 
 WITHIN = 0.15  # how far the foretold peak may be from the real one
 _CHATS = ("chats.jsonl", "--max-length", "1024", "--batch-size", "64")
@@ -133,7 +133,7 @@ def write(peaks: list[Peak]) -> None:
         "cpu": machine.cpu,
         "cores": machine.cores,
         "memory_bytes": machine.memory_bytes,
-        "allocator": allocator.name(),
+        "allocator": choose_allocator().value,
         "python": sys.version.split()[0],
         "versions": {name: version(name) for name in ("headway", "torch", "transformers", "peft")},
     }

@@ -14,7 +14,7 @@ from headway.base.errors import UsageError
 from headway.base.files import MANIFEST, write_folder
 from headway.base.pulse import Pulse
 from headway.cli import run as headway
-from headway.commands.inference import question
+from headway.commands.inference import inference_request
 from headway.runs.backup import list_backups
 from headway.runs.folder import RunFolder
 from headway.runs.placement import place
@@ -59,7 +59,7 @@ def test_f66_its_receipt_holds(runs: Path) -> None:
 
 @every_release
 def test_f66_its_model_writes_text(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = question("generate", "notes", runs, {"max_tokens": "4"}, prompt="ab")
+    asked = inference_request("generate", "notes", runs, {"max_tokens": "4"}, prompt="ab")
     _Talk(asked, Pulse()).run()
     assert capsys.readouterr().out.startswith("ab")
 

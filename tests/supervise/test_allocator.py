@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from headway.supervise import allocator
+from headway.supervise.allocator import Allocator, choose_allocator
 
 BLOCK = 64 << 20
 PAGES = BLOCK // os.sysconf("SC_PAGE_SIZE")
@@ -49,24 +50,24 @@ def test_a_block_that_was_freed_is_had_again(here: bool, monkeypatch: pytest.Mon
         monkeypatch.setattr(allocator, "_FOLDERS", ())
     faults, loaded = second_block(allocator.environment())
     assert faults < 10
-    assert loaded == (here and allocator.tcmalloc() is not None)
-    assert ("tcmalloc" in allocator.name()) == loaded
+    assert loaded == (here and allocator.find_tcmalloc() is not None)
+    assert (choose_allocator() is Allocator.TCMALLOC) == loaded
 
 
 def test_what_a_person_preloads_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_PRELOAD", "/mine.so")
     assert "LD_PRELOAD" not in allocator.environment()
-    assert allocator.name() == "yours (LD_PRELOAD)"
+    assert choose_allocator() is Allocator.PRELOADED
 
 
 def test_elsewhere_than_linux_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert allocator.environment() == {}
-    assert allocator.name() == "the system's"
+    assert choose_allocator() is Allocator.SYSTEM
 
 
 def test_the_first_that_is_there_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = tmp_path / "libtcmalloc.so.4"
     library.touch()
     monkeypatch.setattr(allocator, "_FOLDERS", (str(tmp_path / "none"), str(tmp_path)))
-    assert allocator.tcmalloc() == library
+    assert allocator.find_tcmalloc() == library

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.ui.fixtures import conversations_plan, receipt, step_done
 
@@ -13,6 +14,7 @@ from headway.base.lock import RunLock
 from headway.base.pulse import Pulse
 from headway.supervise import live_jobs as jobs
 from headway.supervise.live_jobs import LiveJob
+from headway.supervise.progress import Readings
 
 
 @pytest.fixture(autouse=True)
@@ -193,3 +195,21 @@ def test_where_there_is_no_run_at_all_it_says_how_to_make_one(runs: Path) -> Non
     with pytest.raises(UsageError) as told:
         jobs.find_status(None, runs)
     assert told.value.remedies[0].do == "headway demo"
+
+
+def test_the_last_pulses_are_copied_into_the_folder(tmp_path: Path) -> None:
+    live, folder = tmp_path / "pulses", tmp_path / "run"
+    live.mkdir()
+    folder.mkdir()
+    pulse = Pulse(live / "rank-0.pulse")
+    pulse.enter("training", total=9, unit="steps")
+    jobs.copy_pulses(live, folder)
+    copied = msgspec.json.decode((folder / "pulse.json").read_bytes(), type=Readings)
+    assert copied.workers[0].phase == "training"
+    assert copied.workers[0].total == 9
+    assert [p.name for p in folder.iterdir()] == ["pulse.json"]
+
+
+def test_a_folder_that_takes_no_file_is_no_reason_to_stop(tmp_path: Path) -> None:
+    jobs.copy_pulses(tmp_path, tmp_path / "gone")
+    assert not (tmp_path / "gone").exists()

@@ -15,21 +15,21 @@ from headway.supervise.planner import choose_device
 from headway.ui.show_plan import plan_lines
 
 CPU_BUILD, CUDA_BUILD = TorchBuild("2.13.0+cpu", ""), TorchBuild("2.13.0", "13.0")
-UNUSED = "an NVIDIA device is here, but torch is a CPU build (headway doctor)"
+UNUSED = "torch is a CPU build and cannot use the NVIDIA device (headway doctor)"
 
 
 @pytest.mark.parametrize(
     ("there", "asked", "build", "chosen", "why"),
     [
-        ("", None, CPU_BUILD, "cpu", "no accelerator here"),
-        ("", None, CUDA_BUILD, "cpu", "no accelerator here"),
+        ("", None, CPU_BUILD, "cpu", "no accelerator found"),
+        ("", None, CUDA_BUILD, "cpu", "no accelerator found"),
         ("", "cpu", CPU_BUILD, "cpu", "asked for"),
-        ("cuda", None, CUDA_BUILD, "cuda", "the fastest device here"),
+        ("cuda", None, CUDA_BUILD, "cuda", "the fastest device on this machine"),
         ("cuda", "cuda", CUDA_BUILD, "cuda", "asked for"),
         ("cuda", "cpu", CUDA_BUILD, "cpu", "asked for"),
         ("cuda", None, CPU_BUILD, "cpu", UNUSED),
         ("cuda", None, None, "cpu", UNUSED),
-        ("mps", None, CPU_BUILD, "mps", "the fastest device here"),
+        ("mps", None, CPU_BUILD, "mps", "the fastest device on this machine"),
         ("mps", "mps", CPU_BUILD, "mps", "asked for"),
     ],
 )
@@ -60,7 +60,7 @@ def test_s04_a_device_that_cannot_be_had_is_no_reason_to_use_another(
     there: str, asked: str, build: TorchBuild | None, have: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planner, "accelerator", lambda: there)
-    with pytest.raises(MachineError, match=f"there is no {asked} device to train on") as refused:
+    with pytest.raises(MachineError, match=f"no {asked} device to train on") as refused:
         choose_device(asked, build)
     assert refused.value.have == have
     assert refused.value.remedies[0].do == "--device cpu"

@@ -1,1 +1,1 @@
-"""The verbs of the command line."""
+"""Verbs of the command line, one file per group."""

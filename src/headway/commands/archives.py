@@ -1,113 +1,136 @@
-"""Hold a receipt to its folder, copy a run, go back to a copy: verify, backup, restore."""
+"""Commands verify, backup and restore."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from headway.base.errors import Exit, Remedy, UsageError
-from headway.commands.status import print_json, width
-from headway.runs import backup as backups
-from headway.runs import restore as restoring
-from headway.runs import verify as verifying
-from headway.runs.folder import find_run
-from headway.ui.show_archives import (
-    backup_lines,
-    backups_table,
-    restored_lines,
-    verification_lines,
+from headway.base.errors import Cause, Exit, Remedy, UsageError
+from headway.commands.verb import (
+    OUTPUT_DIR,
+    Verb,
+    one_run,
+    output_dir,
+    print_json,
+    print_lines,
+    require_packages,
+    terminal_width,
 )
-from headway.ui.spinner import telling
+from headway.config.command_line import Arguments, Switch
+
+_COPY = {
+    **OUTPUT_DIR,
+    "copy": Switch("copy every byte instead of sharing checkpoints by hard links"),
+}
 
 
-def verify(words: Sequence[str], options: Mapping[str, str], output_dir: Path) -> int:
-    """Compute a receipt's claims again; 4 where one differs."""
-    folder = find_run(_one(words), output_dir)
-    with telling(sys.stderr, quiet="quiet" in options) as pulse:
+def verify(arguments: Arguments) -> int:
+    """Recompute a receipt's claims from the run's folder; 4 if one differs."""
+    require_packages("numpy")
+    from headway.runs import verify as verifying
+    from headway.runs.folder import find_run
+    from headway.ui.show_archives import verification_lines
+    from headway.ui.spinner import telling
+
+    folder, quiet = find_run(one_run(arguments), output_dir(arguments)), arguments.on("quiet")
+    with telling(sys.stderr, quiet=quiet) as pulse:
         found = verifying.verify(folder, pulse)
-    if "json" in options:
+    if arguments.on("json"):
         print_json(found)
-    elif "quiet" not in options or not found.holds:
-        _print(verification_lines(found, width()))
+    elif not quiet or not found.holds:
+        print_lines(verification_lines(found, terminal_width()))
     return Exit.KEPT if found.holds else Exit.BROKEN
 
 
-def backup(words: Sequence[str], options: Mapping[str, str], output_dir: Path) -> int:
-    """Copy a run as it is, or list the copies there are."""
-    if "list" in options:
-        return _list(_one(words), output_dir, json="json" in options)
-    folder = find_run(_one(words), output_dir)
-    with telling(sys.stderr, quiet="quiet" in options) as pulse:
+def backup(arguments: Arguments) -> int:
+    """Back up a run, or list the backups."""
+    require_packages("numpy")
+    from headway.runs import backup as backups
+    from headway.runs.folder import find_run
+    from headway.ui.show_archives import backup_lines
+    from headway.ui.spinner import telling
+
+    if arguments.on("list"):
+        return _list_backups(one_run(arguments), output_dir(arguments), json=arguments.on("json"))
+    folder, quiet = find_run(one_run(arguments), output_dir(arguments)), arguments.on("quiet")
+    with telling(sys.stderr, quiet=quiet) as pulse:
         made = backups.make_backup(
             folder,
             datetime.now(UTC),
             pulse,
-            kind=options.get("type", "manual"),
-            note=options.get("note", ""),
-            share="copy" not in options,
+            kind=arguments.switches.get("type", "manual"),
+            note=arguments.switches.get("note", ""),
+            share=not arguments.on("copy"),
         )
-    if "json" in options:
+    if arguments.on("json"):
         print_json(made)
-    elif "quiet" not in options:
-        _print(backup_lines(made, backups.damaged_files(made), width()))
+    elif not quiet:
+        print_lines(backup_lines(made, backups.damaged_files(made), terminal_width()))
     return Exit.KEPT
 
 
-def _list(run: str | None, output_dir: Path, *, json: bool) -> int:
-    if run:
-        runs = [backups.find_run_or_backups(run, output_dir)]
-    else:
-        runs = backups.runs_with_backups(output_dir)
+def _list_backups(run: str | None, folder: Path, *, json: bool) -> int:
+    from headway.runs import backup as backups
+    from headway.ui.show_archives import backups_table
+
+    runs = [backups.find_run_or_backups(run, folder)] if run else backups.runs_with_backups(folder)
     found = {path: backups.list_backups(path) for path in runs}
     if json:
         print_json([one for some in found.values() for one in some])
     elif any(found.values()):
-        _print(backups_table(found, width()))
+        print_lines(backups_table(found, terminal_width()))
     else:
-        _print(
-            [f"no backups of {run or f'the runs in {output_dir}'} yet; headway backup makes one"]
-        )
+        whose = run or f"the runs in {folder}"
+        print_lines([f"no backups of {whose} yet; headway backup makes one"])
     return Exit.KEPT
 
 
-def restore(words: Sequence[str], options: Mapping[str, str], output_dir: Path) -> int:
-    """Go back to a copy, and keep what was there."""
+def restore(arguments: Arguments) -> int:
+    """Go back to a backup; what was there is backed up first."""
+    require_packages("numpy")
+    from headway.runs import backup as backups
+    from headway.runs import restore as restoring
+    from headway.ui.show_archives import restored_lines
+    from headway.ui.spinner import telling
+
+    words, quiet = arguments.words, arguments.on("quiet")
     if not 1 <= len(words) <= 2:
-        raise _which(words)
-    run = backups.find_run_or_backups(words[0], output_dir)
+        raise _needs_names(words)
+    run = backups.find_run_or_backups(words[0], output_dir(arguments))
     name = words[1] if len(words) == 2 else None
-    share = "copy" not in options
-    with telling(sys.stderr, quiet="quiet" in options) as pulse:
-        done = restoring.restore(run, name, datetime.now(UTC), pulse, share=share)
-    if "json" in options:
+    with telling(sys.stderr, quiet=quiet) as pulse:
+        done = restoring.restore(
+            run, name, datetime.now(UTC), pulse, share=not arguments.on("copy")
+        )
+    if arguments.on("json"):
         print_json(done)
-    elif "quiet" not in options:
-        _print(restored_lines(done, width()))
+    elif not quiet:
+        print_lines(restored_lines(done, terminal_width()))
     return Exit.KEPT
 
 
-DO = {"verify": verify, "backup": backup, "restore": restore}
-
-
-def _one(words: Sequence[str]) -> str | None:
-    if len(words) > 1:
-        raise UsageError(
-            "one run at a time",
-            have=" ".join(words),
-            need="one name or folder, or none for the newest",
-            remedies=tuple(Remedy(word) for word in words[:2]),
-        )
-    return words[0] if words else None
-
-
-def _print(lines: Sequence[str]) -> None:
-    sys.stdout.write("\n".join(lines) + "\n")
-
-
-def _which(words: Sequence[str]) -> UsageError:
+def _needs_names(words: Sequence[str]) -> UsageError:
     return UsageError(
-        "restore needs the name of a run, and of a backup unless it is the newest",
+        "restore needs a run, and a backup unless it is the newest",
+        cause=Cause.UNEXPECTED_ARGUMENT if words else Cause.MISSING_ARGUMENT,
         have=" ".join(words) or "no name",
         need="headway restore RUN [BACKUP]",
         remedies=(Remedy("headway backup --list", "shows both"),),
     )
+
+
+VERBS = {
+    "verify": Verb("verify [RUN]", "recompute a receipt's claims", verify, OUTPUT_DIR),
+    "backup": Verb(
+        "backup [RUN] | --list [RUN]",
+        "a copy of a run to go back to",
+        backup,
+        {
+            **_COPY,
+            "type": Switch("what it is for, in one word", "WORD", "manual"),
+            "note": Switch("a note to keep with it", "TEXT"),
+            "list": Switch("list the backups"),
+        },
+    ),
+    "restore": Verb("restore RUN [BACKUP]", "go back to a backup", restore, _COPY),
+}

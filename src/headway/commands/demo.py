@@ -1,27 +1,50 @@
-"""The text every machine has, and a model for it: the standard library's own sources."""
+"""Command demo: train a small model on the standard library's own source code."""
 
 import sysconfig
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from headway.config.resolve import resolve
-from headway.config.settings import Given, Settings
+from headway.base.errors import Cause, Remedy, UsageError
+from headway.commands.train import run_training
+from headway.commands.verb import Verb
+from headway.config.command_line import Arguments
+
+if TYPE_CHECKING:
+    from headway.config.settings import Given, Settings
 
 ORIGIN = "the demo"
 STEPS = 600
 PROMPTS = ("def read(self, path):\n", "class ")
 
 
+def demo(arguments: Arguments) -> int:
+    """Train the demo's model; settings that a person types override the demo's."""
+    if arguments.words:
+        data = arguments.words[0]
+        raise UsageError(
+            "the demo brings its own data",
+            cause=Cause.UNEXPECTED_ARGUMENT,
+            have=data,
+            need="no data",
+            remedies=(Remedy(f"headway train {data}", "trains on it"),),
+        )
+    return run_training(arguments, "demo", sources(), settings(tuple(arguments.given)))
+
+
 def sources() -> tuple[str, ...]:
-    """The pattern that names the modules at the top of Python's standard library, about 5 MB."""
+    """The pattern of the modules at the top of Python's standard library, about 5 MB."""
     return (str(Path(sysconfig.get_path("stdlib"), "*.py")),)
 
 
-def settings(given: tuple[Given, ...]) -> Settings:
-    """The demo's settings; what a person types comes on top of them.
+def settings(given: "tuple[Given, ...]") -> "Settings":
+    """The demo's settings, overridden by what a person typed.
 
     Raises:
-        Refusal: what was typed does not fit.
+        Refusal: what was typed is invalid.
     """
+    from headway.config.resolve import resolve
+    from headway.config.settings import Given
+
     ours = {
         "preset": "mini",
         "run_name": "demo",
@@ -35,3 +58,8 @@ def settings(given: tuple[Given, ...]) -> Settings:
         "sample_tokens": 48,
     }
     return resolve((*(Given(name, value, ORIGIN) for name, value in ours.items()), *given))
+
+
+VERBS = {
+    "demo": Verb("demo", "train a small model on text this machine already has", demo, {}, True)
+}

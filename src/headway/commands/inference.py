@@ -1,46 +1,101 @@
-"""Ask a model something: generate, chat and eval, with the wait shown."""
+"""Commands generate, chat and eval: a trained model, asked."""
 
-import contextlib
-import shutil
-import signal
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
+from headway.base.errors import Cause, Exit, Remedy, UsageError
+from headway.commands.verb import (
+    OUTPUT_DIR,
+    READING,
+    TRAINING,
+    Verb,
+    one_run,
+    output_dir,
+    print_json,
+    print_lines,
+    require_packages,
+)
+from headway.config.command_line import Arguments, Switch
 
-from headway.base.errors import Exit, Remedy, UsageError, refusal_from
-from headway.base.process import ChildProcess
-from headway.base.pulse import PulseReading, live_folder, read_pulse
-from headway.base.units import count, seconds
-from headway.runs.folder import find_run, is_run
-from headway.supervise.child import death_refusal, torch_environment
-from headway.training.inference.request import READY, Evaluation, InferenceRequest, InferenceResult
+if TYPE_CHECKING:
+    from headway.base.process import ChildProcess
+    from headway.base.pulse import PulseReading
+    from headway.training.inference.request import Evaluation, InferenceRequest
 
+_TRUST = {"trust_remote_code": Switch("run code that comes with the model")}
+_SAMPLING = {
+    **OUTPUT_DIR,
+    **_TRUST,
+    "max_tokens": Switch("maximum new tokens", "N", "256"),
+    "temperature": Switch("0 always takes the most likely token", "T", "0.8"),
+    "top_k": Switch("sample from the K most likely tokens", "K", "50"),
+    "seed": Switch("of the random numbers", "N", "0"),
+}
 _LOOK_S = 0.1
 _LINE_S = 5.0  # off a terminal, a line this often
 
 
-def question(
-    kind: str, run: str | None, output_dir: Path, options: Mapping[str, str], **more: object
-) -> InferenceRequest:
+def generate(arguments: Arguments) -> int:
+    """Text from a prompt."""
+    prompt = arguments.switches.get("prompt", "")
+    _ask(arguments, "generate", one_run(arguments), prompt=prompt)
+    return Exit.KEPT
+
+
+def chat(arguments: Arguments) -> int:
+    """Take turns with a person."""
+    _ask(arguments, "chat", one_run(arguments))
+    return Exit.KEPT
+
+
+def evaluate(arguments: Arguments) -> int:
+    """The loss on data that the model was not trained on."""
+    run, data = run_and_data(arguments.words, output_dir(arguments))
+    found = _ask(arguments, "eval", run, data=data)
+    assert found is not None, "an evaluation, or a refusal"
+    if arguments.on("json"):
+        print_json(found)
+    else:
+        print_lines(evaluation_lines(found))
+    return Exit.KEPT
+
+
+def _ask(arguments: Arguments, kind: str, run: str | None, **more: object) -> "Evaluation | None":
+    from headway.supervise.inference import run_inference
+
+    require_packages(*READING, *TRAINING)
+    request = inference_request(kind, run, output_dir(arguments), arguments.switches, **more)
+    return run_inference(request, partial(_show_wait, quiet=arguments.on("quiet")))
+
+
+def inference_request(
+    kind: str, run: str | None, folder: Path, options: Mapping[str, str], **more: object
+) -> "InferenceRequest":
     """What to ask of a run's newest verified checkpoint.
 
     Raises:
-        UsageError: there is no such run, it has no checkpoint, or an option does not fit.
+        UsageError: there is no such run, it has no checkpoint, or an option is invalid.
     """
-    folder = find_run(run, output_dir)
-    checkpoint, problems = folder.newest_verified()
+    import msgspec
+
+    from headway.runs.folder import find_run
+    from headway.training.inference.request import InferenceRequest
+
+    found = find_run(run, folder)
+    checkpoint, problems = found.newest_verified()
     if checkpoint is None:
         raise UsageError(
-            f"run {folder.path.name} has no checkpoint to ask",
+            f"run {found.path.name} has no usable checkpoint",
+            cause=Cause.NO_CHECKPOINT,
             have=str(problems[0]) if problems else "no checkpoint yet",
-            need="one that reads back as it was written",
-            remedies=(Remedy(f"headway status {folder.path}", "what became of it"),),
+            need="one whose files match its manifest",
+            remedies=(Remedy(f"headway status {found.path}", "shows what became of it"),),
         )
-    plan = folder.plan()
+    plan = found.plan()
     values: dict[str, object] = {
         "kind": kind,
         "checkpoint": str(checkpoint.path.resolve()),
@@ -56,54 +111,14 @@ def question(
     return msgspec.convert(values, InferenceRequest)
 
 
-def ask(asked: InferenceRequest, *, quiet: bool = False) -> Evaluation | None:
-    """Start the process that knows the model; show what it waits for until it answers.
+def _show_wait(process: "ChildProcess", pulse: Path, *, quiet: bool) -> None:
+    """A line that moves until the answer begins; then it clears the line."""
+    from headway.base.pulse import read_pulse
+    from headway.training.inference.request import READY
 
-    Text of the answer goes to standard output as it is written.
-
-    Raises:
-        Refusal: it could not answer.
-    """
-    live = Path(tempfile.mkdtemp(prefix="ask-", dir=_folder()))
-    try:
-        return _ask(asked, live, quiet=quiet)
-    finally:
-        shutil.rmtree(live, ignore_errors=True)
-
-
-def _ask(asked: InferenceRequest, live: Path, *, quiet: bool) -> Evaluation | None:
-    answer, pulse = live / "answer.json", live / "ask.pulse"
-    plain = msgspec.to_builtins(asked) | {"answer": str(answer)}
-    (live / "question.json").write_bytes(msgspec.json.encode(plain))
-    process = ChildProcess(
-        "headway.training.inference.answer",
-        [str(live / "question.json")],
-        environment=torch_environment(),
-        pulse=pulse,
-        log=live / "answer.err",
-        own_session=False,  # Ctrl+C ends the answer, and it reads from the terminal
-    )
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            _wait(process, pulse, quiet=quiet)
-        code = process.wait()
-        if not answer.exists():
-            if code in (Exit.INTERRUPTED, -signal.SIGINT):
-                raise KeyboardInterrupt
-            raise death_refusal(process, asked.kind)
-    finally:
-        process.end()
-    verdict = msgspec.json.decode(answer.read_bytes(), type=InferenceResult)
-    if verdict.refused:
-        raise refusal_from(verdict.refused)
-    return verdict.evaluation
-
-
-def _wait(process: ChildProcess, pulse: Path, *, quiet: bool) -> None:
-    """A line that moves until the answer is on its way; then out of its way."""
     screen = sys.stderr
     moving = screen.isatty() and not quiet
-    told_s = time.monotonic()
+    printed_s = time.monotonic()
     while process.is_running:
         reading = read_pulse(pulse)
         if reading and reading.phase == READY:
@@ -111,25 +126,28 @@ def _wait(process: ChildProcess, pulse: Path, *, quiet: bool) -> None:
         if moving:
             screen.write(f"\r\x1b[K{_phase_line(reading)}")
             screen.flush()
-        elif not quiet and time.monotonic() - told_s > _LINE_S:
-            told_s = time.monotonic()
+        elif not quiet and time.monotonic() - printed_s > _LINE_S:
+            printed_s = time.monotonic()
             screen.write(f"{_phase_line(reading)}\n")
         time.sleep(_LOOK_S)
     if moving:
         screen.write("\r\x1b[K")
         screen.flush()
-    process.wait()
 
 
-def _phase_line(reading: PulseReading | None) -> str:
+def _phase_line(reading: "PulseReading | None") -> str:
+    from headway.base.units import seconds
+
     if reading is None:
         return "starting"
     line = f"{reading.phase} · {seconds(time.monotonic() - reading.phase_since)}"
     return line + (f" · {reading.done} of {reading.total} {reading.unit}" if reading.total else "")
 
 
-def evaluation_lines(found: Evaluation) -> list[str]:
+def evaluation_lines(found: "Evaluation") -> list[str]:
     """What `headway eval` prints."""
+    from headway.base.units import count
+
     lines = [
         f"loss            {found.loss:.4f} nats per token (± {found.error:.4f})",
         f"perplexity      {found.perplexity:,.2f}",
@@ -140,19 +158,22 @@ def evaluation_lines(found: Evaluation) -> list[str]:
     return lines
 
 
-def run_and_data(words: Sequence[str], output_dir: Path) -> tuple[str | None, tuple[str, ...]]:
+def run_and_data(words: Sequence[str], folder: Path) -> tuple[str | None, tuple[str, ...]]:
     """`eval [RUN] DATA...`: the first word is a run if it names one.
 
     Raises:
         UsageError: there is no data.
     """
+    from headway.runs.folder import is_run
+
     first = words[0] if words else ""
-    names_run = bool(first) and (is_run(output_dir / first) or is_run(Path(first)))
+    names_run = bool(first) and (is_run(folder / first) or is_run(Path(first)))
     run, data = (first, words[1:]) if names_run else (None, words)
     if data:
         return run, tuple(data)
     raise UsageError(
         "eval needs data",
+        cause=Cause.MISSING_ARGUMENT,
         have=f"run {run}" if run else "no file, folder or pattern",
         need="text or conversations to measure the loss on",
         remedies=(Remedy(f"headway eval {run + ' ' if run else ''}other.txt"),),
@@ -167,16 +188,29 @@ def _number(options: Mapping[str, str], name: str, default: float) -> float:
     except ValueError:
         value = -1.0
     if value < 0 or (isinstance(default, int) and value != int(value)):
+        flag = f"--{name.replace('_', '-')}"
         raise UsageError(
-            f"--{name.replace('_', '-')}: {options[name]} does not fit",
+            f"{flag}: {options[name]} is not a valid number",
+            cause=Cause.INVALID_VALUE,
             have=options[name],
-            need="a number, 0 or more",
-            remedies=(Remedy(f"--{name.replace('_', '-')} {default}"),),
+            need="a whole number, 0 or more" if isinstance(default, int) else "a number, 0 or more",
+            remedies=(Remedy(f"{flag} {default}"),),
         )
     return int(value) if isinstance(default, int) else value
 
 
-def _folder() -> Path:
-    folder = live_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+VERBS = {
+    "generate": Verb(
+        "generate [RUN] --prompt TEXT",
+        "text from a prompt",
+        generate,
+        {"prompt": Switch("the text to continue", "TEXT"), **_SAMPLING},
+    ),
+    "chat": Verb("chat [RUN]", "talk to it", chat, _SAMPLING),
+    "eval": Verb(
+        "eval [RUN] DATA...",
+        "held-out loss, perplexity, bits per byte",
+        evaluate,
+        {**OUTPUT_DIR, **_TRUST, "max_length": Switch("tokens per row", "N", "as trained")},
+    ),
+}

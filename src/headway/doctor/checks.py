@@ -1,14 +1,12 @@
-"""Is this machine fit to train: packages, devices, threads, memory, disk.
+"""Machine checks: packages, devices, threads, memory, disk.
 
-`probe.look` reads the machine, `examine` judges what was read, `lines` and `as_json` tell it.
-Nothing here imports torch: its build is read from the files it was installed with.
+`facts.read_machine` reads the machine, `examine` judges it, `lines` and `as_json` format the
+result. Nothing here imports torch: its build is read from its installed files.
 """
 
 import re
-import sys
 import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -17,7 +15,8 @@ from headway.base.errors import Exit, Remedy
 from headway.base.machine import FAST_BF16
 from headway.base.units import count, plural, size
 from headway.base.version import __version__
-from headway.doctor.facts import TRAIN, Probe, look
+from headway.doctor.facts import TRAIN, Probe
+from headway.supervise.allocator import Allocator
 
 OLDEST_PYTHON = (3, 11)
 LITTLE_MEMORY, NO_MEMORY = 4 * 10**9, 10**9  # torch and a tiny model need about 1 GB
@@ -32,7 +31,7 @@ Verdict = Literal["ok", "warning", "bad"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: what was found, and what to do where it is not as it should."""
+    """One check: what was found, and what to do about it."""
 
     name: str
     verdict: Verdict
@@ -40,16 +39,8 @@ class Check:
     advice: tuple[Remedy, ...] = ()
 
 
-def main(*, json: bool, width: int, output_dir: Path) -> int:
-    """Look at this machine, say what was found, and return the exit code."""
-    checks = examine(look(output_dir))
-    text = as_json(checks).decode() if json else "\n".join(lines(checks, width))
-    sys.stdout.write(text + "\n")
-    return exit_code(checks)
-
-
 def examine(probe: Probe) -> list[Check]:
-    """Judge what was read."""
+    """Check what was read."""
     return [
         _python(probe),
         _packages(probe),
@@ -69,22 +60,22 @@ def examine(probe: Probe) -> list[Check]:
 
 
 def exit_code(checks: list[Check]) -> Exit:
-    """5 when something stands in the way of training, else 0."""
+    """5 when something prevents training, else 0."""
     return Exit.MACHINE if any(check.verdict == "bad" for check in checks) else Exit.KEPT
 
 
 def lines(checks: list[Check], width: int = 80) -> list[str]:
-    """What a person reads, in `width` columns; only a line to type may be longer.
+    """The result for people, in `width` columns; only a line to type may be longer.
 
-    Under 60 columns the finding goes below the name instead of beside it.
+    Under 60 columns the finding goes below the name instead of next to it.
     """
-    told: list[str] = []
+    text: list[str] = []
     for check in checks:
         head, indent = f"{check.verdict:9}{check.name:15}", 24
         if width < 60:
-            told.append(f"{check.verdict:9}{check.name}")
+            text.append(f"{check.verdict:9}{check.name}")
             head, indent = "  ", 2
-        told += textwrap.wrap(
+        text += textwrap.wrap(
             check.found,
             width,
             initial_indent=head,
@@ -92,16 +83,16 @@ def lines(checks: list[Check], width: int = 80) -> list[str]:
             break_on_hyphens=False,
         )
         for remedy in check.advice:
-            told.append(f"{' ' * indent}try  {remedy.do}")
-            told += [
+            text.append(f"{' ' * indent}try  {remedy.do}")
+            text += [
                 f"{' ' * (indent + 5)}{part}"
                 for part in textwrap.wrap(remedy.gives, width - indent - 5)
             ]
-    return [*told, "", *textwrap.wrap(_summary(checks), width)]
+    return [*text, "", *textwrap.wrap(_summary(checks), width)]
 
 
 def as_json(checks: list[Check]) -> bytes:
-    """The same for programs: whether the machine is fit, and every check."""
+    """The result for programs: whether the machine is ready, and every check."""
     fit = exit_code(checks) is Exit.KEPT
     return msgspec.json.encode({"fit": fit, "checks": checks})
 
@@ -110,13 +101,13 @@ def _summary(checks: list[Check]) -> str:
     bad = [check.name for check in checks if check.verdict == "bad"]
     warnings = [check.name for check in checks if check.verdict == "warning"]
     if bad:
-        return f"not fit to train yet: {', '.join(bad)}"
+        return f"not ready to train: {', '.join(bad)}"
     if warnings:
-        return f"fit to train; worth a look: {', '.join(warnings)}"
-    return "fit to train"
+        return f"ready to train; to improve: {', '.join(warnings)}"
+    return "ready to train"
 
 
-# The checks, in the order they are told.
+# The checks, in the order they are printed.
 
 
 def _python(probe: Probe) -> Check:
@@ -136,7 +127,7 @@ def _packages(probe: Probe) -> Check:
         for name, version in wanted.items()
         if version is not None and _numbers(version) < _numbers(TRAIN[name])
     ]
-    install = Remedy("pip install 'headway[train]'", "what training needs, beside what is here")
+    install = Remedy("pip install 'headway[train]'", "installs what training needs")
     if missing or old:
         parts = [f"missing: {', '.join(missing)}"] * bool(missing)
         parts += [f"too old: {', '.join(old)}"] * bool(old)
@@ -146,13 +137,13 @@ def _packages(probe: Probe) -> Check:
 
 
 def _torch(probe: Probe) -> Check:
-    """Which build is in use, and how to get the other."""
+    """Which build is installed, and how to get the other one."""
     build = probe.torch
     if build is None:
         return Check("torch build", "ok", "none installed")
     if build.cuda:
         found = f"{build.version}, for CUDA {build.cuda}"
-        other = Remedy(f"{_INSTALL_TORCH} --index-url {_CPU_INDEX}", "the CPU build, far smaller")
+        other = Remedy(f"{_INSTALL_TORCH} --index-url {_CPU_INDEX}", "the CPU build, much smaller")
         return Check("torch build", "ok", found, (other,))
     if "rocm" in build.version:
         return Check("torch build", "ok", f"{build.version}, for AMD devices")
@@ -168,8 +159,8 @@ def _device(probe: Probe) -> Check:
     if probe.nvidia:
         return Check("device", "ok", f"NVIDIA ({probe.nvidia})")
     if probe.machine.system == "Darwin arm64":
-        return Check("device", "ok", "Apple's own (mps)")
-    return Check("device", "ok", "none beside the CPU")
+        return Check("device", "ok", "Apple GPU (mps)")
+    return Check("device", "ok", "CPU only")
 
 
 def _cores(probe: Probe) -> Check:
@@ -191,8 +182,8 @@ def _bf16(probe: Probe) -> Check:
     if fast:
         return Check("bfloat16", "ok", f"fast on this CPU ({', '.join(fast)})")
     if not probe.machine.cpu_flags:
-        return Check("bfloat16", "ok", "this system does not say; the first run measures it")
-    return Check("bfloat16", "ok", "not fast on this CPU, so fp32 is the default")
+        return Check("bfloat16", "ok", "unknown on this system; the first run measures it")
+    return Check("bfloat16", "ok", "slow on this CPU, so fp32 is the default")
 
 
 def _memory(probe: Probe) -> Check:
@@ -203,53 +194,50 @@ def _memory(probe: Probe) -> Check:
     if free >= NO_MEMORY:
         smallest = Remedy("--preset tiny", "the smallest model from nothing")
         return Check("memory", "warning", found, (smallest,))
-    close = Remedy("close other programs", f"{size(NO_MEMORY)} are needed to load torch and train")
+    close = Remedy("close other programs", f"loading torch and training takes {size(NO_MEMORY)}")
     return Check("memory", "bad", found, (close,))
 
 
 def _allocator(probe: Probe) -> Check:
-    if probe.machine.system.startswith("Linux") and "glibc" in probe.allocator:
-        better = Remedy(
-            "apt-get install libtcmalloc-minimal4", "a faster one; Fedora: gperftools-libs"
-        )
-        return Check("allocator", "ok", probe.allocator, (better,))
-    return Check("allocator", "ok", probe.allocator)
+    better = Remedy("apt-get install libtcmalloc-minimal4", "a faster one; Fedora: gperftools-libs")
+    advice = (better,) if probe.allocator is Allocator.GLIBC else ()
+    return Check("allocator", "ok", probe.allocator.value, advice)
 
 
 def _compiler(probe: Probe) -> Check:
     if probe.compiler:
-        return Check("compiler", "ok", f"{probe.compiler}, for runs long enough to pay for it")
+        return Check("compiler", "ok", f"{probe.compiler}, for runs long enough to benefit")
     install = Remedy(
         "apt-get install g++ python3-dev",
-        "compile long runs; Fedora: gcc-c++ python3-devel",
+        "to compile long runs; Fedora: gcc-c++ python3-devel",
     )
-    return Check("compiler", "ok", "none for C++, or no headers of Python", (install,))
+    return Check("compiler", "ok", "no C++ compiler, or no Python headers", (install,))
 
 
 def _limits_check(probe: Probe) -> Check:
     files = probe.limits.get("open files", FEW_OPEN_FILES)
-    told = [
+    found = [
         f"{name} {count(value) if name == 'open files' else size(value)}"
         for name, value in probe.limits.items()
     ]
     advice: list[Remedy] = []
     if files < FEW_OPEN_FILES:
-        advice.append(Remedy("ulimit -n 1024", "files open at once"))
+        advice.append(Remedy("ulimit -n 1024", "allows more open files"))
     if "address space" in probe.limits:
         advice.append(Remedy("ulimit -v unlimited", "torch reserves far more than it uses"))
     if "file size" in probe.limits:
         advice.append(Remedy("ulimit -f unlimited", "a checkpoint is one large file"))
-    return Check("limits", "warning" if advice else "ok", ", ".join(told) or "none", tuple(advice))
+    return Check("limits", "warning" if advice else "ok", ", ".join(found) or "none", tuple(advice))
 
 
 def _shared_memory(probe: Probe) -> Check:
     place = probe.shared_memory
     if place is None:
-        return Check("shared memory", "ok", "no /dev/shm here; the temporary folder serves")
+        return Check("shared memory", "ok", "no /dev/shm; the temporary folder is used instead")
     found = f"{size(place.free_bytes)} free of {size(place.total_bytes)} in {place.path}"
     mount = Remedy("docker run --shm-size 1g ...", "in a container")
     if place.problem:
-        found = f"{place.path} cannot be written to: {place.problem}; the temporary folder serves"
+        found = f"cannot write to {place.path}: {place.problem}; the temporary folder is used"
         return Check("shared memory", "warning", found, (mount,))
     if place.free_bytes < LITTLE_SHARED_MEMORY:
         return Check("shared memory", "warning", found, (mount,))
@@ -261,7 +249,7 @@ def _runs(probe: Probe) -> Check:
     found = f"{size(place.free_bytes)} free for {place.path}"
     elsewhere = Remedy("--output-dir DIR", "a folder on another disk")
     if place.problem:
-        found = f"{place.path} cannot be written to: {place.problem}"
+        found = f"cannot write to {place.path}: {place.problem}"
         return Check("disk", "bad", found, (elsewhere,))
     if place.free_bytes >= LITTLE_DISK:
         return Check("disk", "ok", found)
@@ -272,9 +260,9 @@ def _runs(probe: Probe) -> Check:
 def _cache(probe: Probe) -> Check:
     place = probe.cache
     found = f"{size(probe.cache_bytes)} in {place.path}, {size(place.free_bytes)} free"
-    elsewhere = Remedy("export XDG_CACHE_HOME=DIR", "a folder of your own, on another disk")
+    elsewhere = Remedy("export XDG_CACHE_HOME=DIR", "a folder on another disk")
     if place.problem:
-        found = f"{place.path} cannot be written to: {place.problem}; nothing is kept for next time"
+        found = f"cannot write to {place.path}: {place.problem}; nothing is cached"
         return Check("cache", "warning", found, (elsewhere,))
     if place.free_bytes < NO_DISK:
         return Check("cache", "warning", found, (elsewhere,))
@@ -283,9 +271,11 @@ def _cache(probe: Probe) -> Check:
 
 def _py_spy(probe: Probe) -> Check:
     if probe.py_spy:
-        return Check("py-spy", "ok", "here: `headway diagnose` shows native stacks too")
-    install = Remedy("pip install py-spy", "optional: stacks from outside, native code too")
-    return Check("py-spy", "ok", "not here; Python's faulthandler gives the stacks", (install,))
+        return Check("py-spy", "ok", "installed: `headway diagnose` shows native stacks too")
+    install = Remedy("pip install py-spy", "optional: stacks from outside, native code included")
+    return Check(
+        "py-spy", "ok", "not installed; Python's faulthandler gives the stacks", (install,)
+    )
 
 
 def _numbers(version: str) -> tuple[int, ...]:

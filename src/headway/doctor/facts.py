@@ -1,4 +1,4 @@
-"""What `doctor` reads from the machine, not judged yet."""
+"""Machine facts: versions, devices, limits, disks."""
 
 import contextlib
 import importlib.metadata
@@ -13,9 +13,9 @@ from headway.base.disk import check_writable
 from headway.base.errors import MachineError
 from headway.base.files import cache_folder
 from headway.base.machine import Machine, TorchBuild, compiler, this_machine, torch_build
-from headway.supervise import allocator
+from headway.supervise.allocator import Allocator, choose_allocator
 
-# What `pip install headway[train]` brings, and from which version on it does.
+# What `pip install headway[train]` installs, and the oldest versions it accepts.
 TRAIN = {
     "httpx2": "2",
     "huggingface-hub": "2",
@@ -42,28 +42,28 @@ class Place:
 
 @dataclass(frozen=True)
 class Probe:
-    """What was read from the machine, not judged yet."""
+    """Facts about this machine, without a verdict."""
 
     python: tuple[int, int, int]
     machine: Machine
-    cpu_count: int  # before affinity and quota
+    cpu_count: int  # without affinity and quota
     packages: dict[str, str]  # installed version by name, of those in TRAIN
     torch: TorchBuild | None
-    nvidia: str  # where a device was seen: "/dev/nvidia0", "nvidia-smi"; "" for nowhere
+    nvidia: str  # how a device was found: "/dev/nvidia0", "nvidia-smi"; "" for none
     omp_num_threads: int | None
-    limits: dict[str, int]  # of this process, only those that are set: bytes, files
+    limits: dict[str, int]  # of this process, where there are any: bytes, files
     shared_memory: Place | None
     runs: Place
     cache: Place
     cache_bytes: int
     py_spy: bool
-    allocator: str = ""
-    compiler: str = ""  # of C++
+    allocator: Allocator = Allocator.SYSTEM
+    compiler: str = ""  # C++, "" for none
 
 
-def look(output_dir: Path = Path("runs")) -> Probe:
-    """Read this machine; some milliseconds, more where the cache holds many files."""
-    shared_memory, cache = Path("/dev/shm"), cache_folder()  # noqa: S108 - Linux's own name
+def read_machine(output_dir: Path = Path("runs")) -> Probe:
+    """Read this machine; takes milliseconds, more if the cache holds many files."""
+    shared_memory, cache = Path("/dev/shm"), cache_folder()  # noqa: S108 - Linux's shared memory
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return Probe(
         python=sys.version_info[:3],
@@ -78,7 +78,7 @@ def look(output_dir: Path = Path("runs")) -> Probe:
         runs=_place(output_dir),
         cache=_place(cache),
         cache_bytes=_bytes_in(cache),
-        allocator=allocator.name(),
+        allocator=choose_allocator(),
         compiler=compiler(),
         py_spy=bool(shutil.which("py-spy") or Path(sys.executable).with_name("py-spy").exists()),
     )
@@ -124,6 +124,6 @@ def _place(folder: Path) -> Place:
 def _bytes_in(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # removed while we look
+        with contextlib.suppress(OSError):  # removed meanwhile
             total += path.lstat().st_size if path.is_file() else 0
     return total

@@ -1,1 +1,1 @@
-"""Processes of a run: started, followed, stopped."""
+"""Supervision: the processes of a job, started, watched, stopped."""

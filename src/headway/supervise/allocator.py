@@ -1,7 +1,8 @@
-"""The memory allocator that a trainer is started with: the best one that is here."""
+"""Memory allocator of the trainer: choice and environment."""
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 
 TCMALLOC = ("libtcmalloc_minimal.so.4", "libtcmalloc.so.4")
@@ -12,35 +13,50 @@ _FOLDERS = (
     "/usr/lib",
     "/usr/local/lib",
 )
-# Blocks up to a gigabyte stay with the process when they are freed: the next step wants the same.
-_KEPT = 1 << 30
+# glibc keeps freed blocks up to this many bytes: the next step asks for the same ones.
+_KEPT_BYTES = 1 << 30
 
 
-def tcmalloc() -> Path | None:
-    """Where tcmalloc lies, whose blocks go from step to step without a page being touched anew."""
+class Allocator(StrEnum):
+    """What manages a trainer's memory, in the words of a plan."""
+
+    SYSTEM = "the system's"
+    PRELOADED = "yours (LD_PRELOAD)"
+    TCMALLOC = "tcmalloc"
+    GLIBC = "glibc, tuned to keep freed memory"
+
+
+def find_tcmalloc() -> Path | None:
+    """The tcmalloc library; None if it is not installed."""
     places = [Path(folder, name) for folder in _FOLDERS for name in TCMALLOC]
     return next((place for place in places if place.exists()), None)
 
 
-def name() -> str:
-    """What `environment` chooses, in a word."""
+def choose_allocator() -> Allocator:
+    """The best allocator on this machine; a person's own LD_PRELOAD comes first."""
     if sys.platform != "linux":
-        return "the system's"
+        return Allocator.SYSTEM
     if os.environ.get("LD_PRELOAD"):
-        return "yours (LD_PRELOAD)"
-    return "tcmalloc" if tcmalloc() else "glibc's, keeping what is freed"
+        return Allocator.PRELOADED
+    return Allocator.TCMALLOC if find_tcmalloc() else Allocator.GLIBC
 
 
 def environment() -> dict[str, str]:
-    """Variables to start a process with that computes; what a person set stays.
+    """Variables that give a process the allocator of `choose_allocator`.
 
-    Tensors of a step are freed at its end and wanted again in the next one. As it comes, glibc
-    gives large blocks back to the kernel, which clears every page before it hands it out again.
+    A step frees its tensors and the next one allocates the same. By default, glibc returns large
+    blocks to the kernel, which clears every page before it hands it out again.
     """
-    if sys.platform != "linux":
-        return {}
-    library = tcmalloc()
-    if library and not os.environ.get("LD_PRELOAD"):
-        # Report large blocks to nobody: it writes to standard error.
-        return {"LD_PRELOAD": str(library), "TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(1 << 60)}
-    return {"MALLOC_MMAP_THRESHOLD_": str(_KEPT), "MALLOC_TRIM_THRESHOLD_": str(_KEPT)}
+    match choose_allocator():
+        case Allocator.SYSTEM:
+            return {}
+        case Allocator.TCMALLOC:
+            # It reports large blocks on standard error unless the threshold is out of reach.
+            threshold = str(1 << 60)
+            return {
+                "LD_PRELOAD": str(find_tcmalloc()),
+                "TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": threshold,
+            }
+        case Allocator.GLIBC | Allocator.PRELOADED:
+            kept = str(_KEPT_BYTES)
+            return {"MALLOC_MMAP_THRESHOLD_": kept, "MALLOC_TRIM_THRESHOLD_": kept}

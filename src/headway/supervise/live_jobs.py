@@ -1,4 +1,4 @@
-"""Which jobs are live, and the status of any run: the little of it that touches the machine."""
+"""Live jobs, and the status of any run."""
 
 import contextlib
 import shutil
@@ -22,10 +22,10 @@ from headway.supervise.progress import Aim, Progress, Readings, Status
 
 @dataclass(frozen=True)
 class LiveJob:
-    """What a live job says of itself in its live folder, from its first moment on."""
+    """A running job's description of itself, in its live folder."""
 
-    run: str  # its name as far as known
-    folder: str  # of the run, absolute; "" until the plan has decided; may not exist yet
+    run: str  # its name, "" until it is known
+    folder: str  # of the run, absolute; "" until there is a plan
     output_dir: str  # absolute
     argv: tuple[str, ...]
     pid: int  # of the supervisor
@@ -37,10 +37,10 @@ class LiveJob:
         return live_folder() / str(self.pid)
 
     def publish(self) -> Path:
-        """Write job.json, again whenever more is known.
+        """Write job.json; call it again when more is known.
 
         Returns:
-            The live folder, which is made if need be and is nobody else's to read.
+            The live folder, readable by this user only.
 
         Raises:
             MachineError: it cannot be written.
@@ -51,7 +51,7 @@ class LiveJob:
 
 
 def live_jobs() -> list[LiveJob]:
-    """Every live job of the user, newest first. What dead ones left behind is cleared away."""
+    """The user's live jobs, newest first. Removes what dead ones left behind."""
     jobs: list[LiveJob] = []
     for folder in live_folder().glob("[0-9]*"):
         if not folder.name.isdecimal():
@@ -59,14 +59,14 @@ def live_jobs() -> list[LiveJob]:
         if not is_alive(int(folder.name)):
             shutil.rmtree(folder, ignore_errors=True)
             continue
-        # No job.json yet: it is being written this very moment.
+        # A job that is just starting has no job.json yet.
         with contextlib.suppress(OSError, msgspec.MsgspecError):
             jobs.append(msgspec.json.decode((folder / "job.json").read_bytes(), type=LiveJob))
     return sorted(jobs, key=lambda job: job.started_at, reverse=True)
 
 
 def read_pulses(live: Path) -> Readings:
-    """The last pulses of a job. A planner that has ended has nothing more to say."""
+    """The last pulses of a job; a planner that has ended is left out."""
     planner = read_pulse(live / "planner.pulse")
     workers = (read_pulse(path) for path in sorted(live.glob("rank-*.pulse")))
     return Readings(
@@ -76,12 +76,12 @@ def read_pulses(live: Path) -> Readings:
 
 
 def copy_pulses(live: Path, folder: Path) -> None:
-    """Keep the last pulses in the run's folder too, which other machines may see."""
+    """Copy the last pulses to the run's folder, which other machines may share."""
     write_lightly(folder / "pulse.json", msgspec.json.encode(read_pulses(live)))
 
 
-def _copied_pulses(folder: Path) -> Readings:
-    """The pulses of a job on another machine, a second old; its clock is not ours."""
+def _read_copied_pulses(folder: Path) -> Readings:
+    """The pulses of a job on another machine, up to a second old, by its own clock."""
     try:
         return msgspec.json.decode((folder / "pulse.json").read_bytes(), type=Readings)
     except (OSError, msgspec.MsgspecError):
@@ -89,41 +89,41 @@ def _copied_pulses(folder: Path) -> Readings:
 
 
 def find_status(run: str | None, output_dir: Path) -> Status:
-    """How a run stands, by name or folder; without either the newest live job, else newest run.
+    """The status of a run, by name or folder; by default the newest live job, else newest run.
 
     Raises:
         UsageError: there is no such run.
     """
     for job in live_jobs():
-        if _is_meant(job, run, output_dir):
+        if _matches(job, run, output_dir):
             return job_status(job)
     return run_status(find_run(run, output_dir))
 
 
 def all_statuses(output_dir: Path) -> list[Status]:
-    """Every run in a folder: those that are live, then the others, newest first."""
-    live = [job_status(job) for job in live_jobs() if _is_meant(job, None, output_dir)]
-    shown = {Path(status.folder).resolve() for status in live if status.folder}
-    others = [run for run in list_runs(output_dir) if run.path.resolve() not in shown]
+    """The status of every run in a folder: live ones, then the others, newest first."""
+    live = [job_status(job) for job in live_jobs() if _matches(job, None, output_dir)]
+    listed = {Path(status.folder).resolve() for status in live if status.folder}
+    others = [run for run in list_runs(output_dir) if run.path.resolve() not in listed]
     return live + [run_status(run) for run in others]
 
 
 def job_status(job: LiveJob) -> Status:
-    """How a live job stands, which may still be planning and have no folder."""
+    """The status of a live job, which may still be planning and have no folder."""
     folder = RunFolder(Path(job.folder)) if job.folder else None
     owner = owner_of(folder.lock) if folder else None
     if folder and owner and owner.pid == job.pid:
         return run_status(folder)
-    # The folder is not its own yet: what lies there is an earlier attempt's.
+    # It does not own the folder yet: the files there are an earlier attempt's.
     progress = Progress(job.run, job.folder, pid=job.pid)
     return progress.status(read_pulses(job.live), time.monotonic(), wall_s=time.time())
 
 
 def run_status(folder: RunFolder) -> Status:
-    """How the run in a folder stands, alive or not."""
-    # An empty lock was given back; asking the kernel about it could get in a new owner's way.
+    """The status of the run in a folder, running or not."""
+    # An empty lock was released; testing it could get in the way of a new owner.
     owner = owner_of(folder.lock)
-    living = owner is not None and is_held(folder.lock)
+    running = owner is not None and is_held(folder.lock)
     receipt = _receipt(folder.path)
     progress = Progress(
         folder.path.name,
@@ -134,13 +134,13 @@ def run_status(folder: RunFolder) -> Status:
     for entry in EventReader(folder.events).new():
         progress.take(entry)
     status = progress.status(
-        _pulses(folder, owner) if owner and living else Readings(),
+        _pulses(folder, owner) if owner and running else Readings(),
         time.monotonic(),
         wall_s=time.time(),
-        living=living,
+        living=running,
     )
     if status.state == "died" and receipt and receipt.attempts == status.attempt:
-        # Killed after its receipt and before its last event: the work was done.
+        # Killed between its receipt and its last event: the work was done.
         return replace(status, state=receipt.outcome, line=receipt.line)
     return status
 
@@ -148,14 +148,14 @@ def run_status(folder: RunFolder) -> Status:
 def _pulses(folder: RunFolder, owner: Owner) -> Readings:
     if owner.host == socket.gethostname():
         return read_pulses(Path(owner.live))
-    return _copied_pulses(folder.path)
+    return _read_copied_pulses(folder.path)
 
 
-def _is_meant(job: LiveJob, run: str | None, output_dir: Path) -> bool:
+def _matches(job: LiveJob, run: str | None, output_dir: Path) -> bool:
     if run is not None and job.folder and Path(run).resolve() == Path(job.folder).resolve():
         return True
-    here = Path(job.output_dir).resolve() == output_dir.resolve()
-    return here and run in (None, job.run)
+    same_folder = Path(job.output_dir).resolve() == output_dir.resolve()
+    return same_folder and run in (None, job.run)
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,8 @@ class _Time:
 
 
 @dataclass(frozen=True)
-class _PlanInShort:
-    """The few numbers of plan.json that a status needs; all others are passed over."""
+class _PlanNumbers:
+    """The numbers of plan.json that a status needs; the others are ignored."""
 
     steps: _Steps
     time: _Time
@@ -179,7 +179,7 @@ class _PlanInShort:
 
 def _aim(folder: Path) -> Aim | None:
     try:
-        plan = msgspec.json.decode((folder / "plan.json").read_bytes(), type=_PlanInShort)
+        plan = msgspec.json.decode((folder / "plan.json").read_bytes(), type=_PlanNumbers)
     except (OSError, msgspec.MsgspecError):
         return None
     return Aim(plan.steps.first, plan.steps.num, plan.time.seconds)

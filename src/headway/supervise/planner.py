@@ -1,8 +1,10 @@
-"""Survey and plan in a process of their own, so that no regex or template can silence the rest.
+"""Planner process: survey and plan, apart from the supervisor.
+
+No regular expression or template can block the supervisor this way.
 
     python -m headway.supervise.planner LIVE     reads LIVE/request.json, writes LIVE/answer.json
 
-Standard input is the user's: `-` among the sources reads it.
+Standard input is the user's: the source `-` reads it.
 """
 
 import os
@@ -14,6 +16,7 @@ import msgspec
 
 from headway.base.disk import check_writable
 from headway.base.errors import (
+    Cause,
     Exit,
     MachineError,
     Refusal,
@@ -36,21 +39,19 @@ from headway.base.process import PULSE_VARIABLE, end_with_parent, report_refusal
 from headway.base.pulse import Phase, Pulse
 from headway.config.settings import Settings
 from headway.runs.plan import Plan
-from headway.supervise import allocator
+from headway.supervise.allocator import choose_allocator
 from headway.supervise.shared_memory import shared_memory_errors
 
-_PROCESS_BYTES = (
-    430_000_000  # an interpreter with torch and transformers, where it was not measured
-)
+_PROCESS_BYTES = 430_000_000  # an interpreter with torch and transformers, until measured
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What is to be planned."""
+    """What to plan."""
 
     sources: tuple[str, ...]
     settings: Settings
-    train: bool  # a run follows: its folder must take files
+    train: bool  # a run follows: its folder must be writable
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class PlanAnswer:
 
 
 def main(arguments: list[str]) -> int:
-    """The process; the answer lies in the live folder when it ends."""
+    """The process; its answer is in the live folder when it ends."""
     live = Path(arguments[0])
     end_with_parent()
     path = os.environ.get(PULSE_VARIABLE)
@@ -83,10 +84,10 @@ def main(arguments: list[str]) -> int:
 
 
 def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
-    """Read the data, look at the model and the machine, decide.
+    """Read the data, the model's configuration and the machine, and decide.
 
     Raises:
-        Refusal: it cannot be done; nothing was written but the cache.
+        Refusal: it cannot be done; only the cache was written.
     """
     from headway.data.examples.maker import ExampleOptions
     from headway.data.sources.find import find
@@ -134,7 +135,7 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
         else _PROCESS_BYTES,
         measured=measured,
         torch=build.version if build else "none",
-        allocator=allocator.name(),
+        allocator=choose_allocator().value,
         compiler=compiler(),
     )
     plan = decide(settings, sources, store, origin.initial, facts)
@@ -147,32 +148,37 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
 
 
 def choose_device(asked: str | None, build: TorchBuild | None) -> tuple[str, str]:
-    """The device and why.
+    """Choose the device to train on.
 
     Args:
-        asked: by a person, or None.
+        asked: the device a person asked for, or None.
         build: the installed torch.
 
+    Returns:
+        The device, and why.
+
     Raises:
-        MachineError: the one asked for is not there, or this torch cannot use it.
+        MachineError: the device asked for is missing, or this torch cannot use it.
     """
     there = accelerator()
     cuda = bool(build and build.cuda)
     if asked == "cuda" and not (there == "cuda" and cuda):
         raise MachineError(
-            "there is no cuda device to train on",
+            "no cuda device to train on",
+            cause=Cause.NO_DEVICE,
             have="no NVIDIA device"
             if there != "cuda"
             else f"torch {build.version if build else '-'}, a CPU build",
             need="an NVIDIA device and a CUDA build of torch",
             remedies=(
                 Remedy("--device cpu", "train on the processor"),
-                Remedy("headway doctor", "which build is here, and how to get the other"),
+                Remedy("headway doctor", "shows which build is installed and how to get the other"),
             ),
         )
     if asked == "mps" and there != "mps":
         raise MachineError(
-            "there is no mps device to train on",
+            "no mps device to train on",
+            cause=Cause.NO_DEVICE,
             have="no Apple GPU",
             need="a Mac with Apple silicon",
             remedies=(Remedy("--device cpu", "train on the processor"),),
@@ -180,23 +186,25 @@ def choose_device(asked: str | None, build: TorchBuild | None) -> tuple[str, str
     if asked:
         return asked, "asked for"
     if there == "cuda" and not cuda:
-        return "cpu", "an NVIDIA device is here, but torch is a CPU build (headway doctor)"
+        return "cpu", "torch is a CPU build and cannot use the NVIDIA device (headway doctor)"
     if there:
-        return there, "the fastest device here"
-    return "cpu", "no accelerator here"
+        return there, "the fastest device on this machine"
+    return "cpu", "no accelerator found"
 
 
 def conversations_need_a_model(sources: tuple[str, ...]) -> UsageError:
-    """Nobody should get a babbling model by forgetting a flag."""
+    """The refusal of conversations without a model: a forgotten flag should not give gibberish."""
     data = " ".join(sources)
     return UsageError(
-        "conversations need a model that already speaks",
+        "conversations need a pretrained model",
+        cause=Cause.MODEL_REQUIRED,
         have="conversations, and neither --model nor --preset",
-        need="weights to start from, or your word that they start from nothing",
+        need="weights to start from, or a preset to start from scratch",
         remedies=(
             Remedy(f"headway train {data} --model DIR", "fine-tune a transformers folder or a run"),
             Remedy(
-                f"headway train {data} --preset mini", "a small model from nothing: it will babble"
+                f"headway train {data} --preset mini",
+                "a small model from scratch: its answers will be gibberish",
             ),
         ),
     )

@@ -1,10 +1,11 @@
-"""Events and pulses -> one status.
+"""Run status from events and pulses.
 
-`Progress` takes events as they come, at a cost that does not grow with the run, and puts them
-together with the workers' last pulses into a `Status`: what every watcher shows. Nothing here
-touches the machine; `jobs.py` finds what is to be put together.
+`Progress` takes events as they arrive, at a cost that does not grow with the run, and combines
+them with the last pulses into a `Status`, which every watcher shows. Nothing here touches the
+machine; `live_jobs.py` finds the events and pulses.
 """
 
+import statistics
 from array import array
 from collections import deque
 from dataclasses import dataclass, field
@@ -29,18 +30,18 @@ AVERAGED = 20  # steps in the average loss and, within SPEED_S, in the speed
 SPEED_S = 10.0
 
 RunState = Literal[
-    "planned",  # there is a plan, and nothing was started
-    "planning",  # the data is read and everything decided
-    "starting",  # the trainer loads what it needs for its first step
+    "planned",  # there is a plan, and nothing has started
+    "planning",  # reading the data and deciding
+    "starting",  # loading what the first step needs
     "training",
     "saving",
     "evaluating",
     "sampling",
-    "stopping",  # somebody asked it to: the step in flight is finished and saved
+    "stopping",  # a stop was requested: finishing the step and saving
     "finished",
-    "interrupted",  # stopped and saved, before its last step
+    "interrupted",  # stopped and saved before its last step
     "failed",
-    "died",  # its processes are gone, and none of them said goodbye
+    "died",  # its processes are gone without a last event
 ]
 ENDED: frozenset[RunState] = frozenset({"finished", "interrupted", "failed", "died"})
 _BY_PHASE: dict[Phase, RunState] = {
@@ -54,17 +55,17 @@ _BY_PHASE: dict[Phase, RunState] = {
 
 @dataclass(frozen=True)
 class Status:
-    """What a run is doing right now, and since when. Ages in seconds, losses in nats per token."""
+    """What a run is doing and since when. Ages in seconds, losses in nats per token."""
 
     schema: str
     run: str
-    folder: str  # "" as long as there is none
+    folder: str  # "" until there is one
     state: RunState
-    phase: str  # in the words of the process that is in it
+    phase: str  # as the process reports it
     phase_since_s: float
-    waiting_for: str  # "" when it is not waiting
+    waiting_for: str  # "" unless it is waiting
     waiting_since_s: float
-    done: int  # within the phase, out of `total` `unit`s; total 0 when it is not known
+    done: int  # within the phase, out of `total` `unit`s; total 0 if unknown
     total: int
     unit: str
     step: int  # finished steps of this job
@@ -73,9 +74,9 @@ class Status:
     target_global_step: int
     loss: float | None  # of the last finished step
     loss_average: float | None  # of the last 20
-    tokens_per_second: float | None  # trained ones, over the last 20 steps or 10 s
+    tokens_per_second: float | None  # trained tokens, over the last 20 steps or 10 s
     tokens: int  # trained so far; read so far while planning
-    rows: int  # likewise
+    rows: int  # as for tokens
     skipped: int  # records that could not be used
     seconds_left: float | None
     last_news_s: float | None  # since the last beat or event
@@ -88,41 +89,41 @@ class Status:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come unless somebody starts it again."""
+        """Whether it has ended."""
         return self.state in ENDED
 
 
 @dataclass(frozen=True)
 class Readings:
-    """What the processes of a job said of themselves last. While there is a planner, it speaks."""
+    """The last pulses of a job's processes."""
 
     planner: PulseReading | None = None
     workers: tuple[PulseReading, ...] = ()
 
     @property
     def speaker(self) -> PulseReading | None:
-        """The one whose phase and counts stand for the job: the planner, else the lowest rank."""
+        """The pulse that represents the job: the planner's, else the lowest rank's."""
         return self.planner or min(self.workers, key=lambda r: r.rank, default=None)
 
     @property
     def updated(self) -> float | None:
-        """When any of them last wrote, CLOCK_MONOTONIC seconds."""
-        both = (*self.workers, self.planner) if self.planner else self.workers
-        return max((r.updated for r in both), default=None)
+        """When any process last wrote its pulse, CLOCK_MONOTONIC seconds."""
+        pulses = (*self.workers, self.planner) if self.planner else self.workers
+        return max((pulse.updated for pulse in pulses), default=None)
 
 
 @dataclass(frozen=True)
 class Aim:
-    """What of a plan a status needs."""
+    """The numbers of a plan that a status needs."""
 
     first: int  # global step before the job
     steps: int
-    seconds: float | None = None  # foretold for the whole job
+    seconds: float | None = None  # estimated for the whole job
 
 
 @dataclass
 class _Trained:
-    """Running totals, so that steps of a lost attempt can be taken back."""
+    """Running totals by step, so that steps after a checkpoint can be removed again."""
 
     steps: "array[int]" = field(default_factory=lambda: array("q"))
     tokens: "array[int]" = field(default_factory=lambda: array("q"))
@@ -133,7 +134,7 @@ class _Trained:
         self.tokens.append(self.last_tokens + event.trained_tokens)
         self.rows.append(self.last_rows + event.rows)
 
-    def back_to(self, global_step: int) -> None:
+    def truncate(self, global_step: int) -> None:
         while self.steps and self.steps[-1] > global_step:
             for column in (self.steps, self.tokens, self.rows):
                 column.pop()
@@ -148,17 +149,17 @@ class _Trained:
 
 
 class Progress:
-    """Takes a run's events one by one and says at any time how it stands.
+    """Takes a run's events one by one and gives its status at any time.
 
     Args:
-        run: its name, as far as known.
-        folder: its folder, "" as long as there is none.
+        run: its name, "" until it is known.
+        folder: its folder, "" until there is one.
         aim: what was planned, once there is a plan.
         pid: of the supervisor.
-        skipped: records that could not be used, for when no pulse tells.
+        skipped: records that could not be used, for when there is no pulse.
 
     Attributes:
-        ended: the last event of the newest attempt, None while there is none.
+        ended: the last event of the newest attempt; None before it.
     """
 
     def __init__(
@@ -188,21 +189,21 @@ class Progress:
         self._last_at = ""
 
     def take(self, entry: LogEntry) -> None:
-        """Take one event into account."""
+        """Add one event."""
         self._last_at = entry.at
         match entry.event:
             case AttemptStarted() as event:
                 self._begin(event, entry.attempt)
             case Resumed(_, global_step):
                 self._global_step = global_step
-                self._trained.back_to(global_step)
+                self._trained.truncate(global_step)
             case PhaseEntered(phase):
                 self._phase, self._phase_at = phase, entry.at
             case StepDone() as event:
                 self._trained.add(event)
                 self._recent.append(event)
                 self._global_step, self._stepped = event.global_step, True
-                self._phase, self._phase_at = "training", entry.at  # back from saving and such
+                self._phase, self._phase_at = "training", entry.at  # after saving and the like
             case Probed(held_out=float() as loss) | Evaluated(held_out=loss):
                 self._held_out = [*self._held_out[:1], loss]
             case StopAsked():
@@ -217,7 +218,7 @@ class Progress:
             self._first = event.from_global_step
         self._attempt, self.pid, self.run = attempt, event.pid, self.run or event.run
         self._global_step, self._stepped = event.from_global_step, False
-        self._trained.back_to(event.from_global_step)
+        self._trained.truncate(event.from_global_step)
         self._recent.clear()
         self.ended, self._stopping = None, False
         self._phase, self._phase_at = "", ""
@@ -225,13 +226,13 @@ class Progress:
     def status(
         self, readings: Readings, now_s: float, *, wall_s: float | None = None, living: bool = True
     ) -> Status:
-        """How it stands at `now_s`.
+        """The status at `now_s`.
 
         Args:
             readings: the last pulses.
             now_s: time.monotonic().
-            wall_s: time.time(), to tell the age of events where no pulse is left.
-            living: whether the job's owner is alive.
+            wall_s: time.time(), for the age of events where there is no pulse.
+            living: whether the job's supervisor is running.
         """
         state = self._state(readings, living)
         speaker = None if state in ENDED else readings.speaker
@@ -256,12 +257,12 @@ class Progress:
             loss=self._recent[-1].loss if self._recent else None,
             loss_average=_mean([event.loss for event in self._recent]),
             tokens_per_second=_speed(self._recent),
-            # A resumed job's pulse counts what earlier attempts trained as well.
+            # A resumed job's pulse includes what earlier attempts trained.
             tokens=(speaker.tokens if speaker else 0) or self._trained.last_tokens,
             rows=(speaker.rows if speaker else 0) or self._trained.last_rows,
             skipped=speaker.skipped if speaker else self.skipped,
-            seconds_left=None if state in ENDED else self._left(aim, step),
-            last_news_s=_news(readings, self._last_at, now_s, wall_s),
+            seconds_left=None if state in ENDED else self._seconds_left(aim, step),
+            last_news_s=_news_age(readings, self._last_at, now_s, wall_s),
             attempt=self._attempt,
             pid=self.pid,
             exit_code=self.ended.exit_code if self.ended else None,
@@ -292,26 +293,21 @@ class Progress:
             return max(now_s - speaker.phase_since, 0.0)
         return _age(self._last_at if state in ENDED else self._phase_at, wall_s) or 0.0
 
-    def _left(self, aim: Aim, step: int) -> float | None:
-        """From the last steps. The first ones are slower than the rest: they foretell nothing."""
+    def _seconds_left(self, aim: Aim, step: int) -> float | None:
+        """From the last steps; before the third one from the plan, as the first are slower."""
         if not aim.steps:
             return None
         if len(self._recent) >= 3:
-            a_step = _middle([event.seconds for event in self._recent])
+            step_s = statistics.median(event.seconds for event in self._recent)
         elif aim.seconds is not None:
-            a_step = aim.seconds / aim.steps
+            step_s = aim.seconds / aim.steps
         else:
             return None
-        return max(aim.steps - step, 0) * a_step
+        return max(aim.steps - step, 0) * step_s
 
 
 def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _middle(values: list[float]) -> float:
-    """The median: one slow step says nothing about those to come."""
-    return sorted(values)[len(values) // 2]
 
 
 def _speed(recent: "deque[StepDone]") -> float | None:
@@ -323,7 +319,7 @@ def _speed(recent: "deque[StepDone]") -> float | None:
     return tokens / spent_s if spent_s else None
 
 
-def _news(readings: Readings, at: str, now_s: float, wall_s: float | None) -> float | None:
+def _news_age(readings: Readings, at: str, now_s: float, wall_s: float | None) -> float | None:
     beat_s = None if readings.updated is None else max(now_s - readings.updated, 0.0)
     return min((age for age in (beat_s, _age(at, wall_s)) if age is not None), default=None)
 
@@ -343,7 +339,7 @@ def fold(
     living: bool = True,
     aim: Aim | None = None,
 ) -> Status:
-    """A whole log and the last pulses as one status."""
+    """The status from a whole log and the last pulses."""
     progress = Progress(aim=aim)
     for entry in entries:
         progress.take(entry)

@@ -1,4 +1,4 @@
-"""What a supervisor tells whoever looks at its run."""
+"""Screen protocol: what a supervisor reports to its viewer."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,37 +12,37 @@ if TYPE_CHECKING:
 
 
 class Screen(Protocol):
-    """What people or programs see of a run. No method raises when nobody looks any more."""
+    """What people or programs see of a run. No method raises when the viewer is gone."""
 
     @property
     def max_silence(self) -> float:
-        """Seconds: the longest time so far without anything new to see."""
+        """The longest time so far without anything new on the screen, seconds."""
         ...
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         ...
 
     def status(self, status: Status) -> None:
-        """How the run stands; called many times a second, it decides itself what to draw."""
+        """Show the status; called many times a second, it decides what to draw."""
         ...
 
     def plan(self, plan: "Plan") -> None:
-        """What was decided."""
+        """Show what was decided."""
         ...
 
     def event(self, entry: LogEntry) -> None:
-        """Something that happened; what is worth a line gets one."""
+        """Take an event; those worth a line get one."""
         ...
 
     def refusal(self, refusal: Refusal) -> None:
-        """Why it goes no further, to standard error."""
+        """Say on standard error why the run ends."""
         ...
 
     def receipt(self, receipt: "Receipt") -> None:
-        """What came of it; the last line is the receipt's own."""
+        """Show the receipt; the last line is its closing line."""
         ...
 
     def close(self) -> None:
-        """Leave the terminal as it was found."""
+        """Restore the terminal."""
         ...

@@ -1,0 +1,24 @@
+"""Command doctor: whether this machine is ready to train."""
+
+import sys
+
+from headway.commands.verb import OUTPUT_DIR, Verb, output_dir, print_lines, terminal_width
+from headway.config.command_line import Arguments
+
+
+def doctor(arguments: Arguments) -> int:
+    """Check this machine; 5 when something prevents training."""
+    from headway.doctor.checks import as_json, examine, exit_code, lines
+    from headway.doctor.facts import read_machine
+
+    checks = examine(read_machine(output_dir(arguments)))
+    if arguments.on("json"):
+        sys.stdout.write(as_json(checks).decode() + "\n")
+    else:
+        print_lines(lines(checks, terminal_width()))
+    return exit_code(checks)
+
+
+VERBS = {
+    "doctor": Verb("doctor", "is this machine ready to train", doctor, OUTPUT_DIR),
+}

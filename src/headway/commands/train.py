@@ -1,0 +1,121 @@
+"""Commands plan and train: one job, supervised."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from headway.base.errors import Cause, Remedy, UsageError
+from headway.base.version import __version__
+from headway.commands.verb import READING, TRAINING, Verb, require_packages
+from headway.config.command_line import Arguments
+from headway.data.sources.source import shown
+
+if TYPE_CHECKING:
+    from headway.config.settings import Settings
+    from headway.ui.screens import Screen
+
+
+def plan(arguments: Arguments) -> int:
+    """Decide everything, train nothing."""
+    sources, settings = arguments.settings()
+    require_packages(*READING)
+    check_sources(sources, "plan")
+    screen = _screen(arguments, settings.logging_steps)
+    if not arguments.on("json"):
+        screen.say(first_line("plan", sources))
+    try:
+        # After the first line: these imports take time.
+        from headway.base.process import Stop
+
+        with Stop().listening() as stop:
+            from headway.supervise.supervisor import Request, Supervisor
+
+            argv = tuple(map(shown, sys.argv))
+            request = Request(sources, settings, argv, arguments.on("verbose"))
+            result = Supervisor(request, screen, stop).plan()
+        if result.plan and arguments.on("json"):
+            sys.stdout.write(result.plan.to_json().decode())
+        elif result.plan:
+            screen.plan(result.plan)
+        return result.code
+    finally:
+        screen.close()
+
+
+def train(arguments: Arguments) -> int:
+    """Plan and train."""
+    sources, settings = arguments.settings()
+    check_sources(sources, "train")
+    return run_training(arguments, "train", sources, settings)
+
+
+def run_training(
+    arguments: Arguments, verb: str, sources: tuple[str, ...], settings: "Settings"
+) -> int:
+    """Train under a supervisor, shown on the terminal.
+
+    Returns:
+        The exit code.
+    """
+    require_packages(*READING, *TRAINING)
+    screen = _screen(arguments, settings.logging_steps)
+    screen.say(first_line(verb, sources))
+    try:
+        # After the first line: these imports take time.
+        from headway.base.process import Stop
+
+        with Stop().listening() as stop:
+            from headway.supervise.supervisor import Request, Supervisor
+
+            argv = tuple(map(shown, sys.argv))
+            request = Request(sources, settings, argv, arguments.on("verbose"))
+            return Supervisor(request, screen, stop).train().code
+    finally:
+        screen.close()
+
+
+def first_line(verb: str, sources: Sequence[str]) -> str:
+    """The line that is on the screen at once."""
+    named = " ".join(map(shown, sources[:3]))
+    named += f" and {len(sources) - 3} more" if len(sources) > 3 else ""
+    return f"headway {__version__} · {verb} {named}"
+
+
+def check_sources(sources: tuple[str, ...], verb: str) -> None:
+    """Check that there is data.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not sources:
+        raise UsageError(
+            f"{verb} needs data",
+            cause=Cause.MISSING_ARGUMENT,
+            have="no file, folder or pattern",
+            need="something to train on",
+            remedies=(
+                Remedy(f"headway {verb} notes.txt", "a file; a folder, a pattern or - works too"),
+                Remedy("headway demo", "uses text this machine already has"),
+            ),
+        )
+
+
+def _screen(arguments: Arguments, logging_steps: int | None) -> "Screen":
+    from headway.ui.screens import make_screen
+
+    return make_screen(
+        sys.stdout,
+        sys.stderr,
+        quiet=arguments.on("quiet"),
+        json=arguments.on("json"),
+        verbose=arguments.on("verbose"),
+        logging_steps=logging_steps,
+    )
+
+
+VERBS = {
+    "plan": Verb("plan DATA... [settings]", "decide everything, train nothing", plan, {}, True),
+    "train": Verb(
+        "train DATA... [settings]", "plan and train; ends with a receipt", train, {}, True
+    ),
+}

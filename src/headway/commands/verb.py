@@ -1,0 +1,100 @@
+"""Verb: usage, help, options and function; and what the verbs share."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headway.base.errors import Cause, Remedy, UsageError
+from headway.config.command_line import Arguments, Switch
+
+READING = ("numpy", "tokenizers", "jinja2")
+TRAINING = ("torch", "transformers", "safetensors", "peft")
+OUTPUT_DIR = {"output_dir": Switch("folder with the runs", "DIR", "runs")}
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One command: `headway VERB ...`.
+
+    Attributes:
+        usage: the verb and its arguments.
+        help: one line.
+        run: returns the exit code. Imports what it uses when it is called, so that other verbs
+            and the first line do not wait for it.
+        options: its own switches.
+        settings: whether it takes every setting as a flag.
+    """
+
+    usage: str
+    help: str
+    run: Callable[[Arguments], int]
+    options: Mapping[str, Switch]
+    settings: bool = False
+
+
+def one_run(arguments: Arguments) -> str | None:
+    """The run that was named; None for the newest.
+
+    Raises:
+        UsageError: several were.
+    """
+    words = arguments.words
+    if len(words) > 1:
+        raise UsageError(
+            "one run at a time",
+            cause=Cause.UNEXPECTED_ARGUMENT,
+            have=" ".join(words),
+            need="one name or folder, or none for the newest run",
+            remedies=tuple(Remedy(word) for word in words[:2]),
+        )
+    return words[0] if words else None
+
+
+def output_dir(arguments: Arguments) -> Path:
+    """The folder with the runs."""
+    return Path(arguments.switches.get("output_dir", "runs"))
+
+
+def require_packages(*names: str) -> None:
+    """Check that the packages a verb needs are installed.
+
+    Raises:
+        UsageError: some are not; says what to install.
+    """
+    import importlib.util
+
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            "the trainer is not installed",
+            cause=Cause.MISSING_PACKAGE,
+            have=f"headway without {', '.join(missing)}",
+            need="the packages of headway[train]",
+            remedies=(
+                Remedy("pip install 'headway[train]'"),
+                Remedy("headway doctor", "which build of torch fits this machine"),
+            ),
+        )
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Lines on standard output, at once."""
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def print_json(value: object) -> None:
+    """One indented JSON value on standard output."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def terminal_width() -> int:
+    """Columns to set text in on standard output."""
+    import os
+
+    from headway.ui.output import columns, text_width
+
+    return text_width(columns(sys.stdout, os.environ))

@@ -1,0 +1,115 @@
+"""status, runs, logs and stop, as they are typed."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.ui.fixtures import conversations_plan, step_done
+
+from headway.base.events import AttemptStarted, Ended, EventLog
+from headway.base.lock import RunLock
+from headway.cli import run
+from headway.supervise import live_jobs
+
+
+@pytest.fixture(autouse=True)
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(live_jobs, "live_folder", lambda: tmp_path / "live")
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path / "live"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs" / "support-b"
+    folder.mkdir(parents=True)
+    conversations_plan().save(folder)
+    return folder
+
+
+def log(folder: Path, *, ended: bool, pid: int = 4242) -> None:
+    events = EventLog(folder / "events.jsonl")
+    events.write(AttemptStarted("support-b", "0.1.0", pid, 2488, ""))
+    events.write(step_done(3, first=2488))
+    if ended:
+        events.write(Ended("finished", 0, "kept: 3 of 3 steps"))
+
+
+def typed(folder: Path, *words: str) -> int:
+    return run([*words, "--output-dir", str(folder.parent)])
+
+
+def test_where_there_is_no_run_yet_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["runs", "--output-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"no runs in {tmp_path} yet; headway demo creates one\n"
+
+
+def test_a_run_is_listed_and_its_status_shown(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log(folder, ended=True)
+    assert typed(folder, "runs") == 0
+    assert "support-b" in capsys.readouterr().out
+    assert typed(folder, "runs", "--json") == 0
+    assert [one["state"] for one in json.loads(capsys.readouterr().out)] == ["finished"]
+    assert typed(folder, "status", "support-b") == 0
+    assert "finished" in capsys.readouterr().out
+    assert typed(folder, "status", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["step"] == 3
+
+
+def test_logs_are_lines_or_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log(folder, ended=True)
+    assert typed(folder, "logs") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert typed(folder, "logs", "--json") == 0
+    out = capsys.readouterr().out
+    assert out == (folder / "events.jsonl").read_text()
+    assert typed(folder, "logs", "--follow") == 0  # nobody holds the lock: it has ended
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_an_unknown_run_is_a_mistake_of_the_command(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in ("status", "logs", "stop"):
+        assert typed(folder, verb, "suport-b") == 2
+        assert "support-b" in capsys.readouterr().err
+
+
+def test_what_has_ended_is_not_stopped(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log(folder, ended=True)
+    assert typed(folder, "stop") == 0
+    assert capsys.readouterr().out == "support-b is not running\n"
+
+
+@pytest.fixture
+def owner() -> Iterator["subprocess.Popen[bytes]"]:
+    code = "import signal, sys; signal.signal(15, lambda *_: sys.exit(0)); print(); signal.pause()"
+    command = [sys.executable, "-uc", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_a_running_one_is_asked_to_save_and_waited_for(
+    folder: Path,
+    live: Path,
+    owner: "subprocess.Popen[bytes]",
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log(folder, ended=False, pid=owner.pid)
+    with RunLock(folder / "run.lock", str(live)):
+        assert typed(folder, "stop") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"asked support-b (process {owner.pid}) to save and stop",
+        "support-b has stopped; the same command continues it",
+    ]
+    assert owner.wait() == 0

@@ -1,0 +1,93 @@
+"""The process that answers: its answer, its refusal, its death, Ctrl+C."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headway.base.errors import Cause, MachineError, OurBug, UsageError
+from headway.supervise import inference
+from headway.supervise.inference import run_inference
+from headway.training.inference.request import InferenceRequest
+
+ANSWER = """
+import os, signal, sys
+import msgspec
+from pathlib import Path
+from headway.base.errors import Cause, UsageError, message_of
+from headway.training.inference.request import Evaluation, InferenceRequest, InferenceResult
+
+request = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=InferenceRequest)
+match request.prompt:
+    case "answer":
+        result = InferenceResult(evaluation=Evaluation(1.0, 0.1, 2.7, None, 3, 4))
+    case "refuse":
+        refusal = UsageError("no turns", cause=Cause.TEMPLATE_INVALID)
+        result = InferenceResult(refused=message_of(refusal))
+    case "fail":
+        raise ValueError("broken")
+    case word:
+        os.kill(os.getpid(), getattr(signal, word))
+Path(request.answer).write_bytes(msgspec.json.encode(result))
+"""
+
+
+@pytest.fixture(autouse=True)
+def answering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for the process that loads a model."""
+    (tmp_path / "standin.py").write_text(ANSWER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import os
+
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    real = inference.ChildProcess
+
+    def child(_module: str, *given: Any, **options: Any) -> Any:
+        return real("standin", *given, **options)
+
+    monkeypatch.setattr(inference, "ChildProcess", child)
+    monkeypatch.setattr(inference, "live_folder", lambda: tmp_path / "live")
+    return tmp_path
+
+
+def ask(word: str) -> Any:
+    return run_inference(InferenceRequest("eval", "", "", prompt=word), lambda *_: None)
+
+
+def test_an_answer_comes_back_and_nothing_is_left(answering: Path) -> None:
+    waited: list[Path] = []
+    request = InferenceRequest("eval", "", "", prompt="answer")
+    found = run_inference(request, lambda _, pulse: waited.append(pulse))
+    assert found is not None
+    assert (found.loss, found.tokens) == (1.0, 4)
+    assert [path.name for path in waited] == ["ask.pulse"]
+    assert list((answering / "live").iterdir()) == []
+
+
+def test_a_refusal_comes_back_as_it_was() -> None:
+    with pytest.raises(UsageError, match="no turns") as refused:
+        ask("refuse")
+    assert refused.value.cause is Cause.TEMPLATE_INVALID
+
+
+def test_a_death_is_explained() -> None:
+    with pytest.raises(OurBug, match="headway eval failed: ValueError: broken"):
+        ask("fail")
+    with pytest.raises(MachineError) as refused:
+        ask("SIGKILL")
+    assert refused.value.cause is Cause.PROCESS_KILLED
+
+
+def test_ctrl_c_before_the_answer_interrupts() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        ask(signal.SIGINT.name)
+
+
+def test_ctrl_c_while_it_answers_waits_for_the_end_of_the_answer() -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    request = InferenceRequest("eval", "", "", prompt="answer")
+    assert run_inference(request, interrupted) is not None

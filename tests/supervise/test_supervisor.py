@@ -1,0 +1,229 @@
+"""Starting, placing and stopping, with stand-ins for the planner and the trainer."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tests.helpers import settings
+from tests.ui.fixtures import conversations_plan
+
+from headway.base.errors import Cause, ComeBack, DataRefused, Exit, OurBug, message_of
+from headway.base.events import Ended, Event, EventLog, StopAsked, read_events
+from headway.base.process import Stop
+from headway.supervise import live_jobs as jobs
+from headway.supervise import supervisor as supervising
+from headway.supervise.planner import PlanAnswer
+from headway.supervise.supervisor import Request, Supervisor
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+
+
+class Screen:
+    """Keeps what it is told."""
+
+    max_silence = 0.0
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.refusals: list[Any] = []
+        self.closed = False
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+    def refusal(self, refusal: Any) -> None:
+        self.refusals.append(refusal)
+
+    def status(self, _: Any) -> None: ...
+    def plan(self, _: Any) -> None: ...
+    def event(self, _: Any) -> None: ...
+    def receipt(self, _: Any) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Child:
+    """A process that does its work the first time it is looked at, and ends."""
+
+    started: list["Child"]
+
+    def __init__(self, module: str, arguments: list[str], **options: Any) -> None:
+        self.module, self.arguments, self.options = module, arguments, options
+        self.exit_code: int | None = None
+        self.signals: list[signal.Signals] = []
+        self.sent = bytearray()
+        self.ended = False
+        self.looks = 0
+        self.started.append(self)
+
+    @property
+    def is_running(self) -> bool:
+        self.looks += 1
+        if self.looks > 2 and self.exit_code is None:
+            self.exit_code = self.work(self)
+        return self.exit_code is None
+
+    work = staticmethod(lambda _: 0)
+
+    @property
+    def stdin(self) -> "Child":
+        return self
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def flush(self) -> None: ...
+
+    def send_signal(self, number: signal.Signals) -> None:
+        self.signals.append(number)
+
+    def end(self) -> None:
+        self.ended = True
+
+    def last_words(self) -> list[str]:
+        return ["ValueError: broken"]
+
+    def last_refusal(self) -> None:
+        return None
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "JobOfTest":
+    monkeypatch.setattr(jobs, "live_folder", lambda: tmp_path / "live")
+    monkeypatch.setattr("headway.supervise.watch.POLL_S", 0.0)
+    return JobOfTest(tmp_path, monkeypatch)
+
+
+class JobOfTest:
+    """A supervisor whose planner and worker do what a test says."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.runs, self.screen, self.stop = folder / "runs", Screen(), Stop()
+        self.children: list[Child] = []
+        self.answer: PlanAnswer | None = PlanAnswer(conversations_plan(), None)
+        self.events: list[Event] = []
+        self.worker_code = 0
+        test = self
+
+        class Standin(Child):
+            started = test.children
+
+            @staticmethod
+            def work(child: Any) -> int:
+                return test.plan(child) if "planner" in child.module else test.train(child)
+
+        monkeypatch.setattr(supervising, "ChildProcess", Standin)
+        request = Request(("a.jsonl",), settings(output_dir=str(self.runs)), ("headway",), True)
+        screen: Any = self.screen
+        self.supervisor = Supervisor(request, screen, self.stop)
+
+    def plan(self, child: Child) -> int:
+        if self.answer:
+            path = Path(child.arguments[0], "answer.json")
+            path.write_bytes(msgspec.json.encode(self.answer))
+        return 0
+
+    def train(self, child: Child) -> int:
+        log = EventLog(self.runs / "support-b" / "events.jsonl", 1, rank=0)
+        for event in self.events:
+            log.write(event)
+        return self.worker_code
+
+    def assert_clean(self) -> None:
+        assert all(child.ended for child in self.children)
+        assert not self.supervisor.live.exists()
+
+
+def test_a_plan_comes_back_and_nothing_is_left(job: JobOfTest) -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    result = job.supervisor.plan()
+    assert result.plan is not None
+    assert (result.code, result.plan.identity) == (Exit.KEPT, conversations_plan().identity)
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+    assert [child.module for child in job.children] == ["headway.supervise.planner"]
+    job.assert_clean()
+
+
+def test_a_refused_plan_is_the_refusal(job: JobOfTest) -> None:
+    refusal = DataRefused("too little", cause=Cause.TOO_LITTLE_DATA)
+    job.answer = PlanAnswer(None, message_of(refusal))
+    with pytest.raises(DataRefused, match="too little") as refused:
+        job.supervisor.train()
+    assert refused.value.cause is Cause.TOO_LITTLE_DATA
+    job.assert_clean()
+
+
+def test_a_planner_without_an_answer_is_a_bug(job: JobOfTest) -> None:
+    job.answer = None
+    with pytest.raises(OurBug, match="planning failed"):
+        job.supervisor.plan()
+    job.assert_clean()
+
+
+def test_whoever_sets_the_stop_ends_planning(job: JobOfTest) -> None:
+    job.stop.ask("a test", Exit.COME_BACK)
+    result = job.supervisor.train()
+    assert (result.code, result.plan) == (Exit.COME_BACK, None)
+    assert job.screen.said == ["a test: stopped before step 1, nothing was written"]
+    assert not job.runs.exists()
+    job.assert_clean()
+
+
+def test_the_worker_gets_its_folder_and_its_last_event_is_the_exit_code(job: JobOfTest) -> None:
+    job.events = [Ended("interrupted", 75, "stopped before the first step")]
+    result = job.supervisor.train()
+    assert (result.code, result.folder) == (75, job.runs / "support-b")
+    worker = job.children[0]
+    go = msgspec.json.decode(bytes(worker.sent))
+    assert (go["run"], go["attempt"]) == (str((job.runs / "support-b").resolve()), 1)
+    assert worker.options["environment"]["HF_HUB_OFFLINE"] == "1"
+    assert job.screen.said[-1] == "stopped before the first step"
+    job.assert_clean()
+
+
+def test_the_finding_of_the_last_event_is_shown_as_the_refusal_it_was(job: JobOfTest) -> None:
+    finding = ComeBack("later", cause=Cause.LOCKED).finding()
+    job.events = [Ended("failed", 75, "later", finding)]
+    assert job.supervisor.train().code == 75
+    (shown,) = job.screen.refusals
+    assert (type(shown), shown.what, shown.cause) == (ComeBack, "later", Cause.LOCKED)
+
+
+def test_a_worker_that_dies_gets_a_last_event(job: JobOfTest) -> None:
+    job.worker_code = 1
+    assert job.supervisor.train().code == Exit.BUG
+    last = read_events(job.runs / "support-b" / "events.jsonl")[-1].event
+    assert isinstance(last, Ended)
+    assert (last.outcome, last.exit_code) == ("failed", 1)
+    assert "ValueError: broken" in job.screen.said  # asked to be verbose
+    assert [type(refusal) for refusal in job.screen.refusals] == [OurBug]
+    job.assert_clean()
+
+
+@pytest.mark.parametrize("by", [signal.SIGUSR1, None])
+def test_a_stop_is_forwarded_once(job: JobOfTest, by: signal.Signals | None) -> None:
+    def stop_at_go(_: Any, _go: Any) -> None:
+        job.stop.ask(by.name if by else "an inbox", Exit.COME_BACK)
+        job.stop.signal = by
+
+    job.events = [Ended("interrupted", 75, "stopped")]
+    supervising_send = supervising._send
+    try:
+        supervising._send = stop_at_go
+        assert job.supervisor.train().code == 75
+    finally:
+        supervising._send = supervising_send
+    assert job.children[0].signals == [by or signal.SIGTERM]
+    events = [e.event for e in read_events(job.runs / "support-b" / "events.jsonl")]
+    assert sum(isinstance(event, StopAsked) for event in events) == 1
+
+
+def test_before_it_leaves_at_once_it_kills_and_cleans(job: JobOfTest) -> None:
+    job.supervisor._start("m", [], name="m", environment={}, stdin=None)
+    job.supervisor._abandon()
+    assert job.children[0].signals == [signal.SIGKILL]
+    assert job.screen.closed
+    assert not job.supervisor.live.exists()

@@ -1,0 +1,96 @@
+"""Dispatch: which verb, and which exit code."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from headway import cli
+from headway.base.errors import Cause, ComeBack, MachineError, UsageError
+from headway.base.version import __version__
+from headway.commands.verb import Verb
+
+
+def test_help_and_version_are_words_and_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--help"], ["-h"], ["help"]):
+        assert cli.run(words) == 0
+        assert "headway train DATA..." in capsys.readouterr().out
+    for words in (["help", "train"], ["train", "--help"], ["train", "-h"]):
+        assert cli.run(words) == 0
+        assert capsys.readouterr().out.startswith("headway train DATA...")
+    for words in (["--version"], ["-V"], ["version"]):
+        assert cli.run(words) == 0
+        assert capsys.readouterr().out == f"headway {__version__}\n"
+
+
+def test_an_unknown_verb_is_told_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["trian"]) == 2
+    assert "headway train" in capsys.readouterr().err
+    assert cli._unknown_verb("xyz").cause is Cause.UNKNOWN_COMMAND
+
+
+def test_a_file_in_place_of_a_verb_is_trained(
+    tmp_path: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([__file__]) == 2
+    assert f"headway train {__file__}" in capsys.readouterr().err
+
+
+def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    def run(_: object) -> int:
+        raise error
+
+    monkeypatch.setitem(cli.VERBS, "fail", Verb("fail", "", run, {}))
+    return cli.run(["fail"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("no"), 2),
+        (MachineError("no"), 5),
+        (ComeBack("no"), 75),
+        (KeyboardInterrupt(), 130),
+        (RuntimeError("no"), 1),
+    ],
+)
+def test_how_it_fails_is_the_exit_code(
+    error: BaseException,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert fail_with(error, monkeypatch) == code
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert ("this is a bug in Headway: RuntimeError: no" in err) == (code == 1)
+
+
+def test_native_windows_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert cli.run(["doctor"]) == 2
+    assert "WSL2" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_failure() -> None:
+    command = f"{sys.executable} -m headway.cli train --help | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, env=os.environ, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_loads_nothing_heavy_and_is_quick() -> None:
+    code = (
+        "import sys; from headway.cli import run; run(['--help']);"
+        "heavy = {'torch', 'numpy', 'rich', 'msgspec', 'transformers', 'headway.runs.plan'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    began_s = time.monotonic()
+    out = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert out.splitlines()[-1] == "[]"
+    assert time.monotonic() - began_s < 10  # a bound for the noisiest machine; usually 0.1
