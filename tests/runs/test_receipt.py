@@ -85,15 +85,15 @@ BROKEN = {
     "a loss is not finite": (replace(FACTS, losses_finite=False), "a loss was not finite"),
     "a tensor stood still": (
         tensors(changed=335, unmoved=("norm",)),
-        "1 of 336 trainable tensors had gradient and did not change, norm among them",
+        "1 of 336 trainable tensors had a gradient but did not change, such as norm",
     ),
     "a tensor stood still while decay moved one without gradient": (
         tensors(with_gradient=335, changed=335, unmoved=("norm",), dead=("head",)),
-        "1 of 336 trainable tensors had gradient and did not change, norm among them",
+        "1 of 336 trainable tensors had a gradient but did not change, such as norm",
     ),
     "many stood still": (
         tensors(changed=100, unmoved=tuple("abcdefghij")),
-        "10 or more of 336 trainable tensors had gradient and did not change, a among them",
+        "10 or more of 336 trainable tensors had a gradient but did not change, such as a",
     ),
     "nothing moved and nothing had gradient": (
         tensors(with_gradient=0, changed=0, dead=("a",)),
@@ -101,7 +101,7 @@ BROKEN = {
     ),
     "no checkpoint": (replace(FACTS, checkpoint=None), "no checkpoint was read back"),
     "it failed": (replace(FACTS, outcome="failed", why="the disk is full"), "the disk is full"),
-    "it failed without a word": (replace(FACTS, outcome="failed"), "it failed"),
+    "it failed without a word": (replace(FACTS, outcome="failed"), "the run failed"),
 }
 
 

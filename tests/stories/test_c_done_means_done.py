@@ -12,7 +12,7 @@ from .conftest import Headway
 MUTANTS = {
     "the update is skipped": (
         "import torch\ntorch.optim.AdamW.step = lambda self, closure=None: None",
-        "had gradient and did not change",
+        "had a gradient but did not change",
     ),
     "the gradient is zeroed": (
         "import headway.training.step as step\n"
@@ -23,7 +23,7 @@ MUTANTS = {
     "the learning rate is 0 all run": (
         "import headway.training.schedule as schedule\n"
         "schedule.learning_rate = lambda plan, step, num_steps: 0.0",
-        "had gradient and did not change",
+        "had a gradient but did not change",
     ),
     "everything is frozen": (
         "import headway.training.initial_weights as start\n"

@@ -7,7 +7,7 @@ from headway.config.settings import Settings
 from headway.model.sizes import ModelShape, flops_per_token, shape_of
 from headway.planning.compute import Compute, MachineFacts
 from headway.planning.decision import Decision, auto
-from headway.runs.measurements import peak_key, speed_key
+from headway.runs.measurements import peak_key, speed_key, startup_key
 from headway.runs.plan import DataPlan, ModelPlan, StepsPlan, TimePlan, WorkSaved, computed_tokens
 
 # Measured: compiling and its trial with an empty cache, in seconds, and the share of a step it
@@ -32,7 +32,7 @@ def estimate_time(
     flops = num_computed * flops_per_token(shape, data.lengths.mean, trained / num_computed)
     key = speed_key(model, steps, data, compute.device, compute.dtype, compute.threads, facts.torch)
     speed = facts.measured(key)
-    startup = facts.measured(f"startup|{facts.torch}") or _STARTUP_S
+    startup = facts.measured(startup_key(facts.torch)) or _STARTUP_S
     seconds = startup + tokens / speed if speed else None
     return TimePlan(speed, seconds, flops, _work_saved(shape, steps, data))
 

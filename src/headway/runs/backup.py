@@ -10,7 +10,6 @@ where the file system supports them. Everything else is copied.
 """
 
 import contextlib
-import errno
 import glob
 import re
 import shutil
@@ -264,8 +263,7 @@ def explain_full_disk(files: list[Path], what: str) -> Generator[None]:
     try:
         yield
     except MachineError as error:
-        cause = error.__cause__
-        if not isinstance(cause, OSError) or cause.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.cause is not Cause.DISK_FULL:
             raise
         raise MachineError(
             f"{what}: the disk is full",
@@ -273,7 +271,7 @@ def explain_full_disk(files: list[Path], what: str) -> Generator[None]:
             have=error.have,
             need=f"{size(_num_bytes(files))}, less if hard links can be used",
             remedies=(Remedy("headway backup --list", "lists older backups to delete"),),
-        ) from cause
+        ) from error
 
 
 def _linked(path: Path, copy: Path) -> bool:

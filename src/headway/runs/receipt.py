@@ -1,8 +1,7 @@
-"""From what happened to contract and learning.
+"""Receipt of a run: facts, contract and learning.
 
-Two judgements, never mixed. The contract asks whether the run did what was planned; learning asks
-whether the model got better at the data. Both are pure functions of facts that the run's folder
-holds, so that anybody can come to the same verdict again.
+The contract says whether the run did what was planned. Learning says whether the model got better
+at the data. Each is a pure function of facts in the run's folder, so `verify` can judge again.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ MOST_NAMED = 10  # tensors that a receipt lists by name
 
 @dataclass(frozen=True)
 class StepReport:
-    """One finished step: its update has reached the weights."""
+    """One finished step: its update has been applied to the weights."""
 
     step: int  # of this job, counted from 1
     global_step: int
@@ -33,18 +32,18 @@ class StepReport:
     rows: int
     trained_tokens: int
     input_tokens: int
-    computed_tokens: int  # fewer than input_tokens where rows shared what they begin with
+    computed_tokens: int  # fewer than input_tokens if rows shared a prefix
     seconds: float
 
     @property
     def told(self) -> StepDone:
-        """As the log has it: people count epochs from 1."""
+        """The event for the log, where epochs count from 1."""
         return StepDone(**asdict(self) | {"epoch": self.epoch + 1})
 
 
 @dataclass(frozen=True)
 class ReceiptRows:
-    """The ledger, closed: planned against trained."""
+    """The row ledger: planned and trained."""
 
     read: int  # records
     rejected: dict[str, int]
@@ -53,11 +52,11 @@ class ReceiptRows:
     planned: int
     not_planned: int
     trained: int
-    applications_planned: int  # rows, each counted as often as it was to be trained
-    applications: int
+    applications_planned: int  # rows, counted each time they are planned
+    applications: int  # rows, counted each time they were trained
     missing: int
     repeated: int
-    row_sum: int  # as the trainer added it up
+    row_sum: int  # summed by the trainer
     row_sum_planned: int
 
 
@@ -70,12 +69,12 @@ class ReceiptTokens:
     padding: int
     padding_share: float
     truncated: int  # conversations cut
-    shared: int  # input tokens that did not run again: another row of the step begins alike
+    shared: int  # input tokens of shared prefixes that were not computed again
 
 
 @dataclass(frozen=True)
 class ReceiptSteps:
-    """Global steps."""
+    """Steps of this job; `first` and `last` are global steps."""
 
     first: int
     last: int
@@ -85,7 +84,7 @@ class ReceiptSteps:
 
 @dataclass(frozen=True)
 class Measured:
-    """A mean loss over some rows in eval mode, nats per trained token."""
+    """A mean loss over some rows in eval mode, in nats per trained token."""
 
     mean: float
     error: float  # standard error over the tokens
@@ -94,7 +93,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Losses:
-    """What is measured before the first update and after the last."""
+    """Losses measured at one time: before the first update, or after the last."""
 
     probe: Measured
     held_out: Measured | None
@@ -102,7 +101,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss before the first update and after the last, nats per trained token."""
+    """A loss before the first update and after the last, in nats per trained token."""
 
     before: float
     after: float
@@ -112,19 +111,19 @@ class Loss:
 
 @dataclass(frozen=True)
 class TensorAudit:
-    """What became of the trainable tensors."""
+    """How the trainable tensors changed."""
 
     trainable: int
     with_gradient: int  # at least one non-zero gradient
     changed: int
-    relative_change: float  # norm of all changes over the norm of all weights at the start
-    unmoved: tuple[str, ...]  # had gradient and did not change: names, at most ten
-    dead: tuple[str, ...]  # never had any gradient: names, at most ten
+    relative_change: float  # norm of all changes / norm of all initial weights
+    unmoved: tuple[str, ...]  # had a gradient but did not change: up to ten names
+    dead: tuple[str, ...]  # never had a gradient: up to ten names
 
 
 @dataclass(frozen=True)
 class ReceiptLearning:
-    """What was measured of learning."""
+    """Measurements of learning."""
 
     train_probe: Loss | None
     held_out: Loss | None
@@ -143,17 +142,17 @@ class ReceiptTime:
     total: float
     by_phase: dict[str, float]
     to_first_step: float | None
-    max_silence: float | None  # longest time without something new in the pulse or the log
+    max_silence: float | None  # longest time without a beat of the pulse or an event
 
 
 @dataclass(frozen=True)
 class ReceiptSpeed:
-    """Over the time inside steps."""
+    """Averages over the time spent in steps."""
 
     tokens_per_second: float
     trained_tokens_per_second: float
     flops_per_second: float
-    mfu: float | None  # share of this machine's measured peak; None where it was not measured
+    mfu: float | None  # share of this machine's measured peak; None if not measured
 
 
 @dataclass(frozen=True)
@@ -166,16 +165,16 @@ class ForetoldActual:
 
 @dataclass(frozen=True)
 class PlanAgainstActual:
-    """How good the plan was."""
+    """Estimates of the plan, and what happened."""
 
-    seconds: ForetoldActual  # as refined after step 3
+    seconds: ForetoldActual  # refined after step 3
     peak_memory: ForetoldActual  # bytes
     padding_share: ForetoldActual
 
 
 @dataclass(frozen=True)
 class ReceiptCheckpoint:
-    """The last checkpoint that was read back."""
+    """The last checkpoint that was written and read back."""
 
     name: str
     manifest_sha256: str
@@ -184,7 +183,7 @@ class ReceiptCheckpoint:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with its reasons."""
+    """A verdict and its reasons."""
 
     verdict: Literal["kept", "broken", "improved", "unclear", "not"]
     reasons: tuple[str, ...]
@@ -192,33 +191,34 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the contract is judged by."""
+    """Facts that decide the contract."""
 
     outcome: Literal["finished", "interrupted", "failed"]
-    why: str  # what ended it early, "" otherwise
+    why: str  # what ended it early, for people; "" if nothing did
     planned_steps: int
     applied_steps: int
     rows: ReceiptRows
     tensors: TensorAudit | None
-    losses_finite: bool
+    losses_finite: bool  # False if a step was not applied because loss or gradient was not finite
     checkpoint: ReceiptCheckpoint | None
 
 
 def loss_between(before: Measured, after: Measured) -> Loss:
-    """Two measurements of the same rows."""
+    """Compare two measurements of the same rows."""
     spread = (before.error**2 + after.error**2) ** 0.5
     return Loss(before.mean, after.mean, before.rows, spread)
 
 
 def judge_contract(facts: Facts) -> Judgement:
-    """Did the run do what was planned? Every broken clause is a reason.
+    """Judge whether the run did what was planned. Every broken clause is a reason.
 
-    An interrupted run keeps its contract when all it did was as planned; a failed one breaks it.
+    An interrupted run keeps its contract if everything it did was as planned. A failed run never
+    does.
     """
     rows, tensors = facts.rows, facts.tensors
     reasons: list[str] = []
     if facts.outcome == "failed":
-        reasons.append(facts.why or "it failed")
+        reasons.append(facts.why or "the run failed")
     if facts.outcome == "finished" and facts.applied_steps != facts.planned_steps:
         reasons.append(f"{facts.applied_steps} of {facts.planned_steps} planned updates applied")
     if rows.missing or rows.repeated or rows.row_sum != rows.row_sum_planned:
@@ -237,10 +237,10 @@ def judge_contract(facts: Facts) -> Judgement:
 def _broken_tensors(tensors: TensorAudit) -> list[str]:
     reasons: list[str] = []
     if tensors.unmoved:
-        named = len(tensors.unmoved)
+        num = len(tensors.unmoved)
         reasons.append(
-            f"{named}{' or more' if named == MOST_NAMED else ''} of {tensors.trainable} trainable "
-            f"tensors had gradient and did not change, {tensors.unmoved[0]} among them"
+            f"{num}{' or more' if num == MOST_NAMED else ''} of {tensors.trainable} trainable "
+            f"tensors had a gradient but did not change, such as {tensors.unmoved[0]}"
         )
     elif not tensors.changed:
         reasons.append("no trainable tensor changed")
@@ -250,7 +250,10 @@ def _broken_tensors(tensors: TensorAudit) -> list[str]:
 def judge_learning(
     train_probe: Loss | None, held_out: Loss | None, applied_steps: int
 ) -> Judgement:
-    """Did the model get better at the data? Within twice the spread, or under 10 steps: unclear."""
+    """Judge whether the model got better at the data.
+
+    Under 10 steps, or if the loss changed by at most twice the spread, learning is unclear.
+    """
     reasons: list[str] = []
     if held_out and held_out.after > held_out.before:
         reasons.append(f"held-out loss rose: {held_out.before:.2f} -> {held_out.after:.2f}")
@@ -279,20 +282,20 @@ def closing_line(
         saved = "saved" if facts.checkpoint else "nothing to save"
         first = f"kept so far: {done}, {saved} ({facts.why})"
     else:
-        first = f"kept: {done}, {_times(facts)}"
+        first = f"kept: {done}, {_row_counts(facts)}"
     if train_probe is None:
         return first
     numbers = f"{train_probe.before:.2f} -> {train_probe.after:.2f}"
     if held_out:
         numbers += f" (held out {held_out.before:.2f} -> {held_out.after:.2f})"
     why = f", {'; '.join(learning.reasons)}" if learning.reasons else ""
-    return f"{first} · {_SAID[learning.verdict]}: {numbers}{why}"
+    return f"{first} · {_WORDS[learning.verdict]}: {numbers}{why}"
 
 
-_SAID = {"improved": "improved", "unclear": "unclear", "not": "not improved"}
+_WORDS = {"improved": "improved", "unclear": "unclear", "not": "not improved"}
 
 
-def _times(facts: Facts) -> str:
+def _row_counts(facts: Facts) -> str:
     rows = facts.rows
     noun = "row" if rows.planned == 1 else "rows"
     if rows.applications == rows.planned:
@@ -304,7 +307,7 @@ def _times(facts: Facts) -> str:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a run did, and whether that is what was planned."""
+    """What a run did, and whether it was what was planned."""
 
     schema: str
     run: str
@@ -326,7 +329,11 @@ class Receipt:
     line: str  # the closing line
 
     def save(self, folder: Path) -> None:
-        """Write receipt.json into the run's folder."""
+        """Write receipt.json into the run's folder.
+
+        Raises:
+            MachineError: it cannot be written.
+        """
         write_whole(
             folder / "receipt.json", msgspec.json.format(msgspec.json.encode(self), indent=2)
         )
@@ -337,7 +344,7 @@ def load_receipt(folder: Path) -> Receipt:
 
     Raises:
         OSError: there is none.
-        msgspec.MsgspecError: it is not a receipt.
-        UsageError: it is one of a newer Headway.
+        msgspec.MsgspecError: it is not a valid receipt.
+        UsageError: a newer Headway wrote it.
     """
     return read(folder / "receipt.json", Receipt, SCHEMA)

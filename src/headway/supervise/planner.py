@@ -38,6 +38,7 @@ from headway.base.machine import (
 from headway.base.process import PULSE_VARIABLE, end_with_parent, report_refusal
 from headway.base.pulse import Phase, Pulse
 from headway.config.settings import Settings
+from headway.runs.measurements import process_key
 from headway.runs.plan import Plan
 from headway.supervise.allocator import choose_allocator
 from headway.supervise.shared_memory import shared_memory_errors
@@ -130,7 +131,7 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
         machine=this_machine(),
         device=device,
         why=why,
-        process_bytes=round(measured(f"process|{build.version}") or _PROCESS_BYTES)
+        process_bytes=round(measured(process_key(build.version)) or _PROCESS_BYTES)
         if build
         else _PROCESS_BYTES,
         measured=measured,
