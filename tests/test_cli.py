@@ -49,9 +49,9 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (UsageError("no"), 2),
-        (MachineError("no"), 5),
-        (ComeBack("no"), 75),
+        (UsageError("no", cause=Cause.INVALID_VALUE), 2),
+        (MachineError("no", cause=Cause.DISK_FULL), 5),
+        (ComeBack("no", cause=Cause.NO_ANSWER), 75),
         (KeyboardInterrupt(), 130),
         (RuntimeError("no"), 1),
     ],

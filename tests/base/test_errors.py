@@ -7,9 +7,11 @@ import pytest
 
 from headway.base.errors import (
     BrokenContract,
+    Cause,
     ComeBack,
     DataRefused,
     Exit,
+    Finding,
     MachineError,
     Problems,
     Refusal,
@@ -24,6 +26,7 @@ from headway.base.errors import (
 
 TOO_SHORT = DataRefused(
     "notes.txt is too short for one row",
+    cause=Cause.TOO_LITTLE_DATA,
     have="100 tokens",
     need="129, one full row of max_length 128",
     remedies=(
@@ -68,7 +71,7 @@ def test_a_line_to_type_is_never_folded() -> None:
 
 
 def test_parts_that_are_not_there_take_no_line() -> None:
-    assert str(UsageError("no run here")) == "no run here"
+    assert str(UsageError("no run here", cause=Cause.RUN_NOT_FOUND)) == "no run here"
 
 
 @pytest.mark.parametrize(
@@ -82,11 +85,11 @@ def test_parts_that_are_not_there_take_no_line() -> None:
     ],
 )
 def test_each_kind_has_its_exit_code(kind: type[Refusal], code: int) -> None:
-    assert exit_code(kind("x")) == code
+    assert exit_code(kind("x", cause=Cause.BUG)) == code
 
 
 def test_several_problems_are_all_told_and_the_first_gives_the_code() -> None:
-    both = Problems((TOO_SHORT, UsageError("unknown setting lrr")))
+    both = Problems((TOO_SHORT, UsageError("unknown setting lrr", cause=Cause.UNKNOWN_SETTING)))
     assert exit_code(both) == Exit.DATA
     assert "too short" in str(both)
     assert "unknown setting lrr" in str(both)
@@ -100,7 +103,12 @@ def test_a_refusal_arrives_whole_in_another_process() -> None:
 
 
 def test_several_problems_arrive_whole_in_another_process() -> None:
-    both = Problems((UsageError("a", have="1"), UsageError("b", need="2")))
+    both = Problems(
+        (
+            UsageError("a", cause=Cause.INVALID_VALUE, have="1"),
+            UsageError("b", cause=Cause.UNKNOWN_SETTING, need="2"),
+        )
+    )
     arrived = refusal_from(
         msgspec.json.decode(msgspec.json.encode(message_of(both)), type=RefusalMessage)
     )
@@ -109,4 +117,15 @@ def test_several_problems_arrive_whole_in_another_process() -> None:
 
 
 def test_a_refusal_survives_pickling() -> None:
-    assert str(pickle.loads(pickle.dumps(TOO_SHORT))) == str(TOO_SHORT)
+    both = Problems((TOO_SHORT, UsageError("no run here", cause=Cause.RUN_NOT_FOUND)))
+    for refusal in (TOO_SHORT, both):
+        copy = pickle.loads(pickle.dumps(refusal))
+        assert type(copy) is type(refusal)
+        assert (str(copy), copy.cause) == (str(refusal), refusal.cause)
+
+
+def test_a_finding_of_an_older_log_has_no_cause() -> None:
+    old = RefusalMessage(3, (Finding("refused", "too short", have="100 tokens"),))
+    refusal = refusal_from(old)
+    assert isinstance(refusal, DataRefused)
+    assert refusal.cause is Cause.UNKNOWN

@@ -98,7 +98,7 @@ def test_a_limit_on_file_size_is_told_with_the_limit(tmp_path: Path) -> None:
         pytest.raises(MachineError, match="exceeds the file size limit") as refused,
     ):
         write_whole(tmp_path / "model", WEIGHTS)
-    assert refused.value.have == "at most 1.0 kB a file"
+    assert refused.value.have == "at most 1.0 kB per file"
     assert list(tmp_path.iterdir()) == []
 
 

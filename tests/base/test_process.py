@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from headway.base import process
-from headway.base.errors import Exit, MachineError
+from headway.base.errors import Cause, Exit, MachineError
 from headway.base.process import (
     ChildProcess,
     Left,
@@ -287,7 +287,7 @@ def test_started_by_hand_a_process_says_its_refusal_on_standard_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv(process.REFUSAL_VARIABLE, raising=False)
-    report_refusal(MachineError("no room", have="0 free"))
+    report_refusal(MachineError("no room", cause=Cause.DISK_FULL, have="0 free"))
     assert capsys.readouterr().err == "no room\n  have  0 free\n"
 
 

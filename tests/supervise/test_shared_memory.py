@@ -23,7 +23,9 @@ def fail(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("free", [4096], indirect=True)
-@pytest.mark.parametrize("error", [OSError("no space"), MachineError("cannot be written")])
+@pytest.mark.parametrize(
+    "error", [OSError("no space"), MachineError("cannot be written", cause=Cause.NOT_WRITABLE)]
+)
 def test_full_it_says_so(free: None, error: Exception) -> None:
     assert is_shared_memory_full()
     with pytest.raises(MachineError) as refused:

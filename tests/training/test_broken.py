@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tests.helpers import run
 from tests.training.jobs import planned
 
-from headway.base.errors import Exit, MachineError
+from headway.base.errors import Cause, Exit, MachineError
 from headway.base.events import Ended
 from headway.data.batching.batches import Batch
 from headway.data.order import StoreOrder
@@ -159,7 +159,9 @@ def test_f35_a_disk_that_fills_up_ends_it_and_the_older_checkpoint_stands(
 
     def full(*given: Any) -> Any:
         if next(calls):
-            raise MachineError("the disk is full: checkpoint-8 was not written")
+            raise MachineError(
+                "the disk is full: checkpoint-8 was not written", cause=Cause.DISK_FULL
+            )
         return real(*given)
 
     plan = planned(here, save_steps=4)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tests.helpers import Ran, causal, decided, in_memory, plan_of, run, weight_hashes
 from tests.training.jobs import planned
 
-from headway.base.errors import Exit, Finding, MachineError, Remedy
+from headway.base.errors import Cause, Exit, Finding, MachineError, Remedy
 from headway.base.events import (
     Ended,
     Evaluated,
@@ -199,7 +199,13 @@ ERRORS = {
     "the disk is full": (OSError(errno.ENOSPC, "No space left on device"), Exit.MACHINE),
     "the disk fails": (OSError(errno.EIO, "Input/output error"), Exit.MACHINE),
     "a refusal": (
-        MachineError("it does not read back", have="a", need="b", remedies=(Remedy("c"),)),
+        MachineError(
+            "it does not read back",
+            cause=Cause.READ_BACK_FAILED,
+            have="a",
+            need="b",
+            remedies=(Remedy("c"),),
+        ),
         Exit.MACHINE,
     ),
     "no memory": (MemoryError(), Exit.MACHINE),

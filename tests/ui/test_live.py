@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.ui.fixtures import WARNING, entry, receipt, status, step_done, text_plan
 
-from headway.base.errors import DataRefused
+from headway.base.errors import Cause, DataRefused
 from headway.base.events import Evaluated, Event, Noted, Sampled, Saved
 from headway.runs.receipt import Judgement
 from headway.supervise.progress import Status
@@ -247,7 +247,9 @@ def test_colours_mean_something() -> None:
 
 def test_a_refusal_is_red_where_somebody_reads_it() -> None:
     live, tape = make()
-    live.refusal(DataRefused("notes.txt is too short", have="100 tokens"))
+    live.refusal(
+        DataRefused("notes.txt is too short", cause=Cause.TOO_LITTLE_DATA, have="100 tokens")
+    )
     assert tape.getvalue() == "\x1b[31mnotes.txt is too short\x1b[39m\n  have  100 tokens\n"
 
 
@@ -256,7 +258,7 @@ def test_no_color_is_honoured() -> None:
     follow(live, tape, 1, standing())
     tell(live, Noted(WARNING))
     live.receipt(receipt())
-    live.refusal(DataRefused("notes.txt is too short"))
+    live.refusal(DataRefused("notes.txt is too short", cause=Cause.TOO_LITTLE_DATA))
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", tape.getvalue())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.ui.fixtures import WARNING, entry, pulse, receipt, status, step_done, text_plan
 
-from headway.base.errors import DataRefused, Remedy
+from headway.base.errors import Cause, DataRefused, Remedy
 from headway.base.events import (
     AttemptStarted,
     Event,
@@ -21,7 +21,12 @@ from headway.supervise.progress import Progress, Readings, Status
 from headway.ui.live import Live
 from headway.ui.screens import Json, Plain, Quiet, Screen, make_screen
 
-SHORT = DataRefused("notes.txt is too short", have="100 tokens", remedies=(Remedy("more text"),))
+SHORT = DataRefused(
+    "notes.txt is too short",
+    cause=Cause.TOO_LITTLE_DATA,
+    have="100 tokens",
+    remedies=(Remedy("more text"),),
+)
 
 
 class Clock:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.ui.fixtures import WIDTHS, entry, status, step_done
 
-from headway.base.errors import DataRefused, Finding, Problems, Remedy, UsageError
+from headway.base.errors import Cause, DataRefused, Finding, Problems, Remedy, UsageError
 from headway.base.events import (
     KINDS,
     AttemptStarted,
@@ -102,7 +102,9 @@ def test_a_long_name_of_a_wait_never_hides_its_age() -> None:
 def test_no_name_can_write_on_the_screen_by_itself() -> None:
     evil = "\x1b[2J\x07"
     named = status(run=evil, folder=evil, waiting_for=evil, line=evil)
-    refused = DataRefused(evil, have=evil, need=evil, remedies=(Remedy(evil, evil),))
+    refused = DataRefused(
+        evil, cause=Cause.TOO_LITTLE_DATA, have=evil, need=evil, remedies=(Remedy(evil, evil),)
+    )
     lines = [
         *show.status_lines(named, 80),
         *show.runs_table([named], 80),
@@ -223,14 +225,22 @@ def test_a_long_sample_is_cut_to_four_lines() -> None:
 
 def test_a_refusal_is_told_in_four_parts_and_several_one_after_the_other() -> None:
     short = DataRefused(
-        "notes.txt is too short for one row", have="100 tokens", remedies=(Remedy("more text"),)
+        "notes.txt is too short for one row",
+        cause=Cause.TOO_LITTLE_DATA,
+        have="100 tokens",
+        remedies=(Remedy("more text"),),
     )
     assert show.refusal_lines(short, 40) == [
         "notes.txt is too short for one row",
         "  have  100 tokens",
         "  try   more text",
     ]
-    both = Problems((UsageError("unknown setting --lrr"), UsageError("--bs: 0 does not fit")))
+    both = Problems(
+        (
+            UsageError("unknown setting --lrr", cause=Cause.INVALID_VALUE),
+            UsageError("--bs: 0 does not fit", cause=Cause.INVALID_VALUE),
+        )
+    )
     assert show.refusal_lines(both, 40) == ["unknown setting --lrr", "--bs: 0 does not fit"]
 
 

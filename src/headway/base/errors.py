@@ -9,6 +9,7 @@ Refusal                    what / have / need / try, and an exit code
 `- Problems                several of these at once
 """
 
+import functools
 import textwrap
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -33,6 +34,8 @@ class Cause(StrEnum):
 
     Messages are for people, causes are for code: compare causes, never messages.
     """
+
+    UNKNOWN = "unknown"  # from a log of a version without causes
 
     # the command and its settings
     UNKNOWN_COMMAND = "unknown_command"
@@ -172,6 +175,11 @@ class Refusal(Exception):  # noqa: N818 - the word of the whole project
         """The same parts as a value, to store or to send to another process."""
         return Finding("refused", self.what, self.have, self.need, self.remedies, self.cause)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the keyword arguments too, which `Exception` leaves out."""
+        parts = {"have": self.have, "need": self.need, "remedies": self.remedies}
+        return functools.partial(type(self), self.what, cause=self.cause, **parts), ()
+
 
 class UsageError(Refusal):
     """The command or a setting is wrong."""
@@ -213,8 +221,12 @@ class Problems(Refusal):
     """Several refusals at once, with the exit code of the first."""
 
     def __init__(self, problems: tuple[Refusal, ...]) -> None:
-        super().__init__(f"{len(problems)} problems")
+        super().__init__(f"{len(problems)} problems", cause=problems[0].cause)
         self.problems = problems
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the problems."""
+        return Problems, (self.problems,)
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
@@ -246,7 +258,7 @@ def refusal_from(value: RefusalMessage) -> Refusal:
     """Turn a value back into a refusal, of the class that its exit code names."""
     kind = BY_CODE.get(value.code, UsageError)
     refusals = tuple(
-        kind(f.what, cause=f.cause, have=f.have, need=f.need, remedies=f.remedies)
+        kind(f.what, cause=f.cause or Cause.UNKNOWN, have=f.have, need=f.need, remedies=f.remedies)
         for f in value.findings
     )
     return refusals[0] if len(refusals) == 1 else Problems(refusals)

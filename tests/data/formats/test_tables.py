@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headway.base.errors import DataRefused, UsageError
+from headway.base.errors import Cause, DataRefused, UsageError
 from headway.base.pulse import Pulse
 from headway.data.formats import detect as formats
 from headway.data.formats import tables
@@ -220,7 +220,7 @@ def test_a_stream_or_a_server_of_whole_files_is_read_from_a_copy(
     content = parquet(tmp_path / "a.parquet", [{"text": "one"}]).read_bytes()
 
     def whole_files_only(*_: object) -> Any:
-        raise UsageError("whole files only")
+        raise UsageError("whole files only", cause=Cause.SOURCE_UNREADABLE)
 
     monkeypatch.setattr(formats, "chunks", lambda *_: iter([content[:50], content[50:]]))
     monkeypatch.setattr(formats, "open_seekable", whole_files_only)

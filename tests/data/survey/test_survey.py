@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headway.base.errors import DataRefused, MachineError, UsageError
+from headway.base.errors import Cause, DataRefused, MachineError, UsageError
 from headway.base.pulse import Pulse, read_pulse
 from headway.data.examples import maker as making_module
 from headway.data.examples.chat import CHATML
@@ -486,7 +486,7 @@ def test_T08_an_id_beyond_the_embedding_is_refused_with_its_token_and_place(
 
 def test_conversations_can_be_unwelcome_made_or_looked_up(cache: Path, tmp_path: Path) -> None:
     rows = jsonl(tmp_path / "a.jsonl", CHAT)
-    no = UsageError("conversations need a model")
+    no = UsageError("conversations need a model", cause=Cause.MODEL_REQUIRED)
     for _ in range(2):
         with pytest.raises(UsageError, match="conversations need a model"):
             look(cache, rows, conversations=no)
