@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headway.data.batching.rows import NO_ANSWER_LEFT, StoreRows
+from headway.data.batching.rows import StoreRows
+from headway.data.formats.records import RejectReason
 from headway.data.order import RowOrder, StoreOrder, StreamOrder
 from headway.data.survey.result import Lengths
 from headway.data.survey.store import summarize
@@ -135,7 +136,7 @@ def _record_ledger(rows: StoreRows, scale: float) -> RecordLedger:
     survey = rows.store.survey
     rejected = {reason: round(num * scale) for reason, num in survey.records_rejected.items()}
     if rows.num_without_answer:
-        rejected[NO_ANSWER_LEFT] = round(rows.num_without_answer * scale)
+        rejected[RejectReason.NO_ANSWER_LEFT] = round(rows.num_without_answer * scale)
     accepted = round((survey.records_accepted - rows.num_without_answer) * scale)
     return RecordLedger(accepted + sum(rejected.values()), rejected, accepted)
 

@@ -20,7 +20,8 @@ from headway.base.files import MANIFEST, hash_file, verify_folder
 from headway.base.lock import is_held
 from headway.base.pulse import Phase, Pulse
 from headway.base.units import plural
-from headway.data.batching.rows import NO_ANSWER_LEFT, rows_of
+from headway.data.batching.rows import rows_of
+from headway.data.formats.records import RejectReason
 from headway.data.survey.store import Store
 from headway.model.safetensors_index import read_header
 from headway.runs.checkpoint_state import CheckpointState, read_state
@@ -117,7 +118,7 @@ def _check_rejected(folder: RunFolder, receipt: Receipt, plan: Plan) -> Iterator
         why = "streamed data: the checkpoint's count is compared instead"
         yield unchecked("rows.rejected", receipt.rows.rejected, why)
         return
-    counted = {k: n for k, n in receipt.rows.rejected.items() if k != NO_ANSWER_LEFT}
+    counted = {k: n for k, n in receipt.rows.rejected.items() if k != RejectReason.NO_ANSWER_LEFT}
     path = folder.path / "rejected.jsonl"
     lines = path.read_bytes().splitlines() if path.exists() else []
     try:

@@ -19,8 +19,7 @@ from headway.base.errors import DataRefused
 from headway.base.pulse import Pulse
 from headway.data.formats.compressed import suffix_of, unpacked
 from headway.data.formats.detect import Item, read
-from headway.data.formats.items import DamagedError, Skipped
-from headway.data.formats.records import Record
+from headway.data.formats.records import DamagedError, Record, Skipped
 from headway.data.sources.find import find
 
 Pack = Callable[[bytes], bytes]
@@ -134,7 +133,6 @@ import re, sys
 from pathlib import Path
 from headway.base.pulse import Pulse
 from headway.data.formats.compressed import unpacked
-from headway.data.formats.items import DamagedError
 suffix, path = sys.argv[1:]
 def most():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from headway.base.errors import ComeBack, DataRefused
 from headway.base.pulse import Pulse
 from headway.data.formats.detect import Item, read
-from headway.data.formats.items import Skipped
-from headway.data.formats.records import Record, Rejected
+from headway.data.formats.records import Record, Rejected, Skipped
 from headway.data.sources.find import find
 
 

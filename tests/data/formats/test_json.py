@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.data.formats import json as json_rows
-from headway.data.formats.items import DamagedError
 from headway.data.formats.json import values
+from headway.data.formats.records import DamagedError
 
 LEAF = st.none() | st.integers() | st.text() | st.sampled_from(['"', "\\", "[{", "}]", "\\\\", ","])
 OBJECT = st.dictionaries(

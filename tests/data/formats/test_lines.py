@@ -13,9 +13,10 @@ from headway.base.errors import ComeBack
 from headway.base.pulse import Pulse
 from headway.data.formats import lines as lines_module
 from headway.data.formats import text as text_files
-from headway.data.formats.detect import can_split, read
+from headway.data.formats.detect import read
 from headway.data.formats.lines import Overlong, lines, of_span, whole_lines, without_bom
 from headway.data.formats.records import Record, Rejected
+from headway.data.formats.splits import can_split
 from headway.data.sources.find import find
 from headway.data.sources.source import Source, Span
 

@@ -11,15 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.data.formats.json import record_of
-from headway.data.formats.records import (
-    KEYS,
-    SHAPES,
-    Record,
-    Rejected,
-    content_key,
-    record_of_fields,
-    shape_of,
-)
+from headway.data.formats.records import Record, Rejected, content_key
+from headway.data.formats.row_formats import KEYS, SHAPES, record_of_fields, shape_of
 
 DEEP = b"[" * 10_000 + b"]" * 10_000
 CHAT = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}

@@ -14,8 +14,7 @@ from headway.base.pulse import Pulse
 from headway.data.formats import detect as formats
 from headway.data.formats import tables
 from headway.data.formats.detect import Item, read
-from headway.data.formats.items import Skipped
-from headway.data.formats.records import Record, Rejected
+from headway.data.formats.records import Record, Rejected, RejectReason, Skipped
 from headway.data.sources import hub_dataset as hub
 from headway.data.sources.find import find
 from headway.data.sources.source import Source
@@ -204,7 +203,9 @@ def test_D09_corrupt_pages_are_refused_or_rejected_never_a_crash(tmp_path: Path)
 
 def test_D05_columns_that_make_no_record_are_listed_once(tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", [{"body": "x", "id": 1}] * 9)
-    assert items(path) == [Rejected(str(path), 1, "no text or messages", "keys: body, id")]
+    assert items(path) == [
+        Rejected(str(path), 1, RejectReason.NO_KNOWN_FIELDS, "keys: body, id", ("body", "id"))
+    ]
 
 
 def test_F51_a_string_that_is_no_utf8_is_rejected_alone(tmp_path: Path) -> None:
@@ -260,7 +261,7 @@ def test_rows_of_the_hub_are_told_as_json(monkeypatch: pytest.MonkeyPatch) -> No
     assert isinstance(chat, Record)
     assert (text, bad) == (
         Record("hf://o/n", 2, text="x"),
-        Rejected("hf://o/n", 3, "no text or messages", "keys: label"),
+        Rejected("hf://o/n", 3, RejectReason.NO_KNOWN_FIELDS, "keys: label", ("label",)),
     )
     assert told[1] == b'{"text":"x"}'
 

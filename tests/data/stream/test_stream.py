@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 
 from headway.base.errors import DataRefused
 from headway.base.pulse import Pulse
-from headway.data.batching.rows import NO_ANSWER_LEFT
 from headway.data.examples.maker import ExampleMaker, ExampleOptions
 from headway.data.examples.tokenizer import byte_level
+from headway.data.formats import splits
+from headway.data.formats.records import RejectReason
+from headway.data.formats.splits import SourceParts
 from headway.data.sources.find import find
 from headway.data.sources.source import Source, Span
-from headway.data.stream import stream as flow_module
 from headway.data.stream.cursor import HELD_OUT, StreamCursor, StreamPosition
 from headway.data.stream.spec import StreamFile, load_stream, save_stream
-from headway.data.stream.stream import Stream, StreamSpec, Units
+from headway.data.stream.stream import Stream, StreamSpec
 from headway.data.stream.window import Window, load_window, save_window
 
 ASK = ExampleOptions(None, 300, None, True)
@@ -35,7 +36,7 @@ END = WORDS.end_id
 def flowing(*paths: Path, **shape: Any) -> Stream:
     made = replace(SHAPE, **shape)
     maker = ExampleMaker(ASK, byte_level(), made.kind, lambda _: None)
-    return Stream(Units(find([str(path) for path in paths])), maker, made, Pulse())
+    return Stream(SourceParts(find([str(path) for path in paths])), maker, made, Pulse())
 
 
 def rows_in(window: Window) -> list[list[tuple[list[int], list[bool] | None]]]:
@@ -60,7 +61,7 @@ def chat(question: str, answer: str) -> str:
 
 @pytest.fixture(autouse=True)
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow_module, "UNIT_BYTES", 256)
+    monkeypatch.setattr(splits, "PART_BYTES", 256)
 
 
 # ---- units -----------------------------------------------------------------------------------
@@ -70,7 +71,7 @@ def test_units_are_all_of_every_source_once(tmp_path: Path) -> None:
     big = jsonl(tmp_path / "a.jsonl", ["x" * 50] * 40)
     other = tmp_path / "b.txt"
     other.write_text("hello")
-    units = Units(find([str(big), str(other)]))
+    units = SourceParts(find([str(big), str(other)]))
     parts = [units[number] for number in range(len(units))]
     assert parts[-1] == (units.sources[1], None)
     spans = [span for source, span in parts if source.name == str(big)]
@@ -80,7 +81,7 @@ def test_units_are_all_of_every_source_once(tmp_path: Path) -> None:
 
 
 def test_every_epoch_takes_every_unit_in_an_order_of_its_own(tmp_path: Path) -> None:
-    units = Units(find([str(jsonl(tmp_path / "a.jsonl", ["x" * 50] * 40))]))
+    units = SourceParts(find([str(jsonl(tmp_path / "a.jsonl", ["x" * 50] * 40))]))
     orders = [[units.at(1, epoch, place) for place in range(len(units))] for epoch in range(3)]
     assert all(sorted(order) == list(range(len(units))) for order in orders)
     assert len({tuple(order) for order in orders}) == 3
@@ -151,9 +152,9 @@ def test_an_answer_that_is_cut_away_whole_is_rejected_with_its_place(tmp_path: P
     flow = flowing(path, kind="conversations", max_length=64, window_rows=40)
     (window,) = windows_of(flow, 1)
     (rejected,) = window.facts.rejected
-    assert (rejected.line, rejected.reason) == (21, NO_ANSWER_LEFT)
+    assert (rejected.line, rejected.reason) == (21, RejectReason.NO_ANSWER_LEFT)
     assert window.facts.after.read == 41
-    assert window.facts.after.rejected == {NO_ANSWER_LEFT: 1}
+    assert window.facts.after.rejected == {RejectReason.NO_ANSWER_LEFT: 1}
 
 
 def test_d06_a_bad_row_is_told_with_its_line_in_the_file(tmp_path: Path) -> None:

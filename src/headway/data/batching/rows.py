@@ -22,8 +22,6 @@ from numpy.typing import NDArray
 
 from headway.data.survey.store import Store
 
-NO_ANSWER_LEFT = "no answer left within max_length"  # why a conversation gives no row
-
 
 @dataclass(frozen=True, slots=True)
 class Piece:

@@ -24,7 +24,7 @@ from typing import Any
 from headway.base.errors import Cause, Remedy, UsageError
 from headway.data.examples.jinja import Jinja, RenderError, Span
 from headway.data.examples.tokenizer import TURN_END, Tokenizer
-from headway.data.formats.records import Record, Rejected
+from headway.data.formats.records import Record, Rejected, RejectReason
 
 # ChatML with its answers marked.
 CHATML = """\
@@ -163,7 +163,7 @@ class Template:
         if not trained:
             has_answers = bool(_answer_numbers(messages))
             why = "every answer says train: false" if has_answers else "no assistant message"
-            raise RenderError("no trained token", why)
+            raise RenderError(RejectReason.NO_TRAINED_TOKEN, why)
         row = messages[: trained[-1] + 1]
         return self._render_with_answers(row, tools, trained)
 
@@ -195,7 +195,7 @@ class Template:
         ends = [0, *(len(self._render(messages[: n + 1], tools).answers) for n in all_numbers)]
         marks_of = dict(zip(all_numbers, pairwise(ends), strict=True))
         if ends[-1] != len(whole.answers) or any(a >= b for a, b in marks_of.values()):
-            raise RenderError("the template does not tell which answer a mark belongs to")
+            raise RenderError(RejectReason.TEMPLATE_MARK_AMBIGUOUS)
         kept = [mark for n in numbers for mark in whole.answers[slice(*marks_of[n])]]
         return replace(whole, answers=tuple(kept))
 
@@ -268,7 +268,7 @@ def _common_prefix_length(one: str, other: str) -> int:
 
 def _rewrites_earlier_turns() -> RenderError:
     return RenderError(
-        "the template changes earlier turns",
+        RejectReason.TEMPLATE_CHANGES_EARLIER_TURNS,
         "it rewrites or drops an answer once more turns follow",
     )
 

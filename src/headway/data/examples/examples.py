@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from headway.data.examples.chat import AnswerNote, Rendered, Template
 from headway.data.examples.tokenizer import Ids, Offsets, Tokenizer
-from headway.data.formats.records import Record, Rejected
+from headway.data.formats.records import Record, Rejected, RejectReason
 
 Flags = NDArray[np.bool_]
 OnTokens = Callable[[int], None]
@@ -91,12 +91,14 @@ def token_example(record: Record, vocab_size: int) -> Example | Rejected:
     outside = next((n for n, one in enumerate(numbers) if not 0 <= one < vocab_size), None)
     if outside is not None:
         found = f"token {numbers[outside]} at position {outside}, ids go from 0 to {vocab_size - 1}"
-        return Rejected(file, line, "a token outside the vocabulary", found)
+        return Rejected(file, line, RejectReason.TOKEN_OUTSIDE_VOCABULARY, found)
     ids = np.array(numbers, dtype=np.int32)
     trained = np.array(record.labels or numbers, dtype=np.int64) != UNTRAINED
     trained[:1] = False
     if not trained.any():
-        return Rejected(file, line, "no learned label", "every label after the first token is -100")
+        return Rejected(
+            file, line, RejectReason.NO_LEARNED_LABEL, "every label after the first token is -100"
+        )
     return Example(file, line, ids, trained)
 
 
@@ -151,10 +153,14 @@ def _chat_example(
     trained = _in_answers(rendered, ids, offsets, tokenizer) ^ rendered.inverted
     after_first = trained[1:] if len(ids) and ids[0] == tokenizer.bos_id else trained
     if not rendered.inverted and after_first.all() and _has_prompt(record) and len(ids):
-        return Rejected(file, line, "no untrained token", "the template marks all as an answer")
+        return Rejected(
+            file, line, RejectReason.NO_UNTRAINED_TOKEN, "the template marks all as an answer"
+        )
     trained[:1] = False
     if not trained.any():
-        return Rejected(file, line, "no trained token", "the template writes none of the answers")
+        return Rejected(
+            file, line, RejectReason.NO_TRAINED_TOKEN, "the template writes none of the answers"
+        )
     return Example(file, line, ids, trained, rendered.notes)
 
 

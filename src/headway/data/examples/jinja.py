@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from headway.base.errors import Cause, Remedy, UsageError
+from headway.data.formats.records import RejectReason
 
 if TYPE_CHECKING:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -21,7 +22,7 @@ class RenderError(Exception):
         detail: what went wrong in this one.
     """
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: RejectReason, detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.detail = detail[:200]
@@ -79,7 +80,9 @@ class Jinja:
         except RenderError:
             raise
         except Exception as error:  # a template is third-party code
-            raise RenderError("the template fails", f"{type(error).__name__}: {error}") from error
+            raise RenderError(
+                RejectReason.TEMPLATE_FAILS, f"{type(error).__name__}: {error}"
+            ) from error
 
 
 class _Marks:
@@ -104,7 +107,7 @@ class _Marks:
             self._num_characters += len(part)
         whole = "".join(texts)
         if any(not whole.startswith(text, begin) for begin, text in self._marked):
-            raise RenderError("the template marks answers inside a macro")
+            raise RenderError(RejectReason.TEMPLATE_MARKS_IN_MACRO)
         return whole, tuple((begin, begin + len(text)) for begin, text in self._marked)
 
 

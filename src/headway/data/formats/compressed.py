@@ -10,7 +10,7 @@ from typing import Protocol
 from headway.base.errors import Remedy, UsageError
 from headway.base.pulse import Pulse
 from headway.base.units import count, size
-from headway.data.formats.items import DamagedError
+from headway.data.formats.records import DamagedError
 from headway.data.sources.source import Chunks
 
 _OUT_BYTES = 1 << 20  # that come out at a time

@@ -11,7 +11,7 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast
 
 import msgspec
 
@@ -19,12 +19,11 @@ from headway.base.errors import DataRefused, Remedy, UsageError
 from headway.base.pulse import Pulse
 from headway.base.units import size
 from headway.data.formats.compressed import suffix_of, unpacked
-from headway.data.formats.items import DamagedError, Item, Skipped, unusable
 from headway.data.formats.json import read_json, read_jsonl, record_of, values
 from headway.data.formats.lines import of_span, whole_lines, without_bom
-from headway.data.formats.records import Record
+from headway.data.formats.records import DamagedError, Item, Record, RejectReason, Skipped, unusable
 from headway.data.formats.tables import is_table, read_csv, read_parquet, record_of_row
-from headway.data.formats.text import LONGEST_WHOLE, is_binary, read_parts, read_text
+from headway.data.formats.text import is_binary, read_parts, read_text
 from headway.data.sources import hub_dataset as hub
 from headway.data.sources.find import chunks, open_seekable, unreadable
 from headway.data.sources.source import Chunks, Source, Span
@@ -32,8 +31,6 @@ from headway.data.sources.source import Chunks, Source, Span
 Reader = Callable[[Source, Chunks], Iterator[Item]]
 OnBytes = Callable[[bytes], None]
 
-# Why a whole file may be unusable, to be read after "is".
-WHOLE_FILE = ("empty", "blank", "binary", "not UTF-8")
 _HEAD_BYTES = 1 << 16
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 
@@ -69,16 +66,16 @@ def read(
             num_items += 1
             yield item
         if not num_items and span is None:
-            reason = "blank" if counted.num_bytes else "empty"
+            reason = RejectReason.BLANK if counted.num_bytes else RejectReason.EMPTY
             yield unusable(source, reason, size(counted.num_bytes))
     except DamagedError as damage:
         if not skip_corrupt:
             raise _damaged(source, damage) from damage
-        yield Skipped(source.name, "damaged", f"{damage}; {num_items} rows before that")
+        yield Skipped(source.name, RejectReason.DAMAGED, f"{damage}; {num_items} rows before that")
     except OSError as error:
         if not source.found:
             raise unreadable(source.name, error) from error
-        yield Skipped(source.name, "unreadable")
+        yield Skipped(source.name, RejectReason.UNREADABLE)
 
 
 def _of_file(source: Source, counted: "_Counted", pulse: Pulse) -> Iterator[Item]:
@@ -99,7 +96,7 @@ def _of_span(source: Source, counted: "_Counted", span: Span) -> Iterator[Item]:
     if inside.begin >= inside.end:
         return iter(())
     pieces = counted.all(of_span(source, inside))
-    if _reader_by_head(source, []) is _read_jsonl:
+    if line_format(source) == "jsonl":
         return read_jsonl(source, pieces if inside.begin else without_bom(pieces))
     return read_parts(source, pieces, inside.begin, ends=inside.end == source.size)
 
@@ -170,24 +167,20 @@ def _damaged(source: Source, damage: DamagedError) -> DataRefused:
     )
 
 
-# ---- parts of a file -------------------------------------------------------------------------
+# ---- files of lines --------------------------------------------------------------------------
 
 
-def can_split(source: Source) -> bool:
-    """Whether its lines can be read from any byte on: a local file of lines, not compressed.
+def line_format(source: Source) -> Literal["jsonl", "text"] | None:
+    """The format of a local file, where its lines can be read separately.
 
     Raises:
-        UsageError: it cannot be read.
+        OSError: it cannot be read.
     """
-    if source.path is None or source.is_stream or suffix_of(source.name):
-        return False
     seen: list[bytes] = []
-    try:
-        reader = _reader_by_head(source, seen)
-    except OSError:  # `read` says so, or passes it over
-        return False
-    is_text = reader is read_text and not is_binary(b"".join(seen[:1]))
-    return reader is _read_jsonl or (is_text and source.size > LONGEST_WHOLE)
+    reader = _reader_by_head(source, seen)
+    if reader is _read_jsonl:
+        return "jsonl"
+    return "text" if reader is read_text and not is_binary(b"".join(seen[:1])) else None
 
 
 def _reader_by_head(source: Source, seen: list[bytes]) -> Reader:
@@ -230,7 +223,9 @@ def _reader_by_content(source: Source, pieces: Chunks, seen: list[bytes]) -> Rea
         return _read_jsonl if named_json else read_text
     value = _first_value(pieces, seen)
     row = record_of(source.name, 1, value) if value and value[:1] == b"{" else None
-    is_json = isinstance(row, Record) or (row and row.reason != "not JSON" and not source.found)
+    is_json = isinstance(row, Record) or (
+        row and row.reason is not RejectReason.NOT_JSON and not source.found
+    )
     if not (is_json or named_json):
         return read_text
     return _read_json if first == b"[" or (value and b"\n" in value) else _read_jsonl

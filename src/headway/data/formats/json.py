@@ -9,9 +9,16 @@ from typing import Any, cast
 import msgspec
 
 from headway.base.units import count, size
-from headway.data.formats.items import DamagedError, Item
 from headway.data.formats.lines import LONGEST_LINE, Overlong, lines
-from headway.data.formats.records import Record, Rejected, RowFormat, UnfitError, fitting
+from headway.data.formats.records import (
+    DamagedError,
+    Item,
+    Record,
+    Rejected,
+    RejectReason,
+    UnfitError,
+)
+from headway.data.formats.row_formats import RowFormat, fitting
 from headway.data.sources.source import Chunks, Source
 
 _COMMAS = b" \t\r\n,"
@@ -51,22 +58,26 @@ def record_of(file: str, line: int, raw: bytes) -> Record | Rejected:
             _check_repeated(raw, shape)
         return record
     except UnfitError as unfit:
-        return Rejected(file, line, unfit.reason, unfit.detail)
+        return unfit.rejected(file, line)
 
 
 def _fields(raw: bytes) -> dict[str, Any]:
     if isinstance(raw, Overlong):
-        raise UnfitError("row too long", f"more than {size(LONGEST_LINE)}: {_start(raw)}")
+        raise UnfitError(
+            RejectReason.ROW_TOO_LONG, f"more than {size(LONGEST_LINE)}: {_start(raw)}"
+        )
     try:
         fields = _decode(raw)
     except RecursionError:
-        raise UnfitError("nested too deeply", _start(raw)) from None
+        raise UnfitError(RejectReason.NESTED_TOO_DEEPLY, _start(raw)) from None
     except UnicodeDecodeError:
-        raise UnfitError("row is not UTF-8", f"{_first_not_utf8(raw)}: {_start(raw)}") from None
+        raise UnfitError(
+            RejectReason.ROW_NOT_UTF8, f"{_first_not_utf8(raw)}: {_start(raw)}"
+        ) from None
     except ValueError as error:
-        raise UnfitError("not JSON", f"{error}: {_start(raw)}") from None
+        raise UnfitError(RejectReason.NOT_JSON, f"{error}: {_start(raw)}") from None
     if not isinstance(fields, dict):
-        raise UnfitError("not a JSON object", _start(raw))
+        raise UnfitError(RejectReason.NOT_AN_OBJECT, _start(raw))
     return cast("dict[str, Any]", fields)
 
 
@@ -94,9 +105,9 @@ def _check_repeated(raw: bytes, shape: RowFormat) -> None:
     try:
         json.loads(raw, object_pairs_hook=note)
     except RecursionError:
-        raise UnfitError("nested too deeply", _start(raw)) from None
+        raise UnfitError(RejectReason.NESTED_TOO_DEEPLY, _start(raw)) from None
     if repeated:
-        raise UnfitError("a key twice", ", ".join(repeated))
+        raise UnfitError(RejectReason.REPEATED_KEY, ", ".join(repeated))
 
 
 def _first_not_utf8(raw: bytes) -> str:

@@ -1,10 +1,14 @@
-"""Bytes -> lines, and the lines that belong to a part of a file."""
+"""Lines of a byte stream, lines of a span of a file, and line numbers of byte offsets."""
 
+import bisect
 import codecs
 import itertools
 from collections.abc import Generator
+from dataclasses import replace
 from io import FileIO
+from pathlib import Path
 
+from headway.data.formats.records import Rejected
 from headway.data.sources.find import check_unchanged
 from headway.data.sources.source import Chunks, Source, Span
 
@@ -12,6 +16,7 @@ LONGEST_LINE = 64 << 20  # bytes of a row that are held; a longer one is rejecte
 _SHOWN_BYTES = 80
 _CHUNK_BYTES = 1 << 20
 _SCAN_BYTES = 1 << 14
+_COUNT_BYTES = 1 << 22
 
 
 class Overlong(bytes):
@@ -53,7 +58,7 @@ def _whole(parts: list[bytes], num_bytes: int) -> bytes:
     return line if num_bytes <= LONGEST_LINE else Overlong(line)
 
 
-# ---- parts of a file -------------------------------------------------------------------------
+# ---- lines of a span -------------------------------------------------------------------------
 
 
 def whole_lines(source: Source, span: Span) -> Span:
@@ -98,3 +103,40 @@ def of_span(source: Source, span: Span) -> Chunks:
             left -= len(chunk)
             yield chunk
         check_unchanged(source, file)
+
+
+# ---- line numbers ----------------------------------------------------------------------------
+
+
+class LineNumbers:
+    """Line numbers of byte offsets, counted from the nearest offset that is known already."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, list[tuple[int, int]]] = {}
+
+    def in_file(self, rejected: Rejected, source: Source, span: Span | None) -> Rejected:
+        """A rejected row with its line in the file instead of its line in the span."""
+        if span is None or not span.begin or source.path is None:
+            return rejected
+        return replace(rejected, line=rejected.line + self._before(source.path, span.begin))
+
+    def _before(self, path: Path, offset: int) -> int:
+        """Lines that begin in the first `offset` bytes."""
+        known = self._known.setdefault(path, [(0, 0)])
+        nearest = bisect.bisect_right(known, (offset, offset)) - 1
+        at, lines = known[nearest]
+        if at == offset:
+            return lines
+        with path.open("rb") as file:
+            # A line begins behind each line end, and one with the file: hence one byte less.
+            file.seek(max(at - 1, 0))
+            left = offset - 1 - file.tell()
+            lines += at == 0
+            while left > 0:
+                piece = file.read(min(left, _COUNT_BYTES))
+                if not piece:
+                    break
+                lines += piece.count(b"\n")
+                left -= len(piece)
+        known.insert(nearest + 1, (offset, lines))
+        return lines

@@ -6,9 +6,16 @@ from typing import Any, BinaryIO, cast
 
 from headway.base.errors import Remedy, UsageError
 from headway.base.units import count, plural, size
-from headway.data.formats.items import DamagedError, Item, unusable
 from headway.data.formats.lines import LONGEST_LINE, Overlong, lines
-from headway.data.formats.records import KEYS, Record, Rejected, record_of_fields, shape_of
+from headway.data.formats.records import (
+    DamagedError,
+    Item,
+    Record,
+    Rejected,
+    RejectReason,
+    unusable,
+)
+from headway.data.formats.row_formats import KEYS, record_of_fields, shape_of
 from headway.data.sources.source import Chunks, Source
 
 _BATCH_ROWS = 256  # a repeated value is small in the file and large in memory
@@ -34,7 +41,7 @@ def read_csv(source: Source, pieces: Chunks, delimiter: str) -> Iterator[Item]:
             num_rows += 1
             yield _record(source.name, line, names, row)
     if names and not num_rows:
-        yield unusable(source, "empty", "a header and no rows")
+        yield unusable(source, RejectReason.EMPTY, "a header and no rows")
 
 
 def is_table(head: bytes, delimiter: str) -> bool:
@@ -77,18 +84,18 @@ def _text_lines(pieces: Chunks) -> Iterator[str]:
 
 def _record(file: str, line: int, names: list[str], row: list[str] | str) -> Record | Rejected:
     if isinstance(row, str):
-        return Rejected(file, line, "not CSV", row)
+        return Rejected(file, line, RejectReason.NOT_CSV, row)
     if len(row) != len(names):
         detail = f"{plural(len(row), 'field')}, the header names {len(names)}"
-        return Rejected(file, line, "fields do not fit the header", detail)
+        return Rejected(file, line, RejectReason.WRONG_NUMBER_OF_FIELDS, detail)
     fields = dict(zip(names, row, strict=True))
     if len(fields) < len(names):
-        return Rejected(file, line, "a key twice", ", ".join(names)[:200])
+        return Rejected(file, line, RejectReason.REPEATED_KEY, ", ".join(names)[:200])
     try:
         "".join(row).encode()
     except UnicodeEncodeError:
         shown = _printable(max(row, key=_is_not_utf8))
-        return Rejected(file, line, "row is not UTF-8", shown[:80])
+        return Rejected(file, line, RejectReason.ROW_NOT_UTF8, shown[:80])
     return record_of_fields(file, line, fields)
 
 
@@ -121,9 +128,10 @@ def read_parquet(source: Source, file: BinaryIO, pieces: Chunks) -> Iterator[Ite
         table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
         names = table.schema_arrow.names
         if not table.metadata.num_rows:
-            yield unusable(source, "empty", "0 rows")
+            yield unusable(source, RejectReason.EMPTY, "0 rows")
         elif not _makes_records(names):
-            yield unusable(source, "no text or messages", f"keys: {', '.join(names)}"[:200])
+            found = f"keys: {', '.join(names)}"[:200]
+            yield unusable(source, RejectReason.NO_KNOWN_FIELDS, found, keys=tuple(names))
         else:
             yield from _read_batches(source, table, pieces)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -139,7 +147,7 @@ def _read_batches(source: Source, table: Any, pieces: Chunks) -> Iterator[Item]:
         for row in _python_rows(batch):
             num_rows += 1
             if row is None:
-                yield Rejected(source.name, num_rows, "row is not UTF-8")
+                yield Rejected(source.name, num_rows, RejectReason.ROW_NOT_UTF8)
             else:
                 yield record_of_row(source.name, num_rows, row)
         while num_bytes * table.metadata.num_rows < source.size * num_rows:

@@ -5,8 +5,7 @@ import itertools
 from collections.abc import Iterator
 
 from headway.base.units import count, size
-from headway.data.formats.items import Item, unusable
-from headway.data.formats.records import Record, Rejected
+from headway.data.formats.records import Item, Record, Rejected, RejectReason, unusable
 from headway.data.sources.source import Chunks, Source
 
 LONGEST_WHOLE = 16 << 20  # bytes of a file that becomes one record
@@ -27,9 +26,11 @@ def read_text(source: Source, pieces: Chunks) -> Iterator[Item]:
             break
     whole = b"".join(held)
     if is_binary(whole):
-        yield unusable(source, "binary", f"a zero byte in the first {count(_SNIFF_BYTES)}")
+        yield unusable(
+            source, RejectReason.BINARY, f"a zero byte in the first {count(_SNIFF_BYTES)}"
+        )
     elif num_bytes > LONGEST_WHOLE and not whole.strip():
-        yield unusable(source, "blank", f"the first {size(num_bytes)}")
+        yield unusable(source, RejectReason.BLANK, f"the first {size(num_bytes)}")
     elif num_bytes > LONGEST_WHOLE:
         yield from read_parts(source, itertools.chain([whole], pieces), 0)
     elif whole.removeprefix(_BOM).strip():
@@ -45,7 +46,9 @@ def _document(source: Source, content: bytes) -> Item:
     try:
         text = _decoded(content)
     except UnicodeDecodeError as error:
-        return unusable(source, "not UTF-8", _place(content, error.start, 0))
+        place = _place(content, error.start, 0)
+        encoding = _encoding(content)
+        return unusable(source, RejectReason.NOT_UTF8, place, encoding=encoding)
     return Record(source.name, 1, text=text)
 
 
@@ -90,12 +93,19 @@ def _part(source: Source, line: int, part: bytes, begin: int, *, ends: bool) -> 
         text = _decoded(part, is_first=begin == 0)
         return Record(source.name, line, text=text, ends=ends, begins=begin == 0)
     except UnicodeDecodeError as error:
-        return Rejected(source.name, line, "not UTF-8", _place(part, error.start, begin))
+        place = _place(part, error.start, begin)
+        encoding = "" if begin else _encoding(part)
+        return Rejected(source.name, line, RejectReason.NOT_UTF8, place, encoding=encoding)
 
 
 def _decoded(content: bytes, *, is_first: bool = True) -> str:
     content = content.removeprefix(_BOM) if is_first else content
     return content.decode().replace("\r\n", "\n")
+
+
+def _encoding(content: bytes) -> str:
+    """What a text that is not UTF-8 is written in, where its first bytes say so."""
+    return "utf-16" if content[:1] in (b"\xff", b"\xfe") else ""
 
 
 def _place(content: bytes, at: int, begin: int) -> str:

@@ -22,9 +22,10 @@ from headway.base.process import end_with_parent
 from headway.base.pulse import Phase, Pulse
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.maker import ExampleMaker
+from headway.data.formats.splits import SourceParts
 from headway.data.stream.cursor import HELD_OUT, StreamCursor
 from headway.data.stream.spec import StreamFile, load_stream
-from headway.data.stream.stream import Stream, Units
+from headway.data.stream.stream import Stream
 from headway.data.stream.window import Window, load_window, save_window, window_path
 
 IDLE = "a wish"
@@ -72,7 +73,7 @@ def read_ahead(folder: Path, file: StreamFile, pulse: Pulse) -> None:
     words = tokenizers.load(Path(file.store))
     day = datetime.fromisoformat(file.day)  # the same rows tomorrow as today
     maker = ExampleMaker(file.options, words, file.shape.kind, tick, lambda: day)
-    units = Units(file.sources)
+    units = SourceParts(file.sources)
     flow = Stream(units, maker, file.shape, pulse)
     pulse.enter(Phase.READING, total=len(units), unit="parts")
     stand = StreamCursor()

@@ -15,53 +15,26 @@ import numpy as np
 
 from headway.base.errors import DataRefused
 from headway.base.pulse import Pulse
-from headway.data.batching.rows import NO_ANSWER_LEFT, Segment
+from headway.data.batching.rows import Segment
 from headway.data.examples.examples import Example
 from headway.data.examples.maker import ExampleMaker
 from headway.data.examples.record_batches import in_batches
-from headway.data.formats.detect import can_split, read
-from headway.data.formats.items import Skipped
-from headway.data.formats.line_numbers import LineNumbers
-from headway.data.formats.records import DataKind, Record, Rejected
-from headway.data.order import mix_key, permute
-from headway.data.sources.source import Source, Span
+from headway.data.formats.detect import read
+from headway.data.formats.lines import LineNumbers
+from headway.data.formats.records import DataKind, Record, Rejected, RejectReason, Skipped
+from headway.data.formats.splits import SourceParts
+from headway.data.sources.source import Source
 from headway.data.stream.cursor import HELD_OUT, StreamCursor, StreamPosition
 from headway.data.stream.window import Window, WindowFacts, make_window
-from headway.data.survey.refusals import nothing, too_many_rejected
+from headway.data.survey.refusals import no_usable_records, too_many_rejected
 
-UNIT_BYTES = 1 << 18
-_UNITS = 1 << 41  # stands where the epoch stands, for the draws of the units' order
+_WRONG_KIND: dict[DataKind, RejectReason] = {
+    "text": RejectReason.NOT_TEXT,
+    "conversations": RejectReason.NOT_CONVERSATIONS,
+    "tokens": RejectReason.NOT_TOKENS,
+}
 _SHOWN = 1000  # of what is no record, kept to be told of
 _JUDGED_AFTER = 100  # records, before which a share of bad ones says little
-
-
-class Units:
-    """The parts that sources are read in: a stretch of a file of lines, or a whole source.
-
-    Args:
-        sources: from `find`.
-    """
-
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self.sources = tuple(sources)
-        parts = [max(1, -(-s.size // UNIT_BYTES)) if can_split(s) else 1 for s in sources]
-        self._ends = np.cumsum(parts, dtype=np.int64)
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    def __getitem__(self, unit: int) -> tuple[Source, Span | None]:
-        number = int(np.searchsorted(self._ends, unit, side="right"))
-        source = self.sources[number]
-        before = int(self._ends[number - 1]) if number else 0
-        if int(self._ends[number]) - before == 1:
-            return source, None
-        begin = (unit - before) * UNIT_BYTES
-        return source, Span(begin, min(begin + UNIT_BYTES, source.size))
-
-    def at(self, seed: int, epoch: int, place: int) -> int:
-        """The unit that comes at a place of an epoch."""
-        return int(permute(np.array([place]), len(self), mix_key(seed, _UNITS + epoch))[0])
 
 
 @dataclass(frozen=True)
@@ -109,7 +82,9 @@ class Stream:
         pulse: told what is read, and how many rows, tokens and rejected records came of it.
     """
 
-    def __init__(self, units: Units, maker: ExampleMaker, shape: StreamSpec, pulse: Pulse) -> None:
+    def __init__(
+        self, units: SourceParts, maker: ExampleMaker, shape: StreamSpec, pulse: Pulse
+    ) -> None:
         self.units = units
         self.maker = maker
         self.shape = shape
@@ -211,7 +186,7 @@ class Stream:
         items = read(source, _ignore, self.pulse, span=span, skip_corrupt=skip_corrupt)
         for taken, item in enumerate(items, 1):
             if isinstance(item, Record) and item.kind != self.shape.kind:
-                item = Rejected(item.file, item.line, f"not {self.shape.kind}", item.kind)
+                item = Rejected(item.file, item.line, _WRONG_KIND[self.shape.kind], item.kind)
             if last is not None:
                 yield last
             last = None
@@ -221,7 +196,7 @@ class Stream:
             yield _Taken(unit, StreamPosition(epoch, place + 1), last.item)
 
     def _placed(self, rejected: Rejected, unit: int) -> Rejected:
-        return self._lines.placed(rejected, *self.units[unit])
+        return self._lines.in_file(rejected, *self.units[unit])
 
     def _judge(self, filling: "_Filling") -> None:
         most = self.shape.max_rejected * filling.read
@@ -249,8 +224,8 @@ class _Tally:
         """Why an epoch without a record is refused."""
         rejected = [one for one in self._unusable if isinstance(one, Rejected)]
         skipped = [one for one in self._unusable if isinstance(one, Skipped)]
-        blank = Rejected(sources[0].name, 1, "blank")
-        return nothing(sources, rejected if self._unusable else [blank], skipped)
+        blank = Rejected(sources[0].name, 1, RejectReason.BLANK)
+        return no_usable_records(sources, rejected if self._unusable else [blank], skipped)
 
 
 class _EnoughError(Exception):
@@ -333,18 +308,19 @@ class _Filling:
         longest = self.shape.max_length
         too_long = len(example.ids) > longest
         if too_long and self.shape.truncation == "reject":
-            self._reject(Rejected(example.file, example.line, "longer than max_length"), unit)
+            self._reject(Rejected(example.file, example.line, RejectReason.TOO_LONG), unit)
             return None
         learned = np.flatnonzero(example.trained[:longest])
         if not len(learned):
-            self._reject(Rejected(example.file, example.line, NO_ANSWER_LEFT), unit)
+            self._reject(Rejected(example.file, example.line, RejectReason.NO_ANSWER_LEFT), unit)
             return None
         self.truncated += too_long
         end = int(learned[-1]) + 1
         return Segment(example.ids[:end], example.trained[1:end])
 
     def _reject(self, rejected: Rejected, unit: int) -> None:
-        self.rejected[rejected.reason] = self.rejected.get(rejected.reason, 0) + 1
+        reason = rejected.reason.value
+        self.rejected[reason] = self.rejected.get(reason, 0) + 1
         self.bad.append(self.placed(rejected, unit))
 
     def window(self) -> Window:

@@ -14,13 +14,18 @@ import numpy as np
 from headway.base.errors import Refusal
 from headway.base.pulse import Pulse
 from headway.data.formats.detect import read
-from headway.data.formats.items import Item, Skipped
-from headway.data.formats.line_numbers import LineNumbers
-from headway.data.formats.records import DataKind, Record, Rejected, content_key
+from headway.data.formats.lines import LineNumbers
+from headway.data.formats.records import (
+    DataKind,
+    Item,
+    Record,
+    Rejected,
+    RejectReason,
+    Skipped,
+    content_key,
+)
 from headway.data.sources.source import Source, Span
-from headway.data.survey.refusals import mixed, nothing
-
-DUPLICATE = "a duplicate"
+from headway.data.survey.refusals import mixed_kinds, no_usable_records
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class Reading:
     @property
     def duplicates(self) -> int:
         """Records that say what an earlier one said."""
-        dropped = sum(one.reason == DUPLICATE for one in self.rejected)
+        dropped = sum(one.reason is RejectReason.DUPLICATE for one in self.rejected)
         return dropped + len(self._keys) - len(np.unique(np.asarray(self._keys)))
 
     def records(self) -> Iterator[Record]:
@@ -120,9 +125,9 @@ class Reading:
         sizes = {p.source.name: f"{p.source.size}:" if p.most else "" for p in self.parts}
         self.contents = {name: sizes[name] + one.hexdigest() for name, one in hashes.items()}
         if len(self._kinds) > 1:
-            raise mixed(self._kinds, self._first)
+            raise mixed_kinds(self._kinds, self._first)
         if not self._kinds:
-            raise nothing(self.sources, self.rejected, self.skipped)
+            raise no_usable_records(self.sources, self.rejected, self.skipped)
 
     def unmade(self, rejected: Rejected, number: int) -> None:
         """Count a record that no example could be made of.
@@ -136,7 +141,7 @@ class Reading:
 
     def _reject(self, rejected: Rejected, part: int) -> None:
         read = self.parts[part]
-        self.rejected.append(self._lines.placed(rejected, read.source, read.span))
+        self.rejected.append(self._lines.in_file(rejected, read.source, read.span))
         self.pulse.skipped = len(self.rejected)
 
     def _items(self, part: Part, update: Callable[[bytes], None]) -> Iterator[Item]:
@@ -169,7 +174,7 @@ class Reading:
             self._keys.append(int.from_bytes(content[:8], "little"))
             return False
         if content in self._seen:
-            duplicate = Rejected(record.file, record.line, DUPLICATE)
+            duplicate = Rejected(record.file, record.line, RejectReason.DUPLICATE)
             self._reject(duplicate, len(self.bytes_of) - 1)
             return True
         self._seen.add(content)

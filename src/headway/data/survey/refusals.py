@@ -1,83 +1,135 @@
-"""Why data is refused, and what would mend it."""
+"""Refusals of data, and the commands that fix it."""
 
+import difflib
 import math
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from headway.base.errors import DataRefused, Remedy
+from headway.base.errors import Cause, DataRefused, Remedy
 from headway.base.units import count, plural, share
 from headway.data.examples import tokenizer as tokenizers
-from headway.data.formats.detect import WHOLE_FILE
-from headway.data.formats.items import Skipped
-from headway.data.formats.records import DataKind, Record, Rejected
-from headway.data.sources.source import Source
-from headway.data.survey.mending import mend
+from headway.data.formats.compressed import suffix_of
+from headway.data.formats.records import DataKind, Record, Rejected, RejectReason, Skipped
+from headway.data.formats.row_formats import KEYS
+from headway.data.sources.source import STANDARD_INPUT, Source
 from headway.data.survey.store import Store
 
 _KINDS: dict[DataKind, str] = {
     "text": "text",
     "conversations": "conversation",
-    "tokens": "tokenised record",
+    "tokens": "tokenized record",
 }
 _NEED = (
     "text, or rows with text, messages, conversations, prompt and completion, instruction and "
     "output, or input_ids"
 )
+# Reasons that a whole file is unusable; each reads well after "is".
+_WHOLE_FILE = (
+    RejectReason.EMPTY,
+    RejectReason.BLANK,
+    RejectReason.BINARY,
+    RejectReason.NOT_UTF8,
+)
+# The answers cannot be told from the rest of the conversation.
+_ANSWERS_UNKNOWN = (
+    RejectReason.NO_TRAINED_TOKEN,
+    RejectReason.NO_UNTRAINED_TOKEN,
+    RejectReason.TEMPLATE_CHANGES_EARLIER_TURNS,
+)
+_ANSWERS_NOT_WRITTEN = (
+    RejectReason.NO_TRAINED_TOKEN,
+    RejectReason.NO_UNTRAINED_TOKEN,
+    RejectReason.TEMPLATE_FAILS,
+)
+_UNPACK = {".gz": "zcat", ".zst": "zstdcat", ".bz2": "bzcat", ".xz": "xzcat"}
+# Common names of the fields that a row is read from.
+_SYNONYMS = {
+    "content": "text",
+    "body": "text",
+    "document": "text",
+    "sentence": "text",
+    "question": "prompt",
+    "query": "prompt",
+    "answer": "completion",
+    "response": "completion",
+    "chat": "messages",
+    "dialog": "messages",
+    "dialogue": "messages",
+    "conversation": "messages",
+    "tokens": "input_ids",
+}
 
 
-def nothing(
+def no_usable_records(
     sources: Sequence[Source], rejected: Sequence[Rejected], skipped: Sequence[Skipped]
 ) -> DataRefused:
-    """Not one usable record was found."""
+    """The sources hold nothing to train on."""
     names = sources[0].name if len(sources) == 1 else plural(len(sources), "file")
     if not rejected:
         first = skipped[0]
         reasons = Counter(one.reason for one in skipped)
         return DataRefused(
             f"nothing to train on in {names}",
+            cause=Cause.NO_USABLE_RECORDS,
             have=", ".join(f"{count(n)} {reason}" for reason, n in reasons.most_common())
             + f", first {first.file}",
             need=_NEED,
-            remedies=(mend(Rejected(first.file, 1, first.reason)),),
+            remedies=(remedy_for(Rejected(first.file, 1, first.reason)),),
         )
     first = rejected[0]
-    if len(rejected) == 1 and first.reason in WHOLE_FILE:
+    if len(rejected) == 1 and first.reason in _WHOLE_FILE:
         return DataRefused(
             f"{first.file} is {first.reason}",
+            cause=Cause.NO_USABLE_RECORDS,
             have=first.detail,
             need=_NEED,
-            remedies=(mend(first),),
+            remedies=(remedy_for(first),),
         )
     common = _by_reason(rejected)[0][1]
     what = f"{common.file}:{common.line}: {common.reason}"
-    if common.reason == "preference data":
+    if common.reason is RejectReason.PREFERENCE_DATA:
         what = f"{common.file} is preference data, which Headway does not train on"
     elif len(rejected) > 1:
         what += f"; none of {count(len(rejected))} rows can be trained on"
-    return DataRefused(what, have=_table(rejected), need=_need(common), remedies=(mend(common),))
+    return DataRefused(
+        what,
+        cause=Cause.NO_USABLE_RECORDS,
+        have=_table(rejected),
+        need=_need(common),
+        remedies=(remedy_for(common),),
+    )
 
 
-def mixed(kinds: Mapping[DataKind, int], first: Mapping[DataKind, Record]) -> DataRefused:
-    """Records of several kinds."""
+def mixed_kinds(kinds: Mapping[DataKind, int], first: Mapping[DataKind, Record]) -> DataRefused:
+    """Records of several kinds in one run.
+
+    Args:
+        kinds: the number of records of each kind.
+        first: the first record of each kind.
+    """
     together: list[DataKind] = [kind for kind in _KINDS if kind in first]
     files: dict[DataKind, str] = {kind: shlex.quote(first[kind].file) for kind in together}
     if len(set(files.values())) == 1:
         (file,) = set(files.values())
-        remedies = (Remedy(f"grep '\"messages\"' {file} > conversations.jsonl", "those alone"),)
+        command = f"grep '\"messages\"' {file} > conversations.jsonl"
+        remedies = (Remedy(command, "keeps the conversations alone"),)
     else:
         remedies = tuple(
-            Remedy(f"headway train {file}", f"the {_KINDS[kind]}s") for kind, file in files.items()
+            Remedy(f"headway train {file}", f"trains the {_KINDS[kind]}s")
+            for kind, file in files.items()
         )
     return DataRefused(
         f"{' and '.join(f'{_KINDS[kind]}s' for kind in together)} together in one run",
+        cause=Cause.MIXED_KINDS,
         have="\n".join(
             f"{plural(kinds[kind], _KINDS[kind])}, first {first[kind].file}:{first[kind].line}"
             for kind in together
         ),
-        need="one kind: their rows are counted differently",
+        need="a single kind: rows of each kind are counted differently",
         remedies=remedies,
     )
 
@@ -88,23 +140,32 @@ def too_many_rejected(
     """More unusable rows than the settings allow.
 
     Args:
-        rejected: all of them, or as many as are at hand.
-        num: how many there are.
-        read: records, good and bad.
-        max_rejected: the share that is allowed.
+        rejected: the rejected rows, or those that are known.
+        num: the number of rejected rows.
+        read: the number of rows read, usable or not.
+        max_rejected: the allowed share.
     """
     enough = math.ceil(1000 * num / read) / 1000
     common = _by_reason(rejected)[0][1]
     return DataRefused(
         f"{count(num)} of {plural(read, 'row')} cannot be trained on",
+        cause=Cause.TOO_MANY_REJECTED,
         have=f"{share(num, read)} rejected\n{_table(rejected)}",
         need=f"at most {share(max_rejected)} (max_rejected)",
-        remedies=(mend(common), Remedy(f"--max-rejected {enough:g}", "trains on the others")),
+        remedies=(
+            remedy_for(common),
+            Remedy(f"--max-rejected {enough:g}", "trains on the others"),
+        ),
     )
 
 
-def beyond_embedding(store: Store, rows: int) -> DataRefused:
-    """A token that the model has no embedding for."""
+def token_outside_embedding(store: Store, rows: int) -> DataRefused:
+    """A token that the model has no embedding for.
+
+    Args:
+        store: the tokenized data.
+        rows: rows of the model's embedding.
+    """
     at = int(np.argmax(store.ids >= rows))
     token = int(store.ids[at])
     example = int(np.searchsorted(store.starts, at, side="right")) - 1
@@ -116,17 +177,18 @@ def beyond_embedding(store: Store, rows: int) -> DataRefused:
     )
     return DataRefused(
         f"{store.place(example)}: the model has no embedding for token {token}",
+        cause=Cause.TOKEN_OUTSIDE_EMBEDDING,
         have=f"token {token} ({spelling!r}) of a tokenizer with {count(survey.vocab_size)} tokens "
         f"({survey.tokenizer_from}); the model has {plural(rows, 'embedding row')}",
         need=f"ids below {count(rows)}: the tokenizer that belongs to the model",
-        remedies=(Remedy(f'python -c "{grow}"', "gives MODEL rows for them, still to be learned"),),
+        remedies=(Remedy(f'python -c "{grow}"', "adds untrained rows for them to MODEL"),),
     )
 
 
 def _by_reason(rejected: Sequence[Rejected]) -> list[tuple[int, Rejected]]:
-    """How often each reason was met, and its first row; the most frequent first."""
+    """How often each reason occurs, and its first row; the most frequent reason first."""
     counts = Counter(one.reason for one in rejected)
-    first: dict[str, Rejected] = {}
+    first: dict[RejectReason, Rejected] = {}
     for one in rejected:
         first.setdefault(one.reason, one)
     return [(number, first[reason]) for reason, number in counts.most_common()]
@@ -141,8 +203,84 @@ def _table(rejected: Sequence[Rejected]) -> str:
 
 
 def _need(rejected: Rejected) -> str:
-    if rejected.reason in ("no trained token", "no untrained token", "the template fails"):
+    if rejected.reason in _ANSWERS_NOT_WRITTEN:
         return "answers that the chat template writes"
-    if rejected.reason == "preference data":
+    if rejected.reason is RejectReason.PREFERENCE_DATA:
         return "one answer to each prompt: it is learned, not compared"
     return _NEED
+
+
+# ---- remedies --------------------------------------------------------------------------------
+
+
+def remedy_for(rejected: Rejected) -> Remedy:
+    """The command that fixes a rejected row or file, or that shows it."""
+    reason, file = rejected.reason, rejected.file
+    if file == STANDARD_INPUT:
+        command = "COMMAND | tee data.txt | headway train -"
+        return Remedy(command, "keeps a copy of the input to look at")
+    if reason is RejectReason.NOT_UTF8:
+        encoding = rejected.encoding or "latin1"
+        command = _converting(file, f"iconv -f {encoding} -t utf-8", ".utf8")
+        return Remedy(command, "then train that file")
+    if reason is RejectReason.NO_KNOWN_FIELDS and rejected.keys:
+        return _rename_fields(file, rejected.keys)
+    if reason is RejectReason.PREFERENCE_DATA:
+        return Remedy("a file of the chosen answers alone, as messages", "can be trained on")
+    if reason in _ANSWERS_UNKNOWN:
+        return Remedy("--no-assistant-only-loss", "trains on every token of the conversations")
+    if file.startswith("hf://"):
+        return Remedy(f"look at row {rejected.line}", "on the dataset's page on the Hub")
+    if reason in _WHOLE_FILE:
+        return Remedy(f"ls -l {shlex.quote(file)}", "shows the file")
+    if _inner_suffix(file) == ".parquet":
+        row = f".slice({rejected.line - 1}, 1).to_pylist()"
+        return Remedy(_python(f"print(p.read_table({file!r}){row})"), "shows the first of them")
+    return Remedy(_piped(file, f"sed -n {rejected.line}p"), "shows the first of them")
+
+
+def _rename_fields(file: str, keys: Sequence[str]) -> Remedy:
+    """A command that gives fields the names they are read by, guessed from their own names."""
+    names = {key: _SYNONYMS[key] for key in keys if key in _SYNONYMS}
+    if not names:
+        close = {key: difflib.get_close_matches(key, sorted(KEYS), n=1) for key in keys}
+        names = {key: found[0] for key, found in close.items() if found} or {keys[0]: "text"}
+    gives = f"if that is the {' and the '.join(dict.fromkeys(names.values()))}"
+    if file.startswith("hf://"):
+        return Remedy(f"a copy with {', '.join(f'{a} as {b}' for a, b in names.items())}", gives)
+    suffix = _inner_suffix(file)
+    if suffix == ".parquet":
+        table = f"t = p.read_table({file!r})"
+        renamed = f"t.rename_columns([{names!r}.get(n, n) for n in t.column_names])"
+        write = f"p.write_table({renamed}, {file + '.parquet'!r})"
+        return Remedy(_python(f"{table}; {write}"), gives)
+    if suffix in (".csv", ".tsv"):
+        rules = [f"-e '1s/{key}/{name}/'" for key, name in names.items()]
+    else:
+        rules = [f"""-e 's/"{key}":/"{name}":/'""" for key, name in names.items()]
+    return Remedy(_converting(file, " ".join(["sed", *rules]), suffix or ".jsonl"), gives)
+
+
+def _inner_suffix(file: str) -> str:
+    """The format that a name ends in, without the compression."""
+    return Path(file.removesuffix(suffix_of(file))).suffix.lower()
+
+
+def _python(code: str) -> str:
+    return f"python -c {shlex.quote(f'import pyarrow.parquet as p; {code}')}"
+
+
+def _converting(file: str, tool: str, suffix: str) -> str:
+    """A command that writes a converted copy next to a local file, or of a remote file here."""
+    target = Path(file).name if "://" in file else file
+    return f"{_piped(file, tool)} > {shlex.quote(target + suffix)}"
+
+
+def _piped(file: str, tool: str) -> str:
+    """A command that sends the unpacked content of a file through a tool."""
+    quoted, packed = shlex.quote(file), suffix_of(file)
+    unpack = [_UNPACK[packed]] if packed else []
+    if "://" in file:
+        fetch = f"aws s3 cp {quoted} -" if file.startswith("s3:") else f"curl -sL {quoted}"
+        return " | ".join([fetch, *unpack, tool])
+    return f"{_UNPACK[packed]} {quoted} | {tool}" if packed else f"{tool} {quoted}"

@@ -25,12 +25,16 @@ from headway.data.examples.maker import ExampleMaker, ExampleOptions
 from headway.data.examples.record_batches import in_batches
 from headway.data.examples.tokenizer import Tokenizer
 from headway.data.formats.compressed import suffix_of
-from headway.data.formats.records import DataKind, Record, Rejected
+from headway.data.formats.records import DataKind, Record, Rejected, RejectReason
+from headway.data.formats.splits import SourceParts
 from headway.data.sources.source import Source, Span
-from headway.data.stream.stream import Units
 from headway.data.survey.cache import StoreCache
-from headway.data.survey.reading import DUPLICATE, Part, Reading
-from headway.data.survey.refusals import beyond_embedding, nothing, too_many_rejected
+from headway.data.survey.reading import Part, Reading
+from headway.data.survey.refusals import (
+    no_usable_records,
+    token_outside_embedding,
+    too_many_rejected,
+)
 from headway.data.survey.result import Survey, SurveySample
 from headway.data.survey.spool import Spool
 from headway.data.survey.store import Store, StoreWriter, summarize
@@ -97,12 +101,12 @@ def _check(
     found = store.survey
     if conversations and found.kind == "conversations":
         raise conversations
-    bad = sum(n for reason, n in found.records_rejected.items() if reason != DUPLICATE)
+    bad = sum(n for reason, n in found.records_rejected.items() if reason != RejectReason.DUPLICATE)
     if bad > max_rejected * found.records_read:
-        rejected = [one for one in store.rejected() if one.reason != DUPLICATE]
+        rejected = [one for one in store.rejected() if one.reason is not RejectReason.DUPLICATE]
         raise too_many_rejected(rejected, bad, found.records_read, max_rejected)
     if embedding_rows is not None and found.max_id >= embedding_rows:
-        raise beyond_embedding(store, embedding_rows)
+        raise token_outside_embedding(store, embedding_rows)
 
 
 def _identity(source: Source) -> tuple[str, bytes, tuple[int | str, ...]]:
@@ -122,7 +126,7 @@ def _is_large(sources: Sequence[Source], exact_bytes: int) -> bool:
 
 def sample_of(sources: Sequence[Source]) -> list[Part]:
     """Stretches of the sources, as evenly spread as can be (a systematic sample)."""
-    units = Units(sources)
+    units = SourceParts(sources)
     num = min(_SAMPLE_PARTS, len(units))
     most = _SAMPLE_BYTES // num
     parts: list[Part] = []
@@ -255,7 +259,7 @@ class _Filling:
         reading, writer, words = self.reading, self.writer, self.maker.tokenizer
         with writer.closing():
             if self.first is None:
-                raise nothing(reading.sources, reading.rejected, reading.skipped)
+                raise no_usable_records(reading.sources, reading.rejected, reading.skipped)
             for rejected in reading.rejected:
                 writer.reject(rejected)
             lengths = writer.lengths()
@@ -264,7 +268,7 @@ class _Filling:
                 kind=writer.kind,
                 sources=tuple(source.name for source in reading.sources),
                 records_read=len(lengths) + len(reading.rejected),
-                records_rejected=dict(Counter(one.reason for one in reading.rejected)),
+                records_rejected=dict(Counter(one.reason.value for one in reading.rejected)),
                 records_accepted=len(lengths),
                 bytes=reading.num_bytes,
                 characters=self.num_characters,
@@ -281,7 +285,7 @@ class _Filling:
                 marked_example=render_marked(self.first, words),
                 seconds=time.monotonic() - began_s,
                 template_from=self.maker.template_from,
-                files_skipped=dict(Counter(one.reason for one in reading.skipped)),
+                files_skipped=dict(Counter(one.reason.value for one in reading.skipped)),
                 duplicates=reading.duplicates,
                 notes=dict(self.notes),
                 shapes=dict(reading.shapes),

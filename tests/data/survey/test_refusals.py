@@ -14,10 +14,9 @@ import pytest
 
 from headway.base.pulse import Pulse
 from headway.data.formats.detect import read
-from headway.data.formats.records import Record, Rejected
+from headway.data.formats.records import Record, Rejected, RejectReason
 from headway.data.sources.find import find
-from headway.data.survey.mending import mend
-from headway.data.survey.refusals import nothing
+from headway.data.survey.refusals import no_usable_records, remedy_for
 
 ROWS = [{"id": n, "body": f"text {n}"} for n in range(3)]
 PAIRS = [{"question": f"q {n}", "answer": f"a {n}"} for n in range(3)]
@@ -62,7 +61,7 @@ def test_D05_fields_with_other_names_come_with_a_line_that_renames_them(
     bad = records(path)[0]
     assert isinstance(bad, Rejected)
     before = set(tmp_path.iterdir())
-    typed(mend(bad).do)
+    typed(remedy_for(bad).do)
     (made,) = set(tmp_path.iterdir()) - before
     renamed = records(made)
     assert [getattr(one, "shape", one) for one in renamed] == [shape] * 3
@@ -72,7 +71,7 @@ def test_D05_fields_with_other_names_come_with_a_line_that_renames_them(
 def test_D06_a_bad_row_comes_with_a_line_that_shows_it(name: str, tmp_path: Path) -> None:
     path = write(tmp_path / name, [{"text": "good"}, {"text": "  "}, {"text": "fine"}])
     (bad,) = [one for one in records(path) if isinstance(one, Rejected)]
-    shown = typed(mend(bad).do)
+    shown = typed(remedy_for(bad).do)
     assert "  " in shown
     assert "good" not in shown
     assert "fine" not in shown
@@ -88,7 +87,7 @@ def test_D06_a_bad_row_comes_with_a_line_that_shows_it(name: str, tmp_path: Path
     ],
 )
 def test_rows_that_are_elsewhere_are_fetched_first(file: str, do: str) -> None:
-    assert mend(Rejected(file, 7, "not JSON")).do == do
+    assert remedy_for(Rejected(file, 7, RejectReason.NOT_JSON)).do == do
 
 
 def test_a_compressed_text_in_another_encoding_is_converted(tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ def test_a_compressed_text_in_another_encoding_is_converted(tmp_path: Path) -> N
     path.write_bytes(gzip.compress("caf\u00e9".encode("latin-1")))
     (bad,) = records(path)
     assert isinstance(bad, Rejected)
-    typed(mend(bad).do)
+    typed(remedy_for(bad).do)
     (good,) = records(f"{path}.utf8")
     assert isinstance(good, Record)
     assert good.text == "caf\u00e9"
@@ -106,6 +105,6 @@ def test_preference_data_is_refused_in_one_clear_line(tmp_path: Path) -> None:
     rows = [{"prompt": "p", "chosen": "c", "rejected": "r"}] * 3
     path = write(tmp_path / "a.jsonl", rows)
     rejected = [one for one in records(path) if isinstance(one, Rejected)]
-    refusal = nothing(find([str(path)]), rejected, [])
+    refusal = no_usable_records(find([str(path)]), rejected, [])
     assert refusal.what == f"{path} is preference data, which Headway does not train on"
     assert refusal.need == "one answer to each prompt: it is learned, not compared"

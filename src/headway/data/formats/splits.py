@@ -1,0 +1,54 @@
+"""Splits of the sources: the parts that are read separately, in a random order per epoch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from headway.data.formats.compressed import suffix_of
+from headway.data.formats.detect import line_format
+from headway.data.formats.text import LONGEST_WHOLE
+from headway.data.order import mix_key, permute
+from headway.data.sources.source import Source, Span
+
+PART_BYTES = 1 << 18
+_EPOCH_KEY = 1 << 41  # added to the epoch, so that the order of parts has random numbers of its own
+
+
+class SourceParts:
+    """The parts that sources are read in: a span of a file of lines, or a whole source.
+
+    Args:
+        sources: from `find_sources`.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = tuple(sources)
+        parts = [max(1, -(-s.size // PART_BYTES)) if can_split(s) else 1 for s in sources]
+        self._ends = np.cumsum(parts, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, part: int) -> tuple[Source, Span | None]:
+        number = int(np.searchsorted(self._ends, part, side="right"))
+        source = self.sources[number]
+        before = int(self._ends[number - 1]) if number else 0
+        if int(self._ends[number]) - before == 1:
+            return source, None
+        begin = (part - before) * PART_BYTES
+        return source, Span(begin, min(begin + PART_BYTES, source.size))
+
+    def at(self, seed: int, epoch: int, place: int) -> int:
+        """The part at a place of an epoch."""
+        return int(permute(np.array([place]), len(self), mix_key(seed, _EPOCH_KEY + epoch))[0])
+
+
+def can_split(source: Source) -> bool:
+    """Whether its lines can be read from any byte on: an uncompressed local file of lines."""
+    if source.path is None or source.is_stream or suffix_of(source.name):
+        return False
+    try:
+        found = line_format(source)
+    except OSError:  # reading it reports this, or skips the file
+        return False
+    return found == "jsonl" or (found == "text" and source.size > LONGEST_WHOLE)
