@@ -58,10 +58,10 @@ def compared(kind: str, preset: str, steps: int, here: Path) -> dict[str, Any]:
     script = str(PEERS / "plain_trainer.py")
     run([sys.executable, script, str(folder), str(result)], here, cache, limit_s=_LIMIT_S)
     told = json.loads(result.read_text())
-    plan = json.loads((folder / "plan.json").read_text())
+    settled = json.loads((folder / "settled.json").read_text())
     return told | {
         "difference": told["headway"] / told["trainer"] - 1,
-        "compute_dtype": plan["machine"]["compute_dtype"],
+        "compute_dtype": settled["compute_dtype"],
         "typed": " ".join(["headway train", *words]),
     }
 

@@ -21,6 +21,7 @@ from headway.data.formats.records import Rejected
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt
+from headway.runs.settled import Settled
 from headway.supervise.progress import Status
 
 FOLDER = Path(__file__).parent / "schemas"
@@ -29,6 +30,7 @@ PLAIN: dict[str, tuple[type, str]] = {
     "checkpoint": (CheckpointState, "headway.json in a checkpoint."),
     "manifest": (Manifest, "manifest.json in a checkpoint: every other file of it."),
     "plan": (Plan, "plan.json of a run, and `headway plan --json`."),
+    "settled": (Settled, "settled.json of a run: what trying showed before step 1."),
     "receipt": (Receipt, "receipt.json of a run."),
     "rejected": (Rejected, "One line of rejected.jsonl of a run."),
     "status": (Status, "`headway status --json`."),

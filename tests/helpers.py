@@ -12,6 +12,7 @@ from headway.base.documents import DocumentGroup, Span, document_lengths
 from headway.base.errors import Exit
 from headway.base.events import Event, EventLog, LogEntry, StepDone, read_events
 from headway.base.machine import Machine
+from headway.base.process import Stop
 from headway.base.pulse import Pulse
 from headway.config.resolve import resolve
 from headway.config.settings import Given, Settings
@@ -348,7 +349,7 @@ class Ran:
 
     code: int
     folder: RunFolder
-    job: Any
+    job: "Job"
 
     @property
     def receipt(self) -> Receipt:
@@ -381,6 +382,20 @@ def weight_hashes(checkpoint: Path) -> dict[str, str]:
     return {file.name: hash_file(file).sha256 for file in checkpoint.glob("*.safetensors")}
 
 
+class Job:
+    """What a test sees of an attempt that runs; `attempt` is None until it is prepared."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.stop = Stop()
+        self.pulse = Pulse()
+        self.attempt: Any = None
+
+    @property
+    def trainer(self) -> Any:
+        return self.attempt.trainer
+
+
 class Watch(EventLog):
     """An event log that lets a test act the moment something is told."""
 
@@ -399,16 +414,22 @@ def run(
     on: Callable[[Event, Any], None] = lambda _, __: None,
 ) -> Ran:
     """One attempt at a plan, in this process. `on` sees each event and the job."""
-    from headway.base.process import Stop
-    from headway.training.job import Job
+    from headway.base.process import Left
+    from headway.training.attempt import prepare, stopped_early
+    from headway.training.phases import Phases
 
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "plan.json").exists():
         plan.save(folder)
     log = Watch(folder / "events.jsonl", attempt, rank=0)
-    job = Job(folder, log, Pulse(), Stop(), attempt)
+    job = Job(RunFolder(folder))
     log.on = lambda event: on(event, job)
-    return Ran(job.run(), RunFolder(folder), job)
+    try:
+        job.attempt = prepare(folder, log, Phases(job.pulse, log), job.stop, attempt)
+        code = job.attempt.run()
+    except Left:
+        code = stopped_early(log, job.stop)
+    return Ran(code, job.folder, job)
 
 
 def stop_after(step: int) -> Callable[[Event, Any], None]:

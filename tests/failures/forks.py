@@ -70,13 +70,11 @@ class Forks:
 
 def serve() -> None:
     from headway.model.load import warm_up
-    from headway.training import (
-        calibrate,
-        job,  # noqa: F401 - imported for the children
-    )
+    from headway.training import attempt  # noqa: F401 - imported for the children
+    from headway.training.trials import speed
 
     warm_up(adapters=True)
-    calibrate._PEAK_S = 0.0  # matrix products for the receipt alone
+    speed._MEASURE_S = 0.0  # matrix products for the receipt alone
     (_,) = Path("/proc/self/task").iterdir()  # what has threads cannot be forked safely
     for line in sys.stdin:
         plain: dict[str, Any] = json.loads(line)

@@ -21,6 +21,8 @@ from headway.runs.receipt import load_receipt
 
 GRACE_S = 10
 LATER = """
+EVALUATE = "headway.training.evaluation.evaluate"
+SAMPLE = "headway.training.evaluation.sample"
 import os, signal, time
 def asked(module, name, when=lambda: True, owner=None):
     import importlib
@@ -44,13 +46,28 @@ def times(number):
 PHASES = {
     "loading the model": ('asked("headway.training.setup", "starting_model")', 0),
     "making the optimizer": ('asked("headway.training.setup", "make_optimizer")', 0),
-    "checking the packing": ('asked("headway.training.job", "settle")', 0),
-    "probing before": ('asked("headway.training.proof", "measure_loss", times(1))', 0),
-    "evaluating before": ('asked("headway.training.proof", "measure_loss", times(2))', 0),
-    "evaluating between steps": ('asked("headway.training.proof", "measure_loss", times(3))', 4),
-    "sampling between steps": ('asked("headway.training.sample", "generate", times(1))', 6),
-    "probing after": ('asked("headway.training.proof", "measure_loss", times(6))', 13),
-    "auditing": ('asked("headway.training.job", "starting_model")', 13),
+    "checking the packing": ('asked("headway.training.trainer", "settle")', 0),
+    "probing before": (
+        'asked(EVALUATE, "measure_loss", times(1))',
+        0,
+    ),
+    "evaluating before": (
+        'asked(EVALUATE, "measure_loss", times(2))',
+        0,
+    ),
+    "evaluating between steps": (
+        'asked(EVALUATE, "measure_loss", times(3))',
+        4,
+    ),
+    "sampling between steps": (
+        'asked(SAMPLE, "generate", times(1))',
+        6,
+    ),
+    "probing after": (
+        'asked(EVALUATE, "measure_loss", times(6))',
+        13,
+    ),
+    "auditing": ('asked("headway.training.trainer", "starting_model")', 13),
 }
 
 

@@ -215,20 +215,16 @@ EventLog.write = dying
 """
 MUTANTS = {
     "rows are counted anew": """
-from headway.training.ledger import Ledger
-restore = Ledger.restore
-def forgetting(self, state):
-    restore(self, state)
-    self.row_sum = self.applications = 0
-Ledger.restore = forgetting
+from dataclasses import replace
+from headway.training.ledger import Totals
+restore = Totals.from_state
+Totals.from_state = lambda state: replace(restore(state), row_sum=0, applications=0)
 """,
     "a step is taken again": """
-from headway.training.ledger import Ledger
-restore = Ledger.restore
-def repeating(self, state):
-    restore(self, state)
-    self.job_step -= 1
-Ledger.restore = repeating
+from dataclasses import replace
+from headway.training.ledger import Totals
+restore = Totals.from_state
+Totals.from_state = lambda state: replace(restore(state), job_step=state.job_step - 1)
 """,
     "the moments start over": """
 from headway.training import setup
@@ -245,7 +241,7 @@ setup.restore_moments = lambda o, p, saved, n: restore(o, p, saved, 1)
     "dropout is drawn by the process": """
 import os
 from headway.training import step
-step._draw_seed = lambda *_: os.getpid()
+step._dropout_seed = lambda *_: os.getpid()
 """,
     "the copy is written while the weights move on": """
 import torch

@@ -13,7 +13,7 @@ from torch._dynamo.utils import counters
 from headway.model import fused_ops
 from headway.model.forward import Forward
 from headway.model.load import with_lora
-from headway.training.calibrate import try_packing
+from headway.training.trials.probes import try_packing
 
 
 @pytest.mark.parametrize("every", [1, 3, 12])
@@ -70,7 +70,7 @@ def test_logits_that_are_more_than_a_product_are_the_models_own(kind: str) -> No
     plain = copy.deepcopy(model)
     forward = Forward(model)
     tried = try_packing(forward, micro)
-    assert (tried.separately, tried.own_logits) == (False, True)
+    assert (tried.leaks, tried.has_custom_logits) == (False, True)
     loss, wanted = forward.loss(micro, 20), padded_losses(plain, micro).sum() / 20
     loss.backward()
     wanted.backward()

@@ -33,7 +33,8 @@ from headway.planning.decide import decide
 from headway.planning.model_source import InitialModel
 from headway.planning.prefix_sharing import prefix_savings, sharing_obstacle
 from headway.runs.measurements import speed_key
-from headway.runs.plan import Plan, Tried
+from headway.runs.plan import Plan
+from headway.runs.settled import Settled
 from headway.runs.verify import verify
 
 CONTEXT = folder_of(1024)
@@ -151,7 +152,6 @@ def test_of_two_families_the_one_that_begins_longer_is_alike(tmp_path: Path) -> 
 
 def test_rows_of_one_system_prompt_share_it(tmp_path: Path) -> None:
     plan = decided(prompted(tmp_path), CONTEXT, batch_size=16)
-    assert plan.shares
     assert plan.steps.share_prefixes
     assert plan.data.shared == pytest.approx(30 * SYSTEM / ALL)
     assert plan.data.not_shared == ""
@@ -300,7 +300,7 @@ def of_a_job(folder: Path, plan: Plan) -> tuple[list[float], list[int], Any]:
 def test_a_job_that_shares_learns_what_it_would_without(tmp_path: Path) -> None:
     store = prompted(tmp_path / "chats")
     plan = plan_of(store, batch_size=8, num_train_epochs=2, learning_rate=1e-2)
-    assert plan.shares
+    assert plan.steps.share_prefixes
     apart = replace(plan, steps=replace(plan.steps, share_prefixes=False))
     losses, computed, tokens = of_a_job(tmp_path / "shared", plan)
     other_losses, other_computed, other_tokens = of_a_job(tmp_path / "apart", apart)
@@ -316,7 +316,7 @@ def test_a_job_that_shares_learns_what_it_would_without(tmp_path: Path) -> None:
 
 def test_what_is_only_looked_at_shares_too(tmp_path: Path) -> None:
     plan = plan_of(prompted(tmp_path / "chats"), batch_size=8, val_size=4)
-    probes = run(tmp_path / "run", plan).job.probes
+    probes = run(tmp_path / "run", plan).job.trainer.probes
     for micros in (probes.probe, probes.held_out):
         num_rows = sum(len(micro.rows_R) for micro in micros)
         assert num_rows in (8, 4)
@@ -326,8 +326,10 @@ def test_what_is_only_looked_at_shares_too(tmp_path: Path) -> None:
 
 def test_a_job_whose_model_may_not_share_runs_each_row_whole(tmp_path: Path) -> None:
     plan = plan_of(prompted(tmp_path / "chats"), batch_size=8)
-    tried = Tried(separately=False, own_logits=False, not_shared=True)
-    _, computed, tokens = of_a_job(tmp_path / "run", replace(plan, tried=tried))
+    (tmp_path / "run").mkdir()
+    settled = replace(Settled.from_plan(plan), has_tried=True, share_prefixes=False)
+    settled.save(tmp_path / "run")
+    _, computed, tokens = of_a_job(tmp_path / "run", plan)
     assert tokens.shared == 0
     assert sum(computed) == tokens.input == ALL
 

@@ -12,7 +12,7 @@ from headway.base.errors import DataRefused, Problems, Refusal, UsageError
 from headway.data.survey.store import Store
 from headway.planning.decide import decide
 from headway.planning.model_source import InitialModel
-from headway.training.schedule import learning_rate
+from headway.training.optimizer import learning_rate
 
 CHAT = "." * 18 + "x" * 16  # incident D: 34 tokens
 

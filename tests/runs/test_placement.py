@@ -11,8 +11,9 @@ from tests.runs.folders import checkpoint, made, planned
 from headway.base.errors import UsageError
 from headway.base.lock import RunLock
 from headway.runs.folder import RunFolder
-from headway.runs.placement import carried_on, difference, move_aside, place
-from headway.runs.plan import Plan, Tried, load_plan
+from headway.runs.placement import carry_over, difference, move_aside, place
+from headway.runs.plan import Plan, load_plan
+from headway.runs.settled import Settled
 
 
 @pytest.fixture
@@ -119,28 +120,35 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     assert "has no readable plan" in note
 
 
-def test_a_run_that_goes_on_takes_only_time_and_memory_from_what_is_asked_now() -> None:
-    before = planned(micro_batch_tokens=64)
-    assert carried_on(before, planned()) == (before, "")
-    now, note = carried_on(before, planned(micro_batch_tokens=32, max_time="1h", threads=3))
-    assert now == replace(
-        before, steps=replace(before.steps, micro_batch_tokens=32), max_time_s=3600.0
-    )
+def test_a_resume_changes_time_and_memory_and_nothing_else() -> None:
+    before = Settled.from_plan(planned(micro_batch_tokens=64))
+    assert carry_over(before, planned()) == (before, "")
+    now, note = carry_over(before, planned(micro_batch_tokens=32, max_time="1h", threads=3))
+    assert now == replace(before, micro_batch_tokens=32, max_time_s=3600.0)
     assert note == (
         "from here on with micro-batches of 32 tokens, 64 before: the same within rounding"
     )
-    now, note = carried_on(before, planned(gradient_checkpointing=True))
-    assert now.machine.gradient_checkpointing
-    assert now.identity == before.identity
+    now, note = carry_over(before, planned(gradient_checkpointing=True))
+    assert now == replace(before, gradient_checkpointing=True)
     assert note == "from here on with gradient checkpointing on: the same within rounding"
-    for tried in (None, Tried(separately=False, own_logits=False)):
-        started = replace(before, tried=tried)
-        now, note = carried_on(started, planned(torch_compile=True))
-        assert now.machine.compiled
-        assert now.tried == (tried and replace(tried, compiled=True))
-        assert note == "from here on with compiling on: the same within rounding"
-        assert carried_on(now, planned(torch_compile=True)) == (now, "")
-        assert carried_on(now, planned(torch_compile=False))[0] == started
+
+
+@pytest.mark.parametrize("has_tried", [True, False])
+def test_a_resume_can_turn_compiling_on_and_off(has_tried: bool) -> None:
+    before = replace(Settled.from_plan(planned()), has_tried=has_tried)
+    now, note = carry_over(before, planned(torch_compile=True))
+    assert now == replace(before, compiled=True)
+    assert note == "from here on with compiling on: the same within rounding"
+    assert carry_over(now, planned(torch_compile=True)) == (now, "")
+    assert carry_over(now, planned(torch_compile=False))[0] == before
+
+
+def test_a_micro_batch_that_was_halved_stays_halved() -> None:
+    before = replace(Settled.from_plan(planned(micro_batch_tokens=64)), micro_batch_tokens=16)
+    assert carry_over(before, planned()) == (before, "")
+    now, note = carry_over(before, planned(micro_batch_tokens=64))
+    assert now.micro_batch_tokens == 64
+    assert "micro-batches of 64 tokens, 16 before" in note
 
 
 def test_a_difference_that_no_setting_shows_is_the_models() -> None:

@@ -9,7 +9,8 @@ import pytest
 from tests.helpers import in_memory, plan_of
 
 from headway.base.errors import DataRefused
-from headway.runs.plan import Plan, load_plan
+from headway.data.survey.result import SurveySample
+from headway.runs.plan import Plan, StreamPlan, load_plan
 
 PLAN = plan_of(in_memory(1601), max_length=16, sample_prompts=("The",), warmup_steps=2)
 
@@ -40,6 +41,28 @@ def test_what_is_no_plan_of_this_version_is_not_read(tmp_path: Path, change: Any
     (tmp_path / "plan.json").write_bytes(msgspec.json.encode(plain))
     with pytest.raises(msgspec.ValidationError):
         load_plan(tmp_path)
+
+
+def first_version(**data: Any) -> dict[str, Any]:
+    """The plan as Headway 0.1 wrote it."""
+    plain = msgspec.json.decode(PLAN.to_json(), type=dict[str, Any])
+    plain["data"] = {k: v for k, v in plain["data"].items() if k != "stream"} | data
+    plain["looks"] = plain.pop("evaluation")
+    return plain | {"schema": "headway.plan/1"}
+
+
+@pytest.mark.parametrize("tried", [{}, {"tried": None}, {"tried": {"separately": False}}])
+def test_a_plan_of_version_1_is_read(tmp_path: Path, tried: dict[str, Any]) -> None:
+    (tmp_path / "plan.json").write_bytes(msgspec.json.encode(first_version() | tried))
+    assert load_plan(tmp_path).to_json() == PLAN.to_json()
+
+
+def test_a_streams_plan_of_version_1_is_read(tmp_path: Path) -> None:
+    sample = SurveySample(bytes=10, whole=100, parts=2, error=0.1)
+    stream = StreamPlan("cache/streams/1", 100, sample)
+    plain = first_version(flow=msgspec.to_builtins(stream))
+    (tmp_path / "plan.json").write_bytes(msgspec.json.encode(plain))
+    assert load_plan(tmp_path).data.stream == stream
 
 
 def test_the_last_step_is_the_first_and_the_steps_after_it() -> None:

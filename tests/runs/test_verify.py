@@ -137,7 +137,7 @@ def test_steps_that_a_later_attempt_did_again_count_once(here: Path, tmp_path: P
 
     def killed(event: Any, job: Any) -> None:
         if getattr(event, "step", 0) == 7:
-            job.saver.finish()  # of step 4
+            job.attempt.saver.finish()  # of step 4
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

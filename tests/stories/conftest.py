@@ -96,6 +96,10 @@ class Headway:
     def plan(self, run: str) -> dict[str, Any]:
         return json.loads((self.here / "runs" / run / "plan.json").read_text())
 
+    def settled(self, run: str) -> dict[str, Any]:
+        """What a run found out by trying."""
+        return json.loads((self.here / "runs" / run / "settled.json").read_text())
+
     def events(self, run: str) -> list[dict[str, Any]]:
         path = self.here / "runs" / run / "events.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []

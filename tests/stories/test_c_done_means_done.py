@@ -21,21 +21,21 @@ MUTANTS = {
         "has no gradient: it would change nothing",
     ),
     "the learning rate is 0 all run": (
-        "import headway.training.schedule as schedule\n"
-        "schedule.learning_rate = lambda plan, step, num_steps: 0.0",
+        "import headway.training.optimizer as optimizer\n"
+        "optimizer.learning_rate = lambda plan, step, num_steps: 0.0",
         "had a gradient but did not change",
     ),
     "everything is frozen": (
         "import headway.training.initial_weights as start\n"
         "make = start.starting_model\n"
         "start.starting_model = lambda plan: make(plan).requires_grad_(False)",
-        "nothing of this model can be trained",
+        "this model has no trainable tensor",
     ),
     "the loss is NaN": (
         "import headway.model.forward as module\n"
         "loss = module.Forward.loss\n"
         "module.Forward.loss = lambda self, micro, num: loss(self, micro, num) * float('nan')",
-        "is not finite; nothing of it was applied",
+        "is not finite; the step was not applied",
     ),
 }
 
@@ -63,15 +63,15 @@ def test_a_step_is_told_after_its_update_and_before_the_next(headway: Headway) -
     """The trainer's own record of its weights, taken whenever a step is told, changes each time."""
     headway.write("notes.txt", "All work and no play makes Jack a dull boy. " * 60)
     spy = (
-        "import headway.training.job as job\n"
-        "finished = job.Job._finished\n"
+        "import headway.training.attempt as attempt\n"
+        "finish = attempt.Attempt._finish_step\n"
         "def spying(self, batch, report):\n"
-        "    finished(self, batch, report)\n"
-        "    weights = self.setup.parameters.values()\n"
+        "    finish(self, batch, report)\n"
+        "    weights = self.trainer.setup.parameters.values()\n"
         "    total = float(sum(p.detach().double().sum() for p in weights))\n"
         "    with open('weights.txt', 'a') as file:\n"
         "        file.write(f'{report.step} {total!r}\\n')\n"
-        "job.Job._finished = spying"
+        "attempt.Attempt._finish_step = spying"
     )
     told = headway(
         "train", "notes.txt", "--max-length", 64, "--max-steps", 5, **headway.mutate("spy", spy)

@@ -16,7 +16,7 @@ SLOW = """
 import importlib.abc, importlib.machinery, os, pathlib, time
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "headway.training.job" or pathlib.Path("quick").exists():
+        if name != "headway.training.trainer" or pathlib.Path("quick").exists():
             return None
         sys.meta_path.remove(self)
         found = importlib.util.find_spec(name)
@@ -133,13 +133,13 @@ sys.meta_path.insert(0, Little())
     told = headway(*TRAIN, **little)
     assert told.code == 0, told.err
     shown = " ".join(told.out.split())
-    assert "memory ran out: micro-batches of 128 tokens from here on" in shown
+    assert "out of memory: micro-batches of 128 tokens from here on" in shown
     assert headway.receipt("tale")["contract"]["verdict"] == "kept"
-    assert headway.plan("tale")["steps"]["micro_batch_tokens"] == 128
+    assert headway.settled("tale")["micro_batch_tokens"] == 128
 
     told = headway(*TRAIN, "--fresh", "--exact", **little)
     assert told.code == 5
-    assert "memory ran out while training" in told.err
+    assert "out of memory while training" in told.err
     assert "--micro-batch-tokens 128" in told.err
     done = headway.receipt("tale")["steps"]["applied"]
     assert done == 3
@@ -148,4 +148,4 @@ sys.meta_path.insert(0, Little())
     assert again.code == 0, again.err
     assert "from here on with micro-batches of 128 tokens" in " ".join(again.out.split())
     assert headway.receipt("tale")["contract"]["verdict"] == "kept"
-    assert headway.plan("tale")["steps"]["micro_batch_tokens"] == 128
+    assert headway.settled("tale")["micro_batch_tokens"] == 128

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.helpers import chat_store, chats, save_model, text_store
 
-from headway.training import calibrate
+from headway.training.trials import speed
 
 
 @pytest.fixture(scope="session")
@@ -23,5 +23,5 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_matrix_products_for_their_own_sake() -> Iterator[None]:
     """Measuring takes tenths of a second."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibrate, "_PEAK_S", 0.0)
+        patch.setattr(speed, "_MEASURE_S", 0.0)
         yield

@@ -17,8 +17,7 @@ from headway.base.events import Ended
 from headway.data.batching.batches import Batch
 from headway.data.order import StoreOrder
 from headway.model.forward import Forward
-from headway.training import checkpoint
-from headway.training import job as module
+from headway.training import checkpoint, trainer
 from headway.training.step import Stepper
 
 
@@ -50,21 +49,21 @@ def test_f30_a_nan_in_the_middle_ends_it_with_what_was_finished(
 
 def poison(patch: pytest.MonkeyPatch, step: int) -> None:
     """Make the loss of a step NaN."""
-    real, loss = Stepper.__call__, Forward.loss
+    real, loss = Stepper.take_step, Forward.loss
 
-    def call(self: Stepper, batch: Batch) -> Any:
+    def call(self: Stepper, batch: Batch, **options: Any) -> Any:
         with pytest.MonkeyPatch.context() as now:
             if batch.step == step:
                 now.setattr(Forward, "loss", lambda *given: loss(*given) * float("nan"))
-            return real(self, batch)
+            return real(self, batch, **options)
 
-    patch.setattr(Stepper, "__call__", call)
+    patch.setattr(Stepper, "take_step", call)
 
 
 def test_f29_a_rate_of_0_breaks_the_contract(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "learning_rate", lambda *_, **__: 0.0)
+    monkeypatch.setattr(trainer, "learning_rate", lambda *_, **__: 0.0)
     ran = run(tmp_path / "run", planned(here))
     assert ran.code == Exit.BROKEN
     (reason,) = ran.receipt.contract.reasons
@@ -85,10 +84,10 @@ def test_s02_one_tensor_that_stands_still_breaks_the_contract(
 ) -> None:
     real = Stepper._apply
 
-    def apply(self: Stepper, gradients: Any, norm: float) -> None:
+    def apply(self: Stepper, batch: Batch, gradients: Any, norm: float) -> None:
         norm_weight = self.parameters["model.norm.weight"]
         before = norm_weight.detach().clone()
-        real(self, gradients, norm)
+        real(self, batch, gradients, norm)
         norm_weight.data.copy_(before)
 
     monkeypatch.setattr(Stepper, "_apply", apply)
@@ -125,12 +124,12 @@ def test_d04_rows_that_were_not_trained_as_planned_break_the_contract(
 def test_d15_a_loader_that_ends_early_is_not_a_finished_run(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = module.prefetch
+    real = trainer.prefetch
 
     def short(make: Any, first: int, last: int, pulse: Any, **options: Any) -> Iterator[Batch]:
         return real(make, first, last - 3, pulse, **options)
 
-    monkeypatch.setattr(module, "prefetch", short)
+    monkeypatch.setattr(trainer, "prefetch", short)
     ran = run(tmp_path / "run", planned(here))
     assert ran.code != Exit.KEPT
     assert not ran.folder.is_finished
@@ -142,8 +141,8 @@ def test_a_run_that_gets_worse_ends_with_4(
 ) -> None:
     real = Stepper._apply
 
-    def uphill(self: Stepper, gradients: Any, norm: float) -> None:
-        real(self, [None if g is None else -g for g in gradients], norm)
+    def uphill(self: Stepper, batch: Batch, gradients: Any, norm: float) -> None:
+        real(self, batch, [None if g is None else -g for g in gradients], norm)
 
     monkeypatch.setattr(Stepper, "_apply", uphill)
     ran = run(tmp_path / "run", planned(here))

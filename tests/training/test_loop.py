@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from headway.data.batching.batches import Batch
-from headway.training.loop import train
+from headway.training.step import train_steps
 
 
 def batches(num: int) -> list[Batch]:
@@ -19,7 +19,7 @@ def test_every_batch_is_a_finished_step_in_order() -> None:
         done.append(batch.step)
         return f"report {batch.step}"
 
-    for batch, report in train(batches(4), take):
+    for batch, report in train_steps(batches(4), take):
         assert done[-1] == batch.step  # its update is in the weights
         assert len(done) == batch.step  # and that of no later one
         assert report == f"report {batch.step}"
@@ -34,7 +34,7 @@ def test_a_step_that_fails_is_not_yielded() -> None:
 
     seen: list[int] = []
     with pytest.raises(ZeroDivisionError):
-        seen.extend(batch.step for batch, _ in train(batches(4), take))
+        seen.extend(batch.step for batch, _ in train_steps(batches(4), take))
     assert seen == [1, 2]
 
 
@@ -45,7 +45,7 @@ def test_whoever_stops_looking_stops_the_training() -> None:
         done.append(batch.step)
         return None
 
-    for batch, _ in train(batches(4), take):
+    for batch, _ in train_steps(batches(4), take):
         if batch.step == 2:
             break
     assert done == [1, 2]

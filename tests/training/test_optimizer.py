@@ -11,9 +11,9 @@ from headway.runs.plan import LearningPlan
 from headway.training.optimizer import (
     make_optimizer,
     moments,
-    only_own_counts,
     restore_moments,
     set_learning_rate,
+    without_common_counts,
 )
 
 PLAN = LearningPlan("adamw", 1e-3, "cosine", 0, 0.25, 0.8, 0.9, 1e-6, 1.0)
@@ -61,7 +61,7 @@ def test_l09_restored_moments_go_on_as_if_nothing_had_happened() -> None:
     stepped(going, first)
     stepped(stopped, second)
     saved = {n: t.clone() for n, t in moments(second, trainable(stopped)).items()}
-    saved = only_own_counts(saved, 2)
+    saved = without_common_counts(saved, 2)
     assert not any(name.startswith("step/") for name in saved)
     fresh = make_optimizer(trainable(stopped), PLAN)
     assert restore_moments(fresh, trainable(stopped), saved, 2) == len(trainable(stopped))
@@ -80,7 +80,7 @@ def test_another_count_of_updates_would_be_noticed(num_updates: int) -> None:
     stepped(stopped, second)
     saved = {n: t.clone() for n, t in moments(second, trainable(stopped)).items()}
     fresh = make_optimizer(trainable(stopped), PLAN)
-    restore_moments(fresh, trainable(stopped), only_own_counts(saved, 2), num_updates)
+    restore_moments(fresh, trainable(stopped), without_common_counts(saved, 2), num_updates)
     stepped(going, first)
     stepped(stopped, fresh)
     assert not torch.equal(going.lm_head.weight, stopped.lm_head.weight)

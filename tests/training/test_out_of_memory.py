@@ -15,8 +15,9 @@ from headway.base.events import Noted, PhaseEntered, StepDone
 from headway.data.batching.batches import make_batch
 from headway.data.batching.rows import rows_of
 from headway.model.forward import Forward
-from headway.runs.plan import Plan
-from headway.training.out_of_memory import largest
+from headway.runs.plan import Plan, load_plan
+from headway.runs.settled import Settled, load_settled
+from headway.training.trials.largest_batch import largest
 
 TRYING = PhaseEntered("trying the largest batch")
 
@@ -65,10 +66,9 @@ def test_a_step_without_memory_enough_is_taken_again_in_halves(
         fails(patch, sixth_or_later, where=where)
         ran = run(tmp_path / "run", plan)
     assert ran.code == Exit.KEPT
-    assert adjusted(ran) == ["memory ran out: micro-batches of 32 tokens from here on"]
-    again = ran.folder.plan()
-    assert again is not None
-    assert (again.steps.micro_batch_tokens, again.identity) == (32, plan.identity)
+    assert adjusted(ran) == ["out of memory: micro-batches of 32 tokens from here on"]
+    assert load_settled(ran.folder.path, plan).micro_batch_tokens == 32
+    assert ran.folder.plan() == load_plan(twin.folder.path)
     assert ran.receipt.rows.row_sum == ran.receipt.rows.row_sum_planned
     for ours, theirs in zip(ran.of(StepDone), twin.of(StepDone), strict=True):
         assert ours.loss == pytest.approx(theirs.loss, rel=2e-2 if bf16 else 1e-5)
@@ -143,7 +143,7 @@ def test_b07_no_micro_batch_of_the_job_is_larger(tmp_path: Path, tokens: int) ->
     store = chat_store(tmp_path / "chats", *flags)
     plan = plan_of(store, micro_batch_tokens=tokens, batch_size=8, num_train_epochs=2)
     rows, order = rows_of(store, plan.data.max_length), order_of(plan, store)
-    found = largest(plan, rows, order)
+    found = largest(plan, Settled.from_plan(plan), rows, order)
     batches = (
         make_batch(rows, order, step, leaves=2, micro_batch_tokens=tokens, device="cpu")
         for step in range(1, plan.steps.num + 1)

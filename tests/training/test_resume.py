@@ -35,9 +35,9 @@ from headway.runs import checkpoint_state
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import Checkpoint
 from headway.runs.plan import Plan
-from headway.training import job, setup
-from headway.training.proof import measure_loss
-from headway.training.schedule import learning_rate
+from headway.training import setup, trainer
+from headway.training.evaluation.evaluate import measure_loss
+from headway.training.optimizer import learning_rate
 from headway.training.step import Stepper
 
 GIVEN = {
@@ -60,7 +60,7 @@ def killed_at(step: int) -> Callable[[Event, Any], None]:
 
     def on(event: Event, job: Any) -> None:
         if isinstance(event, StepDone) and event.global_step == step:
-            job.saver.finish()
+            job.attempt.saver.finish()
             raise Killed
 
     return on
@@ -158,8 +158,8 @@ def late_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     """One tensor gets its first gradient at step 3, as an expert that nothing is routed to."""
     real = Stepper._gradients
 
-    def without(self: Stepper, batch: Batch) -> Any:
-        loss, gradients = real(self, batch)
+    def without(self: Stepper, batch: Batch, should_drop: Any) -> Any:
+        loss, gradients = real(self, batch, should_drop)
         pairs = zip(self.parameters, gradients, strict=True)
         return loss, [None if n == LATE and batch.step < 3 else g for n, g in pairs]
 
@@ -239,7 +239,7 @@ def batches_made(patch: pytest.MonkeyPatch) -> list[tuple[int, list[int]]]:
         made.append((batch.step, rows))
         return batch
 
-    patch.setattr(job, "make_batch", watching)
+    patch.setattr(trainer, "make_batch", watching)
     return made
 
 
@@ -263,14 +263,14 @@ def test_r03_r04_r08_the_order_goes_on_and_no_row_before_it_is_read_again(
 def test_r03_a_resume_that_reads_from_the_beginning_is_noticed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, real = KINDS["text"](data), job.prefetch
+    plan, real = KINDS["text"](data), trainer.prefetch
     run(tmp_path / "run", plan, on=stop_after(6))
     made = batches_made(monkeypatch)
 
     def skipping(make: Any, first: int, last: int, pulse: Pulse, **options: Any) -> Any:
         return (b for b in real(make, 1, last, pulse, **options) if b.step >= first)
 
-    monkeypatch.setattr(job, "prefetch", skipping)
+    monkeypatch.setattr(trainer, "prefetch", skipping)
     run(tmp_path / "run", plan, attempt=2)
     assert [step for step, _ in made] != [7, 8, 9]
 
@@ -345,7 +345,7 @@ def test_r05_a_checkpoint_that_does_not_verify_is_passed_over(
     assert noted.finding.kind == "warning"
     assert noted.finding.what.startswith("checkpoint-6: ")
     assert noted.finding.what.endswith(
-        ": moved to quarantine/checkpoint-6, going on from checkpoint-4"
+        ": moved to quarantine/checkpoint-6, resuming from checkpoint-4"
     )
     assert (tmp_path / "run" / "quarantine" / "checkpoint-6").is_dir()
     assert ran.of(Resumed) == [Resumed("checkpoint-4", 4)]
@@ -459,7 +459,7 @@ def test_x03_a_checkpoint_is_the_model_that_was_trained(
     """Loaded afresh it has the loss that the run measured last."""
     ran = twins["text"]
     forward = Forward(from_folder(ran.folder.model.resolve(), trust_remote_code=False))
-    found = measure_loss(forward, ran.job.probes.probe, Pulse())
+    found = measure_loss(forward, ran.job.trainer.probes.probe, Pulse())
     facts = ran.receipt.learning_facts
     assert facts.train_probe is not None
     assert found.mean == pytest.approx(facts.train_probe.after, abs=1e-6)

@@ -33,13 +33,12 @@ from headway.runs.folder import RunFolder
 from headway.runs.receipt import Measured, ReceiptCheckpoint
 from headway.training import phases
 from headway.training import saver as saving
-from headway.training.calibrate import foretell_rest
+from headway.training.attempt import Attempt, estimate_remaining_s
 from headway.training.checkpoint import Snapshot
-from headway.training.job import Job
-from headway.training.mishap import TRACEBACK
+from headway.training.evaluation.evaluate import Probes
+from headway.training.failures import TRACEBACK
 from headway.training.optimizer import make_optimizer
 from headway.training.phases import Phases
-from headway.training.proof import Probes
 from headway.training.saver import Saver, Written
 
 PLAN = plan_of(in_memory(1601), max_length=16)
@@ -92,7 +91,7 @@ def test_a_save_is_due_when_somebody_touches_a_file(
     clock.now_s += 1
     assert one.is_due(8)
     (told,) = read_events(tmp_path / "events.jsonl")
-    assert told.event == Noted(Finding("ok", f"saving, as {tmp_path / 'save'} asks"))
+    assert told.event == Noted(Finding("ok", f"saving: {tmp_path / 'save'} requests it"))
     (tmp_path / "save").unlink()
     clock.now_s += 1
     assert not one.is_due(9)
@@ -104,9 +103,9 @@ def test_what_is_left_to_save_counts_the_save_that_is_on_its_way(
     clock = Clock()
     monkeypatch.setattr(saving, "time", clock)
     one = saver(tmp_path, every_steps=4, every_minutes=1000)
-    one._whole_s = 3.0
+    one._save_s = 3.0
     assert one.left_s() == 3
-    one._writing, one._began_s = Future(), clock.now_s
+    one._writing, one._start_s = Future(), clock.now_s
     clock.now_s += 1
     assert one.left_s() == 2 + 3
     one._writing.set_result(Written(ReceiptCheckpoint("checkpoint-1", "", 1), 5.0))
@@ -173,7 +172,7 @@ def test_a_disk_that_takes_no_end_is_not_waited_for_for_ever(
     (ended,) = ran.of(Ended)
     assert ended.finding is not None
     assert ended.finding.what == "checkpoint-4 is not on the disk after 0.1 s"
-    writer = ran.job.saver._writing
+    writer = ran.job.attempt.saver._writing
     assert writer is not None
     writer.result(60)
 
@@ -277,7 +276,7 @@ def poisoned(event: Any, job: Any) -> None:
     """A weight becomes NaN after step 4, in a way that no loss shows."""
     if isinstance(event, StepDone) and event.step == 4:
         with torch.no_grad():
-            job.setup.parameters["model.embed_tokens.weight"][200] = float("nan")
+            job.trainer.setup.parameters["model.embed_tokens.weight"][200] = float("nan")
 
 
 def test_c06_weights_that_are_not_finite_are_never_a_checkpoint(here: Path, tmp_path: Path) -> None:
@@ -321,7 +320,7 @@ def test_c03_s08_the_last_step_is_always_saved(here: Path, tmp_path: Path, every
 def test_c03_a_run_that_forgets_its_last_save_does_not_finish(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Job, "_save_at_end", lambda _: None)
+    monkeypatch.setattr(Attempt, "_save_at_end", lambda _: None)
     ran = run(tmp_path / "run", planned(here, save_steps=500))
     assert ran.code == Exit.BROKEN
     assert ran.receipt.contract.verdict == "broken"
@@ -333,7 +332,7 @@ def test_touching_a_file_saves_at_the_end_of_the_step(
     real = Saver.is_due
 
     def impatient(self: Saver, job_step: int) -> bool:
-        self._looked_s = 0.0  # as if a second had passed
+        self._polled_s = 0.0  # as if a second had passed
         return real(self, job_step)
 
     def on(event: Any, job: Any) -> None:
@@ -423,7 +422,7 @@ def test_the_rest_is_foretold_from_what_the_phases_took(
     changes: dict[str, Any], steps_left: int, seconds: float
 ) -> None:
     saves = replace(PLAN.saves, every_steps=changes["every_steps"], bytes_each=0)
-    looks = replace(PLAN.looks, eval_steps=changes.get("eval_steps", 0))
-    plan = replace(PLAN, saves=saves, looks=looks)
+    evaluation = replace(PLAN.evaluation, eval_steps=changes.get("eval_steps", 0))
+    plan = replace(PLAN, saves=saves, evaluation=evaluation)
     took = {"loading the model": 3.0, "probing": 2.0, "evaluating": 1.0}
-    assert foretell_rest(plan, steps_left, 0.5, took) == pytest.approx(seconds, abs=0.1)
+    assert estimate_remaining_s(plan, steps_left, 0.5, took) == pytest.approx(seconds, abs=0.1)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.runs.plan import LearningPlan
-from headway.training.schedule import learning_rate
+from headway.training.optimizer import learning_rate
 
 KINDS = ("cosine", "linear", "constant")
 JOBS = st.integers(1, 300).flatmap(lambda num: st.tuples(st.just(num), st.integers(0, num - 1)))

@@ -75,7 +75,7 @@ def stepper(model: Any, optimizer: torch.optim.Optimizer | None = None, **option
 
 def gradients_of(model: Any, batch: Batch) -> dict[str, Tensor]:
     recorder = Recorder(trainable(model))
-    stepper(model, recorder)(batch)
+    stepper(model, recorder).take_step(batch)
     return recorder.given
 
 
@@ -133,7 +133,7 @@ def test_the_loss_told_is_the_mean_over_all_trained_tokens(rows: Rows) -> None:
         ((whole,),) = batch_of(rows).leaves
         wanted = float(padded_losses(copy.deepcopy(model), whole).mean())
     batch = batch_of(rows, leaves=2, micro=20)
-    report = stepper(model)(batch)
+    report = stepper(model).take_step(batch)
     assert report.loss == pytest.approx(wanted, rel=1e-6)
     assert report.trained_tokens == batch.num_trained == rows.num_trained()
 
@@ -237,15 +237,15 @@ def test_f30_a_loss_that_is_not_finite_is_never_applied(
     rows: Rows, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     model = causal("llama", scale=1.0)
-    take = stepper(model)
-    take(batch_of(rows, leaves=4))
-    before, moments = bits(model), copy.deepcopy(take.optimizer.state_dict()["state"])
+    one = stepper(model)
+    one.take_step(batch_of(rows, leaves=4))
+    before, moments = bits(model), copy.deepcopy(one.optimizer.state_dict()["state"])
     monkeypatch.setattr(Forward, "loss", poisoned(value))
     with pytest.raises(BrokenContract) as refused:
-        take(batch_of(rows, leaves=4, step=2))
-    assert refused.value.what == "the loss of step 2 is not finite; nothing of it was applied"
+        one.take_step(batch_of(rows, leaves=4, step=2))
+    assert refused.value.what == "the loss of step 2 is not finite; the step was not applied"
     assert same(bits(model), before)
-    after = take.optimizer.state_dict()["state"]
+    after = one.optimizer.state_dict()["state"]
     assert all(torch.equal(after[n][k], moments[n][k]) for n in moments for k in moments[n])
     assert all(p.grad is None for p in model.parameters())
 
@@ -256,7 +256,7 @@ def test_f30_a_gradient_that_is_not_finite_is_never_applied(rows: Rows, value: f
     before = bits(model)
     model.model.norm.weight.register_hook(lambda g: g * value)
     with pytest.raises(BrokenContract, match="the gradient of step 1 is not finite") as refused:
-        stepper(model)(batch_of(rows))
+        stepper(model).take_step(batch_of(rows))
     assert "gradient norm" in refused.value.have
     assert same(bits(model), before)
 
@@ -267,7 +267,7 @@ def test_f30_without_the_check_the_weights_would_be_lost(
     model = causal("llama", scale=1.0)
     monkeypatch.setattr(Forward, "loss", poisoned(float("nan"), at_leaf=0))
     monkeypatch.setattr(Stepper, "_checked_norm", lambda *_: 1.0)
-    stepper(model)(batch_of(rows))
+    stepper(model).take_step(batch_of(rows))
     assert not all(bool(p.isfinite().all()) for p in model.parameters())
 
 
@@ -277,7 +277,7 @@ def test_f31_a_gradient_of_zero_is_refused(rows: Rows) -> None:
     for p in model.parameters():
         p.register_hook(torch.zeros_like)
     with pytest.raises(BrokenContract, match="step 1 has no gradient: it would change nothing"):
-        stepper(model)(batch_of(rows))
+        stepper(model).take_step(batch_of(rows))
     assert same(bits(model), before)
 
 
@@ -286,19 +286,19 @@ def test_f31_no_gradient_at_all_is_refused(rows: Rows, monkeypatch: pytest.Monke
     strange = torch.ones((), requires_grad=True)
     monkeypatch.setattr(Forward, "loss", lambda *_: strange * 2)
     with pytest.raises(BrokenContract, match="no gradient"):
-        stepper(model)(batch_of(rows))
+        stepper(model).take_step(batch_of(rows))
 
 
 @pytest.mark.parametrize("at", [0, 1, 5])
 def test_a_step_that_is_given_up_leaves_the_weights(rows: Rows, at: int) -> None:
     model = causal("llama", scale=1.0)
     before, asked = bits(model), itertools.count()
-    take = stepper(model, give_up=lambda: next(asked) == at)
+    one = stepper(model)
     with pytest.raises(StepDropped):
-        take(batch_of(rows, leaves=8))
+        one.take_step(batch_of(rows, leaves=8), lambda: next(asked) == at)
     assert same(bits(model), before)
     assert all(p.grad is None for p in model.parameters())
-    report = take(batch_of(rows, leaves=8))  # and it can be taken again
+    report = one.take_step(batch_of(rows, leaves=8))  # and it can be taken again
     assert report.step == 1
     assert not same(bits(model), before)
 
@@ -309,7 +309,7 @@ def test_a_step_that_is_given_up_leaves_the_weights(rows: Rows, at: int) -> None
 def test_the_report_comes_after_the_update(rows: Rows) -> None:
     model = causal("llama", scale=1.0)
     before = bits(model)
-    report = stepper(model)(batch_of(rows, step=7))
+    report = stepper(model).take_step(batch_of(rows, step=7))
     assert not same(bits(model), before)
     assert (report.step, report.global_step, report.epoch) == (7, 107, 6)
     assert (report.rows, report.input_tokens) == (ROWS, rows.lengths().sum())
@@ -321,7 +321,7 @@ def test_one_step_is_torchs_own(rows: Rows) -> None:
     """Gradient of the mean, clipped, AdamW: against a plain loop."""
     model = causal("llama", scale=1.0)
     plain = copy.deepcopy(model)
-    stepper(model, max_grad_norm=0.5)(batch_of(rows, leaves=2))
+    stepper(model, max_grad_norm=0.5).take_step(batch_of(rows, leaves=2))
 
     ((whole,),) = batch_of(rows).leaves
     optimizer = make_optimizer(trainable(plain), LEARNING)
@@ -339,7 +339,7 @@ def test_gradients_are_scaled_down_never_up(rows: Rows) -> None:
     norms: list[float] = []
     for limit in (0.25, 1e9):
         recorder = Recorder(trainable(model))
-        report = stepper(model, recorder, max_grad_norm=limit)(batch_of(rows))
+        report = stepper(model, recorder, max_grad_norm=limit).take_step(batch_of(rows))
         norms.append(float(torch.cat([g.flatten() for g in recorder.given.values()]).norm()))
     assert norms[0] == pytest.approx(0.25, rel=1e-4)
     assert norms[1] == pytest.approx(report.grad_norm, rel=1e-4)  # before clipping
@@ -347,26 +347,26 @@ def test_gradients_are_scaled_down_never_up(rows: Rows) -> None:
 
 def test_the_rate_of_the_step_is_applied_and_told(rows: Rows) -> None:
     model = causal("llama", scale=1.0)
-    take = stepper(model, rate=lambda step: step / 1000)
+    one = stepper(model, rate=lambda step: step / 1000)
     for step in (1, 5):
-        assert take(batch_of(rows, step=step)).learning_rate == step / 1000
-        assert {g["lr"] for g in take.optimizer.param_groups} == {step / 1000}
+        assert one.take_step(batch_of(rows, step=step)).learning_rate == step / 1000
+        assert {g["lr"] for g in one.optimizer.param_groups} == {step / 1000}
 
 
 def test_f29_a_rate_of_0_moves_nothing(rows: Rows) -> None:
     model = causal("llama", scale=1.0)
     before = bits(model)
-    stepper(model, rate=lambda _: 0.0)(batch_of(rows))
+    stepper(model, rate=lambda _: 0.0).take_step(batch_of(rows))
     assert same(bits(model), before)
 
 
 def test_tensors_that_have_seen_no_gradient_are_remembered(rows: Rows) -> None:
     model = causal("llama", scale=1.0)
     model.model.norm.weight.register_hook(torch.zeros_like)
-    take = stepper(model)
-    assert take.no_gradient_yet == set(trainable(model))
-    take(batch_of(rows))
-    assert take.no_gradient_yet == {"model.norm.weight"}
+    one = stepper(model)
+    assert one.no_gradient_yet == set(trainable(model))
+    one.take_step(batch_of(rows))
+    assert one.no_gradient_yet == {"model.norm.weight"}
 
 
 # ---- draws -------------------------------------------------------------------------------------
@@ -395,14 +395,14 @@ def test_dropout_depends_on_seed_step_and_leaf_alone(rows: Rows) -> None:
 def test_another_seed_or_step_is_another_draw(rows: Rows, other: dict[str, int]) -> None:
     model = with_dropout()
     recorders = [Recorder(trainable(model)) for _ in range(2)]
-    stepper(model, recorders[0])(batch_of(rows))
-    stepper(model, recorders[1], **other)(batch_of(rows))
+    stepper(model, recorders[0]).take_step(batch_of(rows))
+    stepper(model, recorders[1], **other).take_step(batch_of(rows))
     assert not same(recorders[0].given, recorders[1].given)
 
 
 def test_each_leaf_has_its_own_draw() -> None:
     words = [
-        module._draw_seed(seed, step, leaf)
+        module._dropout_seed(seed, step, leaf)
         for seed in range(3)
         for step in range(50)
         for leaf in range(8)
@@ -412,7 +412,7 @@ def test_each_leaf_has_its_own_draw() -> None:
 
 @pytest.mark.parametrize("seed", [0, 42, 2**40, 2**63 - 1])
 def test_any_seed_will_do(rows: Rows, seed: int) -> None:
-    assert stepper(with_dropout(), seed=seed)(batch_of(rows)).loss > 0
+    assert stepper(with_dropout(), seed=seed).take_step(batch_of(rows)).loss > 0
 
 
 def test_steps_taken_again_have_the_same_bits(tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ def test_steps_taken_again_have_the_same_bits(tmp_path: Path) -> None:
         step = stepper(model)
         for number in range(1, last + 1):
             made = make_batch(rows, order, number, leaves=2, micro_batch_tokens=16, device="cpu")
-            step(made)
+            step.take_step(made)
         return bits(model)
 
     torch.manual_seed(1)
@@ -437,13 +437,13 @@ def test_steps_taken_again_have_the_same_bits(tmp_path: Path) -> None:
 
 def test_the_model_is_in_training_mode_in_a_step(rows: Rows) -> None:
     model = causal("llama", scale=1.0).eval()
-    stepper(model)(batch_of(rows))
+    stepper(model).take_step(batch_of(rows))
     assert model.training
 
 
 def test_the_pulse_beats_with_each_micro_batch(tmp_path: Path) -> None:
     rows = rows_of(chat_store(tmp_path, *chats(8)), 64)
-    take = stepper(causal("llama", scale=1.0))
-    before = take.pulse._beat
-    take(batch_of(rows, micro=1))
-    assert take.pulse._beat - before == 8
+    one = stepper(causal("llama", scale=1.0))
+    before = one.pulse._beat
+    one.take_step(batch_of(rows, micro=1))
+    assert one.pulse._beat - before == 8

@@ -14,8 +14,7 @@ from headway.base.errors import Exit
 from headway.base.events import Noted, StepDone
 from headway.data.survey.store import Store
 from headway.runs.plan import Plan
-from headway.training import job as module
-from headway.training import setup
+from headway.training import setup, trainer
 
 # ---- other ways to compute ---------------------------------------------------------------------
 
@@ -27,13 +26,13 @@ def test_b03_a_model_that_leaks_runs_its_documents_separately(
         return causal("lfm2", layer_types=["conv", "full_attention"])
 
     monkeypatch.setattr(setup, "starting_model", leaky)
-    monkeypatch.setattr(module, "starting_model", leaky)
+    monkeypatch.setattr(trainer, "starting_model", leaky)
     ran = run(tmp_path / "run", planned(here))
     assert ran.receipt.contract.verdict == "kept"
     (noted,) = ran.of(Noted)
     assert noted.finding.kind == "adjusted"
-    assert "each runs by itself" in noted.finding.what
-    assert ran.job.setup.forward.runs_separately
+    assert noted.finding.what.startswith("documents run one at a time")
+    assert ran.job.trainer.setup.forward.runs_separately
 
 
 @pytest.mark.parametrize("kind", ["text", "adapters on text"])
@@ -82,7 +81,7 @@ def test_s03_many_lengths_compile_nothing(tmp_path: Path) -> None:
     flags = ["." * (1 + 7 * i % 20) + "x" * (1 + 5 * i % 23) for i in range(40)]
     plan = plan_of(chat_store(tmp_path / "store", *flags), batch_size=4)
     ran = run(tmp_path / "run", plan)
-    assert len({group.length for m in ran.job.probes.probe for group in m.documents}) > 3
+    assert len({group.length for m in ran.job.trainer.probes.probe for group in m.documents}) > 3
     assert len({step.computed_tokens for step in ran.of(StepDone)}) > 5
     assert not counters["stats"]
     assert not counters["frames"]

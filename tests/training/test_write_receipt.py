@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.helpers import in_memory, order_of, plan_of
 
+from headway.base.errors import Cause
 from headway.runs.receipt import (
     Losses,
     Measured,
@@ -17,8 +18,9 @@ from headway.runs.receipt import (
     TensorAudit,
     load_receipt,
 )
-from headway.training.ledger import Ledger
-from headway.training.write_receipt import Closing, finding_of, write_up
+from headway.runs.settled import Settled
+from headway.training.ledger import Totals
+from headway.training.write_receipt import Closing, finding_of, make_receipt
 
 TEXT = in_memory(1601)  # 100 rows of 16
 PLAN = plan_of(TEXT, max_length=16, batch_size=4, val_size=20)  # 20 steps
@@ -26,6 +28,7 @@ CLOSING = Closing(
     run="notes",
     outcome="finished",
     why="",
+    cause=None,
     attempts=2,
     before=Losses(Measured(5.5, 0.01, 4), Measured(5.6, 0.01, 20)),
     after=Losses(Measured(4.5, 0.01, 4), Measured(4.6, 0.01, 20)),
@@ -42,19 +45,20 @@ CLOSING = Closing(
 )
 
 
-def trained(steps: int, mistake: Any = None) -> Ledger:
+def trained(steps: int, mistake: Any = None) -> Totals:
     """The ledger after so many steps; `mistake` changes the rows of the third."""
-    order, ledger = order_of(PLAN, TEXT), Ledger()
+    order, totals = order_of(PLAN, TEXT), Totals()
     for step in range(1, steps + 1):
         epoch, rows = order.rows(step)
         if mistake and step == 3:
             rows = mistake(rows)
-        ledger.add(StepReport(step, step, epoch, 5.0, 1.0, 1e-3, 4, 64, 64, 64, 0.1), rows)
-    return ledger
+        totals = totals.add(StepReport(step, step, epoch, 5.0, 1.0, 1e-3, 4, 64, 64, 64, 0.1), rows)
+    return totals
 
 
-def closed(ledger: Ledger, **changes: Any) -> Receipt:
-    return write_up(replace(CLOSING, **changes), PLAN, order_of(PLAN, TEXT), ledger)
+def closed(totals: Totals, **changes: Any) -> Receipt:
+    closing, settled = replace(CLOSING, **changes), Settled.from_plan(PLAN)
+    return make_receipt(closing, PLAN, settled, order_of(PLAN, TEXT), totals)
 
 
 def test_the_good_end() -> None:
@@ -104,8 +108,8 @@ def test_an_interrupted_run_is_held_to_the_steps_that_it_took(steps: int) -> Non
 
 
 def test_an_interrupted_run_that_lost_a_row_is_broken() -> None:
-    ledger = trained(5, MISTAKES["a row lost"][0])
-    receipt = closed(ledger, outcome="interrupted", why="SIGTERM", tensors=None)
+    totals = trained(5, MISTAKES["a row lost"][0])
+    receipt = closed(totals, outcome="interrupted", why="SIGTERM", tensors=None)
     assert receipt.contract.verdict == "broken"
 
 
@@ -114,11 +118,22 @@ def test_a_finished_run_that_took_too_few_steps_is_broken() -> None:
 
 
 def test_f30_a_loss_that_was_not_finite_is_counted() -> None:
-    why = "the loss of step 6 is not finite; nothing of it was applied"
-    receipt = closed(trained(5), outcome="failed", why=why, after=None, tensors=None)
-    assert receipt.contract.reasons[0] == why
+    why = "a sentence that says nothing"
+    changes = {"outcome": "failed", "why": why, "cause": Cause.NOT_FINITE}
+    receipt = closed(trained(5), **changes, after=None, tensors=None)
+    assert receipt.contract.reasons == (why, "a loss was not finite")
     assert receipt.learning_facts.nonfinite_steps == 1
     assert receipt.learning.verdict == "unclear"
+    assert receipt.line == f"broken: {why} (5 of 20 steps)"
+
+
+def test_weights_that_are_not_finite_are_no_loss_that_was_not_finite() -> None:
+    """The saver found them; whether a loss was finite is the step's to say, and not the text's."""
+    why = "checkpoint-5 was not written: weights are not finite"
+    changes = {"outcome": "failed", "why": why, "cause": Cause.WEIGHTS_NOT_FINITE}
+    receipt = closed(trained(5), **changes, after=None, tensors=None)
+    assert receipt.contract.reasons == (why,)
+    assert receipt.learning_facts.nonfinite_steps == 0
     assert receipt.line == f"broken: {why} (5 of 20 steps)"
 
 
@@ -128,7 +143,7 @@ def test_a_run_that_did_not_learn_is_told() -> None:
     assert receipt.learning.verdict == "not"
     finding = finding_of(receipt)
     assert finding is not None
-    assert finding.what == "it did not learn"
+    assert finding.what == "the model did not learn"
 
 
 def test_what_was_foretold_stands_beside_what_came() -> None:

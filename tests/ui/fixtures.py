@@ -76,7 +76,7 @@ def conversations_plan(**changes: Any) -> p.Plan:
         steps=p.StepsPlan(2488, 2488, 2488, 1.0, 8, 4, 272, 1, 2048),
         learning=p.LearningPlan("adamw", 2e-4, "cosine", 74, 0.1, 0.9, 0.95, 1e-8, 1.0),
         saves=p.SavesPlan(500, 10.0, 2, 5, 105_600_000),
-        looks=p.LooksPlan(64, 500, 0, (), 64),
+        evaluation=p.EvaluationPlan(64, 500, 0, (), 64),
         memory=p.MemoryPlan(
             412_000_000, 1_976_000_000, 35_200_000, 70_400_000, 310_000_000, 2_803_600_000
         ),
@@ -133,7 +133,7 @@ def text_plan(**changes: Any) -> p.Plan:
         ),
         steps=p.StepsPlan(0, 3, 1, 3.0, 12, 13, 1536, 4, 2048),
         saves=p.SavesPlan(3, 10.0, 2, 1, 36_600_000),
-        looks=p.LooksPlan(13, 0, 1, ("The",), 64),
+        evaluation=p.EvaluationPlan(13, 0, 1, ("The",), 64),
         time=p.TimePlan(None, None, 8.8e10),
         settings=(
             p.Choice("preset", "mini", "--preset"),

@@ -95,6 +95,7 @@ class Cause(StrEnum):
 
     # the run itself
     NOT_FINITE = "not_finite"
+    WEIGHTS_NOT_FINITE = "weights_not_finite"
     NO_GRADIENT = "no_gradient"
     NOTHING_TRAINABLE = "nothing_trainable"
     ENDED_EARLY = "ended_early"

@@ -38,7 +38,7 @@ from headway.planning.streaming import decide_order
 from headway.runs.plan import (
     SCHEMA,
     DataPlan,
-    LooksPlan,
+    EvaluationPlan,
     LoraPlan,
     MachinePlan,
     MemoryPlan,
@@ -140,7 +140,7 @@ def decide(
         steps=steps,
         learning=learning.value,
         saves=saves.value,
-        looks=evaluation,
+        evaluation=evaluation,
         memory=fit.value.memory,
         time=time,
         machine=_machine_plan(facts, compute.value, fit.value, compiled=compiles.value),
@@ -312,8 +312,8 @@ def _decide_saves(settings: Settings, model: ModelPlan, num_steps: int) -> Decis
     return Decision(plan, choices)
 
 
-def _evaluation_plan(settings: Settings, num_steps: int) -> LooksPlan:
-    return LooksPlan(
+def _evaluation_plan(settings: Settings, num_steps: int) -> EvaluationPlan:
+    return EvaluationPlan(
         probe_rows=PROBE_ROWS,
         eval_steps=settings.eval_steps or 0,
         sample_steps=settings.sample_steps or (num_steps if settings.sample_prompts else 0),

@@ -13,6 +13,7 @@ from headway.base.errors import Remedy, UsageError
 from headway.base.lock import is_held
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
+from headway.runs.settled import Settled
 
 
 @dataclass(frozen=True)
@@ -56,33 +57,41 @@ def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Placemen
     raise AssertionError("ten thousand runs of one name")
 
 
-def carried_on(before: Plan, now: Plan) -> tuple[Plan, str]:
-    """The plan of a run that goes on, and a line to say, "" for none.
+def carry_over(settled: Settled, requested: Plan) -> tuple[Settled, str]:
+    """Settled values of a run that resumes, with what a resume may change.
 
-    What was decided at its first start stays; the time it may take and what it does to fit in
-    memory are taken from what is asked for now.
+    What was decided at the first start stays. Time limits, and what makes a run fit in memory, are
+    taken from the request.
+
+    Args:
+        settled: of the run so far.
+        requested: the plan as it would be made now.
+
+    Returns:
+        The settled values from here on, and a line to show, "" if there is none.
     """
-    steps, machine, notes = before.steps, before.machine, list[str]()
-    micro = now.steps.micro_batch_tokens
-    if _asked(now, "micro_batch_tokens") and micro != steps.micro_batch_tokens:
-        notes.append(f"micro-batches of {micro} tokens, {steps.micro_batch_tokens} before")
-        steps = replace(steps, micro_batch_tokens=micro)
-    recompute = now.machine.gradient_checkpointing
-    if _asked(now, "gradient_checkpointing") and recompute != machine.gradient_checkpointing:
+    notes = list[str]()
+    micro, before = requested.steps.micro_batch_tokens, settled.micro_batch_tokens
+    if _is_requested(requested, "micro_batch_tokens") and micro != before:
+        notes.append(f"micro-batches of {micro} tokens, {before} before")
+        settled = replace(settled, micro_batch_tokens=micro)
+    recompute = requested.machine.gradient_checkpointing
+    if (
+        _is_requested(requested, "gradient_checkpointing")
+        and recompute != settled.gradient_checkpointing
+    ):
         notes.append(f"gradient checkpointing {'on' if recompute else 'off'}")
-        machine = replace(machine, gradient_checkpointing=recompute)
-    tried, compiles = before.tried, now.machine.compiled
-    if _asked(now, "torch_compile") and compiles != (tried or machine).compiled:
-        notes.append(f"compiling {'on' if compiles else 'off'}")
-        machine = replace(machine, compiled=compiles)
-        tried = tried and replace(tried, compiled=compiles)
-    plan = replace(before, steps=steps, machine=machine, tried=tried)
-    plan = replace(plan, max_time_s=now.max_time_s, grace_s=now.grace_s)
+        settled = replace(settled, gradient_checkpointing=recompute)
+    compiled = requested.machine.compiled
+    if _is_requested(requested, "torch_compile") and compiled != settled.compiled:
+        notes.append(f"compiling {'on' if compiled else 'off'}")
+        settled = replace(settled, compiled=compiled)
+    settled = replace(settled, max_time_s=requested.max_time_s, grace_s=requested.grace_s)
     what = " and ".join(notes)
-    return plan, f"from here on with {what}: the same within rounding" if what else ""
+    return settled, f"from here on with {what}: the same within rounding" if what else ""
 
 
-def _asked(plan: Plan, name: str) -> bool:
+def _is_requested(plan: Plan, name: str) -> bool:
     return plan.choice(name).origin not in {"default", "auto"}
 
 

@@ -17,7 +17,7 @@ from headway.base.versioned_json import read
 from headway.data.formats.records import DataKind
 from headway.data.survey.result import Lengths, SurveySample
 
-SCHEMA = "headway.plan/1"
+SCHEMA = "headway.plan/2"
 TIGHT = 0.6  # of the free memory: who foretells more than that tries it out first
 
 
@@ -193,8 +193,8 @@ class SavesPlan:
 
 
 @dataclass(frozen=True)
-class LooksPlan:
-    """Evaluations and samples, between steps."""
+class EvaluationPlan:
+    """Probe rows, evaluations and samples."""
 
     probe_rows: int
     eval_steps: int  # 0: only before and after
@@ -257,16 +257,6 @@ class MachinePlan:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What was tried on this very model before step 1, and holds for the whole run."""
-
-    separately: bool  # packed documents see each other in its layers: each runs by itself
-    own_logits: bool  # its logits are more than a product with the head's weights
-    not_shared: bool = False  # rows that begin alike do not begin with the same numbers
-    compiled: bool = False  # what lies between matrix products: it is the same, and faster
-
-
-@dataclass(frozen=True)
 class Plan:
     """Everything that was decided. A plan with nothing to do cannot be built.
 
@@ -283,7 +273,7 @@ class Plan:
     steps: StepsPlan
     learning: LearningPlan
     saves: SavesPlan
-    looks: LooksPlan
+    evaluation: EvaluationPlan
     memory: MemoryPlan
     time: TimePlan
     machine: MachinePlan
@@ -292,7 +282,6 @@ class Plan:
     grace_s: float
     settings: tuple[Choice, ...]
     findings: tuple[Finding, ...]
-    tried: Tried | None = None  # None: not started yet
 
     def __post_init__(self) -> None:
         if self.steps.num < 1 or self.data.rows.planned < 1:
@@ -307,12 +296,6 @@ class Plan:
     def computed_tokens(self) -> int:
         """Input tokens of a full step that run, about."""
         return computed_tokens(self.steps, self.data)
-
-    @property
-    def shares(self) -> bool:
-        """Rows share what they begin with, as planned and as this very model allows."""
-        tried = self.tried
-        return self.steps.share_prefixes and not (tried and (tried.separately or tried.not_shared))
 
     def choice(self, name: str) -> Choice:
         """A setting as it was decided.
@@ -340,7 +323,7 @@ def identity(
     steps: StepsPlan,
     learning: LearningPlan,
     saves: SavesPlan,
-    looks: LooksPlan,
+    evaluation: EvaluationPlan,
     *,
     seed: int,
     bf16: bool | None,
@@ -369,7 +352,7 @@ def identity(
         "steps": [steps.num, steps.batch_size, steps.leaves],
         "learning": [learning, bf16],
         "saves": [saves.every_steps, saves.every_minutes, saves.keep, saves.keep_every],
-        "looks": looks,
+        "looks": evaluation,
         "seed": seed,
     }
     return hashlib.sha256(msgspec.json.encode(same, order="sorted")).hexdigest()
@@ -384,7 +367,7 @@ def identity_of(plan: Plan) -> str:
         plan.steps,
         plan.learning,
         plan.saves,
-        plan.looks,
+        plan.evaluation,
         seed=plan.seed,
         bf16=bf16.value if bf16.origin != "auto" else None,
         assistant_only_loss=plan.choice("assistant_only_loss").value,
@@ -404,9 +387,17 @@ def load_plan(folder: Path) -> Plan:
     Raises:
         OSError: there is none.
         msgspec.MsgspecError: it is not a plan.
-        UsageError: it is one of a newer Headway.
+        UsageError: a newer Headway wrote it.
     """
-    return read(folder / "plan.json", Plan, SCHEMA)
+    return read(folder / "plan.json", Plan, SCHEMA, {"headway.plan/1": _from_version_1})
+
+
+def _from_version_1(plan: dict[str, Any]) -> dict[str, Any]:
+    """Rename what version 2 renamed; the results of trials are in settled.json now."""
+    data = dict(plan["data"])
+    data["stream"] = data.pop("flow", None)
+    rest = {name: value for name, value in plan.items() if name not in {"looks", "tried"}}
+    return rest | {"data": data, "evaluation": plan["looks"]}
 
 
 def name_after(source: str, *, trial: bool) -> str:

@@ -142,7 +142,7 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     plan = decide(settings, sources, store, origin.initial, facts)
     if request.train:
         plan = write_stream_spec(plan, settings, found, options, cache_folder("stores"))
-        evaluated = bool(plan.looks.eval_steps and plan.data.rows.held_out)
+        evaluated = bool(plan.evaluation.eval_steps and plan.data.rows.held_out)
         saves = plan.saves.most(plan.steps.num, evaluated=evaluated)
         check_writable(Path(settings.output_dir), saves * plan.saves.bytes_each)
     return plan

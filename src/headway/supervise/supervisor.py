@@ -29,9 +29,10 @@ from headway.config.settings import Settings
 from headway.config.yaml_file import write_settings
 from headway.data.sources.source import shown
 from headway.runs.folder import RunFolder
-from headway.runs.placement import Placement, carried_on, move_aside, place
+from headway.runs.placement import Placement, carry_over, move_aside, place
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt, load_receipt
+from headway.runs.settled import Settled, load_settled
 from headway.supervise.child import child_environment, death_refusal, torch_environment
 from headway.supervise.live_jobs import LiveJob
 from headway.supervise.planner import PlanAnswer, PlanRequest
@@ -156,14 +157,15 @@ class Supervisor:
             self.screen.say(where.note)
         if where.kind == "done":
             return self._already_trained(where.folder, plan)
+        settled = Settled.from_plan(plan)
         if where.kind == "resume":
-            where, plan = _resumed(where, plan)
+            where, plan, settled = _resumed(where, plan)
         if settings.fresh:
             aside = move_aside(where.folder)
             if aside:
                 self.screen.say(f"moved the old run to {aside}")
-        self.screen.plan(plan)
-        return self._run(where, plan, worker)
+        self.screen.plan(settled.applied_to(plan))
+        return self._run(where, plan, settled, worker)
 
     def _already_trained(self, folder: RunFolder, plan: Plan) -> Result:
         receipt = load_receipt(folder.path)
@@ -173,11 +175,11 @@ class Supervisor:
         sound = receipt.contract.verdict == "kept" and receipt.learning.verdict != "not"
         return Result(Exit.KEPT if sound else Exit.BROKEN, plan, receipt, folder.path)
 
-    def _run(self, where: Placement, plan: Plan, worker: ChildProcess) -> Result:
+    def _run(self, where: Placement, plan: Plan, settled: Settled, worker: ChildProcess) -> Result:
         folder = where.folder
         make_folder(folder.path)
         with RunLock(folder.lock, str(self.live)) as lock:
-            log, reader = self._open_run(where, plan, lock)
+            log, reader = self._open_run(where, plan, settled, lock)
             aim = Aim(plan.steps.first, plan.steps.num, plan.time.seconds)
             progress = Progress(folder.path.name, str(folder.path), aim, pid=os.getpid())
             job = replace(self.job, run=folder.path.name, folder=str(folder.path.resolve()))
@@ -193,7 +195,7 @@ class Supervisor:
         return Result(code, plan, receipt, folder.path)
 
     def _open_run(
-        self, where: Placement, plan: Plan, lock: RunLock
+        self, where: Placement, plan: Plan, settled: Settled, lock: RunLock
     ) -> tuple[EventLog, EventReader]:
         """Write the files an attempt starts with, and its first event."""
         folder = where.folder
@@ -204,7 +206,9 @@ class Supervisor:
             if rejected.exists() and not plan.data.stream:  # a stream's are found as it is read
                 with disk_errors(folder.path / "rejected.jsonl"):
                     shutil.copyfile(rejected, folder.path / "rejected.jsonl")
-        plan.save(folder.path)
+            plan.save(folder.path)
+        elif settled != load_settled(folder.path, plan):
+            settled.save(folder.path)
         (folder.path / "receipt.json").unlink(missing_ok=True)
         reader = EventReader(folder.events)
         num_attempts = sum(isinstance(entry.event, AttemptStarted) for entry in reader.new())
@@ -310,13 +314,11 @@ def _send(worker: ChildProcess, go: Go) -> None:
         worker.stdin.flush()
 
 
-def _resumed(where: Placement, plan: Plan) -> tuple[Placement, Plan]:
-    """The plan of the first start, with the changes that a resume allows."""
-    before = where.folder.plan()
-    if before is None:
-        return where, plan
-    now, note = carried_on(before, plan)
-    return replace(where, note=note), now
+def _resumed(where: Placement, requested: Plan) -> tuple[Placement, Plan, Settled]:
+    """The plan of the first start, and its settled values with what a resume may change."""
+    plan = where.folder.plan() or requested
+    settled, note = carry_over(load_settled(where.folder.path, plan), requested)
+    return replace(where, note=note), plan, settled
 
 
 def _newest_receipt(folder: RunFolder) -> Receipt | None:

@@ -1,8 +1,8 @@
-"""Snapshot and save beside the loop; load.
+"""Checkpoint snapshot, writer and loader.
 
-A checkpoint is an ordinary transformers folder with three files more: headway.json (where the
-run stands), optimizer.safetensors (AdamW's moments) and manifest.json (size and hash of every
-file, written last).
+A checkpoint is an ordinary transformers folder with three more files: headway.json (the state of
+the run), optimizer.safetensors (AdamW's moments) and manifest.json (size and hash of every file,
+written last).
 """
 
 import json
@@ -17,22 +17,22 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from headway.base.errors import MachineError, Remedy, UsageError
+from headway.base.errors import Cause, MachineError, Remedy, UsageError
 from headway.base.files import Manifest, delete_folder, write_folder
 from headway.data.examples import tokenizer as tokenizer_files
 from headway.model.load import is_adapter, load_tensors, put_weights
 from headway.runs.checkpoint_state import CheckpointState
-from headway.training.optimizer import moments, only_own_counts
+from headway.training.optimizer import moments, without_common_counts
 
 
 class Snapshot:
-    """A job's weights and moments in memory of their own, taken in one go and written later.
+    """A copy of a job's weights and moments, taken in one go and written later.
 
-    Making one touches all of its memory, which takes much longer than a copy into it: it is made
-    once, beside the first steps.
+    Making one touches all of its memory, which takes much longer than a copy into it, so it is
+    made once and reused.
 
     Args:
-        model: its weights are copied; of adapters on a frozen model, the adapters alone.
+        model: its weights are copied; with adapters on a frozen model, only the adapters.
         optimizer: its moments are copied.
         parameters: the trainable ones by name.
     """
@@ -47,30 +47,30 @@ class Snapshot:
         self._optimizer = optimizer
         self._parameters = dict(parameters)
         self._weights: dict[str, Tensor] = {}
-        self._copied: list[str] = []  # tied weights have one copy between them
+        self._copied: list[str] = []  # tied weights share one copy
         copies: dict[tuple[int, torch.Size], Tensor] = {}
         for name, tensor in self._live_weights().items():
             storage = (tensor.data_ptr(), tensor.shape)
             if storage not in copies:
-                copies[storage] = _room_for(tensor)
+                copies[storage] = _memory_for(tensor)
                 self._copied.append(name)
             self._weights[name] = copies[storage]
-        self._room = {
-            f"{kind}/{name}": _room_for(p)
+        self._memory = {
+            f"{kind}/{name}": _memory_for(p)
             for name, p in self._parameters.items()
             for kind in ("exp_avg", "exp_avg_sq")
         } | {f"step/{name}": torch.zeros(()) for name in self._parameters}
         self._moments: dict[str, Tensor] = {}
 
     def take(self) -> None:
-        """Copy everything as it is now: the one thing that the training thread waits for."""
+        """Copy the current state; the training thread waits for nothing else."""
         with torch.no_grad():
             weights = self._live_weights()
             for name in self._copied:
                 self._weights[name].copy_(weights[name])
             self._moments = {}
             for name, tensor in moments(self._optimizer, self._parameters).items():
-                self._moments[name] = self._room[name].copy_(tensor)
+                self._moments[name] = self._memory[name].copy_(tensor)
 
     def write(self, final: Path, state: CheckpointState, tokenizer: Path) -> Manifest:
         """Write one checkpoint, durably, and read it back.
@@ -81,18 +81,18 @@ class Snapshot:
             tokenizer: a folder with the tokenizer's files.
 
         Raises:
-            MachineError: it could not be written or did not read back; or a number is not finite.
+            MachineError: it could not be written or did not read back, or a number is not finite.
         """
         self._refuse_non_finite(final)
         if final.exists():
-            delete_folder(final)  # one that did not verify: a verified one is never written again
+            delete_folder(final)  # it did not verify: a verified checkpoint is never written again
 
         def fill(folder: Path) -> None:
             self._write_model(folder)
             for name in tokenizer_files.FILES:
                 if (tokenizer / name).is_file():
                     shutil.copyfile(tokenizer / name, folder / name)
-            saved = only_own_counts(self._moments, state.optimizer_steps)
+            saved = without_common_counts(self._moments, state.optimizer_steps)
             save_file(saved, folder / "optimizer.safetensors")
             _write_json(folder / "trainer_state.json", _trainer_state(state))
             _write_json(folder / "headway.json", msgspec.to_builtins(state))
@@ -118,58 +118,60 @@ class Snapshot:
             plain.save_pretrained(folder, state_dict=dict(self._weights))
 
     def _refuse_non_finite(self, final: Path) -> None:
-        # numpy keeps to this thread; torch would take cores from the step that is being computed.
+        # numpy uses this thread only; torch would take cores from the training step.
         numbers = {**self._weights, **self._moments}
         bad = [name for name, t in numbers.items() if not np.isfinite(t.numpy()).all()]
         if bad:
             raise MachineError(
                 f"{final.name} was not written: weights are not finite",
+                cause=Cause.WEIGHTS_NOT_FINITE,
                 have=f"NaN or Inf in {bad[0]}" + (f" and {len(bad) - 1} more" if bad[1:] else ""),
                 need="finite weights; updates are checked before they are applied",
-                remedies=(Remedy("the same command again", "goes on from the checkpoint before"),),
+                remedies=(Remedy("the same command again", "resumes from the checkpoint before"),),
             )
 
 
-def _room_for(tensor: Tensor) -> Tensor:
+def _memory_for(tensor: Tensor) -> Tensor:
     dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
     return torch.empty(tensor.shape, dtype=dtype).zero_()  # zeros() would not touch the memory
 
 
 def load_moments(checkpoint: Path) -> dict[str, Tensor]:
-    """AdamW's moments of a checkpoint; empty where it has none."""
+    """AdamW's moments of a checkpoint, by name; empty if it has none."""
     path = checkpoint / "optimizer.safetensors"
     return load_tensors(path) if path.is_file() else {}
 
 
 def load_weights(model: nn.Module, checkpoint: Path) -> None:
-    """Put a checkpoint's weights into a model of the same shape, adapters or whole.
+    """Load a checkpoint's weights into a model of the same shape, adapters or all.
 
     Raises:
-        MachineError: names or shapes do not fit.
+        MachineError: names or shapes differ.
     """
     if is_adapter(checkpoint):
-        return _put_adapters(model, checkpoint)
+        return _load_adapters(model, checkpoint)
     try:
         return put_weights(model, checkpoint)
     except (UsageError, RuntimeError) as error:
-        raise _other_weights(checkpoint, str(error).splitlines()[0]) from error
+        raise _mismatch(checkpoint, str(error).splitlines()[0]) from error
 
 
-def _put_adapters(model: nn.Module, checkpoint: Path) -> None:
+def _load_adapters(model: nn.Module, checkpoint: Path) -> None:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     tensors = load_tensors(checkpoint / "adapter_model.safetensors")
     own = get_peft_model_state_dict(cast("Any", model), save_embedding_layers=False)
-    strangers = sorted(tensors.keys() ^ own.keys())
-    if strangers:
-        have = f"{len(strangers)} tensors are in one of them alone, {strangers[0]} among them"
-        raise _other_weights(checkpoint, have)
+    differing = sorted(tensors.keys() ^ own.keys())
+    if differing:
+        have = f"{len(differing)} tensors that only one of them has, such as {differing[0]}"
+        raise _mismatch(checkpoint, have)
     set_peft_model_state_dict(cast("Any", model), tensors)
 
 
-def _other_weights(checkpoint: Path, have: str) -> MachineError:
+def _mismatch(checkpoint: Path, have: str) -> MachineError:
     return MachineError(
-        f"{checkpoint.name} holds other weights than this model has",
+        f"{checkpoint.name} does not match this model",
+        cause=Cause.CHECKPOINT_MISMATCH,
         have=have,
         need="the tensors of this run's model",
         remedies=(Remedy("--fresh", "start this run over"),),
@@ -177,7 +179,7 @@ def _other_weights(checkpoint: Path, have: str) -> MachineError:
 
 
 def _trainer_state(state: CheckpointState) -> dict[str, Any]:
-    """The keys that tools for transformers' Trainer look for."""
+    """The keys that tools for transformers' Trainer read."""
     return {
         "epoch": state.epoch,
         "global_step": state.global_step,

@@ -1,20 +1,20 @@
-"""The weights a job begins with: a function of the plan, so that they can be had again."""
+"""Initial weights of a job: a function of the plan, so they can be made again."""
 
 import json
 from pathlib import Path
 
 from torch import nn
 
-from headway.base.errors import UsageError
+from headway.base.errors import Cause, UsageError
 from headway.model.load import from_config, from_folder, is_adapter, with_adapter, with_lora
 from headway.runs.plan import ModelPlan, Plan
 
 
 def starting_model(plan: Plan) -> nn.Module:
-    """Fresh from the seed, from a folder, or from the checkpoint of the run it goes on from.
+    """The model before the job's first step: random, from a folder or from its parent.
 
     Raises:
-        UsageError: a folder that is needed is gone or does not load.
+        UsageError: a folder is missing or does not load.
     """
     model = plan.model
     if model.source == "preset":
@@ -24,7 +24,7 @@ def starting_model(plan: Plan) -> nn.Module:
 
 
 def load_folder(folder: Path, *, trust_remote_code: bool = False) -> nn.Module:
-    """A whole model, or adapters on the base model that they name.
+    """Load a model, or adapters on the base model that they name.
 
     Raises:
         UsageError: the folder or its base does not load.
@@ -34,9 +34,10 @@ def load_folder(folder: Path, *, trust_remote_code: bool = False) -> nn.Module:
     base = Path(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
     if not base.is_dir():
         raise UsageError(
-            f"the base model of {folder.name} is gone",
+            f"the base model of {folder.name} is missing",
+            cause=Cause.MODEL_NOT_FOUND,
             have=f"adapters for {base}",
-            need="that folder where it was",
+            need="that folder in its place",
         )
     return with_adapter(from_folder(base, trust_remote_code=trust_remote_code), folder)
 

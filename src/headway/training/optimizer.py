@@ -1,10 +1,10 @@
-"""Parameter groups, optimizer, master weights.
+"""AdamW over fp32 master weights, and the learning-rate schedule.
 
-Weights stay fp32 throughout, so they are their own master copy: an update smaller than a bf16
-step is kept, and shows in the copies that are computed with (`model/mixed_precision.py`) once it
-is one.
+Weights stay fp32 throughout, so they are their own master copy: an update smaller than a bf16 step
+is kept, and shows in the bf16 copies (`model/mixed_precision.py`) once it adds up to a step.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -16,7 +16,7 @@ from headway.runs.plan import LearningPlan
 def make_optimizer(parameters: Mapping[str, nn.Parameter], plan: LearningPlan) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), fused: one pass over the weights.
 
-    Weight decay is for matrices; norms, biases and other vectors are not pulled to zero.
+    Weight decay applies to matrices only, not to norms, biases and other vectors.
     """
     matrices = [p for p in parameters.values() if p.ndim >= 2]
     vectors = [p for p in parameters.values() if p.ndim < 2]
@@ -33,8 +33,31 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], plan: LearningPlan) -
     )
 
 
+def learning_rate(plan: LearningPlan, step: int, num_steps: int) -> float:
+    """The learning rate of one step: a pure function, so a resume restores nothing.
+
+    Greater than 0 on every planned step. Warm-up is peak * step / (warmup + 1), so step 1 moves
+    weights; the decay reaches its floor, 0, after the last step, not on it.
+
+    Args:
+        plan: peak, warm-up and schedule.
+        step: of this job, 1 to `num_steps`.
+        num_steps: of this job.
+    """
+    if step <= plan.warmup_steps:
+        return plan.peak * step / (plan.warmup_steps + 1)
+    past = (step - plan.warmup_steps - 1) / (num_steps - plan.warmup_steps)
+    match plan.schedule:
+        case "constant":
+            return plan.peak
+        case "linear":
+            return plan.peak * (1 - past)
+        case "cosine":
+            return plan.peak * math.cos(math.pi / 2 * past) ** 2  # (1 + cos(pi past)) / 2
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """For the next update."""
+    """Set the rate of the next update."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
@@ -42,7 +65,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def moments(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
 ) -> dict[str, Tensor]:
-    """AdamW's state under names of its own: exp_avg/NAME, exp_avg_sq/NAME and step/NAME."""
+    """AdamW's state by name: exp_avg/NAME, exp_avg_sq/NAME and step/NAME."""
     return {
         f"{kind}/{name}": optimizer.state[p][kind]
         for name, p in parameters.items()
@@ -51,8 +74,8 @@ def moments(
     }
 
 
-def only_own_counts(saved: Mapping[str, Tensor], num_updates: int) -> dict[str, Tensor]:
-    """Moments without the counts of those tensors that have seen every update."""
+def without_common_counts(saved: Mapping[str, Tensor], num_updates: int) -> dict[str, Tensor]:
+    """Moments without step/NAME where it equals `num_updates`, as it does for most tensors."""
     return {
         name: tensor
         for name, tensor in saved.items()
@@ -66,14 +89,14 @@ def restore_moments(
     saved: Mapping[str, Tensor],
     num_updates: int,
 ) -> int:
-    """Put saved moments back; gives how many parameters got theirs.
+    """Restore saved moments; returns the number of parameters that had some.
 
     Args:
         optimizer: of the same parameters.
         parameters: by name.
         saved: as `moments` gave them.
-        num_updates: that they have seen, for the bias correction; step/NAME, where it was saved,
-            is that of one whose first gradient came later.
+        num_updates: that they have seen, for the bias correction. A saved step/NAME wins: that
+            tensor got its first gradient later.
     """
     restored = 0
     for name, p in parameters.items():

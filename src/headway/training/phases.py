@@ -1,4 +1,4 @@
-"""Which phase a job is in: in the pulse, in the log, and in the receipt's times."""
+"""Phases of a job: entered in the pulse, the log and the receipt's times."""
 
 import time
 from collections.abc import Generator
@@ -9,10 +9,11 @@ from headway.base.pulse import Phase, Pulse
 
 
 class Phases:
-    """Called to be in a phase for a while.
+    """Call it to enter a phase for the length of a `with` block.
 
     Attributes:
-        seconds: by phase; each second belongs to the innermost one alone, so that they add up.
+        pulse: of this process.
+        seconds: by phase. Each second counts for the innermost phase only, so they add up.
     """
 
     def __init__(self, pulse: Pulse, log: EventLog) -> None:
@@ -23,14 +24,14 @@ class Phases:
 
     @contextmanager
     def __call__(self, name: Phase, *, total: int = 0, unit: str = "") -> Generator[None]:
-        """Be in a phase; `total` counts its `unit`s where that is known."""
-        began_s = time.monotonic()
+        """Enter a phase; `total` is its number of `unit`s, 0 if unknown."""
+        start_s = time.monotonic()
         outer, self._inside = self._inside, name
         self._log.write(PhaseEntered(name))
         try:
             with self.pulse.phase(name, total=total, unit=unit):
                 yield
         finally:
-            spent_s, self._inside = time.monotonic() - began_s, outer
+            spent_s, self._inside = time.monotonic() - start_s, outer
             for phase, share_s in ((name, spent_s), (outer, -spent_s)):
                 self.seconds[phase] = self.seconds.get(phase, 0.0) + share_s

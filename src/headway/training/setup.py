@@ -1,7 +1,8 @@
-"""Everything a job computes with, made from its plan, and put back by a resume."""
+"""Setup of a job: data, model and optimizer from its plan, state from a checkpoint."""
 
 import platform
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,16 @@ import torch
 import transformers
 from torch import nn
 
-from headway.base.errors import BrokenContract, DataRefused, Finding, MachineError, Remedy
-from headway.base.pulse import Pulse
+from headway.base.errors import (
+    BrokenContract,
+    Cause,
+    DataRefused,
+    Finding,
+    MachineError,
+    Remedy,
+)
+from headway.base.events import Event, Noted, Resumed
+from headway.base.pulse import Phase, Pulse
 from headway.base.version import __version__
 from headway.data.batching.rows import Rows, rows_of
 from headway.data.order import StoreOrder, StreamOrder
@@ -19,14 +28,16 @@ from headway.data.stream.cursor import HELD_OUT
 from headway.data.survey.store import Store
 from headway.model.forward import Forward
 from headway.model.load import to_device, trainable
-from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import Checkpoint, RunFolder
 from headway.runs.order import order_of
 from headway.runs.plan import Parent, Plan
+from headway.runs.receipt import Losses
+from headway.runs.settled import Settled
 from headway.training.checkpoint import load_moments, load_weights
 from headway.training.initial_weights import starting_model
-from headway.training.ledger import Ledger
+from headway.training.ledger import Totals
 from headway.training.optimizer import make_optimizer, restore_moments
+from headway.training.phases import Phases
 
 
 @dataclass(frozen=True)
@@ -39,48 +50,72 @@ class Setup:
     parameters: dict[str, nn.Parameter]  # the trainable ones
     optimizer: torch.optim.AdamW
 
-    def note_reading(self, ledger: Ledger, rejected: Path) -> None:
-        """After a step of a flow: where the next one begins to read, and what was found bad."""
+    def with_cursors(self, totals: Totals, rejected: Path) -> Totals:
+        """The totals after a step, with the read positions of a stream.
+
+        Args:
+            totals: after the step.
+            rejected: file for the rejected records of the windows read so far.
+        """
         if not (isinstance(self.rows, StreamClient) and isinstance(self.order, StreamOrder)):
-            return
-        window = self.order.window_of(ledger.job_step)
-        if ledger.read_cursor is None or ledger.read_cursor.window != window + 1:
-            before = ledger.read_cursor.num_rejected if ledger.read_cursor else 0
-            self.rows.write_rejected(window, rejected, before)
-        ledger.read_cursor = self.rows.stand(window + 1)
-        ledger.cursor = self.rows.stand(self.order.window_of(ledger.job_step + 1))
+            return totals
+        window, last = self.order.window_of(totals.job_step), totals.read_cursor
+        if last is None or last.window != window + 1:
+            self.rows.write_rejected(window, rejected, last.num_rejected if last else 0)
+        return replace(
+            totals,
+            read_cursor=self.rows.stand(window + 1),
+            cursor=self.rows.stand(self.order.window_of(totals.job_step + 1)),
+        )
 
     def end_reading(self) -> None:
-        """Nobody asks for rows any more: who still waits for them waits no longer."""
+        """Stop the reader of a stream; pending waits for rows end."""
         if isinstance(self.rows, StreamClient):
             self.rows.end()
 
 
-def set_up(plan: Plan, pulse: Pulse) -> Setup:
-    """Map the data or begin to read it, load the model, make the optimizer.
+@dataclass(frozen=True)
+class StartState:
+    """Where a job starts: from nothing, from its parent's moments, or from a checkpoint.
+
+    Attributes:
+        totals: of the steps that were applied before.
+        no_gradient_yet: trainable tensors without a non-zero gradient so far, None if all.
+        checkpoint: of this run that it resumes from.
+        before: the losses before the job's first update, None if still to be measured.
+    """
+
+    totals: Totals
+    no_gradient_yet: frozenset[str] | None = None
+    checkpoint: Checkpoint | None = None
+    before: Losses | None = None
+
+
+def set_up(plan: Plan, settled: Settled, pulse: Pulse) -> Setup:
+    """Open the data, load the model, make the optimizer.
 
     Raises:
-        DataRefused: the data is not what was planned.
-        BrokenContract: nothing of the model can be trained.
+        DataRefused: the data changed since it was planned.
+        BrokenContract: the model has no trainable tensor.
         UsageError: the model does not load.
-        MachineError: the model does not go to the device.
+        MachineError: the model does not fit on the device.
     """
     store = Store(Path(plan.data.store))
     _check_data(store, plan)
     rows = rows_of(store, plan.data.max_length)
     order = order_of(plan)
-    feed = _feed(plan, order) if isinstance(order, StreamOrder) else None
+    client = _open_stream(plan, order) if isinstance(order, StreamOrder) else None
     model = to_device(starting_model(plan), plan.machine.device)
     parameters = trainable(model)
     if not parameters:
         raise _nothing_trainable(model)
-    _end_answers(model, store.survey.end_id)
-    if plan.machine.gradient_checkpointing:
+    _add_end_token(model, store.survey.end_id)
+    if settled.gradient_checkpointing:
         _checkpoint_activations(model)
-    if feed:
-        _await_rows(feed, plan, pulse)
+    if client:
+        _await_rows(client, plan, pulse)
     return Setup(
-        rows=feed or rows,
+        rows=client or rows,
         order=order,
         forward=Forward(model),
         parameters=parameters,
@@ -88,49 +123,89 @@ def set_up(plan: Plan, pulse: Pulse) -> Setup:
     )
 
 
-def _feed(plan: Plan, order: StreamOrder) -> StreamClient:
-    """Begin to read, so that rows are there when the model is."""
+def _open_stream(plan: Plan, order: StreamOrder) -> StreamClient:
+    """StartState reading, so that rows are there when the model is."""
     assert plan.data.stream
     try:
         return StreamClient(Path(plan.data.stream.folder), order.window_of(plan.steps.num) + 1)
     except OSError as error:
         raise MachineError(
-            "how this run's data is read was deleted from the cache",
+            "the description of this run's stream was deleted from the cache",
+            cause=Cause.CACHE_MISSING,
             have=f"no {error.filename}",
-            need="what the plan wrote there",
-            remedies=(Remedy("the same command again", "writes it anew"),),
+            need="the file that the plan wrote there",
+            remedies=(Remedy("the same command again", "writes it again"),),
         ) from error
 
 
-def _await_rows(feed: StreamClient, plan: Plan, pulse: Pulse) -> None:
-    """The rows that a job's learning is judged by, with what the reader does shown meanwhile."""
+def _await_rows(client: StreamClient, plan: Plan, pulse: Pulse) -> None:
+    """Wait for the probe and held-out rows, showing what the reader does."""
 
-    def look() -> None:
-        now = feed.look()
+    def show() -> None:
+        now = client.look()
         if now:
             pulse.rows, pulse.tokens, pulse.skipped = now.rows, now.tokens, now.skipped
         pulse.beat()
 
     with pulse.waiting("the first rows"):
         if plan.data.rows.held_out:
-            feed.window(HELD_OUT, look)
-        feed.window(0, look)
+            client.window(HELD_OUT, show)
+        client.window(0, show)
 
 
-def take_moments(setup: Setup, parent: Parent, ledger: Ledger) -> Finding:
-    """Go on with the parent's optimizer moments; says how many there were."""
+# -- where it starts -----------------------------------------------------------------------------
+
+
+def find_start(
+    folder: RunFolder, plan: Plan, setup: Setup, phase: Phases, report: Callable[[Event], None]
+) -> StartState:
+    """Resume from the newest checkpoint that verifies, or start with the parent's moments.
+
+    Args:
+        folder: of the run.
+        plan: of the run.
+        setup: gets weights and moments.
+        phase: current phase.
+        report: gets what was restored, and each checkpoint that was moved to quarantine.
+
+    Raises:
+        MachineError: there are checkpoints, and none verifies. Nothing is moved then, and nothing
+            starts over without being asked to.
+    """
+    start, parent = StartState(Totals()), plan.model.parent
+    if parent and parent.keeps_optimizer:
+        start, finding = take_moments(setup, parent)
+        report(Noted(finding))
+    folder.delete_leftovers()
+    if not folder.checkpoints():
+        if folder.model.is_symlink():
+            raise _none_verifies(folder, "no checkpoint, though one was saved")
+        return start
+    with phase(Phase.LOADING_CHECKPOINT):
+        checkpoint, damaged = folder.newest_verified()
+        if checkpoint is None:
+            raise _none_verifies(folder, str(damaged[0]))
+        start = resume(setup, plan, checkpoint)
+    for one in damaged:
+        moved = folder.quarantine(folder.path / one.name).relative_to(folder.path)
+        what = f"{one}: moved to {moved}, resuming from {checkpoint.path.name}"
+        report(Noted(Finding("warning", what, cause=Cause.CHECKPOINT_DAMAGED)))
+    report(Resumed(checkpoint.path.name, checkpoint.global_step))
+    return start
+
+
+def take_moments(setup: Setup, parent: Parent) -> tuple[StartState, Finding]:
+    """Continue with the parent's optimizer moments."""
     checkpoint = Checkpoint(Path(parent.checkpoint), parent.global_step)
     updates = checkpoint.state().optimizer_steps
     moments = load_moments(checkpoint.path)
     restored = restore_moments(setup.optimizer, setup.parameters, moments, updates)
-    ledger.optimizer_steps = updates
-    return Finding(
-        "ok", f"optimizer moments of {restored} of {len(setup.parameters)} tensors go on"
-    )
+    what = f"optimizer moments of {restored} of {len(setup.parameters)} tensors restored"
+    return StartState(Totals(optimizer_steps=updates)), Finding("ok", what)
 
 
-def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint, ledger: Ledger) -> CheckpointState:
-    """Put weights, moments and sums back as a checkpoint of this run has them.
+def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint) -> StartState:
+    """Restore weights and moments from a checkpoint of this run.
 
     Raises:
         MachineError: it belongs to another plan, or lacks something.
@@ -139,6 +214,7 @@ def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint, ledger: Ledger) -> 
     if state.plan != plan.identity:
         raise MachineError(
             f"{checkpoint.path.name} belongs to another plan",
+            cause=Cause.CHECKPOINT_MISMATCH,
             have=f"plan {state.plan[:12]}",
             need=f"plan {plan.identity[:12]}, as in plan.json",
             remedies=(Remedy("--fresh", "start this run over"),),
@@ -147,44 +223,53 @@ def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint, ledger: Ledger) -> 
     setup.forward.refresh_copies()
     moments = load_moments(checkpoint.path)
     restore_moments(setup.optimizer, setup.parameters, moments, state.optimizer_steps)
-    # Who never had a gradient has no moments.
+    # A tensor that never had a gradient has no moments.
     lacking = [name for name, p in setup.parameters.items() if p not in setup.optimizer.state]
     if not set(lacking) <= set(state.no_gradient_yet):
         raise MachineError(
             f"{checkpoint.path.name} lacks optimizer moments",
-            have=f"none of {lacking[0]}, {len(lacking)} in all",
-            need="those of every tensor that had a gradient",
+            cause=Cause.CHECKPOINT_DAMAGED,
+            have=f"none for {lacking[0]}, {len(lacking)} missing in all",
+            need="moments of every tensor that had a gradient",
             remedies=(Remedy("--fresh", "start this run over"),),
         )
-    ledger.restore(state)
     if isinstance(setup.rows, StreamClient) and state.cursor:
         setup.rows.seek(state.cursor)
-    return state
+    return StartState(
+        Totals.from_state(state),
+        frozenset(state.no_gradient_yet),
+        checkpoint,
+        Losses(state.probe_before, state.held_out_before),
+    )
 
 
-def none_verifies(folder: RunFolder, have: str) -> MachineError:
-    """There are checkpoints, and none of them can be trusted."""
+def _none_verifies(folder: RunFolder, have: str) -> MachineError:
     return MachineError(
         f"no checkpoint of {folder.path.name} verifies",
+        cause=Cause.CHECKPOINT_DAMAGED,
         have=have,
-        need="one that reads back as it was written",
+        need="a checkpoint that reads back as it was written",
         remedies=(Remedy("--fresh", "moves this folder aside and starts over"),),
     )
+
+
+# -- parts of the setup --------------------------------------------------------------------------
 
 
 def _check_data(store: Store, plan: Plan) -> None:
     data, survey = plan.data, store.survey
     if (survey.fingerprint, survey.tokenizer) != (data.fingerprint, data.tokenizer):
         raise DataRefused(
-            "the data changed since this run began",
+            "the data changed since this run started",
+            cause=Cause.DATA_CHANGED,
             have=f"content {survey.fingerprint[:12]}",
             need=f"content {data.fingerprint[:12]}, as in plan.json",
-            remedies=(Remedy("--fresh", "start over on the data as it is"),),
+            remedies=(Remedy("--fresh", "start over with the data as it is now"),),
         )
 
 
-def _end_answers(model: nn.Module, end_id: int) -> None:
-    """Whoever loads a checkpoint finds in its generation config where an answer ends."""
+def _add_end_token(model: nn.Module, end_id: int) -> None:
+    """Add the end token to the generation config, for programs that load a checkpoint."""
     generation: Any = getattr(model, "generation_config", None)
     if generation is None:
         return
@@ -196,6 +281,7 @@ def _end_answers(model: nn.Module, end_id: int) -> None:
 
 
 def _checkpoint_activations(model: nn.Module) -> None:
+    """Recompute layers in the backward pass."""
     plain: Any = model
     if hasattr(plain, "activation_checkpointing_enable"):
         plain.activation_checkpointing_enable({"use_reentrant": False})
@@ -208,7 +294,8 @@ def _checkpoint_activations(model: nn.Module) -> None:
 def _nothing_trainable(model: nn.Module) -> BrokenContract:
     total = sum(1 for _ in model.parameters())
     return BrokenContract(
-        "nothing of this model can be trained",
+        "this model has no trainable tensor",
+        cause=Cause.NOTHING_TRAINABLE,
         have=f"0 of {total} tensors take a gradient: all are frozen",
         need="at least one trainable tensor",
         remedies=(Remedy("--lora", "adapters on frozen weights"),),
@@ -216,7 +303,7 @@ def _nothing_trainable(model: nn.Module) -> BrokenContract:
 
 
 def versions() -> dict[str, str]:
-    """What the weights' bits depend on, besides the plan."""
+    """The versions that the weights' bits depend on, besides the plan."""
     return {
         "headway": __version__,
         "python": platform.python_version(),

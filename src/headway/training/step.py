@@ -1,18 +1,23 @@
-"""One optimizer step, begun and finished.
+"""The training loop and one optimizer step, in the order it happens.
 
-The loss is the mean over all trained tokens of the whole batch, however it is cut into
-micro-batches; leaves are summed in one canonical tree, so that the sum does not depend on where
-each of them was computed.
+train_steps         batch, step, yield: what is yielded is finished
+Stepper.take_step   gradients of all leaves, check, clip, update, report
+
+Saving, evaluating and sampling belong to the caller, between two steps and nowhere else.
+
+The loss is the mean over all trained tokens of the whole batch, however the batch is cut into
+micro-batches. Leaf gradients are summed in one canonical tree, so the sum does not depend on where
+each leaf was computed.
 """
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 
 import torch
 from torch import Tensor, nn
 
-from headway.base.errors import BrokenContract, Remedy
+from headway.base.errors import BrokenContract, Cause, Remedy
 from headway.base.pulse import Pulse
 from headway.data.batching.batches import Batch, MicroTensors
 from headway.model.forward import Forward
@@ -24,22 +29,36 @@ _ZERO = torch.zeros(())
 
 
 class StepDropped(Exception):  # noqa: N818 - nothing went wrong
-    """The step was given up before its update, or not begun; the weights are the last step's."""
+    """A stop was requested: the step was dropped before its update, or never started."""
+
+
+def train_steps(
+    batches: Iterable[Batch], take_step: Callable[[Batch], StepReport]
+) -> Iterator[tuple[Batch, StepReport]]:
+    """Take every step. What is yielded is finished: its update has reached the weights."""
+    for batch in batches:
+        yield batch, take_step(batch)
 
 
 class Stepper:
-    """Takes steps: gradients of all leaves, the check, the clip, the update, the report.
+    """Takes optimizer steps.
 
     Args:
         forward: the model.
         optimizer: over `parameters`.
         parameters: everything trainable, by name.
         rate: the learning rate of a step of the job.
-        max_grad_norm: gradients are scaled down to it.
+        max_grad_norm: gradients are scaled down to this norm.
         first: global step before the job.
-        seed: of dropout; the draw depends on step and leaf, not on what ran before.
-        pulse: told of each micro-batch.
-        give_up: asked before each micro-batch whether to drop the step.
+        seed: for dropout; a draw depends on seed, step and leaf, not on what ran before.
+        pulse: beats with each micro-batch.
+        at_step: step of the job that the weights are at.
+        no_gradient_yet: names of parameters without a non-zero gradient so far.
+
+    Attributes:
+        at_step: step of the job that the weights are at, None in the middle of an update.
+        no_gradient_yet: names of parameters without a non-zero gradient so far.
+        micro: the newest micro-batch.
     """
 
     def __init__(
@@ -53,7 +72,8 @@ class Stepper:
         first: int,
         seed: int,
         pulse: Pulse,
-        give_up: Callable[[], bool] = lambda: False,
+        at_step: int = 0,
+        no_gradient_yet: Set[str] | None = None,
     ) -> None:
         self.forward = forward
         self.optimizer = optimizer
@@ -63,27 +83,32 @@ class Stepper:
         self.first = first
         self.seed = seed
         self.pulse = pulse
-        self.give_up = give_up
-        self.no_gradient_yet = set(self.parameters)
-        self.micro: MicroTensors | None = None  # the last one that was begun
-        self.whole = True  # whoever counts steps has counted the one that the weights are at
+        self.at_step: int | None = at_step
+        self.no_gradient_yet = set(self.parameters if no_gradient_yet is None else no_gradient_yet)
+        self.micro: MicroTensors | None = None
 
-    def __call__(self, batch: Batch) -> StepReport:
+    def take_step(
+        self, batch: Batch, should_drop: Callable[[], bool] = lambda: False
+    ) -> StepReport:
         """Take one step; when this returns, the update has reached the weights.
 
+        Args:
+            batch: the rows of the step.
+            should_drop: asked before each micro-batch.
+
         Raises:
-            BrokenContract: loss or gradient is not finite, or there is no gradient at all;
-                nothing was applied.
-            StepDropped: it was asked to stop; nothing was applied.
+            BrokenContract: loss or gradient is not finite, or there is no gradient at all; the
+                weights are unchanged.
+            StepDropped: `should_drop` said so; the weights are unchanged.
         """
-        began_s = time.perf_counter()
+        start_s = time.perf_counter()
         self.forward.model.train()
         try:
-            loss, gradients = self._gradients(batch)
+            loss, gradients = self._gradients(batch, should_drop)
             norm = self._checked_norm(batch, loss, gradients)
             rate = self.rate(batch.step)
             set_learning_rate(self.optimizer, rate)
-            self._apply(gradients, norm)
+            self._apply(batch, gradients, norm)
         finally:
             self.forward.discard_gradients()
             self.optimizer.zero_grad(set_to_none=True)
@@ -98,17 +123,17 @@ class Stepper:
             trained_tokens=batch.num_trained,
             input_tokens=batch.num_tokens,
             computed_tokens=batch.num_computed,
-            seconds=time.perf_counter() - began_s,
+            seconds=time.perf_counter() - start_s,
         )
 
-    def _gradients(self, batch: Batch) -> tuple[float, Gradients]:
+    def _gradients(self, batch: Batch, should_drop: Callable[[], bool]) -> tuple[float, Gradients]:
         """The mean loss over the batch and its gradient, leaf by leaf up the tree."""
         tree: list[tuple[int, Gradients]] = []  # (height, sum), heights falling
         losses: list[Tensor] = []
         for number, leaf in enumerate(batch.leaves):
-            torch.manual_seed(_draw_seed(self.seed, self.first + batch.step, number))
+            torch.manual_seed(_dropout_seed(self.seed, self.first + batch.step, number))
             for micro in leaf:
-                if self.give_up():
+                if should_drop():
                     raise StepDropped
                 self.micro = micro
                 loss = self.forward.loss(micro, batch.num_trained)
@@ -127,6 +152,11 @@ class Stepper:
         return gradients
 
     def _checked_norm(self, batch: Batch, loss: float, gradients: Gradients) -> float:
+        """The norm of all gradients together.
+
+        Raises:
+            BrokenContract: it or the loss is not finite, or it is zero.
+        """
         present = {n: g for n, g in zip(self.parameters, gradients, strict=True) if g is not None}
         norms = torch.stack([torch.linalg.vector_norm(g) for g in present.values()] or [_ZERO])
         norm = float(torch.linalg.vector_norm(norms))
@@ -139,41 +169,44 @@ class Stepper:
             self.no_gradient_yet -= {n for n, yes in zip(present, nonzero, strict=True) if yes}
         return norm
 
-    def _apply(self, gradients: Gradients, norm: float) -> None:
+    def _apply(self, batch: Batch, gradients: Gradients, norm: float) -> None:
         present = [g for g in gradients if g is not None]
         if norm > self.max_grad_norm:
             for gradient in present:
                 gradient.mul_(self.max_grad_norm / norm)
         for p, gradient in zip(self.parameters.values(), gradients, strict=True):
             p.grad = gradient
-        self.whole = False
+        self.at_step = None
         self.optimizer.step()
         self.forward.refresh_copies()
+        self.at_step = batch.step
 
     def _not_finite(self, batch: Batch, loss: float, norm: float) -> BrokenContract:
         what = "loss" if not math.isfinite(loss) else "gradient"
         return BrokenContract(
-            f"the {what} of step {batch.step} is not finite; nothing of it was applied",
+            f"the {what} of step {batch.step} is not finite; the step was not applied",
+            cause=Cause.NOT_FINITE,
             have=f"loss {loss:g}, gradient norm {norm:g}",
             need="finite numbers",
             remedies=(
                 Remedy(f"--learning-rate {self.rate(batch.step) / 10:.1e}", "ten times smaller"),
-                Remedy("headway eval", "whether the weights it began with are sound"),
+                Remedy("headway eval", "checks the weights that the run started from"),
             ),
         )
 
     def _no_gradient(self, batch: Batch) -> BrokenContract:
         return BrokenContract(
             f"step {batch.step} has no gradient: it would change nothing",
+            cause=Cause.NO_GRADIENT,
             have=f"gradient norm 0 over {len(self.parameters)} trainable tensors, "
             f"{batch.num_trained} trained tokens",
-            need="a gradient that is not zero",
+            need="a non-zero gradient",
             remedies=(Remedy("headway plan", "shows which tokens are trained"),),
         )
 
 
 def merge(tree: list[tuple[int, Gradients]], gradients: Gradients) -> None:
-    """Add one leaf to the sums so far: two of one height become one of the next.
+    """Add one leaf to the sums so far: two sums of one height become one of the next.
 
     Like carrying in binary addition; after 2**k leaves one sum is left, always of the same pairs.
     """
@@ -191,5 +224,5 @@ def _sum(left: Tensor | None, right: Tensor | None) -> Tensor | None:
     return left.add_(right)
 
 
-def _draw_seed(seed: int, step: int, leaf: int) -> int:
+def _dropout_seed(seed: int, step: int, leaf: int) -> int:
     return ((seed * 1_000_003 + step) * 8 + leaf) % (1 << 63)

@@ -1,10 +1,10 @@
-"""What one trainer process does from start to exit.
+"""Training worker: one rank's process from start to exit.
 
-    python -m headway.training.worker RUN     train the plan in RUN's folder
-    python -m headway.training.worker -       import all, then read a `Go` from standard input
-    python -m headway.training.worker - --adapters     and what adapters need, too
+    python -m headway.training.worker RUN              train the plan in RUN's folder
+    python -m headway.training.worker -                read a `Go` from standard input, then train
+    python -m headway.training.worker - --adapters     import PEFT, too
 
-The second form is the supervisor's: torch is imported while the plan is still being made.
+With `-`, torch is imported while the supervisor is still planning.
 """
 
 import gc
@@ -17,50 +17,61 @@ import msgspec
 
 from headway.base.errors import Exit, Refusal, exit_code, message_of
 from headway.base.events import Ended, EventLog
-from headway.base.process import PULSE_VARIABLE, Go, Stop, end_with_parent, report_refusal
+from headway.base.process import PULSE_VARIABLE, Go, Left, Stop, end_with_parent, report_refusal
 from headway.base.pulse import Phase, Pulse
 
 
 def main(arguments: list[str]) -> int:
-    """The process; what it returns is its exit code."""
+    """Run the process; returns its exit code."""
     end_with_parent()
     path = os.environ.get(PULSE_VARIABLE)
     pulse = Pulse(Path(path) if path else None)
     with Stop().listening() as stop:
-        return _work(arguments, pulse, stop)
+        _import_libraries(pulse, adapters="--adapters" in arguments)
+        from headway.training.attempt import prepare, stopped_early
+        from headway.training.phases import Phases
+
+        go = _wait_for_go(pulse) if arguments[0] == "-" else Go(arguments[0], 1, time.monotonic())
+        if go is None:
+            return Exit.KEPT  # nothing to train: refused, or already done
+        log = EventLog(Path(go.run) / "events.jsonl", go.attempt, rank=0, began_s=go.began_s)
+        try:
+            return prepare(Path(go.run), log, Phases(pulse, log), stop, go.attempt).run()
+        except Left:
+            return stopped_early(log, stop)
+        except Refusal as refusal:
+            _report(refusal, log)
+            return exit_code(refusal)
 
 
-def _work(arguments: list[str], pulse: Pulse, stop: Stop) -> int:
+def _import_libraries(pulse: Pulse, *, adapters: bool) -> None:
     pulse.enter(Phase.IMPORTING_TORCH)
-    gc.disable()  # modules stay: looking through them for garbage is a quarter of the imports
+    gc.disable()  # modules are never garbage; searching them takes a quarter of the import time
+    import headway.training.attempt  # noqa: F401 - while nobody waits for it
     from headway.model.load import warm_up
-    from headway.training.calibrate import remember_process
-    from headway.training.job import Job
+    from headway.training.trials.speed import remember_process
 
     pulse.enter(Phase.IMPORTING_TRANSFORMERS)
-    warm_up(adapters="--adapters" in arguments)
+    warm_up(adapters=adapters)
     gc.freeze()
     gc.enable()
-    remember_process()  # in time for the plan that is being made meanwhile
+    remember_process()  # before the plan that is being made needs it
     pulse.enter(Phase.STARTING)
-    if arguments[0] == "-":
-        with pulse.waiting("the plan"):
-            line = sys.stdin.buffer.readline()
-        if not line:
-            return Exit.KEPT  # nothing for us to do: refused, or done already
-        go = msgspec.json.decode(line, type=Go)
-    else:
-        go = Go(arguments[0], 1, time.monotonic())
-    log = EventLog(Path(go.run) / "events.jsonl", go.attempt, rank=0, began_s=go.began_s)
+
+
+def _wait_for_go(pulse: Pulse) -> Go | None:
+    """The supervisor's `Go`, None if there is nothing to train."""
+    with pulse.waiting("the plan"):
+        line = sys.stdin.buffer.readline()
+    return msgspec.json.decode(line, type=Go) if line else None
+
+
+def _report(refusal: Refusal, log: EventLog) -> None:
+    finding = message_of(refusal).findings[0]
     try:
-        return Job(Path(go.run), log, pulse, stop, go.attempt).run()
-    except Refusal as refusal:
-        finding = message_of(refusal).findings[0]
-        try:
-            log.write(Ended("failed", int(exit_code(refusal)), finding.what, finding))
-        except Refusal:  # where the log lies on the disk that is full
-            report_refusal(refusal)
-        return exit_code(refusal)
+        log.write(Ended("failed", int(exit_code(refusal)), finding.what, finding))
+    except Refusal:  # the log is on the disk that is full
+        report_refusal(refusal)
 
 
 if __name__ == "__main__":

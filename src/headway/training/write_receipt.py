@@ -1,11 +1,11 @@
-"""The end of an attempt, put together: plan, ledger and measurements -> receipt."""
+"""Receipt of an attempt, built from plan, totals and measurements."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from headway.base.errors import Exit, Finding, Refusal, exit_code
+from headway.base.errors import Cause, Exit, Finding, Refusal, exit_code
 from headway.data.order import RowOrder
 from headway.model.sizes import flops_per_token, shape_of
 from headway.runs.plan import Plan
@@ -28,16 +28,18 @@ from headway.runs.receipt import (
     judge_learning,
     loss_between,
 )
-from headway.training.ledger import Ledger
+from headway.runs.settled import Settled
+from headway.training.ledger import Totals
 
 
 @dataclass(frozen=True)
 class Closing:
-    """What an attempt knows at its end, besides its plan and its ledger."""
+    """What an attempt knows at its end, besides its plan and its totals."""
 
     run: str
     outcome: Literal["finished", "interrupted", "failed"]
-    why: str  # what ended it early, "" when nothing did
+    why: str  # what ended it early, "" if nothing did
+    cause: Cause | None  # of a failure, for code
     attempts: int
     before: Losses
     after: Losses | None
@@ -47,36 +49,38 @@ class Closing:
     by_phase: Mapping[str, float]
     to_first_step: float | None
     max_silence: float
-    refined_s: float | None  # the attempt's seconds, as foretold after three steps
+    refined_s: float | None  # the attempt's seconds, as estimated after three steps
     peak_memory: int
     peak_flops: float
     versions: Mapping[str, str]
 
 
-def write_up(closing: Closing, plan: Plan, order: RowOrder, ledger: Ledger) -> Receipt:
-    """Judge an attempt and write it up."""
-    probe, held_out = _compared(closing)
-    not_finite = closing.outcome == "failed" and "not finite" in closing.why
+def make_receipt(
+    closing: Closing, plan: Plan, settled: Settled, order: RowOrder, totals: Totals
+) -> Receipt:
+    """Judge an attempt."""
+    probe, held_out = _losses(closing)
+    not_finite = closing.cause is Cause.NOT_FINITE
     facts = Facts(
         outcome=closing.outcome,
         why=closing.why,
         planned_steps=plan.steps.num,
-        applied_steps=ledger.job_step,
-        rows=_rows(plan, order, ledger),
+        applied_steps=totals.job_step,
+        rows=_rows(plan, order, totals),
         tensors=closing.tensors,
         losses_finite=not not_finite,
         checkpoint=closing.checkpoint,
     )
     contract = judge_contract(facts)
-    learning = judge_learning(probe, held_out, ledger.job_step)
-    tokens = ledger.tokens(
-        ledger.read_cursor.truncated if ledger.read_cursor else plan.data.truncated
+    learning = judge_learning(probe, held_out, totals.job_step)
+    tokens = totals.tokens(
+        totals.read_cursor.truncated if totals.read_cursor else plan.data.truncated
     )
-    last = plan.steps.first + ledger.job_step
+    last = plan.steps.first + totals.job_step
     flops = flops_per_token(
         shape_of(plan.model.config),
         plan.data.lengths.mean,
-        ledger.trained_tokens / max(ledger.computed_tokens, 1),
+        totals.trained_tokens / max(totals.computed_tokens, 1),
     )
     return Receipt(
         schema=SCHEMA,
@@ -87,14 +91,14 @@ def write_up(closing: Closing, plan: Plan, order: RowOrder, ledger: Ledger) -> R
         attempts=closing.attempts,
         rows=facts.rows,
         tokens=tokens,
-        steps=ReceiptSteps(plan.steps.first, last, plan.steps.num, ledger.job_step),
+        steps=ReceiptSteps(plan.steps.first, last, plan.steps.num, totals.job_step),
         learning_facts=ReceiptLearning(
             train_probe=probe,
             held_out=held_out,
-            loss_first=ledger.loss_first,
-            loss_last=ledger.loss_last,
-            grad_norm_first=ledger.grad_norm_first,
-            grad_norm_last=ledger.grad_norm_last,
+            loss_first=totals.loss_first,
+            loss_last=totals.loss_last,
+            grad_norm_first=totals.grad_norm_first,
+            grad_norm_last=totals.grad_norm_last,
             nonfinite_steps=int(not_finite),
             tensors=closing.tensors,
         ),
@@ -104,14 +108,14 @@ def write_up(closing: Closing, plan: Plan, order: RowOrder, ledger: Ledger) -> R
             to_first_step=closing.to_first_step,
             max_silence=closing.max_silence,
         ),
-        speed=ledger.speed(flops, closing.peak_flops),
+        speed=totals.speed(flops, closing.peak_flops),
         plan_against_actual=PlanAgainstActual(
             seconds=ForetoldActual(closing.refined_s, closing.seconds),
             peak_memory=ForetoldActual(plan.memory.peak, closing.peak_memory),
             padding_share=ForetoldActual(plan.data.padding, tokens.padding_share),
         ),
         checkpoint=closing.checkpoint,
-        environment=_environment(closing, plan),
+        environment=_environment(closing, plan, settled),
         contract=contract,
         learning=learning,
         line=closing_line(facts, contract, learning, probe, held_out),
@@ -119,12 +123,12 @@ def write_up(closing: Closing, plan: Plan, order: RowOrder, ledger: Ledger) -> R
 
 
 def code_of(receipt: Receipt, failure: Refusal | None, stopped: Exit) -> Exit:
-    """What the process says when it ends.
+    """The process's exit code.
 
     Args:
         receipt: of the run.
-        failure: what ended it, if anything did.
-        stopped: the code of whoever asked it to stop.
+        failure: what ended it, None if nothing did.
+        stopped: the code of the stop request.
     """
     if failure:
         return exit_code(failure)
@@ -136,15 +140,27 @@ def code_of(receipt: Receipt, failure: Refusal | None, stopped: Exit) -> Exit:
 
 
 def finding_of(receipt: Receipt) -> Finding | None:
-    """What to tell a person whose run ended badly without anything having failed."""
+    """What to say about a run that ended badly although nothing failed."""
     if receipt.contract.verdict == "broken":
-        return Finding("refused", receipt.contract.reasons[0], receipt.line, "what was planned")
+        return Finding(
+            "refused",
+            receipt.contract.reasons[0],
+            receipt.line,
+            "what was planned",
+            cause=Cause.CONTRACT_BROKEN,
+        )
     if receipt.learning.verdict == "not":
-        return Finding("refused", "it did not learn", receipt.line, "a lower loss on trained rows")
+        return Finding(
+            "refused",
+            "the model did not learn",
+            receipt.line,
+            "a lower loss on trained rows",
+            cause=Cause.NOT_LEARNED,
+        )
     return None
 
 
-def _compared(closing: Closing) -> tuple[Loss | None, Loss | None]:
+def _losses(closing: Closing) -> tuple[Loss | None, Loss | None]:
     if closing.after is None:
         return None, None
     held_out = None
@@ -153,28 +169,28 @@ def _compared(closing: Closing) -> tuple[Loss | None, Loss | None]:
     return loss_between(closing.before.probe, closing.after.probe), held_out
 
 
-def _rows(plan: Plan, order: RowOrder, ledger: Ledger) -> ReceiptRows:
-    """Planned beside trained; an interrupted run is held to the steps that it took."""
-    rows, done = plan.data.rows, ledger.job_step
+def _rows(plan: Plan, order: RowOrder, totals: Totals) -> ReceiptRows:
+    """Planned and trained rows; an interrupted run is compared with the steps that it took."""
+    rows, done = plan.data.rows, totals.job_step
     applications = order.rows_in(done)
     return ReceiptRows(
-        read=ledger.read_cursor.read if ledger.read_cursor else plan.data.records.read,
-        rejected=ledger.read_cursor.rejected if ledger.read_cursor else plan.data.records.rejected,
+        read=totals.read_cursor.read if totals.read_cursor else plan.data.records.read,
+        rejected=totals.read_cursor.rejected if totals.read_cursor else plan.data.records.rejected,
         accepted=rows.accepted,
         held_out=rows.held_out,
         planned=rows.planned,
         not_planned=rows.not_planned,
-        trained=min(ledger.applications, order.rows_per_epoch),
+        trained=min(totals.applications, order.rows_per_epoch),
         applications_planned=rows.applications,
-        applications=ledger.applications,
-        missing=max(0, applications - ledger.applications),
-        repeated=max(0, ledger.applications - applications),
-        row_sum=ledger.row_sum,
+        applications=totals.applications,
+        missing=max(0, applications - totals.applications),
+        repeated=max(0, totals.applications - applications),
+        row_sum=totals.row_sum,
         row_sum_planned=rows.row_sum if done == plan.steps.num else order.row_sum(done),
     )
 
 
-def _environment(closing: Closing, plan: Plan) -> dict[str, str]:
+def _environment(closing: Closing, plan: Plan, settled: Settled) -> dict[str, str]:
     machine = plan.machine
     return {
         **closing.versions,
@@ -183,6 +199,6 @@ def _environment(closing: Closing, plan: Plan) -> dict[str, str]:
         "threads": str(machine.threads),
         "workers": str(machine.workers),
         "leaves": str(plan.steps.leaves),
-        "compute_dtype": machine.compute_dtype,
+        "compute_dtype": settled.compute_dtype,
         "trust_remote_code": str(plan.model.trust_remote_code).lower(),
     }

@@ -246,7 +246,7 @@ def _saves(plan: "Plan") -> list[str]:
         f"{plural(saves.num, 'checkpoint')} of {size(saves.bytes_each)}, {every}",
         f"newest {saves.keep} kept" if saves.keep > 1 else "newest kept",
     ]
-    if plan.looks.eval_steps and plan.data.rows.held_out:
+    if plan.evaluation.eval_steps and plan.data.rows.held_out:
         parts.append("the best by held-out loss too")
     if saves.keep_every:
         parts.append(f"those of every {plural(saves.keep_every, 'step')} for good")
@@ -254,7 +254,7 @@ def _saves(plan: "Plan") -> list[str]:
 
 
 def _looks(plan: "Plan") -> list[str]:
-    looks = plan.looks
+    looks = plan.evaluation
     parts = [f"{plural(looks.probe_rows, 'row')} probed before and after"]
     if plan.data.rows.held_out:
         during = f", every {plural(looks.eval_steps, 'step')}" if looks.eval_steps else ""

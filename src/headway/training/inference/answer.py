@@ -71,9 +71,9 @@ def evaluate(question: InferenceRequest, pulse: Pulse) -> Evaluation:
     from headway.data.sources.find import find
     from headway.data.survey.survey import survey
     from headway.model.forward import Forward
-    from headway.training.calibrate import try_packing
+    from headway.training.evaluation.evaluate import measure_loss
     from headway.training.initial_weights import load_folder
-    from headway.training.proof import measure_loss
+    from headway.training.trials.probes import try_packing
 
     folder = Path(question.checkpoint)
     store = survey(
@@ -184,12 +184,12 @@ class _Talk:
     def _write(self, ids: list[int]) -> str:
         """Stream an answer; whole characters only, as a token may be a part of one."""
         from headway.model.attention import current_implementation
-        from headway.training.sample import generate, undisturbed
+        from headway.training.evaluation.sample import generate, inference_mode_restored
 
         question = self.question
         written: list[int] = []
         shown = ""
-        with undisturbed(self.model, current_implementation(self.model)):
+        with inference_mode_restored(self.model, current_implementation(self.model)):
             for token in generate(
                 self.model,
                 ids,
@@ -199,7 +199,7 @@ class _Talk:
                 top_k=question.top_k,
                 seed=question.seed,
                 limit_s=3600,
-                tick=self.pulse.beat,
+                on_token=self.pulse.beat,
             ):
                 written.append(token)
                 text = self.tokenizer.decode(written)

@@ -10,12 +10,12 @@ from tests.helpers import causal, micro_of
 from headway.model.attention import NAME, current_implementation
 from headway.model.forward import Forward
 from headway.model.load import with_lora
-from headway.training.sample import generate, pick, undisturbed
+from headway.training.evaluation.sample import generate, inference_mode_restored, sample_token
 
 
 def write(model: Any, prompt: tuple[int, ...] = (5, 6, 7), **options: Any) -> list[int]:
     options = {"num_tokens": 12, "end_ids": [], "temperature": 0.0} | options
-    with undisturbed(model, options.pop("attention", current_implementation(model))):
+    with inference_mode_restored(model, options.pop("attention", current_implementation(model))):
         return list(generate(model, prompt, **options))
 
 
@@ -86,21 +86,21 @@ def test_draws_are_the_seeds_own() -> None:
 def test_only_the_likeliest_are_drawn() -> None:
     logits = torch.arange(100.0) / 100
     draws = torch.Generator().manual_seed(0)
-    assert {pick(logits, 1.0, 3, draws) for _ in range(200)} == {97, 98, 99}
-    assert pick(logits, 0.0, 3, draws) == 99
-    assert pick(logits[:2], 1.0, 50, draws) in (0, 1)  # fewer tokens than top_k
+    assert {sample_token(logits, 1.0, 3, draws) for _ in range(200)} == {97, 98, 99}
+    assert sample_token(logits, 0.0, 3, draws) == 99
+    assert sample_token(logits[:2], 1.0, 50, draws) in (0, 1)  # fewer tokens than top_k
 
 
 def test_each_token_is_a_sign_of_life_and_time_is_limited() -> None:
     model, ticks = causal("llama"), list[int]()
-    write(model, tick=lambda: ticks.append(1))
+    write(model, on_token=lambda: ticks.append(1))
     assert len(ticks) == 12
     assert write(model, limit_s=-1.0) == []
 
 
 def test_tokens_come_one_by_one() -> None:
     model = causal("llama")
-    with undisturbed(model, "sdpa"):
+    with inference_mode_restored(model, "sdpa"):
         tokens = generate(model, (1,), num_tokens=1000, end_ids=[], temperature=0.0)
         assert len(list(islice(tokens, 2))) == 2
 
@@ -115,7 +115,7 @@ def test_g04_mode_attention_and_chance_are_given_back(training: bool, fails: boo
     Forward(model)
     before = torch.get_rng_state()
     try:
-        with undisturbed(model, "sdpa"):
+        with inference_mode_restored(model, "sdpa"):
             assert not model.training
             assert current_implementation(model) == "sdpa"
             assert not torch.is_grad_enabled()

@@ -15,7 +15,7 @@ from headway.model import fused_ops
 from headway.planning.decide import decide
 from headway.runs.measurements import peak_key
 from headway.runs.plan import Plan
-from headway.training import compile_trial as compiling
+from headway.training.trials import compile_trial
 
 TEXTS = in_memory(40_000, 9_000)
 FAST = replace(HERE, compiler="g++")
@@ -77,12 +77,12 @@ def takes(monkeypatch: pytest.MonkeyPatch, plain_s: float, compiled_s: float) ->
                 yield now_s
 
     at = readings()
-    real = compiling.settle_compiled
+    real = compile_trial.try_compile
 
     def settled(*given: Any, **more: Any) -> Any:
         return real(*given, **more, clock=lambda: next(at))
 
-    monkeypatch.setattr("headway.training.job.settle_compiled", settled)
+    monkeypatch.setattr("headway.training.trials.settle.try_compile", settled)
 
 
 @pytest.mark.parametrize("gain", [1.05, 0.9])
@@ -91,12 +91,14 @@ def test_it_is_kept_where_it_is_faster(
 ) -> None:
     takes(monkeypatch, gain, 1.0)
     ran = run(tmp_path / "run", to_be_tried)
-    tried = ran.job.plan.tried
-    assert tried is not None
-    assert tried.compiled == ran.job.setup.forward.is_compiled == (gain > 1)
+    assert (
+        ran.job.trainer.settled.compiled == ran.job.trainer.setup.forward.is_compiled == (gain > 1)
+    )
     assert PhaseEntered("compiling") in ran.of(PhaseEntered)
     noted = [event.finding.what for event in ran.of(Noted)]
-    assert noted == ([] if gain > 1 else ["trains uncompiled: 0.90 times as fast compiled"])
+    assert noted == (
+        [] if gain > 1 else ["training without compile: compiled steps are 0.90 times as fast"]
+    )
     assert ran.receipt.contract.verdict == "kept"
 
 
@@ -107,9 +109,11 @@ def test_other_gradients_are_not_trained_with(
     monkeypatch.setattr(fused_ops, "compiled_rms_norm", lambda x, w, e: real(x, w, e) * 1.01)
     ran = run(tmp_path / "run", to_be_tried)
     (noted,) = ran.of(Noted)
-    assert noted.finding.what == "trains uncompiled: gradients are others"
-    assert "apart" in noted.finding.have
-    assert not ran.job.setup.forward.is_compiled
+    assert (
+        noted.finding.what == "training without compile: gradients differ from the uncompiled ones"
+    )
+    assert "differ by" in noted.finding.have
+    assert not ran.job.trainer.setup.forward.is_compiled
     assert ran.code == Exit.KEPT
 
 
@@ -133,4 +137,4 @@ def test_who_asks_for_it_gets_it_where_no_time_is_won(
 ) -> None:
     takes(monkeypatch, 0.5, 1.0)
     ran = run(tmp_path / "run", planned(here, max_steps=2, torch_compile=True))
-    assert ran.job.setup.forward.is_compiled
+    assert ran.job.trainer.setup.forward.is_compiled

@@ -30,12 +30,13 @@ from headway.base.process import Left
 from headway.data.batching.batches import Batch, make_batch
 from headway.data.survey.store import Store
 from headway.model.forward import Forward
-from headway.training import calibrate, setup
-from headway.training import job as module
+from headway.training import setup, trainer
+from headway.training.attempt import Attempt
 from headway.training.checkpoint import Snapshot
-from headway.training.job import Job
-from headway.training.schedule import learning_rate
-from headway.training.step import Stepper
+from headway.training.initial_weights import starting_model
+from headway.training.optimizer import learning_rate
+from headway.training.trainer import Trainer
+from headway.training.trials import speed
 
 # ---- the good end ------------------------------------------------------------------------------
 
@@ -135,12 +136,14 @@ def test_c_a_step_is_told_after_its_update(here: Path, tmp_path: Path) -> None:
     seen: list[torch.Tensor] = []
 
     def on(event: Any, job: Any) -> None:
-        if isinstance(event, StepDone | Probed):
-            seen.append(next(iter(job.setup.parameters.values())).detach().clone())
+        if job.attempt and isinstance(event, StepDone | Probed):
+            weights = next(iter(job.trainer.setup.parameters.values()))
+            seen.append(weights.detach().clone())
 
-    ran = run(tmp_path / "run", planned(here), on=on)
-    assert len(seen) == ran.receipt.steps.applied + 2
-    *steps, after = seen
+    plan = planned(here)
+    ran = run(tmp_path / "run", plan, on=on)
+    assert len(seen) == ran.receipt.steps.applied + 1
+    *steps, after = [next(starting_model(plan).parameters()).detach(), *seen]
     assert all(not torch.equal(a, b) for a, b in itertools.pairwise(steps))
     assert torch.equal(steps[-1], after)
     saved = load_file(ran.folder.model.resolve() / "model.safetensors")
@@ -151,7 +154,7 @@ def test_what_was_measured_is_remembered_for_the_next_plan(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes: dict[str, float] = {}
-    monkeypatch.setattr(calibrate, "remember", notes.__setitem__)
+    monkeypatch.setattr(speed, "remember", notes.__setitem__)
     ran = run(tmp_path / "run", planned(here))
     (refined,) = ran.of(Refined)
     speeds = [value for name, value in notes.items() if name.startswith("speed|")]
@@ -205,7 +208,7 @@ def test_held_out_rows_are_never_trained_on(
         return made
 
     plan = planned(here, val_size=0.2, num_train_epochs=2)
-    monkeypatch.setattr(module, "make_batch", watching)
+    monkeypatch.setattr(trainer, "make_batch", watching)
     ran = run(tmp_path / "run", plan)
     order = order_of(plan, Store(here / "text"))
     assert len(order.held_out()) == 11
@@ -256,7 +259,7 @@ def test_a_step_that_would_outlast_the_grace_is_dropped(
     real = Forward.loss
 
     def loss(self: Forward, micro: Any, num_trained: int) -> torch.Tensor:
-        if jobs and jobs[0].ledger.job_step == 3:
+        if jobs and jobs[0].attempt and jobs[0].trainer.totals.job_step == 3:
             jobs[0].stop.ask("SIGTERM", Exit.COME_BACK)
             jobs[0].stop.asked_s -= 1000
         return real(self, micro, num_trained)
@@ -346,9 +349,9 @@ def test_memory_that_runs_out_saves_the_last_step_and_says_what_would_fit(
     assert ran.code == Exit.MACHINE
     (ended,) = ran.of(Ended)
     assert ended.finding is not None
-    assert ended.finding.what == "memory ran out while training"
+    assert ended.finding.what == "out of memory while training"
     assert ended.finding.have
-    assert ended.finding.need == "less at once than micro-batches of 64 tokens take"
+    assert ended.finding.need == "micro-batches of fewer than 64 tokens"
     assert ended.finding.remedies[0].do == "--micro-batch-tokens 32"
     newest, _ = ran.folder.newest_verified()
     assert newest is not None
@@ -407,9 +410,7 @@ def test_half_an_update_is_not_saved(
 
         patch.setattr(Snapshot, "write", slowly)
         if not looks:
-            patch.setattr(
-                Stepper, "whole", property(lambda _: True, lambda *_: None), raising=False
-            )
+            patch.setattr(Trainer, "weights_are_counted", True)
         ran = run(tmp_path / "run", plan)
     assert ran.code == Exit.MACHINE
     assert ([c.global_step for c in ran.folder.checkpoints()] == [4]) == looks
@@ -424,7 +425,7 @@ def test_an_error_while_it_prepares_has_four_parts_too(
         if event == PhaseEntered("probing"):
             out_of_memory()
 
-    with pytest.raises(MachineError, match="memory ran out while preparing"):
+    with pytest.raises(MachineError, match="out of memory while preparing"):
         run(tmp_path / "run", planned(here), on=on)
 
 
@@ -433,7 +434,7 @@ def test_an_error_after_the_last_save_loses_no_step(
 ) -> None:
     plan = planned(here)
     with monkeypatch.context() as patch:
-        patch.setattr(Job, "_audit", lambda _: out_of_memory())
+        patch.setattr(Attempt, "_audit", lambda _: out_of_memory())
         ran = run(tmp_path / "run", plan)
     assert ran.code == Exit.MACHINE
     assert ran.receipt.outcome == "failed"
@@ -447,7 +448,7 @@ def test_an_error_after_the_last_save_loses_no_step(
 def test_d17_data_that_changed_since_the_plan_is_refused(here: Path, tmp_path: Path) -> None:
     plan = planned(here)
     plan = replace(plan, data=replace(plan.data, fingerprint="cd" * 32))
-    with pytest.raises(DataRefused, match="the data changed since this run began"):
+    with pytest.raises(DataRefused, match="the data changed since this run started"):
         run(tmp_path / "run", plan)
     assert not (tmp_path / "run" / "receipt.json").exists()
 
@@ -456,7 +457,7 @@ def test_f29_a_model_that_is_all_frozen_is_refused(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(setup, "starting_model", lambda _: causal("llama").requires_grad_(False))
-    with pytest.raises(BrokenContract, match="nothing of this model can be trained"):
+    with pytest.raises(BrokenContract, match="this model has no trainable tensor"):
         run(tmp_path / "run", planned(here))
 
 

@@ -1,0 +1,157 @@
+"""Settled values: what a run found out by trying, before step 1.
+
+`plan.json` never changes. Whatever trying shows, and whatever a resume may change, is kept beside
+it in `settled.json`: written before step 1, read and never measured again on resume.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from headway.base.errors import Cause, MachineError, Remedy
+from headway.base.files import write_whole
+from headway.base.versioned_json import read
+from headway.runs.plan import Plan
+
+SCHEMA = "headway.settled/1"
+NAME = "settled.json"
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How a run computes, from its first step to its last.
+
+    Attributes:
+        plan: identity of the plan.
+        has_tried: the trials before step 1 are done; until then all values are the plan's.
+        compute_dtype: number format of the forward and backward pass.
+        run_separately: documents run one at a time, because the model's layers leak state between
+            packed documents.
+        custom_logits: the model's logits are more than a product with the head's weights.
+        share_prefixes: rows of a micro-batch compute a common prefix once.
+        compiled: norms and loss are compiled.
+        micro_batch_tokens: tokens that run at once; smaller after an out-of-memory.
+        gradient_checkpointing: layers are recomputed in the backward pass.
+        max_time_s: the newest attempt's limit.
+        grace_s: seconds that the newest attempt has for its last save.
+    """
+
+    schema: str
+    plan: str
+    has_tried: bool
+    compute_dtype: Literal["float32", "bfloat16"]
+    run_separately: bool
+    custom_logits: bool
+    share_prefixes: bool
+    compiled: bool
+    micro_batch_tokens: int
+    gradient_checkpointing: bool
+    max_time_s: float | None
+    grace_s: float
+
+    @classmethod
+    def from_plan(cls, plan: Plan) -> "Settled":
+        """The planned values, before any trial."""
+        return cls(
+            schema=SCHEMA,
+            plan=plan.identity,
+            has_tried=False,
+            compute_dtype=plan.machine.compute_dtype,
+            run_separately=False,
+            custom_logits=False,
+            share_prefixes=plan.steps.share_prefixes,
+            compiled=plan.machine.compiled,
+            micro_batch_tokens=plan.steps.micro_batch_tokens,
+            gradient_checkpointing=plan.machine.gradient_checkpointing,
+            max_time_s=plan.max_time_s,
+            grace_s=plan.grace_s,
+        )
+
+    def applied_to(self, plan: Plan) -> Plan:
+        """The plan with these values in place, to be shown; it is never written."""
+        machine = replace(
+            plan.machine,
+            compute_dtype=self.compute_dtype,
+            gradient_checkpointing=self.gradient_checkpointing,
+            compiled=self.compiled,
+        )
+        steps = replace(
+            plan.steps,
+            micro_batch_tokens=self.micro_batch_tokens,
+            share_prefixes=self.share_prefixes,
+        )
+        return replace(
+            plan, machine=machine, steps=steps, max_time_s=self.max_time_s, grace_s=self.grace_s
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write settled.json into a run's folder."""
+        write_whole(folder / NAME, msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+
+
+def load_settled(folder: Path, plan: Plan) -> Settled:
+    """Read settled.json; the planned values if there is none yet.
+
+    Args:
+        folder: of the run.
+        plan: of the run.
+
+    Raises:
+        MachineError: it cannot be read, or belongs to another plan.
+        UsageError: a newer Headway wrote it.
+    """
+    path = folder / NAME
+    try:
+        settled = read(path, Settled, SCHEMA)
+    except FileNotFoundError:
+        return _from_first_plan(folder, Settled.from_plan(plan))
+    except (OSError, msgspec.MsgspecError) as error:
+        raise _unusable(path, str(error)) from error
+    if settled.plan != plan.identity:
+        raise _unusable(path, f"plan {settled.plan[:12]}, plan.json has {plan.identity[:12]}")
+    return settled
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What version 1 of plan.json kept of the trials."""
+
+    separately: bool
+    own_logits: bool
+    not_shared: bool = False
+    compiled: bool = False
+
+
+@dataclass(frozen=True)
+class _FirstPlan:
+    tried: _Tried | None = None
+
+
+def _from_first_plan(folder: Path, planned: Settled) -> Settled:
+    """The trials of a run whose plan.json is of version 1, where they were kept in it."""
+    try:
+        tried = msgspec.json.decode((folder / "plan.json").read_bytes(), type=_FirstPlan).tried
+    except (OSError, msgspec.MsgspecError):
+        return planned
+    if tried is None:
+        return planned
+    return replace(
+        planned,
+        has_tried=True,
+        run_separately=tried.separately,
+        custom_logits=tried.own_logits,
+        share_prefixes=planned.share_prefixes and not (tried.separately or tried.not_shared),
+        compiled=tried.compiled,
+    )
+
+
+def _unusable(path: Path, have: str) -> MachineError:
+    return MachineError(
+        f"cannot use {path.name} of run {path.parent.name}",
+        cause=Cause.RUN_UNREADABLE,
+        have=have,
+        need="what this run settled before its first step",
+        remedies=(Remedy("--fresh", "start this run over"),),
+    )

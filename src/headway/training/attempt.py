@@ -1,0 +1,382 @@
+"""Attempt: what rank 0 does once per run: log, save, stop, judge, write the receipt.
+
+prepare    the trainer, ready for its next step; the losses before
+run        the loop; between two steps: log, evaluate, save, sample, stop
+_close     the last save, the losses after, the audit, the receipt
+
+A stop request is heard throughout: a step and a save are finished, everything else is left.
+"""
+
+import contextlib
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import torch
+import transformers
+
+from headway.base.errors import Cause, Exit, MachineError, Refusal, Remedy, message_of
+from headway.base.events import Ended, Evaluated, EventLog, Noted, Probed, Refined, StopAsked
+from headway.base.files import append_line
+from headway.base.process import Left, Stop
+from headway.base.pulse import Phase
+from headway.data.batching.batches import Batch
+from headway.runs.folder import RunFolder
+from headway.runs.plan import Plan
+from headway.runs.receipt import Losses, Measured, Receipt, StepReport, TensorAudit
+from headway.runs.settled import load_settled
+from headway.training.failures import as_refusal, ended_early
+from headway.training.phases import Phases
+from headway.training.saver import Saver, described, estimate_save_s
+from headway.training.setup import versions
+from headway.training.step import StepDropped, train_steps
+from headway.training.trainer import Trainer, show_totals, start_trainer
+from headway.training.trials.speed import peak_flops, peak_memory_bytes, remember_speed
+from headway.training.write_receipt import Closing, code_of, finding_of, make_receipt
+
+MAX_TIME = "max_time"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the steps of an attempt ended."""
+
+    outcome: Literal["finished", "interrupted", "failed"]
+    failure: Refusal | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an attempt measured after its last step."""
+
+    after: Losses | None = None
+    tensors: TensorAudit | None = None
+
+
+def prepare(path: Path, log: EventLog, phase: Phases, stop: Stop, number: int) -> "Attempt":
+    """Set up an attempt at a run's plan, from its newest checkpoint.
+
+    Args:
+        path: the run's folder, with plan.json.
+        log: gets the run's events.
+        phase: current phase.
+        stop: the stop request.
+        number: of the attempt, 1 at the first start.
+
+    Raises:
+        Left: a stop was requested.
+        Refusal: it cannot start.
+    """
+    folder = RunFolder(path)
+    plan = folder.plan()
+    if plan is None:
+        raise MachineError(
+            f"{path}/plan.json cannot be read",
+            cause=Cause.RUN_UNREADABLE,
+            remedies=(Remedy("--fresh", "start this run over"),),
+        )
+    settled = load_settled(path, plan)
+    torch.set_num_threads(plan.machine.threads)
+    transformers.utils.logging.disable_progress_bar()  # the screen belongs to the supervisor
+    try:
+        with stop.may_leave(), phase(Phase.PREPARING):
+            trainer, start = start_trainer(folder, plan, settled, phase, log.write)
+    except Refusal:
+        raise
+    except Exception as error:
+        if stop.by:  # a library mistook the interruption for an error of its own
+            raise Left from error
+        raise as_refusal(error, "preparing", plan, settled, path) from error
+    if start.before is None:
+        log.write(_probed("before", trainer.before))
+    last = described(start.checkpoint) if start.checkpoint else None
+    saver = Saver(folder, plan, log, phase, last)
+    return Attempt(folder, trainer, saver, log, phase, stop, number)
+
+
+def stopped_early(log: EventLog, stop: Stop) -> Exit:
+    """A stop was requested before the first step; earlier attempts' saves are untouched."""
+    line = f"stopped by {stop.by} before the first step: nothing to save"
+    log.write(Ended("interrupted", int(stop.code), line))
+    return stop.code
+
+
+class Attempt:
+    """One attempt to finish what a run's plan says.
+
+    Args:
+        folder: of the run.
+        trainer: ready for its next step.
+        saver: saves its state.
+        log: gets the run's events.
+        phase: current phase.
+        stop: the stop request.
+        number: 1 at the first start.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        trainer: Trainer,
+        saver: Saver,
+        log: EventLog,
+        phase: Phases,
+        stop: Stop,
+        number: int,
+    ) -> None:
+        self.folder = folder
+        self.trainer = trainer
+        self.saver = saver
+        self.log = log
+        self.phase = phase
+        self.stop = stop
+        self.number = number
+        self.plan = trainer.plan
+        self.start_s = log.began_s
+        self.step_seconds: list[float] = []  # of each step of this attempt
+        self.step_start_s = time.monotonic()
+        self.first_step_s: float | None = None
+        self.refined_s: float | None = None
+
+    def run(self) -> int:
+        """Take every step that is left, then close the attempt; returns the exit code."""
+        return self._close(self._train())
+
+    # -- steps -------------------------------------------------------------------------------
+
+    def _train(self) -> Ending:
+        trainer = self.trainer
+        take_step = partial(trainer.stepper.take_step, should_drop=self._should_drop_step)
+        try:
+            with self.phase(Phase.TRAINING):
+                self._stop_if_asked()
+                while True:
+                    try:
+                        self.step_start_s = time.monotonic()
+                        with contextlib.closing(trainer.batches(self._stop_if_due)) as batches:
+                            for batch, report in train_steps(batches, take_step):
+                                self._finish_step(batch, report)
+                        break
+                    except Exception as error:
+                        finding = trainer.halve_micro_batch(error)
+                    trainer.settled.save(self.folder.path)
+                    self.log.write(Noted(finding))
+            if trainer.totals.job_step == self.plan.steps.num:
+                return Ending("finished")
+            raise ended_early(trainer.totals.job_step, self.plan)
+        except StepDropped:
+            return Ending("interrupted")
+        except Exception as error:
+            return Ending("failed", self._as_refusal(error, "training"))
+        finally:
+            trainer.setup.end_reading()
+
+    def _finish_step(self, batch: Batch, report: StepReport) -> None:
+        """Count and log a step whose update is in the weights; do what is due before the next."""
+        trainer = self.trainer
+        trainer.count(batch, report)
+        self.step_seconds.append(report.seconds)
+        if self.first_step_s is None:
+            self.first_step_s = time.monotonic() - self.start_s
+            self.saver.prepare(trainer.setup)
+        self.log.write(report.told)
+        show_totals(self.phase.pulse, self.plan, trainer.totals)
+        if report.step < self.plan.steps.num:  # after the last one, `_close` does it all
+            with contextlib.suppress(Left):
+                self._between_steps(report)
+            self._stop_if_due()
+            self.step_start_s = time.monotonic()
+
+    def _between_steps(self, report: StepReport) -> None:
+        """Save, evaluate and sample where it is due."""
+        evaluation, held_out = self.plan.evaluation, None
+        self.saver.check()
+        if len(self.step_seconds) == 3:
+            self._refine_estimate()
+        if evaluation.eval_steps and report.step % evaluation.eval_steps == 0:
+            with self.stop.may_leave():
+                held_out = self._evaluate(report.global_step)
+        if self.saver.is_due(report.step):
+            self._save(held_out)
+        if evaluation.sample_steps and report.step % evaluation.sample_steps == 0:
+            with self.stop.may_leave():
+                self._sample(report.global_step)
+
+    def _refine_estimate(self) -> None:
+        """Estimate the attempt's time from its first steps, without the very first one."""
+        step_s = statistics.median(self.step_seconds[1:])
+        num_left = self.plan.steps.num - self.trainer.totals.job_step
+        elapsed_s = time.monotonic() - self.start_s
+        left_s = estimate_remaining_s(self.plan, num_left, step_s, self.phase.seconds)
+        self.refined_s = elapsed_s + left_s
+        self.log.write(Refined(self.refined_s, self.plan.steps.tokens / step_s))
+
+    def _evaluate(self, global_step: int) -> Measured | None:
+        start_s = time.monotonic()
+        held_out = self.trainer.measure_held_out()
+        if held_out:
+            took_s = time.monotonic() - start_s
+            self.log.write(Evaluated(global_step, held_out.mean, held_out.rows, took_s))
+        return held_out
+
+    def _sample(self, global_step: int) -> None:
+        for sampled in self.trainer.samples(global_step):
+            self.log.write(sampled)
+            append_line(self.folder.path / "samples.jsonl", msgspec.json.encode(sampled))
+
+    def _save(self, held_out: Measured | None = None) -> None:
+        trainer = self.trainer
+        no_gradient_yet = trainer.stepper.no_gradient_yet
+        self.saver.save(trainer.totals, trainer.before, no_gradient_yet, held_out, trainer.settled)
+
+    # -- stopping ----------------------------------------------------------------------------
+
+    def _stop_if_asked(self) -> None:
+        if self.stop.by:
+            raise StepDropped
+
+    def _stop_if_due(self) -> None:
+        """Raise StepDropped after a stop request or when time is up: no step is started."""
+        limit_s = self.trainer.settled.max_time_s
+        if limit_s and time.monotonic() - self.start_s > limit_s:
+            self.stop.ask(MAX_TIME, Exit.COME_BACK)
+        self._stop_if_asked()
+
+    def _should_drop_step(self) -> bool:
+        """Whether finishing the step in flight would leave too little time for its save."""
+        if not self.stop.by:
+            return False
+        usual_s = statistics.median(self.step_seconds) if self.step_seconds else 0.0
+        left_s = max(0.0, self.step_start_s + usual_s - time.monotonic())
+        grace_s = self.trainer.settled.grace_s
+        return self.stop.since_s() + left_s + self.saver.left_s() > grace_s
+
+    def _has_time_to_probe(self) -> bool:
+        phases = (Phase.PROBING, Phase.EVALUATING)
+        took_s = sum(self.phase.seconds.get(phase, 0.0) for phase in phases)
+        has_steps = bool(self.trainer.totals.job_step)
+        return has_steps and self.stop.since_s() + took_s <= self.trainer.settled.grace_s
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def _close(self, ending: Ending) -> int:
+        """Save the last step, measure the result, write the receipt; returns the exit code."""
+        if self.stop.by == MAX_TIME:  # signals are logged by the supervisor, which got them first
+            self.log.write(StopAsked(self.stop.by))
+        unsaved = self._save_at_end()
+        if unsaved:
+            ending = Ending("failed", ending.failure or unsaved)
+        peak = peak_memory_bytes(self.plan.machine.device)  # before the audit loads a second model
+        ending, verdict = self._judge(ending)
+        with self.phase(Phase.WRITING_RECEIPT):
+            receipt = self._receipt(ending, verdict, peak)
+            receipt.save(self.folder.path)
+            settled = self.trainer.settled
+            remember_speed(self.plan, settled, self.step_seconds, self.first_step_s)
+        code = code_of(receipt, ending.failure, self.stop.code)
+        failure = ending.failure
+        finding = message_of(failure).findings[0] if failure else finding_of(receipt)
+        self.log.write(Ended(receipt.outcome, int(code), receipt.line, finding))
+        return code
+
+    def _save_at_end(self) -> Refusal | None:
+        """Save the last finished step, if the weights are at it; returns why it is not saved.
+
+        A save in flight is waited for in any case: the process must not end before it does.
+        """
+        if not self.trainer.totals.job_step or self.saver.failed:
+            return None
+        try:
+            if self.trainer.weights_are_counted:
+                self._save()
+            self.saver.finish()
+        except Exception as error:
+            return self._as_refusal(error, "saving")
+        return None
+
+    def _judge(self, ending: Ending) -> tuple[Ending, Verdict]:
+        """Measure the losses after, and whether the weights moved, as far as there is time."""
+        after = tensors = None
+        try:
+            if ending.outcome == "finished":
+                with self.stop.may_leave():
+                    after = self._measure_after()
+                    if self.plan.evaluation.sample_steps:
+                        self._sample(self.plan.steps.last)
+                    tensors = self._audit()
+            elif ending.outcome == "interrupted" and self._has_time_to_probe():
+                after = self._measure_after()
+        except Left:
+            ending = Ending("interrupted", ending.failure)
+        except Exception as error:
+            ending = Ending("failed", self._as_refusal(error, "closing"))
+        return ending, Verdict(after, tensors)
+
+    def _measure_after(self) -> Losses:
+        losses = self.trainer.measure()
+        self.log.write(_probed("after", losses))
+        return losses
+
+    def _audit(self) -> TensorAudit:
+        return self.trainer.audit()
+
+    def _receipt(self, ending: Ending, verdict: Verdict, peak_memory: int) -> Receipt:
+        trainer, machine, failure = self.trainer, self.plan.machine, ending.failure
+        dtype = getattr(torch, trainer.settled.compute_dtype)
+        closing = Closing(
+            run=self.folder.path.name,
+            outcome=ending.outcome,
+            why=failure.what if failure else self.stop.by,
+            cause=failure.cause if failure else None,
+            attempts=self.number,
+            before=trainer.before,
+            after=verdict.after,
+            tensors=verdict.tensors,
+            checkpoint=self.saver.last,
+            seconds=time.monotonic() - self.start_s,
+            by_phase=self.phase.seconds,
+            to_first_step=self.first_step_s,
+            max_silence=self.phase.pulse.longest_silence_s,
+            refined_s=self.refined_s,
+            peak_memory=peak_memory,
+            peak_flops=peak_flops(machine.device, dtype, machine.threads),
+            versions=versions(),
+        )
+        order, totals = trainer.setup.order, trainer.totals
+        return make_receipt(closing, self.plan, trainer.settled, order, totals)
+
+    def _as_refusal(self, error: Exception, doing: str) -> Refusal:
+        return as_refusal(error, doing, self.plan, self.trainer.settled, self.folder.path)
+
+
+def estimate_remaining_s(
+    plan: Plan, num_steps: int, step_s: float, phase_seconds: Mapping[str, float]
+) -> float:
+    """Estimated seconds from now to the receipt.
+
+    Args:
+        plan: of the run.
+        num_steps: still to be taken.
+        step_s: seconds of one of them.
+        phase_seconds: seconds of the phases so far; the end loads, probes and evaluates again.
+    """
+    evaluating_s = phase_seconds.get(Phase.EVALUATING, 0.0)
+    every = plan.evaluation.eval_steps
+    num_evaluations = 1 + (num_steps // every if every else 0)
+    num_saves = 1 + num_steps // plan.saves.every_steps
+    return (
+        num_steps * step_s
+        + phase_seconds.get(Phase.LOADING_MODEL, 0.0)
+        + phase_seconds.get(Phase.PROBING, 0.0)
+        + num_evaluations * evaluating_s
+        + num_saves * estimate_save_s(plan)
+    )
+
+
+def _probed(when: str, losses: Losses) -> Probed:
+    return Probed(when, losses.probe.mean, losses.held_out.mean if losses.held_out else None)

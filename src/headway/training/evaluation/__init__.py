@@ -1,0 +1,1 @@
+"""Evaluation of a model in training: losses, weight audit, samples."""

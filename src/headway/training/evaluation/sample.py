@@ -1,0 +1,118 @@
+"""Samples: text that a model generates between steps, leaving no trace in the run."""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headway.base.events import Sampled
+from headway.base.pulse import Pulse
+from headway.data.examples import tokenizer
+from headway.model.attention import current_implementation, use_implementation
+from headway.model.forward import Forward
+from headway.runs.plan import Plan
+
+
+@contextmanager
+def inference_mode_restored(model: nn.Module, attention: str) -> Generator[None]:
+    """Set a model up to generate; afterwards restore its mode, attention and random states.
+
+    Args:
+        model: a transformers causal model.
+        attention: an implementation that supports a cache: the one it was loaded with.
+    """
+    was_training, before = model.training, current_implementation(model)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        model.eval()
+        use_implementation(model, attention)
+        try:
+            yield
+        finally:
+            use_implementation(model, before)
+            model.train(was_training)
+
+
+def samples(forward: Forward, plan: Plan, global_step: int, pulse: Pulse) -> Iterator[Sampled]:
+    """A continuation of each of the plan's prompts."""
+    words = tokenizer.load(Path(plan.data.store))
+    for prompt in plan.evaluation.sample_prompts or ("",):
+        ids = words.encode([prompt])[0].tolist() if prompt else [words.end_id]
+        with inference_mode_restored(forward.model, forward.original_attention):
+            tokens = list(
+                generate(
+                    forward.model,
+                    ids,
+                    num_tokens=plan.evaluation.sample_tokens,
+                    end_ids=words.end_ids,
+                    seed=plan.seed + global_step,
+                    on_token=pulse.beat,
+                )
+            )
+        yield Sampled(global_step, prompt, words.decode(tokens))
+
+
+def generate(
+    model: nn.Module,
+    prompt: Sequence[int],
+    *,
+    num_tokens: int,
+    end_ids: Sequence[int],
+    temperature: float = 0.8,
+    top_k: int = 50,
+    seed: int = 0,
+    limit_s: float = 60.0,
+    on_token: Callable[[], None] = lambda: None,
+) -> Iterator[int]:
+    """Generate tokens one by one, inside `inference_mode_restored`.
+
+    Args:
+        model: a transformers causal model.
+        prompt: at least one token id.
+        num_tokens: maximum new tokens.
+        end_ids: stop at any of these; the end token itself is not yielded.
+        temperature: 0 takes the most likely token each time.
+        top_k: sample from the K most likely tokens.
+        seed: of a random generator of its own.
+        limit_s: maximum time.
+        on_token: called for each token.
+    """
+    from transformers import DynamicCache
+
+    device = next(model.parameters()).device
+    generator = torch.Generator(device=device).manual_seed(seed)
+    cache = DynamicCache(config=model.config)  # pyright: ignore[reportArgumentType]
+    context = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)
+    input_ids = torch.tensor([list(prompt)[-context + 1 :]], device=device)
+    start_s = time.monotonic()
+    used = input_ids.shape[1]
+    for _ in range(num_tokens):
+        output: Any = model(input_ids=input_ids, past_key_values=cache, use_cache=True)
+        token = sample_token(output.logits[0, -1].float(), temperature, top_k, generator)
+        if token in end_ids or used >= context or time.monotonic() - start_s > limit_s:
+            return
+        on_token()
+        yield token
+        input_ids = torch.tensor([[token]], device=device)
+        used += 1
+
+
+def sample_token(
+    logits_V: Tensor, temperature: float, top_k: int, generator: torch.Generator
+) -> int:
+    """Sample one token id.
+
+    Args:
+        logits_V: (V,) logits of one position.
+        temperature: 0 takes the most likely token.
+        top_k: sample from the K most likely tokens.
+        generator: of the random draw.
+    """
+    if temperature <= 0:
+        return int(logits_V.argmax())
+    best = torch.topk(logits_V, min(top_k, len(logits_V)))
+    probabilities_K = torch.softmax(best.values / temperature, dim=-1)
+    return int(best.indices[torch.multinomial(probabilities_K, 1, generator=generator)])

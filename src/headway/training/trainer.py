@@ -1,0 +1,175 @@
+"""Trainer: what every rank does: set up, settle, take steps, evaluate, sample, audit."""
+
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+
+import numpy as np
+
+from headway.base.errors import Finding
+from headway.base.events import Event, Noted, Sampled
+from headway.base.pulse import Phase, Pulse
+from headway.data.batching.batches import Batch, make_batch, prefetch
+from headway.model.load import trainable
+from headway.runs.folder import RunFolder
+from headway.runs.plan import Plan
+from headway.runs.receipt import Losses, Measured, StepReport, TensorAudit
+from headway.runs.settled import Settled
+from headway.training.evaluation.audit import audit
+from headway.training.evaluation.evaluate import Probes
+from headway.training.evaluation.sample import samples
+from headway.training.failures import halve_micro_batch
+from headway.training.initial_weights import starting_model
+from headway.training.ledger import Totals
+from headway.training.optimizer import learning_rate
+from headway.training.phases import Phases
+from headway.training.setup import Setup, StartState, find_start, set_up
+from headway.training.step import Stepper
+from headway.training.trials.settle import settle
+
+
+class Trainer:
+    """A job that is ready for its next step.
+
+    Args:
+        folder: of the run.
+        plan: of the run.
+        settled: after the trials.
+        setup: as `start` restored it.
+        start: where the job starts.
+        phase: current phase.
+
+    Attributes:
+        settled: how micro-batches run now.
+        setup: data, model and optimizer.
+        stepper: takes the steps.
+        probes: the rows that are evaluated.
+        before: the losses before the job's first update.
+        totals: of all applied steps.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        plan: Plan,
+        settled: Settled,
+        setup: Setup,
+        start: StartState,
+        phase: Phases,
+    ) -> None:
+        self.plan = plan
+        self.settled = settled
+        self.setup = setup
+        self.totals = start.totals
+        self.stepper = Stepper(
+            setup.forward,
+            setup.optimizer,
+            setup.parameters,
+            rate=partial(learning_rate, plan.learning, num_steps=plan.steps.num),
+            max_grad_norm=plan.learning.max_grad_norm,
+            first=plan.steps.first,
+            seed=plan.seed,
+            pulse=phase.pulse,
+            at_step=start.totals.job_step,
+            no_gradient_yet=start.no_gradient_yet,
+        )
+        self.probes = Probes(setup.rows, setup.order, setup.forward, plan, settled, phase)
+        self._rejected = folder.path / "rejected.jsonl"
+        self._phase = phase
+        self.before = start.before or self.measure()
+
+    @property
+    def weights_are_counted(self) -> bool:
+        """Whether the weights are those after the last counted step, not in an update."""
+        return self.stepper.at_step == self.totals.job_step
+
+    def batches(self, on_wait: Callable[[], None]) -> Generator[Batch, None, None]:
+        """The batches of all steps that are left.
+
+        Args:
+            on_wait: called while one is awaited; may end the wait by an exception.
+        """
+        steps = self.plan.steps
+        make = partial(
+            make_batch,
+            self.setup.rows,
+            self.setup.order,
+            leaves=steps.leaves,
+            micro_batch_tokens=self.settled.micro_batch_tokens,
+            device=self.plan.machine.device,
+            share=self.settled.share_prefixes,
+        )
+        first = self.totals.job_step + 1
+        return prefetch(make, first, steps.num, self._phase.pulse, on_wait=on_wait)
+
+    def count(self, batch: Batch, report: StepReport) -> None:
+        """Add a step whose update is in the weights to the totals."""
+        rows = np.concatenate([m.rows_R for leaf in batch.leaves for m in leaf])
+        self.totals = self.setup.with_cursors(self.totals.add(report, rows), self._rejected)
+
+    def halve_micro_batch(self, error: Exception) -> Finding:
+        """Continue with micro-batches half as large, from the step that ran out of memory.
+
+        Raises:
+            Exception: `error`, if that cannot help.
+        """
+        micro = self.stepper.micro if self.weights_are_counted else None
+        self.settled, finding = halve_micro_batch(self.plan, self.settled, micro, error)
+        return finding
+
+    def measure(self) -> Losses:
+        """The losses of the probe rows and the held-out rows, as they are now."""
+        return self.probes.measure()
+
+    def measure_held_out(self) -> Measured | None:
+        """The loss of the held-out rows, None if there are none."""
+        return self.probes.measure_held_out()
+
+    def samples(self, global_step: int) -> Iterator[Sampled]:
+        """Text of the current weights."""
+        with self._phase(Phase.SAMPLING, total=self.plan.evaluation.sample_tokens, unit="tokens"):
+            yield from samples(self.setup.forward, self.plan, global_step, self._phase.pulse)
+
+    def audit(self) -> TensorAudit:
+        """Compare the weights with those that the job started from, which are made again."""
+        with self._phase(Phase.AUDITING_WEIGHTS):
+            start = trainable(starting_model(self.plan))
+            return audit(self.setup.parameters, start, self.stepper.no_gradient_yet)
+
+
+def start_trainer(
+    folder: RunFolder, plan: Plan, settled: Settled, phase: Phases, report: Callable[[Event], None]
+) -> tuple[Trainer, StartState]:
+    """Set a job up, restore its state, run the trials that are due.
+
+    Args:
+        folder: of the run; settled.json is written there once the trials are done.
+        plan: of the run.
+        settled: planned values, or those of an earlier attempt.
+        phase: current phase.
+        report: gets what was restored and what was adjusted.
+
+    Raises:
+        Refusal: it cannot start; nothing was trained.
+    """
+    with phase(Phase.LOADING_MODEL):
+        setup = set_up(plan, settled, phase.pulse)
+    start = find_start(folder, plan, setup, phase, report)
+    show_totals(phase.pulse, plan, start.totals)
+    with phase(Phase.CHECKING_PACKING):
+        now, findings = settle(plan, settled, setup.rows, setup.order, setup.forward, phase)
+        if now != settled:
+            now.save(folder.path)
+    for finding in findings:
+        report(Noted(finding))
+    return Trainer(folder, plan, now, setup, start, phase), start
+
+
+def show_totals(pulse: Pulse, plan: Plan, totals: Totals) -> None:
+    """Show in the pulse where a job is."""
+    pulse.steps = plan.steps.num
+    pulse.step = totals.job_step
+    pulse.global_step = plan.steps.first + totals.job_step
+    pulse.rows, pulse.tokens = totals.applications, totals.trained_tokens
+    pulse.loss = totals.loss_last or 0.0
+    pulse.skipped = sum(plan.data.records.rejected.values())
+    pulse.beat()

@@ -1,0 +1,91 @@
+"""Largest micro-batch: run before step 1, so that no later one takes more memory."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headway.base.errors import Finding
+from headway.base.pulse import Phase
+from headway.data.batching.batches import MicroTensors, evaluation_micro_batches
+from headway.data.batching.rows import Rows, StoreRows
+from headway.data.order import Numbers, RowOrder
+from headway.model.forward import Forward
+from headway.runs.plan import Plan
+from headway.runs.settled import Settled
+from headway.training.failures import halve_micro_batch
+from headway.training.phases import Phases
+
+
+def try_largest_batch(
+    plan: Plan, settled: Settled, rows: Rows, order: RowOrder, forward: Forward, phase: Phases
+) -> tuple[Settled, tuple[Finding, ...]]:
+    """Run the largest micro-batch, and halve it until it fits.
+
+    Blocks as large as the optimizer's moments and the leaf sums are allocated next to it. Nothing
+    is trained. On a CPU with plenty of memory, nothing is tried.
+
+    Args:
+        plan: of the run.
+        settled: as settled so far.
+        rows: of the job.
+        order: of these rows.
+        forward: computes as settled.
+        phase: current phase.
+
+    Returns:
+        The settled values with a micro-batch that fits, and what was adjusted.
+    """
+    findings: list[Finding] = []
+    while plan.memory.tight or plan.machine.device == "cuda":
+        micro = largest(plan, settled, rows, order)
+        try:
+            with phase(Phase.TRYING_LARGEST_BATCH):
+                _run(plan, forward, micro)
+            break
+        except Exception as error:
+            settled, finding = halve_micro_batch(plan, settled, micro, error)
+        findings.append(finding)
+    return settled, tuple(findings)
+
+
+def largest(plan: Plan, settled: Settled, rows: Rows, order: RowOrder) -> MicroTensors:
+    """As many of the longest rows as fit one micro-batch; of a stream, rows of the first step."""
+    numbers: Numbers = order.rows(1)[1]
+    if isinstance(rows, StoreRows):
+        numbers = _fill(rows.lengths(), settled.micro_batch_tokens)
+    tokens, device = settled.micro_batch_tokens, plan.machine.device
+    each = evaluation_micro_batches(rows, numbers, tokens, device)
+    return max(each, key=lambda micro: len(micro.ids_N))
+
+
+def _fill(lengths: NDArray[np.int64], budget: int) -> Numbers:
+    """Numbers of the longest row, the longest that still fits next to it, and so on."""
+    longest_first = np.argsort(-lengths, kind="stable")
+    falling = -lengths[longest_first]
+    chosen, at, left = [longest_first[0]], 1, budget + falling[0]
+    while left > 0:
+        at = max(at, int(np.searchsorted(falling, -left)))
+        if at == len(lengths):
+            break
+        chosen.append(longest_first[at])
+        left += falling[at]
+        at += 1
+    return np.array(chosen, dtype=np.int64)
+
+
+def _run(plan: Plan, forward: Forward, micro: MicroTensors) -> None:
+    trained = [p for p in forward.weights.parameters() if p.requires_grad]
+    sums = 2 + plan.steps.leaves.bit_length() - 1  # two moments, and a sum per level of the tree
+    devices = [micro.ids_N.device] if micro.ids_N.is_cuda else []
+    was_training = forward.model.training
+    forward.model.train()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            _stand_ins = [torch.empty_like(p) for p in trained for _ in range(sums)]
+            forward.loss(micro, max(1, len(micro.targets_M))).backward()
+            forward.collect_gradients()
+    finally:
+        forward.model.train(was_training)
+        forward.discard_gradients()
+        for p in trained:
+            p.grad = None

@@ -1,0 +1,131 @@
+"""Equality probes: whether packing and shared prefixes leave a model's losses as they are."""
+
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from headway.base.documents import DocumentGroup, document_lengths
+from headway.data.batching.batches import MicroTensors
+from headway.model.forward import Forward
+
+# Nats that losses in fp32 may differ by: computed from the same tokens, and by the same products.
+_SAME_TOKENS, _SAME_PRODUCTS = 1e-5, 1e-4
+
+
+@dataclass(frozen=True)
+class PackingTrial:
+    """What packing does to a model.
+
+    Attributes:
+        leaks: its layers leak state between packed documents.
+        has_custom_logits: its logits are more than a product with the head's weights.
+    """
+
+    leaks: bool
+    has_custom_logits: bool
+
+
+def try_packing(forward: Forward, micro: MicroTensors, *, tolerance: float = 2e-3) -> PackingTrial:
+    """Compare the losses of packed documents with their losses alone, on this model, in fp32.
+
+    Alone, documents run through the model's own attention and head, and torch's cross-entropy. A
+    layer that carries state along the row (linear attention, convolutions) differs whatever the
+    attention function does: such a model must run its documents separately. With fresh weights a
+    leak may be too small to show in that comparison, so a second one checks whether a document's
+    losses change at all when the document before it changes. A third, with a smaller tolerance,
+    checks whether the logits are a product with the head's weights: a cap on logits hardly shows
+    while they are small.
+
+    Args:
+        forward: a model with our attention in place, computing in fp32; set up as found.
+        micro: some documents of the job's own data.
+        tolerance: nats; rounding stays far below, a leak far above.
+    """
+    two = longest_documents(micro)
+    model, was_training = forward.model, forward.model.training
+    first = two.documents[0].length
+    other_ids_N = two.ids_N.clone()
+    other_ids_N[:first] = torch.where(other_ids_N[:first] > 0, other_ids_N[:first] - 1, 1)
+    model.eval()
+    with torch.no_grad():
+        product = forward.losses(two)
+        has_plain_logits = not forward.has_custom_logits
+        forward.use_custom_logits()
+        packed = forward.losses(two)
+        is_product = has_plain_logits and _are_close(product, packed, _SAME_PRODUCTS)
+        forward.use_custom_logits(not is_product)
+        forward.run_separately()
+        alone = forward.losses(two)
+        forward.run_separately(False)
+        changed = forward.losses(replace(two, ids_N=other_ids_N))
+    model.train(was_training)
+    in_second_M = two.trained_at_M >= first
+    is_independent = _are_close(packed[in_second_M], changed[in_second_M], _SAME_TOKENS)
+    leaks = not (_are_close(packed, alone, tolerance) and is_independent)
+    forward.run_separately(leaks)
+    return PackingTrial(leaks, forward.has_custom_logits)
+
+
+def _are_close(ours_M: Tensor, theirs_M: Tensor, tolerance: float) -> bool:
+    return not len(ours_M) or float((ours_M - theirs_M).abs().max()) <= tolerance
+
+
+def longest_documents(micro: MicroTensors, num_tokens: int = 0) -> MicroTensors:
+    """The longest documents of a micro-batch, as a micro-batch; a single one is split in two.
+
+    Long ones, because with a token or two every attention gives the same result.
+
+    Args:
+        micro: documents by length, the longest last.
+        num_tokens: maximum in all, but at least two documents are taken.
+    """
+    lengths = document_lengths(micro.documents)
+    num = sum(total <= num_tokens for total in accumulate(reversed(lengths)))
+    lengths = lengths[-max(num, 2) :]
+    if len(lengths) == 1 and lengths[0] > 1:
+        lengths = [lengths[0] // 2, lengths[0] - lengths[0] // 2]
+    begin = len(micro.ids_N) - sum(lengths)
+    kept = micro.trained_at_M >= begin
+    return MicroTensors(
+        rows_R=micro.rows_R,
+        ids_N=micro.ids_N[begin:],
+        positions_N=torch.cat([torch.arange(t, device=micro.ids_N.device) for t in lengths]),
+        trained_at_M=micro.trained_at_M[kept] - begin,
+        targets_M=micro.targets_M[kept],
+        documents=tuple(DocumentGroup(length) for length in lengths),
+    )
+
+
+def computes_shared_prefixes(forward: Forward, whole: MicroTensors, shared: MicroTensors) -> bool:
+    """Whether rows have the same losses with their common prefix computed once.
+
+    In training mode: a layer with dropout of its own draws differently for each row.
+
+    Args:
+        forward: a model with our attention in place, computing in fp32.
+        whole: rows with a common prefix, each computed in full.
+        shared: the same rows with the prefix computed once.
+    """
+    was_training = forward.model.training
+    forward.model.train()
+    with torch.no_grad(), torch.random.fork_rng(devices=_devices(whole)):
+        # The order of targets differs; sorting never moves two losses further apart.
+        ours_M, theirs_M = (forward.losses(micro).sort().values for micro in (shared, whole))
+    forward.model.train(was_training)
+    return _are_close(ours_M, theirs_M, _SAME_PRODUCTS)
+
+
+def _devices(micro: MicroTensors) -> list[torch.device]:
+    return [micro.ids_N.device] if micro.ids_N.is_cuda else []
+
+
+def mean_loss(forward: Forward, micro: MicroTensors) -> float:
+    """The mean loss of a micro-batch in eval mode, in nats per trained token."""
+    model, was_training = forward.model, forward.model.training
+    model.eval()
+    with torch.no_grad():
+        loss = float(forward.losses(micro).mean())
+    model.train(was_training)
+    return loss

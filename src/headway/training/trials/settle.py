@@ -1,0 +1,129 @@
+"""Trials before step 1: packing, shared prefixes, number format, compile, largest batch.
+
+What they find out holds for the whole run: a resume reads it from settled.json and tries nothing.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+
+from headway.base.errors import Finding
+from headway.data.batching.batches import MicroTensors
+from headway.data.batching.rows import Rows
+from headway.data.order import RowOrder
+from headway.model.forward import Forward
+from headway.runs.plan import Plan
+from headway.runs.settled import Settled
+from headway.training.phases import Phases
+from headway.training.trials.compile_trial import compile_as_settled, try_compile
+from headway.training.trials.largest_batch import try_largest_batch
+from headway.training.trials.probes import (
+    computes_shared_prefixes,
+    longest_documents,
+    mean_loss,
+    try_packing,
+)
+from headway.training.trials.rows_to_try import first_rows
+from headway.training.trials.speed import bf16_is_faster
+
+ROUNDING = 0.02  # of a loss, that computing in bf16 may change
+_ROUNDING_TOKENS = 512  # that the loss is computed from: a tenth of a second, a mean of many
+
+
+def settle(
+    plan: Plan, settled: Settled, rows: Rows, order: RowOrder, forward: Forward, phase: Phases
+) -> tuple[Settled, tuple[Finding, ...]]:
+    """Set a model up as settled, after trying what has not been tried.
+
+    Args:
+        plan: of the run.
+        settled: the planned values, or those of an earlier attempt.
+        rows: of the job.
+        order: of these rows.
+        forward: computes in fp32; computes as settled afterwards.
+        phase: current phase.
+
+    Returns:
+        The settled values, and what differs from the plan.
+    """
+    if settled.has_tried:
+        _restore(settled, forward)
+        finding = compile_as_settled(plan, settled, rows, order, forward, phase)
+        return settled, (finding,) if finding else ()
+    settled, findings = settle_forward(plan, settled, forward, *first_rows(rows, order, plan))
+    if settled.compiled:
+        finding = try_compile(plan, settled, rows, order, forward, phase)
+        settled = replace(settled, compiled=finding is None)
+        findings += (finding,) if finding else ()
+    settled, more = try_largest_batch(plan, settled, rows, order, forward, phase)
+    return replace(settled, has_tried=True), findings + more
+
+
+def _restore(settled: Settled, forward: Forward) -> None:
+    """Set a model up as an earlier attempt settled."""
+    forward.use_custom_logits(settled.custom_logits)
+    forward.run_separately(settled.run_separately)
+    forward.compute_in(getattr(torch, settled.compute_dtype))
+    forward.release_exact_weights()
+
+
+def settle_forward(
+    plan: Plan,
+    settled: Settled,
+    forward: Forward,
+    micro: MicroTensors,
+    prefixed: tuple[MicroTensors, MicroTensors] | None = None,
+) -> tuple[Settled, tuple[Finding, ...]]:
+    """Try packing, shared prefixes and the number format.
+
+    Args:
+        plan: of the run.
+        settled: the planned values.
+        forward: computes in fp32; computes as settled afterwards.
+        micro: some documents of the job's own data.
+        prefixed: rows with a common prefix, computed in full and with the prefix shared; None if
+            there are none.
+    """
+    findings: list[Finding] = []
+    packing = try_packing(forward, micro)
+    settled = replace(
+        settled, run_separately=packing.leaks, custom_logits=packing.has_custom_logits
+    )
+    if packing.leaks:
+        what = "documents run one at a time: this model's layers leak state between them"
+        findings.append(Finding("adjusted", what))
+        settled = replace(settled, share_prefixes=False)
+    elif settled.share_prefixes and not (prefixed and computes_shared_prefixes(forward, *prefixed)):
+        what = "prefixes are not shared: " + (
+            "this model computes them differently" if prefixed else "the first steps have none"
+        )
+        findings.append(Finding("adjusted", what))
+        settled = replace(settled, share_prefixes=False)
+    dtype = settled.compute_dtype
+    if plan.choice("bf16").origin == "auto" and plan.machine.device == "cpu":
+        dtype = "bfloat16" if bf16_is_faster(plan.machine.threads) else "float32"
+        if dtype != settled.compute_dtype:
+            findings.append(Finding("adjusted", f"computes in {dtype}, which is faster here"))
+    if dtype != "float32":
+        finding = _try_rounding(forward, micro, dtype)
+        if finding:
+            findings.append(finding)
+            dtype = "float32"
+        forward.release_exact_weights()
+    return replace(settled, compute_dtype=dtype), tuple(findings)
+
+
+def _try_rounding(
+    forward: Forward, micro: MicroTensors, dtype: Literal["float32", "bfloat16"]
+) -> Finding | None:
+    """Compute in a smaller number format, or in fp32 again if the loss changes."""
+    some = longest_documents(micro, _ROUNDING_TOKENS)
+    exact = mean_loss(forward, some)
+    forward.compute_in(getattr(torch, dtype))
+    rounded = mean_loss(forward, some)
+    if abs(rounded - exact) <= ROUNDING * exact:
+        return None
+    forward.compute_in(torch.float32)
+    have = f"loss {rounded:.4f} in {dtype}, {exact:.4f} in float32"
+    return Finding("adjusted", f"computes in float32: {dtype} changes the loss", have=have)

@@ -1,0 +1,127 @@
+"""Equality probes: a model that leaks between packed documents is found, a sound one is not."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from tests.helpers import causal, micro_of, padded_losses
+from tests.training.trial_models import DOCUMENTS, convolutions, leaky
+
+from headway.base.documents import DocumentGroup, document_lengths
+from headway.model import attention
+from headway.model.attention_layout import AttentionLayout
+from headway.model.forward import Forward
+from headway.training.trials.probes import PackingTrial, longest_documents, try_packing
+
+KINDS: dict[str, Any] = {
+    "a running sum": leaky,
+    "convolutions": convolutions,
+    "attention that is its own": lambda: causal("falcon"),
+    "a state-space model": lambda: causal("mamba"),
+}
+
+
+@pytest.mark.parametrize("documents", [DOCUMENTS, (5, 5), (12,)], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_b03_a_model_that_leaks_is_found_and_run_separately(
+    kind: str, documents: tuple[int, ...]
+) -> None:
+    model, micro = KINDS[kind](), micro_of(*documents)
+    plain = copy.deepcopy(model)
+    forward = Forward(model)
+    assert try_packing(forward, micro).leaks
+    assert forward.runs_separately
+    with torch.no_grad():
+        losses = forward.losses(micro)
+        alone = torch.cat([padded_losses(plain, one) for one in apart(micro)])
+    assert torch.allclose(losses, alone, rtol=1e-4, atol=1e-4)
+
+
+def apart(micro: Any) -> list[Any]:
+    """Each document as a micro-batch of its own."""
+    parts: list[Any] = []
+    begin = 0
+    for length in document_lengths(micro.documents):
+        part = copy.copy(micro)
+        inside = (micro.trained_at_M >= begin) & (micro.trained_at_M < begin + length)
+        for name, value in {
+            "ids_N": micro.ids_N[begin : begin + length],
+            "trained_at_M": micro.trained_at_M[inside] - begin,
+            "targets_M": micro.targets_M[inside],
+            "documents": (DocumentGroup(length),),
+        }.items():
+            object.__setattr__(part, name, value)
+        parts.append(part)
+        begin += length
+    return parts
+
+
+@pytest.mark.parametrize("documents", [DOCUMENTS, (12,), (1,), (1, 1)], ids=str)
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral"])
+def test_a_sound_model_is_no_false_alarm(kind: str, documents: tuple[int, ...]) -> None:
+    config = {"sliding_window": 4} if kind == "mistral" else {}
+    tried = try_packing(Forward(causal(kind, **config)), micro_of(*documents))
+    assert tried == PackingTrial(leaks=False, has_custom_logits=False)
+
+
+def test_b03_an_attention_across_documents_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def across(*tensors: Any, documents: AttentionLayout, **rest: Any) -> Any:
+        whole = sum(group.num_tokens for group in documents.documents)
+        return attend(*tensors, documents=AttentionLayout((DocumentGroup(whole),)), **rest)
+
+    attend = attention.attend
+    monkeypatch.setattr(attention, "attend", across)
+    assert try_packing(Forward(causal("llama")), micro_of(*DOCUMENTS)).leaks
+
+
+def test_scores_that_ours_would_compute_otherwise_are_found() -> None:
+    """Gemma 2 caps its scores, which ours does not: it shows in long documents alone."""
+    model = causal("gemma2", head_dim=8, query_pre_attn_scalar=8)
+    for layer in model.model.layers:
+        layer.self_attn.q_proj.weight.data.mul_(20)
+    assert try_packing(Forward(model), micro_of(*DOCUMENTS)).leaks
+
+
+@pytest.mark.parametrize("make", [lambda: leaky(3e-5, scale=1.0), lambda: convolutions(scale=1.5)])
+def test_b03_a_leak_that_fresh_weights_hide_is_found(make: Any) -> None:
+    """Weights near 0 give every token nearly one loss, whatever leaks."""
+    model, micro = make(), micro_of(*DOCUMENTS)
+    forward = Forward(model)
+    with torch.no_grad():
+        packed = forward.losses(micro)
+        forward.run_separately()
+        assert float((packed - forward.losses(micro)).abs().max()) < 2e-3
+    forward.run_separately(False)
+    assert try_packing(forward, micro).leaks
+
+
+def test_looking_leaves_everything_as_it_was() -> None:
+    model = causal("llama").train()
+    forward = Forward(model)
+    before = torch.get_rng_state()
+    try_packing(forward, micro_of(*DOCUMENTS))
+    assert model.training
+    assert not forward.runs_separately
+    assert not forward.has_custom_logits
+    assert attention.current_implementation(model) == attention.NAME
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_model_that_gives_no_number_leaks() -> None:
+    model = causal("llama")
+    model.model.norm.weight.data.fill_(float("nan"))
+    assert try_packing(Forward(model), micro_of(*DOCUMENTS)).leaks
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "lengths"),
+    [(0, [9, 12]), (25, [9, 12]), (26, [5, 9, 12]), (1000, [*DOCUMENTS])],
+)
+def test_the_longest_documents_stay_what_they_are(num_tokens: int, lengths: list[int]) -> None:
+    forward, micro = Forward(causal("llama", scale=1.0)), micro_of(*DOCUMENTS)
+    kept = longest_documents(micro, num_tokens)
+    assert [group.length for group in kept.documents] == lengths
+    losses = forward.losses(micro)[-len(kept.targets_M) :]
+    torch.testing.assert_close(forward.losses(kept), losses, atol=1e-5, rtol=0)

@@ -1,0 +1,65 @@
+"""Speed of this machine: both number formats measured, the best that any run has seen kept."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from headway.training.trials import speed
+from headway.training.trials.speed import bf16_is_faster, peak_flops, peak_memory_bytes
+
+
+def test_both_number_formats_are_measured_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: dict[str, float] = {}
+    monkeypatch.setattr(speed, "measured", notes.get)
+    monkeypatch.setattr(speed, "remember", notes.__setitem__)
+    monkeypatch.setattr(speed, "bf16_gain", lambda _: 0.0)
+    assert bf16_is_faster(1)
+    assert len(notes) == 2
+    assert all(rate > 1e6 for rate in notes.values())
+    monkeypatch.setattr(speed, "bf16_gain", lambda _: 1e9)
+    assert not bf16_is_faster(1)
+
+
+def test_a_first_product_that_compiles_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may take longer than all that is measured: bf16 would be slower than fp32."""
+    notes: dict[str, float] = {}
+    monkeypatch.setattr(speed, "measured", notes.get)
+    monkeypatch.setattr(speed, "remember", notes.__setitem__)
+    clock = SimpleNamespace(now_s=0.0, seen=set[torch.dtype]())
+    seconds = {torch.bfloat16: 1e-3, torch.float32: 2e-3}
+
+    def product(a: Tensor, _: Tensor) -> Tensor:
+        clock.now_s += seconds[a.dtype] if a.dtype in clock.seen else 0.3
+        clock.seen.add(a.dtype)
+        return a
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", product)
+    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: clock.now_s))
+    assert bf16_is_faster(1)
+    assert sorted(notes.values()) == pytest.approx([2 * 512**3 / 2e-3, 2 * 512**3 / 1e-3])
+    clock.seen.clear()
+    notes.clear()
+    assert peak_flops("cpu", torch.bfloat16, 1) == pytest.approx(2 * 1024**3 / 1e-3)
+
+
+def test_memory_is_in_bytes() -> None:
+    import psutil
+
+    assert psutil.Process().memory_info().rss <= peak_memory_bytes("cpu") < 2**40
+
+
+def test_the_machines_peak_is_the_best_that_any_run_has_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes: dict[str, float] = {}
+    monkeypatch.setattr(speed, "measured", notes.get)
+    monkeypatch.setattr(speed, "remember", notes.__setitem__)
+    monkeypatch.setattr(speed, "_MEASURE_S", 0.01)
+    found = peak_flops("cpu", torch.float32, 1)
+    assert found > 1e8
+    assert list(notes.values()) == [found]
+    (what,) = notes
+    notes[what] = 1e18  # a machine that was less busy then
+    assert peak_flops("cpu", torch.float32, 1) == 1e18
