@@ -20,7 +20,7 @@ from headway.base.files import (
     append_line,
     delete_folder,
     make_folder,
-    point,
+    replace_link,
     verify_folder,
     write_folder,
     write_whole,
@@ -311,7 +311,7 @@ def test_point_moves_a_link_by_one_rename(checkpoint: Path) -> None:
     second = checkpoint.with_name("checkpoint-2")
     shutil.copytree(checkpoint, second)
     for target in (checkpoint, second, second):
-        point(link, target)
+        replace_link(link, target)
         assert link.resolve() == target
     assert str(link.readlink()) == "checkpoint-2"  # relative: the run folder can be moved
 

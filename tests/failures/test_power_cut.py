@@ -131,9 +131,9 @@ MUTANTS = {
     ),
     "the old one is deleted before the link leads to the new one": (
         "headway.runs.folder",
-        "        point(self.model, checkpoint)\n",
+        "        replace_link(self.model, checkpoint)\n",
         "        [delete_folder(c.path) for c in self.checkpoints() if c.path != checkpoint]\n"
-        "        point(self.model, checkpoint)\n",
+        "        replace_link(self.model, checkpoint)\n",
     ),
     "the bytes are written under the name itself": (
         FILES,

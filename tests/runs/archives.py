@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from headway.base.files import point, write_folder
+from headway.base.files import replace_link, write_folder
 from headway.base.pulse import Pulse
 from headway.runs.backup import Backup, make_backup
 from headway.runs.folder import RunFolder
@@ -27,7 +27,7 @@ def checkpoint(run: Path, step: int) -> None:
         (folder / "headway.json").write_text(f'{{"global_step": {step}}}')
 
     write_folder(run / f"checkpoint-{step}", fill)
-    point(run / "model", run / f"checkpoint-{step}")
+    replace_link(run / "model", run / f"checkpoint-{step}")
 
 
 def make_run(folder: Path) -> RunFolder:

@@ -205,7 +205,7 @@ def make_folder(folder: Path) -> None:
             sync_folder(made.parent)
 
 
-def point(link: Path, target: Path) -> None:
+def replace_link(link: Path, target: Path) -> None:
     """Point the symbolic link `link` to its sibling `target`, atomically and durably.
 
     Raises:

@@ -16,7 +16,7 @@ from headway.base.files import (
     FileProblem,
     delete_folder,
     make_folder,
-    point,
+    replace_link,
     sync_folder,
     verify_folder,
 )
@@ -133,7 +133,7 @@ class RunFolder:
             saves: how many are kept.
             first: global step before the job.
         """
-        point(self.model, checkpoint)
+        replace_link(self.model, checkpoint)
         with disk_errors(self.path):
             existing = self.checkpoints()
         losses = {c.global_step: c.held_out_loss() for c in existing}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headway.base.disk import disk_errors
 from headway.base.errors import Cause, ComeBack, MachineError, Remedy, UsageError
-from headway.base.files import FileProblem, hash_file, point, sync_folder, verify_folder
+from headway.base.files import FileProblem, hash_file, replace_link, sync_folder, verify_folder
 from headway.base.lock import exclusive_lock
 from headway.base.pulse import Phase, Pulse
 from headway.runs.backup import (
@@ -96,7 +96,7 @@ def _replace_run(run: Path, backup: Backup, pulse: Pulse, *, share: bool) -> Non
             copy_files(source, new, files, pulse, share=share)
             _check_copies(source, new, files)
             if backup.made.model:
-                point(new / "model", Path(backup.made.model))
+                replace_link(new / "model", Path(backup.made.model))
             _sync(new)
             _exchange(new, run)
             sync_folder(run.parent)
