@@ -70,8 +70,8 @@ def fetch_model(name: str, **given: Any) -> tuple[str, str, list[tuple[str, Any]
 
     pulse = Noted()
     try:
-        retry = {"asking": QUICK, "fetching": QUICK}
-        fetched = download.fetch(name, pulse, **(retry | given))
+        retry = {"lookup_retry": QUICK, "download_retry": QUICK}
+        fetched = download.download_model(name, pulse, **(retry | given))
     except Refusal as refusal:
         return message_of(refusal)
     return str(fetched.folder), fetched.commit, pulse.notes

@@ -18,6 +18,9 @@ from headway.base.errors import Exit, MachineError, RefusalMessage
 from headway.base.retry import RetryPolicy
 from headway.planning import hub_download as download
 
+CHUNK_BYTES = 10 << 20  # the library writes, and resumes at, multiples of it
+LARGE = bytes(range(256)) * (3 << 14)
+
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
@@ -39,7 +42,7 @@ def server(files: dict[str, bytes]) -> Iterator[HubServer]:
             "me/pickled": {"config.json": b"{}", "pytorch_model.bin": b"\x80"},
             "me/closed": files,
             "me/other": files,
-            "me/cut": files | {"model.safetensors": bytes(range(256)) * 4096},
+            "me/cut": files | {"model.safetensors": LARGE},
             "me/stalled": files,
             "me/coded": files | beside,
             "me/sharded": _sharded(files),
@@ -131,11 +134,11 @@ def test_f56_a_download_that_is_cut_goes_on_where_it_was(
     fresh: ProcessPoolExecutor, server: HubServer, files: dict[str, bytes]
 ) -> None:
     small = [name for name in files if name != "model.safetensors"]
-    server.script = [*(Fault() for _ in small), Fault("short", 700_000)]
+    server.script = [*(Fault() for _ in small), Fault("short", CHUNK_BYTES + 700_000)]
     folder, _, notes = ask(fresh, "me/cut")
-    assert Path(folder, "model.safetensors").read_bytes() == bytes(range(256)) * 4096
+    assert Path(folder, "model.safetensors").read_bytes() == LARGE
     ranges = [headers.get("Range") for path, headers in server.requests if "resolve" in path]
-    assert f"bytes={2 << 18}-" in ranges
+    assert f"bytes={CHUNK_BYTES}-" in ranges
     done = [what for kind, what in notes if kind == "done"]
     assert done == sorted(done)
 
@@ -145,7 +148,7 @@ def test_f56_a_download_that_stalls_ends_with_its_cause(
 ) -> None:
     server.script = [Fault(), Fault("stall")]
     retry = RetryPolicy(max_attempts=2, stall_timeout_s=0.7, retry_stalls=False)
-    answer = ask(fresh, "me/stalled", fetching=retry)
+    answer = ask(fresh, "me/stalled", download_retry=retry)
     assert isinstance(answer, RefusalMessage)
     assert answer.code == Exit.COME_BACK
     assert answer.findings[0].what == "cannot fetch me/stalled: no data for 0.7 s"
@@ -191,16 +194,16 @@ def test_what_does_not_fit_on_the_disk_is_refused_before_it_is_fetched(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=999))
-    listed = download._Listed(tmp_path / "snapshots" / COMMIT, COMMIT, {})
-    download._check_room("me/small", 999, listed)
+    listed = download._Listing(tmp_path / "snapshots" / COMMIT, COMMIT, {})
+    download._check_disk("me/small", 999, listed)
     with pytest.raises(MachineError, match="does not fit on this disk") as refusal:
-        download._check_room("me/small", 1000, listed)
+        download._check_disk("me/small", 1000, listed)
     assert refusal.value.have == f"999 B free in {tmp_path}"
 
 
 def test_adapters_are_fetched_as_far_as_it_takes_to_refuse_them() -> None:
     files = {"config.json": 1, "adapter_config.json": 2, "adapter_model.safetensors": 3}
-    assert list(download._wanted("me/lora", files, with_code=False)) == [
+    assert list(download._wanted_files("me/lora", files, with_code=False)) == [
         "adapter_config.json",
         "config.json",
     ]
@@ -219,9 +222,9 @@ def test_without_a_hub_the_cache_will_do_when_it_is_whole(
     (weights,) = copy.rglob("*me--other/snapshots/*/model.safetensors")
     weights.unlink()
     with child("http://127.0.0.1:9", copy, **({offline: "1"} if offline else {})) as pool:
-        found = ask(pool, "me/small", asking=RetryPolicy(max_attempts=1))
+        found = ask(pool, "me/small", lookup_retry=RetryPolicy(max_attempts=1))
         assert (Path(found[0]).name, found[1]) == (Path(folder).name, commit)
-        code, finding = refused(ask(pool, "me/other", asking=RetryPolicy(max_attempts=1)))
+        code, finding = refused(ask(pool, "me/other", lookup_retry=RetryPolicy(max_attempts=1)))
         assert (code, finding.what.split(" is not ")[0]) == (Exit.COME_BACK, "the model me/other")
         assert "the cache is incomplete" in finding.have
 
@@ -240,6 +243,6 @@ def test_the_plan_starts_from_the_cached_folder_and_keeps_the_commit(
 def test_f62_a_token_is_in_nothing_that_is_told(server: HubServer, tmp_path: Path) -> None:
     server.script = [Fault("500")] * 3
     with child(server.url(""), tmp_path, HF_TOKEN="hf_canary") as pool:
-        answers = [ask(pool, name, fetching=QUICK) for name in ("me/closed", "you/small")]
+        answers = [ask(pool, name, download_retry=QUICK) for name in ("me/closed", "you/small")]
     assert "canary" not in repr(answers)
     assert any("hf_canary" in str(headers) for _, headers in server.requests)

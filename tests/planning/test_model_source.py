@@ -85,7 +85,7 @@ def refused(**given: Any) -> Refusal:
 def test_a_folder_that_is_not_there_is_refused_with_the_nearest(tmp_path: Path) -> None:
     folder = save_model(tmp_path / "base-model")
     found = refused(model=str(tmp_path / "base-modl"))
-    assert found.what == f"there is no model folder {tmp_path / 'base-modl'}"
+    assert found.what == f"model folder {tmp_path / 'base-modl'} does not exist"
     assert found.remedies[0].do == f"--model {folder}"
 
 
@@ -94,9 +94,9 @@ HARM: dict[str, Any] = {
     "no *.safetensors": lambda f: (f / "model.safetensors").unlink(),
     "without model_type": lambda f: (f / "config.json").write_text("{}"),
     "the header is longer": lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 20),
-    "a config.json that is no JSON object": lambda f: (f / "config.json").write_text("{not"),
-    "that is no JSON object": lambda f: (f / "config.json").write_text("[1, 2]"),
-    "no JSON object": lambda f: (f / "config.json").write_bytes(b"\xff\xfe"),
+    "a config.json that is not a JSON object": lambda f: (f / "config.json").write_text("{not"),
+    "that is not a JSON object": lambda f: (f / "config.json").write_text("[1, 2]"),
+    "not a JSON object": lambda f: (f / "config.json").write_bytes(b"\xff\xfe"),
 }
 
 
@@ -115,7 +115,7 @@ def test_adapters_of_another_trainer_are_refused_with_their_base(tmp_path: Path)
 
 
 def test_a_tokenizer_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    assert "there is no tokenizer" in refused(tokenizer=str(tmp_path / "words")).what
+    assert "does not exist" in refused(tokenizer=str(tmp_path / "words")).what
     assert origin(tokenizer=str(tmp_path)).tokenizer == tmp_path
 
 

@@ -17,7 +17,7 @@ def test_1598_tokens_with_a_batch_of_32_rows_train_as_one_batch_of_12(headway: H
     headway.write("notes.txt", text_of(1598))
     told = headway("train", "notes.txt", "--max-length", 128, "--batch-size", 32)
     assert told.code == 0, told.err
-    assert "the batch becomes 12" in told.out
+    assert "batch_size lowered to 12" in told.out
     plan, receipt = headway.plan("notes"), headway.receipt("notes")
     assert plan["steps"]["batch_size"] == 12
     assert plan["steps"]["num"] == 1

@@ -64,7 +64,7 @@ def test_what_is_left_out_is_told_with_what_it_saves() -> None:
 
 def test_beginnings_that_run_for_each_row_say_why() -> None:
     plan = conversations_plan()
-    why = "attention_dropout 0.1 draws anew for each row"
+    why = "attention_dropout 0.1 is random for each row"
     plan = replace(plan, data=replace(plan.data, shared=0.71, not_shared=why))
     said = words_of(plan_lines(plan, 80))
     assert f"shared beginnings 71%, run for each row all the same: {why}" in said

@@ -1,4 +1,4 @@
-"""A model by the hub's id: fetched into the ordinary cache, and only what a trainer may load."""
+"""Model download from the Hugging Face Hub into its ordinary cache."""
 
 import contextlib
 import re
@@ -16,128 +16,136 @@ from headway.base.units import size
 from headway.model.safetensors_index import INDEX, WHOLE, weight_files
 
 LOOKUP_RETRY = RetryPolicy(max_attempts=3)
-# The library goes on at the byte where it was cut, some times by itself. A call of it that hangs
+# The library times out and resumes by itself, and reports progress every 10 MB. A stalled call
 # holds a lock that the next one would wait for.
-DOWNLOAD_RETRY = RetryPolicy(max_attempts=4, stall_timeout_s=120.0, retry_stalls=False)
-_ASKING_S = 10.0
-_PIECE_BYTES = 1 << 18
-_SMALL = re.compile(
+DOWNLOAD_RETRY = RetryPolicy(max_attempts=4, stall_timeout_s=600.0, retry_stalls=False)
+_LOOKUP_TIMEOUT_S = 10.0
+_SMALL_FILE = re.compile(
     r"(adapter_)?config\.json|generation_config\.json|tokenizer(_config)?\.json|tokenizer\.model"
     r"|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|chat_template\.\w+"
 )
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
+_PICKLE = re.compile(r"\.(bin|pt|pth|ckpt|pkl)$")
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """A model on this machine.
+class DownloadedModel:
+    """A model in the cache of this machine.
 
     Attributes:
         folder: with config.json, tokenizer and weights.
-        commit: of the hub's repository.
+        commit: of the Hub's repository.
     """
 
     folder: Path
     commit: str
 
 
-def fetch(
+@dataclass(frozen=True)
+class _Listing:
+    """What the Hub has of a model.
+
+    Attributes:
+        folder: of the commit in the cache.
+        commit: the newest one.
+        files: bytes by name, without those in folders.
+    """
+
+    folder: Path
+    commit: str
+    files: dict[str, int]
+
+
+def download_model(
     name: str,
     pulse: Pulse,
     *,
     with_code: bool = False,
-    asking: RetryPolicy = LOOKUP_RETRY,
-    fetching: RetryPolicy = DOWNLOAD_RETRY,
-) -> Fetched:
-    """Bring a model here, or find it in the cache where the hub does not answer.
+    lookup_retry: RetryPolicy = LOOKUP_RETRY,
+    download_retry: RetryPolicy = DOWNLOAD_RETRY,
+) -> DownloadedModel:
+    """Download a model, or find it in the cache if the Hub does not respond.
 
     Args:
         name: owner/name.
-        pulse: told how many bytes have arrived, and of every wait.
-        with_code: also the Python files beside the weights.
-        asking: retry with the questions.
-        fetching: retry with the files.
+        pulse: shows bytes and waits.
+        with_code: download Python files too.
+        lookup_retry: for the list of files.
+        download_retry: for the files.
 
     Raises:
-        UsageError: there is no such model, it is not open, or it is nothing we load.
+        UsageError: the model does not exist, is gated, or has no safetensors.
         MachineError: the disk is too small for it.
-        ComeBack: the hub does not answer and the cache does not have all of it.
+        ComeBack: the Hub does not respond and the cache is incomplete.
     """
     with pulse.phase(Phase.LOOKING_UP_MODEL):
         try:
-            listed = retry_call(
-                lambda: _listed(name), name=name, host=host(), pulse=pulse, retry=asking
+            listing = retry_call(
+                lambda: _list_files(name), name=name, host=host(), pulse=pulse, retry=lookup_retry
             )
         except ComeBack as refusal:
-            folder = _cached(name)
+            folder = _cached_snapshot(name)
             if folder is None and refusal.cause is Cause.OFFLINE:
                 raise
             if folder is None:
                 raise unreachable("model", name, refusal.have) from refusal
-            return Fetched(folder, folder.name)
-    wanted = _wanted(name, listed.files, with_code=with_code)
-    missing = {file: num for file, num in wanted.items() if not _is_cached(name, file, listed)}
+            return DownloadedModel(folder, folder.name)
+    wanted = _wanted_files(name, listing.files, with_code=with_code)
+    missing = {file: num for file, num in wanted.items() if not _is_cached(name, file, listing)}
     if missing:
-        _check_room(name, sum(missing.values()), listed)
-        _download(name, listed.commit, missing, pulse, fetching)
-    return Fetched(listed.folder, listed.commit)
+        _check_disk(name, sum(missing.values()), listing)
+        _download_files(name, listing.commit, missing, pulse, download_retry)
+    return DownloadedModel(listing.folder, listing.commit)
 
 
-@dataclass(frozen=True)
-class _Listed:
-    folder: Path
-    commit: str
-    files: dict[str, int]  # and their bytes, of the upper level
-
-
-def _listed(name: str) -> _Listed:
-    """What the hub has; config.json is fetched on the way, which notes the newest commit."""
-    with _told(name):
+def _list_files(name: str) -> _Listing:
+    """Ask the Hub, and download config.json, so that the cache knows the newest commit."""
+    with _hub_errors(name):
         api = _hub().HfApi()
-        info = api.model_info(name, timeout=_ASKING_S, files_metadata=True)
+        info = api.model_info(name, timeout=_LOOKUP_TIMEOUT_S, files_metadata=True)
         files = {s.rfilename: s.size or 0 for s in info.siblings or () if "/" not in s.rfilename}
         commit = str(info.sha)
         if "config.json" not in files:
-            raise _not_loadable(name, files)
-        config = Path(api.hf_hub_download(name, "config.json", etag_timeout=_ASKING_S))
-        return _Listed(config.parent.with_name(commit), commit, files)
+            raise _no_safetensors(name, files)
+        config = Path(api.hf_hub_download(name, "config.json", etag_timeout=_LOOKUP_TIMEOUT_S))
+        return _Listing(config.parent.with_name(commit), commit, files)
 
 
-def _wanted(name: str, files: dict[str, int], *, with_code: bool) -> dict[str, int]:
-    """The small files first, so that with the last weights all is there.
+def _wanted_files(name: str, files: dict[str, int], *, with_code: bool) -> dict[str, int]:
+    """Small files first: a snapshot whose last weights are cached is complete.
 
     Raises:
-        UsageError: there are no weights that are loaded without running code.
+        UsageError: there are no weights that load without running code.
     """
     weights = [INDEX, *filter(_SHARD.fullmatch, files)] if INDEX in files else [WHOLE]
     if not all(file in files for file in weights):
         if "adapter_config.json" not in files:
-            raise _not_loadable(name, files)
+            raise _no_safetensors(name, files)
         weights = []
-    small = [f for f in files if _SMALL.fullmatch(f) or (with_code and f.endswith(".py"))]
+    small = [f for f in files if _SMALL_FILE.fullmatch(f) or (with_code and f.endswith(".py"))]
     return {file: files[file] for file in [*sorted(small), *sorted(weights, reverse=True)]}
 
 
-def _download(
-    name: str, commit: str, missing: dict[str, int], pulse: Pulse, fetching: RetryPolicy
+def _download_files(
+    name: str, commit: str, missing: dict[str, int], pulse: Pulse, retry: RetryPolicy
 ) -> None:
-    def work(_: int, put: Callable[[int], None]) -> None:
+    def download(_: int, put_total: Callable[[int], None]) -> None:
         before = 0
         for file, num_bytes in missing.items():
-            with _told(name):
-                bar = _bar(lambda n, before=before: put(before + n))
+            bar = _progress_bar(lambda n, before=before: put_total(before + n))
+            with _hub_errors(name):
                 _hub().hf_hub_download(name, file, revision=commit, tqdm_class=bar)
             before += num_bytes
-            put(before)
+            put_total(before)
 
     with pulse.phase(Phase.DOWNLOADING_MODEL, total=sum(missing.values()), unit="bytes"):
-        arrived = retrying(work, name=name, host=host(), pulse=pulse, retry=fetching)
-        for num_bytes in arrived:
+        totals = retrying(download, name=name, host=host(), pulse=pulse, retry=retry)
+        for num_bytes in totals:
             pulse.progress(num_bytes)
 
 
-def _bar(tell: Callable[[int], None]) -> type:
-    """What the library takes for a progress bar: it tells how many bytes of a file are here."""
+def _progress_bar(report: Callable[[int], None]) -> type:
+    """A progress bar class for the library that reports the bytes of a file instead."""
     from tqdm import tqdm
 
     class Bar(tqdm):  # pyright: ignore[reportMissingTypeArgument]
@@ -146,7 +154,7 @@ def _bar(tell: Callable[[int], None]) -> type:
 
         def update(self, n: float | None = 1) -> bool | None:
             self.n += n or 0
-            tell(int(self.n))
+            report(int(self.n))
 
     return Bar
 
@@ -155,18 +163,19 @@ def _hub() -> Any:
     import huggingface_hub
     from huggingface_hub.utils import logging
 
-    logging.set_verbosity_error()  # its warnings hold addresses, which may be signed
-    # Of its own pieces of 10 MB a slow line brings none for minutes, and a cut one is lost.
-    huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = _PIECE_BYTES
+    logging.set_verbosity_error()  # its warnings contain URLs, which may be signed
     return huggingface_hub
 
 
-def _is_cached(name: str, file: str, listed: _Listed) -> bool:
-    return isinstance(_hub().try_to_load_from_cache(name, file, revision=listed.commit), str)
+# ---- the cache -------------------------------------------------------------------------------
 
 
-def _cached(name: str) -> Path | None:
-    """The newest snapshot of the cache, where it is whole: the weights come last."""
+def _is_cached(name: str, file: str, listing: _Listing) -> bool:
+    return isinstance(_hub().try_to_load_from_cache(name, file, revision=listing.commit), str)
+
+
+def _cached_snapshot(name: str) -> Path | None:
+    """The newest snapshot in the cache, if it is complete: weights are downloaded last."""
     config = _hub().try_to_load_from_cache(name, "config.json")
     if not isinstance(config, str):
         return None
@@ -177,9 +186,25 @@ def _cached(name: str) -> Path | None:
     return None
 
 
+def _check_disk(name: str, num_bytes: int, listing: _Listing) -> None:
+    folder = next(parent for parent in listing.folder.parents if parent.exists())
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise MachineError(
+            f"the model {name} does not fit on this disk",
+            cause=Cause.DISK_FULL,
+            have=f"{size(free)} free in {folder}",
+            need=size(num_bytes),
+            remedies=(Remedy("export HF_HOME=DIR", "a cache on a larger disk"),),
+        )
+
+
+# ---- errors ----------------------------------------------------------------------------------
+
+
 @contextlib.contextmanager
-def _told(name: str) -> Generator[None]:
-    """The library's errors as `TransientError` or as a refusal."""
+def _hub_errors(name: str) -> Generator[None]:
+    """Raise the library's errors as `TransientError` or as a refusal."""
     try:
         yield
     except (Refusal, TransientError, Abandoned):
@@ -187,38 +212,26 @@ def _told(name: str) -> Generator[None]:
     except Exception as error:
         translated = translate_hub_error(error, "model", name)
         if isinstance(translated, Refusal) and translated.cause is Cause.MODEL_NOT_FOUND:
-            translated = translate_hub_error(error, "model", name, _near(name))
+            translated = translate_hub_error(error, "model", name, _similar_models(name))
         if translated is error:
             raise
         raise translated from error
 
 
-def _near(name: str) -> tuple[str, ...]:
-    """Models with a name like it."""
-    with contextlib.suppress(Exception):  # a courtesy: the refusal stands without it
+def _similar_models(name: str) -> tuple[str, ...]:
+    with contextlib.suppress(Exception):  # optional: the refusal is complete without it
         found = _hub().HfApi().list_models(search=name.partition("/")[2], limit=3)
         return tuple(f"--model {one.id}" for one in found)
     return ()
 
 
-def _check_room(name: str, need_bytes: int, listed: _Listed) -> None:
-    place = next(p for p in listed.folder.parents if p.exists())
-    free = shutil.disk_usage(place).free
-    if free < need_bytes:
-        raise MachineError(
-            f"the model {name} does not fit on this disk",
-            have=f"{size(free)} free in {place}",
-            need=size(need_bytes),
-            remedies=(Remedy("export HF_HOME=DIR", "a cache on a larger disk"),),
-        )
-
-
-def _not_loadable(name: str, files: Iterable[str]) -> UsageError:
-    pickled = sorted(f for f in files if re.search(r"\.(bin|pt|pth|ckpt|pkl)$", f))
-    have = f"{pickled[0]}, which can run code when it is read" if pickled else "none of these"
+def _no_safetensors(name: str, files: Iterable[str]) -> UsageError:
+    pickles = sorted(file for file in files if _PICKLE.search(file))
+    have = f"{pickles[0]}, which can run code when it is loaded" if pickles else "none of these"
     return UsageError(
-        f"the model {name} has nothing that is loaded here",
+        f"the model {name} has no safetensors",
+        cause=Cause.WEIGHTS_PICKLED if pickles else Cause.WEIGHTS_MISSING,
         have=have,
         need="config.json and model.safetensors, or its shards with their index",
-        remedies=(Remedy("--preset mini", "a model from nothing"),),
+        remedies=(Remedy("--preset mini", "train a model from scratch"),),
     )

@@ -1,4 +1,4 @@
-"""Where the weights come from: a preset, a transformers folder, or a run of ours."""
+"""Model source: a preset, a transformers folder, a run, or the Hugging Face Hub."""
 
 import difflib
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from headway.base.errors import Refusal, Remedy, UsageError
+from headway.base.errors import Cause, Refusal, Remedy, UsageError
 from headway.base.files import MANIFEST, cached_hash
 from headway.base.hub import is_id
 from headway.base.pulse import Phase, Pulse
@@ -16,7 +16,7 @@ from headway.config.settings import Settings
 from headway.model.presets import vocab_size
 from headway.model.safetensors_index import no_weights, stored_tensors, weight_files
 from headway.model.sizes import count_parameters, embedding_rows
-from headway.planning.hub_download import fetch
+from headway.planning.hub_download import download_model
 from headway.runs.folder import Checkpoint, RunFolder, find_run, is_run
 from headway.runs.plan import LoraPlan, Parent
 
@@ -70,15 +70,17 @@ class ModelSource:
 
 
 def find_model_source(settings: Settings, num_bytes: int, pulse: Pulse) -> ModelSource:
-    """Read what the plan must know of the weights, without loading them.
+    """Find the model and read what the plan needs, without loading the weights.
 
     Args:
-        settings: model, continue_run or preset; by the data's size when it is none of them.
+        settings: model, continue_run or preset; without them, a preset by the size of the data.
         num_bytes: of the data, as far as known.
-        pulse: told while files are hashed.
+        pulse: shows downloads and hashing.
 
     Raises:
-        UsageError: there is no such model, or it cannot be used.
+        UsageError: the model does not exist or cannot be used.
+        MachineError: the disk is too small to download it.
+        ComeBack: the Hub does not respond.
     """
     if settings.continue_run:
         run = find_run(settings.continue_run, Path(settings.output_dir))
@@ -109,13 +111,18 @@ def _from_model(model: str, settings: Settings, pulse: Pulse) -> ModelSource:
 
 def _from_hub(name: str, settings: Settings, pulse: Pulse) -> ModelSource:
     try:
-        fetched = fetch(name, pulse, with_code=settings.trust_remote_code)
+        model = download_model(name, pulse, with_code=settings.trust_remote_code)
     except Refusal as refusal:
-        # it may be a slip of the pen
-        refusal.remedies = (*_near(Path(name)), *refusal.remedies)
-        raise
-    found = _from_folder(fetched.folder, name, pulse)
-    return replace(found, initial=replace(found.initial, name=name, commit=fetched.commit))
+        # a folder with a similar name may be meant
+        raise type(refusal)(
+            refusal.what,
+            cause=refusal.cause,
+            have=refusal.have,
+            need=refusal.need,
+            remedies=(*_similar_folders(Path(name)), *refusal.remedies),
+        ) from refusal
+    found = _from_folder(model.folder, name, pulse)
+    return replace(found, initial=replace(found.initial, name=name, commit=model.commit))
 
 
 def _from_run(run: RunFolder, settings: Settings, pulse: Pulse) -> ModelSource:
@@ -123,16 +130,17 @@ def _from_run(run: RunFolder, settings: Settings, pulse: Pulse) -> ModelSource:
     checkpoint, problems = run.newest_verified()
     if checkpoint is None:
         raise UsageError(
-            f"run {run.path.name} has no checkpoint to go on from",
+            f"run {run.path.name} has no checkpoint to continue from",
+            cause=Cause.NO_CHECKPOINT,
             have=str(problems[0]) if problems else "no checkpoint",
-            need="one that reads back as it was written",
-            remedies=(Remedy(f"headway status {run.path}", "what became of it"),),
+            need="an intact checkpoint",
+            remedies=(Remedy(f"headway status {run.path}", "its state"),),
         )
     return _from_checkpoint(checkpoint.path.resolve(), settings, pulse)
 
 
 def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> ModelSource:
-    """Go on from one of our checkpoints: its moments and global step too."""
+    """Continue from a checkpoint, with its moments and global step."""
     step = int(path.name.rpartition("-")[2])
     state = Checkpoint(path, step).state()
     adapter, adapter_parameters = _adapter(path)
@@ -162,18 +170,19 @@ def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> ModelSourc
     return ModelSource(initial, path, 0, embedding_rows(tensors, config))
 
 
-def _from_folder(path: Path, asked: str, pulse: Pulse) -> ModelSource:
+def _from_folder(path: Path, model: str, pulse: Pulse) -> ModelSource:
     if path.is_file():
         raise _not_a_model(path, "a file")
     if not path.is_dir():
-        raise _no_such_model(path, asked)
+        raise _model_not_found(path, model)
     if (path / "adapter_config.json").is_file():
         base = _read_json(path / "adapter_config.json").get("base_model_name_or_path")
         raise UsageError(
-            f"{asked} holds adapters of another trainer, not a model",
+            f"{model} has adapters of another trainer, not a model",
+            cause=Cause.MODEL_INVALID,
             have="adapter_config.json",
             need="a whole model, or a run of Headway",
-            remedies=(Remedy(f"--model {base} --lora", "fresh adapters on its base"),),
+            remedies=(Remedy(f"--model {base} --lora", "new adapters on their base model"),),
         )
     config, tensors = _read_model(path)
     initial = InitialModel(
@@ -191,7 +200,7 @@ def _read_model(path: Path) -> tuple[dict[str, Any], Mapping[str, tuple[str, tup
     """config.json and the headers of the weights.
 
     Raises:
-        UsageError: the folder is not a model's, or its files do not fit together.
+        UsageError: it is not a model folder, or its files do not match.
     """
     if not (path / "config.json").is_file():
         raise _not_a_model(path, "no config.json")
@@ -210,23 +219,25 @@ def _read_model(path: Path) -> tuple[dict[str, Any], Mapping[str, tuple[str, tup
 def _not_a_model(path: Path, have: str) -> Refusal:
     return UsageError(
         f"{path} is not a model folder",
+        cause=Cause.MODEL_INVALID,
         have=have,
         need="config.json, *.safetensors and tokenizer.json, as save_pretrained writes them",
-        remedies=(Remedy("--preset tiny", "a model from nothing"),),
+        remedies=(Remedy("--preset tiny", "train a model from scratch"),),
     )
 
 
-def _no_such_model(path: Path, asked: str) -> Refusal:
+def _model_not_found(path: Path, model: str) -> Refusal:
     return UsageError(
-        f"there is no model folder {asked}",
+        f"model folder {model} does not exist",
+        cause=Cause.MODEL_NOT_FOUND,
         have="no such folder",
-        need="a folder with config.json, *.safetensors and tokenizer.json, or a hub's owner/name",
-        remedies=_near(path) or (Remedy("--preset mini", "a model from nothing"),),
+        need="config.json, *.safetensors and tokenizer.json in a folder, or owner/name on the Hub",
+        remedies=_similar_folders(path) or (Remedy("--preset mini", "train a model from scratch"),),
     )
 
 
-def _near(path: Path) -> tuple[Remedy, ...]:
-    """Folders that are spelt much like one that does not exist."""
+def _similar_folders(path: Path) -> tuple[Remedy, ...]:
+    """Folders whose names are similar to one that does not exist."""
     parent = path.parent if path.parent.is_dir() else Path()
     folders = [p.name for p in parent.iterdir() if p.is_dir()]
     close = difflib.get_close_matches(path.name, folders, n=2)
@@ -248,7 +259,7 @@ def _adapter(path: Path) -> tuple[LoraPlan | None, int]:
 
 
 def _weights_hash(path: Path, pulse: Pulse) -> str:
-    """One hash over the weight files; each file's is remembered while the file stays as it is."""
+    """One hash over the weight files; the hash of an unchanged file is cached."""
     files = weight_files(path)
     with pulse.phase(Phase.HASHING_MODEL, total=len(files), unit="files"):
         hashes: list[str] = []
@@ -258,11 +269,12 @@ def _weights_hash(path: Path, pulse: Pulse) -> str:
     return hashes[0] if len(hashes) == 1 else "+".join(h[:16] for h in hashes)
 
 
-def _existing_tokenizer(asked: str | None) -> Path | None:
-    if asked is None or Path(asked).exists():
-        return Path(asked) if asked else None
+def _existing_tokenizer(path: str | None) -> Path | None:
+    if path is None or Path(path).exists():
+        return Path(path) if path else None
     raise UsageError(
-        f"there is no tokenizer {asked}",
+        f"tokenizer {path} does not exist",
+        cause=Cause.TOKENIZER_NOT_FOUND,
         have="no such file or folder",
         need="a tokenizer.json, or a folder with one",
         remedies=(Remedy("leave out --tokenizer", "one is trained on the data"),),
@@ -273,4 +285,4 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _not_a_model(path.parent, f"a {path.name} that is no JSON object") from error
+        raise _not_a_model(path.parent, f"a {path.name} that is not a JSON object") from error

@@ -1,0 +1,80 @@
+"""The data ledger: padding, rejected records, and rows that add up."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.helpers import decided, findings, folder_of, in_memory, order_of
+
+from headway.base.errors import DataRefused
+
+CHAT = "." * 18 + "x" * 16  # incident D: 34 tokens
+
+
+# ---- padding ------------------------------------------------------------------------------------
+
+
+def test_d_b01_padding_is_told_and_is_gone() -> None:
+    plan = decided(in_memory(*[CHAT] * 200), folder_of(), max_length=256)
+    assert round(1 - plan.data.padding_to_max, 2) == round(33 / 256, 2)
+    assert plan.data.padding == 0
+    plan = decided(in_memory(*[CHAT] * 200), folder_of(2048), max_length=1024)
+    assert round(100 * plan.data.padding_to_max) == 97
+
+
+def test_d_without_a_word_the_length_is_the_datas() -> None:
+    plan = decided(in_memory(*[CHAT] * 200), folder_of())
+    assert plan.data.max_length == 64
+    assert plan.choice("max_length").reason == "holds the longest conversation (34 tokens)"
+
+
+def test_padding_to_the_longest_is_that_of_the_steps() -> None:
+    store = in_memory(*["." * n + "x" for n in (1, 2, 4, 8)])
+    plan = decided(store, folder_of(), batch_size=4)
+    assert plan.data.padding_to_longest == pytest.approx(1 - 15 / 32)
+    assert decided(store, folder_of(), batch_size=1).data.padding_to_longest == 0
+
+
+# ---- records ------------------------------------------------------------------------------------
+
+
+def test_rejected_records_are_told_and_counted() -> None:
+    store = in_memory(
+        *["..xx"] * 50, records_read=53, records_rejected={"not JSON": 2, "no text": 1}
+    )
+    plan = decided(store, folder_of())
+    assert findings(plan, "warning") == ["3 records of 53 rejected"]
+    records = plan.data.records
+    assert records.read == records.accepted + sum(records.rejected.values())
+
+
+# ---- the ledger --------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.integers(2, 60), min_size=1, max_size=20),
+    st.booleans(),
+    st.integers(1, 9),
+    st.integers(1, 40),
+    st.floats(0, 0.5),
+    st.integers(0, 10**6),
+)
+def test_the_ledger_adds_up(
+    lengths: list[int], text: bool, batch: int, num: int, val_size: float, seed: int
+) -> None:
+    examples = lengths if text else ["." + "x" * (n - 1) for n in lengths]
+    store = in_memory(*examples)
+    given = {"batch_size": batch, "max_steps": num, "val_size": val_size, "seed": seed}
+    try:
+        plan = decided(store, **given)
+    except DataRefused:
+        return
+    rows, order = plan.data.rows, order_of(plan, store)
+    assert rows.accepted == rows.held_out + rows.planned + rows.not_planned
+    taken = [tuple(order.rows(step)) for step in range(1, plan.steps.num + 1)]
+    applied = list(itertools.chain.from_iterable(numbers.tolist() for _, numbers in taken))
+    assert rows.applications == len(applied)
+    assert rows.planned == len(set(applied)) or rows.planned == order.rows_per_epoch
+    assert not set(applied) & set(order.held_out().tolist())
+    assert rows.row_sum == order.row_sum(plan.steps.num)

@@ -1,0 +1,63 @@
+"""Streams in the plan: their order, the file for their reader, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+from tests.helpers import chats, decided, folder_of, in_memory, settings
+
+from headway.base.errors import Cause, UsageError
+from headway.data.examples.maker import ExampleOptions
+from headway.data.order import StreamOrder
+from headway.data.stream.spec import load_stream
+from headway.data.survey.result import SurveySample
+from headway.data.survey.store import Store
+from headway.planning.streaming import write_stream_spec
+from headway.runs.order import order_of
+
+OPTIONS = ExampleOptions(None, 300, None, assistant_only=True)
+
+
+def stream(whole: int = 4_000_000) -> Store:
+    return in_memory(*chats(300), sampled=SurveySample(4000, whole, 5, 0.02))
+
+
+def test_a_stream_has_the_order_that_the_trainer_builds_from_its_plan() -> None:
+    plan = decided(stream(), folder_of(), batch_size=16, val_size=20)
+    order = order_of(plan)
+    assert isinstance(order, StreamOrder)
+    assert (order.num_held_out, order.batch_size) == (20, 16)
+    assert order.rows_per_epoch == 300 * 1000 - 20
+    assert plan.data.rows.row_sum == order.row_sum(plan.steps.num)
+
+
+def test_a_stream_of_unknown_size_needs_a_number_of_steps() -> None:
+    with pytest.raises(UsageError) as refused:
+        decided(stream(whole=0), folder_of())
+    assert refused.value.cause is Cause.UNBOUNDED_STREAM
+    assert decided(stream(whole=0), folder_of(), max_steps=7).steps.num == 7
+
+
+def test_duplicates_of_a_stream_are_not_dropped() -> None:
+    with pytest.raises(UsageError) as refused:
+        decided(stream(), folder_of(), drop_duplicates=True)
+    assert refused.value.cause is Cause.CONTRADICTION
+    assert refused.value.remedies[0].do == "--survey-exact 4000000"
+
+
+def test_the_readers_file_is_written_once_for_the_same_stream(tmp_path: Path) -> None:
+    given = settings(batch_size=16)
+    plan = decided(stream(), folder_of(), batch_size=16)
+    first, again = (write_stream_spec(plan, given, [], OPTIONS, tmp_path) for _ in range(2))
+    assert first == again
+    assert first.data.stream
+    assert plan.data.stream
+    assert plan.data.stream.folder == ""
+    file = load_stream(Path(first.data.stream.folder))
+    assert file.options == OPTIONS
+    assert file.shape.window_rows == 16 * plan.data.stream.steps_per_window
+
+
+def test_data_that_was_read_in_full_has_no_file(tmp_path: Path) -> None:
+    plan = decided(in_memory(*chats(300)), folder_of())
+    assert write_stream_spec(plan, settings(), [], OPTIONS, tmp_path) is plan
+    assert not list(tmp_path.iterdir())
