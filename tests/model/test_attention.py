@@ -13,7 +13,7 @@ from headway.base.documents import DocumentGroup, Span
 from headway.model import attention
 from headway.model import attention_layout as layout
 from headway.model.attention import NAME, attend, current_implementation
-from headway.model.attention_layout import AttentionLayout, Blocks, VarlenLayout
+from headway.model.attention_layout import AttentionLayout, Blocks
 from headway.model.forward import Forward
 
 DOCUMENTS = (1, 3, 5, 5, 9, 12)
@@ -168,24 +168,6 @@ def test_a_window_that_is_ignored_is_noticed() -> None:
     assert float(difference.abs().max()) > 0.01
 
 
-def test_documents_of_nearly_one_length_are_one_batch() -> None:
-    blocks = AttentionLayout(micro_of(3, 5, 5, 8, 9, 41, 42).documents).blocks
-    assert [(block.num_documents, block.length) for block in blocks.each] == [
-        (4, 8),
-        (1, 16),
-        (2, 48),
-    ]
-    assert blocks.where_N is not None
-    assert blocks.at_P is not None
-    assert len(blocks.at_P) == 4 * 8 + 16 + 2 * 48
-    assert blocks.at_P[blocks.where_N].tolist() == list(range(3 + 5 + 5 + 8 + 9 + 41 + 42))
-
-
-def test_documents_of_one_length_stand_as_they_are() -> None:
-    blocks = AttentionLayout((DocumentGroup(64, 4),)).blocks
-    assert (blocks.at_P, blocks.where_N) == (None, None)
-
-
 def test_long_documents_are_not_filled_up_and_make_no_mask() -> None:
     made = AttentionLayout((DocumentGroup(300), DocumentGroup(301, 2)))
     tensors = [torch.randn(1, 2, 902, 4) for _ in range(3)]
@@ -195,21 +177,6 @@ def test_long_documents_are_not_filled_up_and_make_no_mask() -> None:
         (2, 301),
     ]
     assert made.blocks._masks == {}
-
-
-def test_what_others_begin_with_is_a_block_by_itself() -> None:
-    prefix = Span(7, 14)
-    documents = (
-        DocumentGroup(7),
-        DocumentGroup(7),
-        DocumentGroup(2, 3, prefix),
-        DocumentGroup(5, 1, prefix),
-        DocumentGroup(5),
-    )
-    blocks = AttentionLayout(documents).blocks
-    assert [(b.num_documents, b.length, b.prefix_block) for b in blocks.each] == [
-        (1, 8, None), (1, 7, None), (4, 8, 1), (1, 8, None),
-    ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("short")
@@ -300,17 +267,6 @@ def test_b03_what_a_gpus_kernel_is_given_is_each_document_alone(
     assert_close(losses, alone, "losses")
     for name, gradient in gradients.items():
         assert_close(gradient, alone_gradients[name], name)
-
-
-def test_where_each_documents_queries_and_keys_begin() -> None:
-    documents = (DocumentGroup(3), DocumentGroup(2, 2, Span(0, 3)), DocumentGroup(4))
-    flat = VarlenLayout.of(documents, torch.device("cpu"))
-    assert flat.queries.tolist() == [0, 3, 5, 7, 11]
-    assert flat.keys.tolist() == [0, 3, 8, 13, 17]
-    assert flat.at is not None
-    assert flat.at.tolist() == [0, 1, 2, *(0, 1, 2, 3, 4), *(0, 1, 2, 5, 6), 7, 8, 9, 10]
-    assert flat.longest == (4, 5)
-    assert VarlenLayout.of(documents[:1], torch.device("cpu")).at is None
 
 
 def test_torchs_own_function_takes_what_it_is_given() -> None:

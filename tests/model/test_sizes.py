@@ -15,12 +15,12 @@ from headway.model.load import from_config, trainable, with_lora
 from headway.model.presets import NAMES, config, vocab_size
 from headway.model.safetensors_index import stored_tensors
 from headway.model.sizes import (
-    Work,
+    MicroBatchSize,
+    activation_bytes,
     context_of,
     count_parameters,
     embedding_rows,
     flops_per_token,
-    kept_bytes,
     lora_parameters,
     shape_of,
 )
@@ -87,12 +87,14 @@ def test_flops_are_six_per_weight_of_a_product() -> None:
 
 def test_activations_grow_with_tokens_and_with_trained_ones() -> None:
     shape = shape_of(llama())
-    once = kept_bytes(shape, Work(tokens=100, trained=50, document=20, value_bytes=4))
-    twice = Work(tokens=200, trained=100, document=20, value_bytes=4)
-    assert kept_bytes(shape, twice) == 2 * once
-    assert kept_bytes(shape, replace(twice, trained=0)) < 2 * once
-    assert kept_bytes(shape, replace(twice, value_bytes=2)) < 1.5 * once
-    assert kept_bytes(shape, replace(twice, checkpointed=True)) < 1.5 * once
+    once = activation_bytes(
+        shape, MicroBatchSize(tokens=100, trained=50, document=20, value_bytes=4)
+    )
+    twice = MicroBatchSize(tokens=200, trained=100, document=20, value_bytes=4)
+    assert activation_bytes(shape, twice) == 2 * once
+    assert activation_bytes(shape, replace(twice, trained=0)) < 2 * once
+    assert activation_bytes(shape, replace(twice, value_bytes=2)) < 1.5 * once
+    assert activation_bytes(shape, replace(twice, checkpointed=True)) < 1.5 * once
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -115,9 +117,11 @@ def test_activations_are_what_autograd_saves(document: int, dtype: torch.dtype) 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         loss = forward.loss(micro, len(micro.targets_M))
     assert loss.requires_grad  # while it is there, so is what was saved
-    work = Work(tokens=4 * document, trained=0, document=document, value_bytes=dtype.itemsize)
+    work = MicroBatchSize(
+        tokens=4 * document, trained=0, document=document, value_bytes=dtype.itemsize
+    )
     kept = sum(size for at, size in saved.items() if at not in weights)
-    assert kept_bytes(shape_of(plain), work) == pytest.approx(kept, rel=0.05)
+    assert activation_bytes(shape_of(plain), work) == pytest.approx(kept, rel=0.05)
 
 
 # ---- files -------------------------------------------------------------------------------------

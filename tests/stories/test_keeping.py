@@ -120,9 +120,7 @@ def test_f57_code_of_a_model_folder_runs_only_when_asked_to_and_that_is_said(
     ]
     told = headway(*words)
     assert told.code == 2, told.err
-    assert "brings code of its own, which is not run unless you say so" in " ".join(
-        told.err.split()
-    )
+    assert "needs its own code, which runs only if you allow it" in " ".join(told.err.split())
     assert "try   --trust-remote-code" in told.err
     assert not canary.exists()
 

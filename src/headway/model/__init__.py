@@ -1,1 +1,1 @@
-"""Shapes and weights; does not know data."""
+"""Model shapes and weights; knows nothing of data."""

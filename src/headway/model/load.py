@@ -1,4 +1,4 @@
-"""A transformers model, fresh or from weights, full or LoRA."""
+"""Load or create a transformers model, with or without LoRA adapters."""
 
 import importlib
 import json
@@ -11,19 +11,19 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from headway.base.errors import MachineError, Refusal, Remedy, UsageError
+from headway.base.errors import Cause, MachineError, Refusal, Remedy, UsageError
 from headway.model.safetensors_index import check_file, check_folder
 
 
 def warm_up(*, adapters: bool) -> None:
-    """Import what a model's first use would: seconds better spent while the plan is being made."""
+    """Import ahead of time what a model's first use imports, while the plan is being made."""
     importlib.import_module("transformers.models.llama.modeling_llama")
     if adapters:
         importlib.import_module("peft")
 
 
 def from_config(config: Mapping[str, Any], seed: int) -> nn.Module:
-    """Fresh fp32 weights, a function of config and seed alone."""
+    """Fresh fp32 weights; they depend only on config and seed."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     plain = dict(config)
@@ -36,7 +36,7 @@ def from_config(config: Mapping[str, Any], seed: int) -> nn.Module:
 
 
 def from_folder(path: Path, *, trust_remote_code: bool) -> nn.Module:
-    """The weights of a transformers folder, as fp32; safetensors alone are read.
+    """The model in a transformers folder, as fp32; only safetensors are read.
 
     Raises:
         UsageError: it cannot be loaded as a causal language model.
@@ -47,28 +47,29 @@ def from_folder(path: Path, *, trust_remote_code: bool) -> nn.Module:
 
 
 def put_weights(model: nn.Module, folder: Path) -> None:
-    """Put a folder's weights into a model of the same kind and shape.
+    """Load a folder's weights into a model of the same class and shape.
 
-    By way of transformers, which keeps some tensors under other names than it uses (experts).
+    Goes through transformers, which stores some tensors (experts) under other names.
 
     Raises:
         UsageError: the folder cannot be loaded.
-        RuntimeError: names or shapes do not fit.
+        RuntimeError: names or shapes do not match.
     """
     model.load_state_dict(_from_pretrained(type(model), folder).state_dict())
 
 
 def _from_pretrained(kind: Any, path: Path, **options: bool) -> nn.Module:
     check_folder(path)
-    if is_adapter(path):  # transformers would look for their base model by itself
+    if is_adapter(path):  # transformers would go looking for their base model
         raise UsageError(
-            f"{path} holds adapters, not a whole model",
+            f"{path} has adapters, not a whole model",
+            cause=Cause.MODEL_INVALID,
             have="adapter_config.json",
             need="a folder with all weights of a model",
-            remedies=(Remedy(f"ls {path}", "what is there"),),
+            remedies=(Remedy(f"ls {path}", "shows its files"),),
         )
     try:
-        model, told = kind.from_pretrained(
+        model, loading_info = kind.from_pretrained(
             path,
             dtype=torch.float32,
             local_files_only=True,
@@ -77,27 +78,29 @@ def _from_pretrained(kind: Any, path: Path, **options: bool) -> nn.Module:
             **options,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        if not options.get("trust_remote_code") and own_code(path):
+        if not options.get("trust_remote_code") and custom_code(path):
             raise _needs_code(path) from error
         raise UsageError(
-            f"{path} cannot be loaded as a language model",
+            f"cannot load {path} as a language model",
+            cause=Cause.MODEL_INVALID,
             have=str(error).splitlines()[0][:300],
             need="a folder that transformers' AutoModelForCausalLM loads",
-            remedies=(Remedy("headway doctor", "which version of transformers is here"),),
+            remedies=(Remedy("headway doctor", "shows the installed version of transformers"),),
         ) from error
-    missing = sorted(told["missing_keys"])
-    if missing:  # transformers fills them by chance, and goes on
+    missing = sorted(loading_info["missing_keys"])
+    if missing:  # transformers fills them with random values and continues
         raise UsageError(
-            f"{path} lacks weights of its model",
-            have=f"{len(missing)} of its tensors are in no file, {missing[0]} among them",
-            need="every tensor that its config.json speaks of",
-            remedies=(Remedy("copy it again from where it came", "a file may be missing"),),
+            f"{path} is missing weights of its model",
+            cause=Cause.WEIGHTS_MISSING,
+            have=f"{len(missing)} tensors are in none of its files, {missing[0]} among them",
+            need="every tensor of the model in config.json",
+            remedies=(Remedy("copy the folder again", "a file may be missing"),),
         )
     return model
 
 
-def own_code(folder: Path) -> str:
-    """The Python file that a model folder brings for its model; "" where it brings none."""
+def custom_code(folder: Path) -> str:
+    """The Python file that defines a folder's model; "" if transformers defines it."""
     try:
         classes: Any = json.loads((folder / "config.json").read_text()).get("auto_map", {})
         name = str(classes.get("AutoModelForCausalLM") or next(iter(classes.values()), ""))
@@ -108,10 +111,11 @@ def own_code(folder: Path) -> str:
 
 def _needs_code(path: Path) -> UsageError:
     return UsageError(
-        f"{path} brings code of its own, which is not run unless you say so",
-        have=f"{own_code(path)}, and a model that transformers does not know without it",
-        need="a kind of model that transformers knows, or your trust in that code",
-        remedies=(Remedy("--trust-remote-code", "runs it, with your rights"),),
+        f"{path} needs its own code, which runs only if you allow it",
+        cause=Cause.MODEL_NEEDS_CODE,
+        have=f"{custom_code(path)}, and a model that transformers does not support without it",
+        need="a model that transformers supports, or your trust in that code",
+        remedies=(Remedy("--trust-remote-code", "runs it with your permissions"),),
     )
 
 
@@ -124,10 +128,10 @@ def with_lora(
     target_modules: tuple[str, ...],
     seed: int,
 ) -> nn.Module:
-    """Wrap a model in fresh adapters (PEFT); A is random by the seed, B is zero.
+    """Wrap a model in fresh adapters (PEFT): A is random, from the seed; B is zero.
 
     Raises:
-        UsageError: no module has one of the names.
+        UsageError: no module matches a name.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -139,7 +143,7 @@ def with_lora(
         target_modules=names,
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(devices=[]), _among_themselves():
+    with torch.random.fork_rng(devices=[]), _quiet_peft():
         torch.manual_seed(seed)
         try:
             return get_peft_model(cast("Any", model), config)
@@ -151,12 +155,12 @@ def with_adapter(model: nn.Module, folder: Path) -> nn.Module:
     """Wrap a model in the adapters of a checkpoint, trainable.
 
     Raises:
-        UsageError: their file is missing, or its header does not fit its bytes.
+        UsageError: the file is missing, or its header does not match its bytes.
     """
     from peft import PeftModel
 
-    check_folder(folder)  # where a file is missing PEFT looks for a pickle, then on the hub
-    with _among_themselves():
+    check_folder(folder)  # without the file, PEFT tries a pickle, then the hub
+    with _quiet_peft():
         return PeftModel.from_pretrained(cast("Any", model), str(folder), is_trainable=True)
 
 
@@ -164,7 +168,7 @@ def load_tensors(file: Path) -> dict[str, torch.Tensor]:
     """Name -> tensor of one safetensors file.
 
     Raises:
-        UsageError: its header does not fit its bytes, or it is not there.
+        UsageError: its header does not match its bytes, or it does not exist.
     """
     from safetensors.torch import load_file
 
@@ -181,34 +185,35 @@ def to_device(model: nn.Module, device: str) -> nn.Module:
     """Move the weights.
 
     Raises:
-        MachineError: the device is not there, or is too small.
+        MachineError: the device does not exist, or is too small.
     """
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:
         raise MachineError(
-            f"the model does not go to {device}",
+            f"cannot move the model to {device}",
+            cause=Cause.NO_DEVICE,
             have=str(error).splitlines()[0],
-            need=f"a {device} device with room for it",
-            remedies=(Remedy("--device cpu", "train on the processor"),),
+            need=f"a {device} device with enough memory",
+            remedies=(Remedy("--device cpu", "trains on the CPU"),),
         ) from error
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Name -> parameter of all that can be trained, in the model's order, tied ones once."""
+    """Name -> trainable parameter, in the model's order; tied ones once."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 @contextmanager
-def _among_themselves() -> Generator[None]:
-    """What PEFT says of transformers' names and layers; nobody who trains can mend that."""
+def _quiet_peft() -> Generator[None]:
+    """Hide PEFT's warnings about transformers' names and layers, which no user can fix."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         warnings.filterwarnings("ignore", "fan_in_fan_out", UserWarning)  # GPT-2's layers
         yield
 
 
-def _no_such_module(model: nn.Module, asked: tuple[str, ...]) -> Refusal:
+def _no_such_module(model: nn.Module, names: tuple[str, ...]) -> Refusal:
     from transformers.pytorch_utils import Conv1D
 
     linear = (nn.Linear, Conv1D)  # GPT-2's name for one
@@ -216,7 +221,8 @@ def _no_such_module(model: nn.Module, asked: tuple[str, ...]) -> Refusal:
         {n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, linear)}
     )
     return UsageError(
-        f"no module of this model is named {' or '.join(asked)}",
+        f"no module of this model is named {' or '.join(names)}",
+        cause=Cause.NO_SUCH_MODULE,
         have=f"linear layers named {', '.join(leaves)}",
         need="lora.target_modules that match",
         remedies=(

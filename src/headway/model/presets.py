@@ -1,4 +1,4 @@
-"""Models to start from nothing: tiny 0.2M, mini 3M, small 28M, base 124M."""
+"""Presets: model shapes to train from scratch (tiny 0.2M, mini 3M, small 28M, base 124M)."""
 
 from typing import Any
 
@@ -13,18 +13,18 @@ NAMES = tuple(_PRESETS)
 
 
 def vocab_size(preset: str) -> int:
-    """How many tokens a tokenizer trained on the data gets."""
+    """Tokens of a tokenizer that is trained on the data."""
     return _PRESETS[preset][4]
 
 
 def config(preset: str, vocab: int, max_length: int, special: dict[str, int]) -> dict[str, Any]:
-    """A Llama config as plain values.
+    """A Llama config, as plain values.
 
     Args:
         preset: one of `NAMES`.
         vocab: rows of the embedding.
-        max_length: the rows' length; the context is at least that long.
-        special: bos_token_id, eos_token_id, pad_token_id, as far as the tokenizer has them.
+        max_length: tokens of a row; the context is at least that long.
+        special: bos_token_id, eos_token_id and pad_token_id that the tokenizer has.
     """
     hidden, layers, heads, intermediate, _, context = _PRESETS[preset]
     return {
@@ -41,8 +41,8 @@ def config(preset: str, vocab: int, max_length: int, special: dict[str, int]) ->
         "max_position_embeddings": max(context, max_length),
         "rms_norm_eps": 1e-6,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
-        # 0.02, transformers' default, is for widths of 2,000 and more; at ours the logits begin so
-        # flat that a third of a short run goes by before the model leaves the unigram plateau.
+        # transformers' default, 0.02, suits widths of 2,000 and more. At these widths it makes the
+        # first logits so flat that a short run spends a third of its steps on the unigram plateau.
         "initializer_range": round(hidden**-0.5, 4),
         "tie_word_embeddings": True,
         **special,

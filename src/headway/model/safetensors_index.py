@@ -1,59 +1,25 @@
-"""What a folder's weight files say of themselves, checked against the files before any is loaded.
+"""Safetensors files of a model folder, checked before any weight is loaded.
 
-Weights come from anywhere. So only safetensors are read, a header is believed only as far as it
-fits its file, an index may name only files beside it, and nothing is ever unpickled.
+Weights come from anywhere, so only safetensors are read. `safe_open` refuses a header that does not
+match its file: gaps, overlaps, missing or trailing bytes, false shapes. An index may name only
+files in its own folder, and nothing is ever unpickled. No torch.
 """
 
-import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from headway.base.errors import Remedy, UsageError
+from headway.base.errors import Cause, Remedy, UsageError
 
 INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
 ADAPTER = "adapter_model.safetensors"
 
-# A safetensors header of a real model is some megabytes; a larger one is a hostile file.
-_MAX_HEADER_BYTES = 100_000_000
-_MAX_DIMENSIONS = 64  # as in torch
+_MAX_DIMENSIONS = 64  # torch's limit, which safetensors does not check
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
-_BITS: Mapping[str, int] = {
-    "BOOL": 8,
-    "F4": 4,
-    "F6_E2M3": 6,
-    "F6_E3M2": 6,
-    "F8_E4M3": 8,
-    "F8_E4M3FNUZ": 8,
-    "F8_E5M2": 8,
-    "F8_E5M2FNUZ": 8,
-    "F8_E8M0": 8,
-    "I8": 8,
-    "U8": 8,
-    "BF16": 16,
-    "F16": 16,
-    "I16": 16,
-    "U16": 16,
-    "F32": 32,
-    "I32": 32,
-    "U32": 32,
-    "C64": 64,
-    "F64": 64,
-    "I64": 64,
-    "U64": 64,
-}
 
 Tensors = dict[str, tuple[str, tuple[int, ...]]]
-
-
-@dataclass(frozen=True)
-class _Stored:
-    dtype: str
-    shape: tuple[int, ...]
-    data_offsets: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -62,60 +28,34 @@ class _Index:
 
 
 def read_header(path: Path) -> Tensors:
-    """Name -> (dtype, shape) of every tensor in a safetensors file, by its header alone.
-
-    Reads no more than the header, whatever length the file claims for it.
+    """Name -> (dtype, shape) of every tensor in a safetensors file; reads only the header.
 
     Raises:
-        ValueError: the header does not fit the file: its length, a type, a shape, an offset.
+        OSError: the file cannot be opened.
+        ValueError: the header does not match the file: its length, a type, a shape, an offset.
     """
-    total = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else total
-        if length > min(total - 8, _MAX_HEADER_BYTES):
-            raise ValueError(f"{path.name}: the header is longer than the file")
-        try:
-            entries = msgspec.json.decode(file.read(length), type=dict[str, msgspec.Raw])
-            entries.pop("__metadata__", None)
-            tensors = {n: msgspec.json.decode(raw, type=_Stored) for n, raw in entries.items()}
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise ValueError(f"{path.name}: the header is not one of safetensors") from None
-    _check_layout(path.name, tensors, total - 8 - length)
-    return {name: (one.dtype, one.shape) for name, one in tensors.items()}
+    from safetensors import SafetensorError, safe_open
 
-
-def _check_layout(file: str, tensors: Mapping[str, _Stored], num_bytes: int) -> None:
-    """Each tensor has the bytes that its shape takes, and all follow each other without a gap."""
-    at = 0
-    for name, one in sorted(tensors.items(), key=lambda item: item[1].data_offsets):
-        begin, end = one.data_offsets
-        if one.dtype not in _BITS:
-            raise ValueError(f"{file}: {name[:80]} has the unknown type {one.dtype[:20]}")
-        if begin != at or end < begin or end > num_bytes:
-            raise ValueError(f"{file}: {name[:80]} is at bytes {begin} to {end}, not from {at} on")
-        if _num_bits(one) != 8 * (end - begin):
-            raise ValueError(f"{file}: {name[:80]} has {end - begin} bytes, its shape takes others")
-        at = end
-    if at != num_bytes:
-        raise ValueError(f"{file}: the header speaks of {at} bytes, the file has {num_bytes}")
-
-
-def _num_bits(one: _Stored) -> int:
-    """Bits that the shape takes; -1 where it is none."""
-    if len(one.shape) > _MAX_DIMENSIONS or min(one.shape, default=0) < 0:
-        return -1
-    bits = _BITS[one.dtype]
-    for size in one.shape:
-        bits *= size
-    return bits
+    tensors: Tensors = {}
+    try:
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                header = file.get_slice(name)
+                tensors[name] = (str(header.get_dtype()), tuple(header.get_shape()))
+    except SafetensorError as error:
+        reason = str(error).removeprefix("Error while deserializing header: ")[:200]
+        raise ValueError(f"{path.name}: {reason}") from None
+    for name, (_, shape) in tensors.items():
+        if len(shape) > _MAX_DIMENSIONS:
+            raise ValueError(f"{path.name}: {name[:80]} has {len(shape)} dimensions")
+    return tensors
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a model's weights, or adapters'; what else lies there is not loaded.
+    """The files with the weights of a model or adapters; no other file in the folder is loaded.
 
     Raises:
-        ValueError: the index cannot be read, or names something that is no file beside it.
+        ValueError: the index cannot be read, or names something other than a file next to it.
     """
     if (folder / WHOLE).is_file() or not (folder / INDEX).is_file():
         return [folder / name for name in (ADAPTER, WHOLE) if (folder / name).is_file()]
@@ -124,10 +64,10 @@ def weight_files(folder: Path) -> list[Path]:
     for name in shards:
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise ValueError(
-                f"{INDEX}: names {name[:80]!r}, which is no safetensors file beside it"
+                f"{INDEX}: names {name[:80]!r}, which is not a safetensors file next to it"
             )
         if not (folder / name).is_file():
-            raise ValueError(f"{INDEX}: names {name}, which is not there")
+            raise ValueError(f"{INDEX}: names {name}, which does not exist")
     return adapter + [folder / name for name in shards]
 
 
@@ -135,14 +75,14 @@ def _weight_map(folder: Path) -> dict[str, str]:
     try:
         return msgspec.json.decode((folder / INDEX).read_bytes(), type=_Index).weight_map
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise ValueError(f"{INDEX}: not an index of safetensors") from None
+        raise ValueError(f"{INDEX}: not a safetensors index") from None
 
 
 def stored_tensors(folder: Path) -> Tensors:
-    """Name -> (dtype, shape) of every weight in a folder's files, headers alone.
+    """Name -> (dtype, shape) of every weight in a folder's files; reads only the headers.
 
     Raises:
-        ValueError: a header does not fit its file, or an index its folder.
+        ValueError: a header does not match its file, or an index its folder.
     """
     tensors: Tensors = {}
     for path in weight_files(folder):
@@ -150,63 +90,66 @@ def stored_tensors(folder: Path) -> Tensors:
     return tensors
 
 
-def pickled(folder: Path) -> str:
-    """A file in the folder that could run code when it is read; "" where there is none."""
+def find_pickle(folder: Path) -> str:
+    """The name of a file in the folder that could run code when read; "" if there is none."""
     return next((path.name for kind in _PICKLES for path in sorted(folder.glob(kind))), "")
 
 
 def check_file(path: Path) -> None:
-    """Look at a safetensors file before a library maps it.
+    """Check a safetensors file before a library maps it.
 
     Raises:
-        UsageError: its header does not fit its bytes, or it is not there.
+        UsageError: its header does not match its bytes, or it does not exist.
     """
     try:
         read_header(path)
     except (OSError, ValueError) as error:
-        raise _untrusted(path, str(error)) from error
+        raise _damaged(path, str(error)) from error
 
 
 def check_folder(folder: Path) -> None:
-    """Look at all weights of a folder before a library loads them.
+    """Check all weights of a folder before a library loads them.
 
     Raises:
-        UsageError: there are none, they are pickled, or a header does not fit its file.
+        UsageError: there are none, they are pickled, or a header does not match its file.
     """
     try:
         tensors = stored_tensors(folder)
     except ValueError as error:
-        raise _untrusted(folder, str(error)) from error
+        raise _damaged(folder, str(error)) from error
     if not tensors:
         raise no_weights(folder)
 
 
 def no_weights(folder: Path) -> UsageError:
-    """There is nothing in the folder that may be loaded."""
-    name = pickled(folder)
+    """The refusal of a folder without weights that may be loaded."""
+    name = find_pickle(folder)
     if not name:
         return UsageError(
             f"{folder} is not a model folder",
+            cause=Cause.WEIGHTS_MISSING,
             have="no *.safetensors",
             need="config.json, *.safetensors and tokenizer.json, as save_pretrained writes them",
-            remedies=(Remedy("--preset tiny", "a model from nothing"),),
+            remedies=(Remedy("--preset tiny", "train a new model from scratch"),),
         )
     convert = (
         "from transformers import AutoModelForCausalLM as M; "
         f"M.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
     )
     return UsageError(
-        f"{folder} has pickled weights, which are not read",
-        have=f"{name}, which can run code when it is read, and no *.safetensors",
+        f"{folder} has only pickled weights, which are not loaded",
+        cause=Cause.WEIGHTS_PICKLED,
+        have=f"{name}, which can run code when loaded, and no *.safetensors",
         need="config.json, *.safetensors and tokenizer.json, as save_pretrained writes them",
-        remedies=(Remedy(f'python -c "{convert}"', "if you trust where they come from"),),
+        remedies=(Remedy(f'python -c "{convert}"', "converts them, if you trust their source"),),
     )
 
 
-def _untrusted(path: Path, have: str) -> UsageError:
+def _damaged(path: Path, have: str) -> UsageError:
     return UsageError(
-        f"the weights in {path} are cut or altered",
+        f"the weights in {path} are damaged",
+        cause=Cause.WEIGHTS_DAMAGED,
         have=have,
-        need="safetensors whose header fits their bytes",
-        remedies=(Remedy(f"ls -l {path}", "what is there; copy it again from where it came"),),
+        need="safetensors files whose headers match their bytes",
+        remedies=(Remedy(f"ls -l {path}", "shows the files; copy them again from the source"),),
     )

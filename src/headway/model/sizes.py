@@ -1,18 +1,18 @@
-"""Parameters, FLOPs and bytes from a plain config."""
+"""Model sizes: parameters, FLOPs and bytes from a plain config."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-LOGITS_BYTES = 64 << 20  # of logits in fp32: so many exist at one time
-CACHED_BYTES = 2 << 20  # of them in fp32: so many stay in a core's cache from one pass to the next
-SHORT = 256  # tokens of a document whose attention weights are kept
+LOGITS_BYTES = 64 << 20  # of fp32 logits that exist at one time
+CACHED_BYTES = 2 << 20  # of fp32 logits that stay in a core's cache between two passes
+SHORT = 256  # tokens; attention weights of documents up to this length are kept for backward
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The numbers of a decoder-only transformer that sizes follow from."""
+    """The dimensions of a decoder-only transformer."""
 
     hidden: int
     layers: int
@@ -42,7 +42,7 @@ class ModelShape:
 
 
 def shape_of(config: Mapping[str, Any]) -> ModelShape:
-    """Read transformers' config.json; GPT-2's old names are understood too."""
+    """The shape in a transformers config.json; also reads GPT-2's older names."""
     text = config.get("text_config")
     if isinstance(text, dict):
         config = {**config, **text}
@@ -65,7 +65,7 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape:
 
 
 def context_of(config: Mapping[str, Any]) -> int:
-    """The longest sequence a model was made for, in tokens; 0 when its config does not say."""
+    """The longest sequence the model supports, in tokens; 0 if its config does not say."""
     for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
         if config.get(name):
             return int(config[name])
@@ -75,8 +75,8 @@ def context_of(config: Mapping[str, Any]) -> int:
 def flops_per_token(shape: ModelShape, sequence: float, trained_share: float = 1.0) -> float:
     """Forward and backward FLOPs of one input token.
 
-    6 per weight of a matrix product (2 forward, 4 backward) and the causal attention's two
-    products over half the sequence; the head counts for trained tokens alone.
+    6 per weight of a matrix product (2 forward, 4 backward), plus causal attention's two products
+    over half the sequence. The head counts for trained tokens only.
 
     Source: Kaplan et al. 2020 (arXiv:2001.08361), appendix B; Chowdhery et al. 2022
     (arXiv:2204.02311), appendix B.
@@ -87,16 +87,16 @@ def flops_per_token(shape: ModelShape, sequence: float, trained_share: float = 1
 
 
 @dataclass(frozen=True)
-class Work:
-    """A micro-batch, as far as memory depends on it.
+class MicroBatchSize:
+    """A micro-batch's numbers that determine its memory.
 
     Attributes:
-        tokens: that run at once.
-        trained: of these, targets.
-        document: tokens of its documents.
-        value_bytes: of the number format that it is computed in.
-        frozen: the weights are, and adapters are trained.
-        checkpointed: layers keep their input alone and run once more on the way back.
+        tokens: in the micro-batch.
+        trained: tokens that are targets.
+        document: tokens of each document.
+        value_bytes: of the number format it is computed in.
+        frozen: the model's weights are frozen, and adapters are trained.
+        checkpointed: activation checkpointing: layers are recomputed in the backward pass.
     """
 
     tokens: int
@@ -107,11 +107,11 @@ class Work:
     checkpointed: bool = False
 
 
-def kept_bytes(shape: ModelShape, work: Work) -> int:
-    """What a micro-batch's forward pass keeps for its backward pass.
+def activation_bytes(shape: ModelShape, work: MicroBatchSize) -> int:
+    """Bytes that a micro-batch's forward pass saves for its backward pass.
 
-    Counted from what autograd saves of a Llama (a test counts it again). Outside the layers: ids,
-    positions and targets, rotary angles, the last norm, and what the head sees, with its gradient.
+    Counted from what autograd saves for a Llama; a test counts again. Outside the layers: ids,
+    positions and targets, rotary angles, the last norm, and the head's input with its gradient.
     """
     per_layer = _layer_bytes(shape, work)
     value, hidden = work.value_bytes, shape.hidden
@@ -122,22 +122,22 @@ def kept_bytes(shape: ModelShape, work: Work) -> int:
     return work.tokens * (layers + outside) + 2 * work.trained * value * hidden
 
 
-def passing_bytes(shape: ModelShape, work: Work) -> int:
-    """What comes and goes on top of that: the loss's logits, or one layer's gradients."""
+def transient_bytes(shape: ModelShape, work: MicroBatchSize) -> int:
+    """Short-lived bytes on top of that: the loss's logits, or one layer's gradients."""
     value = work.value_bytes
     rows = min(work.trained, max(16, LOGITS_BYTES // (4 * shape.vocab)))
     head = 0 if work.frozen else shape.vocab * shape.hidden
-    added = rows < work.trained  # the head's gradient is summed over pieces, in fp32
-    # The head's output, which becomes its gradient; its log-softmax, in fp32 by way of a copy.
+    added = rows < work.trained  # the head's gradient is summed over chunks, in fp32
+    # The head's output, which becomes its gradient; its log-softmax is an fp32 copy.
     logits = rows * shape.vocab * value
-    # Then the product that makes the head's gradient of it.
+    # Then the product that gives the head's gradient.
     used = head * value + (head * (8 - value) if added else 0)
     loss = logits + max(2 * CACHED_BYTES, used) + (4 * head if added else 0)
     layer = work.tokens * (4 * shape.intermediate * value + 4 * shape.hidden * 4)
     return max(loss, layer + head * (4 if added else value))
 
 
-def _layer_bytes(shape: ModelShape, work: Work) -> int:
+def _layer_bytes(shape: ModelShape, work: MicroBatchSize) -> int:
     """Per token: two norms, their outputs, attention, and four values of the MLP's width."""
     heads = shape.heads * shape.head_dim
     short = work.document <= SHORT
@@ -146,13 +146,13 @@ def _layer_bytes(shape: ModelShape, work: Work) -> int:
     return work.value_bytes * values + weights + 2 * _norm_bytes(shape, work)
 
 
-def _norm_bytes(shape: ModelShape, work: Work) -> int:
-    """Per token: its input in fp32 and its root; where it is trained, what it scales too."""
+def _norm_bytes(shape: ModelShape, work: MicroBatchSize) -> int:
+    """Per token: the input in fp32 and its root; if trained, also the normalized input."""
     return 4 * shape.hidden * (1 if work.frozen else 2) + 4
 
 
 def lora_parameters(shape: ModelShape, r: int) -> int:
-    """Trainable weights with adapters on every linear layer of a Llama-family model."""
+    """Trainable weights of adapters on every linear layer of a Llama-family model."""
     query = shape.hidden + shape.heads * shape.head_dim
     key = shape.hidden + shape.kv_heads * shape.head_dim
     mlp = shape.hidden + shape.intermediate
@@ -160,14 +160,14 @@ def lora_parameters(shape: ModelShape, r: int) -> int:
 
 
 def count_parameters(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> int:
-    """All weights in the files; tied ones are stored once."""
+    """Number of weights in the files; tied ones are stored once."""
     return sum(prod(shape) for _, shape in tensors.values())
 
 
 def embedding_rows(
     tensors: Mapping[str, tuple[str, tuple[int, ...]]], config: Mapping[str, Any]
 ) -> int:
-    """Rows of the input embedding: ids must be smaller."""
+    """Rows of the input embedding; token ids must be smaller."""
     for name, (_, shape) in tensors.items():
         if name.endswith(("embed_tokens.weight", "wte.weight", "word_embeddings.weight")):
             return shape[0]

@@ -12,7 +12,13 @@ from headway.base.errors import Cause, MachineError, Remedy
 from headway.config.settings import Settings
 from headway.data.formats.records import DataKind
 from headway.data.survey.result import Lengths
-from headway.model.sizes import ModelShape, Work, kept_bytes, lora_parameters, passing_bytes
+from headway.model.sizes import (
+    MicroBatchSize,
+    ModelShape,
+    activation_bytes,
+    lora_parameters,
+    transient_bytes,
+)
 from headway.planning.compute import Compute, MachineFacts
 from headway.planning.decision import Decision, auto
 from headway.planning.step_layout import StepLayout
@@ -63,12 +69,12 @@ class MemoryInputs:
         return -(-self.layout.computed_tokens(self.step_tokens) // self.layout.leaves)
 
     @property
-    def work(self) -> Work:
+    def work(self) -> MicroBatchSize:
         """The largest micro-batch; a row longer than `micro_batch_tokens` is one by itself."""
         longest = self.lengths.max
         tokens = max(longest, min(self.layout.micro_batch_tokens, self.leaf_tokens))
         is_one_length = self.kind == "text" or longest >= tokens
-        return Work(
+        return MicroBatchSize(
             tokens=tokens,
             trained=round(tokens * (1 - self.untrained)),
             document=longest if is_one_length else round(self.lengths.p95),
@@ -100,12 +106,12 @@ def estimate_memory(inputs: MemoryInputs, facts: MachineFacts) -> MemoryPlan:
     accumulates = 1.1 * inputs.leaf_tokens > inputs.layout.micro_batch_tokens
     summed = 4 * trainable if accumulates else 0  # gradients of earlier micro-batches
     work = inputs.work
-    passing = passing_bytes(shape, work)
+    passing = transient_bytes(shape, work)
     own = 4 * trainable if value_bytes == 4 and not accumulates else 0
     if value_bytes == 2:
         own = 2 * copied + 4 * embedding
     moments = (
-        (summed, kept_bytes(shape, work) + passing),
+        (summed, activation_bytes(shape, work) + passing),
         (summed + own, passing),
         (4 * trainable + (2 * copied if accumulates else 0), 0),
     )
