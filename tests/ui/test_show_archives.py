@@ -1,7 +1,5 @@
 """What verify, backup and restore show, in any width; and that none of them is ever silent."""
 
-import io
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,6 @@ import pytest
 from headway.runs.backup import Backup, BackupInfo
 from headway.runs.restore import Restored
 from headway.runs.verify import Claim, Verification
-from headway.ui import spinner as telling
 from headway.ui.show_archives import (
     backup_lines,
     backups_table,
@@ -117,40 +114,3 @@ def test_no_line_is_wider_than_the_screen(width: int) -> None:
         *backup_lines(backup(live=True), ["c" * 60], width)[:-1],  # the last is to be copied
     ]
     assert max(map(cells, lines)) <= width
-
-
-# ---- never silent ------------------------------------------------------------------------------
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize("screen", [io.StringIO(), Terminal()], ids=["a file", "a terminal"])
-def test_what_takes_long_is_told_while_it_lasts(
-    screen: io.StringIO, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, seconds in (("_LOOK_S", 0.001), ("_SOON_S", 0.0), ("_LINE_S", 0.0)):
-        monkeypatch.setattr(telling, name, seconds)
-    with telling.telling(screen, quiet=False) as pulse:
-        pulse.enter("copying", total=2_000_000, unit="bytes")
-        pulse.progress(1_000_000)
-        end_s = time.monotonic() + 30
-        while "copying · 1.0 MB of 2.0 MB · " not in screen.getvalue():
-            assert time.monotonic() < end_s, "nothing was said"
-            time.sleep(0.001)
-    assert screen.getvalue().endswith("\r\x1b[K" if screen.isatty() else "\n")
-
-
-def test_nothing_is_said_of_what_is_over_at_once_nor_where_it_is_unwanted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(telling, "_LOOK_S", 0.001)
-    screen = io.StringIO()
-    with telling.telling(screen, quiet=False) as pulse:
-        pulse.enter("reading the log")
-    monkeypatch.setattr(telling, "_SOON_S", 0.0)
-    with telling.telling(screen, quiet=True) as pulse:
-        pulse.enter("reading the log")
-    assert screen.getvalue() == ""

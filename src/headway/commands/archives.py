@@ -30,10 +30,10 @@ def verify(arguments: Arguments) -> int:
     from headway.runs import verify as verifying
     from headway.runs.folder import find_run
     from headway.ui.show_archives import verification_lines
-    from headway.ui.spinner import telling
+    from headway.ui.spinner import show_progress
 
     folder, quiet = find_run(one_run(arguments), output_dir(arguments)), arguments.on("quiet")
-    with telling(sys.stderr, quiet=quiet) as pulse:
+    with show_progress(sys.stderr, quiet=quiet) as pulse:
         found = verifying.verify(folder, pulse)
     if arguments.on("json"):
         print_json(found)
@@ -48,12 +48,12 @@ def backup(arguments: Arguments) -> int:
     from headway.runs import backup as backups
     from headway.runs.folder import find_run
     from headway.ui.show_archives import backup_lines
-    from headway.ui.spinner import telling
+    from headway.ui.spinner import show_progress
 
     if arguments.on("list"):
         return _list_backups(one_run(arguments), output_dir(arguments), json=arguments.on("json"))
     folder, quiet = find_run(one_run(arguments), output_dir(arguments)), arguments.on("quiet")
-    with telling(sys.stderr, quiet=quiet) as pulse:
+    with show_progress(sys.stderr, quiet=quiet) as pulse:
         made = backups.make_backup(
             folder,
             datetime.now(UTC),
@@ -91,14 +91,14 @@ def restore(arguments: Arguments) -> int:
     from headway.runs import backup as backups
     from headway.runs import restore as restoring
     from headway.ui.show_archives import restored_lines
-    from headway.ui.spinner import telling
+    from headway.ui.spinner import show_progress
 
     words, quiet = arguments.words, arguments.on("quiet")
     if not 1 <= len(words) <= 2:
         raise _needs_names(words)
     run = backups.find_run_or_backups(words[0], output_dir(arguments))
     name = words[1] if len(words) == 2 else None
-    with telling(sys.stderr, quiet=quiet) as pulse:
+    with show_progress(sys.stderr, quiet=quiet) as pulse:
         done = restoring.restore(
             run, name, datetime.now(UTC), pulse, share=not arguments.on("copy")
         )

@@ -1,7 +1,6 @@
 """Commands generate, chat and eval: a trained model, asked."""
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,8 +34,6 @@ _SAMPLING = {
     "top_k": Switch("sample from the K most likely tokens", "K", "50"),
     "seed": Switch("of the random numbers", "N", "0"),
 }
-_LOOK_S = 0.1
-_LINE_S = 5.0  # off a terminal, a line this often
 
 
 def generate(arguments: Arguments) -> int:
@@ -112,36 +109,14 @@ def inference_request(
 
 
 def _show_wait(process: "ChildProcess", pulse: Path, *, quiet: bool) -> None:
-    """A line that moves until the answer begins; then it clears the line."""
-    from headway.base.pulse import read_pulse
+    """Show what the process does until its answer begins."""
     from headway.training.inference.request import READY
+    from headway.ui.spinner import show_wait
 
-    screen = sys.stderr
-    moving = screen.isatty() and not quiet
-    printed_s = time.monotonic()
-    while process.is_running:
-        reading = read_pulse(pulse)
-        if reading and reading.phase == READY:
-            break
-        if moving:
-            screen.write(f"\r\x1b[K{_phase_line(reading)}")
-            screen.flush()
-        elif not quiet and time.monotonic() - printed_s > _LINE_S:
-            printed_s = time.monotonic()
-            screen.write(f"{_phase_line(reading)}\n")
-        time.sleep(_LOOK_S)
-    if moving:
-        screen.write("\r\x1b[K")
-        screen.flush()
+    def is_over(reading: "PulseReading | None") -> bool:
+        return not process.is_running or (reading is not None and reading.phase == READY)
 
-
-def _phase_line(reading: "PulseReading | None") -> str:
-    from headway.base.units import seconds
-
-    if reading is None:
-        return "starting"
-    line = f"{reading.phase} · {seconds(time.monotonic() - reading.phase_since)}"
-    return line + (f" · {reading.done} of {reading.total} {reading.unit}" if reading.total else "")
+    show_wait(sys.stderr, pulse, is_over, quiet=quiet)
 
 
 def evaluation_lines(found: "Evaluation") -> list[str]:

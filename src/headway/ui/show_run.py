@@ -3,6 +3,7 @@
 Nothing here knows a terminal: colour is the console's business, and whoever calls gives the width.
 """
 
+import time
 from collections.abc import Callable, Sequence
 
 from headway.base.errors import Refusal, four_parts, message_of
@@ -22,6 +23,7 @@ from headway.base.events import (
     StepDone,
     StopAsked,
 )
+from headway.base.pulse import PulseReading
 from headway.base.units import count, learning_rate, plural, seconds, size
 from headway.supervise.progress import Status
 from headway.ui.text_layout import (
@@ -101,6 +103,20 @@ def phase_line(status: Status, width: int = WIDE, age: Callable[[float], str] = 
         if status.last_news_s is not None and status.last_news_s >= SILENT_S:
             parts.append((1, f"no news for {age(status.last_news_s)}"))
     return narrowed(parts, width)
+
+
+def reading_line(reading: PulseReading | None, now_s: float | None = None) -> str:
+    """What a process of ours is doing, by its pulse: 'copying · 1.0 of 2.0 GB · 4 s'.
+
+    Args:
+        reading: its pulse; None before the first.
+        now_s: on the monotonic clock; now if not given.
+    """
+    if reading is None:
+        return "starting"
+    age_s = (time.monotonic() if now_s is None else now_s) - reading.phase_since
+    amount = [_amount(reading.done, reading.total, reading.unit)] if reading.total else []
+    return DOT.join([reading.phase, *amount, seconds(age_s)])
 
 
 def _amount(done: int, total: int, unit: str) -> str:

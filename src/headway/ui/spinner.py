@@ -1,68 +1,92 @@
-"""What this very process is doing, told while it lasts: a pulse of its own, and a thread's eye."""
+"""Spinner: a line that says what is being done while a person waits.
+
+On a terminal the line moves and disappears at the end; elsewhere a line is printed now and then.
+"""
 
 import os
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from headway.base.pulse import Pulse, PulseReading, live_folder, read_pulse
-from headway.base.units import count, seconds, size
+from headway.ui.show_run import reading_line
 
-_LOOK_S = 0.2
-_SOON_S = 0.8  # what is over by then needs no line
-_LINE_S = 1.8  # off a terminal, a line this often
+_POLL_S = 0.1
+_FIRST_S = 0.8  # what ends sooner needs no line
+_LINE_S = 1.8  # between two lines off a terminal
 
 
 @contextmanager
-def telling(screen: TextIO, *, quiet: bool) -> Generator[Pulse]:
-    """A pulse; whatever it says is on the screen within two seconds, and gone at the end.
+def show_progress(screen: TextIO, *, quiet: bool) -> Generator[Pulse]:
+    """Show this process's own work: whatever enters the pulse shows within two seconds.
 
     Args:
-        screen: a terminal, where the line moves, or anything else, where there are more lines.
-        quiet: say nothing.
+        screen: a terminal, where one line moves, or anything else, which gets several lines.
+        quiet: print nothing.
     """
     folder = live_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"here-{os.getpid()}.pulse"
     over = threading.Event()
-    teller = threading.Thread(target=_tell, args=(path, screen, over), daemon=True)
+    spinner = threading.Thread(target=_spin, args=(screen, path, over.wait), daemon=True)
     try:
         pulse = Pulse(path)
         if not quiet:
-            teller.start()
+            spinner.start()
         yield pulse
     finally:
         over.set()
-        if teller.is_alive():
-            teller.join()
+        if spinner.is_alive():
+            spinner.join()
         path.unlink(missing_ok=True)
 
 
-def _tell(path: Path, screen: TextIO, over: threading.Event) -> None:
-    moving = screen.isatty()
-    began_s = told_s = time.monotonic()
-    shown = False
-    while not over.wait(_LOOK_S):
+def show_wait(
+    screen: TextIO,
+    pulse: Path,
+    is_over: Callable[[PulseReading | None], bool],
+    *,
+    quiet: bool,
+) -> None:
+    """Show another process's work, by its pulse, until `is_over` says so of a reading.
+
+    Args:
+        screen: as for `show_progress`.
+        pulse: the other process's pulse file.
+        is_over: asked ten times a second; None before the first reading.
+        quiet: wait without printing.
+    """
+
+    def wait(timeout_s: float) -> bool:
+        if is_over(read_pulse(pulse)):
+            return True
+        time.sleep(timeout_s)
+        return False
+
+    if not quiet:
+        _spin(screen, pulse, wait)
+    while not wait(_POLL_S):
+        pass
+
+
+def _spin(screen: TextIO, path: Path, wait: Callable[[float], bool]) -> None:
+    is_terminal = screen.isatty()
+    began_s = printed_s = time.monotonic()
+    has_printed = False
+    while not wait(_POLL_S):
         now_s = time.monotonic()
-        if now_s - began_s < _SOON_S or (not moving and now_s - told_s < _LINE_S):
+        if now_s - began_s < _FIRST_S or (not is_terminal and now_s - printed_s < _LINE_S):
             continue
         reading = read_pulse(path)
         if reading is None:
             continue
-        told_s, shown = now_s, True
-        screen.write(f"\r\x1b[K{line_of(reading)}" if moving else f"{line_of(reading)}\n")
+        printed_s, has_printed = now_s, True
+        line = reading_line(reading, now_s)
+        screen.write(f"\r\x1b[K{line}" if is_terminal else f"{line}\n")
         screen.flush()
-    if moving and shown:
+    if is_terminal and has_printed:
         screen.write("\r\x1b[K")
         screen.flush()
-
-
-def line_of(reading: PulseReading) -> str:
-    """The phase, how far it is, and for how long."""
-    shown = size if reading.unit == "bytes" else count
-    unit = "" if reading.unit == "bytes" else f" {reading.unit}"
-    far = f" · {shown(reading.done)} of {shown(reading.total)}{unit}" if reading.total else ""
-    return f"{reading.phase}{far} · {seconds(time.monotonic() - reading.phase_since)}"

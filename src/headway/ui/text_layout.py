@@ -1,8 +1,7 @@
-"""Words in columns: text that fits a terminal of any width."""
+"""Text layout: lines, columns and tables that fit a terminal of any width."""
 
 import itertools
 import math
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from headway.base.errors import Finding, four_parts
@@ -11,70 +10,66 @@ LABEL = 11  # columns of the label before a fact
 DOT = " · "
 MARKS = {"adjusted": "~ ", "warning": "! ", "refused": "x ", "ok": "= "}
 _BLOCKS = "▁▂▃▄▅▆▇█"
+_NARROW = str.maketrans(dict.fromkeys("·…━─±↵" + _BLOCKS, "."))
 
 
 def cells(text: str) -> int:
-    """How many columns a terminal gives the text: wide characters take two, accents none."""
-    if text.isascii():
+    """Columns that the text takes on a terminal: wide characters take two, accents none."""
+    if _is_narrow(text):
         return len(text)
-    return sum(_cell(character) for character in text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
-def _cell(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+def _is_narrow(text: str) -> bool:
+    """Whether each character takes one column: the usual case, known without rich."""
+    return text.isascii() or text.translate(_NARROW).isascii()
 
 
 def printable(text: str) -> str:
-    """Text from outside (names, data) in which nothing can move the cursor, ring or hide."""
+    """Text from outside (names, data), without characters that move the cursor, ring or hide."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def one_line(text: str) -> str:
-    """Text from outside as one printable line, its line breaks still to be seen."""
+    """Text from outside as one printable line, with visible line breaks."""
     return printable(text.strip().replace("\r\n", "\n").replace("\n", "↵").replace("\t", " "))
 
 
 def cut(text: str, width: int) -> str:
-    """The text, or its beginning and an ellipsis where it is wider than `width` columns."""
+    """The text, cut to `width` columns; an ellipsis shows the cut."""
     if cells(text) <= width:
         return text
-    return _head(text, width - 1) + "…"
+    return (_chop(text, width - 1)[0] if width > 1 else "") + "…"
 
 
-def _head(text: str, width: int) -> str:
-    used = 0
-    for i, character in enumerate(text):
-        used += _cell(character)
-        if used > width:
-            return text[:i]
-    return text
+def _chop(text: str, width: int) -> list[str]:
+    if _is_narrow(text):
+        return [text[at : at + width] for at in range(0, len(text), width)]
+    from rich.cells import chop_cells
+
+    return chop_cells(text, width)
 
 
 def fold(text: str, width: int) -> list[str]:
-    """The text, printable, in lines of at most `width` columns, broken between words if it can."""
+    """The text, printable, in lines of at most `width` columns, broken between words."""
     lines = [""]
     for word in printable(text).split(" "):
         room = width - cells(lines[-1]) - 1
         if lines[-1] and cells(word) <= room:
             lines[-1] += " " + word
             continue
-        rest = word
-        if lines[-1]:
-            lines.append("")
-        while cells(rest) > width:
-            lines[-1] = _head(rest, width)
-            rest = rest[len(lines[-1]) :]
-            lines.append("")
-        lines[-1] = rest
+        if not lines[-1]:
+            lines.pop()
+        lines += [word] if cells(word) <= width else _chop(word, width)
     return [line.rstrip(" ") for line in lines]
 
 
 def flow(parts: Iterable[str], width: int) -> list[str]:
-    """Facts joined by dots, as many to a line as fit; a line never begins or ends with a dot."""
+    """Facts joined by dots, as many per line as fit; no line begins or ends with a dot."""
     lines: list[str] = []
     for part in parts:
         if lines and cells(lines[-1]) + len(DOT) + cells(part) <= width:
@@ -85,12 +80,12 @@ def flow(parts: Iterable[str], width: int) -> list[str]:
 
 
 def joined(parts: Iterable[str]) -> str:
-    """Facts joined by dots; one in brackets belongs to the one before it."""
+    """Facts joined by dots; one in parentheses belongs to the one before it."""
     return DOT.join(parts).replace(f"{DOT}(", " (")
 
 
 def labelled(label: str, parts: Sequence[str], width: int) -> list[str]:
-    """Facts under one label; no facts, no label."""
+    """Facts under one label; no label without facts."""
     lines = flow(parts, width - LABEL)
     return [f"{label if i == 0 else '':{LABEL}}{line}" for i, line in enumerate(lines)]
 
@@ -99,7 +94,7 @@ def narrowed(parts: Sequence[tuple[int, str]], width: int) -> str:
     """The facts that fit on one line, in their order.
 
     Args:
-        parts: each with its rank; where room is short the highest rank goes first, 0 stays.
+        parts: each with its rank; where space is short the highest rank goes first, 0 stays.
         width: columns.
     """
     kept = list(parts)
@@ -112,7 +107,7 @@ def narrowed(parts: Sequence[tuple[int, str]], width: int) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Rows of equal length as columns two spaces apart; the columns in `right` lean right."""
+    """Rows of equal length as columns two spaces apart; those in `right` are right-aligned."""
     widths = [max(cells(row[i]) for row in rows) for i in range(len(rows[0]))]
 
     def padded(i: int, text: str) -> str:
@@ -123,7 +118,7 @@ def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]
 
 
 def finding_lines(finding: Finding, width: int) -> list[str]:
-    """A finding in its four parts, with a mark for its kind."""
+    """A finding in its four parts, marked by its kind."""
     _, *rest = four_parts(
         finding.what, finding.have, finding.need, finding.remedies, max(width, 40)
     )
@@ -132,7 +127,7 @@ def finding_lines(finding: Finding, width: int) -> list[str]:
 
 
 def clock(age_s: float) -> str:
-    """An age that is seen to move: '4.2 s' below ten seconds, then '0:42', '1:02:07'."""
+    """An age that visibly moves: '4.2 s' below ten seconds, then '0:42', '1:02:07'."""
     if age_s < 10:
         return f"{max(age_s, 0):.1f} s" if age_s < 9.95 else "0:10"
     minutes, rest = divmod(int(age_s), 60)
@@ -141,20 +136,20 @@ def clock(age_s: float) -> str:
 
 
 def loss_text(loss: float) -> str:
-    """A loss in as few digits as tell it apart: '2.45', '0.013', '4e-05'; never a false 0.00."""
+    """A loss in few digits: '2.45', '0.013', '4e-05'; never a false 0.00."""
     if not math.isfinite(loss) or abs(loss) >= 1000 or 0 < abs(loss) < 0.1:
         return f"{loss:.2g}"
     return f"{loss:.2f}" if loss else "0"
 
 
 def spark(values: Sequence[float], width: int) -> str:
-    """A curve of at most `width` blocks, the lowest value lowest; "" below two finite values."""
-    shown = [value for value in _averaged(values, width) if math.isfinite(value)]
-    if len(shown) < 2:
+    """A curve of at most `width` blocks; "" for fewer than two finite values."""
+    finite = [value for value in _averaged(values, width) if math.isfinite(value)]
+    if len(finite) < 2:
         return ""
-    low, spread = min(shown), max(shown) - min(shown)
+    low, spread = min(finite), max(finite) - min(finite)
     top = len(_BLOCKS) - 1
-    return "".join(_BLOCKS[round((v - low) / spread * top) if spread else 0] for v in shown)
+    return "".join(_BLOCKS[round((v - low) / spread * top) if spread else 0] for v in finite)
 
 
 def _averaged(values: Sequence[float], width: int) -> list[float]:
@@ -165,6 +160,6 @@ def _averaged(values: Sequence[float], width: int) -> list[float]:
 
 
 def bar(share: float, width: int) -> tuple[str, str]:
-    """A bar's filled and empty part, `width` columns together."""
+    """A bar's filled and empty parts, `width` columns together."""
     filled = min(max(int(share * width), 0), width)
     return "━" * filled, "─" * (width - filled)
