@@ -56,7 +56,7 @@ def test_what_a_server_refuses_is_told_before_anything_is_written(headway: Headw
         server.script = [Fault("404")]
         done = headway("train", server.url("lost.jsonl"), *SMALL)
         assert done.code == 2
-        assert f"{server.url('lost.jsonl')} is not to be had: 404 Not Found" in done.err
+        assert f"cannot fetch {server.url('lost.jsonl')}: 404 Not Found" in done.err
         assert f"try   curl -sSIL {server.url('lost.jsonl')}" in done.err
     assert not list(headway.here.iterdir())
 

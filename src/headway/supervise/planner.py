@@ -92,14 +92,14 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     """
     from headway.data.examples.maker import ExampleOptions
     from headway.data.sources.find import find
-    from headway.data.sources.source import shown
+    from headway.data.sources.source import display_name
     from headway.data.survey.survey import survey
     from headway.planning.compute import MachineFacts
     from headway.planning.decide import decide
     from headway.planning.model_source import find_model_source
     from headway.planning.streaming import write_stream_spec
 
-    settings, sources = request.settings, tuple(map(shown, request.sources))
+    settings, sources = request.settings, tuple(map(display_name, request.sources))
     if request.train:
         check_writable(Path(settings.output_dir))
     pulse.enter(Phase.FINDING_DATA)

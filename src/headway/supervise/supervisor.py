@@ -27,7 +27,7 @@ from headway.base.process import ChildProcess, Go, Stop
 from headway.base.version import __version__
 from headway.config.settings import Settings
 from headway.config.yaml_file import write_settings
-from headway.data.sources.source import shown
+from headway.data.sources.source import display_name
 from headway.runs.folder import RunFolder
 from headway.runs.placement import Placement, carry_over, move_aside, place
 from headway.runs.plan import Plan
@@ -200,7 +200,10 @@ class Supervisor:
         """Write the files an attempt starts with, and its first event."""
         folder = where.folder
         if where.kind == "new":
-            settings, sources = self.request.settings, tuple(map(shown, self.request.sources))
+            settings, sources = (
+                self.request.settings,
+                tuple(map(display_name, self.request.sources)),
+            )
             write_whole(folder.path / "run.yaml", write_settings(settings, sources))
             rejected = Path(plan.data.store, "rejected.jsonl")
             if rejected.exists() and not plan.data.stream:  # a stream's are found as it is read

@@ -103,7 +103,7 @@ def test_every_missing_path_is_told_at_once() -> None:
 
 
 def test_a_pattern_without_matches_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nothing matches"):
+    with pytest.raises(UsageError, match="no file matches"):
         find([str(tmp_path / "*.txt")])
 
 
@@ -143,7 +143,7 @@ def test_a_models_folder_is_no_data(tmp_path: Path) -> None:
 
 def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".hidden").write_text("x")
-    with pytest.raises(DataRefused, match="holds no files"):
+    with pytest.raises(DataRefused, match="contains no files"):
         find([str(tmp_path)])
 
 
@@ -160,7 +160,7 @@ def test_a_folder_that_cannot_be_listed_is_refused_not_passed_over(
         return original(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(UsageError, match=r"locked cannot be read") as refusal:
+    with pytest.raises(UsageError, match=r"cannot read .*locked") as refusal:
         find([str(tmp_path)])
     assert refusal.value.have == "Permission denied"
 
@@ -176,14 +176,14 @@ def test_a_named_file_that_cannot_be_opened_is_refused_and_a_found_one_passed_ov
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", locked)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot read"):
         list(read(named, lambda _: None, Pulse()))
     assert list(read(found, lambda _: None, Pulse())) == [Skipped(str(path), "unreadable")]
 
 
 def test_no_names_and_an_empty_name_are_refused() -> None:
     for names in ([], [""]):
-        with pytest.raises(UsageError, match="no data was named"):
+        with pytest.raises(UsageError, match="no data given"):
             find(names)
 
 

@@ -21,7 +21,7 @@ from headway.data.formats.detect import read
 from headway.data.formats.records import Record
 from headway.data.sources import http as web
 from headway.data.sources.find import chunks, find, open_seekable
-from headway.data.sources.source import Source, shown
+from headway.data.sources.source import Source, display_name
 
 QUICK = RetryPolicy(
     max_attempts=50, stall_timeout_s=0.05, initial_backoff_s=0.001, max_backoff_s=0.01
@@ -220,7 +220,7 @@ def test_what_was_gathered_is_handed_over_before_every_wait(server: WebServer) -
     ],
 )
 def test_retry_after_is_seconds_or_a_date(said: str | None, asked_s: float | None) -> None:
-    assert web._asked_s(said, 60.0) == asked_s
+    assert web._retry_after_s(said, 60.0) == asked_s
 
 
 def test_a_server_that_asks_for_an_hour_is_left_alone(server: WebServer) -> None:
@@ -322,13 +322,13 @@ def test_a_host_that_is_not_there_is_to_be_tried_again() -> None:
 
 
 def test_a_kind_of_address_that_is_not_read_is_refused_with_the_nearest() -> None:
-    with pytest.raises(UsageError, match="htps:// is no kind of address") as refusal:
+    with pytest.raises(UsageError, match="htps:// addresses are not supported") as refusal:
         find(["htps://example.org/a.jsonl"])
     assert refusal.value.remedies[0].do == "https://..."
 
 
 def test_a_broken_address_is_refused() -> None:
-    with pytest.raises(UsageError, match="is no address"):
+    with pytest.raises(UsageError, match="is not a valid address"):
         find(["http://[::1/a.jsonl"])
 
 
@@ -376,7 +376,7 @@ def test_f62_a_password_is_not_sent_to_another_host(server: WebServer) -> None:
     ],
 )
 def test_f62_an_address_is_shown_without_password_and_query(typed: str, seen: str) -> None:
-    assert shown(typed) == seen
+    assert display_name(typed) == seen
 
 
 # ---- anywhere in it --------------------------------------------------------------------------

@@ -167,13 +167,13 @@ def test_a_split_that_it_does_not_have_is_refused_with_those_it_has(
 
 def test_a_data_set_without_data_is_refused(fresh: ProcessPoolExecutor) -> None:
     code, finding = refused(fresh, "hf://me/empty")
-    assert (code, finding.what) == (Exit.DATA, "hf://me/empty cannot be read")
+    assert (code, finding.what) == (Exit.DATA, "cannot read hf://me/empty")
 
 
 def test_a_row_that_cannot_be_read_is_named(fresh: ProcessPoolExecutor) -> None:
     answer = ask(fresh, read_rows, "hf://me/broken")
     assert answer.code == Exit.DATA
-    assert answer.findings[0].what.startswith("hf://me/broken@train cannot be read")
+    assert answer.findings[0].what.startswith("cannot read hf://me/broken@train")
 
 
 def test_without_a_hub_it_is_to_be_tried_again(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -187,7 +187,7 @@ def test_without_a_hub_it_is_to_be_tried_again(tmp_path_factory: pytest.TempPath
 
 @pytest.mark.parametrize("address", ["hf://notes", "hf://", "hf://a/b#x", "hf://../b"])
 def test_what_is_no_address_of_a_data_set_is_refused(address: str) -> None:
-    with pytest.raises(UsageError, match="is no data set's address"):
+    with pytest.raises(UsageError, match="is not a valid dataset address"):
         find([address])
 
 

@@ -217,9 +217,9 @@ def test_f56_a_store_that_does_not_answer_is_named(store: str) -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("s3://data/nothing-like-it.jsonl", "there is no such object or prefix"),
-        ("s3://data/*.parquet", "nothing matches"),
-        ("s3://no-such-bucket/a", "it is not there (NoSuchBucket)"),
+        ("s3://data/nothing-like-it.jsonl", "no such object or prefix"),
+        ("s3://data/*.parquet", "no object matches"),
+        ("s3://no-such-bucket/a", "not found (NoSuchBucket)"),
         ("s3://", "no bucket"),
         ("s3://A B/a", "this is no name of a bucket"),
     ],
@@ -229,7 +229,7 @@ def test_what_is_not_there_is_refused_with_a_line_that_lists(
 ) -> None:
     with pytest.raises(UsageError) as refusal:
         find([name], endpoint_url=store)
-    assert refusal.value.what == f"{name} cannot be read: {why}"
+    assert refusal.value.what == f"cannot read {name}: {why}"
     assert refusal.value.remedies[0].do.startswith(f"aws s3 ls --endpoint-url {store} ")
 
 
@@ -240,9 +240,9 @@ def test_without_leave_it_is_refused(store: str, monkeypatch: pytest.MonkeyPatch
         "Error": {"Code": "AccessDenied"},
         "ResponseMetadata": {"HTTPStatusCode": 403},
     }
-    error = s3._judged(ClientError(answer, "ListObjectsV2"), "s3://data/a", store, None)
+    error = s3._translate(ClientError(answer, "ListObjectsV2"), "s3://data/a", store, None)
     assert isinstance(error, UsageError)
-    assert "no leave to read it (403 AccessDenied)" in error.what
+    assert "permission denied (403 AccessDenied)" in error.what
     assert "AWS_ACCESS_KEY_ID" in error.need
 
 
@@ -251,7 +251,7 @@ def test_f56_a_store_that_is_busy_is_tried_again(status: int, code: str) -> None
     from botocore.exceptions import ClientError
 
     answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    error = s3._judged(ClientError(answer, "GetObject"), "s3://data/a", "", None)
+    error = s3._translate(ClientError(answer, "GetObject"), "s3://data/a", "", None)
     assert isinstance(error, TransientError)
     assert str(status) in error.why
 

@@ -1,4 +1,4 @@
-"""Compressed bytes -> bytes: .gz, .zst, .bz2 and .xz, as they arrive."""
+"""Streaming decompression of .gz, .zst, .bz2 and .xz."""
 
 import bz2
 import lzma
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from headway.base.errors import Remedy, UsageError
+from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.pulse import Pulse
 from headway.base.units import count, size
 from headway.data.formats.records import DamagedError
@@ -210,10 +210,13 @@ class _Zstd:
             import zstandard
         except ImportError:
             raise UsageError(
-                "reading .zst takes a package that is not installed",
+                "reading .zst needs a package that is not installed",
+                cause=Cause.MISSING_PACKAGE,
                 have="no zstandard",
                 need="headway[train]",
-                remedies=(Remedy("pip install 'headway[train]'", "zstandard and the rest"),),
+                remedies=(
+                    Remedy("pip install 'headway[train]'", "zstandard and the other packages"),
+                ),
             ) from None
         self._error = zstandard.ZstdError
         self._frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()

@@ -1,6 +1,6 @@
-"""What the bytes of a source mean: records, one reader per format.
+"""Format detection: the reader of each source, by name or by content.
 
-A format is one function and its line in `READERS`; the shapes of a row are in `records.py`.
+A format is one function and its line in `READERS`; the formats of a row are in `row_formats.py`.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal, cast
 
 import msgspec
 
-from headway.base.errors import DataRefused, Remedy, UsageError
+from headway.base.errors import Cause, DataRefused, Remedy, UsageError
 from headway.base.pulse import Pulse
 from headway.base.units import size
 from headway.data.formats.compressed import suffix_of, unpacked
@@ -158,11 +158,12 @@ def _damaged(source: Source, damage: DamagedError) -> DataRefused:
     remedies = (skip,)
     test = tests.get(suffix_of(source.name))
     if test and source.path:
-        remedies = (Remedy(f"{test} {shlex.quote(source.name)}", "says the same"), skip)
+        remedies = (Remedy(f"{test} {shlex.quote(source.name)}", "confirms it"), skip)
     return DataRefused(
         f"{source.name} {damage}",
-        have=f"a damaged file, {size(source.size)} as it is stored",
-        need="a whole one: half a file is not trained by mistake",
+        cause=Cause.SOURCE_DAMAGED,
+        have=f"a damaged file of {size(source.size)}",
+        need="a complete file: part of a file is never trained by accident",
         remedies=remedies,
     )
 

@@ -1,4 +1,4 @@
-"""JSON -> records: one object per line, or an array of objects that is never held whole."""
+"""JSON and JSONL readers; an array of objects is never held in memory as a whole."""
 
 import json
 import re

@@ -1,10 +1,10 @@
-"""Tables -> records: CSV and TSV with a header row, Parquet batch by batch."""
+"""Table readers: CSV and TSV with a header row, Parquet in batches."""
 
 import csv
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
-from headway.base.errors import Remedy, UsageError
+from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.units import count, plural, size
 from headway.data.formats.lines import LONGEST_LINE, Overlong, lines
 from headway.data.formats.records import (
@@ -191,7 +191,8 @@ def _pyarrow() -> tuple[Any, Any]:
         from pyarrow import parquet
     except ImportError:
         raise UsageError(
-            "reading .parquet takes a package that is not installed",
+            "reading .parquet needs a package that is not installed",
+            cause=Cause.MISSING_PACKAGE,
             have="no pyarrow",
             need="headway[parquet]",
             remedies=(Remedy("pip install 'headway[parquet]'", "pyarrow"),),

@@ -1,4 +1,4 @@
-"""Plain text and source code -> records: a document per file, a long one in parts."""
+"""Plain text reader: one document per file, a long file in parts."""
 
 import codecs
 import itertools

@@ -1,7 +1,6 @@
-"""Where records come from: files, folders, object stores, hub streams; says where it is.
+"""Data sources by name: files, folders, patterns, addresses and standard input.
 
-What is elsewhere is up to a room of its own for each kind of address; what the bytes mean, to
-`formats.py`.
+Each kind of remote address has a module of its own; `formats` turns the bytes into records.
 """
 
 import difflib
@@ -16,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from headway.base.errors import ComeBack, DataRefused, Problems, Refusal, Remedy, UsageError
+from headway.base.errors import Cause, ComeBack, DataRefused, Problems, Refusal, Remedy, UsageError
 from headway.base.hub import is_id
 from headway.base.pulse import Pulse
 from headway.base.units import plural, size
@@ -27,7 +26,7 @@ from headway.data.sources.seekable import seekable
 from headway.data.sources.source import STANDARD_INPUT, Chunks, Source
 
 _CHUNK_BYTES = 1 << 20
-_LOOK_MS = 500  # a wait looks up this often, to show that it is one
+_POLL_MS = 500  # how often a wait beats the pulse
 _NEED = "a file, a folder, a pattern, an address, or - for standard input"
 _FILES = re.compile(r"\.(txt|md|jsonl?|ndjson|csv|tsv|parquet|gz|zst|bz2|xz)$", re.IGNORECASE)
 
@@ -35,22 +34,24 @@ _FILES = re.compile(r"\.(txt|md|jsonl?|ndjson|csv|tsv|parquet|gz|zst|bz2|xz)$", 
 def find(
     sources: Sequence[str], *, endpoint_url: str | None = None, pulse: Pulse | None = None
 ) -> list[Source]:
-    """The files and streams that were named: in the order given, inside a folder by path.
+    """The sources, in the order given; files of a folder in the order of their paths.
 
     Args:
         sources: files, folders, patterns, `-`, http(s)://, s3://, hf:// or a hub's owner/name.
         endpoint_url: of the S3-compatible store that s3:// means.
-        pulse: told while something elsewhere is waited for.
+        pulse: told of every wait for a remote host.
 
     Raises:
-        UsageError: a name that is none of these, or not to be read; a model's folder.
-        DataRefused: a folder without files.
-        ComeBack: what is elsewhere does not answer.
+        UsageError: a source does not exist or cannot be read, or is a model's folder.
+        DataRefused: a folder contains no files.
+        ComeBack: a remote host does not respond.
         Problems: several of these.
     """
     if not sources or not all(sources):
-        remedy = Remedy("headway demo", "trains on text that this machine already has")
-        raise UsageError("no data was named", need=_NEED, remedies=(remedy,))
+        remedy = Remedy("headway demo", "trains on text that is already on this machine")
+        raise UsageError(
+            "no data given", cause=Cause.MISSING_ARGUMENT, need=_NEED, remedies=(remedy,)
+        )
     found: list[Source] = []
     problems: list[Refusal] = []
     for name in sources:
@@ -107,6 +108,7 @@ def _folder(folder: Path) -> list[Source]:
     if weights and (folder / "config.json").exists():
         raise UsageError(
             f"{folder} is a model, not data",
+            cause=Cause.NOT_DATA,
             have=f"config.json and {weights[0].name}",
             need="text or conversations",
             remedies=(Remedy(f"--model {shlex.quote(str(folder))}", "trains it on data"),),
@@ -114,16 +116,17 @@ def _folder(folder: Path) -> list[Source]:
     found = _walked(folder)
     if not found:
         raise DataRefused(
-            f"{folder} holds no files",
-            have="no file that is neither hidden nor a link out of it",
+            f"{folder} contains no files",
+            cause=Cause.NO_USABLE_RECORDS,
+            have="only hidden files or links that lead out of the folder, if any",
             need="at least one file of text or JSONL",
-            remedies=(Remedy(f"ls -lA {shlex.quote(str(folder))}", "what is there"),),
+            remedies=(Remedy(f"ls -lA {shlex.quote(str(folder))}", "lists the folder"),),
         )
     return found
 
 
 def _walked(path: Path) -> list[Source]:
-    """A file, or the files below a folder: not what is hidden, made by Python or outside of it."""
+    """A file, or the files below a folder, without hidden ones, caches and links out of it."""
 
     def refuse(error: OSError) -> None:
         raise unreadable(_printable(str(error.filename)), error) from error
@@ -144,7 +147,7 @@ def _walked(path: Path) -> list[Source]:
 
 
 def _printable(name: str) -> str:
-    """Names on disk are any bytes; what is printed and logged is not."""
+    """File names are arbitrary bytes; printed and logged names are not."""
     return os.fsencode(name).decode(errors="replace")
 
 
@@ -154,11 +157,11 @@ def _stamp(status: os.stat_result) -> tuple[int | str, ...]:
 
 
 def _on_hub(name: str, pulse: Pulse) -> list[Source]:
-    """What no path here is may be a data set of the hub; or a slip of the pen."""
+    """A name that is not a local path may be a Hub dataset, or a misspelled path."""
     try:
         return hub.find(name, pulse)
     except Refusal as refusal:
-        near = tuple(map(Remedy, _near(Path(name))))
+        near = tuple(map(Remedy, _similar_paths(Path(name))))
         if near:
             refusal.remedies = near + refusal.remedies
         raise
@@ -167,31 +170,33 @@ def _on_hub(name: str, pulse: Pulse) -> list[Source]:
 def _no_such_scheme(name: str, scheme: str) -> UsageError:
     close = difflib.get_close_matches(scheme, ("https", "http", "s3", "hf"), n=1)
     rest = name.partition("://")[2]
-    # what stands before an @ may be a password
+    # the part before an @ may be a password
     return UsageError(
-        f"{scheme}:// is no kind of address that is read here",
+        f"{scheme}:// addresses are not supported",
+        cause=Cause.ADDRESS_INVALID,
         have=f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}",
         need="https://, s3:// or hf://",
         remedies=(Remedy(f"{close[0]}://..."),)
         if close
-        else (Remedy("copy it here", "then train its text or JSONL files"),),
+        else (Remedy("copy it here", "then train the copy"),),
     )
 
 
 def _missing(name: str) -> UsageError:
-    """No such path: the nearest one that exists."""
-    above = _above(Path(name))
+    """The path does not exist; similar ones are suggested."""
+    above = _nearest_folder(Path(name))
     there = _names(above)
-    near = tuple(map(Remedy, _near(Path(name))))
+    near = tuple(map(Remedy, _similar_paths(Path(name))))
     return UsageError(
-        f"{name}: " + ("nothing matches" if glob.has_magic(name) else "no such file or folder"),
+        f"{name}: " + ("no file matches" if glob.has_magic(name) else "no such file or folder"),
+        cause=Cause.SOURCE_NOT_FOUND,
         have=f"{plural(len(there), 'name')} in {above.absolute()}",
         need=_NEED,
-        remedies=near or (Remedy(f"ls {shlex.quote(str(above))}", "what is there"),),
+        remedies=near or (Remedy(f"ls {shlex.quote(str(above))}", "lists the folder"),),
     )
 
 
-def _above(path: Path) -> Path:
+def _nearest_folder(path: Path) -> Path:
     return next(place for place in path.parents if place.is_dir())
 
 
@@ -199,9 +204,9 @@ def _names(folder: Path) -> list[str]:
     return [entry.name for entry in folder.iterdir()] if os.access(folder, os.R_OK) else []
 
 
-def _near(path: Path) -> list[str]:
-    """Paths that exist and are spelt much like one that does not."""
-    above = _above(path)
+def _similar_paths(path: Path) -> list[str]:
+    """Existing paths with a spelling similar to a missing one."""
+    above = _nearest_folder(path)
     lost = path.relative_to(above).parts
     near = [above / match for match in difflib.get_close_matches(lost[0], _names(above))]
     whole = [place.joinpath(*lost[1:]) for place in near]
@@ -210,13 +215,14 @@ def _near(path: Path) -> list[str]:
 
 
 def unreadable(name: str, error: OSError | ValueError) -> UsageError:
-    """The system does not let this user read it."""
+    """The refusal of a source that this user cannot read."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return UsageError(
-        f"{name} cannot be read",
+        f"cannot read {name}",
+        cause=Cause.SOURCE_UNREADABLE,
         have=reason,
         need=f"a file that user {os.getuid()} may read",
-        remedies=(Remedy(f"ls -ld {shlex.quote(name)}", "whose it is"),),
+        remedies=(Remedy(f"ls -ld {shlex.quote(name)}", "shows its owner and permissions"),),
     )
 
 
@@ -227,8 +233,8 @@ def chunks(source: Source, pulse: Pulse, begin: int = 0) -> Chunks:
     """The content from a byte on, as it arrives.
 
     Raises:
-        ComeBack: it changed while it was being read, or does not arrive.
-        UsageError: what is elsewhere is gone, or not to be read any more.
+        ComeBack: it changed while it was being read, or the host does not respond.
+        UsageError: a remote source is gone, or access was withdrawn.
         OSError: it cannot be opened or read.
     """
     if source.is_stream:
@@ -241,10 +247,10 @@ def chunks(source: Source, pulse: Pulse, begin: int = 0) -> Chunks:
 
 
 def open_seekable(source: Source, pulse: Pulse) -> BinaryIO:
-    """A file that can be read anywhere in it, for formats whose table of contents comes last.
+    """The content as a seekable file, for formats that store their index at the end.
 
     Raises:
-        UsageError: a stream, or a server that gives whole files only.
+        UsageError: it is a stream, or the server does not support range requests.
         OSError: it cannot be opened.
     """
     if source.path is not None and not source.is_stream:
@@ -258,10 +264,11 @@ def open_seekable(source: Source, pulse: Pulse) -> BinaryIO:
 def _not_seekable(source: Source) -> UsageError:
     fetch = f"curl -Lo data{Path(source.name).suffix} {shlex.quote(source.name)}"
     return UsageError(
-        f"{source.name} can only be read from its beginning to its end",
-        have="a stream" if source.is_stream else "a server that gives whole files only",
-        need="a file: this format has its table of contents at the end",
-        remedies=(Remedy(fetch if source.address else "keep it in a file", "then train that"),),
+        f"{source.name} can only be read from start to end",
+        cause=Cause.SOURCE_UNREADABLE,
+        have="a stream" if source.is_stream else "a server without range requests",
+        need="a file: this format stores its index at the end",
+        remedies=(Remedy(fetch if source.address else "save it to a file", "then train the file"),),
     )
 
 
@@ -275,10 +282,10 @@ def _file(source: Source, begin: int) -> Chunks:
 
 
 def check_unchanged(source: Source, file: FileIO) -> None:
-    """See that an open file is still what it was when it was found.
+    """Check that an open file is unchanged since it was found.
 
     Raises:
-        ComeBack: it is not.
+        ComeBack: it changed.
     """
     if _stamp(os.fstat(file.fileno())) == source.stamp:
         return
@@ -286,18 +293,19 @@ def check_unchanged(source: Source, file: FileIO) -> None:
     copy = shlex.quote(f"{source.path.stem}-copy{source.path.suffix}")
     raise ComeBack(
         f"{source.name} changed while it was being read",
-        have=f"a file that is still written to, {size(source.size)} when it was found",
-        need="a file that stays as it is",
-        remedies=(Remedy(f"cp {shlex.quote(source.name)} {copy}", "and train the copy"),),
+        cause=Cause.SOURCE_CHANGED,
+        have=f"a file that is still being written, {size(source.size)} when it was found",
+        need="a file that does not change",
+        remedies=(Remedy(f"cp {shlex.quote(source.name)} {copy}", "then train the copy"),),
     )
 
 
 def _stream(source: Source, pulse: Pulse) -> Chunks:
-    """What has arrived, at once: reading ahead would hide a slow writer's lines."""
+    """The bytes as they arrive: buffering would hide the lines of a slow writer."""
     if source.path is None:
         descriptor = 0
     else:
-        # Not blocking: opening a pipe would wait for its writer, and say nothing meanwhile.
+        # Nonblocking: opening a pipe would otherwise wait silently for its writer.
         descriptor = os.open(source.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         arrived = select.poll()
@@ -305,7 +313,7 @@ def _stream(source: Source, pulse: Pulse) -> Chunks:
         while True:
             if not arrived.poll(0):
                 with pulse.waiting(source.name):
-                    while not arrived.poll(_LOOK_MS):
+                    while not arrived.poll(_POLL_MS):
                         pulse.beat()
             chunk = os.read(descriptor, _CHUNK_BYTES)
             if not chunk:

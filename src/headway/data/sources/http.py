@@ -1,4 +1,4 @@
-"""HTTP: a file by its address, read on at the byte where it stopped."""
+"""HTTP and HTTPS sources, resumed at the byte where a download stopped."""
 
 import contextlib
 import functools
@@ -12,23 +12,23 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from headway.base.errors import ComeBack, Refusal, Remedy, UsageError
+from headway.base.errors import Cause, ComeBack, Refusal, Remedy, UsageError
 from headway.base.pulse import Pulse
 from headway.base.retry import DEFAULT_RETRY, RetryPolicy, TransientError, retry_call, retrying
 from headway.base.units import plural, seconds
 from headway.base.version import __version__
-from headway.data.sources.source import Chunks, Source, shown
+from headway.data.sources.source import Chunks, Source, display_name
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
     from httpx2 import Client, Response
 
-# At the plan nobody has waited for anything yet: a mistyped host should be told soon.
+# While planning, a mistyped host should be reported soon.
 LOOKUP_RETRY = RetryPolicy(max_attempts=3)
-_PASSES = (408, 425, 429)  # and every 5xx
-_PART = HTTPStatus.PARTIAL_CONTENT
-_BEYOND = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+_TRANSIENT = (408, 425, 429)  # and every 5xx
+_PARTIAL = HTTPStatus.PARTIAL_CONTENT
+_BEYOND_END = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
 
 
 def find(address: str, pulse: Pulse, retry: RetryPolicy = LOOKUP_RETRY) -> Source:
@@ -37,13 +37,13 @@ def find(address: str, pulse: Pulse, retry: RetryPolicy = LOOKUP_RETRY) -> Sourc
     HEAD would be the natural question, but an address that is signed for GET refuses it.
 
     Raises:
-        UsageError: the server does not give it.
-        ComeBack: the server does not answer.
+        UsageError: the server does not serve it.
+        ComeBack: the server does not respond.
     """
-    name = shown(address)
+    name = display_name(address)
 
     def ask() -> Source:
-        with _client(retry) as client, _got(client, address, 0, None, name) as got:
+        with _client(retry) as client, _request(client, address, 0, None, name) as got:
             _refuse_page(got, name)
             size = _size(got.headers, got.status_code)
             return Source(name, None, size, stamp=_stamp(got.headers, size), address=address)
@@ -60,12 +60,12 @@ def chunks(
 ) -> Chunks:
     """The bytes [begin, end) as they arrive.
 
-    What was interrupted goes on at the byte where it stopped. Where the server tells nothing of the
-    content (no ETag, no date), what was read before is read again and compared.
+    An interrupted download resumes at the byte where it stopped. If the server does not identify
+    the content (no ETag, no date), what was read before is read again and compared.
 
     Raises:
-        ComeBack: the server does not answer, or the content changed meanwhile.
-        UsageError: the server does not give it any more.
+        ComeBack: the server does not respond, or the content changed meanwhile.
+        UsageError: the server does not serve it any more.
     """
     with _client(retry) as client:
         download = _Download(source, client, begin, end)
@@ -102,28 +102,28 @@ class _Download:
         """Put the bytes from `at` on.
 
         Raises:
-            TransientError: the connection, or the server, for the moment.
-            Refusal: for good.
+            TransientError: the connection or the server failed for now.
+            Refusal: it failed for good.
         """
         source = self.source
         goal = min(self.end or source.size, source.size) if source.size else self.end
         if goal is not None and at >= goal:
             return
-        # Without anything that tells the content, a part could be another file's.
+        # Without an ETag or a date, a range could come from another file.
         asked = at if source.stamp else self.begin
-        with _got(self.client, source.address, asked, self.end, source.name) as got:
+        with _request(self.client, source.address, asked, self.end, source.name) as got:
             stamp = _stamp(got.headers, _size(got.headers, got.status_code) or source.size)
-            if stamp != source.stamp or got.status_code == _BEYOND:
+            if stamp != source.stamp or got.status_code == _BEYOND_END:
                 raise _changed(source, stamp)
-            first = asked if got.status_code == _PART else 0
-            for piece in self._news(got.iter_raw(), first, at):
+            first = asked if got.status_code == _PARTIAL else 0
+            for piece in self._new_bytes(got.iter_raw(), first, at):
                 at += len(piece)
                 put(piece)
         if goal is not None and at < goal:
-            raise TransientError(f"the answer ended {plural(goal - at, 'byte')} early")
+            raise TransientError(f"the response ended {plural(goal - at, 'byte')} early")
 
-    def _news(self, pieces: Iterator[bytes], first: int, at: int) -> Iterator[bytes]:
-        """What follows byte `at` in an answer that begins at `first`.
+    def _new_bytes(self, pieces: Iterator[bytes], first: int, at: int) -> Iterator[bytes]:
+        """The bytes from `at` on, of a response that begins at `first`.
 
         Raises:
             ComeBack: what was read before is not the same any more.
@@ -138,26 +138,26 @@ class _Download:
                 if again.digest() != self.seen.digest():
                     raise _changed(self.source, ())
             if first + len(piece) > at:
-                begun, ended = max(0, at - first), self._ended(len(piece), first)
+                begun, ended = max(0, at - first), self._end_in(len(piece), first)
                 if begun < ended:
                     yield piece[begun:ended]
             first += len(piece)
         if first < at:  # a shorter file, and whole
             raise _changed(self.source, ())
 
-    def _ended(self, length: int, first: int) -> int:
+    def _end_in(self, length: int, first: int) -> int:
         return length if self.end is None else min(length, self.end - first)
 
 
 def gives_parts(source: Source, pulse: Pulse) -> bool:
-    """Whether the server gives a part of the file when a part is asked for."""
+    """Whether the server supports range requests for this file."""
 
     def ask() -> bool:
         with (
             _client(LOOKUP_RETRY) as client,
-            _got(client, source.address, 0, 1, source.name) as got,
+            _request(client, source.address, 0, 1, source.name) as got,
         ):
-            return got.status_code == _PART
+            return got.status_code == _PARTIAL
 
     place = _host(source.address)
     return retry_call(ask, name=source.name, host=place, pulse=pulse, retry=LOOKUP_RETRY)
@@ -168,9 +168,9 @@ def _client(retry: RetryPolicy) -> "Client":
 
     return Client(
         verify=_certificates(),
-        follow_redirects=True,  # a password goes to the host that it was written for alone
+        follow_redirects=True,  # a password is sent only to the host it was given for
         timeout=Timeout(retry.stall_timeout_s, connect=min(10.0, retry.stall_timeout_s)),
-        # Compressed on the way, bytes would have no fixed place.
+        # With content encoding, byte offsets would not be stable.
         headers={"User-Agent": f"headway/{__version__}", "Accept-Encoding": "identity"},
     )
 
@@ -183,14 +183,14 @@ def _certificates() -> "SSLContext":
 
 
 @contextlib.contextmanager
-def _got(
+def _request(
     client: "Client", address: str, begin: int, end: int | None, name: str
 ) -> Generator["Response"]:
-    """The answer to a request for bytes [begin, end); the whole file where a server ignores that.
+    """The response to a request for bytes [begin, end), or the whole file if ranges are ignored.
 
     Raises:
-        TransientError: the connection, or the server, for the moment.
-        UsageError: the server refuses, or the address is none.
+        TransientError: the connection or the server failed for now.
+        UsageError: the server refuses, or the address is invalid.
     """
     from httpx2 import HTTPError, InvalidURL, TimeoutException
 
@@ -199,31 +199,33 @@ def _got(
         with client.stream(
             "GET", address, headers=wanted if begin or end is not None else None
         ) as got:
-            _judge(got, name, begin)
+            _check_response(got, name, begin)
             yield got
     except TimeoutException as error:
         raise TransientError(f"no data for {seconds(client.timeout.read or 0)}") from error
     except HTTPError as error:
-        # A library's words may hold the address, and the address a password.
+        # The library's message may contain the address, and the address a password.
         words = str(error) if "://" not in str(error) else type(error).__name__
         raise TransientError(words or type(error).__name__) from error
     except InvalidURL as error:
-        raise _no_address(name) from error
+        raise _invalid_address(name) from error
 
 
-def _judge(got: "Response", name: str, begin: int) -> None:
+def _check_response(got: "Response", name: str, begin: int) -> None:
     status = got.status_code
-    if status in _PASSES or status >= 500:
-        raise TransientError(_words(status), _asked_s(got.headers.get("retry-after"), time.time()))
-    if status == _PART:
+    if status in _TRANSIENT or status >= 500:
+        raise TransientError(
+            _status_text(status), _retry_after_s(got.headers.get("retry-after"), time.time())
+        )
+    if status == _PARTIAL:
         said = re.match(r"bytes (\d+)-", got.headers.get("content-range", ""))
         if not said or int(said[1]) != begin:
-            raise TransientError("an answer to another question")
-    elif status not in (HTTPStatus.OK, _BEYOND):
-        raise _refused(got, name)
+            raise TransientError("the server sent a different byte range than requested")
+    elif status not in (HTTPStatus.OK, _BEYOND_END):
+        raise _refusal(got, name)
 
 
-def _asked_s(retry_after: str | None, now_s: float) -> float | None:
+def _retry_after_s(retry_after: str | None, now_s: float) -> float | None:
     """Seconds of a Retry-After: a number, or a date."""
     if not retry_after:
         return None
@@ -236,7 +238,7 @@ def _asked_s(retry_after: str | None, now_s: float) -> float | None:
 
 
 def _size(headers: Any, status: int) -> int:
-    """Of the whole file; 0 where nobody says."""
+    """Size of the whole file; 0 if unknown."""
     if status == HTTPStatus.OK:
         return int(headers.get("content-length", 0))
     whole = headers.get("content-range", "").rpartition("/")[2]
@@ -254,56 +256,70 @@ def _host(address: str) -> str:
     except ValueError:
         host = None
     if not host:
-        raise _no_address(shown(address))
+        raise _invalid_address(display_name(address))
     return host
 
 
-def _words(status: int) -> str:
+def _status_text(status: int) -> str:
     with contextlib.suppress(ValueError):
         return f"{status} {HTTPStatus(status).phrase}"
     return str(status)
 
 
+_CAUSES = {
+    401: Cause.ACCESS_DENIED,
+    403: Cause.ACCESS_DENIED,
+    404: Cause.SOURCE_NOT_FOUND,
+    410: Cause.SOURCE_NOT_FOUND,
+}
+
+
 # ---- refusals ------------------------------------------------------------------------------------
 
 
-def _refused(got: "Response", name: str) -> Refusal:
-    """Missing, forbidden, or something else that will not pass by itself."""
+def _refusal(got: "Response", name: str) -> Refusal:
+    """Not found, forbidden, or another error that a retry does not fix."""
     status = got.status_code
     needs = {
-        401: "an address that needs no password, or https://USER:PASSWORD@HOST/...",
-        403: "an address that may be read; a signed one may have run out",
+        401: "an address without a password, or https://USER:PASSWORD@HOST/...",
+        403: "an address you may read; a signed one may have expired",
     }
-    # Where the address led to may be signed: the host alone is told.
+    # The address after redirects may be signed: only its host is shown.
     return UsageError(
-        f"{name} is not to be had: {_words(status)}",
-        have=f"{_words(status)} from {got.url.host}",
+        f"cannot fetch {name}: {_status_text(status)}",
+        cause=_CAUSES.get(status, Cause.SOURCE_UNREADABLE),
+        have=f"{_status_text(status)} from {got.url.host}",
         need=needs.get(status, "the address of a file"),
-        remedies=(Remedy(f"curl -sSIL {shlex.quote(name)}", "what the server says"),),
+        remedies=(Remedy(f"curl -sSIL {shlex.quote(name)}", "shows the server's response"),),
     )
 
 
 def _refuse_page(got: "Response", name: str) -> None:
-    """A page about a file, or one that asks for a password, is seldom what is meant."""
+    """Refuse a web page: it is usually a page about the file, or a login page."""
     kind = got.headers.get("content-type", "").partition(";")[0]
     if kind != "text/html" or name.endswith((".html", ".htm")):
         return
     raise UsageError(
         f"{name} is a web page, not data",
+        cause=Cause.NOT_DATA,
         have="text/html",
-        need="the address of the file itself, which a page often links as raw or download",
+        need="the address of the file itself, often linked as raw or download",
         remedies=(
-            Remedy(f"curl -L -o page.html {shlex.quote(name)}", "then train page.html, if it is"),
+            Remedy(
+                f"curl -L -o page.html {shlex.quote(name)}",
+                "then train page.html, if that is the data",
+            ),
         ),
     )
 
 
-def _no_address(name: str) -> UsageError:
+def _invalid_address(name: str) -> UsageError:
     return UsageError(
-        f"{name} is no address",
-        have="something that begins as an address does",
+        f"{name} is not a valid address",
+        cause=Cause.ADDRESS_INVALID,
+        have="http:// or https:// without a valid host",
         need="https://HOST/PATH",
-        remedies=(Remedy("https://example.org/data.jsonl", "is one"),),
+        remedies=(Remedy("https://example.org/data.jsonl", "is a valid one"),),
     )
 
 
@@ -311,7 +327,8 @@ def _changed(source: Source, stamp: tuple[int | str, ...]) -> ComeBack:
     before, now = (", ".join(map(str, one)) for one in (source.stamp, stamp))
     return ComeBack(
         f"{source.name} changed while it was being read",
-        have=f"{before} when it was found, {now or 'nothing'} now" if before else "other bytes",
-        need="a file that stays as it is",
-        remedies=(Remedy("the same command again", "reads it as it is now"),),
+        cause=Cause.SOURCE_CHANGED,
+        have=f"{before} when it was found, {now or 'nothing'} now" if before else "different bytes",
+        need="a file that does not change",
+        remedies=(Remedy("run the same command again", "reads the new version"),),
     )

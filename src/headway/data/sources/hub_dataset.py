@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, streamed row by row by the `datasets` library."""
+"""Hugging Face Hub datasets, streamed row by row by the `datasets` library."""
 
 import contextlib
 import functools
@@ -37,7 +37,7 @@ class _Set:
 
 
 @dataclass(frozen=True)
-class _Named:
+class _Address:
     """hf://OWNER/NAME[/CONFIG][@SPLIT][#SHARD/SHARDS]."""
 
     id: str
@@ -63,17 +63,17 @@ def find(address: str, pulse: Pulse, retry: RetryPolicy = LOOKUP_RETRY) -> list[
 
     Raises:
         UsageError: no such data set, configuration or split; not open; `datasets` is missing.
-        ComeBack: the hub does not answer.
+        ComeBack: the Hub does not respond.
     """
-    named = _named(address)
+    named = _parse_address(address)
     place = host()
 
     def look() -> list[Source]:
-        with _told(named):
+        with _translated_errors(named):
             about = _api().dataset_info(named.id, timeout=_ASKING_S, files_metadata=True)
             commit = str(about.sha)
             opened = _opened(named.id, named.config, commit)
-            whole = _chosen(named, opened.splits)
+            whole = _with_split(named, opened.splits)
             split = whole.split or ""
             num = int(opened.splits[split].num_shards)
         stored = {file.rfilename: file.size or 0 for file in about.siblings or ()}
@@ -96,15 +96,15 @@ def rows(
         retry: with the hub.
 
     Raises:
-        ComeBack: the hub does not answer.
+        ComeBack: the Hub does not respond.
         DataRefused: a row cannot be read.
     """
-    named = _named(source.address)
+    named = _parse_address(source.address)
     commit = str(source.stamp[0])
 
     def work(at: int, put: Callable[[Row], None]) -> None:
         number = at
-        with _told(named, lambda: number + 1):
+        with _translated_errors(named, lambda: number + 1):
             data = _opened(named.id, named.config, commit).splits[named.split or ""]
             if named.shard:
                 data = data.shard(num_shards=named.shards, index=named.shard - 1)
@@ -115,8 +115,8 @@ def rows(
     return retrying(work, name=source.name, host=host(), pulse=pulse, offset=skip, retry=retry)
 
 
-def _source(whole: _Named, number: int, num: int, commit: str, num_bytes: int) -> Source:
-    shard = _Named(whole.id, whole.config, whole.split, number, num) if num > 1 else whole
+def _source(whole: _Address, number: int, num: int, commit: str, num_bytes: int) -> Source:
+    shard = _Address(whole.id, whole.config, whole.split, number, num) if num > 1 else whole
     return Source(str(shard), None, num_bytes, stamp=(commit,), address=str(shard))
 
 
@@ -132,40 +132,42 @@ def _sizes(files: list[str], stored: dict[str, int], num_shards: int) -> list[in
     return [0] * num_shards
 
 
-def _named(address: str) -> _Named:
+def _parse_address(address: str) -> _Address:
     said = re.fullmatch(
         r"(?:hf://)?(?:datasets/)?([^/@#]+/[^/@#]+)(?:/([^@#]+))?(?:@([^#]+))?(?:#(\d+)/(\d+))?",
         address,
     )
     if not said or not is_id(said[1]):
         raise UsageError(
-            f"{address} is no data set's address",
-            have="something else behind hf://",
-            need="hf://OWNER/NAME, then /CONFIG and @SPLIT where it has several",
-            remedies=(Remedy("hf datasets ls --search WORD", "what there is"),),
+            f"{address} is not a valid dataset address",
+            cause=Cause.ADDRESS_INVALID,
+            have="no OWNER/NAME after hf://",
+            need="hf://OWNER/NAME, then /CONFIG and @SPLIT if it has several",
+            remedies=(Remedy("hf datasets ls --search WORD", "searches the Hub"),),
         )
-    return _Named(said[1], said[2], said[3], int(said[4] or 0), int(said[5] or 0))
+    return _Address(said[1], said[2], said[3], int(said[4] or 0), int(said[5] or 0))
 
 
-def _chosen(named: _Named, splits: Iterable[str]) -> _Named:
+def _with_split(named: _Address, splits: Iterable[str]) -> _Address:
     """With a split: the one that was said, `train`, or the only one."""
     there = list(splits)
     split = named.split or ("train" if "train" in there or len(there) > 1 else there[0])
     if split in there:
-        return _Named(named.id, named.config, split)
+        return _Address(named.id, named.config, split)
     config = f"/{named.config}" if named.config else ""
-    return _refuse_choice(
+    return _raise_no_such_split(
         f"{named} has no split {split}" if named.split else f"{named} has no split train",
         plural(len(there), "split") + ": " + ", ".join(there[:8]),
         [f"hf://{named.id}{config}@{one}" for one in there],
     )
 
 
-def _refuse_choice(what: str, have: str, lines: list[str]) -> Any:
+def _raise_no_such_split(what: str, have: str, lines: list[str]) -> Any:
     raise UsageError(
         what,
+        cause=Cause.SOURCE_NOT_FOUND,
         have=have,
-        need="one that it has",
+        need="one of these",
         remedies=tuple(Remedy(line) for line in lines[:3]),
     )
 
@@ -178,10 +180,11 @@ def _require_datasets() -> None:
 
     if find_spec("datasets") is None:
         raise UsageError(
-            "data sets of the hub take a package that is not installed",
+            "Hub datasets need a package that is not installed",
+            cause=Cause.MISSING_PACKAGE,
             have="no datasets",
             need="headway[hub]",
-            remedies=(Remedy("pip install 'headway[hub]'", "datasets and what it needs"),),
+            remedies=(Remedy("pip install 'headway[hub]'", "datasets and its dependencies"),),
         )
 
 
@@ -198,10 +201,10 @@ def _opened(name: str, config: str | None, commit: str) -> _Set:
     from huggingface_hub.utils import logging
 
     datasets.disable_progress_bars()
-    # The libraries' warnings hold addresses, which may be signed.
+    # The libraries' warnings contain addresses, which may be signed.
     datasets.logging.set_verbosity_error()
     logging.set_verbosity_error()
-    # Attempts are counted and told in one place, which is ours.
+    # Retries are counted and shown in one place: base/retry.py.
     limits: Any = importlib.import_module("datasets.config")
     for action in ("READ", "OPEN"):
         setattr(limits, f"STREAMING_{action}_MAX_RETRIES", 1)
@@ -213,8 +216,8 @@ def _opened(name: str, config: str | None, commit: str) -> _Set:
 
 
 @contextlib.contextmanager
-def _told(named: _Named, row: Callable[[], int] | None = None) -> Generator[None]:
-    """The libraries' errors as `TransientError` or as a refusal.
+def _translated_errors(named: _Address, row: Callable[[], int] | None = None) -> Generator[None]:
+    """Translate the libraries' errors into `TransientError` or a refusal.
 
     Args:
         named: what was asked for.
@@ -227,41 +230,53 @@ def _told(named: _Named, row: Callable[[], int] | None = None) -> Generator[None
     except Exception as error:
         translated = translate_hub_error(error, "dataset", named.id)
         if isinstance(translated, Refusal) and translated.cause is Cause.SOURCE_NOT_FOUND:
-            translated = translate_hub_error(error, "dataset", named.id, _near(named.id))
+            translated = translate_hub_error(
+                error, "dataset", named.id, _similar_datasets(named.id)
+            )
         if isinstance(translated, Refusal | TransientError):
             raise translated from error
-        if row is None and isinstance(error, ValueError) and "onfig" in str(error):
-            raise _no_config(named) from error
+        if row is None and isinstance(error, ValueError):
+            # `datasets` has no type of its own for an unknown or missing configuration
+            names = _configurations(named.id)
+            if named.config not in names if named.config else len(names) > 1:
+                raise _no_configuration(named, names) from error
         raise _unreadable(named, error, row() if row else 0) from error
 
 
-def _near(name: str) -> tuple[str, ...]:
-    """Data sets with a name like it."""
-    with contextlib.suppress(Exception):  # a courtesy: the refusal stands without it
+def _similar_datasets(name: str) -> tuple[str, ...]:
+    """Datasets with a similar name."""
+    with contextlib.suppress(Exception):  # optional: the refusal is complete without it
         found = _api().list_datasets(search=name.partition("/")[2], limit=3)
         return tuple(f"hf://{one.id}" for one in found)
     return ()
 
 
-def _no_config(named: _Named) -> UsageError:
+def _configurations(name: str) -> list[str]:
     from datasets import get_dataset_config_names
 
-    names: list[str] = get_dataset_config_names(named.id)
+    with contextlib.suppress(Exception):  # the first error is the one to report
+        return list(get_dataset_config_names(name))
+    return []
+
+
+def _no_configuration(named: _Address, names: list[str]) -> UsageError:
     split = f"@{named.split}" if named.split else ""
     return UsageError(
         f"hf://{named.id} has no configuration {named.config}"
         if named.config
         else f"hf://{named.id} has several configurations",
+        cause=Cause.SOURCE_NOT_FOUND,
         have=", ".join(names[:8]) + (", ..." if len(names) > 8 else ""),
         need="one of them",
         remedies=tuple(Remedy(f"hf://{named.id}/{one}{split}") for one in names[:3]),
     )
 
 
-def _unreadable(named: _Named, error: Exception, row: int) -> DataRefused:
+def _unreadable(named: _Address, error: Exception, row: int) -> DataRefused:
     words = re.sub(r"\S+://\S+", "...", str(error).partition("\n")[0])[:200]
     return DataRefused(
-        f"{named} cannot be read" + (f" at row {count(row)}" if row else ""),
+        f"cannot read {named}" + (f" at row {count(row)}" if row else ""),
+        cause=Cause.SOURCE_UNREADABLE,
         have=f"{type(error).__name__}: {words}",
         need="files that the datasets library can stream",
         remedies=(

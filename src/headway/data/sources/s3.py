@@ -1,4 +1,4 @@
-"""Objects of S3 and of stores that speak its language: listed, and read on where it stopped."""
+"""S3 and S3-compatible sources: listing, and reads resumed where they stopped."""
 
 import contextlib
 import functools
@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from headway.base.errors import ComeBack, Refusal, Remedy, UsageError
+from headway.base.errors import Cause, ComeBack, Refusal, Remedy, UsageError
 from headway.base.pulse import Pulse
 from headway.base.retry import (
     DEFAULT_RETRY,
@@ -31,7 +31,7 @@ _CHECKSUMS = ("request_checksum_calculation", "response_checksum_validation")
 def find(
     address: str, endpoint: str, pulse: Pulse, retry: RetryPolicy = DEFAULT_RETRY
 ) -> list[Source]:
-    """The objects that are meant, in the order of their keys.
+    """The objects of an address, in the order of their keys.
 
     Args:
         address: s3://BUCKET/KEY, a prefix that ends in /, or a pattern.
@@ -40,26 +40,31 @@ def find(
         retry: with the store.
 
     Raises:
-        UsageError: nothing there, no leave to read it, or s3fs is not installed.
-        ComeBack: the store does not answer.
+        UsageError: nothing found, permission denied, or s3fs is not installed.
+        ComeBack: the store does not respond.
     """
     if "@" in endpoint.partition("://")[2].partition("/")[0]:
         raise _password_in_endpoint()
     bucket, _, key = address.removeprefix("s3://").partition("/")
     if not bucket:
-        raise _refused(address, endpoint, "no bucket", "s3://BUCKET/KEY")
+        raise _refusal(
+            address, endpoint, "it names no bucket", "s3://BUCKET/KEY", Cause.ADDRESS_INVALID
+        )
 
     def look() -> list[Source]:
         with _translated(address, endpoint, retry):
             store = _store(endpoint, retry)
-            found = [] if _is_pattern(key) else _listed(store, bucket, key, endpoint, one=True)
-            return found or _listed(store, bucket, key, endpoint)
+            found = (
+                [] if _is_pattern(key) else _list_objects(store, bucket, key, endpoint, one=True)
+            )
+            return found or _list_objects(store, bucket, key, endpoint)
 
-    place = _place(endpoint)
+    place = _host(endpoint)
     found = retry_call(look, name=address, host=place, pulse=pulse, retry=retry)
     if not found:
-        what = "nothing matches" if _is_pattern(key) else "there is no such object or prefix"
-        raise _refused(address, endpoint, what, "a key, a prefix with objects, or a pattern")
+        what = "no object matches" if _is_pattern(key) else "no such object or prefix"
+        need = "a key, a prefix with objects, or a pattern"
+        raise _refusal(address, endpoint, what, need, Cause.SOURCE_NOT_FOUND)
     return found
 
 
@@ -73,8 +78,8 @@ def chunks(
     """The bytes [begin, end) as they arrive.
 
     Raises:
-        ComeBack: the store does not answer, or the object changed meanwhile.
-        UsageError: it is gone, or not to be read any more.
+        ComeBack: the store does not respond, or the object changed meanwhile.
+        UsageError: it is gone, or access was withdrawn.
     """
     goal = source.size if end is None else min(end, source.size)
 
@@ -86,7 +91,7 @@ def chunks(
     return retrying(
         work,
         name=source.name,
-        host=_place(source.endpoint),
+        host=_host(source.endpoint),
         pulse=pulse,
         offset=begin,
         length=len,
@@ -111,20 +116,20 @@ def _read(
     body = got["Body"]
     try:
         if at and not str(got.get("ContentRange", "")).startswith(f"bytes {at}-"):
-            raise TransientError("an answer to another question")
+            raise TransientError("the server sent a different byte range than requested")
         while piece := sync(store.loop, body.read, _READ_BYTES, timeout=retry.stall_timeout_s):
             at += len(piece)
             put(piece)
     finally:
         body.close()
     if at < goal:
-        raise TransientError(f"the answer ended {plural(goal - at, 'byte')} early")
+        raise TransientError(f"the response ended {plural(goal - at, 'byte')} early")
 
 
-def _listed(
+def _list_objects(
     store: "S3FileSystem", bucket: str, key: str, endpoint: str, *, one: bool = False
 ) -> list[Source]:
-    """The object of just this key, or those that the prefix or the pattern means."""
+    """The object with this key, or the objects under the prefix or matching the pattern."""
     pattern = "" if one else key if _is_pattern(key) else _folder(key) + "**"
     prefix = key if one else _literal(pattern)
     found: list[Source] = []
@@ -133,7 +138,7 @@ def _listed(
         page: Any = store.call_s3("list_objects_v2", **asked)
         for entry in page.get("Contents", ()):
             name = entry["Key"]
-            if name == key if one else _meant(name, pattern, len(prefix)):
+            if name == key if one else _is_match(name, pattern, len(prefix)):
                 address = f"s3://{bucket}/{name}"
                 stamp = (entry["ETag"], entry["Size"])
                 found.append(
@@ -161,30 +166,30 @@ def _is_pattern(key: str) -> bool:
 
 
 def _literal(pattern: str) -> str:
-    """What every match begins with, so that no more is listed than may match."""
+    """The literal prefix of a pattern: only keys under it are listed."""
     return pattern[: min(pattern.find(c) for c in "*?[" if c in pattern)]
 
 
-def _meant(key: str, pattern: str, given: int) -> bool:
-    """Whether a key fits a pattern; * stays within a level, ** crosses them.
+def _is_match(key: str, pattern: str, given: int) -> bool:
+    """Whether a key matches a pattern; * stays within a level, ** crosses levels.
 
-    What is hidden is passed over, as in a folder, unless it was typed.
+    Hidden keys are skipped, as in a folder, unless they were typed.
     """
     hidden = any(part.startswith(".") for part in key[given:].split("/"))
     if hidden or key.endswith("/"):
         return False
-    return _fits(key.split("/"), pattern.split("/"))
+    return _matches_parts(key.split("/"), pattern.split("/"))
 
 
-def _fits(parts: list[str], patterns: list[str]) -> bool:
+def _matches_parts(parts: list[str], patterns: list[str]) -> bool:
     if not patterns:
         return not parts
     first, rest = patterns[0], patterns[1:]
     if first == "**":
         if not rest:
             return bool(parts)
-        return any(_fits(parts[n:], rest) for n in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], first) and _fits(parts[1:], rest)
+        return any(_matches_parts(parts[n:], rest) for n in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], first) and _matches_parts(parts[1:], rest)
 
 
 # ---- the store -----------------------------------------------------------------------------------
@@ -201,7 +206,8 @@ def _store(endpoint: str, retry: RetryPolicy) -> "S3FileSystem":
         from s3fs import S3FileSystem
     except ImportError:
         raise UsageError(
-            "reading s3:// takes a package that is not installed",
+            "reading s3:// needs a package that is not installed",
+            cause=Cause.MISSING_PACKAGE,
             have="no s3fs",
             need="headway[s3]",
             remedies=(Remedy("pip install 'headway[s3]'", "s3fs and what it needs"),),
@@ -223,7 +229,7 @@ def _store(endpoint: str, retry: RetryPolicy) -> "S3FileSystem":
     store = S3FileSystem(
         anon=session.get_credentials() is None,
         endpoint_url=endpoint or None,
-        # Attempts are counted and told in one place, which is ours.
+        # Retries are counted and shown in one place: base/retry.py.
         config_kwargs={**checksums, **waits, "retries": {"total_max_attempts": 1}},
         skip_instance_cache=True,
         use_listings_cache=False,
@@ -232,7 +238,7 @@ def _store(endpoint: str, retry: RetryPolicy) -> "S3FileSystem":
     return store
 
 
-def _place(endpoint: str) -> str:
+def _host(endpoint: str) -> str:
     named = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     return named.partition("://")[2].rpartition("@")[2].partition("/")[0] if named else "S3"
 
@@ -241,7 +247,7 @@ def _place(endpoint: str) -> str:
 def _translated(
     address: str, endpoint: str, retry: RetryPolicy, source: Source | None = None
 ) -> Generator[None]:
-    """The client's many errors as `TransientError` or as a refusal."""
+    """Translate the client's errors into `TransientError` or a refusal."""
     try:
         yield
     except (Refusal, TransientError, Abandoned):
@@ -249,39 +255,47 @@ def _translated(
     except TimeoutError as error:
         raise TransientError(f"no data for {seconds(retry.stall_timeout_s)}") from error
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in _THEIRS and not isinstance(
+        if type(error).__module__.partition(".")[0] not in _LIBRARIES and not isinstance(
             error, OSError
         ):
             raise
-        raise _judged(error, address, endpoint, source) from error
+        raise _translate(error, address, endpoint, source) from error
 
 
 # Whose errors may come out of a call to the store.
-_THEIRS = ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs", "urllib3")
+_LIBRARIES = ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs", "urllib3")
 
 
-def _judged(error: Exception, address: str, endpoint: str, source: Source | None) -> Exception:
-    status, code = _said(error)
+def _translate(error: Exception, address: str, endpoint: str, source: Source | None) -> Exception:
+    status, code = _error_code(error)
     if source and (status in (412, 416) or code == "PreconditionFailed"):
         return _changed(source)
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
-        return _refused(address, endpoint, "there are no credentials for it", _CREDENTIALS)
+        return _refusal(address, endpoint, "no credentials", _CREDENTIALS, Cause.ACCESS_DENIED)
     if status in (401, 403) or (status == 400 and "Token" in code):
-        return _refused(address, endpoint, f"no leave to read it ({status} {code})", _CREDENTIALS)
+        why = f"permission denied ({status} {code})"
+        return _refusal(address, endpoint, why, _CREDENTIALS, Cause.ACCESS_DENIED)
     if status == 404:
-        return _refused(address, endpoint, f"it is not there ({code})", "a bucket and key there")
+        why = f"not found ({code})"
+        return _refusal(
+            address, endpoint, why, "an existing bucket and key", Cause.SOURCE_NOT_FOUND
+        )
     if 400 <= status < 500 and status not in (408, 429):
-        return _refused(address, endpoint, f"{status} {code}", "a request that the store takes")
+        why = f"{status} {code}"
+        return _refusal(
+            address, endpoint, why, "a request that the store accepts", Cause.SOURCE_UNREADABLE
+        )
     if type(error).__name__ in ("ParamValidationError", "InvalidRegionError"):
-        return _refused(address, endpoint, "this is no name of a bucket", "s3://BUCKET/KEY")
+        why = "not a valid bucket name"
+        return _refusal(address, endpoint, why, "s3://BUCKET/KEY", Cause.ADDRESS_INVALID)
     return TransientError(f"{status} {code}" if status else _transport(error))
 
 
 _CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of a user who may read it"
 
 
-def _said(error: Exception) -> tuple[int, str]:
-    """HTTP status and the store's own code; 0 where no answer came."""
+def _error_code(error: Exception) -> tuple[int, str]:
+    """HTTP status and the store's error code; 0 without a response."""
     response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
     if not isinstance(response, dict):
         return 0, ""
@@ -291,41 +305,46 @@ def _said(error: Exception) -> tuple[int, str]:
 
 
 def _transport(error: Exception) -> str:
-    """Kinds of errors, not their words, which may hold a signed address."""
+    """A description by error type: the message may contain a signed address."""
     name = type(error).__name__
     return {
         "EndpointConnectionError": "no connection",
         "ConnectTimeoutError": "no connection in time",
         "ConnectionClosedError": "the connection was reset",
         "ClientPayloadError": "the connection was reset",
-        "IncompleteReadError": "the answer ended early",
+        "IncompleteReadError": "the response ended early",
     }.get(name, name)
 
 
 def _changed(source: Source) -> ComeBack:
     return ComeBack(
         f"{source.name} changed while it was being read",
-        have=f"{source.stamp[0]} when it was found, another one now",
-        need="an object that stays as it is",
-        remedies=(Remedy("the same command again", "reads it as it is now"),),
+        cause=Cause.SOURCE_CHANGED,
+        have=f"{source.stamp[0]} when it was found, a different one now",
+        need="an object that does not change",
+        remedies=(Remedy("run the same command again", "reads the new version"),),
     )
 
 
-def _refused(address: str, endpoint: str, why: str, need: str) -> UsageError:
+def _refusal(address: str, endpoint: str, why: str, need: str, cause: Cause) -> UsageError:
     flag = f" --endpoint-url {shlex.quote(endpoint)}" if endpoint else ""
     above = address.rpartition("/")[0] + "/" if address.count("/") > 2 else "s3://"
     return UsageError(
-        f"{address} cannot be read: {why}",
-        have=f"{why}, from {_place(endpoint)}",
+        f"cannot read {address}: {why}",
+        cause=cause,
+        have=f"{why}, from {_host(endpoint)}",
         need=need,
-        remedies=(Remedy(f"aws s3 ls{flag} {shlex.quote(above)}", "what is there for you"),),
+        remedies=(Remedy(f"aws s3 ls{flag} {shlex.quote(above)}", "lists what you may read"),),
     )
 
 
 def _password_in_endpoint() -> UsageError:
     return UsageError(
-        "endpoint_url holds a password",
-        have="USER:PASSWORD@ in it",
-        need="an address alone: settings are kept with the run",
-        remedies=(Remedy("export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=...", "is not kept"),),
+        "endpoint_url contains a password",
+        cause=Cause.INVALID_VALUE,
+        have="USER:PASSWORD@ in the address",
+        need="an address without a password: settings are saved with the run",
+        remedies=(
+            Remedy("export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=...", "is not saved"),
+        ),
     )

@@ -1,4 +1,4 @@
-"""A file that is elsewhere, read anywhere in it: each read is a request for just that part."""
+"""Seekable files over remote sources: each read is a range request."""
 
 import io
 from collections.abc import Callable

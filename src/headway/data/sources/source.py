@@ -1,4 +1,4 @@
-"""One place where records come from, as a value: a file, a stream, an address."""
+"""Data source: a file, a stream or an address, as a value."""
 
 import re
 from collections.abc import Iterator
@@ -37,10 +37,10 @@ class Source:
         return not self.stamp and not self.address
 
 
-def shown(name: str) -> str:
-    """A source as it may be printed, logged and kept: an address without password and query.
+def display_name(name: str) -> str:
+    """A name that is safe to print, log and store: an address without password and query.
 
-    A query may be a signature, which opens the file to whoever reads it.
+    A query may be a signature, which gives access to the file.
     """
     whole = re.fullmatch(r"(https?://)(?:[^/?#]*@)?([^?#]*).*", name, re.IGNORECASE | re.DOTALL)
     return whole[1] + whole[2] if whole else name

@@ -1,4 +1,4 @@
-"""One pass over sources, or parts of them: usable records come out, all else is counted."""
+"""One pass over sources, or parts of them: yields usable records and counts the rest."""
 
 import bisect
 import contextlib
