@@ -192,7 +192,7 @@ def _memory(probe: Probe) -> Check:
     if free >= LITTLE_MEMORY:
         return Check("memory", "ok", found)
     if free >= NO_MEMORY:
-        smallest = Remedy("--preset tiny", "the smallest model from nothing")
+        smallest = Remedy("--preset tiny", "the smallest model from scratch")
         return Check("memory", "warning", found, (smallest,))
     close = Remedy("close other programs", f"loading torch and training takes {size(NO_MEMORY)}")
     return Check("memory", "bad", found, (close,))

@@ -11,6 +11,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -42,6 +43,9 @@ from headway.runs.measurements import process_key
 from headway.runs.plan import Plan
 from headway.supervise.allocator import choose_allocator
 from headway.supervise.shared_memory import shared_memory_errors
+
+if TYPE_CHECKING:
+    from headway.planning.compute import MachineFacts
 
 _PROCESS_BYTES = 430_000_000  # an interpreter with torch and transformers, until measured
 
@@ -94,7 +98,6 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     from headway.data.sources.find import find
     from headway.data.sources.source import display_name
     from headway.data.survey.survey import survey
-    from headway.planning.compute import MachineFacts
     from headway.planning.decide import decide
     from headway.planning.model_source import find_model_source
     from headway.planning.streaming import write_stream_spec
@@ -104,11 +107,11 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
         check_writable(Path(settings.output_dir))
     pulse.enter(Phase.FINDING_DATA)
     found = find(request.sources, endpoint_url=settings.endpoint_url, pulse=pulse)
-    origin = find_model_source(settings, sum(source.size for source in found), pulse)
+    source = find_model_source(settings, sum(one.size for one in found), pulse)
     chosen = bool(settings.model or settings.preset or settings.continue_run)
     options = ExampleOptions(
-        tokenizer=origin.tokenizer,
-        vocab_size=origin.vocab_size,
+        tokenizer=source.tokenizer,
+        vocab_size=source.vocab_size,
         template=None,
         assistant_only=settings.assistant_only_loss,
         drop_duplicates=settings.drop_duplicates,
@@ -119,33 +122,45 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
         options,
         exact_bytes=settings.survey_exact,
         max_rejected=settings.max_rejected,
-        embedding_rows=origin.embedding_rows,
+        embedding_rows=source.embedding_rows,
         conversations=None if chosen else conversations_need_a_model(sources),
         cache=cache_folder("stores"),
         pulse=pulse,
     )
     pulse.enter(Phase.PLANNING)
-    build = torch_build()
-    device, why = choose_device(settings.device, build)
-    facts = MachineFacts(
-        machine=this_machine(),
-        device=device,
-        why=why,
-        process_bytes=round(measured(process_key(build.version)) or _PROCESS_BYTES)
-        if build
-        else _PROCESS_BYTES,
-        measured=measured,
-        torch=build.version if build else "none",
-        allocator=choose_allocator().value,
-        compiler=compiler(),
-    )
-    plan = decide(settings, sources, store, origin.initial, facts)
+    plan = decide(settings, sources, store, source.initial, read_machine_facts(settings.device))
     if request.train:
         plan = write_stream_spec(plan, settings, found, options, cache_folder("stores"))
         evaluated = bool(plan.evaluation.eval_steps and plan.data.rows.held_out)
         saves = plan.saves.most(plan.steps.num, evaluated=evaluated)
         check_writable(Path(settings.output_dir), saves * plan.saves.bytes_each)
     return plan
+
+
+def read_machine_facts(asked: str | None) -> "MachineFacts":
+    """What the plan needs to know about this machine.
+
+    Args:
+        asked: the device a person asked for, or None.
+
+    Raises:
+        MachineError: that device cannot be used.
+    """
+    from headway.planning.compute import MachineFacts
+
+    build = torch_build()
+    device, why = choose_device(asked, build)
+    process = measured(process_key(build.version)) if build else None
+    return MachineFacts(
+        machine=this_machine(),
+        device=device,
+        why=why,
+        process_bytes=round(process or _PROCESS_BYTES),
+        measured=measured,
+        torch=build.version if build else "none",
+        allocator=choose_allocator().value,
+        compiler=compiler(),
+    )
 
 
 def choose_device(asked: str | None, build: TorchBuild | None) -> tuple[str, str]:
