@@ -189,9 +189,9 @@ def receipt(**changes: Any) -> r.Receipt:
         ),
         speed=r.ReceiptSpeed(965.0, 582.0, 2.9e12, 0.34),
         plan_against_actual=r.PlanAgainstActual(
-            r.ForetoldActual(725.0, 731.2),
-            r.ForetoldActual(2_803_600_000, 2_650_000_000),
-            r.ForetoldActual(0.0, 0.0),
+            r.EstimatedActual(725.0, 731.2),
+            r.EstimatedActual(2_803_600_000, 2_650_000_000),
+            r.EstimatedActual(0.0, 0.0),
         ),
         checkpoint=r.ReceiptCheckpoint("checkpoint-4976", "5e" * 32, 105_600_000),
         environment={"torch": "2.13.0"},

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from tests.ui.fixtures import WIDTHS, receipt, words_of
 
-from headway.runs.receipt import ForetoldActual, Judgement
+from headway.runs.receipt import EstimatedActual, Judgement
 from headway.ui.show_receipt import receipt_lines
 from headway.ui.text_layout import cells
 
@@ -30,7 +30,7 @@ def test_a_receipt_shows_what_was_foretold_beside_what_came() -> None:
 
 
 def test_what_nobody_foretold_stays_open() -> None:
-    against = replace(receipt().plan_against_actual, seconds=ForetoldActual(None, 3.2))
+    against = replace(receipt().plan_against_actual, seconds=EstimatedActual(None, 3.2))
     lines = receipt_lines(receipt(plan_against_actual=against), 80)
     assert "time              -   3.2 s" in lines
 

@@ -16,7 +16,7 @@ from headway.base.units import plural
 from headway.base.versioned_json import read
 
 SCHEMA = "headway.receipt/1"
-MOST_NAMED = 10  # tensors that a receipt lists by name
+MAX_NAMES = 10  # tensors that a receipt lists by name
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class StepReport:
     computed_tokens: int  # fewer than input_tokens if rows shared a prefix
     seconds: float
 
-    @property
-    def told(self) -> StepDone:
+    def event(self) -> StepDone:
         """The event for the log, where epochs count from 1."""
         return StepDone(**asdict(self) | {"epoch": self.epoch + 1})
 
@@ -156,10 +155,10 @@ class ReceiptSpeed:
 
 
 @dataclass(frozen=True)
-class ForetoldActual:
-    """One number of the plan beside what came of it."""
+class EstimatedActual:
+    """An estimate of the plan and the actual value."""
 
-    foretold: float | None
+    foretold: float | None  # the estimate
     actual: float
 
 
@@ -167,9 +166,9 @@ class ForetoldActual:
 class PlanAgainstActual:
     """Estimates of the plan, and what happened."""
 
-    seconds: ForetoldActual  # refined after step 3
-    peak_memory: ForetoldActual  # bytes
-    padding_share: ForetoldActual
+    seconds: EstimatedActual  # refined after step 3
+    peak_memory: EstimatedActual  # bytes
+    padding_share: EstimatedActual
 
 
 @dataclass(frozen=True)
@@ -239,7 +238,7 @@ def _broken_tensors(tensors: TensorAudit) -> list[str]:
     if tensors.unmoved:
         num = len(tensors.unmoved)
         reasons.append(
-            f"{num}{' or more' if num == MOST_NAMED else ''} of {tensors.trainable} trainable "
+            f"{num}{' or more' if num == MAX_NAMES else ''} of {tensors.trainable} trainable "
             f"tensors had a gradient but did not change, such as {tensors.unmoved[0]}"
         )
     elif not tensors.changed:

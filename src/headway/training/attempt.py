@@ -184,7 +184,7 @@ class Attempt:
         if self.first_step_s is None:
             self.first_step_s = time.monotonic() - self.start_s
             self.saver.prepare(trainer.setup)
-        self.log.write(report.told)
+        self.log.write(report.event())
         show_totals(self.phase.pulse, self.plan, trainer.totals)
         if report.step < self.plan.steps.num:  # after the last one, `_close` does it all
             with contextlib.suppress(Left):

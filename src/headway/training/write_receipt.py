@@ -11,8 +11,8 @@ from headway.model.sizes import flops_per_token, shape_of
 from headway.runs.plan import Plan
 from headway.runs.receipt import (
     SCHEMA,
+    EstimatedActual,
     Facts,
-    ForetoldActual,
     Loss,
     Losses,
     PlanAgainstActual,
@@ -110,9 +110,9 @@ def make_receipt(
         ),
         speed=totals.speed(flops, closing.peak_flops),
         plan_against_actual=PlanAgainstActual(
-            seconds=ForetoldActual(closing.refined_s, closing.seconds),
-            peak_memory=ForetoldActual(plan.memory.peak, closing.peak_memory),
-            padding_share=ForetoldActual(plan.data.padding, tokens.padding_share),
+            seconds=EstimatedActual(closing.refined_s, closing.seconds),
+            peak_memory=EstimatedActual(plan.memory.peak, closing.peak_memory),
+            padding_share=EstimatedActual(plan.data.padding, tokens.padding_share),
         ),
         checkpoint=closing.checkpoint,
         environment=_environment(closing, plan, settled),

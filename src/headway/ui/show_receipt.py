@@ -8,7 +8,7 @@ from headway.ui.text_layout import LABEL, flow, labelled, loss_text, table
 
 if TYPE_CHECKING:  # its many classes take a while to make, and the first line must not wait
     from headway.runs.receipt import (
-        ForetoldActual,
+        EstimatedActual,
         Judgement,
         Loss,
         PlanAgainstActual,
@@ -145,7 +145,7 @@ def _saved(receipt: "Receipt") -> list[str]:
 
 def _foretold(against: "PlanAgainstActual") -> list[str]:
     def row(
-        what: str, pair: "ForetoldActual", unit: Callable[[float], str]
+        what: str, pair: "EstimatedActual", unit: Callable[[float], str]
     ) -> tuple[str, str, str]:
         return (
             f"{what:{LABEL - 2}}",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Set
 import torch
 from torch import Tensor, nn
 
-from headway.runs.receipt import MOST_NAMED, TensorAudit
+from headway.runs.receipt import MAX_NAMES, TensorAudit
 
 
 def audit(
@@ -37,6 +37,6 @@ def audit(
         with_gradient=len(with_gradient),
         changed=len(changed),
         relative_change=math.sqrt(moved_squares / start_squares) if start_squares else 0.0,
-        unmoved=tuple(unmoved[:MOST_NAMED]),
-        dead=tuple(sorted(no_gradient)[:MOST_NAMED]),
+        unmoved=tuple(unmoved[:MAX_NAMES]),
+        dead=tuple(sorted(no_gradient)[:MAX_NAMES]),
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from headway.base.machine import measured, remember, this_machine
-from headway.runs.measurements import bf16_gain, peak_key, speed_key
+from headway.runs.measurements import bf16_gain, peak_key, process_key, speed_key, startup_key
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
 
@@ -110,9 +110,9 @@ def remember_speed(
     )
     remember(key, plan.steps.tokens / statistics.median(step_s[1:]))
     if first_step_s and not plan.machine.compiled:  # most starts compile nothing
-        remember(f"startup|{torch.__version__}", first_step_s - step_s[0])
+        remember(startup_key(str(torch.__version__)), first_step_s - step_s[0])
 
 
 def remember_process() -> None:
     """Remember how much memory the interpreter and its libraries take, for plans' peak memory."""
-    remember(f"process|{torch.__version__}", peak_memory_bytes("cpu"))
+    remember(process_key(str(torch.__version__)), peak_memory_bytes("cpu"))
