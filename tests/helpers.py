@@ -29,7 +29,8 @@ from headway.planning.compute import MachineFacts
 from headway.planning.decide import decide
 from headway.planning.model_source import InitialModel
 from headway.runs.folder import RunFolder
-from headway.runs.plan import Plan, identity_of
+from headway.runs.identity import identity_of
+from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt, load_receipt
 
 VOCAB = 259  # bytes, and three special tokens

@@ -19,7 +19,8 @@ from tests.training.prompted import prompted
 from headway.config.settings import table
 from headway.data.survey.result import SurveySample
 from headway.planning.decide import decide
-from headway.runs.plan import Parent, identity_of
+from headway.runs.identity import identity_of
+from headway.runs.plan import Parent
 
 CHAT = "." * 18 + "x" * 16  # incident D: 34 tokens
 

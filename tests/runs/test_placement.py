@@ -96,7 +96,9 @@ def test_the_second_run_is_found_again(tmp_path: Path) -> None:
 
 def test_a_named_run_of_another_plan_is_refused_with_lines_to_type(tmp_path: Path) -> None:
     made(tmp_path / "mine", planned(run_name="mine"))
-    with pytest.raises(UsageError, match="run mine exists and is another one") as refused:
+    with pytest.raises(
+        UsageError, match="run mine already exists with a different plan"
+    ) as refused:
         put(planned(run_name="mine", batch_size=3), tmp_path, named=True)
     assert refused.value.have == f"{tmp_path / 'mine'} has other settings (batch_size 4)"
     assert [remedy.do for remedy in refused.value.remedies] == [

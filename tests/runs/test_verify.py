@@ -20,8 +20,9 @@ from headway.data.batching.rows import rows_of
 from headway.data.order import StoreOrder
 from headway.data.survey.store import Store
 from headway.runs.folder import RunFolder
+from headway.runs.identity import identity_of
 from headway.runs.order import order_of
-from headway.runs.plan import Plan, identity_of
+from headway.runs.plan import Plan
 from headway.runs.verify import Verification, verify
 
 MEASURED = (  # by a clock, or by a model that is not loaded again

@@ -49,7 +49,7 @@ def test_a_named_run_is_never_mixed_with_another(headway: Headway) -> None:
     assert headway("train", "tale.txt", *SMALL, "--max-steps", 2, *named).code == 0
     told = headway("train", "tale.txt", *SMALL, "--max-steps", 3, *named)
     assert told.code == 2
-    assert "run mine exists and is another one" in told.err
+    assert "run mine already exists with a different plan" in told.err
     assert "--fresh" in told.err
     fresh = headway("train", "tale.txt", *SMALL, "--max-steps", 3, *named, "--fresh")
     assert fresh.code == 0, fresh.err

@@ -48,6 +48,6 @@ def test_without_a_working_compiler_it_trains_uncompiled_and_says_so(
     broken = {"CXX": "false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "nothing here yet")}
     told = typed(*TYPED, "--torch-compile", **broken)
     assert told.code == 0, told.out + told.err
-    assert "trains uncompiled: the compiler fails" in told.out
+    assert "training without compile: the compiler failed" in told.out
     assert "Traceback" not in told.out + told.err
     assert typed.plan("notes")["tried"]["compiled"] is False

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.helpers import causal, order_of, run, stop_after
+from tests.helpers import in_memory, order_of, plan_of, run, stop_after
 from tests.training.jobs import KINDS, adapted, planned
 
-from headway.base.errors import BrokenContract, DataRefused, Exit, MachineError, UsageError
+from headway.base.errors import Exit, MachineError
 from headway.base.events import (
     Ended,
     Evaluated,
@@ -30,8 +30,8 @@ from headway.base.process import Left
 from headway.data.batching.batches import Batch, make_batch
 from headway.data.survey.store import Store
 from headway.model.forward import Forward
-from headway.training import setup, trainer
-from headway.training.attempt import Attempt
+from headway.training import trainer
+from headway.training.attempt import Attempt, estimate_remaining_s
 from headway.training.checkpoint import Snapshot
 from headway.training.initial_weights import starting_model
 from headway.training.optimizer import learning_rate
@@ -442,23 +442,27 @@ def test_an_error_after_the_last_save_loses_no_step(
     assert run(tmp_path / "run", plan, attempt=2).code == Exit.KEPT
 
 
-# ---- what it cannot begin with -----------------------------------------------------------------
+# ---- the estimate ------------------------------------------------------------------------------
+
+PLAN = plan_of(in_memory(1601), max_length=16)
 
 
-def test_d17_data_that_changed_since_the_plan_is_refused(here: Path, tmp_path: Path) -> None:
-    plan = planned(here)
-    plan = replace(plan, data=replace(plan.data, fingerprint="cd" * 32))
-    with pytest.raises(DataRefused, match="the data changed since this run started"):
-        run(tmp_path / "run", plan)
-    assert not (tmp_path / "run" / "receipt.json").exists()
-
-
-def test_f29_a_model_that_is_all_frozen_is_refused(
-    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("changes", "steps_left", "seconds"),
+    [
+        ({"every_steps": 1000}, 100, 100 * 0.5 + 3 + 2 + 1),
+        ({"every_steps": 1000, "eval_steps": 10}, 100, 100 * 0.5 + 3 + 2 + 11),
+        ({"every_steps": 1000}, 0, 3 + 2 + 1),
+    ],
+)
+def test_the_rest_is_foretold_from_what_the_phases_took(
+    changes: dict[str, Any], steps_left: int, seconds: float
 ) -> None:
-    monkeypatch.setattr(setup, "starting_model", lambda _: causal("llama").requires_grad_(False))
-    with pytest.raises(BrokenContract, match="this model has no trainable tensor"):
-        run(tmp_path / "run", planned(here))
+    saves = replace(PLAN.saves, every_steps=changes["every_steps"], bytes_each=0)
+    evaluation = replace(PLAN.evaluation, eval_steps=changes.get("eval_steps", 0))
+    plan = replace(PLAN, saves=saves, evaluation=evaluation)
+    took = {"loading the model": 3.0, "probing": 2.0, "evaluating": 1.0}
+    assert estimate_remaining_s(plan, steps_left, 0.5, took) == pytest.approx(seconds, abs=0.1)
 
 
 def test_a_run_without_a_plan_is_refused(here: Path, tmp_path: Path) -> None:
@@ -466,10 +470,3 @@ def test_a_run_without_a_plan_is_refused(here: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "plan.json").write_text("{}")
     with pytest.raises(MachineError, match=r"plan\.json cannot be read"):
         run(tmp_path / "run", planned(here))
-
-
-def test_a_model_folder_that_is_gone_is_refused(here: Path, tmp_path: Path) -> None:
-    plan = adapted(here)
-    plan = replace(plan, model=replace(plan.model, path=str(tmp_path / "gone")))
-    with pytest.raises(UsageError, match="is not a model folder"):
-        run(tmp_path / "run", plan)

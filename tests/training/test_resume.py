@@ -35,6 +35,7 @@ from headway.runs import checkpoint_state
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import Checkpoint
 from headway.runs.plan import Plan
+from headway.runs.settled import Settled
 from headway.training import setup, trainer
 from headway.training.evaluation.evaluate import measure_loss
 from headway.training.optimizer import learning_rate
@@ -368,7 +369,9 @@ def test_r05_when_none_verifies_it_does_not_start_over_by_itself(
 
 def test_a_checkpoint_of_another_plan_is_refused(data: Path, tmp_path: Path) -> None:
     _, plan = saved(data, tmp_path / "run")
-    replace(plan, identity="another").save(tmp_path / "run")
+    other = replace(plan, identity="another")
+    other.save(tmp_path / "run")
+    Settled.from_plan(other).save(tmp_path / "run")
     with pytest.raises(MachineError, match="checkpoint-6 belongs to another plan"):
         run(tmp_path / "run", plan, attempt=2)
 

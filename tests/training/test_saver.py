@@ -1,4 +1,4 @@
-"""When a job saves, what it says of it, and which phase each second belongs to."""
+"""Saver: when it saves, and what it says of it."""
 
 import errno
 import threading
@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.helpers import Ran, causal, decided, in_memory, plan_of, run, weight_hashes
+from tests.training.clock import Clock
 from tests.training.jobs import planned
 
 from headway.base.errors import Cause, Exit, Finding, MachineError, Remedy
@@ -21,7 +22,6 @@ from headway.base.events import (
     Evaluated,
     EventLog,
     Noted,
-    PhaseEntered,
     Saved,
     StepDone,
     read_events,
@@ -31,9 +31,8 @@ from headway.data.survey.store import Store
 from headway.model.load import trainable
 from headway.runs.folder import RunFolder
 from headway.runs.receipt import Measured, ReceiptCheckpoint
-from headway.training import phases
 from headway.training import saver as saving
-from headway.training.attempt import Attempt, estimate_remaining_s
+from headway.training.attempt import Attempt
 from headway.training.checkpoint import Snapshot
 from headway.training.evaluation.evaluate import Probes
 from headway.training.failures import TRACEBACK
@@ -42,16 +41,6 @@ from headway.training.phases import Phases
 from headway.training.saver import Saver, Written
 
 PLAN = plan_of(in_memory(1601), max_length=16)
-
-
-class Clock:
-    """Time that a test moves by hand."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now_s
 
 
 def saver(folder: Path, **changes: Any) -> Saver:
@@ -378,51 +367,3 @@ def test_the_memory_of_the_copy_is_in_the_plan(here: Path) -> None:
     parts = (memory.process, memory.weights, memory.gradients, memory.optimizer)
     assert memory.peak == sum(parts) + memory.activations + memory.snapshot
     assert plan.memory.snapshot > 0
-
-
-# ---- phases ------------------------------------------------------------------------------------
-
-
-def test_each_second_belongs_to_the_innermost_phase(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = Clock()
-    monkeypatch.setattr(phases, "time", clock)
-    phase = Phases(Pulse(), EventLog(tmp_path / "events.jsonl"))
-    with phase("training"):
-        clock.now_s += 5
-        with phase("saving"):
-            clock.now_s += 2
-        clock.now_s += 1
-        with phase("saving"):
-            clock.now_s += 3
-    assert {name: s for name, s in phase.seconds.items() if name} == {"training": 6, "saving": 5}
-    told = [entry.event for entry in read_events(tmp_path / "events.jsonl")]
-    assert told == [PhaseEntered("training"), PhaseEntered("saving"), PhaseEntered("saving")]
-
-
-def test_a_phase_ends_even_when_it_fails(tmp_path: Path) -> None:
-    pulse = Pulse()
-    phase = Phases(pulse, EventLog(tmp_path / "events.jsonl"))
-    with pytest.raises(KeyboardInterrupt), phase("saving"):
-        raise KeyboardInterrupt
-    assert phase.seconds["saving"] >= 0
-    assert pulse._phase == "starting"
-
-
-@pytest.mark.parametrize(
-    ("changes", "steps_left", "seconds"),
-    [
-        ({"every_steps": 1000}, 100, 100 * 0.5 + 3 + 2 + 1),
-        ({"every_steps": 1000, "eval_steps": 10}, 100, 100 * 0.5 + 3 + 2 + 11),
-        ({"every_steps": 1000}, 0, 3 + 2 + 1),
-    ],
-)
-def test_the_rest_is_foretold_from_what_the_phases_took(
-    changes: dict[str, Any], steps_left: int, seconds: float
-) -> None:
-    saves = replace(PLAN.saves, every_steps=changes["every_steps"], bytes_each=0)
-    evaluation = replace(PLAN.evaluation, eval_steps=changes.get("eval_steps", 0))
-    plan = replace(PLAN, saves=saves, evaluation=evaluation)
-    took = {"loading the model": 3.0, "probing": 2.0, "evaluating": 1.0}
-    assert estimate_remaining_s(plan, steps_left, 0.5, took) == pytest.approx(seconds, abs=0.1)

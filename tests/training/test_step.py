@@ -23,7 +23,7 @@ from headway.model.load import trainable, with_lora
 from headway.runs.plan import LearningPlan
 from headway.training import step as module
 from headway.training.optimizer import make_optimizer
-from headway.training.step import Gradients, StepDropped, Stepper, merge
+from headway.training.step import Gradients, StepDropped, Stepper, merge, train_steps
 
 LEARNING = LearningPlan("adamw", 1e-3, "constant", 0, 0.1, 0.9, 0.95, 1e-8, 1.0)
 ROWS = 8
@@ -447,3 +447,49 @@ def test_the_pulse_beats_with_each_micro_batch(tmp_path: Path) -> None:
     before = one.pulse._beat
     one.take_step(batch_of(rows, micro=1))
     assert one.pulse._beat - before == 8
+
+
+# ---- the loop ----------------------------------------------------------------------------------
+
+
+def empty_batches(num: int) -> list[Batch]:
+    return [Batch(step, 0, (), 1, 1, 1, 1) for step in range(1, num + 1)]
+
+
+def test_every_batch_is_a_finished_step_in_order() -> None:
+    done: list[int] = []
+
+    def take(batch: Batch) -> Any:
+        done.append(batch.step)
+        return f"report {batch.step}"
+
+    for batch, report in train_steps(empty_batches(4), take):
+        assert done[-1] == batch.step  # its update is in the weights
+        assert len(done) == batch.step  # and that of no later one
+        assert report == f"report {batch.step}"
+    assert done == [1, 2, 3, 4]
+
+
+def test_a_step_that_fails_is_not_yielded() -> None:
+    def take(batch: Batch) -> Any:
+        if batch.step == 3:
+            raise ZeroDivisionError
+        return batch.step
+
+    seen: list[int] = []
+    with pytest.raises(ZeroDivisionError):
+        seen.extend(batch.step for batch, _ in train_steps(empty_batches(4), take))
+    assert seen == [1, 2]
+
+
+def test_whoever_stops_looking_stops_the_training() -> None:
+    done: list[int] = []
+
+    def take(batch: Batch) -> Any:
+        done.append(batch.step)
+        return None
+
+    for batch, _ in train_steps(empty_batches(4), take):
+        if batch.step == 2:
+            break
+    assert done == [1, 2]

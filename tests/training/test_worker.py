@@ -77,5 +77,5 @@ def test_what_it_cannot_begin_is_its_exit_code_and_its_last_event(
     ended = read_events(run / "events.jsonl")[-1].event
     assert isinstance(ended, Ended)
     assert (ended.outcome, ended.exit_code) == ("failed", 3)
-    assert ended.line == "the data changed since this run began"
+    assert ended.line == "the data changed since this run started"
     assert not list(run.glob("checkpoint-*"))

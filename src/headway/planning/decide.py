@@ -35,6 +35,7 @@ from headway.planning.sizing import (
 )
 from headway.planning.step_layout import StepLayout, fastest_layout, with_smaller_micro_batches
 from headway.planning.streaming import decide_order
+from headway.runs.identity import identity
 from headway.runs.plan import (
     SCHEMA,
     DataPlan,
@@ -46,7 +47,6 @@ from headway.runs.plan import (
     Plan,
     SavesPlan,
     StepsPlan,
-    identity,
     name_after,
 )
 

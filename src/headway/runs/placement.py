@@ -1,4 +1,4 @@
-"""Where a plan goes: again, resume or new; and what differs from the plan that is there."""
+"""Run placement: new, resume or done, and how an existing plan differs."""
 
 import time
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from headway.base.disk import disk_errors
-from headway.base.errors import Remedy, UsageError
+from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.lock import is_held
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
@@ -18,24 +18,24 @@ from headway.runs.settled import Settled
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a plan goes: a new folder, one to resume in, or one that has done it already."""
+    """The folder a plan runs in: new, to be resumed, or already done."""
 
     folder: RunFolder
     kind: Literal["new", "resume", "done"]
-    note: str = ""  # one line for a person, "" when there is nothing to say
+    note: str = ""  # one line to show, "" if there is none
 
 
 def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Placement:
-    """Decide which folder a plan runs in: again, resume or new (nothing is written).
+    """Decide which folder a plan runs in. Nothing is written.
 
     Args:
-        plan: what is to be done; its name is the wanted folder's.
+        plan: to be run; its name is the preferred folder name.
         output_dir: where runs are.
-        named: whether a person chose the name; then it is that folder or none.
+        named: whether a person chose the name; then no other folder is used.
         fresh: start over; the folder is still to be moved aside.
 
     Raises:
-        UsageError: the named run was made by another plan.
+        UsageError: the named run has a different plan.
     """
     first = RunFolder(output_dir / plan.name)
     if fresh:
@@ -96,67 +96,69 @@ def _is_requested(plan: Plan, name: str) -> bool:
 
 
 def difference(before: Plan | None, now: Plan) -> str:
-    """In a few words, how an earlier plan differs from this one."""
+    """How an earlier plan differs from this one, in a few words."""
     if before is None:
         return "no readable plan"
     if before.data.fingerprint != now.data.fingerprint:
-        return "other data" + _changed(before.data.contents, now.data.contents)
+        return "other data" + _changed_sources(before.data.contents, now.data.contents)
     old = {c.name: c.value for c in before.settings}
     changed = [
-        f"{c.name} {_shown(old.get(c.name))}"
+        f"{c.name} {_display_value(old.get(c.name))}"
         for c in now.settings
         if c.name in old and _plain(old[c.name]) != _plain(c.value)
     ]
     return "other settings (" + ", ".join(changed[:4]) + ")" if changed else "another model"
 
 
-def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Which sources are not what they were."""
-    changed = [f"{name} is another" for name in now if before.get(name, now[name]) != now[name]]
+def _changed_sources(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The sources that differ."""
+    changed = [f"{name} changed" for name in now if before.get(name, now[name]) != now[name]]
     new = [f"{name} is new" for name in now if name not in before]
-    gone = [f"{name} is gone" for name in before if name not in now]
-    told = [*changed, *new, *gone]
-    more = [f"and {len(told) - 3} more"] if len(told) > 3 else []
-    return f" ({', '.join([*told[:3], *more])})" if told else ""
+    missing = [f"{name} is missing" for name in before if name not in now]
+    all_changes = [*changed, *new, *missing]
+    more = [f"and {len(all_changes) - 3} more"] if len(all_changes) > 3 else []
+    return f" ({', '.join([*all_changes[:3], *more])})" if all_changes else ""
 
 
 def _plain(value: object) -> object:
-    """As plan.json has it: no tuples."""
+    """The value as it is read from plan.json, without tuples."""
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
-def _shown(value: object) -> str:
+def _display_value(value: object) -> str:
     return "none" if value is None else str(value)
 
 
 def _taken(folder: RunFolder, plan: Plan, differences: str) -> UsageError:
     sources = " ".join(plan.data.sources)
     return UsageError(
-        f"run {plan.name} exists and is another one",
+        f"run {plan.name} already exists with a different plan",
+        cause=Cause.RUN_EXISTS,
         have=f"{folder.path} {differences}",
-        need="a new name, or leave to start over",
+        need="a new name, or --fresh to start over",
         remedies=(
-            Remedy(f"headway train {sources} --run-name {plan.name}-2", "beside the old one"),
+            Remedy(f"headway train {sources} --run-name {plan.name}-2", "keeps both"),
             Remedy(
-                f"headway train {sources} --run-name {plan.name} --fresh", "moves the old one aside"
+                f"headway train {sources} --run-name {plan.name} --fresh", "moves the old run aside"
             ),
-            Remedy(f"headway train {sources} --continue {plan.name}", "goes on from its weights"),
+            Remedy(f"headway train {sources} --continue {plan.name}", "continues from its weights"),
         ),
     )
 
 
 def move_aside(folder: RunFolder, now_s: float | None = None) -> Path | None:
-    """Give an old run folder another name; None when there was none.
+    """Rename an old run folder; returns its new path, None if there was none.
 
     Raises:
-        UsageError: it is being trained right now.
+        UsageError: a process is training it.
     """
     if not folder.path.exists():
         return None
     if is_held(folder.lock):
         raise UsageError(
             f"{folder.path} is being trained right now",
-            have="a live run",
+            cause=Cause.RUN_ACTIVE,
+            have="a running process",
             need="a run that has ended",
             remedies=(Remedy(f"headway stop {folder.path}", "then --fresh again"),),
         )

@@ -1,29 +1,27 @@
-"""What was decided before anything runs: the only thing that training takes.
+"""Plan: everything that is decided before a run, and the only input of training.
 
-`decide.py` makes a Plan; `plan.json` keeps it; the trainer reads it and measures nothing again.
+`planning/decide.py` makes it, and `plan.json` keeps it. It never changes.
 """
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from headway.base.errors import DataRefused, Finding, Remedy
+from headway.base.errors import Cause, DataRefused, Finding, Remedy
 from headway.base.files import write_whole
 from headway.base.versioned_json import read
 from headway.data.formats.records import DataKind
 from headway.data.survey.result import Lengths, SurveySample
 
 SCHEMA = "headway.plan/2"
-TIGHT = 0.6  # of the free memory: who foretells more than that tries it out first
+TIGHT = 0.6  # of free memory: an estimated peak above this is tried before step 1
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One setting as it was decided, and why."""
+    """One setting: its value, where it came from, and why."""
 
     name: str
     value: Any
@@ -54,16 +52,16 @@ class RowLedger:
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """How data is read that is too large to be read first; its counts are about right."""
+    """A stream: data too large to read before step 1. Its counts are estimates."""
 
-    folder: str  # of flow.json, and of windows that are made ahead of their use
+    folder: str  # with the stream's spec and the windows made ahead
     steps_per_window: int
-    sampled: SurveySample  # what the counts were foretold from
+    sampled: SurveySample  # that the counts are estimated from
 
 
 @dataclass(frozen=True)
 class DataPlan:
-    """What is trained on, in what pieces."""
+    """The data, and how it is cut into rows."""
 
     kind: DataKind
     sources: tuple[str, ...]
@@ -83,15 +81,15 @@ class DataPlan:
     padding_to_max: float  # share of the work if each row were padded to max_length
     padding_to_longest: float  # ... to the longest of its batch
     padding: float  # share with our packing
-    untrained: float  # share of tokens that are looked at but not learned
+    untrained: float  # share of tokens that are not trained
     marked_example: str
-    duplicates: int = 0  # records that say what an earlier one said
-    shapes: tuple[str, ...] = ()  # what rows were taken for: "text", "ShareGPT", ...
+    duplicates: int = 0  # records equal to an earlier one
+    shapes: tuple[str, ...] = ()  # row formats: "text", "ShareGPT", ...
     notes: dict[str, int] = field(default_factory=dict[str, int])  # of accepted examples, how often
     contents: dict[str, str] = field(default_factory=dict[str, str])  # sha256 by source
-    stream: StreamPlan | None = None  # None: all of it was read before step 1
-    shared: float = 0.0  # share of input tokens in beginnings that another row of its step has too
-    not_shared: str = ""  # why these run for each row all the same
+    stream: StreamPlan | None = None  # None: all data was read before step 1
+    shared: float = 0.0  # share of input tokens in prefixes shared with another row of the step
+    not_shared: str = ""  # why prefixes are not shared
 
 
 @dataclass(frozen=True)
@@ -106,18 +104,18 @@ class LoraPlan:
 
 @dataclass(frozen=True)
 class Parent:
-    """The run whose model this job goes on from."""
+    """The run whose model this job continues from."""
 
     run: str
     checkpoint: str  # folder
     global_step: int
     manifest_sha256: str
-    keeps_optimizer: bool  # whether its moments are taken over
+    keeps_optimizer: bool  # whether its optimizer moments are used
 
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """The weights to start from."""
+    """The initial weights."""
 
     source: Literal["preset", "folder", "run"]
     name: str  # the preset's name or the folder
@@ -147,7 +145,7 @@ class StepsPlan:
     tokens: int  # input tokens of a full step, about
     leaves: int
     micro_batch_tokens: int
-    share_prefixes: bool = False  # what several rows of a step begin with runs once
+    share_prefixes: bool = False  # a common prefix of rows of a step is computed once
 
     @property
     def last(self) -> int:
@@ -172,24 +170,24 @@ class LearningPlan:
 
 @dataclass(frozen=True)
 class SavesPlan:
-    """When checkpoints are written, and what they cost."""
+    """When checkpoints are written, and their size."""
 
     every_steps: int
     every_minutes: float
     keep: int
     num: int  # by steps alone
     bytes_each: int
-    keep_every: int | None = None  # those of every so many steps are kept for good
+    keep_every: int | None = None  # every N-th step is kept permanently
 
     def most(self, steps: int, *, evaluated: bool) -> int:
-        """How many checkpoints are there at one time, the one being written counted.
+        """Maximum number of checkpoints at one time, including the one being written.
 
         Args:
             steps: of the job.
-            evaluated: held-out losses are looked at on the way, so that the best one is kept.
+            evaluated: held-out losses are measured between steps, so the best checkpoint is kept.
         """
-        for_good = steps // self.keep_every if self.keep_every else 0
-        return min(self.num, self.keep + evaluated + for_good) + 1
+        num_permanent = steps // self.keep_every if self.keep_every else 0
+        return min(self.num, self.keep + evaluated + num_permanent) + 1
 
 
 @dataclass(frozen=True)
@@ -213,29 +211,29 @@ class MemoryPlan:
     optimizer: int
     activations: int
     peak: int
-    snapshot: int = 0  # the copy of weights and moments that is written beside the loop
-    free: int = 0  # when it was planned; 0: not known
+    snapshot: int = 0  # copy of weights and moments that is written in the background
+    free: int = 0  # when it was planned; 0 if unknown
 
     @property
     def tight(self) -> bool:
-        """Whether the largest micro-batch is to be tried out before step 1."""
+        """Whether to try the largest micro-batch before step 1."""
         return bool(self.free) and self.peak > TIGHT * self.free
 
 
 @dataclass(frozen=True)
 class WorkSaved:
-    """What is not computed, each as a share of the work that there would be with it."""
+    """Work that is saved, each as a share of what it would be otherwise."""
 
     padding: float = 0.0  # of rows padded to max_length
-    untrained: float = 0.0  # logits of tokens that are only looked at
-    shared: float = 0.0  # beginnings that another row of the step has too
+    untrained: float = 0.0  # logits of untrained tokens
+    shared: float = 0.0  # prefixes shared with another row of the step
 
 
 @dataclass(frozen=True)
 class TimePlan:
-    """How long it will take, in seconds, as far as it is known before step 1."""
+    """Estimated time, as far as it is known before step 1."""
 
-    tokens_per_second: float | None  # None: this machine has not trained this shape yet
+    tokens_per_second: float | None  # None: not measured on this machine yet
     seconds: float | None
     flops: float  # of the whole job
     saved: WorkSaved = WorkSaved()
@@ -243,7 +241,7 @@ class TimePlan:
 
 @dataclass(frozen=True)
 class MachinePlan:
-    """Where and how it computes."""
+    """The device, and how it computes."""
 
     device: str
     why: str
@@ -252,13 +250,13 @@ class MachinePlan:
     compute_dtype: Literal["float32", "bfloat16"]
     gradient_checkpointing: bool
     cpu: str
-    allocator: str = ""  # of memory
-    compiled: bool = False  # what lies between matrix products, if that holds what it promises
+    allocator: str = ""  # of host memory
+    compiled: bool = False  # norms and loss, if the trial before step 1 agrees
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that was decided. A plan with nothing to do cannot be built.
+    """All decisions about a run. A plan with nothing to do cannot be built.
 
     Raises:
         DataRefused: no steps, or no rows.
@@ -287,6 +285,7 @@ class Plan:
         if self.steps.num < 1 or self.data.rows.planned < 1:
             raise DataRefused(
                 "there is nothing to train",
+                cause=Cause.TOO_LITTLE_DATA,
                 have=f"{self.data.rows.accepted} rows, {self.steps.num} steps",
                 need="at least one row and one step",
                 remedies=(Remedy("more data"),),
@@ -294,11 +293,11 @@ class Plan:
 
     @property
     def computed_tokens(self) -> int:
-        """Input tokens of a full step that run, about."""
+        """Approximate input tokens of a full step that are computed."""
         return computed_tokens(self.steps, self.data)
 
     def choice(self, name: str) -> Choice:
-        """A setting as it was decided.
+        """A setting by name.
 
         Raises:
             KeyError: there is no such setting.
@@ -309,7 +308,7 @@ class Plan:
         raise KeyError(name)
 
     def to_json(self) -> bytes:
-        """The plan as plan.json has it."""
+        """The contents of plan.json."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
     def save(self, folder: Path) -> None:
@@ -317,67 +316,8 @@ class Plan:
         write_whole(folder / "plan.json", self.to_json())
 
 
-def identity(
-    data: DataPlan,
-    model: ModelPlan,
-    steps: StepsPlan,
-    learning: LearningPlan,
-    saves: SavesPlan,
-    evaluation: EvaluationPlan,
-    *,
-    seed: int,
-    bf16: bool | None,
-    assistant_only_loss: bool,
-    reset_optimizer: bool,
-    truncation: str,
-) -> str:
-    """What makes two plans the same: everything that changes weights, saves or evaluations.
-
-    What the machine decides (memory, threads, micro-batches) is left out, so that a run can
-    continue elsewhere; its plan.json keeps what was decided at its first start.
-    """
-    weights: Mapping[str, Any] = {
-        "source": model.source,
-        "config": model.config if model.source == "preset" else {},
-        "sha256": model.weights_sha256,
-        "lora": model.lora,
-        "parent": model.parent.manifest_sha256 if model.parent else "",
-        "fresh_moments": reset_optimizer,
-    }
-    same = {
-        "data": [data.fingerprint, data.tokenizer, data.template, data.max_length],
-        "rows": [data.rows, assistant_only_loss],
-        **({"flow": [data.stream.steps_per_window, truncation]} if data.stream else {}),
-        "model": weights,
-        "steps": [steps.num, steps.batch_size, steps.leaves],
-        "learning": [learning, bf16],
-        "saves": [saves.every_steps, saves.every_minutes, saves.keep, saves.keep_every],
-        "looks": evaluation,
-        "seed": seed,
-    }
-    return hashlib.sha256(msgspec.json.encode(same, order="sorted")).hexdigest()
-
-
-def identity_of(plan: Plan) -> str:
-    """The plan's identity, computed from its contents."""
-    bf16 = plan.choice("bf16")
-    return identity(
-        plan.data,
-        plan.model,
-        plan.steps,
-        plan.learning,
-        plan.saves,
-        plan.evaluation,
-        seed=plan.seed,
-        bf16=bf16.value if bf16.origin != "auto" else None,
-        assistant_only_loss=plan.choice("assistant_only_loss").value,
-        reset_optimizer=plan.choice("reset_optimizer").value,
-        truncation=plan.choice("truncation").value,
-    )
-
-
 def computed_tokens(steps: StepsPlan, data: DataPlan) -> int:
-    """Input tokens of a full step that run, about: what several rows begin with counts once."""
+    """Approximate input tokens of a full step that are computed; shared prefixes count once."""
     return round(steps.tokens * (1 - data.shared)) if steps.share_prefixes else steps.tokens
 
 
@@ -401,7 +341,7 @@ def _from_version_1(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def name_after(source: str, *, trial: bool) -> str:
-    """A run is called after its first source: the stem, in letters that suit a folder's name."""
+    """A run's name, from the stem of its first source, in characters that suit a folder name."""
     stem = "stdin" if source == "-" else Path(source.rstrip("/*")).name.split(".")[0]
     kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-") or "run"
     return f"{kept[:60]}-test" if trial else kept[:60]

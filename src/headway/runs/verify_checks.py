@@ -10,8 +10,9 @@ from headway.base.errors import Cause
 from headway.base.events import Ended, LogEntry, Probed, StepDone, StopAsked
 from headway.base.units import plural
 from headway.base.version import __version__
+from headway.runs.identity import identity_of
 from headway.runs.order import order_of
-from headway.runs.plan import Plan, identity_of
+from headway.runs.plan import Plan
 from headway.runs.receipt import (
     Facts,
     Judgement,

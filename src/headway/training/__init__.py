@@ -1,1 +1,1 @@
-"""A plan to weights."""
+"""Training: a plan in, weights out."""

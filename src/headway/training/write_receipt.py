@@ -60,7 +60,6 @@ def make_receipt(
 ) -> Receipt:
     """Judge an attempt."""
     probe, held_out = _losses(closing)
-    not_finite = closing.cause is Cause.NOT_FINITE
     facts = Facts(
         outcome=closing.outcome,
         why=closing.why,
@@ -68,7 +67,7 @@ def make_receipt(
         applied_steps=totals.job_step,
         rows=_rows(plan, order, totals),
         tensors=closing.tensors,
-        losses_finite=not not_finite,
+        losses_finite=closing.cause is not Cause.NOT_FINITE,
         checkpoint=closing.checkpoint,
     )
     contract = judge_contract(facts)
@@ -92,16 +91,7 @@ def make_receipt(
         rows=facts.rows,
         tokens=tokens,
         steps=ReceiptSteps(plan.steps.first, last, plan.steps.num, totals.job_step),
-        learning_facts=ReceiptLearning(
-            train_probe=probe,
-            held_out=held_out,
-            loss_first=totals.loss_first,
-            loss_last=totals.loss_last,
-            grad_norm_first=totals.grad_norm_first,
-            grad_norm_last=totals.grad_norm_last,
-            nonfinite_steps=int(not_finite),
-            tensors=closing.tensors,
-        ),
+        learning_facts=_learning_facts(closing, totals, probe, held_out),
         time=ReceiptTime(
             total=closing.seconds,
             by_phase={name: round(s, 3) for name, s in closing.by_phase.items() if name},
@@ -119,6 +109,21 @@ def make_receipt(
         contract=contract,
         learning=learning,
         line=closing_line(facts, contract, learning, probe, held_out),
+    )
+
+
+def _learning_facts(
+    closing: Closing, totals: Totals, probe: Loss | None, held_out: Loss | None
+) -> ReceiptLearning:
+    return ReceiptLearning(
+        train_probe=probe,
+        held_out=held_out,
+        loss_first=totals.loss_first,
+        loss_last=totals.loss_last,
+        grad_norm_first=totals.grad_norm_first,
+        grad_norm_last=totals.grad_norm_last,
+        nonfinite_steps=int(closing.cause is Cause.NOT_FINITE),
+        tensors=closing.tensors,
     )
 
 

@@ -74,7 +74,7 @@ def test_of_conversations_only_the_answers_count(model: Path, tmp_path: Path) ->
 
 
 def test_conversations_that_are_all_too_long_are_refused(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataRefused, match="no answer is left in rows of max_length 16") as refused:
+    with pytest.raises(DataRefused, match="no answer fits in max_length 16") as refused:
         asked(model, tmp_path, chat("A long question, " * 9, "Yes"), "a.jsonl")
     (remedy,) = refused.value.remedies
     name, length = remedy.do.split()

@@ -1,1 +1,1 @@
-"""A trained model answering prompts."""
+"""Inference with a trained model, in a process of its own."""

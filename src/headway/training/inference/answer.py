@@ -1,9 +1,9 @@
-"""A model, asked: text from a prompt, a conversation, a held-out loss.
+"""Inference process: text from a prompt, a conversation, or the loss on data.
 
-    python -m headway.training.inference.answer QUESTION     a JSON file with a `InferenceRequest`
+    python -m headway.training.inference.answer FILE     a JSON file with an `InferenceRequest`
 
-The supervisor of `generate`, `chat` and `eval` starts this; text goes to standard output as it is
-written, the loss of `eval` as one line of JSON.
+`generate`, `chat` and `eval` start it. Text goes to standard output as it is generated, the result
+into a file.
 """
 
 import os
@@ -15,6 +15,7 @@ from typing import Any, cast
 import msgspec
 
 from headway.base.errors import (
+    Cause,
     DataRefused,
     Exit,
     Refusal,
@@ -31,31 +32,31 @@ from headway.data.examples.tokenizer import Tokenizer, load
 from headway.data.survey.store import Store
 from headway.training.inference.request import READY, Evaluation, InferenceRequest, InferenceResult
 
-ALL_OF_IT = 1 << 62  # bytes: what is evaluated is read whole, whatever its size
+_NO_LIMIT = 1 << 62  # bytes: data to evaluate is read completely, whatever its size
 
 
 def main(arguments: list[str]) -> int:
-    """The process; what it returns is its exit code."""
+    """Run the process; returns its exit code."""
     end_with_parent()
-    question = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=InferenceRequest)
+    request = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=InferenceRequest)
     path = os.environ.get(PULSE_VARIABLE)
     pulse = Pulse(Path(path) if path else None)
-    verdict, code = InferenceResult(), Exit.KEPT
+    result, code = InferenceResult(), Exit.KEPT
     try:
         pulse.enter(Phase.IMPORTING_TORCH)
-        if question.kind == "eval":
-            verdict = InferenceResult(evaluation=evaluate(question, pulse))
+        if request.kind == "eval":
+            result = InferenceResult(evaluation=evaluate(request, pulse))
         else:
-            _Talk(question, pulse).run()
+            _Talk(request, pulse).run()
     except Refusal as refusal:
-        verdict, code = InferenceResult(refused=message_of(refusal)), exit_code(refusal)
+        result, code = InferenceResult(refused=message_of(refusal)), exit_code(refusal)
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
-    Path(question.answer).write_bytes(msgspec.json.encode(verdict))
+    Path(request.answer).write_bytes(msgspec.json.encode(result))
     return code
 
 
-def evaluate(question: InferenceRequest, pulse: Pulse) -> Evaluation:
+def evaluate(request: InferenceRequest, pulse: Pulse) -> Evaluation:
     """The mean loss over every row of the data.
 
     Raises:
@@ -75,20 +76,20 @@ def evaluate(question: InferenceRequest, pulse: Pulse) -> Evaluation:
     from headway.training.initial_weights import load_folder
     from headway.training.trials.probes import try_packing
 
-    folder = Path(question.checkpoint)
+    folder = Path(request.checkpoint)
     store = survey(
-        find(question.data, pulse=pulse),
+        find(request.data, pulse=pulse),
         ExampleOptions(tokenizer=folder, vocab_size=0, template=None, assistant_only=True),
         max_rejected=0.05,
-        exact_bytes=ALL_OF_IT,
+        exact_bytes=_NO_LIMIT,
         cache=cache_folder("stores"),
         pulse=pulse,
     )
-    rows = rows_of(store, question.max_length)
+    rows = rows_of(store, request.max_length)
     if not rows.num_rows:
-        raise _all_too_long(len(store), store.survey.lengths.max, question.max_length)
+        raise _all_too_long(len(store), store.survey.lengths.max, request.max_length)
     pulse.enter(Phase.LOADING_MODEL)
-    model = load_folder(folder, trust_remote_code=question.trust_remote_code)
+    model = load_folder(folder, trust_remote_code=request.trust_remote_code)
     micros = evaluation_micro_batches(rows, np.arange(rows.num_rows), 2048, "cpu")
     forward = Forward(model)
     try_packing(forward, micros[0])
@@ -109,46 +110,47 @@ def evaluate(question: InferenceRequest, pulse: Pulse) -> Evaluation:
 
 
 def _text_bytes(store: Store, words: Tokenizer) -> int:
-    """Bytes of the text itself: a file of JSON lines is longer than what it says."""
+    """Bytes of the text alone, without the JSON around it."""
     documents = pairwise(store.starts.tolist())
     return sum(len(words.decode(store.ids[a:b].tolist()).encode()) for a, b in documents)
 
 
 def _all_too_long(num: int, longest: int, max_length: int) -> DataRefused:
     return DataRefused(
-        f"no answer is left in rows of max_length {max_length:,}",
+        f"no answer fits in max_length {max_length:,}",
+        cause=Cause.ANSWERS_CUT,
         have=f"{plural(num, 'conversation')} of up to {plural(longest, 'token')}",
-        need="at least one trained token to judge by",
-        remedies=(Remedy(f"--max-length {longest}", "keeps every conversation whole"),),
+        need="at least one trained token",
+        remedies=(Remedy(f"--max-length {longest}", "keeps every conversation complete"),),
     )
 
 
 class _Talk:
-    """Writes text, or takes turns with a person."""
+    """Continues a text, or holds a conversation."""
 
-    def __init__(self, question: InferenceRequest, pulse: Pulse) -> None:
+    def __init__(self, request: InferenceRequest, pulse: Pulse) -> None:
         import torch
 
         from headway.training.initial_weights import load_folder
 
-        self.question = question
+        self.request = request
         self.pulse = pulse
-        if question.threads:
-            torch.set_num_threads(question.threads)
-        folder = Path(question.checkpoint)
+        if request.threads:
+            torch.set_num_threads(request.threads)
+        folder = Path(request.checkpoint)
         self.tokenizer = load(folder)
         pulse.enter(Phase.LOADING_MODEL)
-        self.model = load_folder(folder, trust_remote_code=question.trust_remote_code)
+        self.model = load_folder(folder, trust_remote_code=request.trust_remote_code)
         ends: Any = cast("Any", self.model).generation_config.eos_token_id
         ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
         self.end_ids = sorted({*ends, self.tokenizer.end_id})
         pulse.enter(READY)
 
     def run(self) -> None:
-        """Answer until there is nothing more to answer."""
-        if self.question.kind == "generate":
-            sys.stdout.write(self.question.prompt)
-            self._write(self._text_prompt(self.question.prompt))
+        """Answer until the input ends."""
+        if self.request.kind == "generate":
+            sys.stdout.write(self.request.prompt)
+            self._write(self._text_prompt(self.request.prompt))
             sys.stdout.write("\n")
             return
         messages: list[dict[str, Any]] = []
@@ -174,30 +176,31 @@ class _Talk:
             text = Template(self.tokenizer).render(messages, add_generation_prompt=True)
         except RenderError as error:
             raise UsageError(
-                "the model's chat template does not take this conversation",
+                "the model's chat template rejects this conversation",
+                cause=Cause.TEMPLATE_INVALID,
                 have=f"{error.reason}: {error.detail}",
-                need="turns that it knows",
+                need="messages that the template supports",
                 remedies=(Remedy("headway generate", "continues a text instead"),),
             ) from error
         return list(self.tokenizer.encode([text])[0])
 
     def _write(self, ids: list[int]) -> str:
-        """Stream an answer; whole characters only, as a token may be a part of one."""
+        """Stream an answer, in complete characters: a token may be part of one."""
         from headway.model.attention import current_implementation
         from headway.training.evaluation.sample import generate, inference_mode_restored
 
-        question = self.question
+        request = self.request
         written: list[int] = []
         shown = ""
         with inference_mode_restored(self.model, current_implementation(self.model)):
             for token in generate(
                 self.model,
                 ids,
-                num_tokens=question.num_tokens,
+                num_tokens=request.num_tokens,
                 end_ids=self.end_ids,
-                temperature=question.temperature,
-                top_k=question.top_k,
-                seed=question.seed,
+                temperature=request.temperature,
+                top_k=request.top_k,
+                seed=request.seed,
                 limit_s=3600,
                 on_token=self.pulse.beat,
             ):
@@ -211,7 +214,7 @@ class _Talk:
 
 
 def _ask_person() -> str | None:
-    """One line; None at the end of input. The prompt is shown to people only."""
+    """One line, None at the end of input. The prompt is shown on a terminal only."""
     if sys.stdin.isatty():
         sys.stdout.write("you: ")
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What can be asked of a model, and the answers that are numbers."""
+"""Inference request and result, as they travel between processes."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,19 +6,19 @@ from typing import Literal
 from headway.base.errors import RefusalMessage
 from headway.base.pulse import Phase
 
-READY = Phase.ANSWERING  # the answer is on its way
+READY = Phase.ANSWERING  # the model is loaded
 
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """What is asked of which model."""
+    """What to generate or evaluate, with which model."""
 
     kind: Literal["generate", "chat", "eval"]
     checkpoint: str
     answer: str  # a file for the `InferenceResult`
     prompt: str = ""
     data: tuple[str, ...] = ()
-    max_length: int = 0  # 0: as the run had it
+    max_length: int = 0  # 0: the run's
     num_tokens: int = 256
     temperature: float = 0.8
     top_k: int = 50
@@ -29,19 +29,19 @@ class InferenceRequest:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The loss of a model on data it is not trained on here."""
+    """The loss of a model on data."""
 
     loss: float  # nats per trained token
-    error: float  # standard error of it
+    error: float  # standard error of the loss
     perplexity: float
-    bits_per_byte: float | None  # of text: what is trained is all of it
+    bits_per_byte: float | None  # of text only
     rows: int
     tokens: int
 
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """How it went."""
+    """The result of a request: an evaluation, a refusal, or neither for text."""
 
     evaluation: Evaluation | None = None
     refused: RefusalMessage | None = None

@@ -1,4 +1,4 @@
-"""Memory that runs out: halves in place of a failed run, and the largest batch first."""
+"""Failures: out-of-memory halves the micro-batch, everything else becomes a refusal."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,17 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from tests.helpers import Ran, chat_store, order_of, plan_of, run
+from tests.helpers import Ran, run
 from tests.training.jobs import planned
 
-from headway.base.errors import Exit
+from headway.base.errors import BrokenContract, Cause, Exit
 from headway.base.events import Noted, PhaseEntered, StepDone
-from headway.data.batching.batches import make_batch
-from headway.data.batching.rows import rows_of
 from headway.model.forward import Forward
 from headway.runs.plan import Plan, load_plan
 from headway.runs.settled import Settled, load_settled
-from headway.training.trials.largest_batch import largest
+from headway.training.failures import as_refusal, is_out_of_memory
 
 TRYING = PhaseEntered("trying the largest batch")
 
@@ -50,7 +48,7 @@ def with_little_memory(plan: Plan) -> Plan:
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-@pytest.mark.parametrize("where", ["loss", "collect"])
+@pytest.mark.parametrize("where", ["loss", "collect_gradients"])
 def test_a_step_without_memory_enough_is_taken_again_in_halves(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, bf16: bool
 ) -> None:
@@ -137,18 +135,29 @@ def test_b07_the_largest_micro_batch_is_run_first(
     assert TRYING not in twin.of(PhaseEntered)  # memory is plenty
 
 
-@pytest.mark.parametrize("tokens", [24, 48, 100, 1000])
-def test_b07_no_micro_batch_of_the_job_is_larger(tmp_path: Path, tokens: int) -> None:
-    flags = ["." * (i % 7 + 1) + "x" * (37 * i % 30 + 1) for i in range(40)]
-    store = chat_store(tmp_path / "chats", *flags)
-    plan = plan_of(store, micro_batch_tokens=tokens, batch_size=8, num_train_epochs=2)
-    rows, order = rows_of(store, plan.data.max_length), order_of(plan, store)
-    found = largest(plan, Settled.from_plan(plan), rows, order)
-    batches = (
-        make_batch(rows, order, step, leaves=2, micro_batch_tokens=tokens, device="cpu")
-        for step in range(1, plan.steps.num + 1)
-    )
-    most = max(len(m.ids_N) for batch in batches for leaf in batch.leaves for m in leaf)
-    assert len(found.ids_N) > 0.9 * most  # no rows together may fill the budget to the last token
-    longest = max(group.length for group in found.documents)
-    assert longest == rows.lengths().max()
+# ---- errors as refusals ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), True),
+        (RuntimeError("shapes differ"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_an_out_of_memory_is_told_from_other_errors(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) == expected
+
+
+def test_each_kind_of_error_has_a_cause(here: Path, tmp_path: Path) -> None:
+    plan = planned(here)
+    settled = Settled.from_plan(plan)
+    refused = BrokenContract("x", cause=Cause.NOT_FINITE)
+    assert as_refusal(refused, "training", plan, settled, tmp_path) is refused
+    memory = as_refusal(MemoryError(), "training", plan, settled, tmp_path)
+    assert (memory.cause, memory.code) == (Cause.OUT_OF_MEMORY, Exit.MACHINE)
+    bug = as_refusal(ZeroDivisionError(), "training", plan, settled, tmp_path)
+    assert (bug.cause, bug.code) == (Cause.BUG, Exit.BUG)

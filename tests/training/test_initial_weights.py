@@ -1,0 +1,30 @@
+"""Initial weights: a function of the plan, made twice with the same bits."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.training.jobs import adapted, planned
+
+from headway.base.errors import Cause, UsageError
+from headway.training.initial_weights import load_folder, starting_model
+
+
+@pytest.mark.parametrize("kind", ["from nothing", "adapters"])
+def test_they_are_made_twice_with_the_same_bits(here: Path, kind: str) -> None:
+    plan = adapted(here) if kind == "adapters" else planned(here)
+    one, two = starting_model(plan).state_dict(), starting_model(plan).state_dict()
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    other = starting_model(replace(plan, seed=plan.seed + 1)).state_dict()
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_adapters_without_their_base_are_refused(tmp_path: Path) -> None:
+    config = {"base_model_name_or_path": str(tmp_path / "gone")}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match=r"the base model of .* is missing") as refused:
+        load_folder(tmp_path)
+    assert refused.value.cause is Cause.MODEL_NOT_FOUND

@@ -1,0 +1,34 @@
+"""Setup: data that changed, a frozen model and a missing folder are refused before step 1."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.helpers import causal, run
+from tests.training.jobs import adapted, planned
+
+from headway.base.errors import BrokenContract, DataRefused, UsageError
+from headway.training import setup
+
+
+def test_d17_data_that_changed_since_the_plan_is_refused(here: Path, tmp_path: Path) -> None:
+    plan = planned(here)
+    plan = replace(plan, data=replace(plan.data, fingerprint="cd" * 32))
+    with pytest.raises(DataRefused, match="the data changed since this run started"):
+        run(tmp_path / "run", plan)
+    assert not (tmp_path / "run" / "receipt.json").exists()
+
+
+def test_f29_a_model_that_is_all_frozen_is_refused(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "starting_model", lambda _: causal("llama").requires_grad_(False))
+    with pytest.raises(BrokenContract, match="this model has no trainable tensor"):
+        run(tmp_path / "run", planned(here))
+
+
+def test_a_model_folder_that_is_gone_is_refused(here: Path, tmp_path: Path) -> None:
+    plan = adapted(here)
+    plan = replace(plan, model=replace(plan.model, path=str(tmp_path / "gone")))
+    with pytest.raises(UsageError, match="is not a model folder"):
+        run(tmp_path / "run", plan)
