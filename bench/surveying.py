@@ -117,10 +117,10 @@ def flow(path: str, tokenizer: str, folder: str) -> dict[str, float]:
     from headway.data.stream.stream import StreamSpec
 
     order = StreamOrder(1, 0, STEP_TOKENS // 512, 13, 1 << 30)
-    shape = StreamSpec("text", 512, "cut", order.window_rows, 0, 1, 0.05, "uint16")
-    place = Path(folder, f"flow-{hash_bytes(path.encode())[:8]}")
+    spec = StreamSpec("text", 512, "cut", order.window_rows, 0, 1, 0.05, "uint16")
+    place = Path(folder, f"stream-{hash_bytes(path.encode())[:8]}")
     options = ExampleOptions(Path(tokenizer), 0, None, True)
-    save_stream(place, StreamFile(tuple(find([path])), options, tokenizer, shape, "2026-11-21"))
+    save_stream(place, StreamFile(tuple(find([path])), options, tokenizer, spec, "2026-11-21"))
     num_steps = 104
     rows = StreamClient(place, order.window_of(num_steps) + 1)
     for window in range(order.window_of(num_steps) + 1):

@@ -118,7 +118,7 @@ def write_stream_spec(
     )
     stamps = [(s.name, s.size, s.stamp) for s in sources]
     key = (stamps, data.fingerprint, data.tokenizer, data.template, spec)
-    folder = cache / f"flow-{hash_bytes(msgspec.json.encode(key))}"
+    folder = cache / f"stream-{hash_bytes(msgspec.json.encode(key))}"
     store = str(Path(data.store).absolute())
     save_stream(folder, StreamFile(_absolute(sources), options, store, spec, _first_day(folder)))
     return replace(plan, data=replace(data, stream=replace(stream, folder=str(folder))))

@@ -64,8 +64,8 @@ class Setup:
             self.rows.write_rejected(window, rejected, last.num_rejected if last else 0)
         return replace(
             totals,
-            read_cursor=self.rows.stand(window + 1),
-            cursor=self.rows.stand(self.order.window_of(totals.job_step + 1)),
+            read_cursor=self.rows.cursor(window + 1),
+            cursor=self.rows.cursor(self.order.window_of(totals.job_step + 1)),
         )
 
     def end_reading(self) -> None:
@@ -124,7 +124,7 @@ def set_up(plan: Plan, settled: Settled, pulse: Pulse) -> Setup:
 
 
 def _open_stream(plan: Plan, order: StreamOrder) -> StreamClient:
-    """StartState reading, so that rows are there when the model is."""
+    """Start reading, so that rows are there when the model is."""
     assert plan.data.stream
     try:
         return StreamClient(Path(plan.data.stream.folder), order.window_of(plan.steps.num) + 1)
@@ -142,7 +142,7 @@ def _await_rows(client: StreamClient, plan: Plan, pulse: Pulse) -> None:
     """Wait for the probe and held-out rows, showing what the reader does."""
 
     def show() -> None:
-        now = client.look()
+        now = client.reader_pulse()
         if now:
             pulse.rows, pulse.tokens, pulse.skipped = now.rows, now.tokens, now.skipped
         pulse.beat()

@@ -1,4 +1,4 @@
-"""A flow: the same rows from any place on, each record once an epoch, nothing uncounted."""
+"""Streams: the same rows from any cursor, each record once per epoch, everything counted."""
 
 import json
 from collections import Counter
@@ -27,15 +27,15 @@ from headway.data.stream.spec import StreamFile, load_stream, save_stream
 from headway.data.stream.stream import Stream, StreamSpec
 from headway.data.stream.window import Window, load_window, save_window
 
-ASK = ExampleOptions(None, 300, None, True)
-SHAPE = StreamSpec("text", 16, "cut", 4, 0, 7, 0.5, "uint16")
+OPTIONS = ExampleOptions(None, 300, None, True)
+SPEC = StreamSpec("text", 16, "cut", 4, 0, 7, 0.5, "uint16")
 WORDS = byte_level()
 END = WORDS.end_id
 
 
-def flowing(*paths: Path, **shape: Any) -> Stream:
-    made = replace(SHAPE, **shape)
-    maker = ExampleMaker(ASK, byte_level(), made.kind, lambda _: None)
+def streaming(*paths: Path, **spec: Any) -> Stream:
+    made = replace(SPEC, **spec)
+    maker = ExampleMaker(OPTIONS, byte_level(), made.kind, lambda _: None)
     return Stream(SourceParts(find([str(path) for path in paths])), maker, made, Pulse())
 
 
@@ -43,7 +43,7 @@ def rows_in(window: Window) -> list[list[tuple[list[int], list[bool] | None]]]:
     return [
         [
             (s.ids.tolist(), None if s.trained is None else s.trained.tolist())
-            for s in window.stretches(row)
+            for s in window.segments(row)
         ]
         for row in range(len(window))
     ]
@@ -93,9 +93,9 @@ class _StopError(Exception):
 
 
 def windows_of(
-    flow: Stream,
+    stream: Stream,
     num: int,
-    stand: StreamCursor = StreamCursor(),  # noqa: B008 - frozen
+    cursor: StreamCursor = StreamCursor(),  # noqa: B008 - frozen
     held_out: Mapping[int, int] | None = None,
 ) -> list[Window]:
     """The next windows."""
@@ -108,7 +108,7 @@ def windows_of(
 
     if num:
         with pytest.raises(_StopError):
-            flow.run(stand, held_out or {}, take)
+            stream.run(cursor, held_out or {}, take)
     return windows
 
 
@@ -117,14 +117,14 @@ def windows_of(
 
 def test_the_rows_of_an_epoch_hold_every_target_once(tmp_path: Path) -> None:
     texts = [f"document {number} " * (1 + number % 7) for number in range(60)]
-    flow = flowing(jsonl(tmp_path / "a.jsonl", texts), max_length=8, window_rows=10)
+    stream = streaming(jsonl(tmp_path / "a.jsonl", texts), max_length=8, window_rows=10)
     targets: Counter[tuple[int, int]] = Counter()
     wanted: Counter[tuple[int, int]] = Counter()
     for text in texts:
         ids = [*WORDS.encode([text])[0].tolist(), END]
         wanted.update(pairwise(ids))
     total = sum(wanted.values())
-    for window in windows_of(flow, total // 80):
+    for window in windows_of(stream, total // 80):
         for row in rows_in(window):
             assert sum(len(ids) - 1 for ids, _ in row) == 8
             for ids, _ in row:
@@ -136,8 +136,8 @@ def test_the_rows_of_an_epoch_hold_every_target_once(tmp_path: Path) -> None:
 def test_a_conversation_is_a_row_up_to_its_last_trained_token(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(chat("hi", "ho") * 5 + chat("hi", "a long answer " * 9) * 5)
-    flow = flowing(path, kind="conversations", max_length=64, window_rows=10)
-    (window,) = windows_of(flow, 1)
+    stream = streaming(path, kind="conversations", max_length=64, window_rows=10)
+    (window,) = windows_of(stream, 1)
     assert window.facts.after.truncated == 5
     for row in range(10):
         ((ids, trained),) = rows_in(window)[row]
@@ -149,38 +149,38 @@ def test_a_conversation_is_a_row_up_to_its_last_trained_token(tmp_path: Path) ->
 def test_an_answer_that_is_cut_away_whole_is_rejected_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(chat("a", "b") * 20 + chat("a long question " * 9, "ho") + chat("a", "b") * 20)
-    flow = flowing(path, kind="conversations", max_length=64, window_rows=40)
-    (window,) = windows_of(flow, 1)
+    stream = streaming(path, kind="conversations", max_length=64, window_rows=40)
+    (window,) = windows_of(stream, 1)
     (rejected,) = window.facts.rejected
     assert (rejected.line, rejected.reason) == (21, RejectReason.NO_ANSWER_LEFT)
     assert window.facts.after.read == 41
     assert window.facts.after.rejected == {RejectReason.NO_ANSWER_LEFT: 1}
 
 
-def test_d06_a_bad_row_is_told_with_its_line_in_the_file(tmp_path: Path) -> None:
+def test_d06_a_bad_row_is_reported_with_its_line_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     rows = [json.dumps({"text": "good " * 5})] * 50
     for line in (7, 23, 49):
         rows[line - 1] = "{not json"
     path.write_text("\n".join(rows) + "\n")
-    flow = flowing(path, max_length=8, window_rows=47 * 25 // 8)
-    (window,) = windows_of(flow, 1)
+    stream = streaming(path, max_length=8, window_rows=47 * 25 // 8)
+    (window,) = windows_of(stream, 1)
     found = {(one.file, one.line, one.reason) for one in window.facts.rejected}
     assert found == {(str(path), line, "not JSON") for line in (7, 23, 49)}
 
 
-def test_too_many_bad_records_end_a_flow(tmp_path: Path) -> None:
+def test_too_many_bad_records_end_a_stream(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text((json.dumps({"text": "good " * 9}) + "\n{bad\n") * 200)
     with pytest.raises(DataRefused, match="cannot be trained on"):
-        windows_of(flowing(path, max_rejected=0.2), 1000)
+        windows_of(streaming(path, max_rejected=0.2), 1000)
 
 
-def test_sources_without_a_record_end_a_flow(tmp_path: Path) -> None:
+def test_sources_without_a_record_end_a_stream(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("\n" * 900)
     with pytest.raises(DataRefused):
-        windows_of(flowing(path), 1)
+        windows_of(streaming(path), 1)
 
 
 # ---- held out --------------------------------------------------------------------------------
@@ -196,14 +196,14 @@ def test_what_is_held_out_is_never_trained_in_any_epoch(
         jsonl(path, [chr(0x4E00 + number) * 9 for number in range(80)])
     else:
         path.write_text("".join(chat("q", chr(0x4E00 + number) * 2) for number in range(80)))
-    flow = flowing(path, kind=kind, held_out=held_out, max_length=64, window_rows=5)
-    first = flow.held_out()
+    stream = streaming(path, kind=kind, held_out=held_out, max_length=64, window_rows=5)
+    first = stream.held_out()
     assert len(first) == held_out
     assert first.facts.after.window == 0
     assert HELD_OUT == -1
     hidden = {c for row in rows_in(first) for ids, _ in row for c in characters(ids)}
     assert hidden
-    windows = windows_of(flow, 80, first.facts.after, first.facts.units)
+    windows = windows_of(stream, 80, first.facts.after, first.facts.units)
     seen = Counter(
         c
         for window in windows
@@ -235,7 +235,7 @@ TEXTS = st.lists(st.text(alphabet="ab \n", min_size=1, max_size=60), min_size=3,
     kind=st.sampled_from(["text", "conversations"]),
 )
 @settings(max_examples=60, deadline=None)
-def test_a_flow_goes_on_from_any_window_with_the_same_rows_and_counts(
+def test_a_stream_continues_from_any_window_with_the_same_rows_and_counts(
     texts: list[str],
     bad: list[int],
     num_files: int,
@@ -245,7 +245,7 @@ def test_a_flow_goes_on_from_any_window_with_the_same_rows_and_counts(
     kind: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    folder = tmp_path_factory.mktemp("flow")
+    folder = tmp_path_factory.mktemp("stream")
     rows = [json.dumps({"text": t + "."}) + "\n" if kind == "text" else chat(t, t) for t in texts]
     for line in bad:
         if 0 < line < len(rows):
@@ -253,10 +253,12 @@ def test_a_flow_goes_on_from_any_window_with_the_same_rows_and_counts(
     for number in range(num_files):
         (folder / f"{number}.jsonl").write_text("".join(rows[number::num_files]))
     length = max_length if kind == "text" else 512
-    flow = flowing(folder, kind=kind, max_length=length, window_rows=window_rows, max_rejected=1.0)
-    windows = windows_of(flow, stop + 3)
+    stream = streaming(
+        folder, kind=kind, max_length=length, window_rows=window_rows, max_rejected=1.0
+    )
+    windows = windows_of(stream, stop + 3)
     before = windows[stop - 1].facts.after if stop else StreamCursor()
-    again = windows_of(flow, 3, before)
+    again = windows_of(stream, 3, before)
     assert [rows_in(w) for w in again] == [rows_in(w) for w in windows[stop:]]
     assert [w.facts for w in again] == [w.facts for w in windows[stop:]]
     for window in windows:
@@ -266,16 +268,16 @@ def test_a_flow_goes_on_from_any_window_with_the_same_rows_and_counts(
 
 def test_200_random_stops_lose_and_repeat_no_row(tmp_path: Path) -> None:
     texts = [f"{number:04d} " * (1 + number % 11) for number in range(300)]
-    flow = flowing(jsonl(tmp_path / "a.jsonl", texts), max_length=20, window_rows=3)
-    twin = [rows_in(window) for window in windows_of(flow, 260)]
+    stream = streaming(jsonl(tmp_path / "a.jsonl", texts), max_length=20, window_rows=3)
+    twin = [rows_in(window) for window in windows_of(stream, 260)]
     draws = np.random.default_rng(1)
-    stand, got = StreamCursor(), []
+    cursor, got = StreamCursor(), []
     for _ in range(200):
-        windows = windows_of(flow, int(draws.integers(1, 3)), stand)
+        windows = windows_of(stream, int(draws.integers(1, 3)), cursor)
         got += [rows_in(window) for window in windows]
-        stand = windows[-1].facts.after
+        cursor = windows[-1].facts.after
     assert got[:260] == twin[: len(got)]
-    assert stand.window == len(got) >= 200
+    assert cursor.window == len(got) >= 200
 
 
 # ---- on disk ---------------------------------------------------------------------------------
@@ -285,7 +287,7 @@ def test_200_random_stops_lose_and_repeat_no_row(tmp_path: Path) -> None:
 def test_a_window_reads_back_as_it_was(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(chat("hi", "ho") * 9 if kind == "conversations" else '{"text": "ab"}\n' * 99)
-    (window,) = windows_of(flowing(path, kind=kind, max_length=32), 1)
+    (window,) = windows_of(streaming(path, kind=kind, max_length=32), 1)
     save_window(tmp_path, 3, window)
     read = load_window(tmp_path, 3)
     assert read is not None
@@ -297,7 +299,7 @@ def test_a_window_reads_back_as_it_was(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
 def test_a_damaged_window_is_none(damage: str, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", ["some text " * 9] * 9)
-    save_window(tmp_path, 0, *windows_of(flowing(path), 1))
+    save_window(tmp_path, 0, *windows_of(streaming(path), 1))
     file = tmp_path / "00000000.window"
     data = bytearray(file.read_bytes())
     if damage == "flip":
@@ -306,13 +308,13 @@ def test_a_damaged_window_is_none(damage: str, tmp_path: Path) -> None:
     assert load_window(tmp_path, 0) is None
 
 
-def test_a_flows_file_keeps_any_path(tmp_path: Path) -> None:
+def test_a_streams_file_keeps_any_path(tmp_path: Path) -> None:
     odd = tmp_path / "caf\udce9.txt"  # a name that is no UTF-8
     source = Source("caf?.txt", odd, 3, stamp=(1, "etag"))
     remote = Source("s3://a/b", None, address="s3://a/b")
-    file = StreamFile((source, remote), ASK, "store", SHAPE, "2026-11-21")
-    save_stream(tmp_path / "flow", file)
-    assert load_stream(tmp_path / "flow") == file
+    file = StreamFile((source, remote), OPTIONS, "store", SPEC, "2026-11-21")
+    save_stream(tmp_path / "stream", file)
+    assert load_stream(tmp_path / "stream") == file
 
 
 def test_a_cursor_and_a_span_are_plain_values() -> None:

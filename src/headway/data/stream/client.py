@@ -1,9 +1,8 @@
-"""A flow's rows as the trainer sees them: windows that a reader process makes just ahead of it."""
+"""Stream client: rows of a stream by number, from windows that a reader process makes ahead."""
 
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -12,214 +11,218 @@ from pathlib import Path
 
 import msgspec
 
-from headway.base.errors import MachineError, RefusalMessage, Remedy, refusal_from
+from headway.base.errors import Cause, MachineError, Remedy, refusal_from
 from headway.base.files import write_whole
-from headway.base.process import PULSE_VARIABLE
+from headway.base.process import PULSE_VARIABLE, ChildProcess, RestartPolicy
 from headway.base.pulse import PulseReading, read_pulse
 from headway.data.batching.rows import Rows, Segment
 from headway.data.stream.cursor import HELD_OUT, StreamCursor
-from headway.data.stream.reader_process import IDLE, WindowRequest
+from headway.data.stream.reader_process import ReaderWait, WindowRequest
 from headway.data.stream.spec import load_stream
 from headway.data.stream.window import Window, load_window
 
-_AHEAD = 2  # windows that are made ready while one is used
-_LOOK_S = 0.02
-_PATIENCE_S = 30.0  # without a beat of its pulse a reader is stuck
-_TRIES = 3  # readers without a new window between them
+_NUM_AHEAD = 2  # windows prepared while one is used
+_POLL_S = 0.02
+_MAX_SILENCE_S = 30.0  # a reader whose pulse is older is stuck
+_RESTARTS = RestartPolicy(max_restarts=2)  # without a new window
 
 
 class StreamEnded(Exception):  # noqa: N818 - nothing went wrong
-    """Nobody wants rows any more."""
+    """The client was closed."""
 
 
 class StreamClient(Rows):
-    """The rows of a flow, by number.
+    """The rows of a stream, by number.
 
-    Whoever asks for a row whose window is not there yet waits for it. A reader that died or got
-    stuck is replaced by another one, which gives the same rows. One thread asks; another one may
-    end it meanwhile.
+    A row whose window is not on disk yet is waited for. A reader that dies or gets stuck is
+    restarted and makes the same rows. One thread reads rows; another may call `end` meanwhile.
 
     Args:
-        folder: the flow's.
-        num_windows: how many the job uses.
-        patience_s: how long a reader may be silent.
+        folder: the stream's.
+        num_windows: windows that the job uses.
+        max_silence_s: how long the reader's pulse may stand still.
 
     Raises:
-        OSError: there is no such flow (any more).
+        OSError: the stream's folder is gone.
     """
 
-    def __init__(self, folder: Path, num_windows: int, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(
+        self, folder: Path, num_windows: int, max_silence_s: float = _MAX_SILENCE_S
+    ) -> None:
         self.folder = folder
         self.num_windows = num_windows
-        self.patience_s = patience_s
-        self.num_restarts = 0
-        self._shape = load_stream(folder).shape
-        self._stands = {} if self._shape.held_out else {0: StreamCursor()}
+        self.max_silence_s = max_silence_s
+        self._spec = load_stream(folder).spec
+        self._cursors = {} if self._spec.held_out else {0: StreamCursor()}
         self._ready: dict[int, Window] = {}
-        self._failed = 0  # readers since the newest window
-        self._until = 0  # windows that were wished for
-        self._told_s = 0.0
+        self._until = 0  # windows requested so far
+        self._requested_s = 0.0
         self._ended = False
-        self._one_thread = threading.Lock()
+        self._lock = threading.Lock()
         trainer = os.environ.get(PULSE_VARIABLE)
         self._pulse = Path(trainer).with_name("reader.pulse") if trainer else folder / "pulse"
-        self._reader = self._started()
-        self._wish(WindowRequest(1))
+        self._pulse.unlink(missing_ok=True)
+        self._started_s = time.monotonic()
+        # The reader dies with the thread that starts it: the trainer's main thread, or the one that
+        # makes batches. After either of them, nobody reads rows any more.
+        self._reader = _start_reader(folder, self._pulse)
+        self._request(WindowRequest(1))
 
-    def seek(self, stand: StreamCursor) -> None:
-        """Go on where a checkpoint stands, whatever was read before it."""
-        self._stands[stand.window] = stand
-        self._until = stand.window + 1
-        self._wish(WindowRequest(self._until, stand))
+    @property
+    def num_restarts(self) -> int:
+        """How often the reader was restarted."""
+        return self._reader.num_restarts
+
+    def seek(self, cursor: StreamCursor) -> None:
+        """Continue from a checkpoint's cursor, whatever was read before."""
+        self._cursors[cursor.window] = cursor
+        self._until = cursor.window + 1
+        self._request(WindowRequest(self._until, cursor))
 
     def end(self) -> None:
-        """Stop reading, for good; what was made stays for the next time.
+        """Stop reading for good. Windows on disk stay for the next attempt.
 
-        Whoever waits for rows, or asks for new ones, gets `StreamEnded`.
+        A thread that waits for rows, or asks for new ones, gets `StreamEnded`.
         """
-        with self._one_thread:
+        with self._lock:
             self._ended = True
-            self._reader.kill()
-            self._reader.communicate()
+            self._reader.end()
 
-    def stand(self, window: int) -> StreamCursor:
-        """Where a window begins, once the one before it was used."""
-        return self._stands[window]
+    def cursor(self, window: int) -> StreamCursor:
+        """Where a window begins, once the window before it has been used."""
+        return self._cursors[window]
 
     def segments(self, row: int) -> list[Segment]:
-        """The tokens of a row, waited for.
+        """The tokens of a row; waits for them.
 
         Raises:
-            Refusal: the reader's, when it cannot go on.
-            MachineError: readers die one after the other.
-            StreamEnded: it was ended.
+            Refusal: the reader cannot continue.
+            MachineError: the reader keeps dying.
+            StreamEnded: `end` was called.
         """
-        if row < self._shape.held_out:
+        if row < self._spec.held_out:
             return self.window(HELD_OUT).segments(row)
-        number, place = divmod(row - self._shape.held_out, self._shape.window_rows)
+        number, place = divmod(row - self._spec.held_out, self._spec.window_rows)
         return self.window(number).segments(place)
 
-    def window(self, number: int, waiting: Callable[[], None] = lambda: None) -> Window:
-        """A window, waited for; `waiting` is called again and again meanwhile."""
-        found = self._ready.get(number)
-        if found:
-            return found
-        until = min(number + 1 + _AHEAD, self.num_windows) if number > 0 else 1
+    def window(self, number: int, on_wait: Callable[[], None] = lambda: None) -> Window:
+        """A window; waits for it and calls `on_wait` repeatedly meanwhile."""
+        window = self._ready.get(number)
+        if window:
+            return window
+        until = min(number + 1 + _NUM_AHEAD, self.num_windows) if number > 0 else 1
         if until > self._until:
             self._until = until
             with self._not_ended():
-                self._wish(WindowRequest(until))
-        while (found := load_window(self.folder, number)) is None:
+                self._request(WindowRequest(until))
+        while (window := load_window(self.folder, number)) is None:
             with self._not_ended():
-                self._look_after_reader(number)
-            waiting()
-            time.sleep(_LOOK_S)
-        self._failed = 0
+                self._check_reader(number)
+            on_wait()
+            time.sleep(_POLL_S)
+        self._reader.report_progress()
         self._ready = {n: w for n, w in self._ready.items() if n in (HELD_OUT, number - 1)}
-        self._ready[number] = found
-        self._stands = {n: s for n, s in self._stands.items() if n >= number - 2}
-        self._stands[found.facts.after.window] = found.facts.after
-        return found
+        self._ready[number] = window
+        self._cursors = {n: s for n, s in self._cursors.items() if n >= number - 2}
+        self._cursors[window.facts.after.window] = window.facts.after
+        return window
 
     def write_rejected(self, window: int, path: Path, before: int) -> None:
-        """Write down the records that were found bad while a window was made.
+        """Append the records that were rejected while a window was made.
 
         Args:
-            window: one that was used.
+            window: a window that was used.
             path: rejected.jsonl of the run.
-            before: lines that stand there for the windows before; what an attempt that was killed
-                wrote behind them is replaced.
+            before: lines in it for earlier windows; lines after these, written by an attempt that
+                was killed, are replaced.
 
         Raises:
-            MachineError: the disk does not take it.
+            MachineError: the disk does not accept it.
         """
-        windows = [HELD_OUT, window] if window == 0 and self._shape.held_out else [window]
-        found = [self._ready.get(n) or load_window(self.folder, n) for n in windows]
-        new = [msgspec.json.encode(one) for w in found if w for one in w.facts.rejected]
-        there = path.read_bytes().splitlines() if path.exists() else []
-        if new or len(there) != before:
-            write_whole(path, b"".join(line + b"\n" for line in (*there[:before], *new)))
+        numbers = [HELD_OUT, window] if window == 0 and self._spec.held_out else [window]
+        windows = [self._ready.get(n) or load_window(self.folder, n) for n in numbers]
+        new = [msgspec.json.encode(one) for w in windows if w for one in w.facts.rejected]
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        if new or len(lines) != before:
+            write_whole(path, b"".join(line + b"\n" for line in (*lines[:before], *new)))
 
-    def look(self) -> PulseReading | None:
-        """What the reader says of itself."""
+    def reader_pulse(self) -> PulseReading | None:
+        """The reader's pulse; None if it has none yet."""
         return read_pulse(self._pulse)
 
     # -- the reader --------------------------------------------------------------------------
 
     @contextmanager
     def _not_ended(self) -> Generator[None]:
-        """Have the reader to oneself, so that nobody replaces one that `end` took away."""
-        with self._one_thread:
+        """Hold the lock, so that no reader is started after `end`."""
+        with self._lock:
             if self._ended:
                 raise StreamEnded
             yield
 
-    def _started(self) -> "subprocess.Popen[bytes]":
-        # It dies with the thread that starts it: the trainer's main one, or the one that makes
-        # batches, and who would read on after that?
-        self._pulse.unlink(missing_ok=True)
-        environment = os.environ | {"RAYON_NUM_THREADS": "1"}
-        environment.pop(PULSE_VARIABLE, None)
-        environment.pop("HF_HUB_OFFLINE", None)  # the trainer's own: the data may be a hub's
-        self._began_s = time.monotonic()
-        return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "headway.data.stream.reader_process",
-                str(self.folder),
-                str(self._pulse),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-        )
-
-    def _wish(self, wish: WindowRequest) -> None:
-        assert self._reader.stdin
-        self._told_s = time.monotonic()
-        # A dead one hears nothing: whoever waits for it finds out.
+    def _request(self, request: WindowRequest) -> None:
+        self._requested_s = time.monotonic()
+        # A dead reader is noticed when a window is waited for.
         with contextlib.suppress(BrokenPipeError):
-            self._reader.stdin.write(msgspec.json.encode(wish) + b"\n")
+            self._reader.stdin.write(msgspec.json.encode(request) + b"\n")
             self._reader.stdin.flush()
 
-    def _look_after_reader(self, number: int) -> None:
-        """Replace a reader that is dead, stuck, or done without this window being readable."""
-        code = self._reader.poll()
-        now = self.look()
-        beat_s = now.updated if now else self._began_s
-        if code is not None:
-            self._heed(code)
-        else:
-            idle = now and now.waiting == IDLE and now.waiting_since > self._told_s
-            if not idle and time.monotonic() - beat_s <= self.patience_s:
+    def _check_reader(self, number: int) -> None:
+        """Restart a reader that died, got stuck, or is idle although this window is unreadable."""
+        if self._reader.is_running:
+            if not self._is_stuck():
                 return
-            self._reader.kill()
-        self._reader.communicate()
-        self._failed += 1
-        self.num_restarts += 1
-        if self._failed >= _TRIES:
-            raise _readers_die(self._failed)
-        self._reader = self._started()
-        self._wish(WindowRequest(self._until, self._stands.get(number)))
+        else:
+            self._raise_refusal()
+        self._reader.end()
+        self._pulse.unlink(missing_ok=True)
+        self._started_s = time.monotonic()
+        if not self._reader.restart():
+            raise _reader_keeps_dying(1 + _RESTARTS.max_restarts)
+        self._request(WindowRequest(self._until, self._cursors.get(number)))
 
-    def _heed(self, code: int) -> None:
-        """What a reader said before it ended."""
-        assert self._reader.stdout
-        words = self._reader.stdout.read()
-        if words:
-            raise refusal_from(msgspec.json.decode(words, type=RefusalMessage))
-        if code > 0:
-            raise _readers_die(1)
+    def _is_stuck(self) -> bool:
+        """Whether the reader is silent, or idle although it served the last request."""
+        pulse = self.reader_pulse()
+        if (
+            pulse
+            and pulse.waiting == ReaderWait.REQUEST
+            and self._requested_s < pulse.waiting_since
+        ):
+            return True
+        beat_s = pulse.updated if pulse else self._started_s
+        return time.monotonic() - beat_s > self.max_silence_s
+
+    def _raise_refusal(self) -> None:
+        """Raise what a dead reader reported; return if it was killed."""
+        refusal = self._reader.last_refusal()
+        if refusal:
+            raise refusal_from(refusal)
+        if (self._reader.exit_code or 0) > 0:
+            raise _reader_keeps_dying(1)
 
 
-def _readers_die(times: int) -> MachineError:
+def _start_reader(folder: Path, pulse: Path) -> ChildProcess:
+    environment = os.environ | {"RAYON_NUM_THREADS": "1"}
+    environment.pop("HF_HUB_OFFLINE", None)  # set for the trainer; the data may be on the hub
+    return ChildProcess(
+        "headway.data.stream.reader_process",
+        [str(folder), str(pulse)],
+        environment=environment,
+        stdin=subprocess.PIPE,
+        own_session=False,
+        restarts=_RESTARTS,
+    )
+
+
+def _reader_keeps_dying(times: int) -> MachineError:
     return MachineError(
-        "the data cannot be read ahead: its reader process ends",
-        have=f"{times} in a row without new rows",
-        need="a process that is left to read",
+        "cannot read the data: the reader process keeps ending",
+        cause=Cause.PROCESS_KILLED,
+        have=f"{times} times without new rows",
+        need="a reader process that keeps running",
         remedies=(
-            Remedy("the same command again", "goes on from the last checkpoint"),
-            Remedy("headway doctor", "how much memory there is"),
+            Remedy("the same command again", "continues from the last checkpoint"),
+            Remedy("headway doctor", "shows how much memory there is"),
         ),
     )

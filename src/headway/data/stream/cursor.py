@@ -1,4 +1,4 @@
-"""The place in a stream that a window begins at."""
+"""Stream cursor: where a window begins, and what was counted before it."""
 
 from dataclasses import dataclass, field
 
@@ -7,13 +7,13 @@ HELD_OUT = -1  # the number of the window that holds the held-out rows
 
 @dataclass(frozen=True)
 class StreamPosition:
-    """A place in a flow: everything before it is in rows.
+    """A position in a stream: everything before it is in rows.
 
     Attributes:
-        epoch: times through all units.
+        epoch: finished passes over all units.
         place: units of this epoch that are used up.
         taken: records of the next unit that are used up.
-        offset: targets of the next record that are used up, for a text.
+        offset: text only: targets of the next record that are used up.
     """
 
     epoch: int = 0
@@ -24,13 +24,13 @@ class StreamPosition:
 
 @dataclass(frozen=True)
 class StreamCursor:
-    """Where a flow stands before a window, and what was counted until there.
+    """Where a window begins, with counts up to there.
 
     Attributes:
-        window: the number of the window that comes next.
-        cursor: where it begins.
-        read: records so far.
-        rejected: of these, how many by reason.
+        window: number of the window that comes next.
+        cursor: its position.
+        read: records read.
+        rejected: records rejected, by reason.
         truncated: conversations cut to `max_length`.
     """
 
@@ -42,5 +42,5 @@ class StreamCursor:
 
     @property
     def num_rejected(self) -> int:
-        """Records that cannot be trained on."""
+        """Records rejected for any reason."""
         return sum(self.rejected.values())

@@ -1,10 +1,10 @@
-"""The process that reads a flow ahead of the trainer: windows on disk, made before they are used.
+"""Stream reader process: makes windows on disk ahead of the trainer.
 
     python -m headway.data.stream.reader_process STREAM PULSE
 
-STREAM is the stream's folder, PULSE the file of this process's pulse. Standard input: one
-`WindowRequest` per line. Standard output: a refusal, if there is one. The process ends when its
-standard input does.
+STREAM is the stream's folder, PULSE the file for this process's pulse. Standard input carries one
+`WindowRequest` per line. A refusal goes to the parent process. The process ends when its standard
+input does.
 """
 
 import contextlib
@@ -13,12 +13,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
-from headway.base.errors import Exit, Refusal, exit_code, message_of
-from headway.base.process import end_with_parent
+from headway.base.errors import Exit, Refusal, exit_code
+from headway.base.process import end_with_parent, report_refusal
 from headway.base.pulse import Phase, Pulse
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.maker import ExampleMaker
@@ -28,17 +29,22 @@ from headway.data.stream.spec import StreamFile, load_stream
 from headway.data.stream.stream import Stream
 from headway.data.stream.window import Window, load_window, save_window, window_path
 
-IDLE = "a wish"
-_KEPT = 500  # windows, half a gigabyte or more; older ones can be made again from a stand
+_KEPT_WINDOWS = 500  # half a gigabyte or more; older ones can be made again from a cursor
+
+
+class ReaderWait(StrEnum):
+    """What the reader waits for besides its sources, as its pulse shows it."""
+
+    REQUEST = "a request for rows"
 
 
 @dataclass(frozen=True)
 class WindowRequest:
-    """Windows that are wanted.
+    """A request for windows.
 
     Attributes:
-        until: all below this number.
-        stand: from there on; None: from where the reader is, which at first is the beginning.
+        until: all windows below this number are wanted.
+        cursor: where to start; None: where the reader is, initially the start of the stream.
     """
 
     until: int
@@ -46,114 +52,117 @@ class WindowRequest:
 
 
 def main(arguments: list[str]) -> int:
-    """The process; what it returns is its exit code."""
+    """Run the process and return its exit code."""
     end_with_parent()
-    os.nice(5)  # the training itself comes first
+    os.nice(5)  # training has priority
     folder, pulse = Path(arguments[0]), Pulse(Path(arguments[1]))
     try:
         read_ahead(folder, load_stream(folder), pulse)
     except Refusal as refusal:
-        sys.stdout.buffer.write(msgspec.json.encode(message_of(refusal)))
+        report_refusal(refusal)
         return exit_code(refusal)
     return Exit.KEPT
 
 
 def read_ahead(folder: Path, file: StreamFile, pulse: Pulse) -> None:
-    """Make windows while they are wanted.
+    """Make windows as they are requested on standard input, until it ends.
 
     Raises:
-        Refusal: the sources cannot be read, or not trained on.
+        Refusal: the sources cannot be read or cannot be trained on.
     """
     pulse.enter(Phase.LOADING_TOKENIZER)
 
-    def tick(num_tokens: int) -> None:
+    def on_tokens(num_tokens: int) -> None:
         pulse.tokens += num_tokens
         pulse.beat()
 
-    words = tokenizers.load(Path(file.store))
-    day = datetime.fromisoformat(file.day)  # the same rows tomorrow as today
-    maker = ExampleMaker(file.options, words, file.shape.kind, tick, lambda: day)
+    tokenizer = tokenizers.load(Path(file.store))
+    day = datetime.fromisoformat(file.day)  # so that rows are the same on any day
+    maker = ExampleMaker(file.options, tokenizer, file.spec.kind, on_tokens, lambda: day)
     units = SourceParts(file.sources)
-    flow = Stream(units, maker, file.shape, pulse)
+    stream = Stream(units, maker, file.spec, pulse)
     pulse.enter(Phase.READING, total=len(units), unit="parts")
-    stand = StreamCursor()
+    cursor = StreamCursor()
     held_out: dict[int, int] = {}
-    if file.shape.held_out:
+    if file.spec.held_out:
         window = load_window(folder, HELD_OUT)
         if window is None:
-            window = flow.held_out()
+            window = stream.held_out()
             save_window(folder, HELD_OUT, window)
         held_out = window.facts.units
-        stand = window.facts.after
-    _ReadAhead(folder, flow, held_out, stand, pulse).run()
+        cursor = window.facts.after
+    _ReadAhead(folder, stream, held_out, cursor, pulse).run()
 
 
 class _ReadAhead:
-    """Windows on disk while they are wanted; those that are there are not made a second time.
+    """Makes requested windows that are not on disk yet.
 
     Args:
         folder: of the windows.
-        flow: makes them.
-        held_out: records to pass over, by unit.
-        stand: behind the held-out rows.
-        pulse: told while nothing is wanted.
+        stream: makes them.
+        held_out: records to skip, by unit.
+        cursor: after the held-out rows.
+        pulse: shows the wait for a request.
     """
 
     def __init__(
         self,
         folder: Path,
-        flow: Stream,
+        stream: Stream,
         held_out: dict[int, int],
-        stand: StreamCursor,
+        cursor: StreamCursor,
         pulse: Pulse,
     ) -> None:
         self._folder = folder
-        self._flow = flow
+        self._stream = stream
         self._held_out = held_out
-        self._stand = stand  # behind the last window that is on disk
+        self._cursor = cursor  # after the last window on disk
         self._until = 0
-        self._wishes = _wishes(pulse)
+        self._requests = _requests(pulse)
 
     def run(self) -> None:
-        """Until nobody is there to want any."""
+        """Serve requests until standard input ends."""
         with contextlib.suppress(_EndOfRequestsError):
             while True:
                 self._await_request()
-                if window := load_window(self._folder, self._stand.window):
-                    self._stand = window.facts.after
+                if window := load_window(self._folder, self._cursor.window):
+                    self._cursor = window.facts.after
                     continue
-                with contextlib.suppress(_ElsewhereError):
-                    self._flow.run(self._stand, self._held_out, self._save)
+                with contextlib.suppress(_SeekError):
+                    self._stream.run(self._cursor, self._held_out, self._save)
 
     def _save(self, window: Window) -> None:
-        """Write a window, and wait until the next one is wanted.
+        """Write a window, and wait until the next one is requested.
 
         Raises:
-            _ElsewhereError: the next one is not the one that follows, or is on disk.
+            _SeekError: the next window is on disk, or does not follow this one.
         """
-        number = self._stand.window
+        number = self._cursor.window
         save_window(self._folder, number, window)
-        if number > _KEPT:  # the first is kept: each attempt begins by looking at it
-            window_path(self._folder, number - _KEPT).unlink(missing_ok=True)
-        self._stand = window.facts.after
+        if number > _KEPT_WINDOWS:  # window 0 stays: every attempt starts by evaluating it
+            window_path(self._folder, number - _KEPT_WINDOWS).unlink(missing_ok=True)
+        self._cursor = window.facts.after
         has_moved = self._await_request()
-        if has_moved or window_path(self._folder, self._stand.window).exists():
-            raise _ElsewhereError
+        if has_moved or window_path(self._folder, self._cursor.window).exists():
+            raise _SeekError
 
     def _await_request(self) -> bool:
-        """Wait until the next window is wanted; whether that is from another place on.
+        """Wait until the next window is requested.
+
+        Returns:
+            Whether a request moved the cursor.
 
         Raises:
-            _EndOfRequestsError: none is wanted any more.
+            _EndOfRequestsError: standard input ended.
         """
         has_moved = False
-        while self._stand.window >= self._until:
-            wish = next(self._wishes, None)
-            if wish is None:
+        while self._cursor.window >= self._until:
+            request = next(self._requests, None)
+            if request is None:
                 raise _EndOfRequestsError
-            self._until = wish.until
-            if wish.cursor:
-                self._stand, has_moved = wish.cursor, True
+            self._until = request.until
+            if request.cursor:
+                self._cursor, has_moved = request.cursor, True
         return has_moved
 
 
@@ -161,13 +170,13 @@ class _EndOfRequestsError(Exception):
     """Standard input ended."""
 
 
-class _ElsewhereError(Exception):
-    """The next window does not follow the one that was made last."""
+class _SeekError(Exception):
+    """The next window does not follow the last one made."""
 
 
-def _wishes(pulse: Pulse) -> Iterator[WindowRequest]:
+def _requests(pulse: Pulse) -> Iterator[WindowRequest]:
     while True:
-        with pulse.waiting(IDLE):
+        with pulse.waiting(ReaderWait.REQUEST):
             line = sys.stdin.buffer.readline()
         if not line:
             return

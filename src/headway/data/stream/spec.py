@@ -1,4 +1,4 @@
-"""A flow on disk: what its reader has to know, in a folder of the cache."""
+"""Stream description on disk: what the reader process needs, in a folder of the cache."""
 
 import os
 from dataclasses import dataclass
@@ -12,54 +12,54 @@ from headway.data.examples.maker import ExampleOptions
 from headway.data.sources.source import Source
 from headway.data.stream.stream import StreamSpec
 
-_NAME = "flow.json"
+_NAME = "stream.json"
 
 
 @dataclass(frozen=True)
 class StreamFile:
-    """`flow.json`.
+    """`stream.json`.
 
     Attributes:
-        sources: as they were found; a reader refuses one that has changed since.
+        sources: as they were found; a reader refuses sources that have changed since.
         options: how their records become examples.
-        store: the folder of the sample, with the tokenizer.
-        shape: of the rows.
-        day: when the flow was first planned, ISO 8601: what templates take for today.
+        store: the folder of the sample's store, with the tokenizer.
+        spec: of the rows.
+        day: when the stream was first planned, ISO 8601; the current date for chat templates.
     """
 
     sources: tuple[Source, ...]
     options: ExampleOptions
     store: str
-    shape: StreamSpec
+    spec: StreamSpec
     day: str
 
 
 def save_stream(folder: Path, file: StreamFile) -> None:
-    """Write flow.json.
+    """Write stream.json.
 
     Raises:
-        MachineError: the disk does not take it.
+        MachineError: the disk does not accept it.
     """
-    # nobody else's to read: an address may hold a password
+    # Private: an address may contain a password.
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_whole(folder / _NAME, msgspec.json.encode(file, enc_hook=_as_text))
+    write_whole(folder / _NAME, msgspec.json.encode(file, enc_hook=_path_to_text))
 
 
 def load_stream(folder: Path) -> StreamFile:
-    """Read flow.json.
+    """Read stream.json.
 
     Raises:
         OSError: there is none.
-        msgspec.ValidationError: it is not one of this version.
+        msgspec.ValidationError: it is of another version.
     """
     data = (folder / _NAME).read_bytes()
-    return msgspec.json.decode(data, type=StreamFile, dec_hook=_as_path)
+    return msgspec.json.decode(data, type=StreamFile, dec_hook=_text_to_path)
 
 
-def _as_text(value: Any) -> str:
-    """A path: any bytes may be in it, and each becomes one character."""
+def _path_to_text(value: Any) -> str:
+    """A path may hold any bytes; each becomes one character."""
     return os.fsencode(value).decode("latin-1")
 
 
-def _as_path(kind: type, value: Any) -> Any:
+def _text_to_path(kind: type, value: Any) -> Any:
     return kind(os.fsdecode(value.encode("latin-1")))

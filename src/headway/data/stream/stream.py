@@ -1,7 +1,7 @@
-"""Sources without end, or too large to read first: units in a drawn order, records, rows, windows.
+"""Data stream: sources too large to read before step 1, as units, records, rows and windows.
 
-What a flow gives is a function of its sources, its settings and a cursor, so that it can be gone on
-with anywhere, by anybody, without what came before.
+A stream's rows are a function of its sources, its settings and a cursor. So reading can continue
+from any cursor, in any process, without what came before.
 """
 
 import contextlib
@@ -33,23 +33,23 @@ _WRONG_KIND: dict[DataKind, RejectReason] = {
     "conversations": RejectReason.NOT_CONVERSATIONS,
     "tokens": RejectReason.NOT_TOKENS,
 }
-_SHOWN = 1000  # of what is no record, kept to be told of
-_JUDGED_AFTER = 100  # records, before which a share of bad ones says little
+_MAX_UNUSABLE = 1000  # unusable items kept for a refusal
+_MIN_READ = 100  # records; with fewer, the share of rejected ones means little
 
 
 @dataclass(frozen=True)
 class StreamSpec:
-    """What rows of a flow look like.
+    """How a stream is cut into rows and windows.
 
     Attributes:
         kind: of the records; others are rejected.
-        max_length: targets of a text's row; tokens of a conversation's.
-        truncation: what becomes of longer conversations.
-        window_rows: rows of a window.
-        held_out: rows that come before all others and are never trained on.
-        seed: of the units' order.
-        max_rejected: share of unusable records above which the data is refused.
-        dtype: of the ids on disk.
+        max_length: targets in a row of text; tokens in a conversation.
+        truncation: what happens to longer conversations.
+        window_rows: rows per window.
+        held_out: rows that come before all others and are never trained.
+        seed: for the order of units.
+        max_rejected: share of rejected records above which the data is refused.
+        dtype: of ids on disk.
     """
 
     kind: DataKind
@@ -63,8 +63,8 @@ class StreamSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
-    """One record, and the cursor behind it."""
+class _StreamItem:
+    """One item of a unit, the position after it, and its example."""
 
     unit: int
     after: StreamPosition
@@ -73,29 +73,29 @@ class _Taken:
 
 
 class Stream:
-    """Windows from any stand on.
+    """Makes windows from any cursor on.
 
     Args:
-        units: where records come from.
+        units: supply the records.
         maker: makes examples of them.
-        shape: of the rows.
-        pulse: told what is read, and how many rows, tokens and rejected records came of it.
+        spec: of the rows.
+        pulse: shows what is read, with rows, tokens and rejected records so far.
     """
 
     def __init__(
-        self, units: SourceParts, maker: ExampleMaker, shape: StreamSpec, pulse: Pulse
+        self, units: SourceParts, maker: ExampleMaker, spec: StreamSpec, pulse: Pulse
     ) -> None:
         self.units = units
         self.maker = maker
-        self.shape = shape
+        self.spec = spec
         self.pulse = pulse
         self._lines = LineNumbers()
 
     def held_out(self) -> Window:
-        """The rows that come before all others.
+        """The window of held-out rows.
 
         Raises:
-            DataRefused: as `run` does.
+            DataRefused: as for `run`.
         """
         windows: list[Window] = []
 
@@ -104,110 +104,110 @@ class Stream:
             raise _EnoughError
 
         with contextlib.suppress(_EnoughError):
-            self._run(StreamCursor(HELD_OUT), self.shape.held_out, {}, take)
+            self._run(StreamCursor(HELD_OUT), self.spec.held_out, {}, take)
         return windows[0]
 
     def run(
-        self, stand: StreamCursor, held_out: Mapping[int, int], take: Callable[[Window], None]
+        self, cursor: StreamCursor, held_out: Mapping[int, int], take: Callable[[Window], None]
     ) -> None:
-        """Make one window after the other, until `take` raises.
+        """Make one window after another until `take` raises.
 
         Args:
-            stand: where to begin.
-            held_out: records to pass over, by unit, from the beginning of each; -1 for all.
-            take: given each window as soon as its rows are complete, even while the source is
-                waited for.
+            cursor: where to start.
+            held_out: records to skip at the start of each unit, by unit; -1 for all of them.
+            take: called with each window as soon as its rows are complete, even while the source
+                is waited for.
 
         Raises:
-            DataRefused: the sources gave no row, or too many records are unusable.
+            DataRefused: the sources gave no row, or too many records were rejected.
             UsageError, ComeBack: a source cannot be read, or changed.
             Exception: whatever `take` raised.
         """
-        self._run(stand, self.shape.window_rows, held_out, take)
+        self._run(cursor, self.spec.window_rows, held_out, take)
 
     def _run(
         self,
-        stand: StreamCursor,
+        cursor: StreamCursor,
         num_rows: int,
         held_out: Mapping[int, int],
         take: Callable[[Window], None],
     ) -> None:
-        filling = _Filling(self.shape, stand, self._placed)
+        builder = _WindowBuilder(self.spec, cursor, self._locate)
 
-        def fill(batch: list[_Taken]) -> None:
-            for taken in self._encoded(batch):
-                for row in filling.rows(taken):
+        def fill(batch: list[_StreamItem]) -> None:
+            for item in self._make_examples(batch):
+                for row in builder.rows(item):
                     self.pulse.rows += 1
-                    filling.finished.append(row)
-                    if len(filling.finished) == num_rows:
-                        take(filling.window())
-                self.pulse.skipped = filling.num_rejected
-                self._judge(filling)
+                    builder.finished.append(row)
+                    if len(builder.finished) == num_rows:
+                        take(builder.window())
+                self.pulse.skipped = builder.num_rejected
+                self._check_rejected(builder)
 
-        for epoch in itertools.count(stand.cursor.epoch):
-            # An epoch ends before the next one begins: its last batch does not wait for more.
+        for epoch in itertools.count(cursor.cursor.epoch):
+            # An epoch ends before the next one starts: its last batch does not wait for more.
             tally = _Tally()
-            records = self._epoch(epoch, stand.cursor, held_out, tally)
-            in_batches(records, fill, num_characters=_num_characters, pulse=self.pulse)
-            is_whole = epoch > stand.cursor.epoch or not stand.cursor.place
+            items = self._epoch(epoch, cursor.cursor, held_out, tally)
+            in_batches(items, fill, num_characters=_num_characters, pulse=self.pulse)
+            is_whole = epoch > cursor.cursor.epoch or not cursor.cursor.place
             if is_whole and not tally.num_records:
                 raise tally.refusal(self.units.sources)
 
-    def _encoded(self, batch: Sequence[_Taken]) -> Iterator[_Taken]:
-        records = [t.item for t in batch if isinstance(t.item, Record)]
+    def _make_examples(self, batch: Sequence[_StreamItem]) -> Iterator[_StreamItem]:
+        records = [one.item for one in batch if isinstance(one.item, Record)]
         made = deque(self.maker.make(records))
         self.pulse.beat()
         for one in batch:
-            made_of = made.popleft() if isinstance(one.item, Record) else None
-            yield _Taken(one.unit, one.after, one.item, made_of)
+            example = made.popleft() if isinstance(one.item, Record) else None
+            yield _StreamItem(one.unit, one.after, one.item, example)
 
     def _epoch(
-        self, epoch: int, cursor: StreamPosition, held_out: Mapping[int, int], tally: "_Tally"
-    ) -> Iterator[_Taken]:
-        """The records of an epoch that follow the cursor."""
-        first = cursor.place if epoch == cursor.epoch else 0
+        self, epoch: int, start: StreamPosition, held_out: Mapping[int, int], tally: "_Tally"
+    ) -> Iterator[_StreamItem]:
+        """The items of an epoch after a position."""
+        first = start.place if epoch == start.epoch else 0
         for place in range(first, len(self.units)):
-            skip = cursor.taken if (epoch, place) == (cursor.epoch, cursor.place) else 0
+            skip = start.taken if (epoch, place) == (start.epoch, start.place) else 0
             for one in self._unit(epoch, place, skip, held_out):
                 tally.count(one.item)
                 yield one
 
     def _unit(
         self, epoch: int, place: int, skip: int, held_out: Mapping[int, int]
-    ) -> Iterator[_Taken]:
-        unit = self.units.at(self.shape.seed, epoch, place)
-        passed_over = held_out.get(unit, 0)
-        if passed_over < 0:
+    ) -> Iterator[_StreamItem]:
+        unit = self.units.at(self.spec.seed, epoch, place)
+        num_held_out = held_out.get(unit, 0)
+        if num_held_out < 0:
             return
         source, span = self.units[unit]
         self.pulse.progress(place)
         last = None
         skip_corrupt = self.maker.options.skip_corrupt
         items = read(source, _ignore, self.pulse, span=span, skip_corrupt=skip_corrupt)
-        for taken, item in enumerate(items, 1):
-            if isinstance(item, Record) and item.kind != self.shape.kind:
-                item = Rejected(item.file, item.line, _WRONG_KIND[self.shape.kind], item.kind)
+        for num_taken, item in enumerate(items, 1):
+            if isinstance(item, Record) and item.kind != self.spec.kind:
+                item = Rejected(item.file, item.line, _WRONG_KIND[self.spec.kind], item.kind)
             if last is not None:
                 yield last
             last = None
-            if taken > max(skip, passed_over):
-                last = _Taken(unit, StreamPosition(epoch, place, taken), item)
-        if last is not None:  # the last record of a unit leads to the next unit
-            yield _Taken(unit, StreamPosition(epoch, place + 1), last.item)
+            if num_taken > max(skip, num_held_out):
+                last = _StreamItem(unit, StreamPosition(epoch, place, num_taken), item)
+        if last is not None:  # after the last item of a unit comes the next unit
+            yield _StreamItem(unit, StreamPosition(epoch, place + 1), last.item)
 
-    def _placed(self, rejected: Rejected, unit: int) -> Rejected:
+    def _locate(self, rejected: Rejected, unit: int) -> Rejected:
         return self._lines.in_file(rejected, *self.units[unit])
 
-    def _judge(self, filling: "_Filling") -> None:
-        most = self.shape.max_rejected * filling.read
-        if filling.bad and filling.read >= _JUDGED_AFTER and filling.num_rejected > most:
+    def _check_rejected(self, builder: "_WindowBuilder") -> None:
+        most = self.spec.max_rejected * builder.read
+        if builder.bad and builder.read >= _MIN_READ and builder.num_rejected > most:
             raise too_many_rejected(
-                filling.bad, filling.num_rejected, filling.read, self.shape.max_rejected
+                builder.bad, builder.num_rejected, builder.read, self.spec.max_rejected
             )
 
 
 class _Tally:
-    """What an epoch held: records, and some of what could not be used."""
+    """Records of an epoch, and some of the items that were unusable."""
 
     def __init__(self) -> None:
         self.num_records = 0
@@ -217,11 +217,11 @@ class _Tally:
         """Count one item."""
         if isinstance(item, Record):
             self.num_records += 1
-        elif len(self._unusable) < _SHOWN:
+        elif len(self._unusable) < _MAX_UNUSABLE:
             self._unusable.append(item)
 
     def refusal(self, sources: Sequence[Source]) -> DataRefused:
-        """Why an epoch without a record is refused."""
+        """The refusal of an epoch without records."""
         rejected = [one for one in self._unusable if isinstance(one, Rejected)]
         skipped = [one for one in self._unusable if isinstance(one, Skipped)]
         blank = Rejected(sources[0].name, 1, RejectReason.BLANK)
@@ -229,63 +229,63 @@ class _Tally:
 
 
 class _EnoughError(Exception):
-    """The window that was wanted is complete."""
+    """The requested window is complete."""
 
 
-class _Filling:
-    """Rows under way: examples in, rows out, everything counted where it is used up."""
+class _WindowBuilder:
+    """Builds windows: examples in, rows out, with the cursor and counts exact at each row."""
 
     def __init__(
-        self, shape: StreamSpec, stand: StreamCursor, placed: Callable[[Rejected, int], Rejected]
+        self, spec: StreamSpec, cursor: StreamCursor, locate: Callable[[Rejected, int], Rejected]
     ) -> None:
-        self.shape = shape
-        self.placed = placed
-        self.number = stand.window
-        self.read = stand.read
-        self.rejected = dict(stand.rejected)
-        self.truncated = stand.truncated
+        self.spec = spec
+        self.locate = locate
+        self.number = cursor.window
+        self.read = cursor.read
+        self.rejected = dict(cursor.rejected)
+        self.truncated = cursor.truncated
         self.finished: list[list[Segment]] = []
         self.bad: list[Rejected] = []
         self._units: dict[int, int] = {}
-        self._cursor = stand.cursor
-        self._offset = stand.cursor.offset
+        self._position = cursor.cursor
+        self._offset = cursor.cursor.offset
         self._row: list[Segment] = []
-        self._room = shape.max_length
+        self._room = spec.max_length
 
     @property
     def num_rejected(self) -> int:
-        """Records that cannot be trained on, so far."""
+        """Records rejected so far."""
         return sum(self.rejected.values())
 
-    def rows(self, taken: _Taken) -> Iterator[list[Segment]]:
-        """The rows that a record completes. The cursor is right at each of them."""
-        before = self._cursor
-        if isinstance(taken.item, Skipped):
+    def rows(self, one: _StreamItem) -> Iterator[list[Segment]]:
+        """The rows that an item completes. The position is right at each of them."""
+        before = self._position
+        if isinstance(one.item, Skipped):
             pass
-        elif isinstance(taken.made, Example):
+        elif isinstance(one.made, Example):
             self.read += not self._offset
-            if self.shape.kind == "text":
-                yield from self._cut(taken.made, taken, before)
-            elif row := self._conversation(taken.made, taken.unit):
-                self._advance(taken)
+            if self.spec.kind == "text":
+                yield from self._cut(one.made, one, before)
+            elif row := self._conversation(one.made, one.unit):
+                self._advance(one)
                 yield [row]
         else:
             self.read += 1
-            why = taken.item if isinstance(taken.item, Rejected) else taken.made
-            assert isinstance(why, Rejected)
-            self._reject(why, taken.unit)
-        self._advance(taken)
+            rejected = one.item if isinstance(one.item, Rejected) else one.made
+            assert isinstance(rejected, Rejected)
+            self._reject(rejected, one.unit)
+        self._advance(one)
 
-    def _advance(self, taken: _Taken) -> None:
-        self._cursor = taken.after
+    def _advance(self, one: _StreamItem) -> None:
+        self._position = one.after
         self._offset = 0
         if self.number == HELD_OUT:
-            self._units[taken.unit] = taken.after.taken or -1
+            self._units[one.unit] = one.after.taken or -1
 
     def _cut(
-        self, example: Example, taken: _Taken, before: StreamPosition
+        self, example: Example, one: _StreamItem, before: StreamPosition
     ) -> Iterator[list[Segment]]:
-        """A text fills the row under way and begins new ones."""
+        """Fill the current row with a text, and start new rows as needed."""
         num_targets = len(example.ids) - 1
         at = self._offset
         while at < num_targets:
@@ -294,49 +294,49 @@ class _Filling:
             self._room -= end - at
             at = end
             if not self._room:
-                row, self._row, self._room = self._row, [], self.shape.max_length
+                row, self._row, self._room = self._row, [], self.spec.max_length
                 if at == num_targets:
-                    self._advance(taken)
+                    self._advance(one)
                 else:
-                    self._cursor = StreamPosition(before.epoch, before.place, before.taken, at)
-                    if self.number == HELD_OUT:  # what is left of this text is not trained either
-                        self._advance(taken)
+                    self._position = StreamPosition(before.epoch, before.place, before.taken, at)
+                    if self.number == HELD_OUT:  # the rest of this text is not trained either
+                        self._advance(one)
                 yield row
 
     def _conversation(self, example: Example, unit: int) -> Segment | None:
-        """Up to its last trained token, within `max_length`."""
-        longest = self.shape.max_length
-        too_long = len(example.ids) > longest
-        if too_long and self.shape.truncation == "reject":
+        """A conversation up to its last trained token within `max_length`."""
+        max_length = self.spec.max_length
+        is_too_long = len(example.ids) > max_length
+        if is_too_long and self.spec.truncation == "reject":
             self._reject(Rejected(example.file, example.line, RejectReason.TOO_LONG), unit)
             return None
-        learned = np.flatnonzero(example.trained[:longest])
-        if not len(learned):
+        trained = np.flatnonzero(example.trained[:max_length])
+        if not len(trained):
             self._reject(Rejected(example.file, example.line, RejectReason.NO_ANSWER_LEFT), unit)
             return None
-        self.truncated += too_long
-        end = int(learned[-1]) + 1
+        self.truncated += is_too_long
+        end = int(trained[-1]) + 1
         return Segment(example.ids[:end], example.trained[1:end])
 
     def _reject(self, rejected: Rejected, unit: int) -> None:
         reason = rejected.reason.value
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
-        self.bad.append(self.placed(rejected, unit))
+        self.bad.append(self.locate(rejected, unit))
 
     def window(self) -> Window:
-        """What is finished, as a window."""
+        """The finished rows as a window."""
         after = StreamCursor(
-            self.number + 1, self._cursor, self.read, dict(self.rejected), self.truncated
+            self.number + 1, self._position, self.read, dict(self.rejected), self.truncated
         )
         facts = WindowFacts(after, tuple(self.bad), dict(self._units))
-        window = make_window(self.finished, facts, self.shape.dtype)
+        window = make_window(self.finished, facts, self.spec.dtype)
         self.finished, self.bad = [], []
         self.number += 1
         return window
 
 
-def _num_characters(taken: _Taken) -> int:
-    return sum(map(len, taken.item.texts)) if isinstance(taken.item, Record) else 0
+def _num_characters(one: _StreamItem) -> int:
+    return sum(map(len, one.item.texts)) if isinstance(one.item, Record) else 0
 
 
 def _ignore(_: bytes) -> None:
