@@ -79,7 +79,7 @@ def test_more_used_than_allowed_is_nothing_free(cgroup: Path) -> None:
 
 def test_the_limit_of_a_job_counts_where_the_root_has_none(cgroup: Path) -> None:
     """Slurm and systemd limit a group below the root, without a container."""
-    machine._OWN_CGROUPS.write_text("0::/system.slice/job_7/task_0\n")
+    (cgroup.parent / "own").write_text("0::/system.slice/job_7/task_0\n")
     write(cgroup / "system.slice" / "job_7", memory__max=16 * GIB, memory__current=0)
     write(cgroup / "system.slice" / "job_7" / "task_0", memory__max="max", cpu__max="200000 100000")
     found = this_machine()
@@ -87,7 +87,7 @@ def test_the_limit_of_a_job_counts_where_the_root_has_none(cgroup: Path) -> None
 
 
 def test_version_1_groups_count(cgroup: Path) -> None:
-    machine._OWN_CGROUPS.write_text("4:memory:/docker/abc\n1:cpu,cpuacct:/docker/abc\n0::/\n")
+    (cgroup.parent / "own").write_text("4:memory:/docker/abc\n1:cpu,cpuacct:/docker/abc\n0::/\n")
     write(
         cgroup / "memory" / "docker" / "abc",
         memory__limit_in_bytes=4 * GIB,

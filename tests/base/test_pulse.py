@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headway.base.pulse import LAYOUT, SIZE, Pulse, PulseReading, live_folder, read_pulse
+from headway.base.pulse import LAYOUT, SIZE, Phase, Pulse, PulseReading, live_folder, read_pulse
 
 
 @pytest.fixture
@@ -36,13 +36,13 @@ def test_everything_said_is_read(path: Path) -> None:
     pulse = Pulse(path)
     pulse.rows, pulse.tokens, pulse.skipped = 8, 700, 12
     pulse.step, pulse.steps, pulse.global_step, pulse.loss = 3, 100, 2491, 2.45
-    pulse.enter("surveying", total=1000, unit="bytes")
+    pulse.enter(Phase.READING, total=1000, unit="bytes")
     pulse.progress(512)
     reading = read(path)
     assert (reading.rows, reading.tokens, reading.skipped) == (8, 700, 12)
     assert (reading.step, reading.steps, reading.global_step) == (3, 100, 2491)
     assert reading.loss == 2.45
-    assert (reading.phase, reading.done, reading.total) == ("surveying", 512, 1000)
+    assert (reading.phase, reading.done, reading.total) == ("reading", 512, 1000)
     assert reading.unit == "bytes"
 
 
@@ -55,7 +55,7 @@ def test_the_record_fits_its_file(path: Path) -> None:
 def test_the_layout_is_what_other_programs_read(path: Path) -> None:
     """By the offsets of docs/schemas/pulse.json, without our code."""
     pulse = Pulse(path)
-    pulse.enter("training", total=100, unit="steps")
+    pulse.enter(Phase.TRAINING, total=100, unit="steps")
     pulse.loss = 2.45
     pulse.beat()
     data, offset = path.read_bytes(), {}
@@ -70,13 +70,13 @@ def test_the_layout_is_what_other_programs_read(path: Path) -> None:
 
 def test_phases_nest_and_the_one_before_goes_on(path: Path) -> None:
     pulse = Pulse(path)
-    pulse.enter("training", total=100, unit="steps")
+    pulse.enter(Phase.TRAINING, total=100, unit="steps")
     pulse.progress(40)
     before = read(path)
-    with pulse.phase("saving", total=5, unit="files"):
+    with pulse.phase(Phase.SAVING, total=5, unit="files"):
         pulse.progress(2)
-        with pulse.phase("hashing"):
-            assert read(path).phase == "hashing"
+        with pulse.phase(Phase.HASHING_MODEL):
+            assert read(path).phase == "hashing the model"
         inner = read(path)
         assert (inner.phase, inner.done, inner.total, inner.unit) == ("saving", 2, 5, "files")
     after = read(path)
@@ -99,7 +99,7 @@ def test_waits_nest_and_end_even_by_an_error(path: Path) -> None:
 
 def test_long_words_are_cut_between_letters(path: Path) -> None:
     pulse = Pulse(path)
-    with pulse.phase("é" * 40), pulse.waiting("x" + "😀" * 40):
+    with pulse.phase("é" * 40), pulse.waiting("x" + "😀" * 40):  # pyright: ignore[reportArgumentType]
         reading = read(path)
     assert reading.phase == "é" * 16
     assert reading.waiting == "x" + "😀" * 23
@@ -107,7 +107,7 @@ def test_long_words_are_cut_between_letters(path: Path) -> None:
 
 def test_a_pulse_without_a_watcher_needs_no_file() -> None:
     pulse = Pulse()
-    with pulse.phase("training"), pulse.waiting("data"):
+    with pulse.phase(Phase.TRAINING), pulse.waiting("data"):
         pulse.progress(1)
         assert pulse.done == 1
 

@@ -253,7 +253,7 @@ def test_f56_a_store_that_is_busy_is_tried_again(status: int, code: str) -> None
     answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     error = s3._translate(ClientError(answer, "GetObject"), "s3://data/a", "", None)
     assert isinstance(error, TransientError)
-    assert str(status) in error.why
+    assert str(status) in error.reason
 
 
 def test_f62_a_password_in_the_stores_address_is_refused_and_not_repeated(store: str) -> None:
