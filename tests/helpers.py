@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from headway.base.documents import DocumentGroup, Span, document_lengths
+from headway.base.documents import DocumentGroup, RowSpan, document_lengths
 from headway.base.errors import Exit
 from headway.base.events import Event, EventLog, LogEntry, StepDone, read_events
 from headway.base.machine import Machine
@@ -206,7 +206,7 @@ def sharing(*families: tuple[int, Sequence[int]], every: int = 2, seed: int = 0)
     here = there = 0
     for before, owns in families:
         first = torch.randint(VOCAB, (before,), generator=draws)
-        span = Span(here, here + before)
+        span = RowSpan(here, here + before)
         ids.append(first)
         positions.append(torch.arange(before))
         groups.append(DocumentGroup(before))

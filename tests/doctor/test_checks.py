@@ -9,11 +9,11 @@ import headway
 from headway.base.errors import Exit
 from headway.base.machine import Machine, TorchBuild
 from headway.doctor.checks import Check, as_json, examine, exit_code, lines
-from headway.doctor.facts import TRAIN, Place, Probe
+from headway.doctor.facts import TRAIN, FolderFacts, Probe
 from headway.supervise.allocator import Allocator
 
 GB, MIB = 10**9, 2**20
-SHARED = Place("/dev/shm", 32 * GB, 32 * GB)
+SHARED = FolderFacts("/dev/shm", 32 * GB, 32 * GB)
 FLAGS = frozenset({"fma", "avx512_bf16", "amx_bf16"})
 HEALTHY = Probe(
     python=(3, 12, 1),
@@ -25,8 +25,8 @@ HEALTHY = Probe(
     omp_num_threads=None,
     limits={"open files": 20_000},
     shared_memory=SHARED,
-    runs=Place("runs", 500 * GB, 900 * GB),
-    cache=Place("/home/me/.cache/headway", 500 * GB, 900 * GB),
+    runs=FolderFacts("runs", 500 * GB, 900 * GB),
+    cache=FolderFacts("/home/me/.cache/headway", 500 * GB, 900 * GB),
     cache_bytes=3_200_000,
     py_spy=True,
     allocator=Allocator.TCMALLOC,
@@ -165,21 +165,21 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
         ),
         (
             "disk",
-            {"runs": Place("runs", GB, 900 * GB)},
+            {"runs": FolderFacts("runs", GB, 900 * GB)},
             "warning",
             "1.0 GB free for runs",
             ["--output-dir DIR", "--save-total-limit 1"],
         ),
         (
             "disk",
-            {"runs": Place("runs", 10**7, 900 * GB)},
+            {"runs": FolderFacts("runs", 10**7, 900 * GB)},
             "bad",
             "10.0 MB free for runs",
             ["--output-dir DIR", "--save-total-limit 1"],
         ),
         (
             "disk",
-            {"runs": Place("runs", GB, GB, "Read-only file system")},
+            {"runs": FolderFacts("runs", GB, GB, "Read-only file system")},
             "bad",
             "cannot write to runs: Read-only file system",
             ["--output-dir DIR"],
@@ -187,7 +187,7 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
         ("cache", {}, "ok", "3.2 MB in /home/me/.cache/headway, 500.0 GB free", []),
         (
             "cache",
-            {"cache": Place("/c", GB, GB, "Permission denied")},
+            {"cache": FolderFacts("/c", GB, GB, "Permission denied")},
             "warning",
             "cannot write to /c: Permission denied; nothing is cached",
             ["export XDG_CACHE_HOME=DIR"],
@@ -212,14 +212,14 @@ def test_what_is_found_and_what_to_do(
 @pytest.mark.parametrize(
     ("place", "found"),
     [
-        (Place("/dev/shm", 64 * MIB, 64 * MIB), "67.1 MB free of 67.1 MB in /dev/shm"),
+        (FolderFacts("/dev/shm", 64 * MIB, 64 * MIB), "67.1 MB free of 67.1 MB in /dev/shm"),
         (
-            Place("/dev/shm", 0, 0, "Permission denied"),
+            FolderFacts("/dev/shm", 0, 0, "Permission denied"),
             "cannot write to /dev/shm: Permission denied; the temporary folder is used",
         ),
     ],
 )
-def test_b08_shared_memory_too_small_or_closed_is_a_warning(place: Place, found: str) -> None:
+def test_b08_shared_memory_too_small_or_closed_is_a_warning(place: FolderFacts, found: str) -> None:
     judged = check("shared memory", shared_memory=place)
     assert (judged.verdict, judged.found) == ("warning", found)
     assert tries(judged) == ["docker run --shm-size 1g ..."]
@@ -241,7 +241,7 @@ SICK = replace(
     HEALTHY,
     packages={"torch": "2.13.0+cpu"},
     nvidia="/dev/nvidia0",
-    runs=Place("/very/long/path/of/a/cluster/to/my/own/training/runs", 10**7, GB),
+    runs=FolderFacts("/very/long/path/of/a/cluster/to/my/own/training/runs", 10**7, GB),
     limits={"open files": 64},
 )
 

@@ -9,7 +9,7 @@ import torch
 from tests.helpers import causal, micro_of, padded_losses, sharing
 from torch import Tensor
 
-from headway.base.documents import DocumentGroup, Span
+from headway.base.documents import DocumentGroup, RowSpan
 from headway.model import attention
 from headway.model import attention_layout as layout
 from headway.model.attention import NAME, attend, current_implementation
@@ -181,7 +181,9 @@ def test_long_documents_are_not_filled_up_and_make_no_mask() -> None:
 
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(
-    "documents", [(DocumentGroup(6),), (DocumentGroup(6), DocumentGroup(9, 2, Span(0, 6)))], ids=len
+    "documents",
+    [(DocumentGroup(6),), (DocumentGroup(6), DocumentGroup(9, 2, RowSpan(0, 6)))],
+    ids=len,
 )
 def test_dropout_is_for_training_alone(documents: tuple[DocumentGroup, ...]) -> None:
     module = torch.nn.Module()

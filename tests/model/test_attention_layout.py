@@ -3,7 +3,7 @@
 import torch
 from tests.helpers import micro_of
 
-from headway.base.documents import DocumentGroup, Span
+from headway.base.documents import DocumentGroup, RowSpan
 from headway.model.attention_layout import AttentionLayout, VarlenLayout
 
 
@@ -26,7 +26,7 @@ def test_documents_of_one_length_stand_as_they_are() -> None:
 
 
 def test_what_others_begin_with_is_a_block_by_itself() -> None:
-    prefix = Span(7, 14)
+    prefix = RowSpan(7, 14)
     documents = (
         DocumentGroup(7),
         DocumentGroup(7),
@@ -41,7 +41,7 @@ def test_what_others_begin_with_is_a_block_by_itself() -> None:
 
 
 def test_where_each_documents_queries_and_keys_begin() -> None:
-    documents = (DocumentGroup(3), DocumentGroup(2, 2, Span(0, 3)), DocumentGroup(4))
+    documents = (DocumentGroup(3), DocumentGroup(2, 2, RowSpan(0, 3)), DocumentGroup(4))
     flat = VarlenLayout.of(documents, torch.device("cpu"))
     assert flat.queries.tolist() == [0, 3, 5, 7, 11]
     assert flat.keys.tolist() == [0, 3, 8, 13, 17]
@@ -52,7 +52,7 @@ def test_where_each_documents_queries_and_keys_begin() -> None:
 
 
 def test_a_mask_reaches_into_the_prefix_only_where_a_window_ends_there() -> None:
-    blocks = AttentionLayout((DocumentGroup(4), DocumentGroup(3, 2, Span(0, 4)))).blocks
+    blocks = AttentionLayout((DocumentGroup(4), DocumentGroup(3, 2, RowSpan(0, 4)))).blocks
     block = blocks.each[1]
     whole = blocks.mask(block, None, torch.float32)
     assert whole.shape == (block.length, block.length)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class RowSpan:
     """Tokens `begin` up to, but not including, `end` of a packed row."""
 
     begin: int
@@ -40,7 +40,7 @@ class DocumentGroup:
 
     length: int
     count: int = 1
-    prefix: Span | None = None
+    prefix: RowSpan | None = None
 
     @property
     def num_tokens(self) -> int:

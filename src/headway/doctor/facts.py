@@ -31,7 +31,7 @@ TRAIN = {
 
 
 @dataclass(frozen=True)
-class Place:
+class FolderFacts:
     """A folder that Headway writes to."""
 
     path: str
@@ -52,9 +52,9 @@ class Probe:
     nvidia: str  # how a device was found: "/dev/nvidia0", "nvidia-smi"; "" for none
     omp_num_threads: int | None
     limits: dict[str, int]  # of this process, where there are any: bytes, files
-    shared_memory: Place | None
-    runs: Place
-    cache: Place
+    shared_memory: FolderFacts | None
+    runs: FolderFacts
+    cache: FolderFacts
     cache_bytes: int
     py_spy: bool
     allocator: Allocator = Allocator.SYSTEM
@@ -111,14 +111,14 @@ def _limits() -> dict[str, int]:
     return {name: value for name, value in now.items() if value != resource.RLIM_INFINITY}
 
 
-def _place(folder: Path) -> Place:
+def _place(folder: Path) -> FolderFacts:
     nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     disk = shutil.disk_usage(nearest)
     try:
         check_writable(folder.absolute())
     except MachineError as error:
-        return Place(str(folder), disk.free, disk.total, error.have)
-    return Place(str(folder), disk.free, disk.total)
+        return FolderFacts(str(folder), disk.free, disk.total, error.have)
+    return FolderFacts(str(folder), disk.free, disk.total)
 
 
 def _bytes_in(folder: Path) -> int:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headway.base.documents import DocumentGroup, Span
+from headway.base.documents import DocumentGroup, RowSpan
 
 SHORT = 256  # tokens; matrix products beat a fused kernel on documents of up to this length
 
@@ -86,14 +86,14 @@ class Blocks:
         self.device = device
         self._masks: dict[tuple[int, int, int, torch.dtype], Tensor] = {}
         prefixes = {group.prefix for group in documents if group.prefix}
-        prefix_blocks: dict[Span, int] = {}
+        prefix_blocks: dict[RowSpan, int] = {}
         blocks: list[Block] = []
         at: list[NDArray[np.int64]] = []
         where: list[NDArray[np.int64]] = []
         begin = padded = 0
         for group in documents:
             length, num = group.length, group.count
-            span = Span(begin, begin + group.num_tokens)
+            span = RowSpan(begin, begin + group.num_tokens)
             is_prefix = span in prefixes
             prefix_block = prefix_blocks[group.prefix] if group.prefix else None
             width = length if is_prefix else _padded_length(length)

@@ -40,6 +40,7 @@ from headway.runs.plan import (
     SCHEMA,
     DataPlan,
     EvaluationPlan,
+    LearningPlan,
     LoraPlan,
     MachinePlan,
     MemoryPlan,
@@ -122,19 +123,7 @@ def decide(
         schema=SCHEMA,
         version=__version__,
         name=settings.run_name or name_after(sources[0], trial=settings.test),
-        identity=identity(
-            data,
-            model,
-            steps,
-            learning.value,
-            saves.value,
-            evaluation,
-            seed=settings.seed,
-            bf16=settings.bf16,
-            assistant_only_loss=settings.assistant_only_loss,
-            reset_optimizer=settings.reset_optimizer,
-            truncation=settings.truncation,
-        ),
+        identity=_identity(settings, data, model, steps, learning.value, saves.value, evaluation),
         data=data,
         model=model,
         steps=steps,
@@ -149,6 +138,30 @@ def decide(
         grace_s=float(settings.grace_s),
         settings=all_choices(settings, decisions),
         findings=findings,
+    )
+
+
+def _identity(
+    settings: Settings,
+    data: DataPlan,
+    model: ModelPlan,
+    steps: StepsPlan,
+    learning: LearningPlan,
+    saves: SavesPlan,
+    evaluation: EvaluationPlan,
+) -> str:
+    return identity(
+        data,
+        model,
+        steps,
+        learning,
+        saves,
+        evaluation,
+        seed=settings.seed,
+        bf16=settings.bf16,
+        assistant_only_loss=settings.assistant_only_loss,
+        reset_optimizer=settings.reset_optimizer,
+        truncation=settings.truncation,
     )
 
 

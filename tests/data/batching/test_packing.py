@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.helpers import chat_store, text_store
 
-from headway.base.documents import DocumentGroup, Span, document_lengths
+from headway.base.documents import DocumentGroup, RowSpan, document_lengths
 from headway.data.batching import packing
 from headway.data.batching.packing import MicroBatch, arrange, num_computed_tokens, num_leaves, pack
 from headway.data.batching.rows import Rows, Segment, rows_of
@@ -217,7 +217,7 @@ def contexts(micro: MicroBatch) -> list[tuple[int, ...]]:
     """The tokens that each token of the line attends to, itself last."""
     found: list[tuple[int, ...]] = []
     for group in micro.documents:
-        prefix = group.prefix or Span(0, 0)
+        prefix = group.prefix or RowSpan(0, 0)
         assert 0 <= prefix.begin <= prefix.end <= len(found)
         before = micro.ids_N[prefix.slice].tolist()
         for _ in range(group.count):
@@ -313,8 +313,8 @@ def test_a_shared_prefix_by_hand() -> None:
     ((micro,),) = pack(rows, rows.numbers, 1, 1000, share=True)
     assert micro.documents == (
         DocumentGroup(200),
-        DocumentGroup(1, 1, Span(0, 200)),
-        DocumentGroup(2, 2, Span(0, 200)),
+        DocumentGroup(1, 1, RowSpan(0, 200)),
+        DocumentGroup(2, 2, RowSpan(0, 200)),
     )
     assert micro.ids_N.tolist() == [*PROMPT[:200], 302, 300, 300, 303, 303]
     assert micro.positions_N.tolist() == [*range(200), 200, 200, 201, 200, 201]

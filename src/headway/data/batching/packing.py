@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headway.base.documents import DocumentGroup, Span
+from headway.base.documents import DocumentGroup, RowSpan
 from headway.data.batching.rows import Rows, Segment
 from headway.data.batching.shared_prefixes import PrefixGroup, group_by_prefix
 from headway.data.order import Numbers
@@ -179,14 +179,14 @@ class _Line:
         self.trained_at: list[NDArray[np.int64]] = []
         self.targets: list[NDArray[Any]] = []
 
-    def add_prefix(self, ids: NDArray[Any]) -> Span:
+    def add_prefix(self, ids: NDArray[Any]) -> RowSpan:
         """Append a shared prefix and return where it lies."""
-        span = Span(self.num_tokens, self.num_tokens + len(ids))
+        span = RowSpan(self.num_tokens, self.num_tokens + len(ids))
         self._append(ids, 0)
         self.groups.append(DocumentGroup(len(ids)))
         return span
 
-    def add_documents(self, segments: Iterable[Segment], prefix: Span | None = None) -> None:
+    def add_documents(self, segments: Iterable[Segment], prefix: RowSpan | None = None) -> None:
         """Append documents, sorted by length, without the prefix that is already in the line."""
         prefix_T = np.arange(prefix.begin, prefix.end) if prefix else np.arange(0)
         prefix_length = len(prefix_T)

@@ -215,12 +215,12 @@ def _store(endpoint: str, retry: RetryPolicy) -> "S3FileSystem":
     from botocore.session import Session
 
     session: Any = Session()
-    told = session.get_scoped_config()
+    configured = session.get_scoped_config()
     # Newer clients send and check checksums that R2 and older stores refuse.
     checksums = {
         name: "when_required"
         for name in _CHECKSUMS
-        if name not in told and f"AWS_{name.upper()}" not in os.environ
+        if name not in configured and f"AWS_{name.upper()}" not in os.environ
     }
     waits = {
         "read_timeout": retry.stall_timeout_s,
@@ -299,9 +299,9 @@ def _error_code(error: Exception) -> tuple[int, str]:
     response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
     if not isinstance(response, dict):
         return 0, ""
-    told: dict[str, Any] = response
-    status = told.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return int(status), str(told.get("Error", {}).get("Code", ""))
+    answer: dict[str, Any] = response
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return int(status), str(answer.get("Error", {}).get("Code", ""))
 
 
 def _transport(error: Exception) -> str:

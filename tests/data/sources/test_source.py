@@ -1,0 +1,33 @@
+"""A source as a value: what may be printed of it, and whether it can be read twice."""
+
+from pathlib import Path
+
+import pytest
+
+from headway.data.sources import source as module
+from headway.data.sources.source import STANDARD_INPUT, Source
+
+redacted = getattr(module, "redacted", None) or module.display_name
+
+
+@pytest.mark.parametrize(
+    ("typed", "printed"),
+    [
+        ("notes.txt", "notes.txt"),
+        ("https://example.org/a.jsonl", "https://example.org/a.jsonl"),
+        ("https://me:secret@example.org/a.jsonl", "https://example.org/a.jsonl"),
+        ("https://example.org/a.jsonl?signature=secret#x", "https://example.org/a.jsonl"),
+    ],
+)
+def test_f62_passwords_and_signatures_are_not_printed(typed: str, printed: str) -> None:
+    assert redacted(typed) == printed
+
+
+def test_a_stream_is_what_cannot_be_read_twice() -> None:
+    assert Source(STANDARD_INPUT, None).is_stream
+    assert not Source("a.txt", Path("a.txt"), 3, stamp=(3, 1)).is_stream
+    assert not Source("https://h/a", None, address="https://h/a").is_stream
+
+
+def test_an_address_is_not_in_the_text_of_a_source() -> None:
+    assert "secret" not in repr(Source("https://h/a", None, address="https://u:secret@h/a"))
