@@ -133,6 +133,7 @@ import re, sys
 from pathlib import Path
 from headway.base.pulse import Pulse
 from headway.data.formats.compressed import unpacked
+from headway.data.formats.records import DamagedError
 suffix, path = sys.argv[1:]
 def most():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

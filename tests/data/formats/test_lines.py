@@ -145,7 +145,7 @@ def test_a_long_text_in_parts_is_the_text_wherever_spans_are_laid(
     path = tmp_path_factory.mktemp("parts") / "a.txt"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_files, "LONGEST_WHOLE", 10)
-        patch.setattr("headway.data.formats.detect.LONGEST_WHOLE", 10)
+        patch.setattr("headway.data.formats.splits.LONGEST_WHOLE", 10)
         patch.setattr(text_files, "PART_BYTES", 16)
         source = found(path, content)
         assert can_split(source) == (len(content) > 10)
@@ -207,7 +207,7 @@ def test_a_part_that_is_not_utf8_is_rejected_with_its_place_and_the_others_stay(
 def test_what_can_be_split(
     name: str, content: bytes, is_split: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headway.data.formats.detect.LONGEST_WHOLE", 100)
+    monkeypatch.setattr("headway.data.formats.splits.LONGEST_WHOLE", 100)
     assert can_split(found(tmp_path / name, content)) == is_split
 
 
