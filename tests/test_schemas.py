@@ -146,7 +146,7 @@ def test_a_manifest_fits(tmp_path: Path) -> None:
 
 def test_a_rejected_row_fits() -> None:
     rejected = Rejected("a.jsonl", 4, "not JSON", "{")
-    validator("rejected").validate(msgspec.to_builtins(rejected))
+    validator("rejected").validate(json.loads(msgspec.json.encode(rejected)))
 
 
 # -- settings

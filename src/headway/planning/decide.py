@@ -114,9 +114,8 @@ def decide(
     )
     time = estimate_time(model, steps, data, compute.value, facts)
     compiles = decide_compile(settings, time, compute.value, facts)
-    advice = _advise(settings, data, model)
-    decisions = (sizes, num_steps, learning, saves, compute, fit, compiles, advice)
-    findings = all_findings(decisions)
+    decisions = (sizes, num_steps, learning, saves, compute, fit, compiles)
+    findings = all_findings((*decisions, _advise(settings, data, model)))
     if settings.exact:
         _refuse_adjustments(findings)
     return Plan(

@@ -268,7 +268,7 @@ def test_F51_no_row_of_json_crashes_the_reader(row: dict[str, object]) -> None:
 
 
 def test_every_row_on_the_page_about_data_is_what_the_page_says() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
     rows = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     records = [record_of("data.md", 1, row.encode()) for row in rows]
     shapes = [one.shape if isinstance(one, Record) else one.reason for one in records]

@@ -430,6 +430,6 @@ def test_f56_every_row_of_a_packed_file_is_read_once(
 def test_a_server_of_whole_files_cannot_be_read_anywhere(server: WebServer) -> None:
     (source,) = find([server.url("table.parquet")])
     server.script = [Fault("whole")]
-    with pytest.raises(UsageError, match="from its beginning to its end") as refusal:
+    with pytest.raises(UsageError, match="from start to end") as refusal:
         open_seekable(source, Pulse())
     assert refusal.value.remedies[0].do == f"curl -Lo data.parquet {server.url('table.parquet')}"
