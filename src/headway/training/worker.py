@@ -8,6 +8,7 @@ With `-`, torch is imported while the supervisor is still planning.
 """
 
 import gc
+import importlib
 import os
 import sys
 import time
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> int:
 def _import_libraries(pulse: Pulse, *, adapters: bool) -> None:
     pulse.enter(Phase.IMPORTING_TORCH)
     gc.disable()  # modules are never garbage; searching them takes a quarter of the import time
-    import headway.training.attempt  # noqa: F401 - while nobody waits for it
+    importlib.import_module("headway.training.attempt")  # while nobody waits for it
     from headway.model.load import warm_up
     from headway.training.trials.speed import remember_process
 
