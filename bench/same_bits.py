@@ -6,7 +6,7 @@
 
 Every job runs in both trees in a fresh process, with a folder and a cache of its own. Compared are
 the hashes of the last checkpoint's weights and moments, exit codes, and what the receipts count.
-How soon `--help`, `plan` and the first line of `train` answer is measured in turns, old and new.
+How soon `--help`, `plan` and the first line of `train` answer is measured alternating old and new.
 """
 
 import argparse

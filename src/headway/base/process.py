@@ -165,7 +165,7 @@ class RestartPolicy:
 
 
 class ChildProcess:
-    """A module of ours in a process of its own.
+    """A Headway module running in its own process.
 
     Args:
         module: what `python -m` runs.
