@@ -3,7 +3,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from tests.ui.fixtures import WIDTHS, entry, status, step_done
+from tests.ui.fixtures import WIDTHS, entry, status, step_done, texts
 
 from headway.base.errors import Cause, DataRefused, Finding, Problems, Remedy, UsageError
 from headway.base.events import (
@@ -108,8 +108,8 @@ def test_no_name_can_write_on_the_screen_by_itself() -> None:
     lines = [
         *show.status_lines(named, 80),
         *show.runs_table([named], 80),
-        *show.refusal_lines(refused, 80),
-        *show.news_lines(Noted(replace(refused.finding(), kind="warning")), 80),
+        *texts(show.refusal_lines(refused, 80)),
+        *texts(show.news_lines(Noted(replace(refused.finding(), kind="warning")), 80)),
         show.phase_line(named),
     ]
     assert all(line.isprintable() for line in lines)
@@ -214,11 +214,15 @@ def test_only_news_stays_on_the_screen() -> None:
     silent += [Ended("finished", 0, "kept"), Noted(Finding("ok", "fine"))]
     assert [show.news_lines(event, 80) for event in silent] == [[]] * 5
     warning = Noted(Finding("warning", "the loss rose", "2.4", remedies=(Remedy("--lr 1e-4"),)))
-    assert show.news_lines(warning, 80) == ["! the loss rose", "  have  2.4", "  try   --lr 1e-4"]
+    assert texts(show.news_lines(warning, 80)) == [
+        "! the loss rose",
+        "  have  2.4",
+        "  try   --lr 1e-4",
+    ]
 
 
 def test_a_long_sample_is_cut_to_four_lines() -> None:
-    lines = show.news_lines(Sampled(500, "The", " cat sat" * 200), 60)
+    lines = texts(show.news_lines(Sampled(500, "The", " cat sat" * 200), 60))
     assert len(lines) == 4
     assert lines[-1].endswith("…")
 
@@ -230,7 +234,7 @@ def test_a_refusal_is_told_in_four_parts_and_several_one_after_the_other() -> No
         have="100 tokens",
         remedies=(Remedy("more text"),),
     )
-    assert show.refusal_lines(short, 40) == [
+    assert texts(show.refusal_lines(short, 40)) == [
         "notes.txt is too short for one row",
         "  have  100 tokens",
         "  try   more text",
@@ -241,7 +245,7 @@ def test_a_refusal_is_told_in_four_parts_and_several_one_after_the_other() -> No
             UsageError("--bs: 0 does not fit", cause=Cause.INVALID_VALUE),
         )
     )
-    assert show.refusal_lines(both, 40) == ["unknown setting --lrr", "--bs: 0 does not fit"]
+    assert texts(show.refusal_lines(both, 40)) == ["unknown setting --lrr", "--bs: 0 does not fit"]
 
 
 def test_showing_a_status_needs_neither_torch_nor_numpy_nor_rich() -> None:

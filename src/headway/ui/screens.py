@@ -5,7 +5,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -20,6 +20,7 @@ from headway.ui.output import Clock, Lines, Silence, columns, encodable, text_wi
 from headway.ui.show_plan import plan_lines
 from headway.ui.show_receipt import receipt_lines
 from headway.ui.show_run import news_lines, phase_line, refusal_lines, step_line
+from headway.ui.styled import StyledLine
 from headway.ui.text_layout import printable
 
 if TYPE_CHECKING:  # their classes take a while to make, and the first line must not wait
@@ -49,7 +50,8 @@ class Plain:
         self._logging_steps = logging_steps
         self._progress = Progress()  # its own, so that every step that is due gets its own line
         self._status: Status | None = None
-        self._said: set[str] = set()
+        self._phases: set[str] = set()  # those that had their line
+        self._stops: set[StopAsked] = set()
         self._shown_step = 0
 
     @property
@@ -66,8 +68,8 @@ class Plain:
         self._status = status
         if status.ended:
             return
-        if status.phase not in self._said:
-            self._said.add(status.phase)
+        if status.phase not in self._phases:
+            self._phases.add(status.phase)
             self._out.write(status.phase)
         elif self.silence.age_s() >= LINE_S:
             stepped = status.step != self._shown_step and status.state == "training"
@@ -77,7 +79,8 @@ class Plain:
     def plan(self, plan: "Plan") -> None:
         """See `Screen`."""
         self._progress.aim = Aim(plan.steps.first, plan.steps.num, plan.time.seconds)
-        self._out.write(*plan_lines(plan, self._width, verbose=self._verbose), "")
+        lines = plan_lines(plan, self._width, verbose=self._verbose)
+        self._out.write(*_texts(lines), "")
 
     def event(self, entry: LogEntry) -> None:
         """See `Screen`. The first step and the last have a line, and those that are asked for."""
@@ -86,12 +89,12 @@ class Plain:
             case StepDone(step):
                 if self._is_due(step):
                     self._step()
-            case StopAsked() as event:
-                lines = news_lines(event, self._width)
-                self._out.write(*(line for line in lines if line not in self._said))
-                self._said.update(lines)
+            case StopAsked() as stop if stop in self._stops:
+                pass
             case event:
-                self._out.write(*news_lines(event, self._width))
+                if isinstance(event, StopAsked):  # the supervisor and the trainer both log it
+                    self._stops.add(event)
+                self._out.write(*_texts(news_lines(event, self._width)))
 
     def _is_due(self, step: int) -> bool:
         aim = self._progress.aim
@@ -108,17 +111,19 @@ class Plain:
 
     def refusal(self, refusal: Refusal) -> None:
         """See `Screen`."""
-        self._err.write(*refusal_lines(refusal, self._width))
+        self._err.write(*_texts(refusal_lines(refusal, self._width)))
 
     def receipt(self, receipt: "Receipt") -> None:
         """See `Screen`."""
-        lines = receipt_lines(receipt, self._width)
-        facts = lines[: lines.index("", len(lines) - 4)]
-        # Whole, however long: logs are searched by line, not read on a narrow terminal.
-        self._out.write("", *facts, "", receipt.line)
+        # The closing line stays whole: logs are searched by line, not read on a narrow terminal.
+        self._out.write("", *_texts(receipt_lines(receipt, self._width)), "", receipt.line)
 
     def close(self) -> None:
         """See `Screen`."""
+
+
+def _texts(lines: Sequence[StyledLine]) -> list[str]:
+    return [line.text for line in lines]
 
 
 class Quiet:
@@ -148,7 +153,7 @@ class Quiet:
 
     def refusal(self, refusal: Refusal) -> None:
         """See `Screen`."""
-        self._err.write(*refusal_lines(refusal, self._width))
+        self._err.write(*_texts(refusal_lines(refusal, self._width)))
 
     def receipt(self, receipt: "Receipt") -> None:
         """The closing line."""
@@ -201,7 +206,7 @@ class Json:
     def refusal(self, refusal: Refusal) -> None:
         """See `Screen`."""
         self._write("refused", message_of(refusal))
-        self._err.write(*refusal_lines(refusal, self._width))
+        self._err.write(*_texts(refusal_lines(refusal, self._width)))
 
     def receipt(self, receipt: "Receipt") -> None:
         """See `Screen`."""

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from headway.base.units import count, learning_rate, plural, seconds, share, short_count, size
-from headway.ui.text_layout import LABEL, cells, cut, finding_lines, fold, labelled, one_line, table
+from headway.ui.styled import StyledLine, fact_lines, finding_lines, styled
+from headway.ui.text_layout import LABEL, cells, cut, fold, one_line, table
 
 if TYPE_CHECKING:  # its many classes take a while to make, and the first line must not wait
     from headway.runs.plan import (
@@ -20,7 +21,7 @@ _NOUNS = {"text": "document", "conversations": "conversation", "tokens": "record
 _PLAIN = ("text",)  # what need not be said of documents
 
 
-def plan_lines(plan: "Plan", width: int, *, verbose: bool = False) -> list[str]:
+def plan_lines(plan: "Plan", width: int, *, verbose: bool = False) -> list[StyledLine]:
     """Everything a person should know before a run starts.
 
     Args:
@@ -44,13 +45,13 @@ def plan_lines(plan: "Plan", width: int, *, verbose: bool = False) -> list[str]:
         ("saves", _saves(plan)),
         ("looks", _looks(plan)),
     ]
-    lines = [cut(f"plan for {one_line(plan.name)}", width), ""]
+    lines = styled([cut(f"plan for {one_line(plan.name)}", width), ""])
     for label, parts in facts:
-        lines += labelled(label, parts, width)
-    lines += ["", *_settings(plan, width, verbose=verbose)]
+        lines += fact_lines(label, parts, width)
+    lines += styled(["", *_settings(plan, width, verbose=verbose)])
     for finding in plan.findings:
         if finding.kind != "ok":
-            lines += ["", *finding_lines(finding, width)]
+            lines += [StyledLine(), *finding_lines(finding, width)]
     return lines
 
 

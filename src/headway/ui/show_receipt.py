@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from headway.base.units import count, plural, seconds, share, short_count, size
-from headway.ui.text_layout import LABEL, flow, labelled, loss_text, table
+from headway.ui.styled import Style, StyledLine, fact_lines, labeled, styled
+from headway.ui.text_layout import flow, loss_text, table
 
 if TYPE_CHECKING:  # its many classes take a while to make, and the first line must not wait
     from headway.runs.receipt import (
@@ -17,8 +18,8 @@ if TYPE_CHECKING:  # its many classes take a while to make, and the first line m
     )
 
 
-def receipt_lines(receipt: "Receipt", width: int) -> list[str]:
-    """The facts, the two judgements, and as the last line the receipt's own closing line."""
+def receipt_lines(receipt: "Receipt", width: int) -> list[StyledLine]:
+    """The two judgments and the facts, without the closing line."""
     facts: list[tuple[str, list[str]]] = [
         ("contract", _judgement(receipt.contract)),
         ("learning", _judgement(receipt.learning)),
@@ -32,11 +33,16 @@ def receipt_lines(receipt: "Receipt", width: int) -> list[str]:
         ("saved", _saved(receipt)),
     ]
     attempts = f", {plural(receipt.attempts, 'attempt')}" if receipt.attempts > 1 else ""
-    lines = [f"{receipt.run} {receipt.outcome}{attempts}", ""]
+    lines = styled([f"{receipt.run} {receipt.outcome}{attempts}", ""])
     for label, parts in facts:
-        lines += labelled(label, parts, width)
-    lines += ["", *_foretold(receipt.plan_against_actual), ""]
-    return lines + flow([receipt.line], width)
+        lines += fact_lines(label, parts, width)
+    return [*lines, StyledLine(), *_estimates(receipt.plan_against_actual)]
+
+
+def closing_lines(receipt: "Receipt", width: int) -> list[StyledLine]:
+    """The receipt's closing line, in the color of its contract."""
+    style: Style = "green" if receipt.contract.verdict == "kept" else "red"
+    return styled(flow([receipt.line], width), style)
 
 
 def _judgement(judgement: "Judgement") -> list[str]:
@@ -143,20 +149,14 @@ def _saved(receipt: "Receipt") -> list[str]:
     return [saved.name, size(saved.bytes), f"sha256 {saved.manifest_sha256[:12]}, read back"]
 
 
-def _foretold(against: "PlanAgainstActual") -> list[str]:
-    def row(
-        what: str, pair: "EstimatedActual", unit: Callable[[float], str]
-    ) -> tuple[str, str, str]:
-        return (
-            f"{what:{LABEL - 2}}",
-            "-" if pair.foretold is None else unit(pair.foretold),
-            unit(pair.actual),
-        )
+def _estimates(against: "PlanAgainstActual") -> list[StyledLine]:
+    def row(pair: "EstimatedActual", unit: Callable[[float], str]) -> tuple[str, str]:
+        return "-" if pair.foretold is None else unit(pair.foretold), unit(pair.actual)
 
-    rows = (
-        ("", "foretold", "actual"),
-        row("time", against.seconds, seconds),
-        row("memory", against.peak_memory, size),
-        row("padding", against.padding_share, share),
-    )
-    return table(rows, right=(1, 2))
+    rows = {
+        "": ("estimated", "actual"),
+        "time": row(against.seconds, seconds),
+        "memory": row(against.peak_memory, size),
+        "padding": row(against.padding_share, share),
+    }
+    return list(map(labeled, rows, table(list(rows.values()), right=(0, 1))))

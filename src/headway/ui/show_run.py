@@ -3,7 +3,6 @@
 Nothing here knows a terminal: colour is the console's business, and whoever calls gives the width.
 """
 
-import time
 from collections.abc import Callable, Sequence
 
 from headway.base.errors import Refusal, four_parts, message_of
@@ -23,15 +22,14 @@ from headway.base.events import (
     StepDone,
     StopAsked,
 )
-from headway.base.pulse import PulseReading
 from headway.base.units import count, learning_rate, plural, seconds, size
 from headway.supervise.progress import Status
+from headway.ui.styled import StyledLine, finding_lines, styled
 from headway.ui.text_layout import (
     DOT,
     MARKS,
     cells,
     cut,
-    finding_lines,
     flow,
     fold,
     loss_text,
@@ -105,20 +103,6 @@ def phase_line(status: Status, width: int = WIDE, age: Callable[[float], str] = 
     return narrowed(parts, width)
 
 
-def reading_line(reading: PulseReading | None, now_s: float | None = None) -> str:
-    """What a process of ours is doing, by its pulse: 'copying · 1.0 of 2.0 GB · 4 s'.
-
-    Args:
-        reading: its pulse; None before the first.
-        now_s: on the monotonic clock; now if not given.
-    """
-    if reading is None:
-        return "starting"
-    age_s = (time.monotonic() if now_s is None else now_s) - reading.phase_since
-    amount = [_amount(reading.done, reading.total, reading.unit)] if reading.total else []
-    return DOT.join([reading.phase, *amount, seconds(age_s)])
-
-
 def _amount(done: int, total: int, unit: str) -> str:
     if unit == "bytes":
         have, need = size(done), size(total)
@@ -156,9 +140,13 @@ def status_lines(status: Status, width: int) -> list[str]:
 
 def event_line(event: Event) -> str:
     """One event in a line, for `headway logs` and plain output."""
+    return DOT.join(_event_facts(event))
+
+
+def _event_facts(event: Event) -> list[str]:
     match event:
         case StepDone():
-            return _step_done(event)
+            return _step_facts(event)
         case AttemptStarted(run, version, _, from_global_step, resumed_from):
             where = (
                 f"resumed from {resumed_from} at global step {count(from_global_step)}"
@@ -167,28 +155,28 @@ def event_line(event: Event) -> str:
                 if from_global_step
                 else "started"
             )
-            return f"{run} {where}{DOT}headway {version}"
+            return [f"{run} {where}", f"headway {version}"]
         case Resumed(checkpoint, global_step):
-            return f"goes on from {checkpoint} at global step {count(global_step)}"
+            return [f"goes on from {checkpoint} at global step {count(global_step)}"]
         case PhaseEntered(phase):
-            return phase
+            return [phase]
         case Probed(when, train_probe, held_out):
             end = "" if held_out is None else f", held out {loss_text(held_out)}"
-            return f"{when} training: loss {loss_text(train_probe)}{end}"
+            return [f"{when} training: loss {loss_text(train_probe)}{end}"]
         case Refined(whole_s):
-            return f"measured: about {_coarse(whole_s)} in all"
+            return [f"measured: about {_coarse(whole_s)} in all"]
         case StopAsked(by):
-            return f"asked to stop by {_SIGNALS.get(by, by)}: finishing the step and saving"
+            return [f"asked to stop by {_SIGNALS.get(by, by)}: finishing the step and saving"]
         case Noted(finding):
-            return MARKS[finding.kind] + one_line(finding.what)
+            return [MARKS[finding.kind] + one_line(finding.what)]
         case Ended(outcome, exit_code, line, _):
-            return f"{outcome}, exit {exit_code}{DOT}{one_line(line)}"
+            return [f"{outcome}, exit {exit_code}", one_line(line)]
         case _:
-            return _look(event)
+            return _pause_facts(event)
 
 
-def _step_done(event: StepDone) -> str:
-    parts = (
+def _step_facts(event: StepDone) -> list[str]:
+    facts = (
         f"step {count(event.step)}",
         f"global {count(event.global_step)}" if event.global_step != event.step else "",
         f"loss {loss_text(event.loss)}",
@@ -198,23 +186,24 @@ def _step_done(event: StepDone) -> str:
         plural(event.trained_tokens, "token"),
         seconds(event.seconds),
     )
-    return DOT.join(part for part in parts if part)
+    return [fact for fact in facts if fact]
 
 
-def _look(event: Event) -> str:
+def _pause_facts(event: Event) -> list[str]:
+    """What happens between two steps."""
     match event:
         case Saved(_, checkpoint, num_bytes, spent_s):
-            return f"saved {checkpoint}{DOT}{size(num_bytes)}{DOT}{seconds(spent_s)}"
+            return [f"saved {checkpoint}", size(num_bytes), seconds(spent_s)]
         case Evaluated(global_step, held_out, rows, spent_s):
             found = f"held out {loss_text(held_out)} after step {count(global_step)}"
-            return DOT.join((found, plural(rows, "row"), seconds(spent_s)))
+            return [found, plural(rows, "row"), seconds(spent_s)]
         case Sampled(global_step, prompt, text):
-            return f"sample after step {count(global_step)}: {one_line(prompt + text)}"
+            return [f"sample after step {count(global_step)}: {one_line(prompt + text)}"]
         case _:
-            return type(event).__name__
+            return [type(event).__name__]
 
 
-def news_lines(event: Event, width: int) -> list[str]:
+def news_lines(event: Event, width: int) -> list[StyledLine]:
     """What stays on the screen of a run, above what moves; most events are not worth a line."""
     match event:
         case AttemptStarted(resumed_from="", from_global_step=0) | PhaseEntered() | StepDone():
@@ -224,20 +213,20 @@ def news_lines(event: Event, width: int) -> list[str]:
         case Noted(finding):
             return [] if finding.kind == "ok" else finding_lines(finding, width)
         case StopAsked():
-            return flow([f"{event_line(event)} (again to leave at once)"], width)
+            return styled(flow([f"{event_line(event)} (again to leave at once)"], width))
         case Sampled():
             room = SAMPLE_LINES * (width - 8)  # folding between words leaves some columns free
-            return fold(cut(event_line(event), room), width)
+            return styled(fold(cut(event_line(event), room), width))
         case _:
-            return flow(event_line(event).split(DOT), width)
+            return styled(flow(_event_facts(event), width))
 
 
-def refusal_lines(refusal: Refusal, width: int) -> list[str]:
+def refusal_lines(refusal: Refusal, width: int) -> list[StyledLine]:
     """A refusal in its four parts, or each of several in its own."""
-    lines: list[str] = []
+    lines: list[StyledLine] = []
     for finding in message_of(refusal).findings:
         _, *rest = four_parts(finding.what, finding.have, finding.need, finding.remedies, width)
-        lines += [*fold(finding.what, width), *map(printable, rest)]
+        lines += styled(fold(finding.what, width), "red") + styled(map(printable, rest))
     return lines
 
 

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import TextIO
 
 from headway.base.pulse import Pulse, PulseReading, live_folder, read_pulse
-from headway.ui.show_run import reading_line
+from headway.supervise.progress import Progress, Readings
+from headway.ui.output import columns
+from headway.ui.show_run import phase_line
+from headway.ui.text_layout import clock
 
 _POLL_S = 0.1
 _FIRST_S = 0.8  # what ends sooner needs no line
@@ -84,8 +87,12 @@ def _spin(screen: TextIO, path: Path, wait: Callable[[float], bool]) -> None:
         if reading is None:
             continue
         printed_s, has_printed = now_s, True
-        line = reading_line(reading, now_s)
-        screen.write(f"\r\x1b[K{line}" if is_terminal else f"{line}\n")
+        status = Progress().status(Readings(workers=(reading,)), now_s)
+        if is_terminal:
+            line = phase_line(status, columns(screen, os.environ) - 1, clock)
+            screen.write(f"\r\x1b[K{line}")
+        else:
+            screen.write(phase_line(status) + "\n")
         screen.flush()
     if is_terminal and has_printed:
         screen.write("\r\x1b[K")

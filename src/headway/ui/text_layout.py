@@ -4,8 +4,6 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 
-from headway.base.errors import Finding, four_parts
-
 LABEL = 11  # columns of the label before a fact
 DOT = " · "
 MARKS = {"adjusted": "~ ", "warning": "! ", "refused": "x ", "ok": "= "}
@@ -84,12 +82,6 @@ def joined(parts: Iterable[str]) -> str:
     return DOT.join(parts).replace(f"{DOT}(", " (")
 
 
-def labelled(label: str, parts: Sequence[str], width: int) -> list[str]:
-    """Facts under one label; no label without facts."""
-    lines = flow(parts, width - LABEL)
-    return [f"{label if i == 0 else '':{LABEL}}{line}" for i, line in enumerate(lines)]
-
-
 def narrowed(parts: Sequence[tuple[int, str]], width: int) -> str:
     """The facts that fit on one line, in their order.
 
@@ -115,15 +107,6 @@ def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]
         return space + text if i in right else text + space
 
     return ["  ".join(padded(i, text) for i, text in enumerate(row)).rstrip() for row in rows]
-
-
-def finding_lines(finding: Finding, width: int) -> list[str]:
-    """A finding in its four parts, marked by its kind."""
-    _, *rest = four_parts(
-        finding.what, finding.have, finding.need, finding.remedies, max(width, 40)
-    )
-    mark, *first = MARKS[finding.kind], *fold(finding.what, width - 2)
-    return [mark + first[0], *("  " + line for line in first[1:]), *map(printable, rest)]
 
 
 def clock(age_s: float) -> str:
