@@ -13,7 +13,7 @@ import pytest
 
 from headway.base.errors import Refusal, RefusalMessage, message_of
 from headway.base.pulse import Pulse
-from headway.base.retry import RetryPolicy
+from headway.base.network.retry import RetryPolicy
 
 QUICK = RetryPolicy(max_attempts=5, stall_timeout_s=30, initial_backoff_s=0.01, max_backoff_s=0.1)
 

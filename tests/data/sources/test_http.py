@@ -16,7 +16,7 @@ from tests.web_server import FAULTS, Fault, WebServer, serving
 
 from headway.base.errors import ComeBack, Refusal, UsageError
 from headway.base.pulse import Pulse
-from headway.base.retry import RetryPolicy
+from headway.base.network.retry import RetryPolicy
 from headway.data.formats.detect import read
 from headway.data.formats.records import Record
 from headway.data.sources import http as web
@@ -183,7 +183,7 @@ def test_f56_attempts_that_bring_something_do_not_count(server: WebServer) -> No
 def test_d12_a_stall_is_waited_for_by_name_and_then_has_a_cause(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headway.base.retry._POLL_S", 0.02)
+    monkeypatch.setattr("headway.base.network.retry._POLL_S", 0.02)
     source = web.find(server.url(), Pulse())
     server.script = [Fault("stall", 100), Fault("stall")]
     pulse = Watched()

@@ -11,7 +11,7 @@ from tests.hub_server import COMMIT, HubServer
 from tests.web_server import Fault
 
 from headway.base.errors import Exit, RefusalMessage, UsageError
-from headway.base.retry import RetryPolicy
+from headway.base.network.retry import RetryPolicy
 from headway.data.sources import hub_dataset as hub
 from headway.data.sources.find import find
 

@@ -11,7 +11,7 @@ from tests.web_server import FAULTS, Fault, serving
 
 from headway.base.errors import ComeBack, UsageError
 from headway.base.pulse import Pulse
-from headway.base.retry import RetryPolicy, TransientError
+from headway.base.network.retry import RetryPolicy, TransientError
 from headway.data.sources import s3
 from headway.data.sources.find import chunks, find, open_seekable
 from headway.data.sources.source import Source

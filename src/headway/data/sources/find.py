@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from headway.base.errors import Cause, ComeBack, DataRefused, Problems, Refusal, Remedy, UsageError
-from headway.base.hub import is_id
+from headway.base.network.hub import is_id
 from headway.base.pulse import Pulse
 from headway.base.units import plural, size
 from headway.data.sources import http as web

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from headway.base.errors import Cause, ComeBack, Refusal, Remedy, UsageError
 from headway.base.pulse import Pulse
-from headway.base.retry import DEFAULT_RETRY, RetryPolicy, TransientError, retry_call, retrying
+from headway.base.network.retry import DEFAULT_RETRY, RetryPolicy, TransientError, retry_call, retrying
 from headway.base.units import plural, seconds
 from headway.base.version import __version__
 from headway.data.sources.source import Chunks, Source, display_name

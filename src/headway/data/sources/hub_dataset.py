@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from headway.base.errors import Cause, DataRefused, Refusal, Remedy, UsageError
-from headway.base.hub import host, is_id, translate_hub_error
+from headway.base.network.hub import host, is_id, translate_hub_error
 from headway.base.pulse import Pulse
-from headway.base.retry import (
+from headway.base.network.retry import (
     DEFAULT_RETRY,
     Abandoned,
     RetryPolicy,
@@ -204,7 +204,7 @@ def _opened(name: str, config: str | None, commit: str) -> _Set:
     # The libraries' warnings contain addresses, which may be signed.
     datasets.logging.set_verbosity_error()
     logging.set_verbosity_error()
-    # Retries are counted and shown in one place: base/retry.py.
+    # Retries are counted and shown in one place: base/network/retry.py.
     limits: Any = importlib.import_module("datasets.config")
     for action in ("READ", "OPEN"):
         setattr(limits, f"STREAMING_{action}_MAX_RETRIES", 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from headway.base.errors import Cause, ComeBack, Refusal, Remedy, UsageError
 from headway.base.pulse import Pulse
-from headway.base.retry import (
+from headway.base.network.retry import (
     DEFAULT_RETRY,
     Abandoned,
     RetryPolicy,
@@ -229,7 +229,7 @@ def _store(endpoint: str, retry: RetryPolicy) -> "S3FileSystem":
     store = S3FileSystem(
         anon=session.get_credentials() is None,
         endpoint_url=endpoint or None,
-        # Retries are counted and shown in one place: base/retry.py.
+        # Retries are counted and shown in one place: base/network/retry.py.
         config_kwargs={**checksums, **waits, "retries": {"total_max_attempts": 1}},
         skip_instance_cache=True,
         use_listings_cache=False,
