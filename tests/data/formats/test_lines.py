@@ -14,10 +14,10 @@ from headway.base.pulse import Pulse
 from headway.data.formats import lines as lines_module
 from headway.data.formats import text as text_files
 from headway.data.formats.detect import read
-from headway.data.formats.lines import Overlong, lines, of_span, whole_lines, without_bom
+from headway.data.formats.lines import Overlong, lines, read_span, strip_bom, whole_lines
 from headway.data.formats.records import Record, Rejected
 from headway.data.formats.splits import can_split
-from headway.data.sources.find import find
+from headway.data.sources.find import find_sources
 from headway.data.sources.source import Source, Span
 
 CONTENT = st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"\xc3\xa9", b" "]), max_size=60)
@@ -26,7 +26,7 @@ CUTS = st.lists(st.integers(0, 120), max_size=6)
 
 def found(path: Path, content: bytes) -> Source:
     path.write_bytes(content)
-    (source,) = find([str(path)])
+    (source,) = find_sources([str(path)])
     return source
 
 
@@ -51,7 +51,7 @@ def test_lines_are_the_same_however_they_arrive(parts: list[bytes], cuts: list[i
 def test_a_byte_order_mark_goes_whole_or_not_at_all(begin: bytes, cuts: list[int]) -> None:
     content = begin + (b"x" if begin else b"")
     pieces = [content[s.begin : s.end] for s in spans(len(content), cuts)]
-    assert joined(without_bom(iter(pieces))) == content.removeprefix(b"\xef\xbb\xbf")
+    assert joined(strip_bom(iter(pieces))) == content.removeprefix(b"\xef\xbb\xbf")
 
 
 def test_F51_of_a_line_that_is_too_long_only_the_beginning_is_held(
@@ -73,7 +73,7 @@ def test_spans_tile_a_file_line_by_line(
     content = b"".join(parts)
     source = found(tmp_path_factory.mktemp("spans") / "a.txt", content)
     tiles = [whole_lines(source, span) for span in spans(len(content), cuts)]
-    pieces = [joined(of_span(source, tile)) for tile in tiles if tile.begin < tile.end]
+    pieces = [joined(read_span(source, tile)) for tile in tiles if tile.begin < tile.end]
     assert b"".join(pieces) == content
     assert all(piece.endswith(b"\n") for piece in pieces[:-1])
     for span, tile in zip(spans(len(content), cuts), tiles, strict=True):

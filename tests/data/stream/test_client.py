@@ -15,7 +15,7 @@ from headway.base.errors import Cause, DataRefused, MachineError
 from headway.base.pulse import Pulse
 from headway.data.examples.maker import ExampleOptions
 from headway.data.examples.tokenizer import byte_level
-from headway.data.sources.find import find
+from headway.data.sources.find import find_sources
 from headway.data.stream import client as client_module
 from headway.data.stream import reader_process as reader_module
 from headway.data.stream.client import StreamClient, StreamEnded
@@ -44,7 +44,7 @@ def stream(folder: Path, text: str | None = None) -> Path:
     data.write_text(text or "".join(rows))
     spec = StreamSpec("text", 32, "cut", ROWS, HELD, 1, 0.5, "uint16")
     options = ExampleOptions(None, 300, None, True)
-    file = StreamFile(tuple(find([str(data)])), options, str(store), spec, "2026-11-21")
+    file = StreamFile(tuple(find_sources([str(data)])), options, str(store), spec, "2026-11-21")
     save_stream(folder / "stream", file)
     return folder / "stream"
 

@@ -20,7 +20,7 @@ from headway.data.examples.tokenizer import byte_level
 from headway.data.formats import splits
 from headway.data.formats.records import RejectReason
 from headway.data.formats.splits import SourceParts
-from headway.data.sources.find import find
+from headway.data.sources.find import find_sources
 from headway.data.sources.source import Source, Span
 from headway.data.stream.cursor import HELD_OUT, StreamCursor, StreamPosition
 from headway.data.stream.spec import StreamFile, load_stream, save_stream
@@ -36,7 +36,7 @@ END = WORDS.end_id
 def streaming(*paths: Path, **spec: Any) -> Stream:
     made = replace(SPEC, **spec)
     maker = ExampleMaker(OPTIONS, byte_level(), made.kind, lambda _: None)
-    return Stream(SourceParts(find([str(path) for path in paths])), maker, made, Pulse())
+    return Stream(SourceParts(find_sources([str(path) for path in paths])), maker, made, Pulse())
 
 
 def rows_in(window: Window) -> list[list[tuple[list[int], list[bool] | None]]]:
@@ -71,7 +71,7 @@ def test_units_are_all_of_every_source_once(tmp_path: Path) -> None:
     big = jsonl(tmp_path / "a.jsonl", ["x" * 50] * 40)
     other = tmp_path / "b.txt"
     other.write_text("hello")
-    units = SourceParts(find([str(big), str(other)]))
+    units = SourceParts(find_sources([str(big), str(other)]))
     parts = [units[number] for number in range(len(units))]
     assert parts[-1] == (units.sources[1], None)
     spans = [span for source, span in parts if source.name == str(big)]
@@ -81,7 +81,7 @@ def test_units_are_all_of_every_source_once(tmp_path: Path) -> None:
 
 
 def test_every_epoch_takes_every_unit_in_an_order_of_its_own(tmp_path: Path) -> None:
-    units = SourceParts(find([str(jsonl(tmp_path / "a.jsonl", ["x" * 50] * 40))]))
+    units = SourceParts(find_sources([str(jsonl(tmp_path / "a.jsonl", ["x" * 50] * 40))]))
     orders = [[units.at(1, epoch, place) for place in range(len(units))] for epoch in range(3)]
     assert all(sorted(order) == list(range(len(units))) for order in orders)
     assert len({tuple(order) for order in orders}) == 3

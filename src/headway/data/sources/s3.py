@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from headway.base.errors import Cause, ComeBack, Refusal, Remedy, UsageError
-from headway.base.pulse import Pulse
 from headway.base.network.retry import (
     DEFAULT_RETRY,
     Abandoned,
@@ -18,6 +17,7 @@ from headway.base.network.retry import (
     retry_call,
     retrying,
 )
+from headway.base.pulse import Pulse
 from headway.base.units import plural, seconds
 from headway.data.sources.source import Chunks, Source
 
@@ -52,7 +52,7 @@ def find(
         )
 
     def look() -> list[Source]:
-        with _translated(address, endpoint, retry):
+        with _translate_errors(address, endpoint, retry):
             store = _store(endpoint, retry)
             found = (
                 [] if _is_pattern(key) else _list_objects(store, bucket, key, endpoint, one=True)
@@ -85,7 +85,7 @@ def chunks(
 
     def work(at: int, put: Callable[[bytes], None]) -> None:
         if at < goal:
-            with _translated(source.address, source.endpoint, retry, source):
+            with _translate_errors(source.address, source.endpoint, retry, source):
                 _read(source, at, goal, put, retry)
 
     return retrying(
@@ -244,7 +244,7 @@ def _host(endpoint: str) -> str:
 
 
 @contextlib.contextmanager
-def _translated(
+def _translate_errors(
     address: str, endpoint: str, retry: RetryPolicy, source: Source | None = None
 ) -> Generator[None]:
     """Translate the client's errors into `TransientError` or a refusal."""
@@ -269,7 +269,7 @@ _LIBRARIES = ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs", "urllib3")
 def _translate(error: Exception, address: str, endpoint: str, source: Source | None) -> Exception:
     status, code = _error_code(error)
     if source and (status in (412, 416) or code == "PreconditionFailed"):
-        return _changed(source)
+        return _source_changed(source)
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
         return _refusal(address, endpoint, "no credentials", _CREDENTIALS, Cause.ACCESS_DENIED)
     if status in (401, 403) or (status == 400 and "Token" in code):
@@ -316,7 +316,7 @@ def _transport(error: Exception) -> str:
     }.get(name, name)
 
 
-def _changed(source: Source) -> ComeBack:
+def _source_changed(source: Source) -> ComeBack:
     return ComeBack(
         f"{source.name} changed while it was being read",
         cause=Cause.SOURCE_CHANGED,

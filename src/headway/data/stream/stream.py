@@ -1,7 +1,7 @@
 """Data stream: sources too large to read before step 1, as units, records, rows and windows.
 
-A stream's rows are a function of its sources, its settings and a cursor. So reading can continue
-from any cursor, in any process, without what came before.
+A stream's rows are a function of its sources, its settings and a cursor, so reading can continue
+from any cursor in any process.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from headway.base.pulse import Pulse
 from headway.data.batching.rows import Segment
 from headway.data.examples.examples import Example
 from headway.data.examples.maker import ExampleMaker
-from headway.data.examples.record_batches import in_batches
+from headway.data.examples.record_batches import batch_records
 from headway.data.formats.detect import read
 from headway.data.formats.lines import LineNumbers
 from headway.data.formats.records import DataKind, Record, Rejected, RejectReason, Skipped
@@ -34,7 +34,7 @@ _WRONG_KIND: dict[DataKind, RejectReason] = {
     "tokens": RejectReason.NOT_TOKENS,
 }
 _MAX_UNUSABLE = 1000  # unusable items kept for a refusal
-_MIN_READ = 100  # records; with fewer, the share of rejected ones means little
+_MIN_READ = 100  # records; with fewer, the rejected share means little
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class StreamSpec:
     Attributes:
         kind: of the records; others are rejected.
         max_length: targets in a row of text; tokens in a conversation.
-        truncation: what happens to longer conversations.
+        truncation: how longer conversations are handled.
         window_rows: rows per window.
         held_out: rows that come before all others and are never trained.
         seed: for the order of units.
@@ -73,11 +73,11 @@ class _StreamItem:
 
 
 class Stream:
-    """Makes windows from any cursor on.
+    """Makes windows, starting from any cursor.
 
     Args:
         units: supply the records.
-        maker: makes examples of them.
+        maker: turns records into examples.
         spec: of the rows.
         pulse: shows what is read, with rows, tokens and rejected records so far.
     """
@@ -148,7 +148,7 @@ class Stream:
             # An epoch ends before the next one starts: its last batch does not wait for more.
             tally = _Tally()
             items = self._epoch(epoch, cursor.cursor, held_out, tally)
-            in_batches(items, fill, num_characters=_num_characters, pulse=self.pulse)
+            batch_records(items, fill, num_characters=_num_characters, pulse=self.pulse)
             is_whole = epoch > cursor.cursor.epoch or not cursor.cursor.place
             if is_whole and not tally.num_records:
                 raise tally.refusal(self.units.sources)

@@ -1,6 +1,6 @@
 """Stream windows: finished rows on disk, with the cursor after them.
 
-A window is one file. It can be made again from the cursor before it, so it is not durable.
+A window is one file. It can be recreated from the cursor before it, so it need not be durable.
 """
 
 import io
@@ -22,7 +22,7 @@ from headway.data.stream.cursor import HELD_OUT, StreamCursor
 
 @dataclass(frozen=True)
 class WindowFacts:
-    """What a window's file holds besides its rows.
+    """What a window's file contains besides its rows.
 
     Attributes:
         after: the cursor after the window.
@@ -97,7 +97,7 @@ def window_path(folder: Path, number: int) -> Path:
 
 
 def save_window(folder: Path, number: int, window: Window) -> None:
-    """Write a window; it appears by one rename."""
+    """Write a window; its file appears atomically."""
     arrays: dict[str, NDArray[Any]] = {
         "ids": window.ids,
         "segment_ends": window.segment_ends,
