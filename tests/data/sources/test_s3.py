@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,6 +85,9 @@ def whole(source: Source, begin: int = 0) -> bytes:
         ("shards/**/*.zst", ["a.jsonl.zst", "b.jsonl.zst", "deep/c.jsonl.zst"]),
         ("*/[a-b].*", ["a.jsonl.zst", "b.jsonl.zst"]),
         ("shards/.h*", [".hidden.jsonl.zst"]),
+        ("sh**/b*", ["b.jsonl.zst"]),
+        ("shards/**", ["a.jsonl.zst", "b.jsonl.zst", "deep/c.jsonl.zst", "readme.md"]),
+        ("shards/?.jsonl.zst", ["a.jsonl.zst", "b.jsonl.zst"]),
     ],
 )
 def test_keys_prefixes_and_patterns_are_listed_in_order(
@@ -109,13 +113,64 @@ def test_a_listing_of_several_pages_is_read_to_its_end(
 ) -> None:
     from s3fs import S3FileSystem
 
-    call = S3FileSystem.call_s3
+    call = S3FileSystem._call_s3
+    pages: list[str] = []
 
-    def paged(self: Any, method: str, **asked: Any) -> Any:
-        return call(self, method, **({"MaxKeys": 2} | asked))
+    async def paged(self: Any, method: str, *args: Any, **asked: Any) -> Any:
+        pages.append(method)
+        return await call(self, method, *args, **asked, MaxKeys=2)
 
-    monkeypatch.setattr(S3FileSystem, "call_s3", paged)
+    monkeypatch.setattr(S3FileSystem, "_call_s3", paged)
     assert len(found(store, "shards/")) == 4
+    assert len(pages) > 2
+
+
+def test_a_folders_placeholder_is_not_taken_for_its_objects(store: str, client: Any) -> None:
+    for key in ("marked/", "marked/a.txt"):
+        client.put_object(Bucket="data", Key=key, Body=b"")
+    assert found(store, "marked/") == ["s3://data/marked/a.txt"]
+
+
+def test_a_key_is_preferred_to_the_objects_below_it(store: str, client: Any) -> None:
+    for key in ("both", "both/a.txt"):
+        client.put_object(Bucket="data", Key=key, Body=b"")
+    assert found(store, "both") == ["s3://data/both"]
+    assert found(store, "both/") == ["s3://data/both/a.txt"]
+
+
+def test_a_listing_may_take_longer_than_a_request(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = s3._list_objects
+
+    def slow(*words: Any) -> list[Source]:
+        time.sleep(0.3)
+        return listed(*words)
+
+    monkeypatch.setattr(s3, "_list_objects", slow)
+    pulse, retry = Watched(), RetryPolicy(max_attempts=1, stall_timeout_s=0.1)
+    client = s3._store(store, QUICK)
+    monkeypatch.setattr(s3, "_store", lambda *_: client)
+    assert len(s3.find("s3://data/shards/", store, pulse, retry)) == 4
+
+
+def test_a_part_of_a_listing_that_fails_fails_it(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s3fs import S3FileSystem
+
+    call = S3FileSystem._call_s3
+    pages: list[str] = []
+
+    async def failing(self: Any, method: str, *args: Any, **asked: Any) -> Any:
+        pages.append(method)
+        if len(pages) > 1:
+            raise OSError("SlowDown")
+        return await call(self, method, *args, **asked, MaxKeys=2)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", failing)
+    with pytest.raises(ComeBack):
+        s3.find("s3://data/shards/*", store, Pulse(), RetryPolicy(max_attempts=1))
 
 
 def test_the_environments_store_is_the_store(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,8 +275,8 @@ def test_f56_a_store_that_does_not_answer_is_named(store: str) -> None:
         ("s3://data/nothing-like-it.jsonl", "no such object or prefix"),
         ("s3://data/*.parquet", "no object matches"),
         ("s3://no-such-bucket/a", "not found (NoSuchBucket)"),
-        ("s3://", "no bucket"),
-        ("s3://A B/a", "this is no name of a bucket"),
+        ("s3://", "no bucket in the address"),
+        ("s3://A B/a", "not a valid bucket name"),
     ],
 )
 def test_what_is_not_there_is_refused_with_a_line_that_lists(
