@@ -204,7 +204,8 @@ def _open(name: str, config: str | None, commit: str) -> _Dataset:
     # The libraries' warnings contain addresses, which may be signed.
     datasets.logging.set_verbosity_error()
     logging.set_verbosity_error()
-    # Retries are counted and shown in one place: base/network/retry.py.
+    # Retries are counted and shown in one place: base/network/retry.py. For streams the library has
+    # no other switch: it reads neither its DownloadConfig nor the environment for these limits.
     limits: Any = importlib.import_module("datasets.config")
     for action in ("READ", "OPEN"):
         setattr(limits, f"STREAMING_{action}_MAX_RETRIES", 1)
