@@ -1,6 +1,5 @@
 """The stream client with real reader processes: whatever happens to them, the rows are the same."""
 
-import io
 import os
 import signal
 import threading
@@ -8,20 +7,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from headway.base.errors import Cause, DataRefused, MachineError
-from headway.base.pulse import Pulse
 from headway.data.examples.maker import ExampleOptions
 from headway.data.examples.tokenizer import byte_level
 from headway.data.sources.find import find_sources
 from headway.data.stream import client as client_module
-from headway.data.stream import reader_process as reader_module
 from headway.data.stream.client import StreamClient, StreamEnded
 from headway.data.stream.cursor import HELD_OUT, StreamCursor
-from headway.data.stream.reader_process import WindowRequest
-from headway.data.stream.spec import StreamFile, load_stream, save_stream
+from headway.data.stream.spec import StreamFile, save_stream
 from headway.data.stream.stream import StreamSpec
 from headway.data.stream.window import window_path
 
@@ -206,16 +201,6 @@ def test_rejected_rows_are_written_once_however_often_an_attempt_is_killed(
     assert counts[-1] > 3
     assert len(set(path.read_text().splitlines())) == counts[-1]
     client.end()
-
-
-def test_old_windows_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = stream(tmp_path)
-    request = io.TextIOWrapper(io.BytesIO(msgspec.json.encode(WindowRequest(12)) + b"\n"))
-    monkeypatch.setattr(reader_module.sys, "stdin", request)
-    monkeypatch.setattr(reader_module, "_KEPT_WINDOWS", 4)
-    reader_module.read_ahead(folder, load_stream(folder), Pulse())
-    kept = sorted(p.name for p in folder.glob("*.window"))
-    assert kept == [*(f"{n:08}.window" for n in (0, 8, 9, 10, 11)), "held-out.window"]
 
 
 def test_constants_leave_room_for_slow_machines() -> None:
