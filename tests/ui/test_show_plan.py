@@ -29,7 +29,7 @@ def test_a_plan_fits_one_screen() -> None:
 def test_the_plan_of_a_continued_run_counts_both_ways() -> None:
     lines = shown(conversations_plan(), 80)
     assert "steps      +2,488: 2,488 -> 4,976" in lines
-    assert "this file trains 2,488 steps, reaching global step 4,976" in words_of(lines)
+    assert "this file adds 2,488 steps, reaching global step 4,976" in words_of(lines)
 
 
 @pytest.mark.parametrize("sources", [("a.jsonl", "b.jsonl"), ("-",), ("s3://bucket/a.jsonl",)])
@@ -37,7 +37,7 @@ def test_what_is_not_one_file_is_called_data(sources: tuple[str, ...]) -> None:
     plan = conversations_plan()
     plan = replace(plan, data=replace(plan.data, sources=sources))
     said = words_of(shown(plan, 80))
-    assert "this data trains 2,488 steps, reaching global step 4,976" in said
+    assert "this data adds 2,488 steps, reaching global step 4,976" in said
 
 
 def test_a_new_run_needs_no_sentence_about_global_steps() -> None:
@@ -52,50 +52,50 @@ def test_the_ledger_adds_up_on_the_screen() -> None:
     said = words_of(lines)
     assert "12 rejected (9 not JSON, 3 no trained token) · 20,000 accepted" in said
     assert "20,000 = 100 held out + 19,900 planned" in said
-    assert "13 planned · each trained 3 times, 39 in all" in words_of(shown(text_plan(), 80))
+    assert "13 planned · each trained 3 times, 39 in total" in words_of(shown(text_plan(), 80))
 
 
-def test_what_is_left_out_is_told_with_what_it_saves() -> None:
+def test_savings_say_what_they_save() -> None:
     plan = conversations_plan()
     saved = replace(plan.time, saved=WorkSaved(padding=0.97, untrained=0.31, shared=0.62))
     plan = replace(plan, data=replace(plan.data, shared=0.71), time=saved)
     said = words_of(shown(plan, 80))
     assert (
-        "left out padding 97% to max_length, 41% to a batch's longest row: saves 97% of the work"
-        " · untrained 40%: saves 31% shared beginnings 71%: saves 62%"
+        "savings padding 97% to max_length, 41% to the batch's longest row: saves 97% of the work"
+        " · untrained 40%: saves 31% shared prefixes 71%: saves 62%"
     ) in said
 
 
-def test_beginnings_that_run_for_each_row_say_why() -> None:
+def test_prefixes_that_are_not_shared_say_why() -> None:
     plan = conversations_plan()
     why = "attention_dropout 0.1 is random for each row"
     plan = replace(plan, data=replace(plan.data, shared=0.71, not_shared=why))
     said = words_of(shown(plan, 80))
-    assert f"shared beginnings 71%, run for each row all the same: {why}" in said
+    assert f"shared prefixes 71%, computed for each row: {why}" in said
 
 
-def test_a_text_has_nothing_left_out_but_padding() -> None:
+def test_a_text_saves_padding_alone() -> None:
     plan = text_plan()
     plan = replace(plan, time=replace(plan.time, saved=WorkSaved(padding=0.04)))
     said = words_of(shown(plan, 80))
     assert (
-        "left out padding 4.0% to max_length, 4.0% to a batch's longest row: saves 4.0% of the work"
-        " · untrained 0%: saves 0% · shared beginnings 0%: saves 0%"
+        "savings padding 4.0% to max_length, 4.0% to the batch's longest row: saves 4.0% of the "
+        "work · untrained 0%: saves 0% shared prefixes 0%: saves 0%"
     ) in said
 
 
 def test_a_time_nobody_measured_is_not_made_up() -> None:
-    assert "time       about, unmeasured" in "\n".join(shown(text_plan(), 80))
+    assert "time       not measured yet" in "\n".join(shown(text_plan(), 80))
 
 
-def test_the_foretold_speed_counts_trained_tokens_like_the_step_lines() -> None:
+def test_the_estimated_speed_counts_trained_tokens_like_the_step_lines() -> None:
     # 4,589 tokens per second, of which 410 in 680 are trained
     assert "time       about 12 min · 2,767 tok/s" in shown(conversations_plan(), 80)
 
 
 def test_memory_shows_what_matters_of_it_largest_first() -> None:
     said = words_of(shown(conversations_plan(), 100))
-    parts = "2.8 GB at the peak · weights 2.0 GB · process 412.0 MB · activations 310.0 MB"
+    parts = "2.8 GB peak · weights 2.0 GB · process 412.0 MB · activations 310.0 MB"
     assert parts in said
     assert "gradients" not in said
 
@@ -104,7 +104,7 @@ def test_settings_say_where_they_come_from() -> None:
     lines = shown(conversations_plan(), 100)
     assert "batch_size     8               --bs" in lines
     assert "learning_rate  2e-4            auto: LoRA" in lines
-    assert "4 more settings are at the default: --verbose" in lines
+    assert "4 more settings at the default (--verbose shows all)" in lines
     assert not any(line.startswith("bf16") for line in lines)
 
 

@@ -127,11 +127,11 @@ def test_a_status_fits_any_width(width: int) -> None:
         assert max(map(cells, lines)) <= width
 
 
-def test_the_status_of_a_dead_run_says_how_it_goes_on() -> None:
+def test_the_status_of_a_dead_run_says_how_to_resume() -> None:
     died = status(state="died", phase="saving", phase_since_s=60.0, seconds_left=None)
     lines = show.status_lines(died, 80)
     assert lines[0] == "notes · died 1 min ago while saving"
-    assert "start the same command again: it resumes after the last checkpoint" in lines
+    assert "run the same command again to resume from the last checkpoint" in lines
 
 
 def test_the_status_of_a_finished_run_is_its_closing_line() -> None:
@@ -174,20 +174,21 @@ EVENTS: list[tuple[Event, str]] = [
         AttemptStarted("notes", "0.1.0", 7, 2488, "checkpoint-2488"),
         "notes resumed from checkpoint-2488 at global step 2,488 · headway 0.1.0",
     ),
-    (Resumed("checkpoint-500", 500), "goes on from checkpoint-500 at global step 500"),
+    (Resumed("checkpoint-500", 500), "continuing from checkpoint-500 at global step 500"),
     (PhaseEntered("loading the model"), "loading the model"),
     (Probed("before", 2.412, 2.441), "before training: loss 2.41, held out 2.44"),
     (Probed("after", 1.37, None), "after training: loss 1.37"),
     (
         step_done(3),
-        "step 3 · loss 2.50 · gradient 1.20 · rate 2e-4 · 8 rows · 400 tokens · 0.5 s",
+        "step 3 · loss 2.50 · gradient norm 1.20 · learning rate 2e-4 · 8 rows · 400 tokens"
+        " · 0.5 s",
     ),
-    (Refined(725.0, 4589.0), "measured: about 12 min in all"),
+    (Refined(725.0, 4589.0), "measured: about 12 min in total"),
     (Evaluated(500, 1.52, 100, 2.1), "held out 1.52 after step 500 · 100 rows · 2.1 s"),
     (Sampled(500, "The", " cat\nsat"), "sample after step 500: The cat↵sat"),
     (Saved(500, "checkpoint-500", 36_600_000, 0.8), "saved checkpoint-500 · 36.6 MB · 0.8 s"),
     (Noted(Finding("warning", "the loss rose")), "! the loss rose"),
-    (StopAsked("SIGINT"), "asked to stop by Ctrl+C: finishing the step and saving"),
+    (StopAsked("SIGINT"), "stop requested by Ctrl+C: finishing the step and saving"),
     (Ended("finished", 0, "kept: 3 of 3 steps"), "finished, exit 0 · kept: 3 of 3 steps"),
 ]
 

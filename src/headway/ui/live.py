@@ -1,8 +1,8 @@
-"""The live view: lines that stay, and below them a few that move.
+"""Live view: lines that stay, with a few moving lines below them.
 
-What moves is drawn when it differs from what is there, at most four times a second; the age of
-the phase differs every second, whatever else stands still. rich is imported with the first status,
-so that the first line is on the screen before.
+The moving lines are redrawn when they change, at most four times a second. The age of the phase
+changes every second even if nothing else does. rich is imported at the first status, so that the
+first line appears without waiting for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from headway.runs.plan import Plan
     from headway.runs.receipt import Receipt
 
-DRAWN_S = 0.25  # between two drawings, at least
-STAYS_S = 0.5  # a phase before the first step that took longer leaves a line
-SPARK = 24  # columns
-_RED = "\x1b[31m{}\x1b[39m"  # standard error is not rich's
+FRAME_S = 0.25  # minimum time between two frames
+NOTABLE_S = 0.5  # a phase before the first step that takes longer leaves a line
+CURVE_COLUMNS = 24
+_RED = "\x1b[31m{}\x1b[39m"  # rich does not write to standard error
 
 
 class Curve:
-    """Every loss so far in at most 128 points: when they are too many, two become one."""
+    """Every loss so far in at most 127 points: at 128, pairs of points are averaged."""
 
     def __init__(self) -> None:
         self.points: list[float] = []
-        self._each = 1  # losses in a point
+        self._each = 1  # losses per point
         self._sum, self._num = 0.0, 0
 
     def add(self, loss: float) -> None:
-        """Take one more loss."""
+        """Add a loss."""
         self._sum, self._num = self._sum + loss, self._num + 1
         if self._num < self._each:
             return
@@ -59,15 +59,15 @@ def moving_lines(status: Status, losses: Sequence[float], width: int) -> list[St
 
     Args:
         status: of a run that has not ended.
-        losses: the curve so far.
-        width: columns; no line is wider.
+        losses: the loss curve so far.
+        width: maximum columns of a line.
     """
     silent = not status.waiting_for and (status.last_news_s or 0) >= SILENT_S
     head = phase_line(status, width, age=clock)
     pieces: list[tuple[str, Style]] = [(head, "yellow" if silent else "")]
     below: list[StyledLine] = []
     if status.steps and (status.step or status.state == "training"):
-        room = min(width - cells(head) - 3, SPARK)
+        room = min(width - cells(head) - 3, CURVE_COLUMNS)
         curve = spark(losses, room) if width >= 60 and room >= 8 else ""
         if curve:
             pieces.append((curve.rjust(width - cells(head)), "dim"))
@@ -116,7 +116,7 @@ class Live:
 
     @property
     def _columns(self) -> int:
-        """Asked anew each time: windows change their size."""
+        """The current width: a window can be resized at any time."""
         return columns(self._out.stream, self._environ)
 
     def say(self, line: str) -> None:
@@ -124,26 +124,26 @@ class Live:
         self._stay(styled([printable(line)]))
 
     def status(self, status: Status) -> None:
-        """Draw what moves, if it differs from what is there and it is time."""
+        """Draw the moving lines if they have changed and the next frame is due."""
         if self._before is None or self._before.phase != status.phase:
             self._leave_phase()
         self._before = status
         if status.ended:
             return
         now_s = self._clock()
-        if self._drawn and now_s - self._drawn_at < DRAWN_S:
+        if self._drawn and now_s - self._drawn_at < FRAME_S:
             return
-        # One column is left free: a full line makes some terminals begin another.
+        # One column stays free: some terminals wrap after a full line.
         lines = moving_lines(status, self._curve.points, min(self._columns, 120) - 1)
         if lines != self._drawn:
             self._draw(lines)
             self._drawn, self._drawn_at = lines, now_s
 
     def _leave_phase(self) -> None:
-        """Before the first step, a phase that took a while leaves a line with what it did."""
+        """Keep a line about a phase before the first step that took a while."""
         now_s, before = self._clock(), self._before
         took_s = now_s - self._phase_began
-        if before and before.state in ("planning", "starting") and took_s >= STAYS_S:
+        if before and before.state in ("planning", "starting") and took_s >= NOTABLE_S:
             done = replace(before, waiting_for="", last_news_s=None, phase_since_s=took_s)
             self._stay(styled([phase_line(done, text_width(self._columns))], "dim"))
         self._before, self._phase_began = None, now_s
@@ -192,17 +192,17 @@ class Live:
         if not lines:
             return
         console = self._console
-        if console is None:  # nothing moves yet, and the first line does not wait for rich
+        if console is None:  # nothing is moving yet, so rich is not needed
             self._out.write(*(line.text for line in lines))
             return
         text = _rich(lines)
-        # Folding is done where the words are known; what is still wider is a line to copy.
+        # Text is already wrapped; a line that is still wider is a command to copy.
         self._guarded(lambda: console.print(text, soft_wrap=True))
 
     def _draw(self, lines: Sequence[StyledLine]) -> None:
         console, region = self._opened()
         console.width = self._columns
-        # Below an empty line: where the terminal echoes ^C, nothing of ours is pushed aside.
+        # The empty last line holds the cursor, so that an echoed ^C does not shift the others.
         text = _rich([*lines, StyledLine()])
         self._guarded(lambda: region.update(text, refresh=True))
 
@@ -230,14 +230,14 @@ class Live:
         return self._console, self._region
 
     def _guarded(self, draw: Callable[[], None]) -> None:
-        """Draw; a terminal that was closed ends the drawing, never the run."""
+        """Draw; a closed terminal ends the drawing, never the run."""
         if self._out.gone:
             return
         try:
             draw()
-        except (OSError, ValueError, SystemExit):  # SystemExit: how rich takes a broken pipe
+        except (OSError, ValueError, SystemExit):  # rich raises SystemExit on a broken pipe
             self._out.gone = True
-        self.silence.broken()
+        self.silence.end()
 
 
 def _ansi(line: StyledLine) -> str:

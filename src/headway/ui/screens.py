@@ -1,6 +1,6 @@
-"""The live view, or plain lines where there is no terminal.
+"""Screens of a run: plain lines, the closing line only, JSON; and the choice among them.
 
-`make_screen` chooses once; whoever follows a run talks to a `Screen` and knows no more.
+`make_screen` chooses once; code that follows a run only sees a `Screen`.
 """
 
 import os
@@ -23,15 +23,15 @@ from headway.ui.show_run import news_lines, phase_line, refusal_lines, step_line
 from headway.ui.styled import StyledLine
 from headway.ui.text_layout import printable
 
-if TYPE_CHECKING:  # their classes take a while to make, and the first line must not wait
+if TYPE_CHECKING:  # these modules are slow to import, and the first line must not wait
     from headway.runs.plan import Plan
     from headway.runs.receipt import Receipt
 
-LINE_S = 9.5  # plain lines come at least this often; a lagging caller still keeps ten seconds
+LINE_S = 9.5  # a plain line at least this often: ten seconds, with a margin for a slow caller
 
 
 class Plain:
-    """Lines for logs and pipes: one per phase, steps as asked, and one at least every 10 s."""
+    """Lines for logs and pipes: phases, the requested steps, and one line at least every 10 s."""
 
     def __init__(
         self,
@@ -48,9 +48,9 @@ class Plain:
         self._width = width
         self._verbose = verbose
         self._logging_steps = logging_steps
-        self._progress = Progress()  # its own, so that every step that is due gets its own line
+        self._progress = Progress()  # separate, so that every step that is due gets its own line
         self._status: Status | None = None
-        self._phases: set[str] = set()  # those that had their line
+        self._phases: set[str] = set()  # phases already printed
         self._stops: set[StopAsked] = set()
         self._shown_step = 0
 
@@ -64,7 +64,7 @@ class Plain:
         self._out.write(printable(line))
 
     def status(self, status: Status) -> None:
-        """A line for a phase that was not seen before; else one when it is time."""
+        """Print a new phase, or a line if none was printed for a while."""
         self._status = status
         if status.ended:
             return
@@ -83,7 +83,7 @@ class Plain:
         self._out.write(*_texts(lines), "")
 
     def event(self, entry: LogEntry) -> None:
-        """See `Screen`. The first step and the last have a line, and those that are asked for."""
+        """See `Screen`. Prints the first step, the last step and the requested ones."""
         self._progress.take(entry)
         match entry.event:
             case StepDone(step):
@@ -127,7 +127,7 @@ def _texts(lines: Sequence[StyledLine]) -> list[str]:
 
 
 class Quiet:
-    """Refusals and the closing line."""
+    """Only refusals and the closing line."""
 
     def __init__(self, stdout: TextIO, stderr: TextIO, *, width: int, clock: Clock) -> None:
         self.silence = Silence(clock)
@@ -136,7 +136,7 @@ class Quiet:
 
     @property
     def max_silence(self) -> float:
-        """See `Screen`; here it is as long as the run, as asked for."""
+        """See `Screen`; as long as the run, as `--quiet` asks for."""
         return self.silence.longest_s
 
     def say(self, line: str) -> None:
@@ -164,10 +164,10 @@ class Quiet:
 
 
 class Json:
-    """One JSON object per line for programs; words for people go to standard error.
+    """One JSON object per line for programs; text for people goes to standard error.
 
-    Every line has `event`: `plan`, what events.jsonl has, `status` after ten seconds without
-    another line, `refused`, and as the last one `receipt`.
+    Every line has `event`: `plan`, the events of events.jsonl, `status` after ten seconds without
+    another line, `refused`, and finally `receipt`.
     """
 
     def __init__(self, stdout: TextIO, stderr: TextIO, *, width: int, clock: Clock) -> None:
@@ -227,16 +227,16 @@ def make_screen(
     clock: Clock = time.monotonic,
     environ: Mapping[str, str] = os.environ,
 ) -> Screen:
-    """The screen that fits where the output goes.
+    """The screen for where the output goes.
 
     Args:
-        stdout: where it goes; the live view needs it to be a terminal that moves its cursor and
-            knows our characters.
-        stderr: where refusals go.
-        quiet: refusals and the closing line alone.
-        json: JSON lines for programs; wins over `quiet`.
-        verbose: the plan with every setting.
-        logging_steps: off a terminal, a line every so many steps.
+        stdout: for output; the live view needs a terminal that can move its cursor and whose
+            encoding has our symbols.
+        stderr: for refusals.
+        quiet: print only refusals and the closing line.
+        json: print JSON lines for programs; takes precedence over `quiet`.
+        verbose: print the plan with every setting.
+        logging_steps: without a terminal, print a line every N steps.
         clock: seconds, monotonic.
         environ: NO_COLOR, TERM, COLUMNS.
     """

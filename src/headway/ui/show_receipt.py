@@ -1,4 +1,4 @@
-"""What a run did, and whether that is what was planned, as plain lines."""
+"""Receipt on a screen: the two judgments, the facts, and the closing line."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ from headway.base.units import count, plural, seconds, share, short_count, size
 from headway.ui.styled import Style, StyledLine, fact_lines, labeled, styled
 from headway.ui.text_layout import flow, loss_text, table
 
-if TYPE_CHECKING:  # its many classes take a while to make, and the first line must not wait
+if TYPE_CHECKING:  # slow to import, and the first line must not wait
     from headway.runs.receipt import (
         EstimatedActual,
         Judgement,
@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # its many classes take a while to make, and the first line m
 def receipt_lines(receipt: "Receipt", width: int) -> list[StyledLine]:
     """The two judgments and the facts, without the closing line."""
     facts: list[tuple[str, list[str]]] = [
-        ("contract", _judgement(receipt.contract)),
-        ("learning", _judgement(receipt.learning)),
+        ("contract", _judgment(receipt.contract)),
+        ("learning", _judgment(receipt.learning)),
         ("rows", _rows(receipt.rows)),
         ("tokens", _tokens(receipt)),
         ("steps", _steps(receipt)),
@@ -45,15 +45,17 @@ def closing_lines(receipt: "Receipt", width: int) -> list[StyledLine]:
     return styled(flow([receipt.line], width), style)
 
 
-def _judgement(judgement: "Judgement") -> list[str]:
-    word = {"not": "not learned"}.get(judgement.verdict, judgement.verdict)
-    return [word, *judgement.reasons]
+def _judgment(judgment: "Judgement") -> list[str]:
+    word = {"not": "not improved"}.get(judgment.verdict, judgment.verdict)
+    return [word, *judgment.reasons]
 
 
 def _rows(rows: "ReceiptRows") -> list[str]:
     parts = [f"{count(rows.trained)} of {count(rows.planned)} planned rows trained"]
     if rows.applications_planned != rows.planned:
-        parts.append(f"{count(rows.applications)} of {count(rows.applications_planned)} times")
+        parts.append(
+            f"{count(rows.applications)} of {count(rows.applications_planned)} times in total"
+        )
     parts += [f"{count(rows.missing)} missing", f"{count(rows.repeated)} repeated"]
     if rows.held_out:
         parts.append(f"{count(rows.held_out)} held out")
@@ -70,7 +72,7 @@ def _tokens(receipt: "Receipt") -> list[str]:
         f"padding {share(tokens.padding_share)}",
     ]
     if tokens.truncated:
-        parts.append(f"{plural(tokens.truncated, 'conversation')} cut")
+        parts.append(f"{plural(tokens.truncated, 'conversation')} truncated")
     if tokens.shared:
         parts.append(f"{count(tokens.shared)} in shared prefixes")
     return parts
@@ -83,7 +85,7 @@ def _steps(receipt: "Receipt") -> list[str]:
         f"global {count(steps.first)} -> {count(steps.last)}",
     ]
     if learned.nonfinite_steps:
-        parts.append(f"{plural(learned.nonfinite_steps, 'step')} not finite, not applied")
+        parts.append(f"{plural(learned.nonfinite_steps, 'non-finite step')} not applied")
     return parts
 
 
@@ -113,11 +115,11 @@ def _tensors(receipt: "Receipt") -> list[str]:
         return []
     parts = [
         f"{count(tensors.changed)} of {count(tensors.trainable)} changed",
-        f"{count(tensors.with_gradient)} had gradient",
-        f"weights moved by {share(tensors.relative_change)}",
+        f"{count(tensors.with_gradient)} received gradients",
+        f"weights changed by {share(tensors.relative_change)}",
     ]
-    parts += [f"unmoved: {', '.join(tensors.unmoved)}"] if tensors.unmoved else []
-    return parts + ([f"without gradient: {', '.join(tensors.dead)}"] if tensors.dead else [])
+    parts += [f"unchanged: {', '.join(tensors.unmoved)}"] if tensors.unmoved else []
+    return parts + ([f"without gradients: {', '.join(tensors.dead)}"] if tensors.dead else [])
 
 
 def _time(receipt: "Receipt") -> list[str]:

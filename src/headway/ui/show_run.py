@@ -1,6 +1,6 @@
-"""What people read of a run, as plain lines: its status, its events, and a table of runs.
+"""Run on a screen: status, events, refusals, and the table of runs.
 
-Nothing here knows a terminal: colour is the console's business, and whoever calls gives the width.
+Nothing here knows the terminal; callers give the width.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,15 +39,15 @@ from headway.ui.text_layout import (
     table,
 )
 
-WIDE = 10_000  # columns, where a line may be as long as it is
+WIDE = 10_000  # columns: no limit
 SAMPLE_LINES = 4
-SILENT_S = 5.0  # without news for longer than this, a line says so
+SILENT_S = 5.0  # a longer time without news is shown
 
 _SIGNALS = {"SIGINT": "Ctrl+C"}
 
 
 def step_line(status: Status, width: int = WIDE) -> str:
-    """The step and how it goes: 'step 3/100 · loss 2.45 (avg 2.61) · 4,589 tok/s · 4 min left'."""
+    """The step and its loss: 'step 3/100 · loss 2.45 (avg 2.61) · 4,589 tok/s · 4 min left'."""
     steps = f"/{count(status.steps)}" if status.steps else ""
     parts = [(0, f"step {count(status.step)}{steps}")]
     if status.global_step != status.step:
@@ -69,17 +69,17 @@ def step_line(status: Status, width: int = WIDE) -> str:
 
 
 def _coarse(duration_s: float) -> str:
-    """A duration that is only foretold: whole minutes from two minutes on."""
+    """An estimated duration: whole minutes from two minutes on."""
     return seconds(duration_s if duration_s < 120 else 60 * round(duration_s / 60))
 
 
 def phase_line(status: Status, width: int = WIDE, age: Callable[[float], str] = seconds) -> str:
-    """The phase, how far it is, and since when: 'saving · 2.1 of 3.0 MB · 0.4 s'.
+    """The phase, its progress and its age: 'saving · 2.1 of 3.0 MB · 0.4 s'.
 
     Args:
         status: of a run that has not ended.
         width: columns.
-        age: how to print a duration.
+        age: formats a duration in seconds.
     """
     parts = [(0, "stopping")] if status.state == "stopping" else []
     parts.append((3 if status.waiting_for else 0, status.phase))
@@ -92,9 +92,8 @@ def phase_line(status: Status, width: int = WIDE, age: Callable[[float], str] = 
         parts += [(5, plural(status.tokens, "token"))] if status.tokens else []
         parts += [(6, f"{count(status.skipped)} skipped")] if status.skipped else []
     if status.waiting_for:
-        what = cut(
-            printable(status.waiting_for), max(width - 24, 8)
-        )  # its name may be long, its age never
+        # A long name is cut, so that the age always fits.
+        what = cut(printable(status.waiting_for), max(width - 24, 8))
         parts.append((0, f"waiting for {what} {age(status.waiting_since_s)}"))
     else:
         parts.append((0, age(status.phase_since_s)))
@@ -112,7 +111,7 @@ def _amount(done: int, total: int, unit: str) -> str:
 
 
 def status_lines(status: Status, width: int) -> list[str]:
-    """The answer to `headway status`: what it is doing right now and since when."""
+    """The output of `headway status`: what a run is doing and for how long."""
     ago = f"{seconds(status.phase_since_s)} ago"
     facts = [status.run or "a new run"]
     match status.state:
@@ -133,7 +132,7 @@ def status_lines(status: Status, width: int) -> list[str]:
         first, last = loss_text(status.held_out_first), loss_text(status.held_out_last)
         lines.append(f"held out {first} -> {last}")
     if status.state == "died":
-        lines += flow(["start the same command again: it resumes after the last checkpoint"], width)
+        lines += flow(["run the same command again to resume from the last checkpoint"], width)
     lines += flow([status.line], width) if status.line else []
     return lines + ([printable(status.folder)] if status.folder else [])
 
@@ -157,16 +156,16 @@ def _event_facts(event: Event) -> list[str]:
             )
             return [f"{run} {where}", f"headway {version}"]
         case Resumed(checkpoint, global_step):
-            return [f"goes on from {checkpoint} at global step {count(global_step)}"]
+            return [f"continuing from {checkpoint} at global step {count(global_step)}"]
         case PhaseEntered(phase):
             return [phase]
         case Probed(when, train_probe, held_out):
             end = "" if held_out is None else f", held out {loss_text(held_out)}"
             return [f"{when} training: loss {loss_text(train_probe)}{end}"]
         case Refined(whole_s):
-            return [f"measured: about {_coarse(whole_s)} in all"]
+            return [f"measured: about {_coarse(whole_s)} in total"]
         case StopAsked(by):
-            return [f"asked to stop by {_SIGNALS.get(by, by)}: finishing the step and saving"]
+            return [f"stop requested by {_SIGNALS.get(by, by)}: finishing the step and saving"]
         case Noted(finding):
             return [MARKS[finding.kind] + one_line(finding.what)]
         case Ended(outcome, exit_code, line, _):
@@ -180,8 +179,8 @@ def _step_facts(event: StepDone) -> list[str]:
         f"step {count(event.step)}",
         f"global {count(event.global_step)}" if event.global_step != event.step else "",
         f"loss {loss_text(event.loss)}",
-        f"gradient {loss_text(event.grad_norm)}",
-        f"rate {learning_rate(event.learning_rate)}",
+        f"gradient norm {loss_text(event.grad_norm)}",
+        f"learning rate {learning_rate(event.learning_rate)}",
         plural(event.rows, "row"),
         plural(event.trained_tokens, "token"),
         seconds(event.seconds),
@@ -204,25 +203,25 @@ def _pause_facts(event: Event) -> list[str]:
 
 
 def news_lines(event: Event, width: int) -> list[StyledLine]:
-    """What stays on the screen of a run, above what moves; most events are not worth a line."""
+    """The lines about an event that stay on the screen; most events have none."""
     match event:
         case AttemptStarted(resumed_from="", from_global_step=0) | PhaseEntered() | StepDone():
             return []
-        case Resumed() | Ended():  # the attempt's line said it; the receipt or refusal follows
+        case Resumed() | Ended():  # shown by the attempt's line and by the receipt or refusal
             return []
         case Noted(finding):
             return [] if finding.kind == "ok" else finding_lines(finding, width)
         case StopAsked():
-            return styled(flow([f"{event_line(event)} (again to leave at once)"], width))
+            return styled(flow([f"{event_line(event)} (again to quit immediately)"], width))
         case Sampled():
-            room = SAMPLE_LINES * (width - 8)  # folding between words leaves some columns free
+            room = SAMPLE_LINES * (width - 8)  # wrapping between words leaves some columns empty
             return styled(fold(cut(event_line(event), room), width))
         case _:
             return styled(flow(_event_facts(event), width))
 
 
 def refusal_lines(refusal: Refusal, width: int) -> list[StyledLine]:
-    """A refusal in its four parts, or each of several in its own."""
+    """The four parts of a refusal, or of each one of several."""
     lines: list[StyledLine] = []
     for finding in message_of(refusal).findings:
         _, *rest = four_parts(finding.what, finding.have, finding.need, finding.remedies, width)
@@ -231,17 +230,17 @@ def refusal_lines(refusal: Refusal, width: int) -> list[StyledLine]:
 
 
 def log_line(entry: LogEntry) -> str:
-    """One line of `headway logs`: when (UTC), in which attempt, and what."""
+    """One line of `headway logs`: the time (UTC), the attempt, the event."""
     attempt = f"#{entry.attempt} " if entry.attempt > 1 else ""
     return f"{entry.at[:10]} {entry.at[11:19]}  {attempt}{event_line(entry.event)}"
 
 
 def runs_table(statuses: Sequence[Status], width: int) -> list[str]:
-    """The answer to `headway runs`: one line per run; where it is narrow, columns are left out."""
+    """The output of `headway runs`: one line per run, with fewer columns where it is narrow."""
     header = ["run", "state", "step", "loss", "held out", "tokens", "when"]
     rows = [header, *(_run_row(status) for status in statuses)]
-    for left_out in ((), ("tokens",), ("tokens", "held out"), ("tokens", "held out", "when")):
-        columns = [i for i, name in enumerate(header) if name not in left_out]
+    for dropped in ((), ("tokens",), ("tokens", "held out"), ("tokens", "held out", "when")):
+        columns = [i for i, name in enumerate(header) if name not in dropped]
         right = [n for n, i in enumerate(columns) if header[i] in header[2:6]]
         lines = table([[row[i] for i in columns] for row in rows], right)
         if max(map(cells, lines)) <= width:

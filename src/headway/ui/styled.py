@@ -13,7 +13,7 @@ _MARK_STYLES: dict[str, Style] = {"adjusted": "yellow", "warning": "yellow", "re
 
 @dataclass(frozen=True)
 class StyledLine:
-    """A line of a screen; a screen without styles prints its `text`."""
+    """A line on a screen; screens without colors print its `text`."""
 
     pieces: tuple[tuple[str, Style], ...] = ()
 
@@ -24,23 +24,23 @@ class StyledLine:
 
 
 def styled(lines: Iterable[str], style: Style = "") -> list[StyledLine]:
-    """Lines in one style each."""
+    """Each line in one style."""
     return [StyledLine(((line, style),)) for line in lines]
 
 
 def labeled(label: str, text: str) -> StyledLine:
-    """A text beside its label."""
+    """Text with a label before it."""
     return StyledLine(((f"{label:{LABEL}}", "dim"), (text, "")))
 
 
 def fact_lines(label: str, facts: Sequence[str], width: int) -> list[StyledLine]:
-    """Facts under one label; no label without facts."""
+    """Facts after one label; nothing if there are no facts."""
     lines = flow(facts, width - LABEL)
     return [labeled("" if i else label, line) for i, line in enumerate(lines)]
 
 
 def finding_lines(finding: Finding, width: int) -> list[StyledLine]:
-    """A finding in its four parts, marked by its kind."""
+    """A finding in its four parts, with the mark of its kind."""
     _, *rest = four_parts(
         finding.what, finding.have, finding.need, finding.remedies, max(width, 40)
     )
