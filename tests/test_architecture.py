@@ -65,17 +65,6 @@ OLD_MODULES = {
 # Covered by the tests of their neighbors; each still wants a file of its own.
 TESTED_ELSEWHERE = {
     "base/version.py",
-    "data/formats/row_formats.py",
-    "data/formats/splits.py",
-    "data/formats/text.py",
-    "data/sources/seekable.py",
-    "data/sources/source.py",
-    "data/stream/cursor.py",
-    "data/stream/reader_process.py",
-    "data/stream/spec.py",
-    "data/stream/window.py",
-    "data/survey/reading.py",
-    "data/survey/result.py",
     "ui/output.py",
 }
 OLD_NAMES = (
