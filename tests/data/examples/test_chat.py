@@ -657,7 +657,9 @@ def test_T10_a_template_that_marks_everything_is_rejected(pair: Pair) -> None:
     source = "{{ bos_token }}{% generation %}{% for m in messages %}{{ m.content }}</s>"
     source += "{% endfor %}{% endgeneration %}"
     made = example(pair, source, CONVERSATIONS["many turns"])
-    assert made == Rejected("f", 1, "no untrained token", "the template marks all as an answer")
+    assert made == Rejected(
+        "f", 1, "no untrained token", "the template marks everything as an answer"
+    )
     alone = example(pair, source, [assistant("a text of its own")])
     assert isinstance(alone, Example)
     assert alone.trained[1:].all()

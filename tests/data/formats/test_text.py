@@ -114,4 +114,4 @@ def test_a_part_that_is_not_utf8_is_rejected_with_its_place_and_the_others_stay(
     source = found(tmp_path / "a.txt", b"a line of text\n" * 2 + b"caf\xe9\n" + b"the last line\n")
     made = list(read(source, lambda _: None, Pulse()))
     assert [type(item) for item in made] == [Record, Record, Rejected, Record]
-    assert made[2] == Rejected(source.name, 3, "not UTF-8", "byte 0xe9 at offset 33")
+    assert made[2] == Rejected(source.name, 3, RejectReason.NOT_UTF8, "byte 0xe9 at offset 33")

@@ -26,7 +26,11 @@ def written(path: Path, *rows: object) -> Source:
 
 def reading(*parts: Part | Source, conversations: Refusal | None = None, **options: Any) -> Reading:
     parted = [one if isinstance(one, Part) else Part(one) for one in parts]
-    settings = {"drop_duplicates": False, "skip_corrupt": False, "pulse": Pulse()} | options
+    settings: dict[str, Any] = {
+        "drop_duplicates": False,
+        "skip_corrupt": False,
+        "pulse": Pulse(),
+    } | options
     return Reading([part.source for part in parted], parted, conversations, **settings)
 
 
