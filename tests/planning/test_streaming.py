@@ -54,7 +54,7 @@ def test_the_readers_file_is_written_once_for_the_same_stream(tmp_path: Path) ->
     assert plan.data.stream.folder == ""
     file = load_stream(Path(first.data.stream.folder))
     assert file.options == OPTIONS
-    assert file.shape.window_rows == 16 * plan.data.stream.steps_per_window
+    assert file.spec.window_rows == 16 * plan.data.stream.steps_per_window
 
 
 def test_data_that_was_read_in_full_has_no_file(tmp_path: Path) -> None:
