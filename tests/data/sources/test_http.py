@@ -238,8 +238,8 @@ MUTANTS = {
     "takes another file for it": ("if stamp != source.stamp or", "if False and stamp or"),
     "takes other bytes for it": ("if again.digest() != self.seen.digest():", "if False:"),
     "takes a shorter one for it": (
-        "        if first < at:  # a shorter",
-        "        if False:  # a shorter",
+        "        if first < at:  # the complete file is now shorter",
+        "        if False:",
     ),
 }
 
