@@ -24,6 +24,27 @@ if _worker.isdigit() and hasattr(os, "sched_setaffinity"):
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+class FailuresAtOnce:
+    """Prints each failure when it happens: a run that is cut short has told what it found."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._terminal = config.pluginmanager.get_plugin("terminalreporter")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """See `pytest.hookspec`."""
+        if report.failed and self._terminal is not None:
+            last = report.longreprtext.rstrip().rpartition("\n")[2]
+            self._terminal.write_line(
+                f"\nFAILED {report.nodeid} after {report.duration:.0f} s: {last}"
+            )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Print failures as they happen, in the process that has the terminal."""
+    if not _worker:
+        config.pluginmanager.register(FailuresAtOnce(config))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """No test reads or writes the cache of whoever runs it."""

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from headway.base.errors import Refusal, RefusalMessage, message_of
+from headway.base.network.retry import RetryPolicy
 from headway.base.pulse import Pulse
-from headway.base.retry import RetryPolicy
 
 QUICK = RetryPolicy(max_attempts=5, stall_timeout_s=30, initial_backoff_s=0.01, max_backoff_s=0.1)
 
@@ -38,7 +38,7 @@ class Noted(Pulse):
         super().progress(done)
 
 
-def find_sources(address: str) -> list[tuple[str, tuple[Any, ...], int]] | RefusalMessage:
+def find_dataset(address: str) -> list[tuple[str, tuple[Any, ...], int]] | RefusalMessage:
     from headway.data.sources import hub_dataset as hub
 
     try:

@@ -88,7 +88,7 @@ def _print_refusal(refusal: Refusal, *, verbose: bool) -> None:
 
         traceback.print_exception(refusal)
     lines = refusal_lines(refusal, text_width(columns(sys.stderr, os.environ)))
-    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.writelines(f"{line.text}\n" for line in lines)
 
 
 def _unknown_verb(word: str) -> UsageError:

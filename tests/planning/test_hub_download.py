@@ -15,7 +15,7 @@ from tests.hub_server import COMMIT, HubServer
 from tests.web_server import Fault
 
 from headway.base.errors import Exit, MachineError, RefusalMessage
-from headway.base.retry import RetryPolicy
+from headway.base.network.retry import RetryPolicy
 from headway.planning import hub_download as download
 
 CHUNK_BYTES = 10 << 20  # the library writes, and resumes at, multiples of it

@@ -35,7 +35,7 @@ def test_a_second_file_trains_all_its_rows_on_top_of_the_first(
 
     second = headway("train", "second.jsonl", "--continue", "first", "--batch-size", 4)
     assert second.code == 0, second.err
-    promise = f"this file trains {steps} steps, reaching global step {5 + steps}"
+    promise = f"this file adds {steps} steps, reaching global step {5 + steps}"
     lines = second.out.splitlines()
     told_at = next(i for i, line in enumerate(lines) if promise in line)
     stepped_at = next(i for i, line in enumerate(lines) if line.startswith("step "))

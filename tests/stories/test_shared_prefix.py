@@ -30,7 +30,7 @@ def test_a_system_prompt_runs_once_a_step(headway: Headway) -> None:
     assert 0.7 <= plan["data"]["shared"] <= 7 / 8
     assert plan["data"]["not_shared"] == ""
     assert 0.5 <= plan["time"]["saved"]["shared"] <= plan["data"]["shared"] + 0.01
-    assert f"shared beginnings {100 * plan['data']['shared']:.0f}%: saves " in said
+    assert f"shared prefixes {100 * plan['data']['shared']:.0f}%: saves " in said
 
     told = headway("train", "chats.jsonl", *SETTINGS)
     assert told.code == 0, told.err

@@ -59,7 +59,7 @@ def test_D09_a_truncated_shard_is_refused_by_name_before_anything_is_written(
     before = sorted(headway.here.rglob("*"))
     told = headway("train", "shards/*.jsonl.zst", "--max-steps", 2)
     assert told.code == 3, told.err
-    assert told.err.startswith("shards/2.jsonl.zst breaks off at byte ")
+    assert told.err.startswith("shards/2.jsonl.zst is truncated at byte ")
     assert "try   --skip-corrupt" in told.err
     assert sorted(headway.here.rglob("*")) == before
     passed = headway("plan", "shards/*.jsonl.zst", "--skip-corrupt", "--json")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tests.helpers import HERE, in_memory, settings
-from tests.ui.fixtures import words_of
+from tests.ui.fixtures import texts, words_of
 
 from headway.base.errors import MachineError
 from headway.base.machine import TorchBuild
@@ -70,4 +70,4 @@ def test_s04_the_plan_tells_the_device_and_why() -> None:
     here = replace(HERE, device="cpu", why=UNUSED)
     start = InitialModel("preset", "tiny", "")
     plan = decide(settings(), ("notes.txt",), in_memory(5000), start, here)
-    assert f"cpu ({UNUSED})" in words_of(plan_lines(plan, 80))
+    assert f"cpu ({UNUSED})" in words_of(texts(plan_lines(plan, 80)))

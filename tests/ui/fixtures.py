@@ -11,6 +11,7 @@ from headway.runs import plan as p
 from headway.runs import receipt as r
 from headway.supervise.progress import SCHEMA as STATUS_SCHEMA
 from headway.supervise.progress import Status
+from headway.ui.styled import StyledLine
 
 WIDTHS = (40, 60, 80, 100, 120)
 ADJUSTED = Finding(
@@ -277,6 +278,11 @@ def status(**changes: Any) -> Status:
         held_out_last=1.52,
     )
     return replace(value, **changes)
+
+
+def texts(lines: list[StyledLine]) -> list[str]:
+    """Lines without their styles."""
+    return [line.text for line in lines]
 
 
 def words_of(lines: list[str]) -> str:

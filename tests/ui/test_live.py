@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.ui.fixtures import WARNING, entry, receipt, status, step_done, text_plan
+from tests.ui.fixtures import WARNING, entry, receipt, status, step_done, text_plan, texts
 
 from headway.base.errors import Cause, DataRefused
 from headway.base.events import Evaluated, Event, Noted, Sampled, Saved
 from headway.runs.receipt import Judgement
 from headway.supervise.progress import Status
-from headway.ui.live import Curve, Live, moving
+from headway.ui.live import Curve, Live, moving_lines
 from headway.ui.text_layout import cells
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -78,16 +78,12 @@ def tell(live: Live, *events: Event) -> None:
         live.event(entry(event))
 
 
-def texts(lines: list[list[tuple[str, str]]]) -> list[str]:
-    return ["".join(text for text, _ in line) for line in lines]
-
-
 # -- what moves ------------------------------------------------------------------------------------
 
 
 def test_a_phase_before_the_first_step_is_one_line() -> None:
     loading = status(state="starting", phase="loading the model", phase_since_s=1.2)
-    lines = texts(moving(replace(loading, step=0, steps=0), [], 79))
+    lines = texts(moving_lines(replace(loading, step=0, steps=0), [], 79))
     assert lines == ["loading the model · 1.2 s"]
 
 
@@ -96,13 +92,13 @@ def test_a_phase_with_a_known_size_has_a_bar() -> None:
         state="planning", phase="reading", rows=0, tokens=0, skipped=0, step=0, steps=0
     )
     hashing = replace(hashing, done=4, total=8, unit="files", phase_since_s=3.0)
-    lines = texts(moving(hashing, [], 40))
+    lines = texts(moving_lines(hashing, [], 40))
     assert lines[0] == "reading · 4 of 8 files · 3.0 s"
     assert lines[1] == "━" * 17 + "─" * 17 + "   50%"
 
 
 def test_training_is_phase_bar_and_step() -> None:
-    lines = texts(moving(status(step=50), [8, 7, 6, 5, 4, 3, 2, 1], 79))
+    lines = texts(moving_lines(status(step=50), [8, 7, 6, 5, 4, 3, 2, 1], 79))
     assert lines[0].startswith("training · 3:12")
     assert lines[0].endswith("█▇▆▅▄▃▂▁")
     assert lines[1].endswith("   50%")
@@ -113,7 +109,7 @@ def test_training_is_phase_bar_and_step() -> None:
 def test_what_moves_never_wraps(width: int) -> None:
     long = status(waiting_for="s3://bucket/" + "日本" * 40, waiting_since_s=3.0)
     for shown in (status(), long, replace(long, state="planning", steps=0, step=0, total=3)):
-        lines = texts(moving(shown, [float(n) for n in range(100)], width))
+        lines = texts(moving_lines(shown, [float(n) for n in range(100)], width))
         assert max(map(cells, lines)) <= width
 
 
@@ -231,9 +227,11 @@ def test_a_line_to_copy_is_never_folded() -> None:
     assert line in tape.getvalue()
 
 
-def test_colours_mean_something() -> None:
+def test_colors_mean_something() -> None:
     live, tape = make()
     follow(live, tape, 1, standing())
+    live.plan(text_plan())
+    assert "\x1b[2mdata       \x1b[0mnotes.txt" in tape.getvalue()
     tell(live, Noted(WARNING))
     assert "\x1b[33m! 1,598 tokens" in tape.getvalue()
     live.receipt(receipt())
@@ -253,7 +251,7 @@ def test_a_refusal_is_red_where_somebody_reads_it() -> None:
     assert tape.getvalue() == "\x1b[31mnotes.txt is too short\x1b[39m\n  have  100 tokens\n"
 
 
-def test_no_color_is_honoured() -> None:
+def test_no_color_is_honored() -> None:
     live, tape = make(NO_COLOR="1")
     follow(live, tape, 1, standing())
     tell(live, Noted(WARNING))

@@ -150,7 +150,7 @@ def test_a_request_to_stop_is_told_once_though_two_processes_log_it() -> None:
     for stream in (io.StringIO(), Terminal()):
         shown, _, out, _ = screen(stdout=stream)
         tell(shown, StopAsked("SIGINT"), StopAsked("SIGINT"))
-        assert out.getvalue().count("asked to stop by Ctrl+C") == 1
+        assert out.getvalue().count("stop requested by Ctrl+C") == 1
 
 
 # -- quiet and json --------------------------------------------------------------------------------

@@ -51,17 +51,17 @@ OPEN = Claim("tensors.changed", 21, None, "needs the weights that the job began 
 
 def test_a_receipt_that_holds_is_told_with_what_was_left_open() -> None:
     assert verification_lines(verification(HOLDS, HOLDS, OPEN), 80) == [
-        "notes: the receipt holds · 2 claims computed again",
+        "notes: the receipt holds · 2 claims recomputed",
         LINE,
         "",
-        "not computed again:",
+        "not recomputed:",
         "  tensors.changed · needs the weights that the job began with",
     ]
 
 
 def test_a_difference_shows_both_values() -> None:
     assert verification_lines(verification(HOLDS, DIFFERS, WORSE), 80) == [
-        "notes: 2 of 3 claims of the receipt differ from its folder",
+        "notes: the receipt does not match its folder · 2 of 3 claims wrong",
         "",
         "rows.trained",
         "  claimed    19,900",
@@ -78,8 +78,8 @@ def test_a_backup_says_how_to_go_back_to_it() -> None:
     assert lines == [
         "backed up notes as 20260102-030405-manual · checkpoint-12",
         "1.5 GB, 200.0 kB of it not shared",
-        "it is being trained: of its checkpoints this is the newest good one",
-        "! checkpoint-9/config.json and 1 more: not as it was written; kept as it is",
+        "the run is still training: this is its newest intact checkpoint",
+        "! checkpoint-9/config.json and 1 more: damaged before the backup; copied as is",
         "headway restore notes 20260102-030405-manual",
     ]
 
@@ -87,8 +87,8 @@ def test_a_backup_says_how_to_go_back_to_it() -> None:
 def test_a_restore_says_where_what_was_there_is() -> None:
     kept = backup("20260103-000000-pre_restore")
     assert restored_lines(Restored(Path("runs/notes"), backup(), kept), 100) == [
-        "notes is as it was in 20260102-030405-manual · checkpoint-12",
-        "what was there is 20260103-000000-pre_restore",
+        "restored notes from 20260102-030405-manual · checkpoint-12",
+        "its previous state is backed up as 20260103-000000-pre_restore",
     ]
     assert len(restored_lines(Restored(Path("runs/notes"), backup(), None), 100)) == 1
 

@@ -1,128 +1,132 @@
 from dataclasses import replace
 
 import pytest
-from tests.ui.fixtures import WIDTHS, conversations_plan, text_plan, words_of
+from tests.ui.fixtures import WIDTHS, conversations_plan, text_plan, texts, words_of
 
 from headway.runs.plan import Choice, Plan, WorkSaved
 from headway.ui.show_plan import plan_lines
 from headway.ui.text_layout import cells
 
 
+def shown(plan: Plan, width: int, *, verbose: bool = False) -> list[str]:
+    return texts(plan_lines(plan, width, verbose=verbose))
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("plan", [conversations_plan(), text_plan()], ids=["continued", "new"])
 def test_a_plan_fits_any_width(plan: Plan, width: int) -> None:
     for verbose in (False, True):
-        lines = plan_lines(plan, width, verbose=verbose)
+        lines = shown(plan, width, verbose=verbose)
         assert max(map(cells, lines)) <= width
         assert not any("\x1b" in line or line != line.rstrip() for line in lines)
 
 
 def test_a_plan_fits_one_screen() -> None:
-    assert len(plan_lines(conversations_plan(), 80)) <= 35
-    assert len(plan_lines(text_plan(), 80)) <= 35
+    assert len(shown(conversations_plan(), 80)) <= 35
+    assert len(shown(text_plan(), 80)) <= 35
 
 
 def test_the_plan_of_a_continued_run_counts_both_ways() -> None:
-    lines = plan_lines(conversations_plan(), 80)
+    lines = shown(conversations_plan(), 80)
     assert "steps      +2,488: 2,488 -> 4,976" in lines
-    assert "this file trains 2,488 steps, reaching global step 4,976" in words_of(lines)
+    assert "this file adds 2,488 steps, reaching global step 4,976" in words_of(lines)
 
 
 @pytest.mark.parametrize("sources", [("a.jsonl", "b.jsonl"), ("-",), ("s3://bucket/a.jsonl",)])
 def test_what_is_not_one_file_is_called_data(sources: tuple[str, ...]) -> None:
     plan = conversations_plan()
     plan = replace(plan, data=replace(plan.data, sources=sources))
-    said = words_of(plan_lines(plan, 80))
-    assert "this data trains 2,488 steps, reaching global step 4,976" in said
+    said = words_of(shown(plan, 80))
+    assert "this data adds 2,488 steps, reaching global step 4,976" in said
 
 
 def test_a_new_run_needs_no_sentence_about_global_steps() -> None:
-    said = words_of(plan_lines(text_plan(), 80))
+    said = words_of(shown(text_plan(), 80))
     assert "+3: 0 -> 3 · 3 epochs of 1 step" in said
     assert "reaching global step" not in said
 
 
 def test_the_ledger_adds_up_on_the_screen() -> None:
-    lines = plan_lines(conversations_plan(), 100)
+    lines = shown(conversations_plan(), 100)
     assert "data       data/support-b.jsonl · 8.4 MB · 20,012 conversations read" in lines
     said = words_of(lines)
     assert "12 rejected (9 not JSON, 3 no trained token) · 20,000 accepted" in said
     assert "20,000 = 100 held out + 19,900 planned" in said
-    assert "13 planned · each trained 3 times, 39 in all" in words_of(plan_lines(text_plan(), 80))
+    assert "13 planned · each trained 3 times, 39 in total" in words_of(shown(text_plan(), 80))
 
 
-def test_what_is_left_out_is_told_with_what_it_saves() -> None:
+def test_savings_say_what_they_save() -> None:
     plan = conversations_plan()
     saved = replace(plan.time, saved=WorkSaved(padding=0.97, untrained=0.31, shared=0.62))
     plan = replace(plan, data=replace(plan.data, shared=0.71), time=saved)
-    said = words_of(plan_lines(plan, 80))
+    said = words_of(shown(plan, 80))
     assert (
-        "left out padding 97% to max_length, 41% to a batch's longest row: saves 97% of the work"
-        " · untrained 40%: saves 31% shared beginnings 71%: saves 62%"
+        "savings padding 97% to max_length, 41% to the batch's longest row: saves 97% of the work"
+        " · untrained 40%: saves 31% shared prefixes 71%: saves 62%"
     ) in said
 
 
-def test_beginnings_that_run_for_each_row_say_why() -> None:
+def test_prefixes_that_are_not_shared_say_why() -> None:
     plan = conversations_plan()
     why = "attention_dropout 0.1 is random for each row"
     plan = replace(plan, data=replace(plan.data, shared=0.71, not_shared=why))
-    said = words_of(plan_lines(plan, 80))
-    assert f"shared beginnings 71%, run for each row all the same: {why}" in said
+    said = words_of(shown(plan, 80))
+    assert f"shared prefixes 71%, computed for each row: {why}" in said
 
 
-def test_a_text_has_nothing_left_out_but_padding() -> None:
+def test_a_text_saves_padding_alone() -> None:
     plan = text_plan()
     plan = replace(plan, time=replace(plan.time, saved=WorkSaved(padding=0.04)))
-    said = words_of(plan_lines(plan, 80))
+    said = words_of(shown(plan, 80))
     assert (
-        "left out padding 4.0% to max_length, 4.0% to a batch's longest row: saves 4.0% of the work"
-        " · untrained 0%: saves 0% · shared beginnings 0%: saves 0%"
+        "savings padding 4.0% to max_length, 4.0% to the batch's longest row: saves 4.0% of the "
+        "work · untrained 0%: saves 0% shared prefixes 0%: saves 0%"
     ) in said
 
 
 def test_a_time_nobody_measured_is_not_made_up() -> None:
-    assert "time       about, unmeasured" in "\n".join(plan_lines(text_plan(), 80))
+    assert "time       not measured yet" in "\n".join(shown(text_plan(), 80))
 
 
-def test_the_foretold_speed_counts_trained_tokens_like_the_step_lines() -> None:
+def test_the_estimated_speed_counts_trained_tokens_like_the_step_lines() -> None:
     # 4,589 tokens per second, of which 410 in 680 are trained
-    assert "time       about 12 min · 2,767 tok/s" in plan_lines(conversations_plan(), 80)
+    assert "time       about 12 min · 2,767 tok/s" in shown(conversations_plan(), 80)
 
 
 def test_memory_shows_what_matters_of_it_largest_first() -> None:
-    said = words_of(plan_lines(conversations_plan(), 100))
-    parts = "2.8 GB at the peak · weights 2.0 GB · process 412.0 MB · activations 310.0 MB"
+    said = words_of(shown(conversations_plan(), 100))
+    parts = "2.8 GB peak · weights 2.0 GB · process 412.0 MB · activations 310.0 MB"
     assert parts in said
     assert "gradients" not in said
 
 
 def test_settings_say_where_they_come_from() -> None:
-    lines = plan_lines(conversations_plan(), 100)
+    lines = shown(conversations_plan(), 100)
     assert "batch_size     8               --bs" in lines
     assert "learning_rate  2e-4            auto: LoRA" in lines
-    assert "4 more settings are at the default: --verbose" in lines
+    assert "4 more settings at the default (--verbose shows all)" in lines
     assert not any(line.startswith("bf16") for line in lines)
 
 
 def test_verbose_shows_every_setting() -> None:
-    lines = plan_lines(conversations_plan(), 100, verbose=True)
-    shown = [line.split()[0] for line in lines if line]
+    lines = shown(conversations_plan(), 100, verbose=True)
+    names = [line.split()[0] for line in lines if line]
     for choice in conversations_plan().settings:
-        assert choice.name in shown
+        assert choice.name in names
     assert "--verbose" not in words_of(lines)
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "text"),
     [(None, "none"), (True, "true"), (1500, "1,500"), (1e-8, "1e-8"), (0.1, "0.1"), ((), "none")],
 )
-def test_values_read_as_they_are_written(value: object, shown: str) -> None:
+def test_values_read_as_they_are_written(value: object, text: str) -> None:
     plan = text_plan(settings=(Choice("x", value, "--x"),))
-    assert f"x  {shown}  --x" in plan_lines(plan, 80)
+    assert f"x  {text}  --x" in shown(plan, 80)
 
 
 def test_findings_come_last_in_four_parts_with_a_mark() -> None:
-    lines = plan_lines(text_plan(), 80)
+    lines = shown(text_plan(), 80)
     start = lines.index("~ batch_size 32 -> 12, so that there is a step to take")
     assert lines[start + 1 : start + 4] == [
         "  have  1,598 tokens, 12 rows of max_length 128",
@@ -133,12 +137,12 @@ def test_findings_come_last_in_four_parts_with_a_mark() -> None:
 
 
 def test_what_is_as_it_should_be_is_not_mentioned() -> None:
-    assert "the disk takes" not in words_of(plan_lines(conversations_plan(), 80))
+    assert "the disk takes" not in words_of(shown(conversations_plan(), 80))
 
 
 def test_data_cannot_write_on_the_screen_by_itself() -> None:
     plan = text_plan()
     plan = replace(plan, data=replace(plan.data, marked_example="«\x1b]0;owned\x07\x1b[2J»\nnext"))
-    lines = plan_lines(plan, 80)
+    lines = shown(plan, 80)
     assert all(line.isprintable() for line in lines)
     assert "«�]0;owned��[2J»↵next" in words_of(lines)

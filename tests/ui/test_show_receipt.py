@@ -1,42 +1,52 @@
 from dataclasses import replace
 
 import pytest
-from tests.ui.fixtures import WIDTHS, receipt, words_of
+from tests.ui.fixtures import WIDTHS, receipt, texts, words_of
 
-from headway.runs.receipt import EstimatedActual, Judgement
-from headway.ui.show_receipt import receipt_lines
+from headway.runs.receipt import EstimatedActual, Judgement, Receipt
+from headway.ui.show_receipt import closing_lines, receipt_lines
 from headway.ui.text_layout import cells
+
+
+def shown(value: Receipt, width: int) -> list[str]:
+    return texts(receipt_lines(value, width))
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_receipt_fits_any_width(width: int) -> None:
-    lines = receipt_lines(receipt(), width)
+    lines = shown(receipt(), width)
+    lines += texts(closing_lines(receipt(), width))
     assert max(map(cells, lines)) <= width
 
 
-def test_the_receipt_ends_with_its_closing_line() -> None:
-    assert receipt_lines(receipt(), 120)[-1] == receipt().line
-    assert words_of(receipt_lines(receipt(), 40)).endswith(receipt().line)
+def test_the_closing_line_is_apart_and_in_the_color_of_the_contract() -> None:
+    assert receipt().line not in words_of(shown(receipt(), 40))
+    folded = closing_lines(receipt(), 40)
+    assert len(folded) > 1
+    assert words_of(texts(folded)) == receipt().line
+    assert {style for line in folded for _, style in line.pieces} == {"green"}
+    broken = receipt(contract=Judgement("broken", ("it stopped",)))
+    assert closing_lines(broken, 120)[0].pieces == ((receipt().line, "red"),)
 
 
-def test_a_receipt_shows_what_was_foretold_beside_what_came() -> None:
-    lines = receipt_lines(receipt(), 80)
-    start = lines.index("           foretold  actual")
+def test_a_receipt_shows_estimates_beside_what_came() -> None:
+    lines = shown(receipt(), 80)
+    start = lines.index("           estimated  actual")
     assert lines[start + 1 : start + 4] == [
-        "time         12 min  12 min",
-        "memory       2.8 GB  2.6 GB",
-        "padding          0%      0%",
+        "time          12 min  12 min",
+        "memory        2.8 GB  2.6 GB",
+        "padding           0%      0%",
     ]
 
 
-def test_what_nobody_foretold_stays_open() -> None:
+def test_what_nobody_estimated_stays_open() -> None:
     against = replace(receipt().plan_against_actual, seconds=EstimatedActual(None, 3.2))
-    lines = receipt_lines(receipt(plan_against_actual=against), 80)
-    assert "time              -   3.2 s" in lines
+    lines = shown(receipt(plan_against_actual=against), 80)
+    assert "time               -   3.2 s" in lines
 
 
 def test_a_receipt_shows_losses_tensors_and_rows() -> None:
-    said = words_of(receipt_lines(receipt(), 100))
+    said = words_of(shown(receipt(), 100))
     assert "19,900 of 19,900 planned rows trained · 0 missing · 0 repeated" in said
     assert "2.41 -> 1.37 on 64 probed training rows (± 0.04)" in said
     assert "2.44 -> 1.52 on 100 held-out rows (± 0.03)" in said
@@ -46,7 +56,7 @@ def test_a_receipt_shows_losses_tensors_and_rows() -> None:
 
 def test_a_broken_contract_says_why() -> None:
     broken = Judgement("broken", ("2 of 336 trainable tensors did not move",))
-    lines = receipt_lines(receipt(contract=broken), 80)
+    lines = shown(receipt(contract=broken), 80)
     assert "contract   broken · 2 of 336 trainable tensors did not move" in lines
 
 
@@ -60,6 +70,6 @@ def test_a_receipt_without_measurements_has_no_empty_labels() -> None:
         loss_last=None,
         tensors=None,
     )
-    lines = receipt_lines(replace(value, learning_facts=facts, checkpoint=None), 80)
+    lines = shown(replace(value, learning_facts=facts, checkpoint=None), 80)
     assert not any(line.startswith(("loss", "tensors")) for line in lines)
     assert "saved      nothing" in lines

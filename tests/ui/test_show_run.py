@@ -3,7 +3,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from tests.ui.fixtures import WIDTHS, entry, status, step_done
+from tests.ui.fixtures import WIDTHS, entry, status, step_done, texts
 
 from headway.base.errors import Cause, DataRefused, Finding, Problems, Remedy, UsageError
 from headway.base.events import (
@@ -108,8 +108,8 @@ def test_no_name_can_write_on_the_screen_by_itself() -> None:
     lines = [
         *show.status_lines(named, 80),
         *show.runs_table([named], 80),
-        *show.refusal_lines(refused, 80),
-        *show.news_lines(Noted(replace(refused.finding(), kind="warning")), 80),
+        *texts(show.refusal_lines(refused, 80)),
+        *texts(show.news_lines(Noted(replace(refused.finding(), kind="warning")), 80)),
         show.phase_line(named),
     ]
     assert all(line.isprintable() for line in lines)
@@ -127,11 +127,11 @@ def test_a_status_fits_any_width(width: int) -> None:
         assert max(map(cells, lines)) <= width
 
 
-def test_the_status_of_a_dead_run_says_how_it_goes_on() -> None:
+def test_the_status_of_a_dead_run_says_how_to_resume() -> None:
     died = status(state="died", phase="saving", phase_since_s=60.0, seconds_left=None)
     lines = show.status_lines(died, 80)
     assert lines[0] == "notes · died 1 min ago while saving"
-    assert "start the same command again: it resumes after the last checkpoint" in lines
+    assert "run the same command again to resume from the last checkpoint" in lines
 
 
 def test_the_status_of_a_finished_run_is_its_closing_line() -> None:
@@ -174,20 +174,21 @@ EVENTS: list[tuple[Event, str]] = [
         AttemptStarted("notes", "0.1.0", 7, 2488, "checkpoint-2488"),
         "notes resumed from checkpoint-2488 at global step 2,488 · headway 0.1.0",
     ),
-    (Resumed("checkpoint-500", 500), "goes on from checkpoint-500 at global step 500"),
+    (Resumed("checkpoint-500", 500), "continuing from checkpoint-500 at global step 500"),
     (PhaseEntered("loading the model"), "loading the model"),
     (Probed("before", 2.412, 2.441), "before training: loss 2.41, held out 2.44"),
     (Probed("after", 1.37, None), "after training: loss 1.37"),
     (
         step_done(3),
-        "step 3 · loss 2.50 · gradient 1.20 · rate 2e-4 · 8 rows · 400 tokens · 0.5 s",
+        "step 3 · loss 2.50 · gradient norm 1.20 · learning rate 2e-4 · 8 rows · 400 tokens"
+        " · 0.5 s",
     ),
-    (Refined(725.0, 4589.0), "measured: about 12 min in all"),
+    (Refined(725.0, 4589.0), "measured: about 12 min in total"),
     (Evaluated(500, 1.52, 100, 2.1), "held out 1.52 after step 500 · 100 rows · 2.1 s"),
     (Sampled(500, "The", " cat\nsat"), "sample after step 500: The cat↵sat"),
     (Saved(500, "checkpoint-500", 36_600_000, 0.8), "saved checkpoint-500 · 36.6 MB · 0.8 s"),
     (Noted(Finding("warning", "the loss rose")), "! the loss rose"),
-    (StopAsked("SIGINT"), "asked to stop by Ctrl+C: finishing the step and saving"),
+    (StopAsked("SIGINT"), "stop requested by Ctrl+C: finishing the step and saving"),
     (Ended("finished", 0, "kept: 3 of 3 steps"), "finished, exit 0 · kept: 3 of 3 steps"),
 ]
 
@@ -214,11 +215,15 @@ def test_only_news_stays_on_the_screen() -> None:
     silent += [Ended("finished", 0, "kept"), Noted(Finding("ok", "fine"))]
     assert [show.news_lines(event, 80) for event in silent] == [[]] * 5
     warning = Noted(Finding("warning", "the loss rose", "2.4", remedies=(Remedy("--lr 1e-4"),)))
-    assert show.news_lines(warning, 80) == ["! the loss rose", "  have  2.4", "  try   --lr 1e-4"]
+    assert texts(show.news_lines(warning, 80)) == [
+        "! the loss rose",
+        "  have  2.4",
+        "  try   --lr 1e-4",
+    ]
 
 
 def test_a_long_sample_is_cut_to_four_lines() -> None:
-    lines = show.news_lines(Sampled(500, "The", " cat sat" * 200), 60)
+    lines = texts(show.news_lines(Sampled(500, "The", " cat sat" * 200), 60))
     assert len(lines) == 4
     assert lines[-1].endswith("…")
 
@@ -230,7 +235,7 @@ def test_a_refusal_is_told_in_four_parts_and_several_one_after_the_other() -> No
         have="100 tokens",
         remedies=(Remedy("more text"),),
     )
-    assert show.refusal_lines(short, 40) == [
+    assert texts(show.refusal_lines(short, 40)) == [
         "notes.txt is too short for one row",
         "  have  100 tokens",
         "  try   more text",
@@ -241,7 +246,7 @@ def test_a_refusal_is_told_in_four_parts_and_several_one_after_the_other() -> No
             UsageError("--bs: 0 does not fit", cause=Cause.INVALID_VALUE),
         )
     )
-    assert show.refusal_lines(both, 40) == ["unknown setting --lrr", "--bs: 0 does not fit"]
+    assert texts(show.refusal_lines(both, 40)) == ["unknown setting --lrr", "--bs: 0 does not fit"]
 
 
 def test_showing_a_status_needs_neither_torch_nor_numpy_nor_rich() -> None:

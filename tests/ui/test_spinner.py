@@ -1,12 +1,14 @@
 """A line says what is being done while a person waits."""
 
 import io
+import itertools
+import re
 import time
 from pathlib import Path
 
 import pytest
 
-from headway.base.pulse import Pulse, PulseReading
+from headway.base.pulse import Phase, Pulse, PulseReading
 from headway.ui import spinner
 
 
@@ -29,6 +31,23 @@ def test_long_work_is_shown_while_it_lasts(
             assert time.monotonic() < end_s, "nothing was said"
             time.sleep(0.001)
     assert screen.getvalue().endswith("\r\x1b[K" if screen.isatty() else "\n")
+
+
+@pytest.mark.parametrize("screen", [io.StringIO(), Terminal()], ids=["a file", "a terminal"])
+def test_a_spinner_says_what_the_live_view_says(
+    screen: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("_POLL_S", 0.001), ("_FIRST_S", 0.0), ("_LINE_S", 0.0)):
+        monkeypatch.setattr(spinner, name, seconds)
+    monkeypatch.setenv("COLUMNS", "40")
+    pulse = Pulse(tmp_path / "other.pulse")
+    pulse.enter(Phase.READING)
+    polls = itertools.count()
+    with pulse.waiting("s3://bucket/" + "x" * 40):
+        spinner.show_wait(screen, tmp_path / "other.pulse", lambda _: next(polls) >= 2, quiet=False)
+    whole = f"reading · waiting for s3://bucket/{'x' * 40} "
+    said = "\r\x1b[Kwaiting for s3://bucket/xx… " if screen.isatty() else whole
+    assert re.match(re.escape(said) + r"\d\.\d s", screen.getvalue())
 
 
 def test_short_work_and_quiet_print_nothing(

@@ -2,7 +2,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headway.base.errors import Finding, Remedy
 from headway.ui import text_layout as layout
 
 words = st.text(st.characters(exclude_categories=("Cs",)), max_size=80)
@@ -43,14 +42,6 @@ def test_flow_fills_lines_and_never_ends_one_with_a_dot() -> None:
     assert lines == ["one · two", "three", "a part", "longer than", "the line"]
 
 
-def test_labelled_shows_the_label_once_and_nothing_for_no_facts() -> None:
-    assert layout.labelled("rows", ["12 rows", "3 held out"], 22) == [
-        "rows       12 rows",
-        "           3 held out",
-    ]
-    assert layout.labelled("rows", [], 22) == []
-
-
 def test_narrowed_drops_the_least_important_fact_first() -> None:
     parts = [(0, "step 3"), (2, "4 tok/s"), (1, "4 min left")]
     assert layout.narrowed(parts, 40) == "step 3 · 4 tok/s · 4 min left"
@@ -67,22 +58,6 @@ def test_table_aligns_wide_characters_too() -> None:
     assert layout.table([["run", "step"], ["日本", "7"]], right=(1,)) == [
         "run   step",
         "日本     7",
-    ]
-
-
-def test_a_finding_keeps_its_four_parts_at_any_width() -> None:
-    finding = Finding(
-        "adjusted", "batch_size 32 -> 12, so that there is a step", "12 rows", "32", (Remedy("x"),)
-    )
-    assert layout.finding_lines(finding, 80) == [
-        "~ batch_size 32 -> 12, so that there is a step",
-        "  have  12 rows",
-        "  need  32",
-        "  try   x",
-    ]
-    assert layout.finding_lines(finding, 40)[:2] == [
-        "~ batch_size 32 -> 12, so that there is",
-        "  a step",
     ]
 
 

@@ -157,7 +157,7 @@ class Refusal(Exception):  # noqa: N818 - the word of the whole project
         self,
         what: str,
         *,
-        cause: Cause | None = None,
+        cause: Cause,
         have: str = "",
         need: str = "",
         remedies: tuple[Remedy, ...] = (),

@@ -165,7 +165,7 @@ def remember(what: str, value: float) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, msgspec.json.encode(value))
-    except Exception:  # noqa: S110 - the next plan says "unmeasured"
+    except Exception:  # noqa: S110 - the next plan says "not measured yet"
         pass
 
 

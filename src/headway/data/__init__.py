@@ -1,1 +1,1 @@
-"""From a file on disk to a batch."""
+"""Data pipeline: sources, records, examples, rows and batches."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.int64]
 
 _ROUNDS = 6
-_CHUNK_ROWS = 1 << 18  # rows numbered at a time when there are many
+_CHUNK_ROWS = 1 << 18  # rows processed at a time
 _HELD_OUT = 1 << 40  # takes the place of the epoch when held-out rows are drawn
 _IDENTITY = 0x57EA  # takes the place of the seed in the identities of a stream's rows
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -89,7 +89,7 @@ class StoreOrder:
         return np.sort(self._draw(np.arange(self.num_held_out)))
 
     def rows_in(self, num_steps: int) -> int:
-        """Rows that the first steps take, each counted as often as it comes."""
+        """Rows used by the first steps, counting repeats."""
         epochs, steps = divmod(num_steps, self.steps_per_epoch)
         return epochs * self.rows_per_epoch + min(steps * self.batch_size, self.num_permuted)
 

@@ -10,7 +10,7 @@ import msgspec
 
 from headway.base.errors import Cause, Refusal, Remedy, UsageError
 from headway.base.files import MANIFEST, cached_hash
-from headway.base.hub import is_id
+from headway.base.network.hub import is_id
 from headway.base.pulse import Phase, Pulse
 from headway.config.settings import Settings
 from headway.model.presets import vocab_size

@@ -95,7 +95,7 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
         Refusal: it cannot be done; only the cache was written.
     """
     from headway.data.examples.maker import ExampleOptions
-    from headway.data.sources.find import find
+    from headway.data.sources.find import find_sources
     from headway.data.sources.source import display_name
     from headway.data.survey.survey import survey
     from headway.planning.decide import decide
@@ -106,7 +106,7 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     if request.train:
         check_writable(Path(settings.output_dir))
     pulse.enter(Phase.FINDING_DATA)
-    found = find(request.sources, endpoint_url=settings.endpoint_url, pulse=pulse)
+    found = find_sources(request.sources, endpoint_url=settings.endpoint_url, pulse=pulse)
     source = find_model_source(settings, sum(one.size for one in found), pulse)
     chosen = bool(settings.model or settings.preset or settings.continue_run)
     options = ExampleOptions(

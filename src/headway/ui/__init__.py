@@ -1,1 +1,1 @@
-"""What a person reads in the terminal."""
+"""Terminal output: plans, progress, receipts."""

@@ -1,8 +1,8 @@
-"""The live view: lines that stay, and below them a few that move.
+"""Live view: lines that stay, with a few moving lines below them.
 
-What moves is drawn when it differs from what is there, at most four times a second; the age of
-the phase differs every second, whatever else stands still. rich is imported with the first status,
-so that the first line is on the screen before.
+The moving lines are redrawn when they change, at most four times a second. The age of the phase
+changes every second even if nothing else does. rich is imported at the first status, so that the
+first line appears without waiting for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +14,10 @@ from headway.base.events import LogEntry, PhaseEntered, StepDone, StopAsked
 from headway.supervise.progress import Status
 from headway.ui.output import Clock, Lines, Silence, columns, text_width
 from headway.ui.show_plan import plan_lines
-from headway.ui.show_receipt import receipt_lines
+from headway.ui.show_receipt import closing_lines, receipt_lines
 from headway.ui.show_run import SILENT_S, news_lines, phase_line, refusal_lines, step_line
-from headway.ui.text_layout import LABEL, bar, cells, clock, printable, spark
+from headway.ui.styled import Style, StyledLine, styled
+from headway.ui.text_layout import bar, cells, clock, printable, spark
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,25 +27,22 @@ if TYPE_CHECKING:
     from headway.runs.plan import Plan
     from headway.runs.receipt import Receipt
 
-DRAWN_S = 0.25  # between two drawings, at least
-STAYS_S = 0.5  # a phase before the first step that took longer leaves a line
-SPARK = 24  # columns
-_RED = "\x1b[31m{}\x1b[39m"  # standard error is not rich's
-_MARKS = {"~": "yellow", "!": "yellow", "x": "red"}
-
-Line = list[tuple[str, str]]  # pieces of text with their styles
+FRAME_S = 0.25  # minimum time between two frames
+NOTABLE_S = 0.5  # a phase before the first step that takes longer leaves a line
+CURVE_COLUMNS = 24
+_RED = "\x1b[31m{}\x1b[39m"  # rich does not write to standard error
 
 
 class Curve:
-    """Every loss so far in at most 128 points: when they are too many, two become one."""
+    """Every loss so far in at most 127 points: at 128, pairs of points are averaged."""
 
     def __init__(self) -> None:
         self.points: list[float] = []
-        self._each = 1  # losses in a point
+        self._each = 1  # losses per point
         self._sum, self._num = 0.0, 0
 
     def add(self, loss: float) -> None:
-        """Take one more loss."""
+        """Add a loss."""
         self._sum, self._num = self._sum + loss, self._num + 1
         if self._num < self._each:
             return
@@ -56,32 +54,33 @@ class Curve:
             self._each *= 2
 
 
-def moving(status: Status, losses: Sequence[float], width: int) -> list[Line]:
-    """The lines that move, in pieces with their styles.
+def moving_lines(status: Status, losses: Sequence[float], width: int) -> list[StyledLine]:
+    """The lines that move.
 
     Args:
         status: of a run that has not ended.
-        losses: the curve so far.
-        width: columns; no line is wider.
+        losses: the loss curve so far.
+        width: maximum columns of a line.
     """
     silent = not status.waiting_for and (status.last_news_s or 0) >= SILENT_S
     head = phase_line(status, width, age=clock)
-    lines: list[Line] = [[(head, "yellow" if silent else "")]]
+    pieces: list[tuple[str, Style]] = [(head, "yellow" if silent else "")]
+    below: list[StyledLine] = []
     if status.steps and (status.step or status.state == "training"):
-        room = min(width - cells(head) - 3, SPARK)
+        room = min(width - cells(head) - 3, CURVE_COLUMNS)
         curve = spark(losses, room) if width >= 60 and room >= 8 else ""
         if curve:
-            lines[0].append((" " * (width - cells(head) - len(curve)) + curve, "dim"))
-        lines.append(_bar(status.step / status.steps, width))
-        lines.append([(step_line(status, width), "")])
+            pieces.append((curve.rjust(width - cells(head)), "dim"))
+        below = [_bar_line(status.step / status.steps, width), *styled([step_line(status, width)])]
     elif status.total:
-        lines.append(_bar(status.done / status.total, width))
-    return lines
+        below = [_bar_line(status.done / status.total, width)]
+    return [StyledLine(tuple(pieces)), *below]
 
 
-def _bar(part: float, width: int) -> Line:
+def _bar_line(part: float, width: int) -> StyledLine:
     filled, empty = bar(part, width - 6)
-    return [(filled, "bold"), (empty, "dim"), (f"{int(100 * min(part, 1)):>5}%", "")]
+    percent = f"{int(100 * min(part, 1)):>5}%"
+    return StyledLine(((filled, "bold"), (empty, "dim"), (percent, "")))
 
 
 class Live:
@@ -103,12 +102,12 @@ class Live:
         self._environ = environ
         self._console: Console | None = None
         self._region: Region | None = None
-        self._drawn: list[Line] = []
+        self._drawn: list[StyledLine] = []
         self._drawn_at = 0.0
         self._curve = Curve()
         self._before: Status | None = None
         self._phase_began = 0.0
-        self._said: set[str] = set()
+        self._stops: set[StopAsked] = set()
 
     @property
     def max_silence(self) -> float:
@@ -117,74 +116,71 @@ class Live:
 
     @property
     def _columns(self) -> int:
-        """Asked anew each time: windows change their size."""
+        """The current width: a window can be resized at any time."""
         return columns(self._out.stream, self._environ)
 
     def say(self, line: str) -> None:
         """See `Screen`."""
-        self._stay([[(printable(line), "")]])
+        self._stay(styled([printable(line)]))
 
     def status(self, status: Status) -> None:
-        """Draw what moves, if it differs from what is there and it is time."""
+        """Draw the moving lines if they have changed and the next frame is due."""
         if self._before is None or self._before.phase != status.phase:
             self._leave_phase()
         self._before = status
         if status.ended:
             return
         now_s = self._clock()
-        if self._drawn and now_s - self._drawn_at < DRAWN_S:
+        if self._drawn and now_s - self._drawn_at < FRAME_S:
             return
-        # One column is left free: a full line makes some terminals begin another.
-        lines = moving(status, self._curve.points, min(self._columns, 120) - 1)
+        # One column stays free: some terminals wrap after a full line.
+        lines = moving_lines(status, self._curve.points, min(self._columns, 120) - 1)
         if lines != self._drawn:
             self._draw(lines)
             self._drawn, self._drawn_at = lines, now_s
 
     def _leave_phase(self) -> None:
-        """Before the first step, a phase that took a while leaves a line with what it did."""
+        """Keep a line about a phase before the first step that took a while."""
         now_s, before = self._clock(), self._before
         took_s = now_s - self._phase_began
-        if before and before.state in ("planning", "starting") and took_s >= STAYS_S:
+        if before and before.state in ("planning", "starting") and took_s >= NOTABLE_S:
             done = replace(before, waiting_for="", last_news_s=None, phase_since_s=took_s)
-            self._stay([[(phase_line(done, text_width(self._columns)), "dim")]])
+            self._stay(styled([phase_line(done, text_width(self._columns))], "dim"))
         self._before, self._phase_began = None, now_s
 
     def plan(self, plan: "Plan") -> None:
         """See `Screen`."""
         self._leave_phase()
         lines = plan_lines(plan, text_width(self._columns), verbose=self._verbose)
-        self._stay([*map(_labelled, lines), [("", "")]])
+        self._stay([*lines, StyledLine()])
 
     def event(self, entry: LogEntry) -> None:
         """See `Screen`."""
-        if isinstance(entry.event, StepDone):
-            self._curve.add(entry.event.loss)
-            return
-        if isinstance(entry.event, PhaseEntered):
-            self._leave_phase()
-            return
-        lines = news_lines(entry.event, text_width(self._columns))
-        if isinstance(entry.event, StopAsked):  # the supervisor and the trainer both say it
-            lines = [line for line in lines if line not in self._said]
-            self._said.update(lines)
-        self._stay([_labelled(line) for line in lines])
+        match entry.event:
+            case StepDone() as step:
+                self._curve.add(step.loss)
+            case PhaseEntered():
+                self._leave_phase()
+            case StopAsked() as stop if stop in self._stops:
+                pass
+            case event:
+                if isinstance(event, StopAsked):  # the supervisor and the trainer both log it
+                    self._stops.add(event)
+                self._stay(news_lines(event, text_width(self._columns)))
 
     def refusal(self, refusal: Refusal) -> None:
         """See `Screen`."""
         self.close()
         lines = refusal_lines(refusal, text_width(self._columns))
-        if self._err.stream.isatty() and not self._environ.get("NO_COLOR"):
-            lines = [line if line.startswith("  ") else _RED.format(line) for line in lines]
-        self._err.write(*lines)
+        has_color = self._err.stream.isatty() and not self._environ.get("NO_COLOR")
+        self._err.write(*(_ansi(line) if has_color else line.text for line in lines))
 
     def receipt(self, receipt: "Receipt") -> None:
         """See `Screen`."""
         self.close()
-        lines = receipt_lines(receipt, text_width(self._columns))
-        verdict = "green" if receipt.contract.verdict == "kept" else "red"
-        last = len(lines) - lines[::-1].index("")  # the closing line, which may be folded
-        self._stay([[("", "")], *map(_labelled, lines[:last])])
-        self._stay([[(line, verdict)] for line in lines[last:]])
+        width = text_width(self._columns)
+        facts, closing = receipt_lines(receipt, width), closing_lines(receipt, width)
+        self._stay([StyledLine(), *facts, StyledLine(), *closing])
 
     def close(self) -> None:
         """See `Screen`."""
@@ -192,22 +188,22 @@ class Live:
             self._guarded(self._region.stop)
         self._region, self._drawn = None, []
 
-    def _stay(self, lines: Sequence[Line]) -> None:
+    def _stay(self, lines: Sequence[StyledLine]) -> None:
         if not lines:
             return
         console = self._console
-        if console is None:  # nothing moves yet, and the first line does not wait for rich
-            self._out.write(*("".join(text for text, _ in line) for line in lines))
+        if console is None:  # nothing is moving yet, so rich is not needed
+            self._out.write(*(line.text for line in lines))
             return
-        text = _text(lines)
-        # Folding is done where the words are known; what is still wider is a line to copy.
+        text = _rich(lines)
+        # Text is already wrapped; a line that is still wider is a command to copy.
         self._guarded(lambda: console.print(text, soft_wrap=True))
 
-    def _draw(self, lines: Sequence[Line]) -> None:
+    def _draw(self, lines: Sequence[StyledLine]) -> None:
         console, region = self._opened()
         console.width = self._columns
-        # Below an empty line: where the terminal echoes ^C, nothing of ours is pushed aside.
-        text = _text([*lines, [("", "")]])
+        # The empty last line holds the cursor, so that an echoed ^C does not shift the others.
+        text = _rich([*lines, StyledLine()])
         self._guarded(lambda: region.update(text, refresh=True))
 
     def _opened(self) -> "tuple[Console, Region]":
@@ -234,28 +230,23 @@ class Live:
         return self._console, self._region
 
     def _guarded(self, draw: Callable[[], None]) -> None:
-        """Draw; a terminal that was closed ends the drawing, never the run."""
+        """Draw; a closed terminal ends the drawing, never the run."""
         if self._out.gone:
             return
         try:
             draw()
-        except (OSError, ValueError, SystemExit):  # SystemExit: how rich takes a broken pipe
+        except (OSError, ValueError, SystemExit):  # rich raises SystemExit on a broken pipe
             self._out.gone = True
-        self.silence.broken()
+        self.silence.end()
 
 
-def _labelled(line: str) -> Line:
-    """A line with its mark or its label set apart."""
-    style = _MARKS.get(line[:1], "") if line[1:2] == " " else ""
-    label = line[:LABEL]
-    if label.rstrip().isalpha() and label.endswith("  ") and line[LABEL : LABEL + 1] != " ":
-        return [(label, "dim"), (line[LABEL:], "")]
-    return [(line, style)]
+def _ansi(line: StyledLine) -> str:
+    return "".join(_RED.format(text) if style == "red" else text for text, style in line.pieces)
 
 
-def _text(lines: Sequence[Line]) -> "Text":
+def _rich(lines: Sequence[StyledLine]) -> "Text":
     from rich.text import Text
 
-    whole = Text("\n").join(Text.assemble(*line) for line in lines)
+    whole = Text("\n").join(Text.assemble(*line.pieces) for line in lines)
     whole.no_wrap, whole.overflow = True, "ignore"
     return whole

@@ -1,4 +1,4 @@
-"""A stream written in whole lines, and how long there was nothing new on it."""
+"""Output streams written in whole lines, and the time since their last output."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ _PLAIN = str.maketrans(
 
 
 class Silence:
-    """How long there was nothing new to see."""
+    """The longest time without new output."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -22,24 +22,24 @@ class Silence:
 
     @property
     def longest_s(self) -> float:
-        """The longest so far, the one that lasts included."""
+        """The longest silence so far, including the current one, seconds."""
         return max(self._longest_s, self.age_s())
 
     def age_s(self) -> float:
-        """Since the last change that a person could see."""
+        """Seconds since the last visible change."""
         return self.clock() - self._since
 
-    def broken(self) -> None:
-        """Something new is to be seen."""
+    def end(self) -> None:
+        """Note that there is new output."""
         self._longest_s = self.longest_s
         self._since = self.clock()
 
 
 class Lines:
-    """A stream written in whole lines, each at once.
+    """A stream written in whole lines, flushed after each write.
 
-    A reader that has gone away (a closed pipe, a full disk under a log) ends the writing, never
-    the run. All streams of a screen share one `Silence`.
+    If the reader is gone (a closed pipe) or the disk under a log is full, writing stops and the
+    run continues. The streams of a screen share one `Silence`.
     """
 
     def __init__(self, stream: TextIO, silence: Silence) -> None:
@@ -48,20 +48,20 @@ class Lines:
         self.gone = False
 
     def write(self, *lines: str) -> None:
-        """Write lines and flush."""
+        """Write lines and flush; nothing once the stream has failed."""
         if self.gone or not lines:
             return
         try:
             for line in lines:
                 self.stream.write(encodable(line, self.stream.encoding) + "\n")
             self.stream.flush()
-        except (OSError, ValueError):  # ValueError: it was closed
+        except (OSError, ValueError):  # ValueError: the stream is closed
             self.gone = True
-        self.silence.broken()
+        self.silence.end()
 
 
 def columns(stream: TextIO, environ: Mapping[str, str]) -> int:
-    """How wide the stream's terminal is: COLUMNS, else the terminal's word, else 80."""
+    """The stream's width: COLUMNS, otherwise the terminal's size, otherwise 80."""
     if environ.get("COLUMNS", "").isdecimal() and int(environ["COLUMNS"]):
         return int(environ["COLUMNS"])
     try:
@@ -71,15 +71,15 @@ def columns(stream: TextIO, environ: Mapping[str, str]) -> int:
 
 
 def text_width(columns: int) -> int:
-    """The width to set text in: whatever the terminal's, it stays readable."""
+    """The width to wrap text at, clamped to what is readable."""
     return min(max(columns, NARROWEST), WIDEST)
 
 
 def encodable(text: str, encoding: str | None) -> str:
-    """The text as far as the encoding can say it, our own marks by the nearest it has."""
+    """The text in characters that the encoding has; our own symbols get ASCII substitutes."""
+    known = encoding or "utf-8"
     try:
-        text.encode(encoding or "utf-8")
+        text.encode(known)
     except UnicodeEncodeError:
-        known = encoding or "utf-8"
         return text.translate(_PLAIN).encode(known, "replace").decode(known)
     return text

@@ -1,11 +1,11 @@
-"""The live view, or plain lines where there is no terminal.
+"""Screens of a run: plain lines, the closing line only, JSON; and the choice among them.
 
-`make_screen` chooses once; whoever follows a run talks to a `Screen` and knows no more.
+`make_screen` chooses once; code that follows a run only sees a `Screen`.
 """
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -20,17 +20,18 @@ from headway.ui.output import Clock, Lines, Silence, columns, encodable, text_wi
 from headway.ui.show_plan import plan_lines
 from headway.ui.show_receipt import receipt_lines
 from headway.ui.show_run import news_lines, phase_line, refusal_lines, step_line
+from headway.ui.styled import StyledLine
 from headway.ui.text_layout import printable
 
-if TYPE_CHECKING:  # their classes take a while to make, and the first line must not wait
+if TYPE_CHECKING:  # these modules are slow to import, and the first line must not wait
     from headway.runs.plan import Plan
     from headway.runs.receipt import Receipt
 
-LINE_S = 9.5  # plain lines come at least this often; a lagging caller still keeps ten seconds
+LINE_S = 9.5  # a plain line at least this often: ten seconds, with a margin for a slow caller
 
 
 class Plain:
-    """Lines for logs and pipes: one per phase, steps as asked, and one at least every 10 s."""
+    """Lines for logs and pipes: phases, the requested steps, and one line at least every 10 s."""
 
     def __init__(
         self,
@@ -47,9 +48,10 @@ class Plain:
         self._width = width
         self._verbose = verbose
         self._logging_steps = logging_steps
-        self._progress = Progress()  # its own, so that every step that is due gets its own line
+        self._progress = Progress()  # separate, so that every step that is due gets its own line
         self._status: Status | None = None
-        self._said: set[str] = set()
+        self._phases: set[str] = set()  # phases already printed
+        self._stops: set[StopAsked] = set()
         self._shown_step = 0
 
     @property
@@ -62,12 +64,12 @@ class Plain:
         self._out.write(printable(line))
 
     def status(self, status: Status) -> None:
-        """A line for a phase that was not seen before; else one when it is time."""
+        """Print a new phase, or a line if none was printed for a while."""
         self._status = status
         if status.ended:
             return
-        if status.phase not in self._said:
-            self._said.add(status.phase)
+        if status.phase not in self._phases:
+            self._phases.add(status.phase)
             self._out.write(status.phase)
         elif self.silence.age_s() >= LINE_S:
             stepped = status.step != self._shown_step and status.state == "training"
@@ -77,21 +79,22 @@ class Plain:
     def plan(self, plan: "Plan") -> None:
         """See `Screen`."""
         self._progress.aim = Aim(plan.steps.first, plan.steps.num, plan.time.seconds)
-        self._out.write(*plan_lines(plan, self._width, verbose=self._verbose), "")
+        lines = plan_lines(plan, self._width, verbose=self._verbose)
+        self._out.write(*_texts(lines), "")
 
     def event(self, entry: LogEntry) -> None:
-        """See `Screen`. The first step and the last have a line, and those that are asked for."""
+        """See `Screen`. Prints the first step, the last step and the requested ones."""
         self._progress.take(entry)
         match entry.event:
             case StepDone(step):
                 if self._is_due(step):
                     self._step()
-            case StopAsked() as event:
-                lines = news_lines(event, self._width)
-                self._out.write(*(line for line in lines if line not in self._said))
-                self._said.update(lines)
+            case StopAsked() as stop if stop in self._stops:
+                pass
             case event:
-                self._out.write(*news_lines(event, self._width))
+                if isinstance(event, StopAsked):  # the supervisor and the trainer both log it
+                    self._stops.add(event)
+                self._out.write(*_texts(news_lines(event, self._width)))
 
     def _is_due(self, step: int) -> bool:
         aim = self._progress.aim
@@ -108,21 +111,23 @@ class Plain:
 
     def refusal(self, refusal: Refusal) -> None:
         """See `Screen`."""
-        self._err.write(*refusal_lines(refusal, self._width))
+        self._err.write(*_texts(refusal_lines(refusal, self._width)))
 
     def receipt(self, receipt: "Receipt") -> None:
         """See `Screen`."""
-        lines = receipt_lines(receipt, self._width)
-        facts = lines[: lines.index("", len(lines) - 4)]
-        # Whole, however long: logs are searched by line, not read on a narrow terminal.
-        self._out.write("", *facts, "", receipt.line)
+        # The closing line stays whole: logs are searched by line, not read on a narrow terminal.
+        self._out.write("", *_texts(receipt_lines(receipt, self._width)), "", receipt.line)
 
     def close(self) -> None:
         """See `Screen`."""
 
 
+def _texts(lines: Sequence[StyledLine]) -> list[str]:
+    return [line.text for line in lines]
+
+
 class Quiet:
-    """Refusals and the closing line."""
+    """Only refusals and the closing line."""
 
     def __init__(self, stdout: TextIO, stderr: TextIO, *, width: int, clock: Clock) -> None:
         self.silence = Silence(clock)
@@ -131,7 +136,7 @@ class Quiet:
 
     @property
     def max_silence(self) -> float:
-        """See `Screen`; here it is as long as the run, as asked for."""
+        """See `Screen`; as long as the run, as `--quiet` asks for."""
         return self.silence.longest_s
 
     def say(self, line: str) -> None:
@@ -148,7 +153,7 @@ class Quiet:
 
     def refusal(self, refusal: Refusal) -> None:
         """See `Screen`."""
-        self._err.write(*refusal_lines(refusal, self._width))
+        self._err.write(*_texts(refusal_lines(refusal, self._width)))
 
     def receipt(self, receipt: "Receipt") -> None:
         """The closing line."""
@@ -159,10 +164,10 @@ class Quiet:
 
 
 class Json:
-    """One JSON object per line for programs; words for people go to standard error.
+    """One JSON object per line for programs; text for people goes to standard error.
 
-    Every line has `event`: `plan`, what events.jsonl has, `status` after ten seconds without
-    another line, `refused`, and as the last one `receipt`.
+    Every line has `event`: `plan`, the events of events.jsonl, `status` after ten seconds without
+    another line, `refused`, and finally `receipt`.
     """
 
     def __init__(self, stdout: TextIO, stderr: TextIO, *, width: int, clock: Clock) -> None:
@@ -201,7 +206,7 @@ class Json:
     def refusal(self, refusal: Refusal) -> None:
         """See `Screen`."""
         self._write("refused", message_of(refusal))
-        self._err.write(*refusal_lines(refusal, self._width))
+        self._err.write(*_texts(refusal_lines(refusal, self._width)))
 
     def receipt(self, receipt: "Receipt") -> None:
         """See `Screen`."""
@@ -222,16 +227,16 @@ def make_screen(
     clock: Clock = time.monotonic,
     environ: Mapping[str, str] = os.environ,
 ) -> Screen:
-    """The screen that fits where the output goes.
+    """The screen for where the output goes.
 
     Args:
-        stdout: where it goes; the live view needs it to be a terminal that moves its cursor and
-            knows our characters.
-        stderr: where refusals go.
-        quiet: refusals and the closing line alone.
-        json: JSON lines for programs; wins over `quiet`.
-        verbose: the plan with every setting.
-        logging_steps: off a terminal, a line every so many steps.
+        stdout: for output; the live view needs a terminal that can move its cursor and whose
+            encoding has our symbols.
+        stderr: for refusals.
+        quiet: print only refusals and the closing line.
+        json: print JSON lines for programs; takes precedence over `quiet`.
+        verbose: print the plan with every setting.
+        logging_steps: without a terminal, print a line every N steps.
         clock: seconds, monotonic.
         environ: NO_COLOR, TERM, COLUMNS.
     """

@@ -1,4 +1,4 @@
-"""A receipt held to its folder, and backups, as plain lines."""
+"""Verifications, backups and restores on a screen."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,18 +12,19 @@ from headway.ui.text_layout import cells, cut, flow, fold, one_line, printable, 
 
 
 def verification_lines(found: Verification, width: int) -> list[str]:
-    """The verdict first, then every claim that differs, then what could not be computed again."""
+    """The verdict, every claim that differs, and the claims that could not be recomputed."""
     num = len(found.claims) - len(found.unchecked)
     if found.holds:
-        lines = flow([f"{found.run}: the receipt holds", f"{num} claims computed again"], width)
+        claims = plural(num, "claim")
+        lines = flow([f"{found.run}: the receipt holds", f"{claims} recomputed"], width)
         lines += flow([found.line], width)
     else:
-        wrong = f"{len(found.differences)} of {plural(num, 'claim')} of the receipt differ"
-        lines = flow([f"{found.run}: {wrong} from its folder"], width)
+        wrong = f"{len(found.differences)} of {plural(num, 'claim')} wrong"
+        lines = flow([f"{found.run}: the receipt does not match its folder", wrong], width)
         for claim in found.differences:
             lines += ["", *_difference(claim, width)]
     if found.unchecked:
-        lines += ["", "not computed again:"]
+        lines += ["", "not recomputed:"]
         lines += [
             f"  {line}" for one in found.unchecked for line in flow([one.name, one.by], width - 2)
         ]
@@ -42,7 +43,7 @@ def _difference(claim: Claim, width: int) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    """A number as a person writes it; a judgement as its verdict and reasons."""
+    """A number with separators; a judgment as its verdict and reasons."""
     match value:
         case bool() | None:
             return str(value).lower()
@@ -57,34 +58,34 @@ def _value(value: Any) -> str:
             return printable(str(value))
 
 
-def backup_lines(backup: Backup, unsound: Sequence[str], width: int) -> list[str]:
-    """What was backed up, and how to go back to it."""
+def backup_lines(backup: Backup, damaged: Sequence[str], width: int) -> list[str]:
+    """What was backed up, and the command that restores it."""
     made = backup.made
     facts = [f"backed up {made.run} as {backup.name}"]
     facts += [made.model] if made.model else ["no checkpoint yet"]
     facts.append(f"{size(backup.bytes)}, {size(backup.own_bytes)} of it not shared")
     lines = flow(facts, width)
     if made.live:
-        lines += flow(
-            ["it is being trained: of its checkpoints this is the newest good one"], width
-        )
-    if unsound:
-        more = f" and {len(unsound) - 1} more" if len(unsound) > 1 else ""
-        lines += flow([f"! {unsound[0]}{more}: not as it was written; kept as it is"], width)
+        lines += flow(["the run is still training: this is its newest intact checkpoint"], width)
+    if damaged:
+        more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+        lines += flow([f"! {damaged[0]}{more}: damaged before the backup; copied as is"], width)
     return [*lines, f"headway restore {made.run} {backup.name}"]
 
 
 def restored_lines(restored: Restored, width: int) -> list[str]:
-    """What a run is again, and where what it was is."""
+    """The state of the run now, and the backup of its previous state."""
     backup, kept = restored.backup, restored.kept
-    facts = [f"{restored.run.name} is as it was in {backup.name}"]
+    facts = [f"restored {restored.run.name} from {backup.name}"]
     facts += [backup.made.model] if backup.made.model else []
     lines = flow(facts, width)
-    return lines + (flow([f"what was there is {kept.name}"], width) if kept else [])
+    return lines + (
+        flow([f"its previous state is backed up as {kept.name}"], width) if kept else []
+    )
 
 
 def backups_table(found: Mapping[Path, Sequence[Backup]], width: int) -> list[str]:
-    """Every backup in a line, and its note in another; the oldest of a run first."""
+    """One line per backup, its note below it; the oldest of a run first."""
     every = [one for backups in found.values() for one in backups]
     rows = [["run", "backup", "checkpoint", "size", "not shared"]]
     rows += [

@@ -1,11 +1,12 @@
-"""The one screen of `headway plan`: what was decided, and why, as plain lines."""
+"""Plan on a screen: every decision and its reason."""
 
 from typing import TYPE_CHECKING
 
 from headway.base.units import count, learning_rate, plural, seconds, share, short_count, size
-from headway.ui.text_layout import LABEL, cells, cut, finding_lines, fold, labelled, one_line, table
+from headway.ui.styled import StyledLine, fact_lines, finding_lines, styled
+from headway.ui.text_layout import LABEL, cells, cut, fold, one_line, table
 
-if TYPE_CHECKING:  # its many classes take a while to make, and the first line must not wait
+if TYPE_CHECKING:  # slow to import, and the first line must not wait
     from headway.runs.plan import (
         Choice,
         DataPlan,
@@ -17,19 +18,19 @@ if TYPE_CHECKING:  # its many classes take a while to make, and the first line m
     )
 
 _NOUNS = {"text": "document", "conversations": "conversation", "tokens": "record"}
-_PLAIN = ("text",)  # what need not be said of documents
+_OBVIOUS_SHAPES = ("text",)  # not worth mentioning
 
 
-def plan_lines(plan: "Plan", width: int, *, verbose: bool = False) -> list[str]:
-    """Everything a person should know before a run starts.
+def plan_lines(plan: "Plan", width: int, *, verbose: bool = False) -> list[StyledLine]:
+    """What a person should know before a run starts.
 
     Args:
         plan: what was decided.
         width: columns, 40 to 120.
-        verbose: every setting, not only those that somebody chose.
+        verbose: show every setting, not only those that are not at their default.
 
     Returns:
-        About 30 lines at 80 columns. Only lines to type may be wider than `width`.
+        About 30 lines at 80 columns. Only commands to copy may be wider than `width`.
     """
     facts: list[tuple[str, list[str]]] = [
         *_data(plan.data, width),
@@ -37,20 +38,20 @@ def plan_lines(plan: "Plan", width: int, *, verbose: bool = False) -> list[str]:
         ("steps", _steps(plan)),
         ("batch", _batch(plan.steps)),
         ("learning", _learning(plan.learning)),
-        ("left out", _left_out(plan)),
+        ("savings", _savings(plan)),
         ("memory", _memory(plan)),
         ("machine", _machine(plan)),
         ("time", _time(plan)),
         ("saves", _saves(plan)),
-        ("looks", _looks(plan)),
+        ("eval", _evaluation(plan)),
     ]
-    lines = [cut(f"plan for {one_line(plan.name)}", width), ""]
+    lines = styled([cut(f"plan for {one_line(plan.name)}", width), ""])
     for label, parts in facts:
-        lines += labelled(label, parts, width)
-    lines += ["", *_settings(plan, width, verbose=verbose)]
+        lines += fact_lines(label, parts, width)
+    lines += styled(["", *_settings(plan, width, verbose=verbose)])
     for finding in plan.findings:
         if finding.kind != "ok":
-            lines += ["", *finding_lines(finding, width)]
+            lines += [StyledLine(), *finding_lines(finding, width)]
     return lines
 
 
@@ -61,7 +62,7 @@ def _data(data: "DataPlan", width: int) -> list[tuple[str, list[str]]]:
     return [
         ("data", [*_sources(data.sources), size(data.bytes), *_records(data, noun)]),
         *([("read", _read(data.stream))] if data.stream else []),
-        ("rows", [f"of up to {plural(data.max_length, 'token')}", *_rows(data)]),
+        ("rows", [f"up to {plural(data.max_length, 'token')}", *_rows(data)]),
         ("tokens", _tokens(data)),
         (
             "lengths",
@@ -79,12 +80,12 @@ def _data(data: "DataPlan", width: int) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _read(flow: "StreamPlan") -> list[str]:
-    sampled = flow.sampled
+def _read(stream: "StreamPlan") -> list[str]:
+    sampled = stream.sampled
     parts = [f"a sample of {size(sampled.bytes)} in {plural(sampled.parts, 'part')} so far"]
     if sampled.whole:
-        parts.append(f"counts are about right, tokens within {share(sampled.error)}")
-    return [*parts, "the rest while it trains"]
+        parts.append(f"counts are estimates, tokens within {share(sampled.error)}")
+    return [*parts, "the rest during training"]
 
 
 def _sources(sources: tuple[str, ...]) -> list[str]:
@@ -96,19 +97,19 @@ def _sources(sources: tuple[str, ...]) -> list[str]:
 def _records(data: "DataPlan", noun: str) -> list[str]:
     records = data.records
     about = "about " if data.stream else ""
-    shapes = [shape for shape in data.shapes if shape not in _PLAIN]
-    taken_for = [f"taken for {' and '.join(shapes)}"] if shapes else []
-    twice = [plural(data.duplicates, "duplicate")] if data.duplicates else []
+    shapes = [shape for shape in data.shapes if shape not in _OBVIOUS_SHAPES]
+    read_as = [f"read as {' and '.join(shapes)}"] if shapes else []
+    duplicates = [plural(data.duplicates, "duplicate")] if data.duplicates else []
     if not records.rejected:
-        return [about + plural(records.accepted, noun), *taken_for, *twice]
+        return [about + plural(records.accepted, noun), *read_as, *duplicates]
     why = ", ".join(f"{count(number)} {reason}" for reason, number in records.rejected.items())
     rejected = records.read - records.accepted
     return [
         f"{about}{plural(records.read, noun)} read",
         f"{count(rejected)} rejected ({why})",
         f"{count(records.accepted)} accepted",
-        *taken_for,
-        *twice,
+        *read_as,
+        *duplicates,
     ]
 
 
@@ -121,30 +122,30 @@ def _rows(data: "DataPlan") -> list[str]:
     parts = [about + whole]
     times, rest = divmod(rows.applications, rows.planned)
     if rest:
-        parts.append(f"{count(rows.applications)} trained in all")
+        parts.append(f"{count(rows.applications)} trained in total")
     elif times > 1:
-        parts.append(f"each trained {times} times, {count(rows.applications)} in all")
+        parts.append(f"each trained {times} times, {count(rows.applications)} in total")
     return parts
 
 
 def _tokens(data: "DataPlan") -> list[str]:
     parts = [f"{count(data.trained_tokens)} of {count(data.tokens)} trained"]
     if data.untrained >= 0.01:
-        parts.append(f"{share(data.untrained)} only looked at")
+        parts.append(f"{share(data.untrained)} context only")
     if data.truncated:
-        parts.append(f"{plural(data.truncated, 'conversation')} cut to max_length")
+        parts.append(f"{plural(data.truncated, 'conversation')} truncated to max_length")
     return parts + [f"{count(number)} {note}" for note, number in data.notes.items()]
 
 
 def _model(model: "ModelPlan") -> list[str]:
     parent = model.parent
     if parent:
-        moments = "its optimizer moments" if parent.keeps_optimizer else "fresh optimizer moments"
-        parts = [f"run {parent.run} after global step {count(parent.global_step)}, {moments}"]
+        moments = "its optimizer moments" if parent.keeps_optimizer else "new optimizer moments"
+        parts = [f"run {parent.run} at global step {count(parent.global_step)} with {moments}"]
     elif model.source == "preset":
-        parts = [f"{model.name}, from nothing"]
+        parts = [f"{model.name}, from scratch"]
     else:
-        parts = [model.name, "not a run of ours, so it starts at global step 0"]
+        parts = [model.name, "not a Headway run: global steps start at 0"]
     parts.append(f"{short_count(model.parameters)} parameters")
     part = f"{short_count(model.trainable)} trained ({share(model.trainable, model.parameters)})"
     parts.append("all trained" if model.trainable == model.parameters else part)
@@ -163,59 +164,59 @@ def _steps(plan: "Plan") -> list[str]:
         source = plan.data.sources[0]
         one_file = len(plan.data.sources) == 1 and source != "-" and "://" not in source
         this = "this file" if one_file else "this data"
-        trains = f"{this} trains {plural(steps.num, 'step')}"
-        parts.append(f"{trains}, reaching global step {count(steps.last)}")
+        adds = f"{this} adds {plural(steps.num, 'step')}"
+        parts.append(f"{adds}, reaching global step {count(steps.last)}")
     if plan.data.stream and not plan.data.stream.sampled.whole:
-        return [*parts, "of a stream that does not tell its length"]
+        return [*parts, "length of the stream unknown"]
     of = f" of {plural(steps.per_epoch, 'step')}" if steps.num != steps.per_epoch else ""
     parts.append("1 epoch" if steps.epochs == 1 else f"{steps.epochs:.3g} epochs{of}")
     return parts
 
 
 def _batch(steps: "StepsPlan") -> list[str]:
-    parts = [f"{plural(steps.batch_size, 'row')} a step", f"about {count(steps.tokens)} tokens"]
+    parts = [f"{plural(steps.batch_size, 'row')} per step", f"about {count(steps.tokens)} tokens"]
     if steps.last_batch != steps.batch_size:
-        parts.append(f"{count(steps.last_batch)} in the last of an epoch")
+        parts.append(f"{count(steps.last_batch)} in the last batch of an epoch")
     return [*parts, plural(steps.leaves, "leaf", "leaves")]
 
 
 def _learning(learning: "LearningPlan") -> list[str]:
-    warmup = plural(learning.warmup_steps, "step")
-    way = {"constant": "then constant"}.get(learning.schedule, f"then {learning.schedule} to 0")
+    warmup = plural(learning.warmup_steps, "warmup step")
+    decay = "constant" if learning.schedule == "constant" else f"{learning.schedule} to 0"
     return [
         f"{learning.optim} at {learning_rate(learning.peak)}",
-        f"{warmup} of warm-up, {way}" if learning.warmup_steps else way.removeprefix("then "),
+        f"{warmup}, then {decay}" if learning.warmup_steps else decay,
         f"weight decay {learning.weight_decay:g}",
     ]
 
 
-def _left_out(plan: "Plan") -> list[str]:
-    """What of the data need not be computed, and how much of the work that saves."""
+def _savings(plan: "Plan") -> list[str]:
+    """The parts of the data that need no computation, and the work that this saves."""
     data, saved = plan.data, plan.time.saved
-    shared = f"shared beginnings {share(data.shared)}"
+    shared = f"shared prefixes {share(data.shared)}"
     return [
         f"padding {share(data.padding_to_max)} to max_length, {share(data.padding_to_longest)} "
-        f"to a batch's longest row: saves {share(saved.padding)} of the work",
+        f"to the batch's longest row: saves {share(saved.padding)} of the work",
         f"untrained {share(data.untrained)}: saves {share(saved.untrained)}",
-        f"{shared}, run for each row all the same: {data.not_shared}"
+        f"{shared}, computed for each row: {data.not_shared}"
         if data.not_shared
         else f"{shared}: saves {share(saved.shared)}",
     ]
 
 
 def _memory(plan: "Plan") -> list[str]:
-    """The peak and what it is made of; what is below a twentieth of it is left to --json."""
+    """The peak and its parts of at least 5%; --json has all of them."""
     memory = plan.memory
-    made_of = {
+    parts = {
         "process": memory.process,
         "weights": memory.weights,
         "gradients": memory.gradients,
         "optimizer": memory.optimizer,
         "activations": memory.activations,
     }
-    largest = sorted(made_of.items(), key=lambda part: part[1], reverse=True)
+    largest = sorted(parts.items(), key=lambda part: part[1], reverse=True)
     shown = [f"{name} {size(part)}" for name, part in largest if part >= memory.peak / 20]
-    return [f"{size(memory.peak)} at the peak", *shown]
+    return [f"{size(memory.peak)} peak", *shown]
 
 
 def _machine(plan: "Plan") -> list[str]:
@@ -224,16 +225,16 @@ def _machine(plan: "Plan") -> list[str]:
     parts += [plural(machine.workers, "worker"), plural(machine.threads, "thread")]
     parts.append(machine.compute_dtype)
     parts += ["compiled"] if machine.compiled else []
-    parts += [f"memory by {machine.allocator}"] if machine.allocator else []
+    parts += [f"{machine.allocator} allocator"] if machine.allocator else []
     return parts + (["gradient checkpointing"] if machine.gradient_checkpointing else [])
 
 
 def _time(plan: "Plan") -> list[str]:
     time, data = plan.time, plan.data
     if time.seconds is None or time.tokens_per_second is None:
-        parts = ["about, unmeasured", f"{short_count(time.flops)} floating-point operations"]
+        parts = ["not measured yet", f"{short_count(time.flops)} floating-point operations"]
     else:
-        # Trained tokens per second, as the step lines count them while it runs.
+        # Trained tokens per second, like the step lines during training.
         speed = time.tokens_per_second * data.trained_tokens / data.tokens
         parts = [f"about {seconds(time.seconds)}", f"{count(speed)} tok/s"]
     return parts + ([f"stops after {seconds(plan.max_time_s)}"] if plan.max_time_s else [])
@@ -247,20 +248,20 @@ def _saves(plan: "Plan") -> list[str]:
         f"newest {saves.keep} kept" if saves.keep > 1 else "newest kept",
     ]
     if plan.evaluation.eval_steps and plan.data.rows.held_out:
-        parts.append("the best by held-out loss too")
+        parts.append("best by held-out loss kept")
     if saves.keep_every:
-        parts.append(f"those of every {plural(saves.keep_every, 'step')} for good")
+        parts.append(f"one every {plural(saves.keep_every, 'step')} kept permanently")
     return parts
 
 
-def _looks(plan: "Plan") -> list[str]:
-    looks = plan.evaluation
-    parts = [f"{plural(looks.probe_rows, 'row')} probed before and after"]
+def _evaluation(plan: "Plan") -> list[str]:
+    evaluation = plan.evaluation
+    parts = [f"{plural(evaluation.probe_rows, 'row')} probed before and after"]
     if plan.data.rows.held_out:
-        during = f", every {plural(looks.eval_steps, 'step')}" if looks.eval_steps else ""
-        parts.append(f"held-out rows too{during}")
-    if looks.sample_steps:
-        parts.append(f"a sample every {plural(looks.sample_steps, 'step')}")
+        every = plural(evaluation.eval_steps, "step")
+        parts.append(f"held-out rows too{f', every {every}' if evaluation.eval_steps else ''}")
+    if evaluation.sample_steps:
+        parts.append(f"a sample every {plural(evaluation.sample_steps, 'step')}")
     return parts
 
 
@@ -272,13 +273,13 @@ def _settings(plan: "Plan", width: int, *, verbose: bool) -> list[str]:
         lines += _setting(choice, head, max(cells(line) for line in table(rows)), width)
     hidden = len(plan.settings) - len(shown)
     if hidden:
-        more = plural(hidden, "more setting is", "more settings are")
-        lines += fold(f"{more} at the default: --verbose", width)
+        more = plural(hidden, "more setting")
+        lines += fold(f"{more} at the default (--verbose shows all)", width)
     return lines
 
 
 def _setting(choice: "Choice", head: str, column: int, width: int) -> list[str]:
-    """A setting with where it came from: beside it, or where it is narrow, below it."""
+    """A setting and its origin: side by side, or one below the other where it is narrow."""
     origin = f"{choice.origin}: {choice.reason}" if choice.reason else choice.origin
     room = width - column - 2
     if room >= min(24, cells(origin)):

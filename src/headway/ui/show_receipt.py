@@ -1,12 +1,13 @@
-"""What a run did, and whether that is what was planned, as plain lines."""
+"""Receipt on a screen: the two judgments, the facts, and the closing line."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from headway.base.units import count, plural, seconds, share, short_count, size
-from headway.ui.text_layout import LABEL, flow, labelled, loss_text, table
+from headway.ui.styled import Style, StyledLine, fact_lines, labeled, styled
+from headway.ui.text_layout import flow, loss_text, table
 
-if TYPE_CHECKING:  # its many classes take a while to make, and the first line must not wait
+if TYPE_CHECKING:  # slow to import, and the first line must not wait
     from headway.runs.receipt import (
         EstimatedActual,
         Judgement,
@@ -17,11 +18,11 @@ if TYPE_CHECKING:  # its many classes take a while to make, and the first line m
     )
 
 
-def receipt_lines(receipt: "Receipt", width: int) -> list[str]:
-    """The facts, the two judgements, and as the last line the receipt's own closing line."""
+def receipt_lines(receipt: "Receipt", width: int) -> list[StyledLine]:
+    """The two judgments and the facts, without the closing line."""
     facts: list[tuple[str, list[str]]] = [
-        ("contract", _judgement(receipt.contract)),
-        ("learning", _judgement(receipt.learning)),
+        ("contract", _judgment(receipt.contract)),
+        ("learning", _judgment(receipt.learning)),
         ("rows", _rows(receipt.rows)),
         ("tokens", _tokens(receipt)),
         ("steps", _steps(receipt)),
@@ -32,22 +33,29 @@ def receipt_lines(receipt: "Receipt", width: int) -> list[str]:
         ("saved", _saved(receipt)),
     ]
     attempts = f", {plural(receipt.attempts, 'attempt')}" if receipt.attempts > 1 else ""
-    lines = [f"{receipt.run} {receipt.outcome}{attempts}", ""]
+    lines = styled([f"{receipt.run} {receipt.outcome}{attempts}", ""])
     for label, parts in facts:
-        lines += labelled(label, parts, width)
-    lines += ["", *_foretold(receipt.plan_against_actual), ""]
-    return lines + flow([receipt.line], width)
+        lines += fact_lines(label, parts, width)
+    return [*lines, StyledLine(), *_estimates(receipt.plan_against_actual)]
 
 
-def _judgement(judgement: "Judgement") -> list[str]:
-    word = {"not": "not learned"}.get(judgement.verdict, judgement.verdict)
-    return [word, *judgement.reasons]
+def closing_lines(receipt: "Receipt", width: int) -> list[StyledLine]:
+    """The receipt's closing line, in the color of its contract."""
+    style: Style = "green" if receipt.contract.verdict == "kept" else "red"
+    return styled(flow([receipt.line], width), style)
+
+
+def _judgment(judgment: "Judgement") -> list[str]:
+    word = {"not": "not improved"}.get(judgment.verdict, judgment.verdict)
+    return [word, *judgment.reasons]
 
 
 def _rows(rows: "ReceiptRows") -> list[str]:
     parts = [f"{count(rows.trained)} of {count(rows.planned)} planned rows trained"]
     if rows.applications_planned != rows.planned:
-        parts.append(f"{count(rows.applications)} of {count(rows.applications_planned)} times")
+        parts.append(
+            f"{count(rows.applications)} of {count(rows.applications_planned)} times in total"
+        )
     parts += [f"{count(rows.missing)} missing", f"{count(rows.repeated)} repeated"]
     if rows.held_out:
         parts.append(f"{count(rows.held_out)} held out")
@@ -64,7 +72,7 @@ def _tokens(receipt: "Receipt") -> list[str]:
         f"padding {share(tokens.padding_share)}",
     ]
     if tokens.truncated:
-        parts.append(f"{plural(tokens.truncated, 'conversation')} cut")
+        parts.append(f"{plural(tokens.truncated, 'conversation')} truncated")
     if tokens.shared:
         parts.append(f"{count(tokens.shared)} in shared prefixes")
     return parts
@@ -77,7 +85,7 @@ def _steps(receipt: "Receipt") -> list[str]:
         f"global {count(steps.first)} -> {count(steps.last)}",
     ]
     if learned.nonfinite_steps:
-        parts.append(f"{plural(learned.nonfinite_steps, 'step')} not finite, not applied")
+        parts.append(f"{plural(learned.nonfinite_steps, 'non-finite step')} not applied")
     return parts
 
 
@@ -107,11 +115,11 @@ def _tensors(receipt: "Receipt") -> list[str]:
         return []
     parts = [
         f"{count(tensors.changed)} of {count(tensors.trainable)} changed",
-        f"{count(tensors.with_gradient)} had gradient",
-        f"weights moved by {share(tensors.relative_change)}",
+        f"{count(tensors.with_gradient)} received gradients",
+        f"weights changed by {share(tensors.relative_change)}",
     ]
-    parts += [f"unmoved: {', '.join(tensors.unmoved)}"] if tensors.unmoved else []
-    return parts + ([f"without gradient: {', '.join(tensors.dead)}"] if tensors.dead else [])
+    parts += [f"unchanged: {', '.join(tensors.unmoved)}"] if tensors.unmoved else []
+    return parts + ([f"without gradients: {', '.join(tensors.dead)}"] if tensors.dead else [])
 
 
 def _time(receipt: "Receipt") -> list[str]:
@@ -143,20 +151,14 @@ def _saved(receipt: "Receipt") -> list[str]:
     return [saved.name, size(saved.bytes), f"sha256 {saved.manifest_sha256[:12]}, read back"]
 
 
-def _foretold(against: "PlanAgainstActual") -> list[str]:
-    def row(
-        what: str, pair: "EstimatedActual", unit: Callable[[float], str]
-    ) -> tuple[str, str, str]:
-        return (
-            f"{what:{LABEL - 2}}",
-            "-" if pair.foretold is None else unit(pair.foretold),
-            unit(pair.actual),
-        )
+def _estimates(against: "PlanAgainstActual") -> list[StyledLine]:
+    def row(pair: "EstimatedActual", unit: Callable[[float], str]) -> tuple[str, str]:
+        return "-" if pair.foretold is None else unit(pair.foretold), unit(pair.actual)
 
-    rows = (
-        ("", "foretold", "actual"),
-        row("time", against.seconds, seconds),
-        row("memory", against.peak_memory, size),
-        row("padding", against.padding_share, share),
-    )
-    return table(rows, right=(1, 2))
+    rows = {
+        "": ("estimated", "actual"),
+        "time": row(against.seconds, seconds),
+        "memory": row(against.peak_memory, size),
+        "padding": row(against.padding_share, share),
+    }
+    return list(map(labeled, rows, table(list(rows.values()), right=(0, 1))))

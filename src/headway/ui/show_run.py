@@ -1,9 +1,8 @@
-"""What people read of a run, as plain lines: its status, its events, and a table of runs.
+"""Run on a screen: status, events, refusals, and the table of runs.
 
-Nothing here knows a terminal: colour is the console's business, and whoever calls gives the width.
+Nothing here knows the terminal; callers give the width.
 """
 
-import time
 from collections.abc import Callable, Sequence
 
 from headway.base.errors import Refusal, four_parts, message_of
@@ -23,15 +22,14 @@ from headway.base.events import (
     StepDone,
     StopAsked,
 )
-from headway.base.pulse import PulseReading
 from headway.base.units import count, learning_rate, plural, seconds, size
 from headway.supervise.progress import Status
+from headway.ui.styled import StyledLine, finding_lines, styled
 from headway.ui.text_layout import (
     DOT,
     MARKS,
     cells,
     cut,
-    finding_lines,
     flow,
     fold,
     loss_text,
@@ -41,15 +39,15 @@ from headway.ui.text_layout import (
     table,
 )
 
-WIDE = 10_000  # columns, where a line may be as long as it is
+WIDE = 10_000  # columns: no limit
 SAMPLE_LINES = 4
-SILENT_S = 5.0  # without news for longer than this, a line says so
+SILENT_S = 5.0  # a longer time without news is shown
 
 _SIGNALS = {"SIGINT": "Ctrl+C"}
 
 
 def step_line(status: Status, width: int = WIDE) -> str:
-    """The step and how it goes: 'step 3/100 · loss 2.45 (avg 2.61) · 4,589 tok/s · 4 min left'."""
+    """The step and its loss: 'step 3/100 · loss 2.45 (avg 2.61) · 4,589 tok/s · 4 min left'."""
     steps = f"/{count(status.steps)}" if status.steps else ""
     parts = [(0, f"step {count(status.step)}{steps}")]
     if status.global_step != status.step:
@@ -71,17 +69,17 @@ def step_line(status: Status, width: int = WIDE) -> str:
 
 
 def _coarse(duration_s: float) -> str:
-    """A duration that is only foretold: whole minutes from two minutes on."""
+    """An estimated duration: whole minutes from two minutes on."""
     return seconds(duration_s if duration_s < 120 else 60 * round(duration_s / 60))
 
 
 def phase_line(status: Status, width: int = WIDE, age: Callable[[float], str] = seconds) -> str:
-    """The phase, how far it is, and since when: 'saving · 2.1 of 3.0 MB · 0.4 s'.
+    """The phase, its progress and its age: 'saving · 2.1 of 3.0 MB · 0.4 s'.
 
     Args:
         status: of a run that has not ended.
         width: columns.
-        age: how to print a duration.
+        age: formats a duration in seconds.
     """
     parts = [(0, "stopping")] if status.state == "stopping" else []
     parts.append((3 if status.waiting_for else 0, status.phase))
@@ -94,29 +92,14 @@ def phase_line(status: Status, width: int = WIDE, age: Callable[[float], str] = 
         parts += [(5, plural(status.tokens, "token"))] if status.tokens else []
         parts += [(6, f"{count(status.skipped)} skipped")] if status.skipped else []
     if status.waiting_for:
-        what = cut(
-            printable(status.waiting_for), max(width - 24, 8)
-        )  # its name may be long, its age never
+        # A long name is cut, so that the age always fits.
+        what = cut(printable(status.waiting_for), max(width - 24, 8))
         parts.append((0, f"waiting for {what} {age(status.waiting_since_s)}"))
     else:
         parts.append((0, age(status.phase_since_s)))
         if status.last_news_s is not None and status.last_news_s >= SILENT_S:
             parts.append((1, f"no news for {age(status.last_news_s)}"))
     return narrowed(parts, width)
-
-
-def reading_line(reading: PulseReading | None, now_s: float | None = None) -> str:
-    """What a process of ours is doing, by its pulse: 'copying · 1.0 of 2.0 GB · 4 s'.
-
-    Args:
-        reading: its pulse; None before the first.
-        now_s: on the monotonic clock; now if not given.
-    """
-    if reading is None:
-        return "starting"
-    age_s = (time.monotonic() if now_s is None else now_s) - reading.phase_since
-    amount = [_amount(reading.done, reading.total, reading.unit)] if reading.total else []
-    return DOT.join([reading.phase, *amount, seconds(age_s)])
 
 
 def _amount(done: int, total: int, unit: str) -> str:
@@ -128,7 +111,7 @@ def _amount(done: int, total: int, unit: str) -> str:
 
 
 def status_lines(status: Status, width: int) -> list[str]:
-    """The answer to `headway status`: what it is doing right now and since when."""
+    """The output of `headway status`: what a run is doing and for how long."""
     ago = f"{seconds(status.phase_since_s)} ago"
     facts = [status.run or "a new run"]
     match status.state:
@@ -149,16 +132,20 @@ def status_lines(status: Status, width: int) -> list[str]:
         first, last = loss_text(status.held_out_first), loss_text(status.held_out_last)
         lines.append(f"held out {first} -> {last}")
     if status.state == "died":
-        lines += flow(["start the same command again: it resumes after the last checkpoint"], width)
+        lines += flow(["run the same command again to resume from the last checkpoint"], width)
     lines += flow([status.line], width) if status.line else []
     return lines + ([printable(status.folder)] if status.folder else [])
 
 
 def event_line(event: Event) -> str:
     """One event in a line, for `headway logs` and plain output."""
+    return DOT.join(_event_facts(event))
+
+
+def _event_facts(event: Event) -> list[str]:
     match event:
         case StepDone():
-            return _step_done(event)
+            return _step_facts(event)
         case AttemptStarted(run, version, _, from_global_step, resumed_from):
             where = (
                 f"resumed from {resumed_from} at global step {count(from_global_step)}"
@@ -167,92 +154,93 @@ def event_line(event: Event) -> str:
                 if from_global_step
                 else "started"
             )
-            return f"{run} {where}{DOT}headway {version}"
+            return [f"{run} {where}", f"headway {version}"]
         case Resumed(checkpoint, global_step):
-            return f"goes on from {checkpoint} at global step {count(global_step)}"
+            return [f"continuing from {checkpoint} at global step {count(global_step)}"]
         case PhaseEntered(phase):
-            return phase
+            return [phase]
         case Probed(when, train_probe, held_out):
             end = "" if held_out is None else f", held out {loss_text(held_out)}"
-            return f"{when} training: loss {loss_text(train_probe)}{end}"
+            return [f"{when} training: loss {loss_text(train_probe)}{end}"]
         case Refined(whole_s):
-            return f"measured: about {_coarse(whole_s)} in all"
+            return [f"measured: about {_coarse(whole_s)} in total"]
         case StopAsked(by):
-            return f"asked to stop by {_SIGNALS.get(by, by)}: finishing the step and saving"
+            return [f"stop requested by {_SIGNALS.get(by, by)}: finishing the step and saving"]
         case Noted(finding):
-            return MARKS[finding.kind] + one_line(finding.what)
+            return [MARKS[finding.kind] + one_line(finding.what)]
         case Ended(outcome, exit_code, line, _):
-            return f"{outcome}, exit {exit_code}{DOT}{one_line(line)}"
+            return [f"{outcome}, exit {exit_code}", one_line(line)]
         case _:
-            return _look(event)
+            return _pause_facts(event)
 
 
-def _step_done(event: StepDone) -> str:
-    parts = (
+def _step_facts(event: StepDone) -> list[str]:
+    facts = (
         f"step {count(event.step)}",
         f"global {count(event.global_step)}" if event.global_step != event.step else "",
         f"loss {loss_text(event.loss)}",
-        f"gradient {loss_text(event.grad_norm)}",
-        f"rate {learning_rate(event.learning_rate)}",
+        f"gradient norm {loss_text(event.grad_norm)}",
+        f"learning rate {learning_rate(event.learning_rate)}",
         plural(event.rows, "row"),
         plural(event.trained_tokens, "token"),
         seconds(event.seconds),
     )
-    return DOT.join(part for part in parts if part)
+    return [fact for fact in facts if fact]
 
 
-def _look(event: Event) -> str:
+def _pause_facts(event: Event) -> list[str]:
+    """What happens between two steps."""
     match event:
         case Saved(_, checkpoint, num_bytes, spent_s):
-            return f"saved {checkpoint}{DOT}{size(num_bytes)}{DOT}{seconds(spent_s)}"
+            return [f"saved {checkpoint}", size(num_bytes), seconds(spent_s)]
         case Evaluated(global_step, held_out, rows, spent_s):
             found = f"held out {loss_text(held_out)} after step {count(global_step)}"
-            return DOT.join((found, plural(rows, "row"), seconds(spent_s)))
+            return [found, plural(rows, "row"), seconds(spent_s)]
         case Sampled(global_step, prompt, text):
-            return f"sample after step {count(global_step)}: {one_line(prompt + text)}"
+            return [f"sample after step {count(global_step)}: {one_line(prompt + text)}"]
         case _:
-            return type(event).__name__
+            return [type(event).__name__]
 
 
-def news_lines(event: Event, width: int) -> list[str]:
-    """What stays on the screen of a run, above what moves; most events are not worth a line."""
+def news_lines(event: Event, width: int) -> list[StyledLine]:
+    """The lines about an event that stay on the screen; most events have none."""
     match event:
         case AttemptStarted(resumed_from="", from_global_step=0) | PhaseEntered() | StepDone():
             return []
-        case Resumed() | Ended():  # the attempt's line said it; the receipt or refusal follows
+        case Resumed() | Ended():  # shown by the attempt's line and by the receipt or refusal
             return []
         case Noted(finding):
             return [] if finding.kind == "ok" else finding_lines(finding, width)
         case StopAsked():
-            return flow([f"{event_line(event)} (again to leave at once)"], width)
+            return styled(flow([f"{event_line(event)} (again to quit immediately)"], width))
         case Sampled():
-            room = SAMPLE_LINES * (width - 8)  # folding between words leaves some columns free
-            return fold(cut(event_line(event), room), width)
+            room = SAMPLE_LINES * (width - 8)  # wrapping between words leaves some columns empty
+            return styled(fold(cut(event_line(event), room), width))
         case _:
-            return flow(event_line(event).split(DOT), width)
+            return styled(flow(_event_facts(event), width))
 
 
-def refusal_lines(refusal: Refusal, width: int) -> list[str]:
-    """A refusal in its four parts, or each of several in its own."""
-    lines: list[str] = []
+def refusal_lines(refusal: Refusal, width: int) -> list[StyledLine]:
+    """The four parts of a refusal, or of each one of several."""
+    lines: list[StyledLine] = []
     for finding in message_of(refusal).findings:
         _, *rest = four_parts(finding.what, finding.have, finding.need, finding.remedies, width)
-        lines += [*fold(finding.what, width), *map(printable, rest)]
+        lines += styled(fold(finding.what, width), "red") + styled(map(printable, rest))
     return lines
 
 
 def log_line(entry: LogEntry) -> str:
-    """One line of `headway logs`: when (UTC), in which attempt, and what."""
+    """One line of `headway logs`: the time (UTC), the attempt, the event."""
     attempt = f"#{entry.attempt} " if entry.attempt > 1 else ""
     return f"{entry.at[:10]} {entry.at[11:19]}  {attempt}{event_line(entry.event)}"
 
 
 def runs_table(statuses: Sequence[Status], width: int) -> list[str]:
-    """The answer to `headway runs`: one line per run; where it is narrow, columns are left out."""
+    """The output of `headway runs`: one line per run, with fewer columns where it is narrow."""
     header = ["run", "state", "step", "loss", "held out", "tokens", "when"]
     rows = [header, *(_run_row(status) for status in statuses)]
-    for left_out in ((), ("tokens",), ("tokens", "held out"), ("tokens", "held out", "when")):
-        columns = [i for i, name in enumerate(header) if name not in left_out]
+    for dropped in ((), ("tokens",), ("tokens", "held out"), ("tokens", "held out", "when")):
+        columns = [i for i, name in enumerate(header) if name not in dropped]
         right = [n for n, i in enumerate(columns) if header[i] in header[2:6]]
         lines = table([[row[i] for i in columns] for row in rows], right)
         if max(map(cells, lines)) <= width:

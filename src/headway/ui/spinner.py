@@ -1,6 +1,7 @@
-"""Spinner: a line that says what is being done while a person waits.
+"""Spinner: one line about the work in progress while a person waits.
 
-On a terminal the line moves and disappears at the end; elsewhere a line is printed now and then.
+On a terminal the line is updated in place and erased at the end; elsewhere a line is printed
+every two seconds.
 """
 
 import os
@@ -12,19 +13,22 @@ from pathlib import Path
 from typing import TextIO
 
 from headway.base.pulse import Pulse, PulseReading, live_folder, read_pulse
-from headway.ui.show_run import reading_line
+from headway.supervise.progress import Progress, Readings
+from headway.ui.output import columns
+from headway.ui.show_run import phase_line
+from headway.ui.text_layout import clock
 
 _POLL_S = 0.1
-_FIRST_S = 0.8  # what ends sooner needs no line
-_LINE_S = 1.8  # between two lines off a terminal
+_FIRST_S = 0.8  # work that ends sooner needs no line
+_LINE_S = 1.8  # between two lines without a terminal
 
 
 @contextmanager
 def show_progress(screen: TextIO, *, quiet: bool) -> Generator[Pulse]:
-    """Show this process's own work: whatever enters the pulse shows within two seconds.
+    """Show this process's own work; changes to the pulse appear within two seconds.
 
     Args:
-        screen: a terminal, where one line moves, or anything else, which gets several lines.
+        screen: a terminal for one line updated in place, or any stream for several lines.
         quiet: print nothing.
     """
     folder = live_folder()
@@ -51,12 +55,12 @@ def show_wait(
     *,
     quiet: bool,
 ) -> None:
-    """Show another process's work, by its pulse, until `is_over` says so of a reading.
+    """Show another process's work from its pulse until `is_over`.
 
     Args:
         screen: as for `show_progress`.
         pulse: the other process's pulse file.
-        is_over: asked ten times a second; None before the first reading.
+        is_over: called ten times a second with the last reading, None before the first.
         quiet: wait without printing.
     """
 
@@ -84,8 +88,12 @@ def _spin(screen: TextIO, path: Path, wait: Callable[[float], bool]) -> None:
         if reading is None:
             continue
         printed_s, has_printed = now_s, True
-        line = reading_line(reading, now_s)
-        screen.write(f"\r\x1b[K{line}" if is_terminal else f"{line}\n")
+        status = Progress().status(Readings(workers=(reading,)), now_s)
+        if is_terminal:
+            line = phase_line(status, columns(screen, os.environ) - 1, clock)
+            screen.write(f"\r\x1b[K{line}")
+        else:
+            screen.write(phase_line(status) + "\n")
         screen.flush()
     if is_terminal and has_printed:
         screen.write("\r\x1b[K")

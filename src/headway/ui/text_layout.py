@@ -1,12 +1,10 @@
-"""Text layout: lines, columns and tables that fit a terminal of any width."""
+"""Text layout: wrapping, columns and tables for any terminal width."""
 
 import itertools
 import math
 from collections.abc import Iterable, Sequence
 
-from headway.base.errors import Finding, four_parts
-
-LABEL = 11  # columns of the label before a fact
+LABEL = 11  # columns of a label and the space after it
 DOT = " · "
 MARKS = {"adjusted": "~ ", "warning": "! ", "refused": "x ", "ok": "= "}
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -14,7 +12,7 @@ _NARROW = str.maketrans(dict.fromkeys("·…━─±↵" + _BLOCKS, "."))
 
 
 def cells(text: str) -> int:
-    """Columns that the text takes on a terminal: wide characters take two, accents none."""
+    """The columns that the text takes on a terminal: two for wide characters, none for accents."""
     if _is_narrow(text):
         return len(text)
     from rich.cells import cell_len
@@ -23,24 +21,24 @@ def cells(text: str) -> int:
 
 
 def _is_narrow(text: str) -> bool:
-    """Whether each character takes one column: the usual case, known without rich."""
+    """Whether each character takes one column: the common case, decided without rich."""
     return text.isascii() or text.translate(_NARROW).isascii()
 
 
 def printable(text: str) -> str:
-    """Text from outside (names, data), without characters that move the cursor, ring or hide."""
+    """Untrusted text (names, data) without control or invisible characters."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def one_line(text: str) -> str:
-    """Text from outside as one printable line, with visible line breaks."""
+    """Untrusted text as one printable line with visible line breaks."""
     return printable(text.strip().replace("\r\n", "\n").replace("\n", "↵").replace("\t", " "))
 
 
 def cut(text: str, width: int) -> str:
-    """The text, cut to `width` columns; an ellipsis shows the cut."""
+    """The text, truncated to `width` columns with an ellipsis."""
     if cells(text) <= width:
         return text
     return (_chop(text, width - 1)[0] if width > 1 else "") + "…"
@@ -55,7 +53,7 @@ def _chop(text: str, width: int) -> list[str]:
 
 
 def fold(text: str, width: int) -> list[str]:
-    """The text, printable, in lines of at most `width` columns, broken between words."""
+    """The printable text in lines of at most `width` columns, wrapped between words."""
     lines = [""]
     for word in printable(text).split(" "):
         room = width - cells(lines[-1]) - 1
@@ -69,7 +67,7 @@ def fold(text: str, width: int) -> list[str]:
 
 
 def flow(parts: Iterable[str], width: int) -> list[str]:
-    """Facts joined by dots, as many per line as fit; no line begins or ends with a dot."""
+    """Facts joined by dots, as many per line as fit; no line starts or ends with a dot."""
     lines: list[str] = []
     for part in parts:
         if lines and cells(lines[-1]) + len(DOT) + cells(part) <= width:
@@ -80,21 +78,15 @@ def flow(parts: Iterable[str], width: int) -> list[str]:
 
 
 def joined(parts: Iterable[str]) -> str:
-    """Facts joined by dots; one in parentheses belongs to the one before it."""
+    """Facts joined by dots; one in parentheses follows the previous one directly."""
     return DOT.join(parts).replace(f"{DOT}(", " (")
 
 
-def labelled(label: str, parts: Sequence[str], width: int) -> list[str]:
-    """Facts under one label; no label without facts."""
-    lines = flow(parts, width - LABEL)
-    return [f"{label if i == 0 else '':{LABEL}}{line}" for i, line in enumerate(lines)]
-
-
 def narrowed(parts: Sequence[tuple[int, str]], width: int) -> str:
-    """The facts that fit on one line, in their order.
+    """The facts that fit on one line, in order.
 
     Args:
-        parts: each with its rank; where space is short the highest rank goes first, 0 stays.
+        parts: facts with their ranks; the highest rank is dropped first, rank 0 never.
         width: columns.
     """
     kept = list(parts)
@@ -107,7 +99,7 @@ def narrowed(parts: Sequence[tuple[int, str]], width: int) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Rows of equal length as columns two spaces apart; those in `right` are right-aligned."""
+    """Rows of equal length as columns two spaces apart; `right` lists the right-aligned ones."""
     widths = [max(cells(row[i]) for row in rows) for i in range(len(rows[0]))]
 
     def padded(i: int, text: str) -> str:
@@ -117,17 +109,8 @@ def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]
     return ["  ".join(padded(i, text) for i, text in enumerate(row)).rstrip() for row in rows]
 
 
-def finding_lines(finding: Finding, width: int) -> list[str]:
-    """A finding in its four parts, marked by its kind."""
-    _, *rest = four_parts(
-        finding.what, finding.have, finding.need, finding.remedies, max(width, 40)
-    )
-    mark, *first = MARKS[finding.kind], *fold(finding.what, width - 2)
-    return [mark + first[0], *("  " + line for line in first[1:]), *map(printable, rest)]
-
-
 def clock(age_s: float) -> str:
-    """An age that visibly moves: '4.2 s' below ten seconds, then '0:42', '1:02:07'."""
+    """An age that changes every second: '4.2 s' below ten seconds, then '0:42', '1:02:07'."""
     if age_s < 10:
         return f"{max(age_s, 0):.1f} s" if age_s < 9.95 else "0:10"
     minutes, rest = divmod(int(age_s), 60)
@@ -136,14 +119,14 @@ def clock(age_s: float) -> str:
 
 
 def loss_text(loss: float) -> str:
-    """A loss in few digits: '2.45', '0.013', '4e-05'; never a false 0.00."""
+    """A loss in a few digits: '2.45', '0.013', '4e-05'; a small loss is never shown as 0.00."""
     if not math.isfinite(loss) or abs(loss) >= 1000 or 0 < abs(loss) < 0.1:
         return f"{loss:.2g}"
     return f"{loss:.2f}" if loss else "0"
 
 
 def spark(values: Sequence[float], width: int) -> str:
-    """A curve of at most `width` blocks; "" for fewer than two finite values."""
+    """A sparkline of at most `width` blocks; "" for fewer than two finite values."""
     finite = [value for value in _averaged(values, width) if math.isfinite(value)]
     if len(finite) < 2:
         return ""
@@ -160,6 +143,6 @@ def _averaged(values: Sequence[float], width: int) -> list[float]:
 
 
 def bar(share: float, width: int) -> tuple[str, str]:
-    """A bar's filled and empty parts, `width` columns together."""
+    """The filled and the empty part of a progress bar, `width` columns in total."""
     filled = min(max(int(share * width), 0), width)
     return "━" * filled, "─" * (width - filled)

@@ -316,8 +316,8 @@ def test_the_first_token_is_never_trained() -> None:
     [
         (CHATML, conversation("only a question"), "no assistant message"),
         ("{{ messages[0].content }}{% generation %}{% endgeneration %}", conversation("a", "b"),
-         "the template writes none of the answers"),
-        ("", conversation("a", "b"), "the template writes none of the answers"),
+         "the template does not write any answer"),
+        ("", conversation("a", "b"), "the template does not write any answer"),
     ],
 )  # fmt: skip
 def test_F27_a_conversation_that_trains_nothing_is_rejected(

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.base.pulse import Pulse
-from headway.data.examples.record_batches import MAX_CHARACTERS, MAX_RECORDS, in_batches
+from headway.data.examples.record_batches import MAX_CHARACTERS, MAX_RECORDS, batch_records
 
 
 def batches_of(records: Iterator[str], pulse: Pulse) -> list[list[str]]:
     batches: list[list[str]] = []
-    in_batches(records, batches.append, num_characters=len, pulse=pulse)
+    batch_records(records, batches.append, num_characters=len, pulse=pulse)
     return batches
 
 
@@ -52,7 +52,7 @@ def test_what_has_arrived_is_handed_over_before_the_wait_and_not_after_it() -> N
             log.append("waits")
         yield "b"
 
-    in_batches(records(), log.extend, num_characters=len, pulse=pulse)
+    batch_records(records(), log.extend, num_characters=len, pulse=pulse)
     assert log == ["a", "waits", "b"]
 
 
@@ -72,4 +72,4 @@ def test_a_failure_while_the_source_waits_is_not_taken_for_the_sources_own() -> 
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        in_batches(records(), take, num_characters=len, pulse=pulse)
+        batch_records(records(), take, num_characters=len, pulse=pulse)

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from headway.base.errors import DataRefused
 from headway.base.pulse import Pulse
-from headway.data.formats.compressed import suffix_of, unpacked
+from headway.data.formats.compressed import decompress, suffix_of
 from headway.data.formats.detect import Item, read
 from headway.data.formats.records import DamagedError, Record, Skipped
-from headway.data.sources.find import find
+from headway.data.sources.find import find_sources
 
 Pack = Callable[[bytes], bytes]
 PACKS: dict[str, Pack] = {
@@ -34,11 +34,11 @@ ROWS = b"".join(b'{"text": "row %d, %x"}\n' % (n, n**9) for n in range(2000))
 
 
 def unpack(suffix: str, *pieces: bytes) -> bytes:
-    return b"".join(unpacked(suffix, iter(pieces), Pulse()))
+    return b"".join(decompress(suffix, iter(pieces), Pulse()))
 
 
 def items(path: Path, *, skip_corrupt: bool = False) -> list[Item]:
-    (source,) = find([str(path)])
+    (source,) = find_sources([str(path)])
     return list(read(source, lambda _: None, Pulse(), skip_corrupt=skip_corrupt))
 
 
@@ -103,7 +103,7 @@ def test_D09_a_truncated_shard_is_refused_by_name_and_place_or_passed_over(
     path.write_bytes((member + member)[:end])
     with pytest.raises(DataRefused) as refused:
         items(path)
-    assert f"{path} breaks off at byte {end:,}" in refused.value.what
+    assert f"{path} is truncated at byte {end:,}" in refused.value.what
     assert [r.do.split()[0] for r in refused.value.remedies][1] == "--skip-corrupt"
     test = subprocess.run(refused.value.remedies[0].do, shell=True, capture_output=True)
     assert test.returncode != 0
@@ -132,14 +132,14 @@ BOMB = """
 import re, sys
 from pathlib import Path
 from headway.base.pulse import Pulse
-from headway.data.formats.compressed import unpacked
+from headway.data.formats.compressed import decompress
 from headway.data.formats.records import DamagedError
 suffix, path = sys.argv[1:]
 def most():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before = most()
 try:
-    for _ in unpacked(suffix, iter([open(path, "rb").read()]), Pulse()):
+    for _ in decompress(suffix, iter([open(path, "rb").read()]), Pulse()):
         pass
 except DamagedError as error:
     print(error)
@@ -153,7 +153,7 @@ def test_a_bomb_is_refused_in_little_memory(suffix: str, tmp_path: Path) -> None
     (tmp_path / "bomb").write_bytes(bomb)
     words = [sys.executable, "-c", BOMB, suffix, str(tmp_path / "bomb")]
     told = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert told[0].startswith("grows more than 1,000 times: 1")
+    assert told[0].startswith("expands more than 1,000 times: its first ")
     assert int(told[1]) < 100_000  # kB
 
 

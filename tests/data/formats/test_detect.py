@@ -19,12 +19,12 @@ from headway.base.errors import ComeBack, DataRefused
 from headway.base.pulse import Pulse
 from headway.data.formats.detect import Item, read
 from headway.data.formats.records import Record, Rejected, Skipped
-from headway.data.sources.find import find
+from headway.data.sources.find import find_sources
 
 
 def items(*names: object) -> list[Item]:
     """Everything that is read from the named sources."""
-    sources = find([str(name) for name in names])
+    sources = find_sources([str(name) for name in names])
     return [i for source in sources for i in read(source, lambda _: None, Pulse()) if i is not None]
 
 
@@ -64,7 +64,7 @@ def test_a_text_file_is_one_document(content: bytes, text: str, tmp_path: Path) 
     [
         (b"", "empty", "0 B"),
         (b"\n \r\n\t\n", "blank", "6 B"),
-        (b"abc\0def", "binary", "a zero byte in the first 8,192"),
+        (b"abc\0def", "binary", "a zero byte in the first 8,192 bytes"),
         (b"caf\xe9 au lait", "not UTF-8", "byte 0xe9 at offset 3"),
         (b"cut\xe2\x82", "not UTF-8", "byte 0xe2 at offset 3"),
         (b"x" * (1 << 20) + b"\xff", "not UTF-8", "byte 0xff at offset 1,048,576"),
@@ -91,7 +91,7 @@ def test_every_byte_is_told_once_and_in_order(tmp_path: Path) -> None:
     told: list[bytes] = []
     for name, content in (("a.txt", b"\xef\xbb\xbfa\r\nb"), ("b.jsonl", b'{"text":"c"}\n\n{')):
         (tmp_path / name).write_bytes(content)
-    for source in find([str(tmp_path / "a.txt"), str(tmp_path / "b.jsonl")]):
+    for source in find_sources([str(tmp_path / "a.txt"), str(tmp_path / "b.jsonl")]):
         list(read(source, told.append, Pulse()))
     assert b"".join(told) == b'\xef\xbb\xbfa\r\nb{"text":"c"}\n\n{'
 
@@ -241,7 +241,7 @@ def test_D10_a_compressed_or_tabular_file_that_changes_is_to_be_tried_again(
     pq.write_table(pa.table({"text": ["a"] * 9}), tmp_path / "a.parquet")
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"text": "a"}\n' * 9))
     (tmp_path / "a.csv").write_text("text\n" + "a\n" * 9)
-    for source in find([str(tmp_path)]):
+    for source in find_sources([str(tmp_path)]):
         assert source.path is not None
         os.utime(source.path, (1, 1))
         with pytest.raises(ComeBack, match="changed while it was being read"):
@@ -284,7 +284,7 @@ def test_F51_any_file_is_read_the_same_twice_or_refused_and_every_row_has_its_pl
     packed = PACK.get(Path(name).suffix, bytes)(content)
     stored = packed[: len(packed) - cut] if "." in name[5:] and cut > 50 else packed
     (tmp_path / name).write_bytes(stored)
-    (source,) = find([str(tmp_path / name)])
+    (source,) = find_sources([str(tmp_path / name)])
     source = replace(source, found=found)
     outcomes: list[object] = []
     for _ in range(2):

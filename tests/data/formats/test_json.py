@@ -81,10 +81,10 @@ def test_F51_what_stands_between_objects_is_not_lost(content: bytes, raw: list[b
 @pytest.mark.parametrize(
     ("content", "where"),
     [
-        (b'[{"a": 1},\n{"b": ', "inside the row that begins at line 2"),
-        (b'[{"a": 1},\n{"b": "c', "inside the row that begins at line 2"),
+        (b'[{"a": 1},\n{"b": ', "inside the row that begins on line 2"),
+        (b'[{"a": 1},\n{"b": "c', "inside the row that begins on line 2"),
         (b'[{"a": 1},\n', "inside the array, after line 1"),
-        (b'{"a": "\\', "inside the row that begins at line 1"),
+        (b'{"a": "\\', "inside the row that begins on line 1"),
     ],
 )
 def test_D09_an_array_that_breaks_off_is_damaged(content: bytes, where: str) -> None:
@@ -98,7 +98,7 @@ def test_F51_ten_thousand_levels_are_found_and_an_endless_row_is_damage(
     deep = b'{"text": ' + b"[" * 10_000 + b"]" * 10_000 + b"}"
     assert found(b"[" + deep + b"]") == [(1, deep)]
     monkeypatch.setattr(json_rows, "LONGEST_LINE", 1000)
-    with pytest.raises(DamagedError, match="inside the row that begins at line 1"):
+    with pytest.raises(DamagedError, match="inside the row that begins on line 1"):
         found(b'[{"text": "' + b"x" * 2000, [500, 1200])
 
 

@@ -1,7 +1,6 @@
 """Bytes become lines; the parts of a file tile it without loss or repetition."""
 
 import itertools
-import os
 from io import FileIO
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from headway.base.pulse import Pulse
 from headway.data.formats import lines as lines_module
 from headway.data.formats import text as text_files
 from headway.data.formats.detect import read
-from headway.data.formats.lines import Overlong, lines, of_span, whole_lines, without_bom
+from headway.data.formats.lines import Overlong, lines, read_span, strip_bom, whole_lines
 from headway.data.formats.records import Record, Rejected
 from headway.data.formats.splits import can_split
-from headway.data.sources.find import find
+from headway.data.sources.find import find_sources
 from headway.data.sources.source import Source, Span
 
 CONTENT = st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"\xc3\xa9", b" "]), max_size=60)
@@ -26,7 +25,7 @@ CUTS = st.lists(st.integers(0, 120), max_size=6)
 
 def found(path: Path, content: bytes) -> Source:
     path.write_bytes(content)
-    (source,) = find([str(path)])
+    (source,) = find_sources([str(path)])
     return source
 
 
@@ -51,7 +50,7 @@ def test_lines_are_the_same_however_they_arrive(parts: list[bytes], cuts: list[i
 def test_a_byte_order_mark_goes_whole_or_not_at_all(begin: bytes, cuts: list[int]) -> None:
     content = begin + (b"x" if begin else b"")
     pieces = [content[s.begin : s.end] for s in spans(len(content), cuts)]
-    assert joined(without_bom(iter(pieces))) == content.removeprefix(b"\xef\xbb\xbf")
+    assert joined(strip_bom(iter(pieces))) == content.removeprefix(b"\xef\xbb\xbf")
 
 
 def test_F51_of_a_line_that_is_too_long_only_the_beginning_is_held(
@@ -73,7 +72,7 @@ def test_spans_tile_a_file_line_by_line(
     content = b"".join(parts)
     source = found(tmp_path_factory.mktemp("spans") / "a.txt", content)
     tiles = [whole_lines(source, span) for span in spans(len(content), cuts)]
-    pieces = [joined(of_span(source, tile)) for tile in tiles if tile.begin < tile.end]
+    pieces = [joined(read_span(source, tile)) for tile in tiles if tile.begin < tile.end]
     assert b"".join(pieces) == content
     assert all(piece.endswith(b"\n") for piece in pieces[:-1])
     for span, tile in zip(spans(len(content), cuts), tiles, strict=True):
@@ -158,61 +157,3 @@ def test_a_long_text_in_parts_is_the_text_wherever_spans_are_laid(
             if laid != [None] or len(content) > 10:
                 assert [r.begins for r in records] == [True] + [False] * (len(records) - 1)
                 assert [r.ends for r in records] == [False] * (len(records) - 1) + [True]
-
-
-@pytest.mark.parametrize("shift", range(4))
-@pytest.mark.parametrize(
-    "text", ["\u00e9" * 30, "\u20ac" * 30, "\U0001f600" * 30, "\r\n".join("ab") * 9]
-)
-def test_an_endless_line_is_cut_between_characters(
-    text: str, shift: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(text_files, "LONGEST_WHOLE", 10)
-    monkeypatch.setattr(text_files, "PART_BYTES", 16)
-    text = "x" * (shift + 13) + text
-    source = found(tmp_path / "a.txt", text.encode())
-    records = [r for r in read(source, lambda _: None, Pulse()) if isinstance(r, Record)]
-    assert "".join(r.text or "" for r in records) == text.replace("\r\n", "\n")
-    assert len(records) > 3
-
-
-def test_a_part_that_is_not_utf8_is_rejected_with_its_place_and_the_others_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(text_files, "LONGEST_WHOLE", 10)
-    monkeypatch.setattr(text_files, "PART_BYTES", 16)
-    source = found(tmp_path / "a.txt", b"a line of text\n" * 2 + b"caf\xe9\n" + b"the last line\n")
-    made = list(read(source, lambda _: None, Pulse()))
-    assert [type(item) for item in made] == [Record, Record, Rejected, Record]
-    assert made[2] == Rejected(source.name, 3, "not UTF-8", "byte 0xe9 at offset 33")
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "is_split"),
-    [
-        ("a.jsonl", b"{}", True),
-        ("a.NDJSON", b"{}", True),
-        ("a.jsonl.gz", b"", False),
-        ("a.csv", b"text\n" * 99, False),
-        ("a.parquet", b"PAR1" * 99, False),
-        ("a.txt", b"short", False),
-        ("a.txt", b"long " * 99, True),
-        ("README", b"long " * 99, True),
-        ("a.txt", b'{"text": "rows"}\n' * 99, True),
-        ("a.json", b'{"text": "rows"}\n' * 99, True),
-        ("a.json", b'[{"text": "rows"}]' + b"\n" * 99, False),
-        ("a.bin", b"\0" * 999, False),
-    ],
-)
-def test_what_can_be_split(
-    name: str, content: bytes, is_split: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("headway.data.formats.splits.LONGEST_WHOLE", 100)
-    assert can_split(found(tmp_path / name, content)) == is_split
-
-
-def test_a_stream_cannot_be_split(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "a.jsonl")
-    assert not can_split(Source("a.jsonl", tmp_path / "a.jsonl"))
-    assert not can_split(Source("standard input", None))
-    assert not can_split(Source("s3://b/a.jsonl", None, 9, stamp=("e",), address="s3://b/a.jsonl"))

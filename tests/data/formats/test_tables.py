@@ -16,14 +16,14 @@ from headway.data.formats import tables
 from headway.data.formats.detect import Item, read
 from headway.data.formats.records import Record, Rejected, RejectReason, Skipped
 from headway.data.sources import hub_dataset as hub
-from headway.data.sources.find import find
+from headway.data.sources.find import find_sources
 from headway.data.sources.source import Source
 
 CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
 
 
 def items(path: Path, *, skip_corrupt: bool = False) -> list[Item]:
-    (source,) = [s for s in find([str(path)]) if s.path]
+    (source,) = [s for s in find_sources([str(path)]) if s.path]
     return list(read(source, lambda _: None, Pulse(), skip_corrupt=skip_corrupt))
 
 
@@ -100,7 +100,7 @@ def test_a_table_without_rows_is_empty(content: bytes, reason: str, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("content", "where"),
-    [(b'text\n"a\nb\nc', "begins at line 2"), (b'"text\na\n', "begins at line 1")],
+    [(b'text\n"a\nb\nc', "begins on line 2"), (b'"text\na\n', "begins on line 1")],
 )
 def test_D09_a_quoted_field_without_an_end_would_swallow_rows(
     content: bytes, where: str, tmp_path: Path
@@ -113,10 +113,10 @@ def test_F51_an_endless_field_or_line_is_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "LONGEST_LINE", 1000)
-    with pytest.raises(DataRefused, match="begins at line 2"):
+    with pytest.raises(DataRefused, match="begins on line 2"):
         csv(tmp_path, b'text\n"' + b"a\n" * 2000)
     monkeypatch.setattr("headway.data.formats.lines.LONGEST_LINE", 1000)
-    with pytest.raises(DataRefused, match=r"has a line of more than 1\.0 kB"):
+    with pytest.raises(DataRefused, match=r"has a line longer than 1\.0 kB"):
         csv(tmp_path, b"text\n" + b"a" * 2000)
 
 
@@ -124,7 +124,7 @@ def test_in_a_folder_a_table_of_something_else_is_a_text(tmp_path: Path) -> None
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")
     (tmp_path / "b.csv").write_text("id,text\n1,hello\n")
     (tmp_path / "c.csv").write_text("")
-    sources = find([str(tmp_path)])
+    sources = find_sources([str(tmp_path)])
     found = [list(read(source, lambda _: None, Pulse())) for source in sources]
     assert [said(one) for one in found[:2]] == [[(1, "x,y\n1,2\n")], [(2, "hello")]]
     assert found[2] == [Skipped(str(tmp_path / "c.csv"), "empty", "0 B")]
@@ -148,7 +148,7 @@ def test_all_row_groups_are_read_and_every_byte_told_once(tmp_path: Path) -> Non
     rows = [{"text": f"row {n}", "other": "x" * 500} for n in range(3000)]
     path = parquet(tmp_path / "a.parquet", rows, row_group_size=700)
     told: list[bytes] = []
-    (source,) = find([str(path)])
+    (source,) = find_sources([str(path)])
     found = list(read(source, told.append, Pulse()))
     assert said(found) == [(n + 1, f"row {n}") for n in range(3000)]
     assert b"".join(told) == path.read_bytes()
@@ -163,7 +163,7 @@ def test_a_row_group_is_never_whole_in_memory(
     options |= {"compression": "none", "write_batch_size": 16}
     path = parquet(tmp_path / "a.parquet", rows, row_group_size=4000, **options)
     del rows
-    (source,) = find([str(path)])
+    (source,) = find_sources([str(path)])
     before = pa.total_allocated_bytes()
     reading = read(source, lambda _: None, Pulse())
     held = [pa.total_allocated_bytes() - before for _ in reading]

@@ -13,12 +13,12 @@ from headway.base.errors import ComeBack, DataRefused, Problems, UsageError
 from headway.base.pulse import Pulse, PulseReading, read_pulse
 from headway.data.formats.detect import Item, Skipped, read
 from headway.data.formats.records import Record, Rejected
-from headway.data.sources.find import find
+from headway.data.sources.find import find_sources
 
 
 def items(*names: object) -> list[Item]:
     """Everything that is read from the named sources."""
-    sources = find([str(name) for name in names])
+    sources = find_sources([str(name) for name in names])
     return [i for source in sources for i in read(source, lambda _: None, Pulse()) if i is not None]
 
 
@@ -69,7 +69,7 @@ def test_a_records_file_is_named_as_it_was_typed(
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.txt").write_text("a")
     monkeypatch.chdir(tmp_path)
-    assert [source.name for source in find(["folder", "./folder/a.txt"])] == [
+    assert [source.name for source in find_sources(["folder", "./folder/a.txt"])] == [
         "folder/a.txt",
         "./folder/a.txt",
     ]
@@ -92,19 +92,19 @@ def test_a_missing_path_suggests_the_nearest_one_that_exists(tmp_path: Path) -> 
     (tmp_path / "data" / "notes.txt").write_text("x")
     for typed in ("data/note.txt", "dta/notes.txt"):
         with pytest.raises(UsageError, match="no such file or folder") as refusal:
-            find([str(tmp_path / typed)])
+            find_sources([str(tmp_path / typed)])
         assert refusal.value.remedies[0].do == str(tmp_path / "data" / "notes.txt")
 
 
 def test_every_missing_path_is_told_at_once() -> None:
     with pytest.raises(Problems) as refusal:
-        find(["/nowhere/a", "/nowhere/b"])
+        find_sources(["/nowhere/a", "/nowhere/b"])
     assert len(refusal.value.problems) == 2
 
 
 def test_a_pattern_without_matches_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no file matches"):
-        find([str(tmp_path / "*.txt")])
+        find_sources([str(tmp_path / "*.txt")])
 
 
 def test_a_name_that_may_be_a_hubs_is_asked_of_it_and_what_is_like_it_here_is_named(
@@ -114,16 +114,16 @@ def test_a_name_that_may_be_a_hubs_is_asked_of_it_and_what_is_like_it_here_is_na
     (tmp_path / "notes").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ComeBack, match="the dataset note/mine") as refusal:
-        find(["note/mine"])
+        find_sources(["note/mine"])
     assert refusal.value.remedies[0].do == "notes"
 
 
 def test_local_data_needs_no_library_for_what_is_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("words")
     code = (
-        "import sys; from headway.data.sources.find import find, chunks;"
+        "import sys; from headway.data.sources.find import find_sources, chunks;"
         "from headway.base.pulse import Pulse;"
-        "list(chunks(find([sys.argv[1]])[0], Pulse()));"
+        "list(chunks(find_sources([sys.argv[1]])[0], Pulse()));"
         "print(sorted({m.partition('.')[0] for m in sys.modules}"
         " & {'s3fs', 'botocore', 'datasets', 'huggingface_hub', 'httpx2', 'fsspec'}))"
     )
@@ -137,14 +137,14 @@ def test_a_models_folder_is_no_data(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"\0")
     with pytest.raises(UsageError, match="is a model") as refusal:
-        find([str(tmp_path)])
+        find_sources([str(tmp_path)])
     assert refusal.value.remedies[0].do == f"--model {tmp_path}"
 
 
 def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".hidden").write_text("x")
     with pytest.raises(DataRefused, match="contains no files"):
-        find([str(tmp_path)])
+        find_sources([str(tmp_path)])
 
 
 def test_a_folder_that_cannot_be_listed_is_refused_not_passed_over(
@@ -161,7 +161,7 @@ def test_a_folder_that_cannot_be_listed_is_refused_not_passed_over(
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(UsageError, match=r"cannot read .*locked") as refusal:
-        find([str(tmp_path)])
+        find_sources([str(tmp_path)])
     assert refusal.value.have == "Permission denied"
 
 
@@ -170,7 +170,7 @@ def test_a_named_file_that_cannot_be_opened_is_refused_and_a_found_one_passed_ov
 ) -> None:
     path = tmp_path / "a.txt"
     path.write_text("a")
-    named, found = find([str(path), str(tmp_path)])
+    named, found = find_sources([str(path), str(tmp_path)])
 
     def locked(*_: object, **__: object) -> object:
         raise PermissionError(13, "Permission denied")
@@ -184,7 +184,7 @@ def test_a_named_file_that_cannot_be_opened_is_refused_and_a_found_one_passed_ov
 def test_no_names_and_an_empty_name_are_refused() -> None:
     for names in ([], [""]):
         with pytest.raises(UsageError, match="no data given"):
-            find(names)
+            find_sources(names)
 
 
 def test_a_name_that_is_no_utf8_can_be_printed_and_read(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_name_that_is_no_utf8_can_be_printed_and_read(tmp_path: Path) -> None:
 def test_D10_a_file_that_changes_while_it_is_read_is_to_be_tried_again(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     path.write_text("begun")
-    (source,) = find([str(path)])
+    (source,) = find_sources([str(path)])
     path.write_text("begun and gone on")
     with pytest.raises(ComeBack, match="changed while it was being read"):
         list(read(source, lambda _: None, Pulse()))
@@ -219,7 +219,7 @@ def pipe(tmp_path: Path) -> Path:
 def test_a_pipe_is_read_as_it_is_written_and_each_wait_is_named(pipe: Path, tmp_path: Path) -> None:
     """The writer writes a line only when a watcher has seen that it is being waited for."""
     beat = tmp_path / "pulse"
-    (source,) = find([str(pipe)])
+    (source,) = find_sources([str(pipe)])
     read_items: list[Item] = []
 
     def reader() -> None:
@@ -272,6 +272,6 @@ def test_an_empty_pipe_is_rejected(pipe: Path) -> None:
 
 
 def test_a_stream_is_never_recognised_again(pipe: Path) -> None:
-    (source,) = find([str(pipe)])
+    (source,) = find_sources([str(pipe)])
     assert source.is_stream
     assert source.stamp == ()

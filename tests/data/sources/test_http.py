@@ -15,12 +15,12 @@ import pytest
 from tests.web_server import FAULTS, Fault, WebServer, serving
 
 from headway.base.errors import ComeBack, Refusal, UsageError
+from headway.base.network.retry import RetryPolicy
 from headway.base.pulse import Pulse
-from headway.base.retry import RetryPolicy
 from headway.data.formats.detect import read
 from headway.data.formats.records import Record
 from headway.data.sources import http as web
-from headway.data.sources.find import chunks, find, open_seekable
+from headway.data.sources.find import chunks, find_sources, open_seekable
 from headway.data.sources.source import Source, display_name
 
 QUICK = RetryPolicy(
@@ -183,7 +183,7 @@ def test_f56_attempts_that_bring_something_do_not_count(server: WebServer) -> No
 def test_d12_a_stall_is_waited_for_by_name_and_then_has_a_cause(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headway.base.retry._POLL_S", 0.02)
+    monkeypatch.setattr("headway.base.network.retry._POLL_S", 0.02)
     source = web.find(server.url(), Pulse())
     server.script = [Fault("stall", 100), Fault("stall")]
     pulse = Watched()
@@ -286,7 +286,7 @@ def test_f56_each_mutant_is_found(
 
 
 def test_an_address_is_found_with_its_size_and_what_tells_its_content(server: WebServer) -> None:
-    (source,) = find([server.url("a/b.jsonl")])
+    (source,) = find_sources([server.url("a/b.jsonl")])
     assert source.name == server.url("a/b.jsonl")
     assert (source.size, source.stamp) == (len(CONTENT), ('"one"', len(CONTENT)))
     assert not source.is_stream
@@ -297,7 +297,7 @@ def test_an_address_is_found_with_its_size_and_what_tells_its_content(server: We
 def test_what_the_server_refuses_is_refused_at_the_plan(server: WebServer, status: str) -> None:
     server.script = [Fault(status)]
     with pytest.raises(UsageError, match=status) as refusal:
-        find([server.url()])
+        find_sources([server.url()])
     error = refusal.value
     assert error.have
     assert error.need
@@ -308,8 +308,8 @@ def test_what_the_server_refuses_is_refused_at_the_plan(server: WebServer, statu
 def test_a_web_page_is_no_data(server: WebServer) -> None:
     server.extra = {"Content-Type": "text/html; charset=utf-8"}
     with pytest.raises(UsageError, match="is a web page, not data"):
-        find([server.url()])
-    assert find([server.url("page.html")])
+        find_sources([server.url()])
+    assert find_sources([server.url("page.html")])
 
 
 def test_a_host_that_is_not_there_is_to_be_tried_again() -> None:
@@ -323,13 +323,13 @@ def test_a_host_that_is_not_there_is_to_be_tried_again() -> None:
 
 def test_a_kind_of_address_that_is_not_read_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="htps:// addresses are not supported") as refusal:
-        find(["htps://example.org/a.jsonl"])
+        find_sources(["htps://example.org/a.jsonl"])
     assert refusal.value.remedies[0].do == "https://..."
 
 
 def test_a_broken_address_is_refused() -> None:
     with pytest.raises(UsageError, match="is not a valid address"):
-        find(["http://[::1/a.jsonl"])
+        find_sources(["http://[::1/a.jsonl"])
 
 
 # ---- secrets ---------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ def test_a_broken_address_is_refused() -> None:
 def test_f62_a_password_and_a_signature_are_in_no_name_error_or_wait(server: WebServer) -> None:
     address = server.url("data.jsonl?X-Signature=canary", user="me:canary@")
     pulse = Watched()
-    (source,) = find([address], pulse=pulse)
+    (source,) = find_sources([address], pulse=pulse)
     told = [source.name, repr(source)]
     faults = [[Fault(kind)] * 50 for kind in ("404", "403", "503", "drop", "reset")]
     retry = RetryPolicy(max_attempts=2, stall_timeout_s=0.2, initial_backoff_s=0.001)
@@ -383,7 +383,7 @@ def test_f62_an_address_is_shown_without_password_and_query(typed: str, seen: st
 
 
 def test_a_file_is_read_anywhere_in_it(server: WebServer) -> None:
-    (source,) = find([server.url("table.parquet")])
+    (source,) = find_sources([server.url("table.parquet")])
     with open_seekable(source, Pulse()) as file:
         assert file.seek(-10, 2) == len(CONTENT) - 10
         assert file.read() == CONTENT[-10:]
@@ -417,7 +417,7 @@ def test_f56_every_row_of_a_packed_file_is_read_once(
 ) -> None:
     monkeypatch.setattr(web.chunks, "__defaults__", (*web.chunks.__defaults__[:-1], QUICK))
     server.content = _packed(name)
-    (source,) = find([server.url(name)])
+    (source,) = find_sources([server.url(name)])
     server.script = [Fault("short", 700), Fault("503"), Fault("reset", 900)]
     num_bytes: list[int] = []
     items = list(read(source, lambda piece: num_bytes.append(len(piece)), Pulse()))
@@ -428,7 +428,7 @@ def test_f56_every_row_of_a_packed_file_is_read_once(
 
 
 def test_a_server_of_whole_files_cannot_be_read_anywhere(server: WebServer) -> None:
-    (source,) = find([server.url("table.parquet")])
+    (source,) = find_sources([server.url("table.parquet")])
     server.script = [Fault("whole")]
     with pytest.raises(UsageError, match="from start to end") as refusal:
         open_seekable(source, Pulse())

@@ -6,14 +6,14 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
-from tests.hub_child import child, find_sources, read_rows
+from tests.hub_child import child, find_dataset, read_rows
 from tests.hub_server import COMMIT, HubServer
 from tests.web_server import Fault
 
 from headway.base.errors import Exit, RefusalMessage, UsageError
-from headway.base.retry import RetryPolicy
+from headway.base.network.retry import RetryPolicy
 from headway.data.sources import hub_dataset as hub
-from headway.data.sources.find import find
+from headway.data.sources.find import find_sources
 
 
 def rows(begin: int, end: int) -> bytes:
@@ -62,7 +62,7 @@ def ask(fresh: ProcessPoolExecutor, question: Any, *words: Any) -> Any:
 
 
 def refused(fresh: ProcessPoolExecutor, address: str) -> Any:
-    answer = ask(fresh, find_sources, address)
+    answer = ask(fresh, find_dataset, address)
     assert isinstance(answer, RefusalMessage)
     (finding,) = answer.findings
     assert finding.have
@@ -76,13 +76,13 @@ def refused(fresh: ProcessPoolExecutor, address: str) -> Any:
 
 def test_each_shard_is_a_source_at_the_commit_of_now(fresh: ProcessPoolExecutor) -> None:
     first, second = (len(content) for name, content in REPOS["me/notes"].items() if "train" in name)
-    assert ask(fresh, find_sources, "hf://me/notes") == [
+    assert ask(fresh, find_dataset, "hf://me/notes") == [
         ("hf://me/notes@train#1/2", (COMMIT,), first),
         ("hf://me/notes@train#2/2", (COMMIT,), second),
     ]
-    (test,) = ask(fresh, find_sources, "me/notes@test")
+    (test,) = ask(fresh, find_dataset, "me/notes@test")
     assert test[0] == "hf://me/notes@test"
-    (long,) = ask(fresh, find_sources, "hf://datasets/me/several/long")
+    (long,) = ask(fresh, find_dataset, "hf://datasets/me/several/long")
     assert long == ("hf://me/several/long@train", (COMMIT,), len(rows(0, 9)))
 
 
@@ -188,13 +188,13 @@ def test_without_a_hub_it_is_to_be_tried_again(tmp_path_factory: pytest.TempPath
 @pytest.mark.parametrize("address", ["hf://notes", "hf://", "hf://a/b#x", "hf://../b"])
 def test_what_is_no_address_of_a_data_set_is_refused(address: str) -> None:
     with pytest.raises(UsageError, match="is not a valid dataset address"):
-        find([address])
+        find_sources([address])
 
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(UsageError) as refusal:
-        find(["hf://me/notes"])
+        find_sources(["hf://me/notes"])
     assert refusal.value.remedies[0].do == "pip install 'headway[hub]'"
 
 
@@ -202,4 +202,4 @@ def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_files_name_is_never_asked_of_the_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "find", None)
     with pytest.raises(UsageError, match="no such file or folder"):
-        find([name])
+        find_sources([name])

@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,10 +11,10 @@ from tests.data.sources.test_http import Watched
 from tests.web_server import FAULTS, Fault, serving
 
 from headway.base.errors import ComeBack, UsageError
+from headway.base.network.retry import RetryPolicy, TransientError
 from headway.base.pulse import Pulse
-from headway.base.retry import RetryPolicy, TransientError
 from headway.data.sources import s3
-from headway.data.sources.find import chunks, find, open_seekable
+from headway.data.sources.find import chunks, find_sources, open_seekable
 from headway.data.sources.source import Source
 
 KEYS = (
@@ -64,7 +65,7 @@ def filled(client: Any) -> None:
 
 
 def found(store: str, name: str) -> list[str]:
-    return [source.name for source in find([f"s3://data/{name}"], endpoint_url=store)]
+    return [source.name for source in find_sources([f"s3://data/{name}"], endpoint_url=store)]
 
 
 def whole(source: Source, begin: int = 0) -> bytes:
@@ -84,6 +85,9 @@ def whole(source: Source, begin: int = 0) -> bytes:
         ("shards/**/*.zst", ["a.jsonl.zst", "b.jsonl.zst", "deep/c.jsonl.zst"]),
         ("*/[a-b].*", ["a.jsonl.zst", "b.jsonl.zst"]),
         ("shards/.h*", [".hidden.jsonl.zst"]),
+        ("sh**/b*", ["b.jsonl.zst"]),
+        ("shards/**", ["a.jsonl.zst", "b.jsonl.zst", "deep/c.jsonl.zst", "readme.md"]),
+        ("shards/?.jsonl.zst", ["a.jsonl.zst", "b.jsonl.zst"]),
     ],
 )
 def test_keys_prefixes_and_patterns_are_listed_in_order(
@@ -98,7 +102,7 @@ def test_the_whole_bucket_is_a_prefix(store: str) -> None:
 
 
 def test_an_object_has_its_size_and_its_etag(store: str, client: Any) -> None:
-    (source,) = find(["s3://data/one.jsonl"], endpoint_url=store)
+    (source,) = find_sources(["s3://data/one.jsonl"], endpoint_url=store)
     etag = client.head_object(Bucket="data", Key="one.jsonl")["ETag"]
     assert (source.size, source.stamp) == (9, (etag, 9))
     assert (source.found, source.is_stream) == (False, False)
@@ -109,19 +113,70 @@ def test_a_listing_of_several_pages_is_read_to_its_end(
 ) -> None:
     from s3fs import S3FileSystem
 
-    call = S3FileSystem.call_s3
+    call = S3FileSystem._call_s3
+    pages: list[str] = []
 
-    def paged(self: Any, method: str, **asked: Any) -> Any:
-        return call(self, method, **({"MaxKeys": 2} | asked))
+    async def paged(self: Any, method: str, *args: Any, **asked: Any) -> Any:
+        pages.append(method)
+        return await call(self, method, *args, **asked, MaxKeys=2)
 
-    monkeypatch.setattr(S3FileSystem, "call_s3", paged)
+    monkeypatch.setattr(S3FileSystem, "_call_s3", paged)
     assert len(found(store, "shards/")) == 4
+    assert len(pages) > 2
+
+
+def test_a_folders_placeholder_is_not_taken_for_its_objects(store: str, client: Any) -> None:
+    for key in ("marked/", "marked/a.txt"):
+        client.put_object(Bucket="data", Key=key, Body=b"")
+    assert found(store, "marked/") == ["s3://data/marked/a.txt"]
+
+
+def test_a_key_is_preferred_to_the_objects_below_it(store: str, client: Any) -> None:
+    for key in ("both", "both/a.txt"):
+        client.put_object(Bucket="data", Key=key, Body=b"")
+    assert found(store, "both") == ["s3://data/both"]
+    assert found(store, "both/") == ["s3://data/both/a.txt"]
+
+
+def test_a_listing_may_take_longer_than_a_request(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = s3._list_objects
+
+    def slow(*words: Any) -> list[Source]:
+        time.sleep(0.3)
+        return listed(*words)
+
+    monkeypatch.setattr(s3, "_list_objects", slow)
+    pulse, retry = Watched(), RetryPolicy(max_attempts=1, stall_timeout_s=0.1)
+    client = s3._store(store, QUICK)
+    monkeypatch.setattr(s3, "_store", lambda *_: client)
+    assert len(s3.find("s3://data/shards/", store, pulse, retry)) == 4
+
+
+def test_a_part_of_a_listing_that_fails_fails_it(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s3fs import S3FileSystem
+
+    call = S3FileSystem._call_s3
+    pages: list[str] = []
+
+    async def failing(self: Any, method: str, *args: Any, **asked: Any) -> Any:
+        pages.append(method)
+        if len(pages) > 1:
+            raise OSError("SlowDown")
+        return await call(self, method, *args, **asked, MaxKeys=2)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", failing)
+    with pytest.raises(ComeBack):
+        s3.find("s3://data/shards/*", store, Pulse(), RetryPolicy(max_attempts=1))
 
 
 def test_the_environments_store_is_the_store(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", store)
     s3._store.cache_clear()
-    (source,) = find(["s3://data/one.jsonl"])
+    (source,) = find_sources(["s3://data/one.jsonl"])
     assert whole(source) == b"one.jsonl"
     s3._store.cache_clear()
 
@@ -132,7 +187,7 @@ def test_the_environments_store_is_the_store(store: str, monkeypatch: pytest.Mon
 def test_an_object_is_read_whole_from_a_byte_on_and_anywhere(store: str, client: Any) -> None:
     content = bytes(range(256)) * 4096
     client.put_object(Bucket="data", Key="large/one.bin", Body=content)
-    (source,) = find(["s3://data/large/one.bin"], endpoint_url=store)
+    (source,) = find_sources(["s3://data/large/one.bin"], endpoint_url=store)
     assert whole(source) == content
     assert whole(source, 1_000_000) == content[1_000_000:]
     assert whole(source, len(content)) == b""
@@ -143,7 +198,7 @@ def test_an_object_is_read_whole_from_a_byte_on_and_anywhere(store: str, client:
 
 def test_an_empty_object_is_empty(store: str, client: Any) -> None:
     client.put_object(Bucket="data", Key="nothing/a.txt", Body=b"")
-    (source,) = find(["s3://data/nothing/a.txt"], endpoint_url=store)
+    (source,) = find_sources(["s3://data/nothing/a.txt"], endpoint_url=store)
     assert whole(source) == b""
 
 
@@ -152,7 +207,7 @@ def test_f56_it_goes_on_at_the_byte_where_it_was_cut(
 ) -> None:
     content = os.urandom(100_000)
     client.put_object(Bucket="data", Key="cut/a.bin", Body=content)
-    (source,) = find(["s3://data/cut/a.bin"], endpoint_url=store)
+    (source,) = find_sources(["s3://data/cut/a.bin"], endpoint_url=store)
     begins: list[int] = []
     read = s3._read
 
@@ -197,7 +252,7 @@ def test_f56_eight_faults_on_the_way_lose_and_repeat_no_byte(store: str, seed: i
 
 def test_f56_an_object_that_changed_is_not_patched_together(store: str, client: Any) -> None:
     client.put_object(Bucket="data", Key="changing/a.txt", Body=b"before")
-    (source,) = find(["s3://data/changing/a.txt"], endpoint_url=store)
+    (source,) = find_sources(["s3://data/changing/a.txt"], endpoint_url=store)
     client.put_object(Bucket="data", Key="changing/a.txt", Body=b"behind")
     with pytest.raises(ComeBack, match="changed while it was being read"):
         whole(source)
@@ -220,15 +275,15 @@ def test_f56_a_store_that_does_not_answer_is_named(store: str) -> None:
         ("s3://data/nothing-like-it.jsonl", "no such object or prefix"),
         ("s3://data/*.parquet", "no object matches"),
         ("s3://no-such-bucket/a", "not found (NoSuchBucket)"),
-        ("s3://", "no bucket"),
-        ("s3://A B/a", "this is no name of a bucket"),
+        ("s3://", "no bucket in the address"),
+        ("s3://A B/a", "not a valid bucket name"),
     ],
 )
 def test_what_is_not_there_is_refused_with_a_line_that_lists(
     store: str, name: str, why: str
 ) -> None:
     with pytest.raises(UsageError) as refusal:
-        find([name], endpoint_url=store)
+        find_sources([name], endpoint_url=store)
     assert refusal.value.what == f"cannot read {name}: {why}"
     assert refusal.value.remedies[0].do.startswith(f"aws s3 ls --endpoint-url {store} ")
 
@@ -258,7 +313,7 @@ def test_f56_a_store_that_is_busy_is_tried_again(status: int, code: str) -> None
 
 def test_f62_a_password_in_the_stores_address_is_refused_and_not_repeated(store: str) -> None:
     with pytest.raises(UsageError) as refusal:
-        find(["s3://data/a"], endpoint_url="http://me:canary@127.0.0.1:9")
+        find_sources(["s3://data/a"], endpoint_url="http://me:canary@127.0.0.1:9")
     assert "canary" not in str(refusal.value)
 
 

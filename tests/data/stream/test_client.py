@@ -1,6 +1,5 @@
 """The stream client with real reader processes: whatever happens to them, the rows are the same."""
 
-import io
 import json
 import os
 import signal
@@ -11,20 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from headway.base.errors import BrokenContract, Cause, DataRefused, MachineError
-from headway.base.pulse import Pulse
 from headway.data.examples.maker import ExampleOptions
 from headway.data.examples.tokenizer import byte_level
 from headway.data.order import Numbers
-from headway.data.sources.find import find
+from headway.data.sources.find import find_sources
 from headway.data.stream import client as client_module
-from headway.data.stream import reader_process as reader_module
 from headway.data.stream.client import StreamClient, StreamEnded
 from headway.data.stream.cursor import HELD_OUT, StreamCursor
-from headway.data.stream.reader_process import WindowRequest
 from headway.data.stream.spec import StreamFile, StreamSpec, load_stream, save_stream
 from headway.data.stream.window import load_window, save_window, window_path
 
@@ -49,7 +44,7 @@ def stream(folder: Path, text: str | None = None) -> Path:
     data.write_text(text or "".join(rows))
     spec = StreamSpec("text", 32, "cut", BATCH, WINDOW_STEPS, HELD, 1, 0.5, "uint16")
     options = ExampleOptions(None, 300, None, True)
-    file = StreamFile(tuple(find([str(data)])), options, str(store), spec, "2026-11-21")
+    file = StreamFile(tuple(find_sources([str(data)])), options, str(store), spec, "2026-11-21")
     save_stream(folder / "stream", file)
     return folder / "stream"
 
@@ -238,18 +233,15 @@ def test_rejected_rows_are_written_once_however_often_an_attempt_is_killed(
 def test_an_epoch_ends_before_the_next_begins(tmp_path: Path) -> None:
     """46 rows, 8 a step, windows for thousands: 6 steps an epoch, the last of 6 rows."""
     client = StreamClient(chats(tmp_path, 46, batch_size=8, steps_per_window=400), 15)
-    batches = [client.rows(step) for step in range(1, 16)]
+    batches, used = [], Counter()
+    for step in range(1, 16):
+        epoch, rows = client.rows(step)
+        batches.append((epoch, rows))
+        used.update((epoch, str(ids)) for ids in tokens_of(client, rows))
+    assert set(used.values()) == {1}  # by content
+    assert Counter(epoch for epoch, _ in used) == {0: 46, 1: 46, 2: 24}
     assert [epoch for epoch, _ in batches] == [0] * 6 + [1] * 6 + [2] * 3
     assert [len(rows) for _, rows in batches] == [8, 8, 8, 8, 8, 6] * 2 + [8] * 3
-    for first in (0, 6):
-        used = Counter(
-            WORDS.decode(client.segments(row)[0].ids.tolist())
-            for epoch, rows in batches[first : first + 6]
-            for row in rows.tolist()
-            if epoch == client.rows(first + 1)[0] and row in client._places
-        )
-        assert len(used) == 46 or first == 0
-        assert set(used.values()) == {1} or first == 0
     assert client.cursors(6)[1].read == 46
     client.end()
 
@@ -267,16 +259,6 @@ def test_rows_that_were_there_before_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BrokenContract, match="not read row after row"):
         client.window(1)
     client.end()
-
-
-def test_old_windows_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = stream(tmp_path)
-    request = io.TextIOWrapper(io.BytesIO(msgspec.json.encode(WindowRequest(12, 1000)) + b"\n"))
-    monkeypatch.setattr(reader_module.sys, "stdin", request)
-    monkeypatch.setattr(reader_module, "_KEPT_WINDOWS", 4)
-    reader_module.read_ahead(folder, load_stream(folder), Pulse())
-    kept = sorted(p.name for p in folder.glob("*.window"))
-    assert kept == [*(f"{n:08}.window" for n in (0, 8, 9, 10, 11)), "held-out.window"]
 
 
 def test_constants_leave_room_for_slow_machines() -> None:

@@ -21,12 +21,10 @@ from headway.data.formats import splits
 from headway.data.formats.records import RejectReason
 from headway.data.formats.splits import SourceParts
 from headway.data.order import MASK_64_BIT, row_hash
-from headway.data.sources.find import find
-from headway.data.sources.source import Source, Span
+from headway.data.sources.find import find_sources
 from headway.data.stream.cursor import HELD_OUT, StreamCursor, StreamPosition
-from headway.data.stream.spec import StreamFile, load_stream, save_stream
 from headway.data.stream.stream import Stream, StreamSpec
-from headway.data.stream.window import Window, load_window, save_window
+from headway.data.stream.window import Window
 
 OPTIONS = ExampleOptions(None, 300, None, True)
 SPEC = StreamSpec("text", 16, "cut", 4, 1, 0, 7, 0.5, "uint16")
@@ -39,7 +37,7 @@ def streaming(*paths: Path, **spec: Any) -> Stream:
         spec |= {"batch_size": spec.pop("window_rows"), "steps_per_window": 1}
     made = replace(SPEC, **spec)
     maker = ExampleMaker(OPTIONS, byte_level(), made.kind, lambda _: None)
-    return Stream(SourceParts(find([str(path) for path in paths])), maker, made, Pulse())
+    return Stream(SourceParts(find_sources([str(path) for path in paths])), maker, made, Pulse())
 
 
 def rows_in(window: Window) -> list[list[tuple[list[int], list[bool] | None]]]:
@@ -65,30 +63,6 @@ def chat(question: str, answer: str) -> str:
 @pytest.fixture(autouse=True)
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(splits, "PART_BYTES", 256)
-
-
-# ---- units -----------------------------------------------------------------------------------
-
-
-def test_units_are_all_of_every_source_once(tmp_path: Path) -> None:
-    big = jsonl(tmp_path / "a.jsonl", ["x" * 50] * 40)
-    other = tmp_path / "b.txt"
-    other.write_text("hello")
-    units = SourceParts(find([str(big), str(other)]))
-    parts = [units[number] for number in range(len(units))]
-    assert parts[-1] == (units.sources[1], None)
-    spans = [span for source, span in parts if source.name == str(big)]
-    assert spans[0].begin == 0
-    assert spans[-1].end == big.stat().st_size
-    assert all(a.end == b.begin for a, b in pairwise(spans))
-
-
-def test_every_epoch_takes_every_unit_in_an_order_of_its_own(tmp_path: Path) -> None:
-    units = SourceParts(find([str(jsonl(tmp_path / "a.jsonl", ["x" * 50] * 40))]))
-    orders = [[units.at(1, epoch, place) for place in range(len(units))] for epoch in range(3)]
-    assert all(sorted(order) == list(range(len(units))) for order in orders)
-    assert len({tuple(order) for order in orders}) == 3
-    assert [units.at(2, 0, place) for place in range(len(units))] != orders[0]
 
 
 class _StopError(Exception):
@@ -404,45 +378,3 @@ def test_200_random_stops_lose_and_repeat_no_row(tmp_path: Path) -> None:
         cursor = windows[-1].facts.after
     assert got[:260] == twin[: len(got)]
     assert cursor.window == len(got) >= 200
-
-
-# ---- on disk ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["text", "conversations"])
-def test_a_window_reads_back_as_it_was(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_text(chat("hi", "ho") * 9 if kind == "conversations" else '{"text": "ab"}\n' * 99)
-    (window,) = windows_of(streaming(path, kind=kind, max_length=32), 1)
-    save_window(tmp_path, 3, window)
-    read = load_window(tmp_path, 3)
-    assert read is not None
-    assert rows_in(read) == rows_in(window)
-    assert read.facts == window.facts
-    assert load_window(tmp_path, 4) is None
-
-
-@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
-def test_a_damaged_window_is_none(damage: str, tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "a.jsonl", ["some text " * 9] * 9)
-    save_window(tmp_path, 0, *windows_of(streaming(path), 1))
-    file = tmp_path / "00000000.window"
-    data = bytearray(file.read_bytes())
-    if damage == "flip":
-        data[data.index(b"ids.npy") + 200] ^= 1
-    file.write_bytes({"cut": data[: len(data) // 2], "flip": data, "empty": b""}[damage])
-    assert load_window(tmp_path, 0) is None
-
-
-def test_a_streams_file_keeps_any_path(tmp_path: Path) -> None:
-    odd = tmp_path / "caf\udce9.txt"  # a name that is no UTF-8
-    source = Source("caf?.txt", odd, 3, stamp=(1, "etag"))
-    remote = Source("s3://a/b", None, address="s3://a/b")
-    file = StreamFile((source, remote), OPTIONS, "store", SPEC, "2026-11-21")
-    save_stream(tmp_path / "stream", file)
-    assert load_stream(tmp_path / "stream") == file
-
-
-def test_a_cursor_and_a_span_are_plain_values() -> None:
-    assert StreamPosition() == StreamPosition(0, 0, 0, 0)
-    assert Span(0, 5) != Span(0, 6)

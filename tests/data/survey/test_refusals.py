@@ -15,7 +15,7 @@ import pytest
 from headway.base.pulse import Pulse
 from headway.data.formats.detect import read
 from headway.data.formats.records import Record, Rejected, RejectReason
-from headway.data.sources.find import find
+from headway.data.sources.find import find_sources
 from headway.data.survey.refusals import no_usable_records, remedy_for
 
 ROWS = [{"id": n, "body": f"text {n}"} for n in range(3)]
@@ -37,7 +37,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def records(path: Path | str) -> list[Record | Rejected]:
-    (source,) = find([str(path)])
+    (source,) = find_sources([str(path)])
     found = read(source, lambda _: None, Pulse())
     return [item for item in found if isinstance(item, Record | Rejected)]
 
@@ -105,6 +105,8 @@ def test_preference_data_is_refused_in_one_clear_line(tmp_path: Path) -> None:
     rows = [{"prompt": "p", "chosen": "c", "rejected": "r"}] * 3
     path = write(tmp_path / "a.jsonl", rows)
     rejected = [one for one in records(path) if isinstance(one, Rejected)]
-    refusal = no_usable_records(find([str(path)]), rejected, [])
+    refusal = no_usable_records(find_sources([str(path)]), rejected, [])
     assert refusal.what == f"{path} is preference data, which Headway does not train on"
-    assert refusal.need == "one answer to each prompt: it is learned, not compared"
+    assert refusal.need == (
+        "a single answer per prompt: Headway trains on answers, it does not compare them"
+    )

@@ -21,7 +21,7 @@ from headway.data.examples.chat import CHATML
 from headway.data.examples.maker import ExampleOptions
 from headway.data.examples.tokenizer import DOCUMENT_END, TURN_END, byte_level, load
 from headway.data.formats.records import Record
-from headway.data.sources.find import find
+from headway.data.sources.find import find_sources
 from headway.data.survey import reading as reading_module
 from headway.data.survey import spool as spool_module
 from headway.data.survey import survey as survey_module
@@ -45,7 +45,7 @@ def look(cache: Path, *names: object, pulse: Pulse | None = None, **more: Any) -
         name: more.pop(name) for name in tuple(more) if name in ExampleOptions.__dataclass_fields__
     }
     settings: dict[str, Any] = {"max_rejected": 0.05, "exact_bytes": 64_000_000, **more}
-    sources = find([str(name) for name in names])
+    sources = find_sources([str(name) for name in names])
     return survey(
         sources, ExampleOptions(**options), cache=cache, pulse=pulse or Pulse(), **settings
     )
@@ -127,7 +127,7 @@ def test_a_megabyte_of_text_gets_a_tokenizer_of_its_own(
 
 
 def test_a_tokenizer_learns_evenly_from_large_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool_module, "LEARN_FROM", 10)
+    monkeypatch.setattr(spool_module, "TRAINING_BYTES", 10)
     with tempfile.SpooledTemporaryFile() as file:
         spool = spool_module.Spool(file, Pulse())
         spool.take(Record("f", n, text=f"{n:05}") for n in range(8))
@@ -311,14 +311,14 @@ def test_a_store_that_lost_bytes_is_made_again(name: str, cache: Path) -> None:
 def test_a_store_that_another_process_finished_first_is_taken(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = survey_module._fill
+    original = survey_module._build_store
 
     def slow(*arguments: Any) -> Any:
-        monkeypatch.setattr(survey_module, "_fill", original)
+        monkeypatch.setattr(survey_module, "_build_store", original)
         look(cache, TINY)  # the other one, meanwhile
         return original(*arguments)
 
-    monkeypatch.setattr(survey_module, "_fill", slow)
+    monkeypatch.setattr(survey_module, "_build_store", slow)
     store = look(cache, TINY)
     assert stores(cache) == [store.folder.name]
 
@@ -468,7 +468,7 @@ def test_T10_a_template_that_writes_no_answer_is_named_as_the_cause(
     rows = jsonl(tmp_path / "a.jsonl", CHAT)
     refusal = refused(cache, rows, template="{{ messages[0].content }}")
     assert refusal.what == f"{rows}:1: no trained token"
-    assert "the template writes none of the answers" in refusal.have
+    assert "the template does not write any answer" in refusal.have
 
 
 def test_T08_an_id_beyond_the_embedding_is_refused_with_its_token_and_place(
@@ -589,11 +589,11 @@ def test_a_stream_is_read_anew_each_time_and_gives_the_same_store(
 def test_surveying_loads_neither_torch_nor_jinja(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from headway.base.pulse import Pulse\n"
-        "from headway.data.sources.find import find\n"
+        "from headway.data.sources.find import find_sources\n"
         "from headway.data.survey.survey import survey\n"
         "from headway.data.examples.maker import ExampleOptions\n"
         "options = ExampleOptions(None, 300, None, True)\n"
-        "survey(find([sys.argv[1]]), options, max_rejected=0, exact_bytes=1000000,"
+        "survey(find_sources([sys.argv[1]]), options, max_rejected=0, exact_bytes=1000000,"
         " cache=Path(sys.argv[2]), pulse=Pulse())\n"
         "sys.exit(' '.join({'torch', 'transformers', 'jinja2'} & set(sys.modules)) or 0)\n"
     )

@@ -1,1 +1,1 @@
-"""Rows to dense micro-batches."""
+"""Rows of tokens packed into dense micro-batches."""

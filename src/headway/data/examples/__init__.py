@@ -1,1 +1,1 @@
-"""Records to token ids, and which of them are trained."""
+"""Token ids of records, and which of them are trained."""

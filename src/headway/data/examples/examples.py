@@ -154,12 +154,15 @@ def _chat_example(
     after_first = trained[1:] if len(ids) and ids[0] == tokenizer.bos_id else trained
     if not rendered.inverted and after_first.all() and _has_prompt(record) and len(ids):
         return Rejected(
-            file, line, RejectReason.NO_UNTRAINED_TOKEN, "the template marks all as an answer"
+            file,
+            line,
+            RejectReason.NO_UNTRAINED_TOKEN,
+            "the template marks everything as an answer",
         )
     trained[:1] = False
     if not trained.any():
         return Rejected(
-            file, line, RejectReason.NO_TRAINED_TOKEN, "the template writes none of the answers"
+            file, line, RejectReason.NO_TRAINED_TOKEN, "the template does not write any answer"
         )
     return Example(file, line, ids, trained, rendered.notes)
 

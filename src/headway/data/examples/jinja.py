@@ -18,7 +18,7 @@ class RenderError(Exception):
     """A template that cannot render a conversation.
 
     Attributes:
-        reason: counted by; the same for all conversations with this problem.
+        reason: the category it is counted under; the same for all conversations with this problem.
         detail: what went wrong in this one.
     """
 

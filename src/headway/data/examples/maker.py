@@ -56,7 +56,7 @@ class ExampleMaker:
 
     Attributes:
         tokenizer: as saved with the examples.
-        template_from: where the template comes from, in words; "" if none is needed.
+        template_from: where the template comes from, as text for people; "" if none is needed.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ExampleMaker:
         self.tokenizer = tokenizer
 
     def make(self, records: Sequence[Record]) -> Sequence[Example | Rejected]:
-        """One example per record, or why it has none."""
+        """One example per record, or the reason there is none."""
         if self._template:
             return chat_examples(
                 records,

@@ -11,7 +11,7 @@ MAX_RECORDS = 256
 MAX_CHARACTERS = 500_000
 
 
-def in_batches(
+def batch_records(
     records: Iterable[T],
     take: Callable[[list[T]], None],
     *,
@@ -20,14 +20,14 @@ def in_batches(
 ) -> None:
     """Give records to `take` in batches, in order.
 
-    A batch is handed over when it is full, at the end, and before the source has to be waited for:
-    what has arrived of a slow stream is trained on while the rest is on its way.
+    A batch is handed over when it is full, at the end, and before any wait for the source, so that
+    the part of a slow stream that has arrived is processed while the rest is on its way.
 
     Args:
-        records: read to their end.
-        take: given each batch; it may raise to stop the reading.
-        num_characters: the text in a record.
-        pulse: the one that the source tells its waits to.
+        records: consumed completely.
+        take: called with each batch; it may raise to stop reading.
+        num_characters: returns the characters of text in a record.
+        pulse: where the source reports its waits.
 
     Raises:
         Exception: whatever reading or `take` raised.
@@ -60,7 +60,7 @@ def in_batches(
 
 
 class _TakeFailedError(Exception):
-    """`take` failed inside the source's wait: readers must not mistake it for their own error."""
+    """`take` failed while the source waited; readers must not take it for their own error."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))

@@ -54,7 +54,7 @@ class Tokenizer:
 
     Attributes:
         files: by name, as `save` writes them.
-        origin: where the tokenizer came from, in words.
+        origin: where the tokenizer came from, as text for people.
         special: special tokens by role ("eos_token", ...), as templates name them.
         special_ids: ids of special tokens.
         vocab_size: embedding rows that the ids need: the largest id + 1.

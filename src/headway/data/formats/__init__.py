@@ -1,1 +1,1 @@
-"""What the bytes of a source mean: records."""
+"""Data formats: records read from the bytes of a source."""

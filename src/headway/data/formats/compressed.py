@@ -13,49 +13,49 @@ from headway.base.units import count, size
 from headway.data.formats.records import DamagedError
 from headway.data.sources.source import Chunks
 
-_OUT_BYTES = 1 << 20  # that come out at a time
+_OUT_BYTES = 1 << 20  # decompressed at a time
 _IN_BYTES = 1 << 16
-_ZSTD_IN_BYTES = 512  # zstandard does not bound what comes out of one call: 17 MB of these
-_ZSTD_WINDOW = 1 << 31  # what `zstd --long=31` writes
+_ZSTD_IN_BYTES = 512  # zstandard does not bound the output of one call: up to 17 MB from these
+_ZSTD_WINDOW = 1 << 31  # as written by `zstd --long=31`
 _XZ_MEMORY = 1 << 30
 _BOMB_RATIO = 1000
 _BOMB_BYTES = 100_000_000
 
 
 class Member(Protocol):
-    """One gzip member, zstd frame, or bzip2 or xz stream, being unpacked."""
+    """A decompressor for one gzip member, zstd frame, or bzip2 or xz stream."""
 
     @property
     def eof(self) -> bool:
-        """Whether its end was reached."""
+        """Whether the end of the member has been reached."""
         ...
 
     @property
     def unused_data(self) -> bytes:
-        """What was given to it behind its end."""
+        """Input bytes after the end of the member."""
         ...
 
     def unpack(self, packed: bytes) -> Iterator[bytes]:
-        """What is in these bytes, piece by piece."""
+        """Decompress these bytes, piece by piece."""
         ...
 
 
 def suffix_of(name: str) -> str:
-    """The compression that a name ends in, such as ".gz"; "" for none."""
+    """The compression suffix of a file name, such as ".gz"; "" if there is none."""
     suffix = Path(name).suffix.lower()
     return suffix if suffix in MEMBERS else ""
 
 
-def unpacked(suffix: str, pieces: Chunks, pulse: Pulse) -> Chunks:
-    """The content of a compressed file, which may have several members one after the other.
+def decompress(suffix: str, pieces: Chunks, pulse: Pulse) -> Chunks:
+    """Decompress a file, which may consist of several members in a row.
 
     Args:
         suffix: from `suffix_of`.
-        pieces: the file as it is stored.
-        pulse: beats while much comes out of little.
+        pieces: the compressed bytes.
+        pulse: beats while a small input expands to a large output.
 
     Raises:
-        DamagedError: it breaks off, is not what its name says, or grows out of all proportion.
+        DamagedError: the file is truncated, is in another format, or expands suspiciously.
         UsageError: a package is missing.
     """
     members = _Members(suffix, pulse)
@@ -65,7 +65,7 @@ def unpacked(suffix: str, pieces: Chunks, pulse: Pulse) -> Chunks:
 
 
 class _Members:
-    """The members of one compressed file, unpacked one after the other."""
+    """The members of one compressed file, decompressed one after the other."""
 
     def __init__(self, suffix: str, pulse: Pulse) -> None:
         self._suffix = suffix
@@ -76,12 +76,12 @@ class _Members:
         self._num_out = 0
 
     def unpack(self, chunk: bytes) -> Chunks:
-        """What is in a piece of the file.
+        """Decompress a piece of the file.
 
         Raises:
-            DamagedError: it is not compressed data, or grows out of all proportion.
+            DamagedError: it is not compressed data, or expands suspiciously.
         """
-        # Small slices: what follows the end of a member is copied, and members may be tiny.
+        # Small slices: the input after a member's end is copied, and members may be tiny.
         for at in range(0, len(chunk), _IN_BYTES):
             packed = chunk[at : at + _IN_BYTES]
             self._num_in += len(packed)
@@ -100,29 +100,29 @@ class _Members:
                     self._pulse.beat()
                     yield out
             except (*_ERRORS, ValueError) as error:
-                what = f"is not {_NAMES[self._suffix]} data before byte {count(self._num_in)}"
+                what = f"has invalid {_NAMES[self._suffix]} data before byte {count(self._num_in)}"
                 raise DamagedError(f"{what}: {error}") from error
             left = b""
             if self._open.eof:
                 left, self._open = self._without_padding(self._open.unused_data), None
 
     def _without_padding(self, packed: bytes) -> bytes:
-        """Zeros between members, and after the last one, are not data."""
+        """The input without the zero padding that may follow a member."""
         return packed.lstrip(b"\0") if self._num_members else packed
 
     def finish(self) -> None:
-        """Check that the file ends where a member does.
+        """Check that the file ends at the end of a member.
 
         Raises:
             DamagedError: it does not.
         """
         if self._open:
             inside = f"inside its {_NAMES[self._suffix]} data"
-            raise DamagedError(f"breaks off at byte {count(self._num_in)}, {inside}")
+            raise DamagedError(f"is truncated at byte {count(self._num_in)}, {inside}")
 
 
 def _joined(pieces: Chunks) -> Chunks:
-    """Larger pieces, as zstandard gives many small ones; what came before damage comes first."""
+    """Join the small pieces that zstandard yields; the pieces before damage are still yielded."""
     held: list[bytes] = []
     num_bytes = 0
     try:
@@ -143,8 +143,8 @@ def _joined(pieces: Chunks) -> Chunks:
 def _check_growth(num_in: int, num_out: int) -> None:
     if num_out > max(_BOMB_BYTES, _BOMB_RATIO * num_in):
         raise DamagedError(
-            f"grows more than {count(_BOMB_RATIO)} times: {size(num_out)} from its first "
-            f"{size(num_in)}"
+            f"expands more than {count(_BOMB_RATIO)} times: its first {size(num_in)} become "
+            f"{size(num_out)}"
         )
 
 
@@ -174,7 +174,7 @@ class _Gzip:
 
 
 class _Stream:
-    """What bzip2 and xz have in common."""
+    """A bzip2 or xz stream."""
 
     def __init__(self, member: "bz2.BZ2Decompressor | lzma.LZMADecompressor") -> None:
         self._member = member

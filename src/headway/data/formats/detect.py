@@ -1,6 +1,6 @@
 """Format detection: the reader of each source, by name or by content.
 
-A format is one function and its line in `READERS`; the formats of a row are in `row_formats.py`.
+A format is one function and its line in `READERS`; row formats are in `row_formats.py`.
 """
 
 import contextlib
@@ -18,14 +18,21 @@ import msgspec
 from headway.base.errors import Cause, DataRefused, Remedy, UsageError
 from headway.base.pulse import Pulse
 from headway.base.units import size
-from headway.data.formats.compressed import suffix_of, unpacked
+from headway.data.formats.compressed import decompress, suffix_of
 from headway.data.formats.json import read_json, read_jsonl, record_of, values
-from headway.data.formats.lines import of_span, whole_lines, without_bom
-from headway.data.formats.records import DamagedError, Item, Record, RejectReason, Skipped, unusable
+from headway.data.formats.lines import read_span, strip_bom, whole_lines
+from headway.data.formats.records import (
+    DamagedError,
+    Item,
+    Record,
+    RejectReason,
+    Skipped,
+    unusable_file,
+)
 from headway.data.formats.tables import is_table, read_csv, read_parquet, record_of_row
 from headway.data.formats.text import is_binary, read_parts, read_text
 from headway.data.sources import hub_dataset as hub
-from headway.data.sources.find import chunks, open_seekable, unreadable
+from headway.data.sources.find import chunks, open_seekable, source_unreadable
 from headway.data.sources.source import Chunks, Source, Span
 
 Reader = Callable[[Source, Chunks], Iterator[Item]]
@@ -43,16 +50,16 @@ def read(
     span: Span | None = None,
     skip_corrupt: bool = False,
 ) -> Iterator[Item]:
-    """The records of one source, in order, as they arrive; the same ones every time.
+    """The records of one source, in order, as they arrive; reading again gives the same ones.
 
     Args:
-        source: from `find`.
-        on_bytes: given every piece of the content as it is stored, once, as it is read.
-        pulse: every wait for a stream is entered here by name.
-        span: only the lines that begin in it; lines are counted from its first. For a source that
-            `can_split` says can be.
-        skip_corrupt: what follows the damage in a file is passed over. The rows before it stay:
-            they were read whole.
+        source: from `find_sources`.
+        on_bytes: called once with each piece of the stored content as it is read.
+        pulse: shows every wait for a stream.
+        span: read only the lines that begin in it, numbered from 1. The source must satisfy
+            `can_split`.
+        skip_corrupt: skip the rest of a damaged file. The rows before the damage stay, because
+            they were read completely.
 
     Raises:
         UsageError: a named file cannot be opened or read, or a package is missing.
@@ -67,14 +74,14 @@ def read(
             yield item
         if not num_items and span is None:
             reason = RejectReason.BLANK if counted.num_bytes else RejectReason.EMPTY
-            yield unusable(source, reason, size(counted.num_bytes))
+            yield unusable_file(source, reason, size(counted.num_bytes))
     except DamagedError as damage:
         if not skip_corrupt:
-            raise _damaged(source, damage) from damage
+            raise _source_damaged(source, damage) from damage
         yield Skipped(source.name, RejectReason.DAMAGED, f"{damage}; {num_items} rows before that")
     except OSError as error:
         if not source.found:
-            raise unreadable(source.name, error) from error
+            raise source_unreadable(source.name, error) from error
         yield Skipped(source.name, RejectReason.UNREADABLE)
 
 
@@ -84,42 +91,42 @@ def _of_file(source: Source, counted: "_Counted", pulse: Pulse) -> Iterator[Item
     if source.address.startswith("hf:"):
         return _read_rows(source, counted, pulse)
     if reader is _read_parquet and not suffix and source.address and source.size:
-        with contextlib.suppress(UsageError):  # a server that gives whole files only
+        with contextlib.suppress(UsageError):  # a server without range requests
             file = counted.file(open_seekable(source, pulse))
             return read_parquet(source, file, iter(()))
     pieces = counted.all(chunks(source, pulse))
-    return reader(source, unpacked(suffix, pieces, pulse) if suffix else pieces)
+    return reader(source, decompress(suffix, pieces, pulse) if suffix else pieces)
 
 
 def _of_span(source: Source, counted: "_Counted", span: Span) -> Iterator[Item]:
     inside = whole_lines(source, span)
     if inside.begin >= inside.end:
         return iter(())
-    pieces = counted.all(of_span(source, inside))
+    pieces = counted.all(read_span(source, inside))
     if line_format(source) == "jsonl":
-        return read_jsonl(source, pieces if inside.begin else without_bom(pieces))
+        return read_jsonl(source, pieces if inside.begin else strip_bom(pieces))
     return read_parts(source, pieces, inside.begin, ends=inside.end == source.size)
 
 
 class _Counted:
-    """Pieces that are told, and counted, as they go by."""
+    """Reports and counts the stored bytes as they are read."""
 
     def __init__(self, on_bytes: OnBytes) -> None:
         self._on_bytes = on_bytes
         self.num_bytes = 0
 
     def take(self, chunk: bytes) -> bytes:
-        """Tell and count one."""
+        """Report and count one piece."""
         self.num_bytes += len(chunk)
         self._on_bytes(chunk)
         return chunk
 
     def all(self, pieces: Chunks) -> Chunks:
-        """The pieces."""
+        """The pieces, reported as they are read."""
         return map(self.take, pieces)
 
     def file(self, file: BinaryIO) -> BinaryIO:
-        """A file of which parts are read: these are its pieces."""
+        """A seekable file whose reads are reported."""
         return cast("BinaryIO", _TakenFile(file, self.take))
 
 
@@ -146,13 +153,13 @@ class _TakenFile(io.RawIOBase):
 
 
 def _inner_suffix(source: Source) -> str:
-    """What is inside a file, by its name: ".jsonl" of shard.jsonl.zst."""
+    """The format suffix under the compression: ".jsonl" of shard.jsonl.zst."""
     suffix = suffix_of(source.name)
     name = source.name[: -len(suffix)] if suffix else source.name
     return Path(name).suffix.lower()
 
 
-def _damaged(source: Source, damage: DamagedError) -> DataRefused:
+def _source_damaged(source: Source, damage: DamagedError) -> DataRefused:
     tests = {".gz": "gzip -t", ".bz2": "bzip2 -t", ".xz": "xz -t", ".zst": "zstd -t"}
     skip = Remedy("--skip-corrupt", "trains on the rows before the damage")
     remedies = (skip,)
@@ -163,7 +170,7 @@ def _damaged(source: Source, damage: DamagedError) -> DataRefused:
         f"{source.name} {damage}",
         cause=Cause.SOURCE_DAMAGED,
         have=f"a damaged file of {size(source.size)}",
-        need="a complete file: part of a file is never trained by accident",
+        need="a complete file: Headway never trains on part of a file by accident",
         remedies=remedies,
     )
 
@@ -172,7 +179,7 @@ def _damaged(source: Source, damage: DamagedError) -> DataRefused:
 
 
 def line_format(source: Source) -> Literal["jsonl", "text"] | None:
-    """The format of a local file, where its lines can be read separately.
+    """The format of a local file whose lines can be read separately; None for any other file.
 
     Raises:
         OSError: it cannot be read.
@@ -185,7 +192,7 @@ def line_format(source: Source) -> Literal["jsonl", "text"] | None:
 
 
 def _reader_by_head(source: Source, seen: list[bytes]) -> Reader:
-    """Which reader a local file gets; what had to be read to know it is added to `seen`.
+    """The reader for a local file; the bytes read to find out are added to `seen`.
 
     Raises:
         OSError: it cannot be read.
@@ -199,7 +206,7 @@ def _reader_by_head(source: Source, seen: list[bytes]) -> Reader:
         return _reader_by_content(source, pieces, seen)
 
 
-# ---- what is not told by the name ------------------------------------------------------------
+# ---- by content ------------------------------------------------------------------------------
 
 
 def _read_by_content(source: Source, pieces: Chunks) -> Iterator[Item]:
@@ -209,14 +216,14 @@ def _read_by_content(source: Source, pieces: Chunks) -> Iterator[Item]:
 
 
 def _reader_by_content(source: Source, pieces: Chunks, seen: list[bytes]) -> Reader:
-    """JSON when it begins with an object, or with an array of objects; else text.
+    """JSON if it begins with an object or an array of objects, otherwise text.
 
-    In a folder the object must be a record too: a program's source has JSON in it as well.
+    In a folder the object must also be a record, since source code contains JSON too.
 
     Args:
-        source: where it is from.
-        pieces: its content; what is read of it is added to `seen`.
-        seen: empty.
+        source: where the content is from.
+        pieces: the content; the pieces that are read are added to `seen`.
+        seen: an empty list.
     """
     named_json = _inner_suffix(source) == ".json" and not source.found
     first = _first_byte(pieces, seen)
@@ -233,7 +240,7 @@ def _reader_by_content(source: Source, pieces: Chunks, seen: list[bytes]) -> Rea
 
 
 def _first_byte(pieces: Chunks, seen: list[bytes]) -> bytes:
-    """The first byte that is not blank."""
+    """The first byte that is not white space."""
     for chunk in pieces:
         seen.append(chunk)
         if first := chunk.lstrip(_BLANK)[:1]:
@@ -242,39 +249,39 @@ def _first_byte(pieces: Chunks, seen: list[bytes]) -> bytes:
 
 
 def _first_value(pieces: Chunks, seen: list[bytes]) -> bytes | None:
-    """The first value of JSON; None where it does not end."""
+    """The first JSON value; None if it is incomplete."""
 
-    def noted() -> Chunks:
+    def replay() -> Chunks:
         yield from list(seen)
         for chunk in pieces:
             seen.append(chunk)
             yield chunk
 
     try:
-        found = next(values(without_bom(noted())), None)
+        found = next(values(strip_bom(replay())), None)
     except DamagedError:
         return None
     return found and found[1]
 
 
 def _read_json(source: Source, pieces: Chunks) -> Iterator[Item]:
-    return read_json(source, without_bom(pieces))
+    return read_json(source, strip_bom(pieces))
 
 
 def _read_jsonl(source: Source, pieces: Chunks) -> Iterator[Item]:
-    return read_jsonl(source, without_bom(pieces))
+    return read_jsonl(source, strip_bom(pieces))
 
 
 def _read_csv(source: Source, pieces: Chunks) -> Iterator[Item]:
-    return _read_table(source, without_bom(pieces), ",")
+    return _read_table(source, strip_bom(pieces), ",")
 
 
 def _read_tsv(source: Source, pieces: Chunks) -> Iterator[Item]:
-    return _read_table(source, without_bom(pieces), "\t")
+    return _read_table(source, strip_bom(pieces), "\t")
 
 
 def _read_parquet(source: Source, pieces: Chunks) -> Iterator[Item]:
-    """A local file where it lies; what is packed or a stream from a copy, gone at the end."""
+    """Read a local file in place; copy a compressed file or a stream to a temporary file first."""
     if source.path and not source.is_stream and not suffix_of(source.name):
         with source.path.open("rb") as file:
             yield from read_parquet(source, file, pieces)
@@ -287,7 +294,7 @@ def _read_parquet(source: Source, pieces: Chunks) -> Iterator[Item]:
 
 
 def _read_rows(source: Source, counted: _Counted, pulse: Pulse) -> Iterator[Item]:
-    """The rows of a hub's data set; what is told of them is their JSON."""
+    """The rows of a Hub dataset; their JSON is reported as the bytes read."""
     for number, row in enumerate(hub.rows(source, pulse), 1):
         counted.take(msgspec.json.encode(row, enc_hook=_type_name))
         yield record_of_row(source.name, number, row)
@@ -298,7 +305,7 @@ def _type_name(value: object) -> str:
 
 
 def _read_table(source: Source, pieces: Chunks, delimiter: str) -> Iterator[Item]:
-    """Rows; in a folder a table whose header names no record is a text."""
+    """Rows of a table; in a folder, a file whose header names no record fields is plain text."""
     seen: list[bytes] = []
     while source.found and b"\n" not in b"".join(seen[-1:]):
         chunk = next(pieces, b"")
@@ -311,7 +318,7 @@ def _read_table(source: Source, pieces: Chunks, delimiter: str) -> Iterator[Item
     return read_csv(source, content, delimiter)
 
 
-# By the end of the name; all others by their content.
+# By suffix; all other files by their content.
 READERS: dict[str, Reader] = {
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,

@@ -18,7 +18,7 @@ from headway.data.formats.records import (
     RejectReason,
     UnfitError,
 )
-from headway.data.formats.row_formats import RowFormat, fitting
+from headway.data.formats.row_formats import RowFormat, parse_row
 from headway.data.sources.source import Chunks, Source
 
 _COMMAS = b" \t\r\n,"
@@ -29,7 +29,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def read_jsonl(source: Source, pieces: Chunks) -> Iterator[Item]:
-    """One record per line; blank lines are none."""
+    """One record per line; blank lines are skipped."""
     name = source.name
     for line, raw in enumerate(lines(pieces), 1):
         if raw and not raw.isspace():
@@ -40,7 +40,7 @@ def read_json(source: Source, pieces: Chunks) -> Iterator[Item]:
     """One record per object of an array, or per object that follows another.
 
     Raises:
-        DamagedError: it ends inside an object or the array.
+        DamagedError: the file ends inside an object or the array.
     """
     for value in values(pieces):
         yield record_of(source.name, *value)
@@ -50,10 +50,10 @@ def read_json(source: Source, pieces: Chunks) -> Iterator[Item]:
 
 
 def record_of(file: str, line: int, raw: bytes) -> Record | Rejected:
-    """One JSON object as a record, or why it is none."""
+    """Parse one JSON object as a record, or reject it with a reason."""
     try:
         fields = _fields(raw)
-        shape, record = fitting(file, line, fields)
+        shape, record = parse_row(file, line, fields)
         if _may_repeat(raw, shape, fields):
             _check_repeated(raw, shape)
         return record
@@ -82,7 +82,7 @@ def _fields(raw: bytes) -> dict[str, Any]:
 
 
 def _may_repeat(raw: bytes, shape: RowFormat, fields: dict[str, Any]) -> bool:
-    """Whether a key that is read may be given twice: it is written more often than it is there."""
+    """Whether a known key may be repeated: its name occurs more often than once per use."""
     for key, quoted in shape.quoted.items():
         if key in fields and raw.count(quoted) > 1:
             return True
@@ -93,7 +93,7 @@ def _may_repeat(raw: bytes, shape: RowFormat, fields: dict[str, Any]) -> bool:
 
 
 def _check_repeated(raw: bytes, shape: RowFormat) -> None:
-    """A decoder keeps one value of a key that is given twice, and loses the other."""
+    """Reject a repeated key: a decoder would silently keep only one of its values."""
     read = {*shape.keys, *shape.also, *shape.in_turns}
     repeated: list[str] = []
 
@@ -114,25 +114,25 @@ def _first_not_utf8(raw: bytes) -> str:
     try:
         raw.decode()
     except UnicodeDecodeError as error:
-        return f"byte {raw[error.start]:#04x} at offset {count(error.start)} of it"
-    return "an escape that is no character"
+        return f"byte {raw[error.start]:#04x} at offset {count(error.start)} of the row"
+    return "an escape that is not a character"
 
 
 def _start(raw: bytes) -> str:
     return raw[:80].decode(errors="replace")
 
 
-# ---- values, one after the other -------------------------------------------------------------
+# ---- consecutive values ----------------------------------------------------------------------
 
 
 def values(pieces: Chunks) -> Iterator[tuple[int, bytes]]:
-    """The objects of an array, or objects one after the other, each with its line.
+    """The objects of an array, or consecutive objects, each with its line number.
 
-    What stands between them and is neither blank nor a comma comes as a value too: `record_of`
-    says what it is.
+    Anything else between them, except white space and commas, is yielded as a value too, so that
+    `record_of` can reject it.
 
     Raises:
-        DamagedError: it ends inside an object or the array.
+        DamagedError: the input ends inside an object or the array.
     """
     scanner = _Scanner()
     for chunk in pieces:
@@ -141,17 +141,19 @@ def values(pieces: Chunks) -> Iterator[tuple[int, bytes]]:
 
 
 class _Scanner:
-    """Finds where objects begin and end: brackets that are in no string."""
+    """Finds where objects begin and end, from the brackets outside strings."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []  # of what began in earlier pieces: a value, or between two
-        self._num_bytes = 0  # of them
-        self._line = 1  # where that began
+        self._parts: list[
+            bytes
+        ] = []  # carried over from earlier pieces: of a value, or between two
+        self._num_bytes = 0  # in `_parts`
+        self._line = 1  # where `_parts` begins
         self._piece = b""
-        self._begin = 0  # what was taken of the piece ends here
-        self._at = 0  # what was looked at of it ends here
-        self._depth = 0  # brackets that are open
-        self._base = 0  # brackets that are open around each object: 1 in an array
+        self._begin = 0  # the piece is taken up to here
+        self._at = 0  # the piece is scanned up to here
+        self._depth = 0  # open brackets
+        self._base = 0  # open brackets around each object: 1 in an array
         self._in_string = False
         self._is_first = True
 
@@ -160,14 +162,14 @@ class _Scanner:
         self._piece, self._begin = piece, 0
         while self._at < len(piece):
             if self._in_string:
-                self._string()
+                self._skip_string()
                 continue
             self._at = _end(_TO_BRACKET, piece, self._at) + 1
             found = piece[self._at - 1 : self._at]
-            if found == b'"':  # of a string that does not end in this piece
+            if found == b'"':  # a string that does not end in this piece
                 self._in_string = True
             elif found:
-                yield from self._bracket(found)
+                yield from self._read_bracket(found)
             else:
                 self._at = len(piece)
         self._at -= len(piece)
@@ -177,53 +179,53 @@ class _Scanner:
             raise DamagedError(f"has more than {size(LONGEST_LINE)} inside {self._place}")
 
     def finish(self) -> Iterator[tuple[int, bytes]]:
-        """What is left at the end."""
+        """Any value left at the end."""
         if self._in_string or self._depth > 0:
-            raise DamagedError(f"breaks off inside {self._place}")
+            raise DamagedError(f"is truncated inside {self._place}")
         self._piece = b""
-        yield from self._between(0)
+        yield from self._read_between(0)
 
     @property
     def _place(self) -> str:
-        inside = "the array, after" if self._depth == self._base else "the row that begins at"
+        inside = "the array, after" if self._depth == self._base else "the row that begins on"
         return f"{inside} line {count(self._line)}"
 
-    def _string(self) -> None:
-        """Go to the end of the string, or of the piece."""
+    def _skip_string(self) -> None:
+        """Skip to the end of the string, or of the piece."""
         end = _end(_STRING, self._piece, self._at)
         stopped_at = self._piece[end : end + 1]
         self._in_string = stopped_at != b'"'
         # A backslash that ends the piece escapes the first byte of the next one.
         self._at = end + {b"": 0, b'"': 1, b"\\": 2}[stopped_at]
 
-    def _bracket(self, found: bytes) -> Iterator[tuple[int, bytes]]:
+    def _read_bracket(self, found: bytes) -> Iterator[tuple[int, bytes]]:
         if found in b"{[":
             if self._depth == self._base:
-                yield from self._between(self._at - 1)
+                yield from self._read_between(self._at - 1)
             if found == b"[" and self._is_first:
                 self._base = 1
-                self._taken(self._at)
+                self._take(self._at)
             self._is_first = False
             self._depth += 1
         elif self._depth > self._base:
             self._depth -= 1
             if self._depth == self._base:
                 line = self._line
-                yield line, self._taken(self._at)
+                yield line, self._take(self._at)
         elif found == b"]" and self._base:
-            yield from self._between(self._at - 1)
-            self._taken(self._at)
+            yield from self._read_between(self._at - 1)
+            self._take(self._at)
             self._depth = self._base = 0
 
-    def _between(self, end: int) -> Iterator[tuple[int, bytes]]:
-        line, left = self._line, self._taken(end).rstrip(_COMMAS)
+    def _read_between(self, end: int) -> Iterator[tuple[int, bytes]]:
+        line, left = self._line, self._take(end).rstrip(_COMMAS)
         if left.lstrip(_COMMAS):
             self._is_first = False
             value = left.lstrip(_COMMAS)
             yield line + left.count(b"\n") - value.count(b"\n"), value
 
-    def _taken(self, end: int) -> bytes:
-        """Let go of everything up to `end` of the piece."""
+    def _take(self, end: int) -> bytes:
+        """Remove and return everything up to `end` of the piece."""
         taken = b"".join([*self._parts, self._piece[self._begin : end]])
         self._parts, self._num_bytes, self._begin = [], 0, end
         self._line += taken.count(b"\n")
@@ -231,7 +233,7 @@ class _Scanner:
 
 
 def _end(pattern: re.Pattern[bytes], piece: bytes, at: int) -> int:
-    """Where a pattern that matches nothing too ends."""
+    """Where the match of a pattern that also matches the empty string ends."""
     matched = pattern.match(piece, at)
     assert matched is not None
     return matched.end()

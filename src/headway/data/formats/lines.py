@@ -12,7 +12,7 @@ from headway.data.formats.records import Rejected
 from headway.data.sources.find import check_unchanged
 from headway.data.sources.source import Chunks, Source, Span
 
-LONGEST_LINE = 64 << 20  # bytes of a row that are held; a longer one is rejected
+LONGEST_LINE = 64 << 20  # bytes; a longer row is rejected
 _SHOWN_BYTES = 80
 _CHUNK_BYTES = 1 << 20
 _SCAN_BYTES = 1 << 14
@@ -24,9 +24,9 @@ class Overlong(bytes):
 
 
 def lines(pieces: Chunks) -> Generator[bytes]:
-    """Whole lines without their ends, the last one also where it has none.
+    """Whole lines without their line ends; the last one may lack a line end.
 
-    A long line is copied once; of one that is too long only the beginning is kept.
+    A long line is copied once. Only the beginning of a line that is too long is kept.
     """
     begun: list[bytes] = []
     num_begun = 0
@@ -45,8 +45,8 @@ def lines(pieces: Chunks) -> Generator[bytes]:
         yield _whole(begun, num_begun)
 
 
-def without_bom(pieces: Chunks) -> Chunks:
-    """What follows a byte order mark, where there is one."""
+def strip_bom(pieces: Chunks) -> Chunks:
+    """The content without its byte order mark, if it has one."""
     head = b""
     while len(head) < len(codecs.BOM_UTF8) and (chunk := next(pieces, None)) is not None:
         head += chunk
@@ -62,7 +62,7 @@ def _whole(parts: list[bytes], num_bytes: int) -> bytes:
 
 
 def whole_lines(source: Source, span: Span) -> Span:
-    """The bytes of the lines that begin in a span; spans that meet give spans that meet.
+    """The bytes of the lines that begin in a span; adjacent spans give adjacent results.
 
     Raises:
         OSError: the file cannot be read.
@@ -70,13 +70,13 @@ def whole_lines(source: Source, span: Span) -> Span:
     assert source.path is not None
     with source.path.open("rb", buffering=0) as file:
         begin = _line_begin(file, span.begin, span.end)
-        if begin >= span.end:  # one line fills it, and belongs to the span where it begins
+        if begin >= span.end:  # one line fills the span, and belongs to the span it begins in
             return Span(span.end, span.end)
         return Span(begin, _line_begin(file, span.end, source.size))
 
 
 def _line_begin(file: FileIO, at: int, end: int) -> int:
-    """Where the first line begins that does not begin before `at`; `end` if none does."""
+    """Where the first line at or after `at` begins; `end` if there is none."""
     if at == 0:
         return 0
     file.seek(at - 1)
@@ -88,11 +88,11 @@ def _line_begin(file: FileIO, at: int, end: int) -> int:
     return end
 
 
-def of_span(source: Source, span: Span) -> Chunks:
-    """The bytes [begin, end) of a file on this machine.
+def read_span(source: Source, span: Span) -> Chunks:
+    """The bytes [begin, end) of a local file.
 
     Raises:
-        ComeBack: the file is not what it was when it was found.
+        ComeBack: the file has changed since it was found.
         OSError: it cannot be read.
     """
     assert source.path is not None
@@ -109,7 +109,7 @@ def of_span(source: Source, span: Span) -> Chunks:
 
 
 class LineNumbers:
-    """Line numbers of byte offsets, counted from the nearest offset that is known already."""
+    """Line numbers of byte offsets, counted from the nearest known offset."""
 
     def __init__(self) -> None:
         self._known: dict[Path, list[tuple[int, int]]] = {}
@@ -128,7 +128,7 @@ class LineNumbers:
         if at == offset:
             return lines
         with path.open("rb") as file:
-            # A line begins behind each line end, and one with the file: hence one byte less.
+            # Line 1 begins with the file, and one more after each line end: hence one byte less.
             file.seek(max(at - 1, 0))
             left = offset - 1 - file.tell()
             lines += at == 0

@@ -1,4 +1,4 @@
-"""Records, rejected rows and skipped files: what reading a source gives."""
+"""Records, rejected rows and skipped files, as read from a source."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ DataKind = Literal["text", "conversations", "tokens"]
 
 
 class RejectReason(StrEnum):
-    """Why a record or a file is not trained on, in the words of `rejected.jsonl` and receipts."""
+    """Why a record or a file is not trained on; the values are stored in `rejected.jsonl`."""
 
     # whole files
     EMPTY = "empty"
@@ -72,32 +72,32 @@ class RejectReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One document or conversation as read, not yet tokenised.
+    """One document or conversation as read, not yet tokenized.
 
     Exactly one of `text`, `messages` and `ids` is set.
     """
 
-    file: str  # as the person named it, or below the folder that was named
+    file: str  # as named by the user, or below the folder named
     line: int  # 1-based, where the record begins
     text: str | None = None
-    messages: tuple[dict[str, Any], ...] | None = None  # OpenAI's shape: role, content
+    messages: tuple[dict[str, Any], ...] | None = None  # in OpenAI's format: role, content
     tools: tuple[dict[str, Any], ...] | None = None
-    ids: tuple[int, ...] | None = None  # tokenised elsewhere
-    labels: tuple[int, ...] | None = None  # of `ids`: -100 is not learned; None: all are
-    ends: bool = True  # False: a part of a long text file, with more after it
-    shape: str = field(default="text", compare=False)  # what the row was taken for
-    begins: bool = True  # False: such a part, with more before it
+    ids: tuple[int, ...] | None = None  # already tokenized
+    labels: tuple[int, ...] | None = None  # of `ids`; -100: not trained; None: all are trained
+    ends: bool = True  # False: part of a long text file, with more after it
+    shape: str = field(default="text", compare=False)  # name of the row format
+    begins: bool = True  # False: part of a long text file, with more before it
 
     @property
     def kind(self) -> DataKind:
-        """Whether it is a text, a conversation, or tokens already."""
+        """Whether it is a text, a conversation, or token ids."""
         if self.messages is not None:
             return "conversations"
         return "text" if self.ids is None else "tokens"
 
     @property
     def texts(self) -> list[str]:
-        """What it says, without roles: the text, or each message's content."""
+        """The text, or each message's content without its role."""
         if self.messages is None:
             return [self.text or ""]
         return [message["content"] for message in self.messages if message["content"]]
@@ -108,12 +108,12 @@ class Rejected:
     """A record that cannot be trained on, for `rejected.jsonl`.
 
     Attributes:
-        file: as the person named it, or below the folder that was named.
+        file: as named by the user, or below the folder named.
         line: 1-based, where the record begins.
-        reason: counted by.
+        reason: the category it is counted under.
         detail: what was found, shortened.
-        keys: the fields of the row, where none of them is known.
-        encoding: what the first bytes of a text suggest, where it is not UTF-8.
+        keys: the fields of the row, if none of them is known.
+        encoding: suggested by the first bytes of a text that is not UTF-8.
     """
 
     file: str
@@ -126,7 +126,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that was passed over, whole or from some place on."""
+    """A file that was skipped, completely or from some point on."""
 
     file: str
     reason: RejectReason
@@ -137,7 +137,7 @@ Item = Record | Rejected | Skipped
 
 
 class UnfitError(Exception):
-    """A row that is not a record: why, what was found, and its keys where none is known."""
+    """A row that is not a record: the reason, what was found, and its keys if none is known."""
 
     def __init__(self, reason: RejectReason, detail: str = "", keys: tuple[str, ...] = ()) -> None:
         super().__init__(reason)
@@ -151,13 +151,13 @@ class UnfitError(Exception):
 
 
 class DamagedError(Exception):
-    """A file breaks off or contradicts itself: what follows cannot be told from noise.
+    """A file that is truncated or corrupt, so that the rest of it cannot be trusted.
 
-    The message says what and where, to be read after the file's name: "breaks off at byte 7".
+    The message continues a sentence that starts with the file's name: "is truncated at byte 7".
     """
 
 
-def unusable(
+def unusable_file(
     source: Source,
     reason: RejectReason,
     detail: str = "",
@@ -165,14 +165,14 @@ def unusable(
     keys: tuple[str, ...] = (),
     encoding: str = "",
 ) -> Skipped | Rejected:
-    """A whole file without a record: skipped in a folder, rejected where it was named."""
+    """A file without records: skipped if found in a folder, rejected if the user named it."""
     if source.found:
         return Skipped(source.name, reason, detail)
     return Rejected(source.name, 1, reason, detail, keys, encoding)
 
 
 def content_key(record: Record) -> bytes:
-    """16 bytes that two records share when they say the same, wherever they stand."""
+    """A 16-byte digest of a record's content, regardless of its file and line."""
     if record.text is not None:
         content = record.text.encode()
     else:

@@ -12,7 +12,7 @@ from headway.data.formats.records import Record, Rejected, RejectReason, UnfitEr
 
 ROLES = ("system", "user", "assistant", "developer", "tool")
 DEEPEST = 50  # levels of lists and objects inside a message
-_SPEAKERS = {  # ShareGPT's names for them
+_SPEAKERS = {  # ShareGPT's names for the roles
     "human": "user",
     "gpt": "assistant",
     "system": "system",
@@ -25,26 +25,27 @@ _SPEAKERS = {  # ShareGPT's names for them
 
 
 def record_of_fields(file: str, line: int, fields: dict[str, Any]) -> Record | Rejected:
-    """A row that is fields already, as a record, or why it is none."""
+    """Parse a row of named fields as a record, or reject it with a reason."""
     try:
-        return fitting(file, line, fields)[1]
+        return parse_row(file, line, fields)[1]
     except UnfitError as unfit:
         return unfit.rejected(file, line)
 
 
-# ---- what a row's fields mean ----------------------------------------------------------------
+# ---- formats -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class RowFormat:
-    """One way to write a record as fields.
+    """One way to write a record as named fields.
 
     Attributes:
         name: for people.
-        keys: a row that has all of them has this shape.
+        keys: a row that has all of them is in this format.
         read: makes the record.
-        also: keys that are read where they are.
-        turns: the key of a list of messages, and the keys of a message.
+        also: optional keys.
+        turns: the key of the list of messages; "" if there is none.
+        in_turns: the keys of a message.
     """
 
     name: str
@@ -56,27 +57,27 @@ class RowFormat:
 
     @functools.cached_property
     def quoted(self) -> dict[str, bytes]:
-        """Its keys, and how JSON writes them."""
+        """All keys, and how they appear in JSON."""
         return {key: b'"%b"' % key.encode() for key in (*self.keys, *self.also)}
 
     @functools.cached_property
     def quoted_in_turns(self) -> tuple[bytes, ...]:
-        """The keys of its messages as JSON writes them."""
+        """The keys of a message as they appear in JSON."""
         return tuple(b'"%b"' % key.encode() for key in self.in_turns)
 
 
 @functools.lru_cache(256)
 def shape_of(*names: str) -> RowFormat | None:
-    """What a row with fields of these names is; None: no record."""
-    fitting = (shape for shape in SHAPES if all(key in names for key in shape.keys))
-    return next(fitting, None)
+    """The format of a row with fields of these names; None if there is none."""
+    matches = (shape for shape in SHAPES if all(key in names for key in shape.keys))
+    return next(matches, None)
 
 
-def fitting(file: str, line: int, fields: dict[str, Any]) -> tuple[RowFormat, Record]:
-    """The shape of a row, and its record.
+def parse_row(file: str, line: int, fields: dict[str, Any]) -> tuple[RowFormat, Record]:
+    """The format of a row, and its record.
 
     Raises:
-        UnfitError: it is no record.
+        UnfitError: the row is not a record.
     """
     shape = shape_of(*fields)
     if shape is None:
@@ -88,9 +89,9 @@ def fitting(file: str, line: int, fields: dict[str, Any]) -> tuple[RowFormat, Re
 def _text(file: str, line: int, fields: dict[str, Any]) -> Record:
     text = fields["text"]
     if not isinstance(text, str):
-        raise UnfitError(RejectReason.TEXT_NOT_A_STRING, f"text: {_shown(text)}")
+        raise UnfitError(RejectReason.TEXT_NOT_A_STRING, f"text: {_shorten(text)}")
     if not text or text.isspace():
-        raise UnfitError(RejectReason.EMPTY_TEXT, _shown(text))
+        raise UnfitError(RejectReason.EMPTY_TEXT, _shorten(text))
     return Record(file, line, text=text)
 
 
@@ -109,7 +110,7 @@ def _completion(file: str, line: int, fields: dict[str, Any]) -> Record:
         prompt = [{"role": "user", "content": prompt}]
         completion = [{"role": "assistant", "content": completion}]
     if not isinstance(prompt, list) or not isinstance(completion, list):
-        raise UnfitError(RejectReason.PROMPT_NOT_TEXT, f"prompt: {_shown(prompt)}")
+        raise UnfitError(RejectReason.PROMPT_NOT_TEXT, f"prompt: {_shorten(prompt)}")
     turns = [*cast("list[object]", prompt), *cast("list[object]", completion)]
     return _conversation(file, line, turns, fields.get("tools"), "prompt and completion")
 
@@ -117,7 +118,7 @@ def _completion(file: str, line: int, fields: dict[str, Any]) -> Record:
 def _sharegpt(file: str, line: int, fields: dict[str, Any]) -> Record:
     turns = fields["conversations"]
     if not _is_list_of_objects(turns):
-        raise UnfitError(RejectReason.CONVERSATIONS_NOT_A_LIST, _shown(turns))
+        raise UnfitError(RejectReason.CONVERSATIONS_NOT_A_LIST, _shorten(turns))
     messages = [_sharegpt_message(turn) for turn in turns]
     system = fields.get("system")
     if system and isinstance(system, str) and messages and messages[0]["role"] != "system":
@@ -127,12 +128,12 @@ def _sharegpt(file: str, line: int, fields: dict[str, Any]) -> Record:
 
 def _sharegpt_message(turn: dict[str, Any]) -> dict[str, Any]:
     if "from" not in turn:
-        return turn  # some call a list of OpenAI's messages conversations
+        return turn  # some data sets have OpenAI messages under this key
     speaker, value = turn["from"], turn.get("value")
     role = _SPEAKERS.get(speaker) if isinstance(speaker, str) else None
     if role is None:
         raise UnfitError(
-            RejectReason.UNKNOWN_ROLE, f"{_shown(speaker)} is none of {', '.join(_SPEAKERS)}"
+            RejectReason.UNKNOWN_ROLE, f"{_shorten(speaker)} is not one of {', '.join(_SPEAKERS)}"
         )
     message = {name: turn[name] for name in ("train", "weight") if name in turn}
     message |= {"role": role, "content": value}
@@ -141,7 +142,7 @@ def _sharegpt_message(turn: dict[str, Any]) -> dict[str, Any]:
 
 
 def _calls(value: object) -> list[dict[str, Any]] | None:
-    """What a ShareGPT function_call calls, as OpenAI writes it; None where it is plain text."""
+    """The calls of a ShareGPT function_call in OpenAI's format; None if it is plain text."""
     calls = _from_json(value)
     calls = [calls] if isinstance(calls, dict) else calls
     if not _is_list_of_objects(calls) or not all("name" in call for call in calls):
@@ -154,9 +155,9 @@ def _alpaca(file: str, line: int, fields: dict[str, Any]) -> Record:
     history = fields.get("history") or []
     pairs = [pair for pair in history if isinstance(pair, list)] if _is_list(history) else []
     if len(pairs) != len(history) or any(len(pair) != 2 for pair in pairs):
-        raise UnfitError(RejectReason.HISTORY_NOT_PAIRS, f"history: {_shown(history)}")
+        raise UnfitError(RejectReason.HISTORY_NOT_PAIRS, f"history: {_shorten(history)}")
     if not all(isinstance(part, str) for part in asked):
-        raise UnfitError(RejectReason.INSTRUCTION_NOT_TEXT, _shown(asked))
+        raise UnfitError(RejectReason.INSTRUCTION_NOT_TEXT, _shorten(asked))
     turns = [fields["system"]] if fields.get("system") else []
     messages = [{"role": "system", "content": text} for text in turns]
     for question, answer in [*pairs, ["\n\n".join(filter(None, asked)), fields["output"]]]:
@@ -172,17 +173,21 @@ def _preference(*_: object) -> Record:
 def _tokens(file: str, line: int, fields: dict[str, Any]) -> Record:
     ids, labels = fields["input_ids"], fields.get("labels")
     if not _are_ids(ids, 0):
-        raise UnfitError(RejectReason.IDS_NOT_A_LIST, _shown(ids))
+        raise UnfitError(RejectReason.IDS_NOT_A_LIST, _shorten(ids))
     if labels is None:
         if len(ids) < 2:
             raise UnfitError(RejectReason.NO_LEARNED_LABEL, f"{len(ids)} ids")
         return Record(file, line, ids=tuple(ids), shape="tokens")
     if not _are_ids(labels, -100) or len(labels) != len(ids):
-        raise UnfitError(RejectReason.LABELS_DO_NOT_MATCH, f"{_shown(labels)} for {_shown(ids)}")
+        raise UnfitError(
+            RejectReason.LABELS_DO_NOT_MATCH, f"{_shorten(labels)} for {_shorten(ids)}"
+        )
     if any(label not in (-100, token) for token, label in zip(ids, labels, strict=True)):
-        raise UnfitError(RejectReason.LABELS_DO_NOT_MATCH, "a label is neither -100 nor its id")
+        raise UnfitError(
+            RejectReason.LABELS_DO_NOT_MATCH, "a label is neither -100 nor its token id"
+        )
     if all(label == -100 for label in labels[1:]):
-        raise UnfitError(RejectReason.NO_LEARNED_LABEL, "every label behind the first is -100")
+        raise UnfitError(RejectReason.NO_LEARNED_LABEL, "every label after the first is -100")
     return Record(file, line, ids=tuple(ids), labels=tuple(labels), shape="tokens")
 
 
@@ -195,13 +200,13 @@ def _are_ids(values: object, least: int) -> bool:
 
 def _conversation(file: str, line: int, turns: object, tools: object, shape: str) -> Record:
     if not _is_list_of_objects(turns) or not turns:
-        raise UnfitError(RejectReason.MESSAGES_NOT_A_LIST, f"messages: {_shown(turns)}")
+        raise UnfitError(RejectReason.MESSAGES_NOT_A_LIST, f"messages: {_shorten(turns)}")
     messages = tuple([_message(turn) for turn in turns])
     tools = _from_json(tools) or None
     if tools is None:
         return Record(file, line, messages=messages, shape=shape)
     if not _is_list_of_objects(tools):
-        raise UnfitError(RejectReason.TOOLS_NOT_A_LIST, f"tools: {_shown(tools)}")
+        raise UnfitError(RejectReason.TOOLS_NOT_A_LIST, f"tools: {_shorten(tools)}")
     if not _is_shallow(tools, DEEPEST):
         raise UnfitError(RejectReason.NESTED_TOO_DEEPLY)
     return Record(file, line, messages=messages, tools=tuple(tools), shape=shape)
@@ -209,8 +214,8 @@ def _conversation(file: str, line: int, turns: object, tools: object, shape: str
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
     if message.get("role") not in ROLES:
-        role = _shown(message.get("role"))
-        raise UnfitError(RejectReason.UNKNOWN_ROLE, f"{role} is none of {', '.join(ROLES)}")
+        role = _shorten(message.get("role"))
+        raise UnfitError(RejectReason.UNKNOWN_ROLE, f"{role} is not one of {', '.join(ROLES)}")
     content = message.get("content")
     if len(message) > 2 and not _is_shallow(message, DEEPEST):
         raise UnfitError(RejectReason.NESTED_TOO_DEEPLY)
@@ -219,7 +224,7 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
     if content is None and message.get("tool_calls"):
         return {**message, "content": None}
     if not isinstance(content, list):
-        raise UnfitError(RejectReason.CONTENT_NOT_TEXT, f"content: {_shown(content)}")
+        raise UnfitError(RejectReason.CONTENT_NOT_TEXT, f"content: {_shorten(content)}")
     parts = [_text_part(part) for part in cast("list[object]", content)]
     return {**message, "content": "".join(parts)}
 
@@ -229,11 +234,13 @@ def _text_part(part: object) -> str:
         case {"type": "text", "text": str(text)}:
             return text
         case _:
-            raise UnfitError(RejectReason.CONTENT_NOT_TEXT, f"a part of it: {_shown(part)}")
+            raise UnfitError(
+                RejectReason.CONTENT_NOT_TEXT, f"a part of the content: {_shorten(part)}"
+            )
 
 
 def _from_json(value: object) -> Any:
-    """Some tools write a list as the text of its JSON; any other value is as it is."""
+    """Decode a value that a tool wrote as JSON text; return any other value unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -258,14 +265,14 @@ def _is_shallow(value: object, levels: int) -> bool:
     return levels > 0 and all(_is_shallow(one, levels - 1) for one in cast("list[object]", value))
 
 
-def _shown(value: object) -> str:
-    """A value for people: short, however long or deep it is."""
-    shown = reprlib.Repr()
-    shown.maxstring = 80
-    return shown.repr(value)
+def _shorten(value: object) -> str:
+    """The repr of a value, kept short however long or deep the value is."""
+    short = reprlib.Repr()
+    short.maxstring = 80
+    return short.repr(value)
 
 
-# A row has the first of these shapes whose keys it has.
+# A row is in the first of these formats whose keys it has.
 SHAPES = (
     RowFormat("OpenAI messages", ("messages",), _openai, ("tools",),
               "messages", ("role", "content")),

@@ -1,4 +1,4 @@
-"""Splits of the sources: the parts that are read separately, in a random order per epoch."""
+"""Source splits: parts that are read separately, in a random order for each epoch."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from headway.data.order import mix_key, permute
 from headway.data.sources.source import Source, Span
 
 PART_BYTES = 1 << 18
-_EPOCH_KEY = 1 << 41  # added to the epoch, so that the order of parts has random numbers of its own
+_EPOCH_KEY = 1 << 41  # added to the epoch: the order of parts has its own random numbers
 
 
 class SourceParts:
-    """The parts that sources are read in: a span of a file of lines, or a whole source.
+    """Sources as numbered parts: spans of files that can be split, and other sources whole.
 
     Args:
         sources: from `find_sources`.
@@ -39,16 +39,16 @@ class SourceParts:
         return source, Span(begin, min(begin + PART_BYTES, source.size))
 
     def at(self, seed: int, epoch: int, place: int) -> int:
-        """The part at a place of an epoch."""
+        """The number of the part at a place in an epoch."""
         return int(permute(np.array([place]), len(self), mix_key(seed, _EPOCH_KEY + epoch))[0])
 
 
 def can_split(source: Source) -> bool:
-    """Whether its lines can be read from any byte on: an uncompressed local file of lines."""
+    """Whether reading can start at any line: true for uncompressed local files of lines."""
     if source.path is None or source.is_stream or suffix_of(source.name):
         return False
     try:
         found = line_format(source)
-    except OSError:  # reading it reports this, or skips the file
+    except OSError:  # reported, or skipped, when the file is read
         return False
     return found == "jsonl" or (found == "text" and source.size > LONGEST_WHOLE)

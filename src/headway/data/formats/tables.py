@@ -13,12 +13,12 @@ from headway.data.formats.records import (
     Record,
     Rejected,
     RejectReason,
-    unusable,
+    unusable_file,
 )
 from headway.data.formats.row_formats import KEYS, record_of_fields, shape_of
 from headway.data.sources.source import Chunks, Source
 
-_BATCH_ROWS = 256  # a repeated value is small in the file and large in memory
+_BATCH_ROWS = 256  # few: a repeated value is small in the file and large in memory
 _BUFFER_BYTES = 1 << 20
 
 # ---- CSV -------------------------------------------------------------------------------------
@@ -28,24 +28,24 @@ def read_csv(source: Source, pieces: Chunks, delimiter: str) -> Iterator[Item]:
     """One record per row; the first row names the fields.
 
     Raises:
-        DamagedError: it ends inside a quoted field.
+        DamagedError: the file ends inside a quoted field, or has no valid header.
     """
     names: list[str] = []
     num_rows = 0
     for line, row in _rows(pieces, delimiter):
         if not names and isinstance(row, str):
-            raise DamagedError(f"has no header: line {count(line)}: {row}")
+            raise DamagedError(f"has no valid header on line {count(line)}: {row}")
         if not names:
             names = [_printable(name).strip() for name in row]
         elif row:
             num_rows += 1
             yield _record(source.name, line, names, row)
     if names and not num_rows:
-        yield unusable(source, RejectReason.EMPTY, "a header and no rows")
+        yield unusable_file(source, RejectReason.EMPTY, "a header without rows")
 
 
 def is_table(head: bytes, delimiter: str) -> bool:
-    """Whether the first line names fields that make a record."""
+    """Whether the first line is a header that names the fields of a known format."""
     header = next(_rows(iter([head.partition(b"\n")[0]]), delimiter), None)
     return header is not None and not isinstance(header[1], str) and _makes_records(header[1])
 
@@ -55,7 +55,7 @@ def _makes_records(names: list[str]) -> bool:
 
 
 def _rows(pieces: Chunks, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
-    """The fields of each row with its first line, or what is wrong with it; [] is a blank line."""
+    """The first line of each row, with its fields or the error in it; [] is a blank line."""
     csv.field_size_limit(LONGEST_LINE)
     rows = csv.reader(_text_lines(pieces), delimiter=delimiter, strict=True)
     while True:
@@ -65,7 +65,7 @@ def _rows(pieces: Chunks, delimiter: str) -> Iterator[tuple[int, list[str] | str
         except csv.Error as error:
             if rows.line_num == line - 1 or "end of data" in str(error) or "limit" in str(error):
                 raise DamagedError(
-                    f"has a quoted field without an end that begins at line {count(line)}"
+                    f"has a quoted field that begins on line {count(line)} and is never closed"
                 ) from error
             yield line, str(error)
             continue
@@ -75,10 +75,10 @@ def _rows(pieces: Chunks, delimiter: str) -> Iterator[tuple[int, list[str] | str
 
 
 def _text_lines(pieces: Chunks) -> Iterator[str]:
-    """Lines with their ends. What is no UTF-8 becomes lone surrogates: `_record` finds them."""
+    """Lines with line ends. Invalid UTF-8 becomes lone surrogates, which `_record` finds."""
     for raw in lines(pieces):
         if isinstance(raw, Overlong):
-            raise DamagedError(f"has a line of more than {size(LONGEST_LINE)}: {bytes(raw)!r}")
+            raise DamagedError(f"has a line longer than {size(LONGEST_LINE)}: {bytes(raw)!r}")
         yield raw.removesuffix(b"\r").decode(errors="surrogateescape") + "\n"
 
 
@@ -86,7 +86,7 @@ def _record(file: str, line: int, names: list[str], row: list[str] | str) -> Rec
     if isinstance(row, str):
         return Rejected(file, line, RejectReason.NOT_CSV, row)
     if len(row) != len(names):
-        detail = f"{plural(len(row), 'field')}, the header names {len(names)}"
+        detail = f"{plural(len(row), 'field')}, the header has {len(names)}"
         return Rejected(file, line, RejectReason.WRONG_NUMBER_OF_FIELDS, detail)
     fields = dict(zip(names, row, strict=True))
     if len(fields) < len(names):
@@ -111,16 +111,16 @@ def _printable(text: str) -> str:
 
 
 def read_parquet(source: Source, file: BinaryIO, pieces: Chunks) -> Iterator[Item]:
-    """One record per row, whose number stands for its line.
+    """One record per row; the row number serves as its line.
 
     Args:
-        source: where it is from.
-        file: its content, to be read anywhere in it.
-        pieces: the content from its beginning on, for whoever follows it: taken as far as the
-            rows have come.
+        source: where the table is from.
+        file: its content, seekable.
+        pieces: its content from the start, consumed in step with the rows so that progress and
+            the hash of the content follow; empty if reads of `file` are reported.
 
     Raises:
-        DamagedError: it is no Parquet file, or breaks off.
+        DamagedError: the file is not Parquet, or is truncated.
         UsageError: pyarrow is not installed.
     """
     pyarrow, parquet = _pyarrow()
@@ -128,10 +128,10 @@ def read_parquet(source: Source, file: BinaryIO, pieces: Chunks) -> Iterator[Ite
         table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
         names = table.schema_arrow.names
         if not table.metadata.num_rows:
-            yield unusable(source, RejectReason.EMPTY, "0 rows")
+            yield unusable_file(source, RejectReason.EMPTY, "0 rows")
         elif not _makes_records(names):
             found = f"keys: {', '.join(names)}"[:200]
-            yield unusable(source, RejectReason.NO_KNOWN_FIELDS, found, keys=tuple(names))
+            yield unusable_file(source, RejectReason.NO_KNOWN_FIELDS, found, keys=tuple(names))
         else:
             yield from _read_batches(source, table, pieces)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -158,13 +158,13 @@ def _read_batches(source: Source, table: Any, pieces: Chunks) -> Iterator[Item]:
 
 
 def record_of_row(file: str, number: int, row: dict[str, Any]) -> Record | Rejected:
-    """A row of a table whose columns have types, as a record, or why it is none."""
-    fields = {name: _without_nulls(value) for name, value in row.items()}
+    """Parse a row of typed columns as a record, or reject it with a reason."""
+    fields = {name: _drop_nulls(value) for name, value in row.items()}
     return record_of_fields(file, number, fields)
 
 
 def _python_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
-    """The rows of a batch; None for one that holds a string which is none."""
+    """The rows of a batch; None for a row with an invalid string."""
     try:
         yield from batch.to_pylist()
     except UnicodeDecodeError:
@@ -175,13 +175,13 @@ def _python_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
                 yield None
 
 
-def _without_nulls(value: Any) -> Any:
-    """Every message of a column has all keys that one of them has; null is: it has it not."""
+def _drop_nulls(value: Any) -> Any:
+    """Drop null keys: in a column, a message has every key that any message in it has."""
     if isinstance(value, list):
-        return [_without_nulls(one) for one in cast("list[Any]", value)]
+        return [_drop_nulls(one) for one in cast("list[Any]", value)]
     if isinstance(value, dict):
         items = cast("dict[str, Any]", value).items()
-        return {key: _without_nulls(one) for key, one in items if one is not None}
+        return {key: _drop_nulls(one) for key, one in items if one is not None}
     return value
 
 

@@ -1,14 +1,14 @@
-"""Plain text reader: one document per file, a long file in parts."""
+"""Plain text reader: one document per file, long files in parts."""
 
 import codecs
 import itertools
 from collections.abc import Iterator
 
 from headway.base.units import count, size
-from headway.data.formats.records import Item, Record, Rejected, RejectReason, unusable
+from headway.data.formats.records import Item, Record, Rejected, RejectReason, unusable_file
 from headway.data.sources.source import Chunks, Source
 
-LONGEST_WHOLE = 16 << 20  # bytes of a file that becomes one record
+LONGEST_WHOLE = 16 << 20  # bytes; a longer file is read in parts
 PART_BYTES = 1 << 20
 _SNIFF_BYTES = 8192
 _BOM = codecs.BOM_UTF8
@@ -16,7 +16,7 @@ _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_text(source: Source, pieces: Chunks) -> Iterator[Item]:
-    """One document; above `LONGEST_WHOLE` in parts."""
+    """One document; a file longer than `LONGEST_WHOLE` comes in parts."""
     held: list[bytes] = []
     num_bytes = 0
     for chunk in pieces:
@@ -26,11 +26,11 @@ def read_text(source: Source, pieces: Chunks) -> Iterator[Item]:
             break
     whole = b"".join(held)
     if is_binary(whole):
-        yield unusable(
-            source, RejectReason.BINARY, f"a zero byte in the first {count(_SNIFF_BYTES)}"
+        yield unusable_file(
+            source, RejectReason.BINARY, f"a zero byte in the first {count(_SNIFF_BYTES)} bytes"
         )
     elif num_bytes > LONGEST_WHOLE and not whole.strip():
-        yield unusable(source, RejectReason.BLANK, f"the first {size(num_bytes)}")
+        yield unusable_file(source, RejectReason.BLANK, f"the first {size(num_bytes)}")
     elif num_bytes > LONGEST_WHOLE:
         yield from read_parts(source, itertools.chain([whole], pieces), 0)
     elif whole.removeprefix(_BOM).strip():
@@ -38,28 +38,28 @@ def read_text(source: Source, pieces: Chunks) -> Iterator[Item]:
 
 
 def is_binary(head: bytes) -> bool:
-    """Whether a file that begins so is no text."""
+    """Whether a file with this beginning is binary."""
     return b"\0" in head[:_SNIFF_BYTES] and not head.startswith(_UTF16_BOMS)
 
 
 def _document(source: Source, content: bytes) -> Item:
     try:
-        text = _decoded(content)
+        text = _decode(content)
     except UnicodeDecodeError as error:
-        place = _place(content, error.start, 0)
+        place = _describe_byte(content, error.start, 0)
         encoding = _encoding(content)
-        return unusable(source, RejectReason.NOT_UTF8, place, encoding=encoding)
+        return unusable_file(source, RejectReason.NOT_UTF8, place, encoding=encoding)
     return Record(source.name, 1, text=text)
 
 
 def read_parts(source: Source, pieces: Chunks, begin: int, *, ends: bool = True) -> Iterator[Item]:
-    """Parts of about a megabyte, cut at a line's end; in an endless line between two characters.
+    """Parts of about a megabyte, cut at line ends, or between characters in a very long line.
 
     Args:
         source: where the text is from.
-        pieces: some whole lines of it.
-        begin: their first byte in the file.
-        ends: whether they are its last.
+        pieces: whole lines of it.
+        begin: offset of the first byte in the file.
+        ends: whether the pieces reach the end of the file.
     """
     line, held = 1, b""
     for chunk in pieces:
@@ -74,7 +74,7 @@ def read_parts(source: Source, pieces: Chunks, begin: int, *, ends: bool = True)
 
 
 def _cut(text: bytes) -> tuple[bytes, bytes]:
-    """A part, and the rest. Where the cut is depends on the text alone."""
+    """A part, and the rest; the cut depends on the text alone, not on the pieces."""
     cut = text.rfind(b"\n", 0, PART_BYTES) + 1
     if not cut:
         cut = PART_BYTES
@@ -84,29 +84,29 @@ def _cut(text: bytes) -> tuple[bytes, bytes]:
 
 
 def _continues(byte: int) -> bool:
-    """Whether a byte of UTF-8 is not the first of its character."""
+    """Whether a byte of UTF-8 continues a character."""
     return byte & 0xC0 == 0x80
 
 
 def _part(source: Source, line: int, part: bytes, begin: int, *, ends: bool) -> Record | Rejected:
     try:
-        text = _decoded(part, is_first=begin == 0)
+        text = _decode(part, is_first=begin == 0)
         return Record(source.name, line, text=text, ends=ends, begins=begin == 0)
     except UnicodeDecodeError as error:
-        place = _place(part, error.start, begin)
+        place = _describe_byte(part, error.start, begin)
         encoding = "" if begin else _encoding(part)
         return Rejected(source.name, line, RejectReason.NOT_UTF8, place, encoding=encoding)
 
 
-def _decoded(content: bytes, *, is_first: bool = True) -> str:
+def _decode(content: bytes, *, is_first: bool = True) -> str:
     content = content.removeprefix(_BOM) if is_first else content
     return content.decode().replace("\r\n", "\n")
 
 
 def _encoding(content: bytes) -> str:
-    """What a text that is not UTF-8 is written in, where its first bytes say so."""
+    """The encoding that the first bytes suggest, for text that is not UTF-8; "" if unknown."""
     return "utf-16" if content[:1] in (b"\xff", b"\xfe") else ""
 
 
-def _place(content: bytes, at: int, begin: int) -> str:
+def _describe_byte(content: bytes, at: int, begin: int) -> str:
     return f"byte {content[at]:#04x} at offset {count(begin + at)}"

@@ -1,1 +1,1 @@
-"""Where data lies: files, folders, HTTP, S3, the Hugging Face Hub."""
+"""Data sources: files, folders, HTTP, S3 and the Hugging Face Hub."""

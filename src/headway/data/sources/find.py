@@ -1,4 +1,4 @@
-"""Data sources by name: files, folders, patterns, addresses and standard input.
+"""Source lookup: files, folders, patterns, addresses and standard input.
 
 Each kind of remote address has a module of its own; `formats` turns the bytes into records.
 """
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from headway.base.errors import Cause, ComeBack, DataRefused, Problems, Refusal, Remedy, UsageError
-from headway.base.hub import is_id
+from headway.base.network.hub import is_id
 from headway.base.pulse import Pulse
 from headway.base.units import plural, size
 from headway.data.sources import http as web
 from headway.data.sources import hub_dataset as hub
 from headway.data.sources import s3
-from headway.data.sources.seekable import seekable
+from headway.data.sources.seekable import seekable_file
 from headway.data.sources.source import STANDARD_INPUT, Chunks, Source
 
 _CHUNK_BYTES = 1 << 20
@@ -31,15 +31,15 @@ _NEED = "a file, a folder, a pattern, an address, or - for standard input"
 _FILES = re.compile(r"\.(txt|md|jsonl?|ndjson|csv|tsv|parquet|gz|zst|bz2|xz)$", re.IGNORECASE)
 
 
-def find(
+def find_sources(
     sources: Sequence[str], *, endpoint_url: str | None = None, pulse: Pulse | None = None
 ) -> list[Source]:
     """The sources, in the order given; files of a folder in the order of their paths.
 
     Args:
         sources: files, folders, patterns, `-`, http(s)://, s3://, hf:// or a hub's owner/name.
-        endpoint_url: of the S3-compatible store that s3:// means.
-        pulse: told of every wait for a remote host.
+        endpoint_url: of the S3-compatible store for s3:// addresses.
+        pulse: shows every wait for a remote host.
 
     Raises:
         UsageError: a source does not exist or cannot be read, or is a model's folder.
@@ -56,7 +56,7 @@ def find(
     problems: list[Refusal] = []
     for name in sources:
         try:
-            found += _expanded(name, endpoint_url or "", pulse or Pulse())
+            found += _expand(name, endpoint_url or "", pulse or Pulse())
         except Refusal as refusal:
             problems.append(refusal)
     if problems:
@@ -64,13 +64,13 @@ def find(
     return found
 
 
-def _expanded(name: str, endpoint: str, pulse: Pulse) -> list[Source]:
+def _expand(name: str, endpoint: str, pulse: Pulse) -> list[Source]:
     if name == "-":
         return [Source(STANDARD_INPUT, None)]
     scheme = re.match(r"([A-Za-z0-9+.-]+)://", name)
     match scheme and scheme[1].lower():
         case None:
-            return _local(name, pulse)
+            return _find_local(name, pulse)
         case "http" | "https":
             return [web.find(name, pulse)]
         case "s3":
@@ -81,29 +81,29 @@ def _expanded(name: str, endpoint: str, pulse: Pulse) -> list[Source]:
             raise _no_such_scheme(name, other)
 
 
-def _local(name: str, pulse: Pulse) -> list[Source]:
+def _find_local(name: str, pulse: Pulse) -> list[Source]:
     path = Path(name)
     try:
         status = path.stat()
     except FileNotFoundError:
         # Path.glob takes no absolute pattern
         matches = glob.glob(name, recursive=True) if glob.has_magic(name) else []  # noqa: PTH207
-        found = [source for match in sorted(matches) for source in _walked(Path(match))]
+        found = [source for match in sorted(matches) for source in _walk(Path(match))]
         if found:
             return found
         if not is_id(name) or path.parent.is_dir() or _FILES.search(name):
-            raise _missing(name) from None
+            raise _source_missing(name) from None
         return _on_hub(name, pulse)
     except (OSError, ValueError) as error:
-        raise unreadable(name, error) from None
+        raise source_unreadable(name, error) from None
     if stat.S_ISDIR(status.st_mode):
-        return _folder(path)
+        return _list_folder(path)
     if not stat.S_ISREG(status.st_mode):
         return [Source(_printable(name), path)]
     return [Source(_printable(name), path, status.st_size, stamp=_stamp(status))]
 
 
-def _folder(folder: Path) -> list[Source]:
+def _list_folder(folder: Path) -> list[Source]:
     weights = sorted(folder.glob("*.safetensors"))
     if weights and (folder / "config.json").exists():
         raise UsageError(
@@ -113,23 +113,23 @@ def _folder(folder: Path) -> list[Source]:
             need="text or conversations",
             remedies=(Remedy(f"--model {shlex.quote(str(folder))}", "trains it on data"),),
         )
-    found = _walked(folder)
+    found = _walk(folder)
     if not found:
         raise DataRefused(
             f"{folder} contains no files",
             cause=Cause.NO_USABLE_RECORDS,
-            have="only hidden files or links that lead out of the folder, if any",
+            have="at most hidden files and links that lead out of the folder",
             need="at least one file of text or JSONL",
             remedies=(Remedy(f"ls -lA {shlex.quote(str(folder))}", "lists the folder"),),
         )
     return found
 
 
-def _walked(path: Path) -> list[Source]:
-    """A file, or the files below a folder, without hidden ones, caches and links out of it."""
+def _walk(path: Path) -> list[Source]:
+    """A file, or the files below a folder except hidden files, caches and links out of it."""
 
     def refuse(error: OSError) -> None:
-        raise unreadable(_printable(str(error.filename)), error) from error
+        raise source_unreadable(_printable(str(error.filename)), error) from error
 
     files = [] if path.is_dir() else [path]
     for place, folders, names in os.walk(path, onerror=refuse) if path.is_dir() else ():
@@ -147,7 +147,7 @@ def _walked(path: Path) -> list[Source]:
 
 
 def _printable(name: str) -> str:
-    """File names are arbitrary bytes; printed and logged names are not."""
+    """A file name as valid text: file names are arbitrary bytes."""
     return os.fsencode(name).decode(errors="replace")
 
 
@@ -182,8 +182,8 @@ def _no_such_scheme(name: str, scheme: str) -> UsageError:
     )
 
 
-def _missing(name: str) -> UsageError:
-    """The path does not exist; similar ones are suggested."""
+def _source_missing(name: str) -> UsageError:
+    """The refusal of a path that does not exist; it suggests similar paths."""
     above = _nearest_folder(Path(name))
     there = _names(above)
     near = tuple(map(Remedy, _similar_paths(Path(name))))
@@ -214,7 +214,7 @@ def _similar_paths(path: Path) -> list[str]:
     return [shlex.quote(str(place)) for place in nearest]
 
 
-def unreadable(name: str, error: OSError | ValueError) -> UsageError:
+def source_unreadable(name: str, error: OSError | ValueError) -> UsageError:
     """The refusal of a source that this user cannot read."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return UsageError(
@@ -230,35 +230,37 @@ def unreadable(name: str, error: OSError | ValueError) -> UsageError:
 
 
 def chunks(source: Source, pulse: Pulse, begin: int = 0) -> Chunks:
-    """The content from a byte on, as it arrives.
+    """The content from byte `begin` on, as it arrives.
 
     Raises:
-        ComeBack: it changed while it was being read, or the host does not respond.
+        ComeBack: the source changed while it was being read, or the host does not respond.
         UsageError: a remote source is gone, or access was withdrawn.
-        OSError: it cannot be opened or read.
+        OSError: a local source cannot be opened or read.
     """
     if source.is_stream:
         assert not begin, "a stream is read once, from its beginning"
         return _stream(source, pulse)
     if source.path is not None:
         return _file(source, begin)
-    room = s3 if source.address.startswith("s3:") else web
-    return room.chunks(source, pulse, begin)
+    remote = s3 if source.address.startswith("s3:") else web
+    return remote.chunks(source, pulse, begin)
 
 
 def open_seekable(source: Source, pulse: Pulse) -> BinaryIO:
     """The content as a seekable file, for formats that store their index at the end.
 
     Raises:
-        UsageError: it is a stream, or the server does not support range requests.
+        UsageError: the source is a stream, or its server does not support range requests.
         OSError: it cannot be opened.
     """
     if source.path is not None and not source.is_stream:
         return source.path.open("rb")
-    room = s3 if source.address.startswith("s3:") else web
-    if source.is_stream or not source.size or (room is web and not web.gives_parts(source, pulse)):
+    remote = s3 if source.address.startswith("s3:") else web
+    if source.is_stream or not source.size:
         raise _not_seekable(source)
-    return seekable(source, lambda begin, end: room.chunks(source, pulse, begin, end))
+    if remote is web and not web.supports_ranges(source, pulse):
+        raise _not_seekable(source)
+    return seekable_file(source, lambda begin, end: remote.chunks(source, pulse, begin, end))
 
 
 def _not_seekable(source: Source) -> UsageError:
@@ -267,7 +269,7 @@ def _not_seekable(source: Source) -> UsageError:
         f"{source.name} can only be read from start to end",
         cause=Cause.SOURCE_UNREADABLE,
         have="a stream" if source.is_stream else "a server without range requests",
-        need="a file: this format stores its index at the end",
+        need="a local file: this format stores its index at the end",
         remedies=(Remedy(fetch if source.address else "save it to a file", "then train the file"),),
     )
 
@@ -282,10 +284,10 @@ def _file(source: Source, begin: int) -> Chunks:
 
 
 def check_unchanged(source: Source, file: FileIO) -> None:
-    """Check that an open file is unchanged since it was found.
+    """Check that an open file has not changed since it was found.
 
     Raises:
-        ComeBack: it changed.
+        ComeBack: the file changed.
     """
     if _stamp(os.fstat(file.fileno())) == source.stamp:
         return
@@ -301,7 +303,7 @@ def check_unchanged(source: Source, file: FileIO) -> None:
 
 
 def _stream(source: Source, pulse: Pulse) -> Chunks:
-    """The bytes as they arrive: buffering would hide the lines of a slow writer."""
+    """The bytes as they arrive, unbuffered: a buffer would hold back the lines of a slow writer."""
     if source.path is None:
         descriptor = 0
     else:

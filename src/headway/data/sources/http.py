@@ -1,4 +1,4 @@
-"""HTTP and HTTPS sources, resumed at the byte where a download stopped."""
+"""HTTP and HTTPS sources: downloads that resume at the byte where they stopped."""
 
 import contextlib
 import functools
@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from headway.base.errors import Cause, ComeBack, Refusal, Remedy, UsageError
+from headway.base.network.retry import (
+    DEFAULT_RETRY,
+    RetryPolicy,
+    TransientError,
+    retry_call,
+    retrying,
+)
 from headway.base.pulse import Pulse
-from headway.base.retry import DEFAULT_RETRY, RetryPolicy, TransientError, retry_call, retrying
 from headway.base.units import plural, seconds
 from headway.base.version import __version__
 from headway.data.sources.source import Chunks, Source, display_name
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
 
     from httpx2 import Client, Response
 
-# While planning, a mistyped host should be reported soon.
+# Few attempts: a mistyped host should be reported soon.
 LOOKUP_RETRY = RetryPolicy(max_attempts=3)
 _TRANSIENT = (408, 425, 429)  # and every 5xx
 _PARTIAL = HTTPStatus.PARTIAL_CONTENT
@@ -32,9 +38,9 @@ _BEYOND_END = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
 
 
 def find(address: str, pulse: Pulse, retry: RetryPolicy = LOOKUP_RETRY) -> Source:
-    """Ask for the file and read the response headers: its size, and what identifies its content.
+    """Look up a file's size and the ETag or date that identifies its content.
 
-    HEAD would be the natural question, but an address that is signed for GET refuses it.
+    This sends GET and reads only the headers: an address that is signed for GET refuses HEAD.
 
     Raises:
         UsageError: the server does not serve it.
@@ -61,11 +67,11 @@ def chunks(
     """The bytes [begin, end) as they arrive.
 
     An interrupted download resumes at the byte where it stopped. If the server does not identify
-    the content (no ETag, no date), what was read before is read again and compared.
+    the content (no ETag, no date), the bytes already read are read again and compared.
 
     Raises:
         ComeBack: the server does not respond, or the content changed meanwhile.
-        UsageError: the server does not serve it any more.
+        UsageError: the server no longer serves it.
     """
     with _client(retry) as client:
         download = _Download(source, client, begin, end)
@@ -85,10 +91,10 @@ def chunks(
 
 
 class _Download:
-    """The bytes [begin, end) of one file, by as many requests as it takes.
+    """The bytes [begin, end) of one file, in as many requests as it takes.
 
     Attributes:
-        seen: digest of what has been handed out.
+        seen: digest of the bytes yielded so far.
     """
 
     def __init__(self, source: Source, client: "Client", begin: int, end: int | None) -> None:
@@ -99,11 +105,11 @@ class _Download:
         self.seen = hashlib.blake2b()
 
     def work(self, at: int, put: Callable[[bytes], None]) -> None:
-        """Put the bytes from `at` on.
+        """Fetch the bytes from `at` on and `put` them.
 
         Raises:
-            TransientError: the connection or the server failed for now.
-            Refusal: it failed for good.
+            TransientError: a failure worth retrying.
+            Refusal: a permanent failure.
         """
         source = self.source
         goal = min(self.end or source.size, source.size) if source.size else self.end
@@ -114,7 +120,7 @@ class _Download:
         with _request(self.client, source.address, asked, self.end, source.name) as got:
             stamp = _stamp(got.headers, _size(got.headers, got.status_code) or source.size)
             if stamp != source.stamp or got.status_code == _BEYOND_END:
-                raise _changed(source, stamp)
+                raise _source_changed(source, stamp)
             first = asked if got.status_code == _PARTIAL else 0
             for piece in self._new_bytes(got.iter_raw(), first, at):
                 at += len(piece)
@@ -123,10 +129,10 @@ class _Download:
             raise TransientError(f"the response ended {plural(goal - at, 'byte')} early")
 
     def _new_bytes(self, pieces: Iterator[bytes], first: int, at: int) -> Iterator[bytes]:
-        """The bytes from `at` on, of a response that begins at `first`.
+        """The bytes from `at` on of a response that begins at `first`.
 
         Raises:
-            ComeBack: what was read before is not the same any more.
+            ComeBack: the bytes that were read before have changed.
         """
         again = hashlib.blake2b()
         compare = first <= self.begin and at > self.begin
@@ -136,20 +142,20 @@ class _Download:
             if compare and first + len(piece) >= at:
                 compare = False
                 if again.digest() != self.seen.digest():
-                    raise _changed(self.source, ())
+                    raise _source_changed(self.source, ())
             if first + len(piece) > at:
                 begun, ended = max(0, at - first), self._end_in(len(piece), first)
                 if begun < ended:
                     yield piece[begun:ended]
             first += len(piece)
-        if first < at:  # a shorter file, and whole
-            raise _changed(self.source, ())
+        if first < at:  # the complete file is now shorter
+            raise _source_changed(self.source, ())
 
     def _end_in(self, length: int, first: int) -> int:
         return length if self.end is None else min(length, self.end - first)
 
 
-def gives_parts(source: Source, pulse: Pulse) -> bool:
+def supports_ranges(source: Source, pulse: Pulse) -> bool:
     """Whether the server supports range requests for this file."""
 
     def ask() -> bool:
@@ -168,7 +174,7 @@ def _client(retry: RetryPolicy) -> "Client":
 
     return Client(
         verify=_certificates(),
-        follow_redirects=True,  # a password is sent only to the host it was given for
+        follow_redirects=True,  # httpx sends a password only to the host it was given for
         timeout=Timeout(retry.stall_timeout_s, connect=min(10.0, retry.stall_timeout_s)),
         # With content encoding, byte offsets would not be stable.
         headers={"User-Agent": f"headway/{__version__}", "Accept-Encoding": "identity"},
@@ -189,7 +195,7 @@ def _request(
     """The response to a request for bytes [begin, end), or the whole file if ranges are ignored.
 
     Raises:
-        TransientError: the connection or the server failed for now.
+        TransientError: a failure worth retrying.
         UsageError: the server refuses, or the address is invalid.
     """
     from httpx2 import HTTPError, InvalidURL, TimeoutException
@@ -226,7 +232,7 @@ def _check_response(got: "Response", name: str, begin: int) -> None:
 
 
 def _retry_after_s(retry_after: str | None, now_s: float) -> float | None:
-    """Seconds of a Retry-After: a number, or a date."""
+    """Seconds to wait according to Retry-After, which is a number or a date."""
     if not retry_after:
         return None
     try:
@@ -278,7 +284,7 @@ _CAUSES = {
 
 
 def _refusal(got: "Response", name: str) -> Refusal:
-    """Not found, forbidden, or another error that a retry does not fix."""
+    """The refusal for an HTTP error that a retry does not fix."""
     status = got.status_code
     needs = {
         401: "an address without a password, or https://USER:PASSWORD@HOST/...",
@@ -317,13 +323,13 @@ def _invalid_address(name: str) -> UsageError:
     return UsageError(
         f"{name} is not a valid address",
         cause=Cause.ADDRESS_INVALID,
-        have="http:// or https:// without a valid host",
+        have="no valid host after http:// or https://",
         need="https://HOST/PATH",
-        remedies=(Remedy("https://example.org/data.jsonl", "is a valid one"),),
+        remedies=(Remedy("https://example.org/data.jsonl", "is an example of a valid address"),),
     )
 
 
-def _changed(source: Source, stamp: tuple[int | str, ...]) -> ComeBack:
+def _source_changed(source: Source, stamp: tuple[int | str, ...]) -> ComeBack:
     before, now = (", ".join(map(str, one)) for one in (source.stamp, stamp))
     return ComeBack(
         f"{source.name} changed while it was being read",

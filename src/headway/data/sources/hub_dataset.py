@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from headway.base.errors import Cause, DataRefused, Refusal, Remedy, UsageError
-from headway.base.hub import host, is_id, translate_hub_error
-from headway.base.pulse import Pulse
-from headway.base.retry import (
+from headway.base.network.hub import host, is_id, translate_hub_error
+from headway.base.network.retry import (
     DEFAULT_RETRY,
     Abandoned,
     RetryPolicy,
@@ -19,18 +18,19 @@ from headway.base.retry import (
     retry_call,
     retrying,
 )
+from headway.base.pulse import Pulse
 from headway.base.units import count, plural
 from headway.data.sources.source import Source
 
 LOOKUP_RETRY = RetryPolicy(max_attempts=3)
 Row = dict[str, Any]
-_ASKING_S = 10.0
-_WHOLE_BYTES = 64_000_000  # the default of survey_exact: what is smaller is read whole
+_LOOKUP_TIMEOUT_S = 10.0
+_WHOLE_BYTES = 64_000_000  # the default of survey_exact: smaller data is read completely
 
 
 @dataclass(frozen=True)
-class _Set:
-    """A data set opened by the library: splits by name, and the files that each is made of."""
+class _Dataset:
+    """A dataset opened by the library: its splits, and the files of each split, by name."""
 
     splits: Any
     files: dict[str, list[str]]
@@ -43,7 +43,7 @@ class _Address:
     id: str
     config: str | None
     split: str | None
-    shard: int = 0  # counted from 1; 0: all of them
+    shard: int = 0  # counted from 1; 0: all shards
     shards: int = 0
 
     def __str__(self) -> str:
@@ -54,25 +54,25 @@ class _Address:
 
 
 def find(address: str, pulse: Pulse, retry: RetryPolicy = LOOKUP_RETRY) -> list[Source]:
-    """The shards of a data set, in its own order, at the commit that is the newest now.
+    """The shards of a dataset in its own order, pinned to the newest commit.
 
     Args:
-        address: hf://OWNER/NAME[/CONFIG][@SPLIT]; the split is `train` unless it is said.
-        pulse: told of every wait.
-        retry: with the hub.
+        address: hf://OWNER/NAME[/CONFIG][@SPLIT]; the default split is `train`.
+        pulse: shows every wait.
+        retry: for requests to the Hub.
 
     Raises:
-        UsageError: no such data set, configuration or split; not open; `datasets` is missing.
+        UsageError: no such dataset, configuration or split; no access; `datasets` is missing.
         ComeBack: the Hub does not respond.
     """
     named = _parse_address(address)
     place = host()
 
     def look() -> list[Source]:
-        with _translated_errors(named):
-            about = _api().dataset_info(named.id, timeout=_ASKING_S, files_metadata=True)
+        with _translate_errors(named):
+            about = _api().dataset_info(named.id, timeout=_LOOKUP_TIMEOUT_S, files_metadata=True)
             commit = str(about.sha)
-            opened = _opened(named.id, named.config, commit)
+            opened = _open(named.id, named.config, commit)
             whole = _with_split(named, opened.splits)
             split = whole.split or ""
             num = int(opened.splits[split].num_shards)
@@ -91,9 +91,9 @@ def rows(
 
     Args:
         source: from `find`.
-        pulse: told of every wait.
-        skip: rows that are passed over first.
-        retry: with the hub.
+        pulse: shows every wait.
+        skip: rows to skip at the start.
+        retry: for requests to the Hub.
 
     Raises:
         ComeBack: the Hub does not respond.
@@ -104,8 +104,8 @@ def rows(
 
     def work(at: int, put: Callable[[Row], None]) -> None:
         number = at
-        with _translated_errors(named, lambda: number + 1):
-            data = _opened(named.id, named.config, commit).splits[named.split or ""]
+        with _translate_errors(named, lambda: number + 1):
+            data = _open(named.id, named.config, commit).splits[named.split or ""]
             if named.shard:
                 data = data.shard(num_shards=named.shards, index=named.shard - 1)
             for row in data.skip(at) if at else data:
@@ -121,9 +121,9 @@ def _source(whole: _Address, number: int, num: int, commit: str, num_bytes: int)
 
 
 def _sizes(files: list[str], stored: dict[str, int], num_shards: int) -> list[int]:
-    """Bytes of each shard as far as they say how much there is to read; else zeros.
+    """Stored bytes of each shard, or zeros where they would not predict the amount of data.
 
-    In large sets rows are packed, and their number cannot be told from the bytes of some.
+    Large datasets are compressed, so the bytes of some shards do not tell the number of rows.
     """
     names = [re.sub(r"^hf://datasets/[^/]+/[^/]+/", "", file) for file in files]
     sizes = [stored.get(name, 0) for name in names]
@@ -149,7 +149,7 @@ def _parse_address(address: str) -> _Address:
 
 
 def _with_split(named: _Address, splits: Iterable[str]) -> _Address:
-    """With a split: the one that was said, `train`, or the only one."""
+    """The address with a split: the one given, `train`, or the only one."""
     there = list(splits)
     split = named.split or ("train" if "train" in there or len(there) > 1 else there[0])
     if split in there:
@@ -195,8 +195,8 @@ def _api() -> Any:
 
 
 @functools.lru_cache(maxsize=8)
-def _opened(name: str, config: str | None, commit: str) -> _Set:
-    """A data set of which nothing is read yet."""
+def _open(name: str, config: str | None, commit: str) -> _Dataset:
+    """Open a dataset for streaming, without reading any rows."""
     import datasets
     from huggingface_hub.utils import logging
 
@@ -204,7 +204,8 @@ def _opened(name: str, config: str | None, commit: str) -> _Set:
     # The libraries' warnings contain addresses, which may be signed.
     datasets.logging.set_verbosity_error()
     logging.set_verbosity_error()
-    # Retries are counted and shown in one place: base/retry.py.
+    # Retries are counted and shown in one place: base/network/retry.py. For streams the library has
+    # no other switch: it reads neither its DownloadConfig nor the environment for these limits.
     limits: Any = importlib.import_module("datasets.config")
     for action in ("READ", "OPEN"):
         setattr(limits, f"STREAMING_{action}_MAX_RETRIES", 1)
@@ -212,16 +213,16 @@ def _opened(name: str, config: str | None, commit: str) -> _Set:
     limits.STREAMING_READ_SERVER_UNAVAILABLE_RETRY_INTERVAL = 0
     limits.STREAMING_READ_RATE_LIMIT_RETRY_INTERVAL = 0
     builder = datasets.load_dataset_builder(name, config, revision=commit)
-    return _Set(builder.as_streaming_dataset(), dict(builder.config.data_files or {}))
+    return _Dataset(builder.as_streaming_dataset(), dict(builder.config.data_files or {}))
 
 
 @contextlib.contextmanager
-def _translated_errors(named: _Address, row: Callable[[], int] | None = None) -> Generator[None]:
+def _translate_errors(named: _Address, row: Callable[[], int] | None = None) -> Generator[None]:
     """Translate the libraries' errors into `TransientError` or a refusal.
 
     Args:
-        named: what was asked for.
-        row: the number of the row that is read, while rows are read.
+        named: the dataset.
+        row: returns the number of the current row while rows are read.
     """
     try:
         yield
@@ -245,7 +246,7 @@ def _translated_errors(named: _Address, row: Callable[[], int] | None = None) ->
 
 def _similar_datasets(name: str) -> tuple[str, ...]:
     """Datasets with a similar name."""
-    with contextlib.suppress(Exception):  # optional: the refusal is complete without it
+    with contextlib.suppress(Exception):  # a suggestion only: the refusal is complete without it
         found = _api().list_datasets(search=name.partition("/")[2], limit=3)
         return tuple(f"hf://{one.id}" for one in found)
     return ()

@@ -1,16 +1,16 @@
-"""S3 and S3-compatible sources: listing, and reads resumed where they stopped."""
+"""S3 and S3-compatible sources: listings, and reads that resume where they stopped."""
 
 import contextlib
 import functools
 import os
+import re
 import shlex
 from collections.abc import Callable, Generator
-from fnmatch import fnmatchcase
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from headway.base.errors import Cause, ComeBack, Refusal, Remedy, UsageError
-from headway.base.pulse import Pulse
-from headway.base.retry import (
+from headway.base.network.retry import (
     DEFAULT_RETRY,
     Abandoned,
     RetryPolicy,
@@ -18,6 +18,7 @@ from headway.base.retry import (
     retry_call,
     retrying,
 )
+from headway.base.pulse import Pulse
 from headway.base.units import plural, seconds
 from headway.data.sources.source import Chunks, Source
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from s3fs import S3FileSystem
 
 _READ_BYTES = 1 << 18
+_LISTING_S = 3600.0  # of any number of requests, each with its own timeout
 _CHECKSUMS = ("request_checksum_calculation", "response_checksum_validation")
 
 
@@ -35,9 +37,9 @@ def find(
 
     Args:
         address: s3://BUCKET/KEY, a prefix that ends in /, or a pattern.
-        endpoint: the store's own address; empty: the environment's, or Amazon's.
-        pulse: told of every wait.
-        retry: with the store.
+        endpoint: address of the store; empty: the environment's, or Amazon's.
+        pulse: shows every wait.
+        retry: for requests to the store.
 
     Raises:
         UsageError: nothing found, permission denied, or s3fs is not installed.
@@ -48,19 +50,15 @@ def find(
     bucket, _, key = address.removeprefix("s3://").partition("/")
     if not bucket:
         raise _refusal(
-            address, endpoint, "it names no bucket", "s3://BUCKET/KEY", Cause.ADDRESS_INVALID
+            address, endpoint, "no bucket in the address", "s3://BUCKET/KEY", Cause.ADDRESS_INVALID
         )
 
     def look() -> list[Source]:
-        with _translated(address, endpoint, retry):
-            store = _store(endpoint, retry)
-            found = (
-                [] if _is_pattern(key) else _list_objects(store, bucket, key, endpoint, one=True)
-            )
-            return found or _list_objects(store, bucket, key, endpoint)
+        with _translate_errors(address, endpoint, retry):
+            return _list_objects(_store(endpoint, retry), bucket, key, endpoint)
 
-    place = _host(endpoint)
-    found = retry_call(look, name=address, host=place, pulse=pulse, retry=retry)
+    patient = replace(retry, stall_timeout_s=_LISTING_S)
+    found = retry_call(look, name=address, host=_host(endpoint), pulse=pulse, retry=patient)
     if not found:
         what = "no object matches" if _is_pattern(key) else "no such object or prefix"
         need = "a key, a prefix with objects, or a pattern"
@@ -85,7 +83,7 @@ def chunks(
 
     def work(at: int, put: Callable[[bytes], None]) -> None:
         if at < goal:
-            with _translated(source.address, source.endpoint, retry, source):
+            with _translate_errors(source.address, source.endpoint, retry, source):
                 _read(source, at, goal, put, retry)
 
     return retrying(
@@ -126,70 +124,56 @@ def _read(
         raise TransientError(f"the response ended {plural(goal - at, 'byte')} early")
 
 
-def _list_objects(
-    store: "S3FileSystem", bucket: str, key: str, endpoint: str, *, one: bool = False
-) -> list[Source]:
+def _list_objects(store: "S3FileSystem", bucket: str, key: str, endpoint: str) -> list[Source]:
     """The object with this key, or the objects under the prefix or matching the pattern."""
-    pattern = "" if one else key if _is_pattern(key) else _folder(key) + "**"
-    prefix = key if one else _literal(pattern)
-    found: list[Source] = []
-    asked: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix} | ({"MaxKeys": 1} if one else {})
-    while True:
-        page: Any = store.call_s3("list_objects_v2", **asked)
-        for entry in page.get("Contents", ()):
-            name = entry["Key"]
-            if name == key if one else _is_match(name, pattern, len(prefix)):
-                address = f"s3://{bucket}/{name}"
-                stamp = (entry["ETag"], entry["Size"])
-                found.append(
-                    Source(
-                        address,
-                        None,
-                        entry["Size"],
-                        found=not one,
-                        stamp=stamp,
-                        address=address,
-                        endpoint=endpoint,
-                    )
-                )
-        if one or not page.get("IsTruncated"):
-            return sorted(found, key=lambda source: source.address)
-        asked["ContinuationToken"] = page["NextContinuationToken"]
+    if key and not _is_pattern(key) and not key.endswith("/"):
+        with contextlib.suppress(FileNotFoundError):
+            info: Any = store.info(f"{bucket}/{key}")
+            if info["type"] == "file":
+                return [_source(info, endpoint, found=False)]
+    # Not `store.glob`: it lists each folder separately and ignores folders that it cannot list.
+    pattern = key if _is_pattern(key) else f"{key.rstrip('/')}/**".lstrip("/")
+    folder, _, stem = _literal_prefix(pattern).rpartition("/")
+    listing: Any = store.find(f"{bucket}/{folder}", prefix=stem, detail=True)
+    is_match = _matcher(pattern)
+    return [
+        _source(listing[name], endpoint, found=True)
+        for name in sorted(listing)
+        if listing[name]["type"] == "file" and is_match(name.removeprefix(f"{bucket}/"))
+    ]
 
 
-def _folder(key: str) -> str:
-    return key.rstrip("/") + "/" if key.rstrip("/") else ""
+def _source(info: dict[str, Any], endpoint: str, *, found: bool) -> Source:
+    address, size = f"s3://{info['name']}", info["size"]
+    stamp = (info["ETag"], size)
+    return Source(address, None, size, found, stamp, address, endpoint)
 
 
 def _is_pattern(key: str) -> bool:
     return any(c in key for c in "*?[")
 
 
-def _literal(pattern: str) -> str:
-    """The literal prefix of a pattern: only keys under it are listed."""
-    return pattern[: min(pattern.find(c) for c in "*?[" if c in pattern)]
+def _literal_prefix(pattern: str) -> str:
+    return re.split(r"[*?[]", pattern, maxsplit=1)[0]
 
 
-def _is_match(key: str, pattern: str, given: int) -> bool:
+def _matcher(pattern: str) -> Callable[[str], bool]:
     """Whether a key matches a pattern; * stays within a level, ** crosses levels.
 
-    Hidden keys are skipped, as in a folder, unless they were typed.
+    Placeholders of folders do not match, nor do hidden keys, unless the typed part is hidden.
     """
-    hidden = any(part.startswith(".") for part in key[given:].split("/"))
-    if hidden or key.endswith("/"):
-        return False
-    return _matches_parts(key.split("/"), pattern.split("/"))
+    from fsspec.utils import glob_translate
 
+    # As in a local pattern, ** in a part of a name is the same as *.
+    parts = [part if part == "**" else re.sub(r"\*+", "*", part) for part in pattern.split("/")]
+    regex = re.compile(glob_translate("/".join(parts)))
+    typed = len(_literal_prefix(pattern))
 
-def _matches_parts(parts: list[str], patterns: list[str]) -> bool:
-    if not patterns:
-        return not parts
-    first, rest = patterns[0], patterns[1:]
-    if first == "**":
-        if not rest:
-            return bool(parts)
-        return any(_matches_parts(parts[n:], rest) for n in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], first) and _matches_parts(parts[1:], rest)
+    def is_match(key: str) -> bool:
+        is_hidden = any(part.startswith(".") for part in key[typed:].split("/"))
+        return not is_hidden and not key.endswith("/") and bool(regex.match(key))
+
+    return is_match
 
 
 # ---- the store -----------------------------------------------------------------------------------
@@ -229,7 +213,7 @@ def _store(endpoint: str, retry: RetryPolicy) -> "S3FileSystem":
     store = S3FileSystem(
         anon=session.get_credentials() is None,
         endpoint_url=endpoint or None,
-        # Retries are counted and shown in one place: base/retry.py.
+        # Retries are counted and shown in one place: base/network/retry.py.
         config_kwargs={**checksums, **waits, "retries": {"total_max_attempts": 1}},
         skip_instance_cache=True,
         use_listings_cache=False,
@@ -244,7 +228,7 @@ def _host(endpoint: str) -> str:
 
 
 @contextlib.contextmanager
-def _translated(
+def _translate_errors(
     address: str, endpoint: str, retry: RetryPolicy, source: Source | None = None
 ) -> Generator[None]:
     """Translate the client's errors into `TransientError` or a refusal."""
@@ -268,12 +252,13 @@ _LIBRARIES = ("aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs", "urllib3")
 
 def _translate(error: Exception, address: str, endpoint: str, source: Source | None) -> Exception:
     status, code = _error_code(error)
+    label = f"{status} {code}" if code != str(status) else code  # HEAD has no code of its own
     if source and (status in (412, 416) or code == "PreconditionFailed"):
-        return _changed(source)
+        return _source_changed(source)
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
         return _refusal(address, endpoint, "no credentials", _CREDENTIALS, Cause.ACCESS_DENIED)
     if status in (401, 403) or (status == 400 and "Token" in code):
-        why = f"permission denied ({status} {code})"
+        why = f"permission denied ({label})"
         return _refusal(address, endpoint, why, _CREDENTIALS, Cause.ACCESS_DENIED)
     if status == 404:
         why = f"not found ({code})"
@@ -281,14 +266,14 @@ def _translate(error: Exception, address: str, endpoint: str, source: Source | N
             address, endpoint, why, "an existing bucket and key", Cause.SOURCE_NOT_FOUND
         )
     if 400 <= status < 500 and status not in (408, 429):
-        why = f"{status} {code}"
+        why = label
         return _refusal(
             address, endpoint, why, "a request that the store accepts", Cause.SOURCE_UNREADABLE
         )
     if type(error).__name__ in ("ParamValidationError", "InvalidRegionError"):
         why = "not a valid bucket name"
         return _refusal(address, endpoint, why, "s3://BUCKET/KEY", Cause.ADDRESS_INVALID)
-    return TransientError(f"{status} {code}" if status else _transport(error))
+    return TransientError(label if status else _transport(error))
 
 
 _CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of a user who may read it"
@@ -316,7 +301,7 @@ def _transport(error: Exception) -> str:
     }.get(name, name)
 
 
-def _changed(source: Source) -> ComeBack:
+def _source_changed(source: Source) -> ComeBack:
     return ComeBack(
         f"{source.name} changed while it was being read",
         cause=Cause.SOURCE_CHANGED,

@@ -7,24 +7,24 @@ from typing import Any
 from headway.data.sources.source import Chunks, Source
 
 _BUFFER_BYTES = 1 << 16
-Part = Callable[[int, int], Chunks]
+ReadRange = Callable[[int, int], Chunks]  # the bytes [begin, end) as they arrive
 
 
-def seekable(source: Source, part: Part) -> io.BufferedReader:
-    """A file object over a source of known size.
+def seekable_file(source: Source, read_range: ReadRange) -> io.BufferedReader:
+    """A seekable file object over a remote source.
 
     Args:
-        source: elsewhere.
-        part: the bytes [begin, end) as they arrive.
+        source: of known size.
+        read_range: fetches bytes of it.
     """
-    return io.BufferedReader(_Parts(source, part), _BUFFER_BYTES)
+    return io.BufferedReader(_RangeReader(source, read_range), _BUFFER_BYTES)
 
 
-class _Parts(io.RawIOBase):
-    def __init__(self, source: Source, part: Part) -> None:
+class _RangeReader(io.RawIOBase):
+    def __init__(self, source: Source, read_range: ReadRange) -> None:
         super().__init__()
         self._size = source.size
-        self._part = part
+        self._read_range = read_range
         self._at = 0
 
     def readable(self) -> bool:
@@ -47,7 +47,7 @@ class _Parts(io.RawIOBase):
         begin = self._at
         if begin >= end:
             return 0
-        for piece in self._part(begin, end):
+        for piece in self._read_range(begin, end):
             into[self._at - begin : self._at - begin + len(piece)] = piece
             self._at += len(piece)
         return self._at - begin

@@ -10,17 +10,17 @@ STANDARD_INPUT = "standard input"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file or stream.
+    """One file, stream or remote object.
 
     Attributes:
-        name: as the person typed it, or below the folder they typed.
-        path: None for standard input and for what is not on this machine.
-        size: bytes as stored; 0 where nobody knows.
-        found: in a folder or by a pattern, not named: when it is unusable it is passed over.
-        stamp: what changes when the content does; empty where nothing tells, as for a pipe, which
-            is never the same twice.
-        address: a URL, of what is not on this machine. It may hold a password: the name does not.
-        endpoint: of the S3-compatible store; empty where the address says all.
+        name: as the user typed it, or below the folder they typed.
+        path: None for standard input and remote sources.
+        size: stored bytes; 0 if unknown.
+        found: in a folder or by a pattern, not named; such a source is skipped if it is unusable.
+        stamp: changes whenever the content does; empty if nothing identifies the content, as for
+            a pipe.
+        address: URL of a remote source. It may contain a password; the name never does.
+        endpoint: of the S3-compatible store; empty for the default one.
     """
 
     name: str
@@ -33,14 +33,14 @@ class Source:
 
     @property
     def is_stream(self) -> bool:
-        """Standard input, a pipe, a device: read once, as it arrives."""
+        """Whether it is standard input, a pipe or a device, which can be read only once."""
         return not self.stamp and not self.address
 
 
 def display_name(name: str) -> str:
-    """A name that is safe to print, log and store: an address without password and query.
+    """A name that is safe to print, log and store: an address without its password and query.
 
-    A query may be a signature, which gives access to the file.
+    A query may be a signature that gives access to the file.
     """
     whole = re.fullmatch(r"(https?://)(?:[^/?#]*@)?([^?#]*).*", name, re.IGNORECASE | re.DOTALL)
     return whole[1] + whole[2] if whole else name
@@ -50,11 +50,11 @@ def display_name(name: str) -> str:
 class Span:
     """A part of a source: bytes [begin, end).
 
-    The rows of a span are the lines that begin in it, so that spans that meet share no row.
+    The rows of a span are the lines that begin in it, so adjacent spans share no row.
     """
 
     begin: int
     end: int
 
 
-Chunks = Iterator[bytes]  # pieces of a source's content, as they arrive
+Chunks = Iterator[bytes]  # pieces of a source's content as they arrive

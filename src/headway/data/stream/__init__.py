@@ -1,1 +1,1 @@
-"""Data too large to read before step 1."""
+"""Streaming of data too large to read before step 1."""

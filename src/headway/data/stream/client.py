@@ -1,4 +1,4 @@
-"""Stream client: rows of a stream by number, from windows that a reader process makes ahead."""
+"""Stream client: rows by number, from windows that a reader process makes ahead of time."""
 
 import contextlib
 import os
@@ -48,7 +48,7 @@ class StreamClient(Rows):
         max_silence_s: how long the reader's pulse may stand still.
 
     Raises:
-        OSError: the stream's folder is gone.
+        OSError: the folder cannot be read.
     """
 
     def __init__(self, folder: Path, num_steps: int, max_silence_s: float = _MAX_SILENCE_S) -> None:
@@ -72,7 +72,7 @@ class StreamClient(Rows):
         self._pulse.unlink(missing_ok=True)
         self._started_s = time.monotonic()
         # The reader dies with the thread that starts it: the trainer's main thread, or the one that
-        # makes batches. After either of them, nobody reads rows any more.
+        # makes batches. Without either of them, no rows are needed.
         self._reader = _start_reader(folder, self._pulse)
         self._request(WindowRequest(1, num_steps))
 
@@ -82,7 +82,7 @@ class StreamClient(Rows):
         return self._reader.num_restarts
 
     def seek(self, cursor: StreamCursor) -> None:
-        """Continue from a checkpoint's cursor, whatever was read before."""
+        """Continue from a checkpoint's cursor, regardless of what was read before."""
         self._cursors[cursor.window] = cursor
         self._until = cursor.window + 1
         self._request(WindowRequest(self._until, self.num_steps, cursor))
@@ -196,11 +196,11 @@ class StreamClient(Rows):
         Args:
             window: a window that was used.
             path: rejected.jsonl of the run.
-            before: lines in it for earlier windows; lines after these, written by an attempt that
-                was killed, are replaced.
+            before: lines in it for earlier windows. Any further lines are from an attempt that was
+                killed, and are replaced.
 
         Raises:
-            MachineError: the disk does not accept it.
+            MachineError: the file cannot be written.
         """
         numbers = [HELD_OUT, window] if window == 0 and self._spec.held_out else [window]
         windows = [self._ready.get(n) or load_window(self.folder, n) for n in numbers]

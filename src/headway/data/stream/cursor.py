@@ -1,4 +1,4 @@
-"""Stream cursor: where a window begins, and what was counted before it."""
+"""Stream cursor: where a window begins, with the counts up to there."""
 
 from dataclasses import dataclass, field
 
@@ -7,13 +7,13 @@ HELD_OUT = -1  # the number of the window that holds the held-out rows
 
 @dataclass(frozen=True)
 class StreamPosition:
-    """A position in a stream: everything before it is in rows.
+    """A position in a stream: everything before it has become rows.
 
     Attributes:
         epoch: finished passes over all units.
-        place: units of this epoch that are used up.
-        taken: records of the next unit that are used up.
-        offset: text only: targets of the next record that are used up.
+        place: units of this epoch already used.
+        taken: records of the next unit already used.
+        offset: text only: targets of the next record already used.
     """
 
     epoch: int = 0
@@ -24,7 +24,7 @@ class StreamPosition:
 
 @dataclass(frozen=True)
 class StreamCursor:
-    """Where a window begins, with counts up to there.
+    """Where a window begins, with the counts up to there.
 
     Attributes:
         window: number of the window that comes next.

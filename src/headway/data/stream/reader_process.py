@@ -1,4 +1,4 @@
-"""Stream reader process: makes windows on disk ahead of the trainer.
+"""Stream reader process: windows on disk, made ahead of the trainer.
 
     python -m headway.data.stream.reader_process STREAM PULSE
 
@@ -29,7 +29,7 @@ from headway.data.stream.spec import StreamFile, load_stream
 from headway.data.stream.stream import Stream
 from headway.data.stream.window import Window, load_window, save_window, window_path
 
-_KEPT_WINDOWS = 500  # half a gigabyte or more; older ones can be made again from a cursor
+_KEPT_WINDOWS = 500  # half a gigabyte or more; older windows can be recreated from a cursor
 
 
 class ReaderWait(StrEnum):
@@ -100,7 +100,7 @@ class _ReadAhead:
     """Makes requested windows that are not on disk yet.
 
     Args:
-        folder: of the windows.
+        folder: for the windows.
         stream: makes them.
         held_out: records to skip, by unit.
         cursor: after the held-out rows.

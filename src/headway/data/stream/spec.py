@@ -1,4 +1,4 @@
-"""Stream description on disk: what the reader process needs, in a folder of the cache."""
+"""Stream description on disk: the input of the reader process, in a folder of the cache."""
 
 import os
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def save_stream(folder: Path, file: StreamFile) -> None:
     """Write stream.json.
 
     Raises:
-        MachineError: the disk does not accept it.
+        MachineError: the file cannot be written.
     """
     # Private: an address may contain a password.
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,15 +81,15 @@ def load_stream(folder: Path) -> StreamFile:
     """Read stream.json.
 
     Raises:
-        OSError: there is none.
-        msgspec.ValidationError: it is of another version.
+        OSError: the file does not exist.
+        msgspec.ValidationError: another version of Headway wrote it.
     """
     data = (folder / _NAME).read_bytes()
     return msgspec.json.decode(data, type=StreamFile, dec_hook=_text_to_path)
 
 
 def _path_to_text(value: Any) -> str:
-    """A path may hold any bytes; each becomes one character."""
+    """A path may contain any bytes; each becomes one character."""
     return os.fsencode(value).decode("latin-1")
 
 

@@ -1,7 +1,7 @@
 """Data stream: sources too large to read before step 1, as units, records, rows and windows.
 
-A stream's rows are a function of its sources, its settings and a cursor. So reading can continue
-from any cursor, in any process, without what came before.
+A stream's rows are a function of its sources, its settings and a cursor, so reading can continue
+from any cursor in any process.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from dataclasses import replace
 from headway.base.errors import DataRefused
 from headway.base.pulse import Pulse
 from headway.data.examples.maker import ExampleMaker
-from headway.data.examples.record_batches import in_batches
+from headway.data.examples.record_batches import batch_records
 from headway.data.formats.detect import read
 from headway.data.formats.lines import LineNumbers
 from headway.data.formats.records import DataKind, Record, Rejected, RejectReason, Skipped
@@ -34,11 +34,11 @@ _MIN_READ = 100  # records; with fewer, the share of rejected ones means little
 
 
 class Stream:
-    """Makes windows from any cursor on.
+    """Makes windows, starting from any cursor.
 
     Args:
         units: supply the records.
-        maker: makes examples of them.
+        maker: turns records into examples.
         spec: of the rows.
         pulse: shows what is read, with rows, tokens and rejected records so far.
     """
@@ -111,7 +111,7 @@ class Stream:
             # An epoch ends before the next one starts: its rest is a smaller window.
             skipped: list[Skipped] = []
             items = self._epoch(epoch, cursor.position, held_out, skipped)
-            in_batches(items, fill, num_characters=_num_characters, pulse=self.pulse)
+            batch_records(items, fill, num_characters=_num_characters, pulse=self.pulse)
             builder.end_epoch(epoch)
             if builder.finished:
                 take(builder.window())

@@ -1,6 +1,6 @@
 """Stream windows: finished rows on disk, with the cursor after them.
 
-A window is one file. It can be made again from the cursor before it, so it is not durable.
+A window is one file. It can be recreated from the cursor before it, so it need not be durable.
 """
 
 import io
@@ -42,7 +42,7 @@ class RowOrigin:
 
 @dataclass(frozen=True)
 class WindowFacts:
-    """What a window's file holds besides its rows.
+    """What a window's file contains besides its rows.
 
     Attributes:
         before: the cursor that the window begins at.
@@ -165,7 +165,7 @@ def window_path(folder: Path, number: int) -> Path:
 
 
 def save_window(folder: Path, number: int, window: Window) -> None:
-    """Write a window; it appears by one rename."""
+    """Write a window; its file appears atomically."""
     arrays: dict[str, NDArray[Any]] = {
         "ids": window.ids,
         "segment_ends": window.segment_ends,

@@ -1,1 +1,1 @@
-"""Measuring the data before a run."""
+"""Survey of the data before a run."""

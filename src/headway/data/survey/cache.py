@@ -4,7 +4,7 @@
     .aliases/<alias>    the key of the store made from sources with these names, sizes and times
     .partial-*/         a store that is being written
 
-All of it is safe to delete, and safe with two processes at once: a store appears by one rename.
+All of it is safe to delete, and safe to use from two processes: a store appears atomically.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ class StoreCache:
             os.utime(folder)  # marks it as used
         except (OSError, EOFError, ValueError):
             return None
-        # After a power cut, files may be truncated.
+        # Files may be truncated after a power failure.
         return store if len(store.ids) == store.survey.tokens == store.starts[-1] else None
 
     @contextlib.contextmanager

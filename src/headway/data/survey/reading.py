@@ -1,4 +1,4 @@
-"""One pass over sources, or parts of them: yields usable records and counts the rest."""
+"""One pass over the sources: usable records, with counts of the rest."""
 
 import bisect
 import contextlib
@@ -30,38 +30,39 @@ from headway.data.survey.refusals import mixed_kinds, no_usable_records
 
 @dataclass(frozen=True)
 class Part:
-    """What is read of a source: all of it, or less.
+    """A source, or the part of it to read.
 
     Attributes:
-        source: from `find`.
-        span: bytes of it; None: from the beginning.
-        most: stop when so many stored bytes were read; None: at its end.
+        source: from `find_sources`.
+        span: bytes to read; None: the source from its beginning.
+        max_bytes: stored bytes after which to stop; None: no limit.
     """
 
     source: Source
     span: Span | None = None
-    most: int | None = None
+    max_bytes: int | None = None
 
 
 class Reading:
-    """One pass.
+    """One pass over parts of the sources.
 
     Args:
-        sources: all that were found.
-        parts: what to read of them, in order.
-        conversations: raised at the first conversation; None: they are welcome.
-        drop_duplicates: pass over records that say what an earlier one said.
-        skip_corrupt: pass over what follows the damage in a compressed file.
-        pulse: told how far it is.
+        sources: all sources that were found.
+        parts: the parts to read, in order.
+        conversations: raised at the first conversation; None: conversations are allowed.
+        drop_duplicates: reject records with the same content as an earlier one.
+        skip_corrupt: skip the rest of a damaged file.
+        pulse: shows the progress.
 
     Attributes:
-        num_bytes: as stored, so far.
+        num_bytes: stored bytes read so far.
         rejected: records that cannot be trained on.
-        skipped: files of a folder that were passed over.
-        shapes: what the rows were taken for, and how many of each.
-        contents: sha256 of what was read, by source; with its size where that is a part.
-        bytes_of: stored bytes that were read, by part.
-        records_of: records that came of it, by part.
+        skipped: files that were skipped.
+        shapes: number of rows in each format.
+        contents: sha256 of the bytes read from each source, by its name; prefixed with its size if
+            the reading was limited.
+        bytes_by_part: stored bytes read from each part.
+        records_by_part: usable records read from each part.
     """
 
     def __init__(
@@ -85,59 +86,59 @@ class Reading:
         self.skipped: list[Skipped] = []
         self.shapes: Counter[str] = Counter()
         self.contents: dict[str, str] = {}
-        self.bytes_of: list[int] = []
-        self.records_of: list[int] = []
+        self.bytes_by_part: list[int] = []
+        self.records_by_part: list[int] = []
         self._kinds: Counter[DataKind] = Counter()
         self._first: dict[DataKind, Record] = {}
         self._lines = LineNumbers()
-        self._seen: set[bytes] = set()  # where duplicates are dropped as they come
-        self._keys = array("Q")  # where they are counted at the end: eight bytes a record
+        self._seen: set[bytes] = set()  # content keys, to drop duplicates
+        self._keys = array("Q")  # otherwise: eight bytes per record, to count duplicates at the end
 
     @property
     def duplicates(self) -> int:
-        """Records that say what an earlier one said."""
+        """Records with the same content as an earlier one."""
         dropped = sum(one.reason is RejectReason.DUPLICATE for one in self.rejected)
         return dropped + len(self._keys) - len(np.unique(np.asarray(self._keys)))
 
     def records(self) -> Iterator[Record]:
-        """The usable records of one kind.
+        """The usable records, which are all of one kind.
 
         Raises:
-            DataRefused: there were none, or records of several kinds.
-            Refusal: the one for conversations.
+            DataRefused: there are none, or records of several kinds.
+            Refusal: there is a conversation, and `conversations` is set.
         """
         hashes = {part.source.name: hashlib.sha256() for part in self.parts}
         for part in self.parts:
             num_skipped = len(self.skipped)
-            self.bytes_of.append(0)
-            self.records_of.append(0)
+            self.bytes_by_part.append(0)
+            self.records_by_part.append(0)
             with contextlib.suppress(_EnoughError):
                 for item in self._items(part, hashes[part.source.name].update):
                     if isinstance(item, Rejected):
-                        self._reject(item, len(self.bytes_of) - 1)
+                        self._reject(item, len(self.bytes_by_part) - 1)
                     elif isinstance(item, Skipped):
                         self.skipped.append(item)
                     elif self._is_accepted(item):
-                        self.records_of[-1] += 1
+                        self.records_by_part[-1] += 1
                         yield item
             if len(self.skipped) > num_skipped:
-                del hashes[part.source.name]  # passed over: its content does not count
-        sizes = {p.source.name: f"{p.source.size}:" if p.most else "" for p in self.parts}
+                del hashes[part.source.name]  # the content of a skipped file does not count
+        sizes = {p.source.name: f"{p.source.size}:" if p.max_bytes else "" for p in self.parts}
         self.contents = {name: sizes[name] + one.hexdigest() for name, one in hashes.items()}
         if len(self._kinds) > 1:
             raise mixed_kinds(self._kinds, self._first)
         if not self._kinds:
             raise no_usable_records(self.sources, self.rejected, self.skipped)
 
-    def unmade(self, rejected: Rejected, number: int) -> None:
-        """Count a record that no example could be made of.
+    def reject_record(self, rejected: Rejected, number: int) -> None:
+        """Reject a record that `records` yielded, because it gives no example.
 
         Args:
-            rejected: why.
-            number: of the records that came out, from 0.
+            rejected: the record and the reason.
+            number: which of the yielded records it is, counted from 0.
         """
         self.pulse.rows -= 1
-        self._reject(rejected, bisect.bisect_right(list(accumulate(self.records_of)), number))
+        self._reject(rejected, bisect.bisect_right(list(accumulate(self.records_by_part)), number))
 
     def _reject(self, rejected: Rejected, part: int) -> None:
         read = self.parts[part]
@@ -146,11 +147,11 @@ class Reading:
 
     def _items(self, part: Part, update: Callable[[bytes], None]) -> Iterator[Item]:
         def count(chunk: bytes) -> None:
-            if part.most is not None and self.bytes_of[-1] >= part.most:
+            if part.max_bytes is not None and self.bytes_by_part[-1] >= part.max_bytes:
                 raise _EnoughError
             update(chunk)
             self.num_bytes += len(chunk)
-            self.bytes_of[-1] += len(chunk)
+            self.bytes_by_part[-1] += len(chunk)
             self.pulse.progress(self.num_bytes)
 
         return read(part.source, count, self.pulse, span=part.span, skip_corrupt=self.skip_corrupt)
@@ -175,11 +176,11 @@ class Reading:
             return False
         if content in self._seen:
             duplicate = Rejected(record.file, record.line, RejectReason.DUPLICATE)
-            self._reject(duplicate, len(self.bytes_of) - 1)
+            self._reject(duplicate, len(self.bytes_by_part) - 1)
             return True
         self._seen.add(content)
         return False
 
 
 class _EnoughError(Exception):
-    """So many bytes of a part were read as it was to give."""
+    """The part's limit of bytes has been read."""

@@ -1,4 +1,4 @@
-"""Refusals of data, and the commands that fix it."""
+"""Refusals of data, with the commands that fix it."""
 
 import difflib
 import math
@@ -34,7 +34,7 @@ _WHOLE_FILE = (
     RejectReason.BINARY,
     RejectReason.NOT_UTF8,
 )
-# The answers cannot be told from the rest of the conversation.
+# The answers cannot be located in the conversation.
 _ANSWERS_UNKNOWN = (
     RejectReason.NO_TRAINED_TOKEN,
     RejectReason.NO_UNTRAINED_TOKEN,
@@ -46,7 +46,7 @@ _ANSWERS_NOT_WRITTEN = (
     RejectReason.TEMPLATE_FAILS,
 )
 _UNPACK = {".gz": "zcat", ".zst": "zstdcat", ".bz2": "bzcat", ".xz": "xzcat"}
-# Common names of the fields that a row is read from.
+# Common names for the fields that a row is read from.
 _SYNONYMS = {
     "content": "text",
     "body": "text",
@@ -67,7 +67,7 @@ _SYNONYMS = {
 def no_usable_records(
     sources: Sequence[Source], rejected: Sequence[Rejected], skipped: Sequence[Skipped]
 ) -> DataRefused:
-    """The sources hold nothing to train on."""
+    """The refusal of sources without anything to train on."""
     names = sources[0].name if len(sources) == 1 else plural(len(sources), "file")
     if not rejected:
         first = skipped[0]
@@ -120,7 +120,7 @@ def too_few_rows(sources: Sequence[Source], num_rows: int, num_held_out: int) ->
 
 
 def mixed_kinds(kinds: Mapping[DataKind, int], first: Mapping[DataKind, Record]) -> DataRefused:
-    """Records of several kinds in one run.
+    """The refusal of records of several kinds in one run.
 
     Args:
         kinds: the number of records of each kind.
@@ -131,7 +131,7 @@ def mixed_kinds(kinds: Mapping[DataKind, int], first: Mapping[DataKind, Record])
     if len(set(files.values())) == 1:
         (file,) = set(files.values())
         command = f"grep '\"messages\"' {file} > conversations.jsonl"
-        remedies = (Remedy(command, "keeps the conversations alone"),)
+        remedies = (Remedy(command, "keeps only the conversations"),)
     else:
         remedies = tuple(
             Remedy(f"headway train {file}", f"trains the {_KINDS[kind]}s")
@@ -144,7 +144,7 @@ def mixed_kinds(kinds: Mapping[DataKind, int], first: Mapping[DataKind, Record])
             f"{plural(kinds[kind], _KINDS[kind])}, first {first[kind].file}:{first[kind].line}"
             for kind in together
         ),
-        need="a single kind: rows of each kind are counted differently",
+        need="records of a single kind: each kind is counted differently",
         remedies=remedies,
     )
 
@@ -152,10 +152,10 @@ def mixed_kinds(kinds: Mapping[DataKind, int], first: Mapping[DataKind, Record])
 def too_many_rejected(
     rejected: Sequence[Rejected], num: int, read: int, max_rejected: float
 ) -> DataRefused:
-    """More unusable rows than the settings allow.
+    """The refusal of more unusable rows than the settings allow.
 
     Args:
-        rejected: the rejected rows, or those that are known.
+        rejected: the rejected rows, or some of them.
         num: the number of rejected rows.
         read: the number of rows read, usable or not.
         max_rejected: the allowed share.
@@ -175,7 +175,7 @@ def too_many_rejected(
 
 
 def token_outside_embedding(store: Store, rows: int) -> DataRefused:
-    """A token that the model has no embedding for.
+    """The refusal of a token that the model has no embedding for.
 
     Args:
         store: the tokenized data.
@@ -221,7 +221,7 @@ def _need(rejected: Rejected) -> str:
     if rejected.reason in _ANSWERS_NOT_WRITTEN:
         return "answers that the chat template writes"
     if rejected.reason is RejectReason.PREFERENCE_DATA:
-        return "one answer to each prompt: it is learned, not compared"
+        return "a single answer per prompt: Headway trains on answers, it does not compare them"
     return _NEED
 
 
@@ -229,7 +229,7 @@ def _need(rejected: Rejected) -> str:
 
 
 def remedy_for(rejected: Rejected) -> Remedy:
-    """The command that fixes a rejected row or file, or that shows it."""
+    """The command that fixes a rejected row or file, or shows it."""
     reason, file = rejected.reason, rejected.file
     if file == STANDARD_INPUT:
         command = "COMMAND | tee data.txt | headway train -"
@@ -241,7 +241,7 @@ def remedy_for(rejected: Rejected) -> Remedy:
     if reason is RejectReason.NO_KNOWN_FIELDS and rejected.keys:
         return _rename_fields(file, rejected.keys)
     if reason is RejectReason.PREFERENCE_DATA:
-        return Remedy("a file of the chosen answers alone, as messages", "can be trained on")
+        return Remedy("make a file of only the chosen answers, as messages", "then train that file")
     if reason in _ANSWERS_UNKNOWN:
         return Remedy("--no-assistant-only-loss", "trains on every token of the conversations")
     if file.startswith("hf://"):
@@ -262,7 +262,8 @@ def _rename_fields(file: str, keys: Sequence[str]) -> Remedy:
         names = {key: found[0] for key, found in close.items() if found} or {keys[0]: "text"}
     gives = f"if that is the {' and the '.join(dict.fromkeys(names.values()))}"
     if file.startswith("hf://"):
-        return Remedy(f"a copy with {', '.join(f'{a} as {b}' for a, b in names.items())}", gives)
+        renamed = ", ".join(f"{old} to {new}" for old, new in names.items())
+        return Remedy(f"make a copy that renames {renamed}", gives)
     suffix = _inner_suffix(file)
     if suffix == ".parquet":
         table = f"t = p.read_table({file!r})"
@@ -277,7 +278,7 @@ def _rename_fields(file: str, keys: Sequence[str]) -> Remedy:
 
 
 def _inner_suffix(file: str) -> str:
-    """The format that a name ends in, without the compression."""
+    """The format suffix of a name, without its compression suffix."""
     return Path(file.removesuffix(suffix_of(file))).suffix.lower()
 
 

@@ -1,4 +1,4 @@
-"""Survey result: what was found in the sources, as plain values that need no numpy."""
+"""Survey result: what was found in the sources, as plain values without numpy."""
 
 from dataclasses import dataclass, field
 
@@ -40,9 +40,9 @@ class SurveySample:
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found in the sources, or in the sample of them that was read.
+    """What was found in the sources, or in a sample of them.
 
-    The plan takes everything it knows about the data from here.
+    Everything that a plan knows about the data comes from here.
     """
 
     kind: DataKind
@@ -50,10 +50,10 @@ class Survey:
     records_read: int
     records_rejected: dict[str, int]  # by reason
     records_accepted: int
-    bytes: int  # of the sources as read
+    bytes: int  # stored bytes that were read
     characters: int  # of the accepted text
-    tokens: int  # of the accepted examples, end tokens included
-    trained_tokens: int  # of these, trained
+    tokens: int  # of the accepted examples, including end tokens
+    trained_tokens: int  # how many of `tokens` are trained
     lengths: Lengths
     vocab_size: int
     max_id: int
@@ -68,6 +68,6 @@ class Survey:
     files_skipped: dict[str, int] = field(default_factory=dict[str, int])  # by reason
     duplicates: int = 0  # records with the same content as an earlier one
     shapes: dict[str, int] = field(default_factory=dict[str, int])  # recognized formats
-    notes: dict[str, int] = field(default_factory=dict[str, int])  # how often each
+    notes: dict[str, int] = field(default_factory=dict[str, int])  # number of each
     contents: dict[str, str] = field(default_factory=dict[str, str])  # sha256 by source
     sampled: SurveySample | None = None  # None: the sources were read completely

@@ -1,4 +1,4 @@
-"""Records between the pass that reads and the pass that tokenises."""
+"""Record spool: accepted records, kept until the tokenizer has been trained."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -8,20 +8,20 @@ import msgspec
 from headway.base.pulse import Pulse
 from headway.data.formats.records import Record
 
-LEARN_FROM = 50_000_000  # bytes of text that a tokenizer is learned from, about
-_STRETCH = 50_000  # characters that learning a tokenizer takes at a time
+TRAINING_BYTES = 50_000_000  # approximate bytes of text that a tokenizer is trained on
+_SAMPLE_CHARACTERS = 50_000  # per piece of the sample
 
 
 class Spool:
     """Accepted records, in order.
 
     Args:
-        file: kept in memory while it is small.
-        pulse: told how many bytes of the spool were read again.
+        file: holds the records; in memory while it is small.
+        pulse: shows how much of the spool has been read again.
 
     Attributes:
-        num_bytes: of the spool.
-        text_bytes: of the text in it, as UTF-8.
+        num_bytes: size of the spool.
+        text_bytes: size of the text in it, as UTF-8.
     """
 
     def __init__(self, file: "tempfile.SpooledTemporaryFile[bytes]", pulse: Pulse) -> None:
@@ -31,13 +31,13 @@ class Spool:
         self.text_bytes = 0
 
     def take(self, records: Iterable[Record]) -> None:
-        """Add records to the end."""
+        """Append records."""
         for record in records:
             self.num_bytes += self._file.write(msgspec.json.encode(record) + b"\n")
             self.text_bytes += sum(len(text.encode()) for text in record.texts)
 
     def records(self) -> Iterator[Record]:
-        """All of them again."""
+        """Read all records again."""
         decoder = msgspec.json.Decoder(Record)
         self._file.seek(0)
         for line in self._file:
@@ -45,12 +45,12 @@ class Spool:
             yield decoder.decode(line)
 
     def sample(self) -> Iterator[str]:
-        """Stretches of text for a tokenizer to learn from, evenly out of all of it."""
-        every = max(1, round(self.text_bytes / LEARN_FROM))
-        stretches = (
-            text[at : at + _STRETCH]
+        """Evenly spaced pieces of the text, to train a tokenizer on."""
+        every = max(1, round(self.text_bytes / TRAINING_BYTES))
+        pieces = (
+            text[at : at + _SAMPLE_CHARACTERS]
             for record in self.records()
             for text in record.texts
-            for at in range(0, len(text), _STRETCH)
+            for at in range(0, len(text), _SAMPLE_CHARACTERS)
         )
-        return (stretch for number, stretch in enumerate(stretches) if number % every == 0)
+        return (piece for number, piece in enumerate(pieces) if number % every == 0)

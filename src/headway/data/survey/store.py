@@ -2,7 +2,7 @@
 
 A store is a folder in the cache. Its name is a hash of the sources' content, the tokenizer, the
 template and the settings that shape examples. It is safe to delete (it is rebuilt) and safe with
-two runs at once (it appears by one rename).
+two runs at once (it appears atomically).
 """
 
 import contextlib
@@ -43,7 +43,7 @@ class Store:
         places: (examples, 2) index into `meta.files`, and line number.
 
     Raises:
-        OSError, EOFError, ValueError: the folder holds no complete store.
+        OSError, EOFError, ValueError: the folder does not contain a complete store.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,7 +66,7 @@ class Store:
         return len(self.starts) - 1
 
     def rejected(self) -> list[Rejected]:
-        """The records that gave no example."""
+        """The records that were rejected."""
         lines = (self.folder / "rejected.jsonl").read_bytes().splitlines()
         return [msgspec.json.decode(line, type=Rejected) for line in lines]
 
@@ -77,7 +77,7 @@ class Store:
 
 
 class StoreWriter:
-    """Writes examples one by one, holding little in memory; `finish` writes the rest.
+    """Writes examples one by one, with little in memory; `finish` writes the rest.
 
     Args:
         folder: an existing, empty folder.
@@ -92,7 +92,7 @@ class StoreWriter:
         self.num_tokens = 0
         self.num_trained = 0
         self.max_id = 0
-        # Arrays: a list of ten million numbers would take a gigabyte.
+        # Arrays, because lists of ten million numbers would take a gigabyte.
         self._starts = array("q", [0])
         self._places = array("q")
         self._files: dict[str, int] = {}

@@ -1,8 +1,8 @@
-"""Measure the data: tokens, lengths, waste, bad rows.
+"""Survey: the size, lengths and problems of the data, measured by tokenizing it.
 
-What is read becomes records, records become examples, and examples go into a store in the cache.
-Where a tokenizer has to be learned first, the records wait in a spool. Small sources are read once
-and whole; of large ones a sample is read, spread evenly, which tells what the whole is like.
+Sources are read as records, records become examples, and examples go into a store in the cache. If
+a tokenizer has to be trained first, the records wait in a spool. Small sources are read completely;
+of large ones, an evenly spaced sample is read to estimate the rest.
 """
 
 import math
@@ -22,7 +22,7 @@ from headway.base.pulse import Phase, Pulse
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.examples import Example, end_token_id, render_marked
 from headway.data.examples.maker import ExampleMaker, ExampleOptions
-from headway.data.examples.record_batches import in_batches
+from headway.data.examples.record_batches import batch_records
 from headway.data.examples.tokenizer import Tokenizer
 from headway.data.formats.compressed import suffix_of
 from headway.data.formats.records import DataKind, Record, Rejected, RejectReason
@@ -39,10 +39,10 @@ from headway.data.survey.result import Survey, SurveySample
 from headway.data.survey.spool import Spool
 from headway.data.survey.store import Store, StoreWriter, summarize
 
-BYTE_LEVEL_BELOW = 1_000_000  # bytes of text; less has too few pairs to merge
-EXPANSION = 4  # bytes of text in a byte of a compressed file, about
+BYTE_LEVEL_BELOW = 1_000_000  # bytes of text; less text has too few pairs to merge
+EXPANSION = 4  # approximate bytes of text per byte of a compressed file
 _SAMPLE_PARTS = 48
-_SAMPLE_BYTES = 8_000_000  # of text, about
+_SAMPLE_BYTES = 8_000_000  # approximate bytes of text in a sample
 
 
 def survey(
@@ -56,23 +56,23 @@ def survey(
     embedding_rows: int | None = None,
     conversations: Refusal | None = None,
 ) -> Store:
-    """Read, check, count and tokenise the sources; a second time they are only looked up.
+    """Read, check, count and tokenize the sources, or find the result in the cache.
 
     Args:
-        sources: from `find`.
+        sources: from `find_sources`.
         options: how their records become examples.
         max_rejected: share of unusable rows above which the data is refused.
-        exact_bytes: of sources larger than this a sample is read.
-        cache: the folder that stores are kept in.
-        pulse: told how far it is, and what is being waited for.
-        embedding_rows: of the model; every id must be smaller. None: as many as are needed.
-        conversations: raised when the data are conversations; None: they are welcome.
+        exact_bytes: sources larger than this are sampled.
+        cache: the folder of stores.
+        pulse: shows the progress, and every wait.
+        embedding_rows: of the model; every id must be smaller. None: no limit.
+        conversations: raised if the data are conversations; None: conversations are allowed.
 
     Returns:
         The store, of all examples or of a sample. Its folder also holds the tokenizer's files.
 
     Raises:
-        DataRefused: there is nothing to train on, or too much that cannot be.
+        DataRefused: there is nothing to train on, or too many records are unusable.
         UsageError: a source cannot be read, or the tokenizer cannot be loaded.
         ComeBack: a source changed while it was being read.
         MachineError: the cache cannot be written.
@@ -88,7 +88,7 @@ def survey(
         if store is None:
             parts = sample_of(sources) if large else None
             with stores.new_folder() as folder:
-                found = _fill(folder, options, sources, parts, conversations, pulse)
+                found = _build_store(folder, options, sources, parts, conversations, pulse)
                 key = options.key(found.fingerprint, found.sources)
                 store = stores.publish(folder, key, alias if known else None)
     _check(store, max_rejected, embedding_rows, conversations)
@@ -110,13 +110,13 @@ def _check(
 
 
 def _identity(source: Source) -> tuple[str, bytes, tuple[int | str, ...]]:
-    # an address that is signed anew leads to the same file
+    # The name, not the address: a new signature does not change the file.
     place = os.fsencode(source.path.absolute()) if source.path else source.endpoint.encode()
     return source.name, place, source.stamp
 
 
 def _is_large(sources: Sequence[Source], exact_bytes: int) -> bool:
-    """Whether a sample must do; what can be read only once is read whole in any case."""
+    """Whether to read a sample only; streams are always read completely."""
     if any(source.is_stream for source in sources):
         return False
     if any(not source.size for source in sources if source.address):
@@ -125,20 +125,21 @@ def _is_large(sources: Sequence[Source], exact_bytes: int) -> bool:
 
 
 def sample_of(sources: Sequence[Source]) -> list[Part]:
-    """Stretches of the sources, as evenly spread as can be (a systematic sample)."""
+    """Evenly spaced parts of the sources (a systematic sample)."""
     units = SourceParts(sources)
     num = min(_SAMPLE_PARTS, len(units))
-    most = _SAMPLE_BYTES // num
+    max_bytes = _SAMPLE_BYTES // num
     parts: list[Part] = []
     for number in range(num):
         source, span = units[(2 * number + 1) * len(units) // (2 * num)]
         if span:
-            span = Span(span.begin, min(span.end, span.begin + most))
-        parts.append(Part(source, span, most // (EXPANSION if suffix_of(source.name) else 1)))
+            span = Span(span.begin, min(span.end, span.begin + max_bytes))
+        expansion = EXPANSION if suffix_of(source.name) else 1
+        parts.append(Part(source, span, max_bytes // expansion))
     return parts
 
 
-def _fill(
+def _build_store(
     folder: Path,
     options: ExampleOptions,
     sources: Sequence[Source],
@@ -146,7 +147,7 @@ def _fill(
     conversations: Refusal | None,
     pulse: Pulse,
 ) -> Survey:
-    """Make a store in an empty folder: of a sample, or of all that the sources hold."""
+    """Write a store to an empty folder, from a sample or from the complete sources."""
     began_s = time.monotonic()
     is_sample = sample is not None
     reading = Reading(
@@ -162,8 +163,8 @@ def _fill(
         with pulse.phase(Phase.LOADING_TOKENIZER):
             tokenizer = tokenizers.load(options.tokenizer)
         with pulse.phase(Phase.TOKENIZING, total=num_bytes, unit="bytes"):
-            filling = _tokenise(folder, options, tokenizer, reading.records(), reading)
-            return filling.finish(is_sample, began_s)
+            builder = _tokenize(folder, options, tokenizer, reading.records(), reading)
+            return builder.finish(is_sample, began_s)
     with tempfile.SpooledTemporaryFile(max_size=1 << 23, dir=str(folder)) as file:
         spool = Spool(file, pulse)
         with pulse.phase(Phase.READING, total=num_bytes, unit="bytes"):
@@ -173,46 +174,46 @@ def _fill(
             with pulse.phase(Phase.TRAINING_TOKENIZER, total=spool.num_bytes, unit="bytes"):
                 tokenizer = tokenizers.train(spool.sample(), options.vocab_size)
         with pulse.phase(Phase.TOKENIZING, total=spool.num_bytes, unit="bytes"):
-            filling = _tokenise(folder, options, tokenizer, spool.records(), reading)
-            return filling.finish(is_sample, began_s)
+            builder = _tokenize(folder, options, tokenizer, spool.records(), reading)
+            return builder.finish(is_sample, began_s)
 
 
 def _size(part: Part) -> int:
-    """Bytes of a part as stored; 0 where nobody knows."""
+    """Stored bytes of a part; 0 if unknown."""
     size = part.span.end - part.span.begin if part.span else part.source.size
-    return size if part.most is None else min(size, part.most)
+    return size if part.max_bytes is None else min(size, part.max_bytes)
 
 
-def _tokenise(
+def _tokenize(
     folder: Path,
     options: ExampleOptions,
     tokenizer: Tokenizer,
     records: Iterable[Record],
     reading: Reading,
-) -> "_Filling":
-    filling: _Filling | None = None
+) -> "_StoreBuilder":
+    builder: _StoreBuilder | None = None
 
     def take(batch: list[Record]) -> None:
-        nonlocal filling
-        filling = filling or _Filling(folder, options, tokenizer, batch[0].kind, reading)
-        filling.take(batch)
+        nonlocal builder
+        builder = builder or _StoreBuilder(folder, options, tokenizer, batch[0].kind, reading)
+        builder.take(batch)
 
     try:
-        in_batches(records, take, num_characters=_num_characters, pulse=reading.pulse)
+        batch_records(records, take, num_characters=_num_characters, pulse=reading.pulse)
     except BaseException:
-        if filling:
-            filling.writer.close()
+        if builder:
+            builder.writer.close()
         raise
-    assert filling is not None, "a reading without records is refused"
-    return filling
+    assert builder is not None, "a reading without records is refused"
+    return builder
 
 
 def _num_characters(record: Record) -> int:
     return sum(map(len, record.texts))
 
 
-class _Filling:
-    """A store on its way: records in, examples written and counted."""
+class _StoreBuilder:
+    """Builds a store: turns records into examples, writes them and counts."""
 
     def __init__(
         self,
@@ -236,7 +237,7 @@ class _Filling:
         """Make examples of some records."""
         for record, made in zip(batch, self.maker.make(batch), strict=True):
             if isinstance(made, Rejected):
-                self.reading.unmade(made, len(self._tokens_of))
+                self.reading.reject_record(made, len(self._tokens_of))
                 self._tokens_of.append(0)
             else:
                 self._tokens_of.append(len(made.ids))
@@ -251,10 +252,10 @@ class _Filling:
         self.pulse.beat()
 
     def finish(self, is_sample: bool, began_s: float) -> Survey:
-        """Write what is left of the store.
+        """Finish the store and return its survey.
 
         Raises:
-            DataRefused: no example came of the records.
+            DataRefused: no record gave an example.
         """
         reading, writer, words = self.reading, self.writer, self.maker.tokenizer
         with writer.closing():
@@ -290,20 +291,20 @@ class _Filling:
                 notes=dict(self.notes),
                 shapes=dict(reading.shapes),
                 contents=reading.contents,
-                sampled=self._sampled() if is_sample else None,
+                sampled=self._summarize_sample() if is_sample else None,
             )
             words.save(self.folder)
             writer.finish(found)
             return found
 
-    def _sampled(self) -> SurveySample:
+    def _summarize_sample(self) -> SurveySample:
         reading = self.reading
         sizes = [source.size for source in reading.sources]
         whole = sum(sizes) if all(sizes) else 0
-        ends = np.cumsum(reading.records_of)
+        ends = np.cumsum(reading.records_by_part)
         sums = np.concatenate([[0], np.cumsum(self._tokens_of)])
         tokens = np.diff(sums[np.concatenate([[0], ends])])
-        error = error_of_ratio(tokens.tolist(), reading.bytes_of)
+        error = error_of_ratio(tokens.tolist(), reading.bytes_by_part)
         return SurveySample(reading.num_bytes, whole, len(reading.parts), error)
 
 
@@ -311,7 +312,7 @@ def error_of_ratio(amounts: Sequence[float], sizes: Sequence[float]) -> float:
     """Two standard errors of sum(amounts) / sum(sizes) over the parts of a sample, as a share.
 
     The usual estimator of a ratio's variance (Cochran 1977, section 6.4); 1 for a single part,
-    which tells nothing of the others.
+    which says nothing about the others.
     """
     num = len(amounts)
     if num < 2 or not sum(amounts):
@@ -322,6 +323,6 @@ def error_of_ratio(amounts: Sequence[float], sizes: Sequence[float]) -> float:
 
 
 def _fingerprint(reading: Reading) -> str:
-    """sha256 over the content that was read and the sizes of the sources; names do not count."""
+    """sha256 over the content read and the sizes of the sources, but not their names."""
     content = [(source.size, reading.contents.get(source.name)) for source in reading.sources]
     return hash_bytes(msgspec.json.encode(content))

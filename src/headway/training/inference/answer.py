@@ -69,7 +69,7 @@ def evaluate(request: InferenceRequest, pulse: Pulse) -> Evaluation:
     from headway.data.batching.batches import evaluation_micro_batches
     from headway.data.batching.rows import rows_of
     from headway.data.examples.maker import ExampleOptions
-    from headway.data.sources.find import find
+    from headway.data.sources.find import find_sources
     from headway.data.survey.survey import survey
     from headway.model.forward import Forward
     from headway.training.evaluation.evaluate import measure_loss
@@ -78,7 +78,7 @@ def evaluate(request: InferenceRequest, pulse: Pulse) -> Evaluation:
 
     folder = Path(request.checkpoint)
     store = survey(
-        find(request.data, pulse=pulse),
+        find_sources(request.data, pulse=pulse),
         ExampleOptions(tokenizer=folder, vocab_size=0, template=None, assistant_only=True),
         max_rejected=0.05,
         exact_bytes=_NO_LIMIT,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from headway.base.errors import Cause, ComeBack, Remedy, UsageError
-from headway.base.retry import TransientError
+from headway.base.network.retry import TransientError
 
 RepoKind = Literal["model", "dataset"]
 

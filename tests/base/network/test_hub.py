@@ -2,9 +2,9 @@
 
 import pytest
 
-from headway.base import hub
 from headway.base.errors import Cause, ComeBack, Refusal, UsageError
-from headway.base.retry import TransientError
+from headway.base.network import hub
+from headway.base.network.retry import TransientError
 
 
 class Response:

@@ -1,0 +1,1 @@
+"""Remote services: bounded retries, and the Hugging Face Hub."""
