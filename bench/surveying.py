@@ -80,12 +80,11 @@ def sample(path: str, tokenizer: str, folder: str) -> dict[str, float]:
 
 
 def seek(*_: str) -> dict[str, float]:
-    """The rows of step one million of ten million rows, of a store and of a flow."""
-    from headway.data.order import StoreOrder, StreamOrder
+    """The rows of step one million of ten million rows."""
+    from headway.data.order import StoreOrder
 
     order = StoreOrder(1, 10_000_000, False, 0, 10)
-    flow = StreamOrder(1, 0, 10, 100, 10_000_000)
-    return {"seconds": timed(lambda: (order.rows(1_000_000), flow.rows(1_000_000)))}
+    return {"seconds": timed(lambda: order.rows(1_000_000))}
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -110,22 +109,18 @@ def flow(path: str, tokenizer: str, folder: str) -> dict[str, float]:
     """Batches out of a flow's windows; its reader is another process, and made them before."""
     from headway.base.files import hash_bytes
     from headway.data.examples.maker import ExampleOptions
-    from headway.data.order import StreamOrder
     from headway.data.sources.find import find
     from headway.data.stream.client import StreamClient
-    from headway.data.stream.spec import StreamFile, save_stream
-    from headway.data.stream.stream import StreamSpec
+    from headway.data.stream.spec import StreamFile, StreamSpec, save_stream
 
-    order = StreamOrder(1, 0, STEP_TOKENS // 512, 13, 1 << 30)
-    spec = StreamSpec("text", 512, "cut", order.window_rows, 0, 1, 0.05, "uint16")
+    spec = StreamSpec("text", 512, "cut", STEP_TOKENS // 512, 13, 0, 1, 0.05, "uint16")
     place = Path(folder, f"stream-{hash_bytes(path.encode())[:8]}")
     options = ExampleOptions(Path(tokenizer), 0, None, True)
     save_stream(place, StreamFile(tuple(find([path])), options, tokenizer, spec, "2026-11-21"))
     num_steps = 104
-    rows = StreamClient(place, order.window_of(num_steps) + 1)
-    for window in range(order.window_of(num_steps) + 1):
-        rows.window(window)
-    figures = batches_of(rows, order, num_steps)
+    rows = StreamClient(place, num_steps)
+    rows.rows(num_steps)  # waits for every window
+    figures = batches_of(rows, rows, num_steps)
     rows.end()
     return figures
 

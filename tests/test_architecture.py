@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from importlinter import cli
 
-
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "headway"
 MODULES = sorted(PACKAGE.rglob("*.py"))

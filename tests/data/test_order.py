@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.data import order as module
-from headway.data.order import StoreOrder, StreamOrder, mix_key, permute, row_hash
+from headway.data.order import StoreOrder, WindowOrder, mix_key, permute, row_hash, row_identities
 
 ORDERS = st.builds(
     lambda full, short, held, batch, seed: StoreOrder(
@@ -158,18 +158,34 @@ def test_the_order_of_a_store_never_changes() -> None:
     assert order.row_sum(7) == 6449119445843606781
 
 
-def test_the_order_of_a_stream_never_changes() -> None:
-    order = StreamOrder(7, num_held_out=3, batch_size=4, steps_per_window=3, rows_per_epoch=100)
-    assert [order.rows(step)[1].tolist() for step in range(1, 6)] == [
-        [6, 7, 11, 5],
-        [3, 10, 8, 14],
-        [13, 12, 9, 4],
-        [19, 20, 22, 21],
-        [17, 18, 23, 26],
+@given(st.integers(0, 60), st.booleans(), st.integers(1, 20), st.integers(0, 2**64))
+def test_the_steps_of_a_window_take_each_of_its_rows_once(
+    full: int, short: bool, batch: int, seed: int
+) -> None:
+    if not full:
+        short = True  # a window has a row
+    order = WindowOrder(seed, 5, full, short, batch)
+    batches = [order.places(step).tolist() for step in range(order.num_steps)]
+    assert sorted(place for places in batches for place in places) == list(range(full + short))
+    assert [len(places) for places in batches[:-1]] == [batch] * (order.num_steps - 1)
+    assert not short or batches[-1][-1] == full
+
+
+def test_the_order_of_a_window_never_changes() -> None:
+    order = WindowOrder(7, window=2, num_full=10, has_short=True, batch_size=4)
+    assert [order.places(step).tolist() for step in range(3)] == [
+        [0, 7, 4, 1],
+        [2, 9, 6, 3],
+        [8, 5, 10],
     ]
-    assert order.held_out().tolist() == [0, 1, 2]
-    assert order.row_sum(2) == 988920331164850953
-    assert order.row_sum(5) == 7918237493551515101
+
+
+def test_rows_of_a_stream_are_numbered_by_what_they_are() -> None:
+    origins_R3 = np.array([[0, 1, 0], [0, 2, 0], [1, 1, 0], [0, 1, 16]])
+    first, second = row_identities(0, origins_R3), row_identities(1, origins_R3)
+    assert len({*first.tolist(), *second.tolist()}) == 8
+    assert row_identities(0, origins_R3[::-1])[::-1].tolist() == first.tolist()
+    assert (first >= 0).all()
 
 
 # ---- counting and the fingerprint --------------------------------------------------------------

@@ -20,7 +20,7 @@ from headway.base.pulse import Pulse
 from headway.data.batching.packing import largest_shared_prefix
 from headway.data.batching.rows import rows_of
 from headway.data.batching.shared_prefixes import PrefixGroup
-from headway.data.order import Numbers, StoreOrder, StreamOrder
+from headway.data.order import Numbers, StoreOrder
 from headway.data.survey.store import Store
 from headway.planning import prefix_sharing as sharing
 from headway.planning.prefix_sharing import prefix_savings, sharing_obstacle
@@ -111,7 +111,7 @@ def test_of_a_long_epoch_some_steps_are_looked_at_evenly(
 
 
 def test_of_a_flow_the_sample_is_looked_at(tmp_path: Path) -> None:
-    rows, order = rows_of(prompted(tmp_path), 256), StreamOrder(1, 10, 8, 4, 10**6)
+    rows, order = rows_of(prompted(tmp_path), 256), StoreOrder(1, 10**6, False, 10, 8)
     share = prefix_savings(rows, order, 1, UNLIMITED).share
     assert share == pytest.approx(7 / 8 * 32 * SYSTEM / ALL, rel=0.01)
 

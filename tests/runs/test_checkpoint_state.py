@@ -9,7 +9,7 @@ from tests.training.jobs import STATE
 
 from headway.base.errors import Cause, UsageError
 from headway.data.stream.cursor import StreamCursor, StreamPosition
-from headway.runs.checkpoint_state import FILE, read_state
+from headway.runs.checkpoint_state import FILE, RowsDue, read_state
 
 # As Headway 0.1 wrote it for a streamed text, cut to one rejected record.
 VERSION_1 = b"""{
@@ -57,16 +57,16 @@ def written(folder: Path, data: bytes) -> Path:
 
 
 def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
-    cursor = StreamCursor(3, StreamPosition(1, 2, 3, 4), 50, {"not JSON": 1}, 5)
-    for state in (STATE, replace(STATE, cursor=cursor, read_cursor=replace(cursor, window=4))):
+    cursor = StreamCursor(3, StreamPosition(1, 2, 3, 4), 6, 48, 7, 8, 40, 50, {"not JSON": 1}, 5)
+    for state in (STATE, replace(STATE, cursor=cursor, due=RowsDue(9, 2**64 - 1, 8))):
         assert read_state(written(tmp_path, msgspec.json.encode(state))) == state
 
 
-def test_version_1_of_a_stream_is_read_with_both_cursors(tmp_path: Path) -> None:
+def test_version_1_of_a_stream_has_no_cursor_that_this_version_can_use(tmp_path: Path) -> None:
+    """Its windows spanned epochs."""
     state = read_state(written(tmp_path, VERSION_1))
     assert state.schema == "headway.checkpoint/2"
-    assert state.cursor == StreamCursor(3, StreamPosition(1, 2, 3, 4), 50, {"not JSON": 1}, 5)
-    assert state.read_cursor == StreamCursor(4, StreamPosition(1, 3, 0, 0), 60, {"not JSON": 2}, 6)
+    assert (state.cursor, state.read_cursor, state.due) == (None, None, None)
     assert (state.row_sum, state.no_gradient_yet) == (2**64 - 1, ("lora_A",))
     assert state.held_out is not None
     assert state.held_out.mean == 2.25
@@ -87,7 +87,7 @@ def test_every_field_of_version_1_is_still_there(tmp_path: Path) -> None:
     old = msgspec.json.decode(VERSION_1)
     new = msgspec.to_builtins(read_state(written(tmp_path, VERSION_1)))
     renamed = {"stand": "cursor", "read_to": "read_cursor"}
-    assert {renamed.get(name, name) for name in old} == new.keys()
+    assert {renamed.get(name, name) for name in old} == new.keys() - {"due", "deviations"}
     kept = old.keys() - renamed.keys() - {"schema"}
     assert {name: msgspec.to_builtins(new[name]) for name in kept} == {
         name: tuple(old[name]) if name == "no_gradient_yet" else old[name] for name in kept

@@ -8,8 +8,8 @@ import pytest
 from tests.helpers import in_memory, plan_of
 from tests.helpers import order_of as order_by_hand
 
-from headway.data.order import StoreOrder, StreamOrder
-from headway.runs.order import make_row_order, order_of
+from headway.data.order import StoreOrder
+from headway.runs.order import order_of
 from headway.runs.plan import Plan, StreamPlan, load_plan
 
 SOURCE = Path(__file__).parents[2] / "src" / "headway"
@@ -41,22 +41,9 @@ def test_the_planner_counts_and_sums_rows_by_the_same_order(store: Any) -> None:
     assert (order.rows_per_epoch, order.steps_per_epoch) == (rows.planned, plan.steps.per_epoch)
 
 
-def test_the_order_of_a_stream_knows_its_windows() -> None:
+def test_the_order_of_a_stream_is_an_estimate() -> None:
     plan = streamed(plan_of(EVEN, max_length=16, batch_size=4, val_size=20), 5)
-    order = order_of(plan)
-    assert order == StreamOrder(plan.seed, 20, 4, 5, 80)
-
-
-def test_a_store_and_a_stream_are_told_apart_by_the_window() -> None:
-    common: dict[str, Any] = {
-        "seed": 1,
-        "num_full": 10,
-        "has_short": False,
-        "num_held_out": 2,
-        "batch_size": 4,
-    }
-    assert make_row_order(**common, steps_per_window=None) == StoreOrder(1, 10, False, 2, 4)
-    assert make_row_order(**common, steps_per_window=3) == StreamOrder(1, 2, 4, 3, 8)
+    assert order_of(plan) == StoreOrder(plan.seed, 100, False, 20, 4)
 
 
 def test_the_order_of_an_old_plan_is_unchanged() -> None:
@@ -68,6 +55,6 @@ def test_no_other_file_makes_an_order() -> None:
     makers = [
         str(path.relative_to(SOURCE))
         for path in SOURCE.rglob("*.py")
-        if any(f" {name}(" in path.read_text() for name in ("StoreOrder", "StreamOrder"))
+        if " StoreOrder(" in path.read_text()
     ]
-    assert sorted(set(makers) - {"data/order.py"}) == ["runs/order.py"]
+    assert sorted(set(makers) - {"data/order.py"}) == ["planning/streaming.py", "runs/order.py"]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.helpers import causal, chat_store, chats, padded_losses, text_store
@@ -453,7 +454,7 @@ def test_the_pulse_beats_with_each_micro_batch(tmp_path: Path) -> None:
 
 
 def empty_batches(num: int) -> list[Batch]:
-    return [Batch(step, 0, (), 1, 1, 1, 1) for step in range(1, num + 1)]
+    return [Batch(step, 0, np.arange(1), (), 1, 1, 1) for step in range(1, num + 1)]
 
 
 def test_every_batch_is_a_finished_step_in_order() -> None:

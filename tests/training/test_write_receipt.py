@@ -9,6 +9,10 @@ import pytest
 from tests.helpers import in_memory, order_of, plan_of
 
 from headway.base.errors import Cause
+from headway.data.stream.cursor import StreamCursor
+from headway.data.survey.result import SurveySample
+from headway.runs.checkpoint_state import RowsDue
+from headway.runs.plan import StreamPlan
 from headway.runs.receipt import (
     Losses,
     Measured,
@@ -49,16 +53,16 @@ def trained(steps: int, mistake: Any = None) -> Totals:
     """The ledger after so many steps; `mistake` changes the rows of the third."""
     order, totals = order_of(PLAN, TEXT), Totals()
     for step in range(1, steps + 1):
-        epoch, rows = order.rows(step)
-        if mistake and step == 3:
-            rows = mistake(rows)
-        totals = totals.add(StepReport(step, step, epoch, 5.0, 1.0, 1e-3, 4, 64, 64, 64, 0.1), rows)
+        epoch, planned = order.rows(step)
+        rows = mistake(planned) if mistake and step == 3 else planned
+        report = StepReport(step, step, epoch, 5.0, 1.0, 1e-3, 4, 0, 64, 64, 64, 0.1)
+        totals = totals.add(report, rows, planned)
     return totals
 
 
 def closed(totals: Totals, **changes: Any) -> Receipt:
     closing, settled = replace(CLOSING, **changes), Settled.from_plan(PLAN)
-    return make_receipt(closing, PLAN, settled, order_of(PLAN, TEXT), totals)
+    return make_receipt(closing, PLAN, settled, totals)
 
 
 def test_the_good_end() -> None:
@@ -82,7 +86,7 @@ def test_the_good_end() -> None:
 MISTAKES = {
     "a row lost": (lambda rows: rows[1:], 1, 0),
     "a row twice": (lambda rows: np.append(rows, rows[0]), 0, 1),
-    "another row": (lambda rows: np.append(rows[1:], 0), 0, 0),
+    "another row": (lambda rows: np.append(rows[1:], 0), 1, 1),
 }
 
 
@@ -157,3 +161,51 @@ def test_a_receipt_is_read_as_it_was_written(tmp_path: Path) -> None:
     receipt = closed(trained(20))
     receipt.save(tmp_path)
     assert load_receipt(tmp_path) == receipt
+
+
+# -- a stream --------------------------------------------------------------------------------
+
+STREAM = replace(
+    PLAN, data=replace(PLAN.data, stream=StreamPlan("/tmp/stream", 5, SurveySample(1, 1, 1, 0.1)))
+)
+
+
+def streamed(due: RowsDue, cursor: StreamCursor, **changes: Any) -> Receipt:
+    totals = replace(
+        trained(20), row_sum=due.row_sum, applications=due.rows, due=due, read_cursor=cursor
+    )
+    closing = replace(CLOSING, **changes)
+    return make_receipt(closing, STREAM, Settled.from_plan(STREAM), totals)
+
+
+def test_rows_of_a_stream_are_those_that_came() -> None:
+    """The plan said 80; there were 46 in an epoch of 6 steps, and 20 steps are 3.3 epochs."""
+    cursor = StreamCursor(window=4, rows=184, first_epoch_rows=46, read=212, rejected={"blank": 28})
+    receipt = streamed(RowsDue(154, 7, 46), cursor)
+    rows = receipt.rows
+    assert receipt.contract.verdict == "kept"
+    assert (rows.planned, rows.trained, rows.not_planned, rows.accepted) == (46, 46, 0, 66)
+    assert (rows.applications, rows.applications_planned) == (154, 154)
+    assert (rows.read, rows.rejected) == (212, {"blank": 28})
+    assert "30 rows 3 times, 16 4 times" in receipt.line
+
+
+def test_rows_of_a_stream_that_were_read_and_not_due_are_not_planned() -> None:
+    cursor = StreamCursor(window=1, rows=46, first_epoch_rows=46, read=46)
+    rows = streamed(RowsDue(40, 7, 40), cursor).rows
+    assert (rows.planned, rows.trained, rows.not_planned, rows.accepted) == (40, 40, 6, 66)
+
+
+def test_a_stream_that_trained_other_rows_than_came_is_broken() -> None:
+    cursor = StreamCursor(window=1, rows=46, first_epoch_rows=46, read=46)
+    totals = replace(trained(20), row_sum=8, due=RowsDue(80, 7, 46), read_cursor=cursor)
+    receipt = make_receipt(CLOSING, STREAM, Settled.from_plan(STREAM), totals)
+    assert receipt.contract.verdict == "broken"
+
+
+def test_what_is_ahead_of_an_interrupted_stream_is_estimated() -> None:
+    cursor = StreamCursor(window=1, rows=30, read=30)
+    changes = {"outcome": "interrupted", "why": "SIGTERM", "tensors": None}
+    rows = streamed(RowsDue(12, 7, 12), cursor, **changes).rows
+    assert (rows.planned, rows.applications_planned, rows.trained) == (80, 80, 12)
+    assert rows.accepted == rows.held_out + rows.planned + rows.not_planned

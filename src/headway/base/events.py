@@ -76,6 +76,7 @@ class StepDone(Event):
     input_tokens: int
     computed_tokens: int  # in the linear layers: padding adds, sharing saves
     seconds: float
+    row_sum: int | None = None  # sum of hash64(row, epoch) over its rows; None in old logs
 
 
 @dataclass(frozen=True)

@@ -16,39 +16,28 @@ Numbers = NDArray[np.int64]
 _ROUNDS = 6
 _CHUNK_ROWS = 1 << 18  # rows processed at a time
 _HELD_OUT = 1 << 40  # takes the place of the epoch when held-out rows are drawn
+_IDENTITY = 0x57EA  # takes the place of the seed in the identities of a stream's rows
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _GOLDEN = 0x9E3779B97F4A7C15
-_WORD = (1 << 64) - 1
+MASK_64_BIT = (1 << 64) - 1
 
 
 class RowOrder(Protocol):
-    """Which rows make which step, in a store (`StoreOrder`) or a stream (`StreamOrder`)."""
+    """Which rows make which step, of a store (`StoreOrder`) or a stream (`StreamClient`)."""
 
-    @property
-    def batch_size(self) -> int: ...  # noqa: D102 - as in `StoreOrder`
+    def rows(self, step: int) -> tuple[int, Numbers]:
+        """The epoch (from 0) and the row numbers of a step of the job (from 1)."""
+        ...
 
-    @property
-    def rows_per_epoch(self) -> int: ...  # noqa: D102
-
-    @property
-    def steps_per_epoch(self) -> int: ...  # noqa: D102
-
-    @property
-    def last_batch(self) -> int: ...  # noqa: D102
-
-    def rows(self, step: int) -> tuple[int, Numbers]: ...  # noqa: D102
-
-    def held_out(self) -> Numbers: ...  # noqa: D102
-
-    def rows_in(self, num_steps: int) -> int: ...  # noqa: D102
-
-    def row_sum(self, num_steps: int) -> int: ...  # noqa: D102
+    def held_out(self) -> Numbers:
+        """The rows that are never trained."""
+        ...
 
 
 @dataclass(frozen=True)
 class StoreOrder:
-    """The row order of a job that trains a store.
+    """The row order of a job that trains a store; of a stream, the planner's estimate.
 
     Attributes:
         seed: each seed gives a different order.
@@ -118,7 +107,7 @@ class StoreOrder:
         for first in range(0, rest, _CHUNK_ROWS):
             last = min(first + _CHUNK_ROWS, rest)
             total += row_hash(self._at_places(epochs, first, last), epochs)
-        return total & _WORD
+        return total & MASK_64_BIT
 
     def _at_places(self, epoch: int, first: int, last: int) -> Numbers:
         """The rows at places [first, last) of an epoch, without the short row."""
@@ -133,74 +122,55 @@ class StoreOrder:
 
 
 @dataclass(frozen=True)
-class StreamOrder:
-    """The row order of a job that trains a stream, whose rows are numbered as they arrive.
-
-    Held-out rows come first, then one window after another. Rows are permuted within a window, and
-    a step stays inside its window. No number ever repeats, so there is a single epoch, number 0.
+class WindowOrder:
+    """The row order of a stream inside one of its windows, which is permuted as a whole.
 
     Attributes:
         seed: each seed gives a different order.
-        num_held_out: rows [0, num_held_out) are never trained.
+        window: its number.
+        num_full: full rows of the window.
+        has_short: a text's remainder at the end of an epoch; it joins the last batch.
         batch_size: rows per step.
-        steps_per_window: steps per window.
-        rows_per_epoch: estimated rows in the sources.
     """
 
     seed: int
-    num_held_out: int
+    window: int
+    num_full: int
+    has_short: bool
     batch_size: int
-    steps_per_window: int
-    rows_per_epoch: int
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Estimated steps in one pass over the sources."""
-        return max(1, self.rows_per_epoch // self.batch_size)
+    def num_steps(self) -> int:
+        """Steps never cross windows; the last one may be smaller, or hold the short row as well."""
+        return num_window_steps(self.num_full, self.batch_size)
 
-    @property
-    def last_batch(self) -> int:
-        """Every step is full."""
-        return self.batch_size
+    def places(self, step: int) -> Numbers:
+        """The places in the window of the rows of its step (from 0)."""
+        first = step * self.batch_size
+        last = min(first + self.batch_size, self.num_full)
+        key = mix_key(self.seed, self.window)
+        places = permute(np.arange(first, last), self.num_full, key)
+        is_last = step == self.num_steps - 1
+        return np.append(places, self.num_full) if self.has_short and is_last else places
 
-    @property
-    def window_rows(self) -> int:
-        """Rows per window."""
-        return self.batch_size * self.steps_per_window
 
-    def window_of(self, step: int) -> int:
-        """The window (from 0) that holds the rows of a step of the job (from 1)."""
-        return (step - 1) // self.steps_per_window
+def num_window_steps(num_full: int, batch_size: int) -> int:
+    """Steps of a window; a short row alone is a step too."""
+    return max(1, -(-num_full // batch_size))
 
-    def rows(self, step: int) -> tuple[int, Numbers]:
-        """Epoch 0 and the row numbers of a step of the job (from 1)."""
-        window, place = divmod(step - 1, self.steps_per_window)
-        first = place * self.batch_size
-        places = np.arange(first, first + self.batch_size)
-        inside = permute(places, self.window_rows, mix_key(self.seed, window))
-        return 0, inside + self.num_held_out + window * self.window_rows
 
-    def held_out(self) -> Numbers:
-        """The rows that are never trained."""
-        return np.arange(self.num_held_out)
+def row_identities(epoch: int, origins_R3: Numbers) -> Numbers:
+    """Identities of a stream's rows: 63-bit hashes of where each one begins.
 
-    def rows_in(self, num_steps: int) -> int:
-        """Rows used by the first steps."""
-        return num_steps * self.batch_size
-
-    def row_sum(self, num_steps: int) -> int:
-        """The sum of `row_hash` over all rows of the first steps, modulo 2**64.
-
-        Whole windows are summed over the set of their rows instead of the order.
-        """
-        windows, steps = divmod(num_steps, self.steps_per_window)
-        total, whole = 0, windows * self.window_rows
-        for first in range(0, whole, _CHUNK_ROWS):
-            rows = np.arange(first, min(first + _CHUNK_ROWS, whole)) + self.num_held_out
-            total += row_hash(rows, 0)
-        for step in range(num_steps - steps + 1, num_steps + 1):
-            total += row_hash(self.rows(step)[1], 0)
-        return total & _WORD
+    Args:
+        epoch: that the rows belong to, from 0.
+        origins_R3: (R, 3) unit, record in the unit, and target in the record.
+    """
+    words = np.full(len(origins_R3), mix_key(_IDENTITY, epoch), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for part_R in origins_R3.T:
+            words = _mix(words + part_R.astype(np.uint64) + np.uint64(_GOLDEN))
+    return (words >> np.uint64(1)).astype(np.int64)
 
 
 def row_hash(rows: Numbers, epoch: int) -> int:
@@ -232,7 +202,7 @@ def permute(indices: Numbers, size: int, key: int) -> Numbers:
 def mix_key(seed: int, epoch: int) -> int:
     """Mix a seed and an epoch into one 64-bit key."""
     with np.errstate(over="ignore"):
-        word = np.array([(seed * _GOLDEN + epoch + 1) & _WORD], dtype=np.uint64)
+        word = np.array([(seed * _GOLDEN + epoch + 1) & MASK_64_BIT], dtype=np.uint64)
         return int(_mix(word)[0])
 
 
@@ -241,7 +211,7 @@ def _feistel(values: NDArray[np.uint64], half: int, key: int) -> NDArray[np.uint
     left, right = values >> bits, values & mask
     with np.errstate(over="ignore"):
         for number in range(_ROUNDS):
-            salt = np.uint64((key + number * _GOLDEN) & _WORD)
+            salt = np.uint64((key + number * _GOLDEN) & MASK_64_BIT)
             left, right = right, left ^ (_mix(right + salt) & mask)
     return (left << bits) | right
 

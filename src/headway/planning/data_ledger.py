@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 
 from headway.data.batching.rows import StoreRows
 from headway.data.formats.records import RejectReason
-from headway.data.order import RowOrder, StoreOrder, StreamOrder
+from headway.data.order import StoreOrder
 from headway.data.survey.result import Lengths
 from headway.data.survey.store import summarize
 from headway.planning.step_layout import StepLayout
 from headway.runs.plan import DataPlan, RecordLedger, RowLedger, StreamPlan
 
+_WINDOW_TOKENS = 1 << 19  # about 2 MB of text: less than a second to tokenize
 _PADDING_STEPS = 200  # to estimate the padding from
 
 
@@ -56,7 +57,7 @@ def data_plan(
     sources: tuple[str, ...],
     rows: StoreRows,
     statistics: RowStatistics,
-    order: StoreOrder | StreamOrder,
+    order: StoreOrder,
     num_steps: int,
     layout: StepLayout,
 ) -> DataPlan:
@@ -98,21 +99,25 @@ def data_plan(
         shapes=tuple(survey.shapes),
         notes={note: round(num * scale) for note, num in survey.notes.items()},
         contents=survey.contents,
-        stream=_stream_plan(rows, order),
+        stream=_stream_plan(rows, order, statistics),
         shared=layout.shared,
         not_shared=layout.not_shared,
     )
 
 
-def _stream_plan(rows: StoreRows, order: StoreOrder | StreamOrder) -> StreamPlan | None:
+def _stream_plan(
+    rows: StoreRows, order: StoreOrder, statistics: RowStatistics
+) -> StreamPlan | None:
     """How a stream is read; its folder is known once `write_stream_spec` has made it."""
     sampled = rows.store.survey.sampled
-    if sampled is None or isinstance(order, StoreOrder):
+    if sampled is None:
         return None
-    return StreamPlan("", order.steps_per_window, sampled)
+    tokens_per_step = order.batch_size * statistics.mean_full_tokens
+    steps_per_window = max(1, round(_WINDOW_TOKENS / tokens_per_step))
+    return StreamPlan("", steps_per_window, sampled)
 
 
-def _row_ledger(rows: StoreRows, order: StoreOrder | StreamOrder, num_steps: int) -> RowLedger:
+def _row_ledger(rows: StoreRows, order: StoreOrder, num_steps: int) -> RowLedger:
     applications = order.rows_in(num_steps)
     planned = min(applications, order.rows_per_epoch)
     held_out = order.num_held_out
@@ -127,7 +132,7 @@ def _row_ledger(rows: StoreRows, order: StoreOrder | StreamOrder, num_steps: int
         planned=planned,
         not_planned=accepted - held_out - planned,
         applications=applications,
-        row_sum=order.row_sum(num_steps),
+        row_sum=0 if sampled else order.row_sum(num_steps),  # a stream's rows are not known yet
     )
 
 
@@ -141,7 +146,7 @@ def _record_ledger(rows: StoreRows, scale: float) -> RecordLedger:
     return RecordLedger(accepted + sum(rejected.values()), rejected, accepted)
 
 
-def padding_to_longest(order: RowOrder, lengths_R: NDArray[np.int64]) -> float:
+def padding_to_longest(order: StoreOrder, lengths_R: NDArray[np.int64]) -> float:
     """Share of the work if each batch were padded to its longest row.
 
     Args:

@@ -13,7 +13,7 @@ from headway.base.errors import Cause, Finding, Problems, Remedy, UsageError
 from headway.base.version import __version__
 from headway.config.settings import Settings
 from headway.data.batching.rows import StoreRows, rows_of
-from headway.data.order import StoreOrder, StreamOrder
+from headway.data.order import StoreOrder
 from headway.data.survey.store import Store
 from headway.model.presets import config as preset_config
 from headway.model.sizes import context_of, lora_parameters, shape_of
@@ -61,7 +61,7 @@ class _Sizes:
 
     rows: StoreRows
     statistics: RowStatistics
-    order: StoreOrder | StreamOrder
+    order: StoreOrder
 
     @property
     def step_tokens(self) -> int:
@@ -176,7 +176,7 @@ def _decide_sizes(settings: Settings, store: Store, initial: InitialModel) -> De
     statistics, num_full = row_statistics(rows), num_full_rows(rows)
     held_out = decide_held_out(settings, num_full)
     batch = decide_batch_size(settings, rows, statistics, num_full - held_out.value)
-    order = decide_order(settings, rows, statistics, num_full, held_out.value, batch.value)
+    order = decide_order(settings, rows, num_full, held_out.value, batch.value)
     decisions = (length, cuts, held_out, batch, order)
     return Decision(
         _Sizes(rows, statistics, order.value),

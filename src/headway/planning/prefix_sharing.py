@@ -6,7 +6,7 @@ from typing import Any
 
 from headway.data.batching.packing import arrange, num_computed_tokens
 from headway.data.batching.rows import StoreRows
-from headway.data.order import RowOrder
+from headway.data.order import StoreOrder
 
 MIN_SHARE = 0.1  # of a step's tokens; less is not worth the bookkeeping
 _MAX_ROWS = 4096  # rows and steps to examine
@@ -29,7 +29,7 @@ class PrefixSavings:
 
 
 def prefix_savings(
-    rows: StoreRows, order: RowOrder, leaves: int, micro_batch_tokens: int
+    rows: StoreRows, order: StoreOrder, leaves: int, micro_batch_tokens: int
 ) -> PrefixSavings:
     """Pack steps as training will: all of a small epoch, else evenly spaced ones.
 

@@ -11,7 +11,7 @@ from headway.base import units
 from headway.base.errors import Cause, DataRefused, Finding, Refusal, Remedy
 from headway.config.settings import Settings
 from headway.data.batching.rows import StoreRows
-from headway.data.order import RowOrder
+from headway.data.order import StoreOrder
 from headway.data.survey.store import Store
 from headway.planning.data_ledger import RowStatistics
 from headway.planning.decision import Decision, adjusted, auto
@@ -278,7 +278,7 @@ def _usual_batch_size(available: int, mean: float) -> Decision[int]:
 
 
 def decide_num_steps(
-    settings: Settings, order: RowOrder, trained_tokens_per_step: float
+    settings: Settings, order: StoreOrder, trained_tokens_per_step: float
 ) -> Decision[int]:
     """Steps of the run; `max_steps` overrides epochs and repeats the data if necessary.
 

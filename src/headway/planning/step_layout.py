@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from headway.config.settings import Settings
 from headway.data.batching.packing import num_leaves
 from headway.data.batching.rows import StoreRows
-from headway.data.order import RowOrder
+from headway.data.order import StoreOrder
 from headway.planning.prefix_sharing import MIN_SHARE, prefix_savings
 
 _MICRO_BATCH_TOKENS = 2048  # a processor is no faster with more
@@ -40,7 +40,7 @@ class StepLayout:
 def fastest_layout(
     settings: Settings,
     rows: StoreRows,
-    order: RowOrder,
+    order: StoreOrder,
     step_tokens: int,
     obstacle: str,
     device: str,
@@ -80,7 +80,7 @@ def fastest_layout(
 
 
 def with_smaller_micro_batches(
-    layout: StepLayout, rows: StoreRows, order: RowOrder, micro_batch_tokens: int
+    layout: StepLayout, rows: StoreRows, order: StoreOrder, micro_batch_tokens: int
 ) -> StepLayout:
     """The layout with the micro-batches that memory allows, which may share less.
 

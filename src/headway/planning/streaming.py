@@ -13,34 +13,29 @@ from headway.base.units import share
 from headway.config.settings import Settings
 from headway.data.batching.rows import StoreRows
 from headway.data.examples.maker import ExampleOptions
-from headway.data.order import StoreOrder, StreamOrder
+from headway.data.order import StoreOrder
 from headway.data.sources.source import Source
-from headway.data.stream.spec import StreamFile, load_stream, save_stream
-from headway.data.stream.stream import StreamSpec
+from headway.data.stream.spec import StreamFile, StreamSpec, load_stream, save_stream
 from headway.data.survey.result import SurveySample
 from headway.data.survey.store import id_dtype
-from headway.planning.data_ledger import RowStatistics
 from headway.planning.decision import Decision
-from headway.runs.order import make_row_order
 from headway.runs.plan import Plan
 
-_WINDOW_TOKENS = 1 << 19  # about 2 MB of text: less than a second to tokenize
+_VERSION = 2  # of the windows in the cache
 
 
 def decide_order(
     settings: Settings,
     rows: StoreRows,
-    statistics: RowStatistics,
     num_full: int,
     num_held_out: int,
     batch_size: int,
-) -> Decision[StoreOrder | StreamOrder]:
-    """Which rows make which step.
+) -> Decision[StoreOrder]:
+    """Which rows make which step; for a stream, an estimate of how many there are.
 
     Args:
         settings: seed, and how long to train.
         rows: of the data, or of its sample.
-        statistics: of the rows.
         num_full: full rows of the data, about if only a sample was read.
         num_held_out: of these.
         batch_size: rows of a step.
@@ -49,16 +44,12 @@ def decide_order(
         UsageError: a stream has no known end, or duplicates are to be dropped from a stream.
     """
     sampled = rows.store.survey.sampled
-    window = _steps_per_window(settings, sampled, batch_size * statistics.mean_full_tokens)
-    order = make_row_order(
-        seed=settings.seed,
-        num_full=num_full,
-        has_short=rows.has_short and sampled is None,
-        num_held_out=num_held_out,
-        batch_size=batch_size,
-        steps_per_window=window,
-    )
-    if not sampled or not sampled.scale:
+    has_short = rows.has_short and sampled is None
+    order = StoreOrder(settings.seed, num_full, has_short, num_held_out, batch_size)
+    if sampled is None:
+        return Decision(order)
+    _check_stream(settings, sampled)
+    if not sampled.scale:
         return Decision(order)
     finding = Finding(
         "ok",
@@ -68,17 +59,11 @@ def decide_order(
     return Decision(order, findings=(finding,))
 
 
-def _steps_per_window(
-    settings: Settings, sampled: SurveySample | None, tokens_per_step: float
-) -> int | None:
-    """None for data that was read in full."""
-    if sampled is None:
-        return None
+def _check_stream(settings: Settings, sampled: SurveySample) -> None:
     if not sampled.scale and not (settings.max_steps or settings.max_tokens):
         raise _unbounded()
     if settings.drop_duplicates:
         raise _cannot_drop_duplicates(sampled.whole)
-    return max(1, round(_WINDOW_TOKENS / tokens_per_step))
 
 
 def write_stream_spec(
@@ -110,14 +95,15 @@ def write_stream_spec(
         kind=data.kind,
         max_length=data.max_length,
         truncation=settings.truncation,
-        window_rows=plan.steps.batch_size * stream.steps_per_window,
+        batch_size=plan.steps.batch_size,
+        steps_per_window=stream.steps_per_window,
         held_out=data.rows.held_out,
         seed=plan.seed,
         max_rejected=settings.max_rejected,
         dtype=id_dtype(plan.model.vocab_size),
     )
     stamps = [(s.name, s.size, s.stamp) for s in sources]
-    key = (stamps, data.fingerprint, data.tokenizer, data.template, spec)
+    key = (_VERSION, stamps, data.fingerprint, data.tokenizer, data.template, spec)
     folder = cache / f"stream-{hash_bytes(msgspec.json.encode(key))}"
     store = str(Path(data.store).absolute())
     save_stream(folder, StreamFile(_absolute(sources), options, store, spec, _first_day(folder)))

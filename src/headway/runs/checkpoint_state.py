@@ -1,6 +1,6 @@
 """What headway.json in a checkpoint contains, and how older versions of it are read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,21 @@ from headway.runs.receipt import Measured
 
 FILE = "headway.json"
 SCHEMA = "headway.checkpoint/2"
+
+
+@dataclass(frozen=True)
+class RowsDue:
+    """Rows that the applied steps were to train, each counted as often as it was due.
+
+    Attributes:
+        rows: their number.
+        row_sum: sum of hash64(row, epoch) over them, modulo 2**64.
+        distinct: different rows among them.
+    """
+
+    rows: int
+    row_sum: int
+    distinct: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,9 @@ class CheckpointState:
     parent: str  # the checkpoint this job started from, "" for none
     versions: dict[str, str]
     held_out: Measured | None = None  # after this step, if it was evaluated here
+    # "epoch:row" of rows trained more (> 0) or less (< 0) often than planned; {} unless broken
+    deviations: dict[str, int] = field(default_factory=dict[str, int])
+    due: RowsDue | None = None  # streams: by the windows that the reader made
     cursor: StreamCursor | None = None  # streams: start of the next step's window
     read_cursor: StreamCursor | None = None  # streams: end of the last step's window
 
@@ -61,9 +79,8 @@ def read_state(checkpoint: Path) -> CheckpointState:
 
 
 def _from_version_1(value: dict[str, Any]) -> dict[str, Any]:
-    """Version 1 called the cursors `stand` and `read_to`."""
-    rest = {name: part for name, part in value.items() if name not in {"stand", "read_to"}}
-    return rest | {"cursor": value.get("stand"), "read_cursor": value.get("read_to")}
+    """Version 1 called the cursors `stand` and `read_to`; its windows spanned epochs."""
+    return {name: part for name, part in value.items() if name not in {"stand", "read_to"}}
 
 
 UPGRADES = {"headway.checkpoint/1": _from_version_1}

@@ -47,7 +47,7 @@ class RowLedger:
     planned: int  # different rows
     not_planned: int
     applications: int  # planned rows, each counted as often as it is to be trained
-    row_sum: int  # sum of hash64(row, epoch) over these, modulo 2**64
+    row_sum: int  # sum of hash64(row, epoch) over these, modulo 2**64; 0 for a stream
 
 
 @dataclass(frozen=True)

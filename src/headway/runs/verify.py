@@ -24,7 +24,7 @@ from headway.data.batching.rows import rows_of
 from headway.data.formats.records import RejectReason
 from headway.data.survey.store import Store
 from headway.model.safetensors_index import read_header
-from headway.runs.checkpoint_state import CheckpointState, read_state
+from headway.runs.checkpoint_state import CheckpointState, RowsDue, read_state
 from headway.runs.folder import RunFolder
 from headway.runs.order import order_of
 from headway.runs.plan import Plan
@@ -214,6 +214,15 @@ def _check_state(
         yield checked("checkpoint.step", receipt.steps.applied, state.job_step, by)
         yield checked("checkpoint.row_sum", receipt.rows.row_sum, state.row_sum, by)
         yield checked("checkpoint.global_step", receipt.steps.last, state.global_step, by)
+        if state.due:
+            yield checked(
+                "rows.row_sum_planned", receipt.rows.row_sum_planned, state.due.row_sum, by
+            )
+            due = state.due.rows if receipt.outcome == "finished" else None
+            if due is not None:
+                claimed = receipt.rows.applications_planned
+                yield checked("rows.applications_planned", claimed, due, by)
+                yield checked("rows.planned", receipt.rows.planned, state.due.distinct, by)
         if state.read_cursor:
             yield checked("rows.read", receipt.rows.read, state.read_cursor.read, by)
             yield checked("rows.rejected", receipt.rows.rejected, state.read_cursor.rejected, by)
@@ -229,8 +238,18 @@ def _check_state(
     }
     for name, value in totals.items():
         yield checked(f"checkpoint.{name}", getattr(state, name), value, "events.jsonl")
-    row_sum = order_of(plan).row_sum(state.job_step)
-    yield checked("checkpoint.row_sum", state.row_sum, row_sum, "the row order")
+    if plan.data.stream is None:
+        row_sum = order_of(plan).row_sum(state.job_step)
+        yield checked("checkpoint.row_sum", state.row_sum, row_sum, "the row order")
+
+
+def _check_due(receipt: Receipt, due: RowsDue, by: str) -> Iterator[Claim]:
+    """What a stream's steps were to train, as the checkpoint has it."""
+    rows = receipt.rows
+    yield checked("rows.row_sum_planned", rows.row_sum_planned, due.row_sum, by)
+    if receipt.outcome == "finished":  # of an interrupted run, what is ahead is estimated
+        yield checked("rows.applications_planned", rows.applications_planned, due.rows, by)
+        yield checked("rows.planned", rows.planned, due.distinct, by)
 
 
 def _check_moments(receipt: Receipt, path: Path) -> Iterator[Claim]:

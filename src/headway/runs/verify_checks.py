@@ -10,6 +10,7 @@ from headway.base.errors import Cause
 from headway.base.events import Ended, LogEntry, Probed, StepDone, StopAsked
 from headway.base.units import plural
 from headway.base.version import __version__
+from headway.data.order import MASK_64_BIT
 from headway.runs.identity import identity_of
 from headway.runs.order import order_of
 from headway.runs.plan import Plan
@@ -73,9 +74,11 @@ def check_plan(receipt: Receipt, plan: Plan) -> Iterator[Claim]:
     yield checked(
         "rows.accepted", rows.accepted, rows.held_out + rows.planned + rows.not_planned, "the sum"
     )
-    for name in ("accepted", "held_out", "planned", "not_planned"):
-        yield checked(f"rows.{name}", getattr(rows, name), getattr(planned, name), by)
-    yield checked("rows.applications_planned", rows.applications_planned, planned.applications, by)
+    estimated = ("accepted", "planned", "not_planned", "applications_planned")
+    for name in ("held_out", *estimated):
+        if plan.data.stream is None or name not in estimated:
+            of_plan = {"applications_planned": "applications"}.get(name, name)
+            yield checked(f"rows.{name}", getattr(rows, name), getattr(planned, of_plan), by)
     trusted = str(plan.model.trust_remote_code).lower()
     yield checked("trust_remote_code", receipt.environment["trust_remote_code"], trusted, by)
 
@@ -129,20 +132,48 @@ def _unbroken(steps: Sequence[StepDone]) -> int | str:
 
 
 def check_order(receipt: Receipt, plan: Plan, steps: Sequence[StepDone]) -> Iterator[Claim]:
-    """Rows that the finished steps must have trained, by the row order."""
-    by, rows = "the row order", receipt.rows
-    order, num_steps, applied = order_of(plan), len(steps), total(steps, "rows")
-    due = order.rows_in(num_steps)
-    yield checked("rows.missing", rows.missing, max(0, due - applied), by)
-    yield checked("rows.repeated", rows.repeated, max(0, applied - due), by)
-    yield checked("rows.trained", rows.trained, min(applied, order.rows_per_epoch), by)
+    """Rows that the finished steps trained, by the log; of stored data also by the row order."""
+    rows, logged = receipt.rows, [step.row_sum for step in steps]
+    sums = [row_sum for row_sum in logged if row_sum is not None]
+    if len(sums) == len(logged):
+        row_sum = sum(sums) & MASK_64_BIT
+        yield checked("rows.row_sum", rows.row_sum, row_sum, "events.jsonl")
+    if plan.data.stream:
+        yield from _check_stream_rows(receipt, by_row=len(sums) == len(logged))
+        return
+    by, order, num_steps = "the row order", order_of(plan), len(steps)
+    row_sum = order.row_sum(num_steps)
+    if rows.missing or rows.repeated:  # which ones, only the trainer saw
+        yield unchecked("rows.missing", rows.missing, "the log has sums of rows, not the rows")
+        yield unchecked("rows.repeated", rows.repeated, "the log has sums of rows, not the rows")
+    else:
+        due, applied = order.rows_in(num_steps), total(steps, "rows")
+        yield checked("rows.missing", rows.missing, max(0, due - applied), by)
+        yield checked("rows.repeated", rows.repeated, max(0, applied - due), by)
+        yield checked("rows.trained", rows.trained, min(applied, order.rows_per_epoch), by)
+        yield checked("rows.row_sum", rows.row_sum, row_sum, by)
     planned = order.rows_in(plan.steps.num)
     yield checked("rows.applications_planned", rows.applications_planned, planned, by)
-    row_sum = order.row_sum(num_steps)
-    yield checked("rows.row_sum", rows.row_sum, row_sum, by)
     yield checked("rows.row_sum_planned", rows.row_sum_planned, row_sum, by)
     whole = order.row_sum(plan.steps.num)
     yield checked("plan.row_sum", plan.data.rows.row_sum, whole, by)
+
+
+def _check_stream_rows(receipt: Receipt, *, by_row: bool) -> Iterator[Claim]:
+    """Which rows a stream has is known when it is read; what was due is in the checkpoint."""
+    rows = receipt.rows
+    if not by_row:
+        why = "an older version numbered the rows of a stream"
+        yield unchecked("rows.row_sum", rows.row_sum, why)
+        return
+    why = "the rows of a stream are not stored"
+    if rows.missing or rows.repeated:
+        yield unchecked("rows.missing", rows.missing, why)
+        yield unchecked("rows.repeated", rows.repeated, why)
+    else:
+        by = "the receipt's facts"
+        yield checked("rows.row_sum", rows.row_sum, rows.row_sum_planned, by)
+        yield checked("rows.trained", rows.trained, min(rows.applications, rows.planned), by)
 
 
 # -- measurements and verdicts ----------------------------------------------------------------

@@ -347,8 +347,7 @@ class Attempt:
             peak_flops=peak_flops(machine.device, dtype, machine.threads),
             versions=versions(),
         )
-        order, totals = trainer.setup.order, trainer.totals
-        return make_receipt(closing, self.plan, trainer.settled, order, totals)
+        return make_receipt(closing, self.plan, trainer.settled, trainer.totals)
 
     def _as_refusal(self, error: Exception, doing: str) -> Refusal:
         return as_refusal(error, doing, self.plan, self.trainer.settled, self.folder.path)

@@ -1,13 +1,14 @@
 """Totals of a job's applied steps, independent of the row order that checks them."""
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
-from headway.data.order import Numbers, row_hash
+import numpy as np
+
+from headway.data.order import MASK_64_BIT, Numbers, row_hash
 from headway.data.stream.cursor import StreamCursor
-from headway.runs.checkpoint_state import CheckpointState
+from headway.runs.checkpoint_state import CheckpointState, RowsDue
 from headway.runs.receipt import ReceiptSpeed, ReceiptTokens, StepReport
-
-_MASK_64_BIT = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Totals:
     optimizer_steps: int = 0  # a parent's updates included
     row_sum: int = 0
     applications: int = 0
+    deviations: dict[str, int] = field(default_factory=dict[str, int])  # see `CheckpointState`
     input_tokens: int = 0
     trained_tokens: int = 0
     computed_tokens: int = 0
@@ -26,6 +28,7 @@ class Totals:
     loss_last: float | None = None
     grad_norm_first: float | None = None
     grad_norm_last: float | None = None
+    due: RowsDue | None = None  # of a stream
     cursor: StreamCursor | None = None  # of a stream: start of the next step's window
     read_cursor: StreamCursor | None = None  # of a stream: end of the last step's window
 
@@ -37,6 +40,7 @@ class Totals:
             optimizer_steps=state.optimizer_steps,
             row_sum=state.row_sum,
             applications=state.applications,
+            deviations=state.deviations,
             input_tokens=state.input_tokens,
             trained_tokens=state.trained_tokens,
             computed_tokens=state.computed_tokens,
@@ -45,24 +49,27 @@ class Totals:
             loss_last=state.loss_last,
             grad_norm_first=state.grad_norm_first,
             grad_norm_last=state.grad_norm_last,
+            due=state.due,
             cursor=state.cursor,
             read_cursor=state.read_cursor,
         )
 
-    def add(self, report: StepReport, rows: Numbers) -> "Totals":
+    def add(self, report: StepReport, carried_R: Numbers, planned_R: Numbers) -> "Totals":
         """The totals with one more step, whose update has reached the weights.
 
         Args:
             report: of the finished step.
-            rows: (R,) row numbers that its micro-batches carried.
+            carried_R: (R,) row numbers that its micro-batches held.
+            planned_R: (R,) row numbers that the order has for it.
         """
         is_first = self.loss_first is None
         return replace(
             self,
             job_step=report.step,
             optimizer_steps=self.optimizer_steps + 1,
-            row_sum=(self.row_sum + row_hash(rows, report.epoch)) & _MASK_64_BIT,
-            applications=self.applications + len(rows),
+            row_sum=(self.row_sum + row_hash(carried_R, report.epoch)) & MASK_64_BIT,
+            applications=self.applications + len(carried_R),
+            deviations=_deviations(self.deviations, report.epoch, carried_R, planned_R),
             input_tokens=self.input_tokens + report.input_tokens,
             trained_tokens=self.trained_tokens + report.trained_tokens,
             computed_tokens=self.computed_tokens + report.computed_tokens,
@@ -72,6 +79,16 @@ class Totals:
             loss_last=report.loss,
             grad_norm_last=report.grad_norm,
         )
+
+    @property
+    def num_repeated(self) -> int:
+        """Times that a row was trained beyond the plan."""
+        return sum(extra for extra in self.deviations.values() if extra > 0)
+
+    @property
+    def num_missing(self) -> int:
+        """Times that a row was not trained although it was planned."""
+        return -sum(extra for extra in self.deviations.values() if extra < 0)
 
     def tokens(self, truncated: int) -> ReceiptTokens:
         """The receipt's tokens.
@@ -104,3 +121,15 @@ class Totals:
             flops_per_second=flops,
             mfu=flops / peak_flops if peak_flops else None,
         )
+
+
+def _deviations(
+    before: dict[str, int], epoch: int, carried_R: Numbers, planned_R: Numbers
+) -> dict[str, int]:
+    """Rows that were trained more (> 0) or less (< 0) often than planned, by epoch and row."""
+    if len(carried_R) == len(planned_R) and (np.sort(carried_R) == np.sort(planned_R)).all():
+        return before
+    extra = Counter(before)
+    extra.update(f"{epoch + 1}:{row}" for row in carried_R.tolist())
+    extra.subtract(f"{epoch + 1}:{row}" for row in planned_R.tolist())
+    return {row: num for row, num in extra.items() if num}

@@ -294,6 +294,8 @@ def _state(
         tokenizer=plan.data.tokenizer,
         parent=plan.model.parent.checkpoint if plan.model.parent else "",
         versions=versions(),
+        deviations=totals.deviations,
+        due=totals.due,
         cursor=totals.cursor,
         read_cursor=totals.read_cursor,
         held_out=held_out,

@@ -21,13 +21,15 @@ from headway.base.errors import (
 from headway.base.events import Event, Noted, Resumed
 from headway.base.pulse import Phase, Pulse
 from headway.base.version import __version__
+from headway.data.batching.batches import Batch
 from headway.data.batching.rows import Rows, rows_of
-from headway.data.order import StoreOrder, StreamOrder
+from headway.data.order import MASK_64_BIT, RowOrder, row_hash
 from headway.data.stream.client import StreamClient
-from headway.data.stream.cursor import HELD_OUT
+from headway.data.stream.cursor import HELD_OUT, StreamCursor
 from headway.data.survey.store import Store
 from headway.model.forward import Forward
 from headway.model.load import to_device, trainable
+from headway.runs.checkpoint_state import RowsDue
 from headway.runs.folder import Checkpoint, RunFolder
 from headway.runs.order import order_of
 from headway.runs.plan import Parent, Plan
@@ -45,28 +47,32 @@ class Setup:
     """What a job computes with."""
 
     rows: Rows
-    order: StoreOrder | StreamOrder
+    order: RowOrder
     forward: Forward
     parameters: dict[str, nn.Parameter]  # the trainable ones
     optimizer: torch.optim.AdamW
 
-    def with_cursors(self, totals: Totals, rejected: Path) -> Totals:
-        """The totals after a step, with the read positions of a stream.
+    def with_position(self, totals: Totals, batch: Batch, rejected: Path) -> Totals:
+        """The totals after a step, with where a stream is read and what was due so far.
 
         Args:
             totals: after the step.
+            batch: of the step.
             rejected: file for the rejected records of the windows read so far.
         """
-        if not (isinstance(self.rows, StreamClient) and isinstance(self.order, StreamOrder)):
+        if not isinstance(self.rows, StreamClient):
             return totals
-        window, last = self.order.window_of(totals.job_step), totals.read_cursor
-        if last is None or last.window != window + 1:
-            self.rows.write_rejected(window, rejected, last.num_rejected if last else 0)
-        return replace(
-            totals,
-            read_cursor=self.rows.cursor(window + 1),
-            cursor=self.rows.cursor(self.order.window_of(totals.job_step + 1)),
-        )
+        before, after = self.rows.cursors(totals.job_step)
+        last = totals.read_cursor
+        if last is None or last.window != after.window:
+            self.rows.write_rejected(before.window, rejected, last.num_rejected if last else 0)
+        is_window_done = totals.job_step == after.steps
+        if is_window_done:  # by the set of the window's rows, whatever their order was
+            due = RowsDue(after.rows, after.row_sum, after.distinct_rows)
+        else:
+            due = _add_due(totals.due or RowsDue(0, 0, 0), batch, before)
+        cursor = after if is_window_done else before
+        return replace(totals, due=due, read_cursor=after, cursor=cursor)
 
     def end_reading(self) -> None:
         """Stop the reader of a stream; pending waits for rows end."""
@@ -102,9 +108,7 @@ def set_up(plan: Plan, settled: Settled, pulse: Pulse) -> Setup:
     """
     store = Store(Path(plan.data.store))
     _check_data(store, plan)
-    rows = rows_of(store, plan.data.max_length)
-    order = order_of(plan)
-    client = _open_stream(plan, order) if isinstance(order, StreamOrder) else None
+    client = _open_stream(plan) if plan.data.stream else None
     model = to_device(starting_model(plan), plan.machine.device)
     parameters = trainable(model)
     if not parameters:
@@ -115,26 +119,29 @@ def set_up(plan: Plan, settled: Settled, pulse: Pulse) -> Setup:
     if client:
         _await_rows(client, plan, pulse)
     return Setup(
-        rows=client or rows,
-        order=order,
+        rows=client or rows_of(store, plan.data.max_length),
+        order=client or order_of(plan),
         forward=Forward(model),
         parameters=parameters,
         optimizer=make_optimizer(parameters, plan.learning),
     )
 
 
-def _open_stream(plan: Plan, order: StreamOrder) -> StreamClient:
+def _open_stream(plan: Plan) -> StreamClient:
     """Start reading, so that rows are there when the model is."""
     assert plan.data.stream
     try:
-        return StreamClient(Path(plan.data.stream.folder), order.window_of(plan.steps.num) + 1)
+        return StreamClient(Path(plan.data.stream.folder), plan.steps.num)
     except OSError as error:
         raise MachineError(
             "the description of this run's stream was deleted from the cache",
             cause=Cause.CACHE_MISSING,
             have=f"no {error.filename}",
             need="the file that the plan wrote there",
-            remedies=(Remedy("the same command again", "writes it again"),),
+            remedies=(
+                Remedy("the same command again", "writes it again"),
+                Remedy("--fresh", "start this run over"),
+            ),
         ) from error
 
 
@@ -233,13 +240,25 @@ def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint) -> StartState:
             need="moments of every tensor that had a gradient",
             remedies=(Remedy("--fresh", "start this run over"),),
         )
-    if isinstance(setup.rows, StreamClient) and state.cursor:
+    if isinstance(setup.rows, StreamClient):
+        if state.cursor is None:
+            raise _older_stream(checkpoint)
         setup.rows.seek(state.cursor)
     return StartState(
         Totals.from_state(state),
         frozenset(state.no_gradient_yet),
         checkpoint,
         Losses(state.probe_before, state.held_out_before),
+    )
+
+
+def _older_stream(checkpoint: Checkpoint) -> MachineError:
+    return MachineError(
+        f"{checkpoint.path.name} has no position in the stream that this version can read",
+        cause=Cause.CHECKPOINT_MISMATCH,
+        have="a stream read by Headway 0.1, whose windows spanned epochs",
+        need="the version that started this run, or a new run",
+        remedies=(Remedy("--fresh", "start this run over"),),
     )
 
 
@@ -250,6 +269,21 @@ def _none_verifies(folder: RunFolder, have: str) -> MachineError:
         have=have,
         need="a checkpoint that reads back as it was written",
         remedies=(Remedy("--fresh", "moves this folder aside and starts over"),),
+    )
+
+
+def _add_due(due: RowsDue, batch: Batch, before: StreamCursor) -> RowsDue:
+    """One more step of a window that has further steps.
+
+    Args:
+        due: before the step.
+        batch: of the step.
+        before: the cursor before its window.
+    """
+    return RowsDue(
+        due.rows + len(batch.planned_R),
+        (due.row_sum + row_hash(batch.planned_R, batch.epoch)) & MASK_64_BIT,
+        before.first_epoch_rows or due.rows + len(batch.planned_R),
     )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from headway.base.errors import BrokenContract, Cause, Remedy
 from headway.base.pulse import Pulse
 from headway.data.batching.batches import Batch, MicroTensors
+from headway.data.order import row_hash
 from headway.model.forward import Forward
 from headway.runs.receipt import StepReport
 from headway.training.optimizer import set_learning_rate
@@ -119,7 +120,8 @@ class Stepper:
             loss=loss,
             grad_norm=norm,
             learning_rate=rate,
-            rows=batch.num_rows,
+            rows=len(batch.carried_R),
+            row_sum=row_hash(batch.carried_R, batch.epoch),
             trained_tokens=batch.num_trained,
             input_tokens=batch.num_tokens,
             computed_tokens=batch.num_computed,

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 
-import numpy as np
-
 from headway.base.errors import Finding
 from headway.base.events import Event, Noted, Sampled
 from headway.base.pulse import Phase, Pulse
@@ -103,8 +101,8 @@ class Trainer:
 
     def count(self, batch: Batch, report: StepReport) -> None:
         """Add a step whose update is in the weights to the totals."""
-        rows = np.concatenate([m.rows_R for leaf in batch.leaves for m in leaf])
-        self.totals = self.setup.with_cursors(self.totals.add(report, rows), self._rejected)
+        totals = self.totals.add(report, batch.carried_R, batch.planned_R)
+        self.totals = self.setup.with_position(totals, batch, self._rejected)
 
     def halve_micro_batch(self, error: Exception) -> Finding:
         """Continue with micro-batches half as large, from the step that ran out of memory.

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from headway.base.errors import Cause, Exit, Finding, Refusal, exit_code
-from headway.data.order import RowOrder
+from headway.data.stream.cursor import StreamCursor
 from headway.model.sizes import flops_per_token, shape_of
+from headway.runs.checkpoint_state import RowsDue
+from headway.runs.order import order_of
 from headway.runs.plan import Plan
 from headway.runs.receipt import (
     SCHEMA,
@@ -55,9 +57,7 @@ class Closing:
     versions: Mapping[str, str]
 
 
-def make_receipt(
-    closing: Closing, plan: Plan, settled: Settled, order: RowOrder, totals: Totals
-) -> Receipt:
+def make_receipt(closing: Closing, plan: Plan, settled: Settled, totals: Totals) -> Receipt:
     """Judge an attempt."""
     probe, held_out = _losses(closing)
     facts = Facts(
@@ -65,7 +65,7 @@ def make_receipt(
         why=closing.why,
         planned_steps=plan.steps.num,
         applied_steps=totals.job_step,
-        rows=_rows(plan, order, totals),
+        rows=_rows(plan, totals, is_finished=closing.outcome == "finished"),
         tensors=closing.tensors,
         losses_finite=closing.cause is not Cause.NOT_FINITE,
         checkpoint=closing.checkpoint,
@@ -174,25 +174,72 @@ def _losses(closing: Closing) -> tuple[Loss | None, Loss | None]:
     return loss_between(closing.before.probe, closing.after.probe), held_out
 
 
-def _rows(plan: Plan, order: RowOrder, totals: Totals) -> ReceiptRows:
+def _rows(plan: Plan, totals: Totals, *, is_finished: bool) -> ReceiptRows:
     """Planned and trained rows; an interrupted run is compared with the steps that it took."""
-    rows, done = plan.data.rows, totals.job_step
-    applications = order.rows_in(done)
+    if totals.due and totals.read_cursor:
+        return _stream_rows(plan, totals, totals.due, totals.read_cursor, is_finished=is_finished)
+    rows, order, done = plan.data.rows, order_of(plan), totals.job_step
     return ReceiptRows(
-        read=totals.read_cursor.read if totals.read_cursor else plan.data.records.read,
-        rejected=totals.read_cursor.rejected if totals.read_cursor else plan.data.records.rejected,
+        read=plan.data.records.read,
+        rejected=plan.data.records.rejected,
         accepted=rows.accepted,
         held_out=rows.held_out,
         planned=rows.planned,
         not_planned=rows.not_planned,
-        trained=min(totals.applications, order.rows_per_epoch),
+        trained=_num_trained(totals, min(order.rows_in(done), order.rows_per_epoch)),
         applications_planned=rows.applications,
         applications=totals.applications,
-        missing=max(0, applications - totals.applications),
-        repeated=max(0, totals.applications - applications),
+        missing=totals.num_missing,
+        repeated=totals.num_repeated,
         row_sum=totals.row_sum,
         row_sum_planned=rows.row_sum if done == plan.steps.num else order.row_sum(done),
     )
+
+
+def _stream_rows(
+    plan: Plan, totals: Totals, due: RowsDue, cursor: StreamCursor, *, is_finished: bool
+) -> ReceiptRows:
+    """The rows of a stream, counted as they came; what is ahead of an interrupted run is estimated.
+
+    Args:
+        plan: with the estimates.
+        totals: of the applied steps.
+        due: by the windows of these steps.
+        cursor: after the last of these windows.
+        is_finished: no step is ahead.
+    """
+    estimated = plan.data.rows
+    planned, applications, not_planned = due.distinct, due.rows, cursor.distinct_rows - due.distinct
+    if not is_finished:
+        planned = max(planned, estimated.planned)
+        applications = max(applications, estimated.applications)
+        not_planned = estimated.not_planned
+    return ReceiptRows(
+        read=cursor.read,
+        rejected=cursor.rejected,
+        accepted=estimated.held_out + planned + not_planned,
+        held_out=estimated.held_out,
+        planned=planned,
+        not_planned=not_planned,
+        trained=_num_trained(totals, due.distinct),
+        applications_planned=applications,
+        applications=totals.applications,
+        missing=totals.num_missing,
+        repeated=totals.num_repeated,
+        row_sum=totals.row_sum,
+        row_sum_planned=due.row_sum,
+    )
+
+
+def _num_trained(totals: Totals, num_due: int) -> int:
+    """Different rows that were trained.
+
+    Args:
+        totals: of the applied steps.
+        num_due: different rows that these steps were to train.
+    """
+    is_one_epoch = all(row.startswith("1:") for row in totals.deviations)
+    return num_due - totals.num_missing if is_one_epoch else min(totals.applications, num_due)
 
 
 def _environment(closing: Closing, plan: Plan, settled: Settled) -> dict[str, str]:

@@ -18,9 +18,9 @@ from headway.data.sources.find import find_sources
 from headway.data.stream import reader_process
 from headway.data.stream.cursor import HELD_OUT, StreamCursor, StreamPosition
 from headway.data.stream.reader_process import ReaderWait, WindowRequest, read_ahead
-from headway.data.stream.spec import StreamFile
-from headway.data.stream.stream import StreamSpec
+from headway.data.stream.spec import StreamFile, StreamSpec
 from headway.data.stream.window import (
+    RowOrigin,
     Window,
     WindowFacts,
     load_window,
@@ -33,8 +33,10 @@ ROWS = [[Segment(np.array([1, 2, 3]), None)]]
 
 
 def window_after(number: int) -> Window:
-    after = StreamCursor(number + 1, StreamPosition(0, number + 1))
-    return make_window(ROWS, WindowFacts(after, (), {}), "uint16")
+    before = StreamCursor(number, StreamPosition(0, number), steps=number)
+    after = StreamCursor(number + 1, StreamPosition(0, number + 1), steps=number + 1)
+    facts = WindowFacts(before, after, has_short=False, rejected=(), units={})
+    return make_window(ROWS, [RowOrigin(number, number, 1)], facts, "uint16")
 
 
 class Counting:
@@ -86,7 +88,7 @@ def served(folder: Path, pulse: Pulse | None = None) -> Counting:
 def test_the_requested_windows_are_made_and_no_others(
     tmp_path: Path, send: Callable[..., None]
 ) -> None:
-    send(WindowRequest(2), WindowRequest(3))
+    send(WindowRequest(2, 100), WindowRequest(3, 100))
     stream = served(tmp_path)
     assert (stream.begun, stream.made) == ([0], [0, 1, 2])
     assert [p.name for p in sorted(tmp_path.iterdir())] == [
@@ -97,14 +99,19 @@ def test_the_requested_windows_are_made_and_no_others(
 def test_a_request_for_windows_that_were_requested_before_makes_none(
     tmp_path: Path, send: Callable[..., None]
 ) -> None:
-    send(WindowRequest(2), WindowRequest(1))
+    send(WindowRequest(2, 100), WindowRequest(1, 100))
+    assert served(tmp_path).made == [0, 1]
+
+
+def test_no_window_is_made_beyond_the_last_step(tmp_path: Path, send: Callable[..., None]) -> None:
+    send(WindowRequest(6, 2))
     assert served(tmp_path).made == [0, 1]
 
 
 def test_windows_on_disk_are_not_made_again(tmp_path: Path, send: Callable[..., None]) -> None:
     for number in (0, 1, 3):
         save_window(tmp_path, number, window_after(number))
-    send(WindowRequest(6))
+    send(WindowRequest(6, 100))
     stream = served(tmp_path)
     assert stream.begun == [2, 4]
     assert sorted(set(stream.made)) == [2, 4, 5]
@@ -112,13 +119,13 @@ def test_windows_on_disk_are_not_made_again(tmp_path: Path, send: Callable[..., 
 
 def test_a_damaged_window_is_made_again(tmp_path: Path, send: Callable[..., None]) -> None:
     window_path(tmp_path, 0).write_bytes(b"half")
-    send(WindowRequest(1))
+    send(WindowRequest(1, 100))
     assert served(tmp_path).made == [0]
     assert load_window(tmp_path, 0) is not None
 
 
 def test_a_request_with_a_cursor_continues_there(tmp_path: Path, send: Callable[..., None]) -> None:
-    send(WindowRequest(1), WindowRequest(8, StreamCursor(7)))
+    send(WindowRequest(1, 100), WindowRequest(8, 100, StreamCursor(7, steps=7)))
     stream = served(tmp_path)
     assert stream.begun == [0, 7]
     assert not window_path(tmp_path, 1).exists()
@@ -138,7 +145,7 @@ def test_old_windows_make_room_but_the_first_stays(
     tmp_path: Path, send: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader_process, "_KEPT_WINDOWS", 4)
-    send(WindowRequest(12))
+    send(WindowRequest(12, 100))
     served(tmp_path)
     kept = sorted(path.name for path in tmp_path.iterdir())
     assert kept == [window_path(tmp_path, n).name for n in (0, 8, 9, 10, 11)]
@@ -151,16 +158,16 @@ def test_the_held_out_rows_come_first_and_are_made_once(
     data.write_text("".join(f'{{"text": "row number {n}"}}\n' for n in range(40)))
     store.mkdir()
     byte_level().save(store)
-    spec = StreamSpec("text", 16, "cut", 4, 3, 1, 0.5, "uint16")
+    spec = StreamSpec("text", 16, "cut", 4, 1, 3, 1, 0.5, "uint16")
     options = ExampleOptions(None, 300, None, True)
     file = StreamFile(tuple(find_sources([str(data)])), options, str(store), spec, "2026-11-21")
-    send(WindowRequest(1))
+    send(WindowRequest(1, 100))
     read_ahead(tmp_path, file, Pulse())
     held_out, first = load_window(tmp_path, HELD_OUT), load_window(tmp_path, 0)
     assert held_out is not None
     assert first is not None
     assert (len(held_out), len(first)) == (3, 4)
     written = window_path(tmp_path, HELD_OUT).stat().st_mtime_ns
-    send(WindowRequest(1))
+    send(WindowRequest(1, 100))
     read_ahead(tmp_path, file, Pulse())
     assert window_path(tmp_path, HELD_OUT).stat().st_mtime_ns == written

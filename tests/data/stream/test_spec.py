@@ -8,10 +8,9 @@ import pytest
 
 from headway.data.examples.maker import ExampleOptions
 from headway.data.sources.source import Source
-from headway.data.stream.spec import StreamFile, load_stream, save_stream
-from headway.data.stream.stream import StreamSpec
+from headway.data.stream.spec import StreamFile, StreamSpec, load_stream, save_stream
 
-SPEC = StreamSpec("text", 16, "cut", 4, 2, 7, 0.5, "uint16")
+SPEC = StreamSpec("text", 16, "cut", 4, 1, 2, 7, 0.5, "uint16")
 
 
 def file(*sources: Source, tokenizer: Path | None = None) -> StreamFile:
@@ -38,7 +37,7 @@ def test_only_the_owner_may_read_a_description_because_addresses_contain_passwor
 def test_a_description_of_another_version_is_not_read(tmp_path: Path) -> None:
     save_stream(tmp_path, file())
     (path,) = tmp_path.iterdir()
-    path.write_text(path.read_text().replace('"window_rows"', '"rows_per_window"'))
+    path.write_text(path.read_text().replace('"batch_size"', '"window_rows"'))
     with pytest.raises(msgspec.ValidationError):
         load_stream(tmp_path)
 

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as WaitTimeout
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,11 +37,16 @@ class Batch:
 
     step: int  # of the job, from 1
     epoch: int  # from 0
+    planned_R: Numbers  # row numbers, as the order has them
     leaves: tuple[tuple[MicroTensors, ...], ...]
-    num_rows: int
     num_tokens: int  # input tokens of the rows
     num_trained: int
     num_computed: int  # input tokens, with shared prefixes counted once
+
+    @property
+    def carried_R(self) -> Numbers:
+        """The row numbers that the micro-batches hold: what a step of this batch trains."""
+        return np.concatenate([micro.rows_R for leaf in self.leaves for micro in leaf])
 
 
 def to_tensors(micro: MicroBatch, device: str) -> MicroTensors:
@@ -75,8 +81,8 @@ def make_batch(
     return Batch(
         step=step,
         epoch=epoch,
+        planned_R=numbers,
         leaves=tuple(tuple(to_tensors(m, device) for m in leaf) for leaf in packed),
-        num_rows=len(numbers),
         num_tokens=sum(m.num_tokens for leaf in packed for m in leaf),
         num_trained=sum(len(m.targets_M) for leaf in packed for m in leaf),
         num_computed=sum(len(m.ids_N) for leaf in packed for m in leaf),

@@ -10,18 +10,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
-from headway.base.errors import Cause, MachineError, Remedy, refusal_from
+from headway.base.errors import BrokenContract, Cause, MachineError, Remedy, refusal_from
 from headway.base.files import write_whole
 from headway.base.process import PULSE_VARIABLE, ChildProcess, RestartPolicy
 from headway.base.pulse import PulseReading, read_pulse
+from headway.base.units import plural
 from headway.data.batching.rows import Rows, Segment
+from headway.data.order import Numbers
 from headway.data.stream.cursor import HELD_OUT, StreamCursor
 from headway.data.stream.reader_process import ReaderWait, WindowRequest
 from headway.data.stream.spec import load_stream
-from headway.data.stream.window import Window, load_window
+from headway.data.stream.window import RowOrigin, Window, load_window
 
 _NUM_AHEAD = 2  # windows prepared while one is used
+_KEPT_WINDOWS, _KEPT_CURSORS = 2, 64  # the batches made ahead may be several windows ahead
 _POLL_S = 0.02
 _MAX_SILENCE_S = 30.0  # a reader whose pulse is older is stuck
 _RESTARTS = RestartPolicy(max_restarts=2)  # without a new window
@@ -32,29 +36,33 @@ class StreamEnded(Exception):  # noqa: N818 - nothing went wrong
 
 
 class StreamClient(Rows):
-    """The rows of a stream, by number.
+    """The rows of a stream by their identities, and which of them make which step.
 
+    A `RowOrder` as well as `Rows`: which rows there are is known when their window has been made.
     A row whose window is not on disk yet is waited for. A reader that dies or gets stuck is
     restarted and makes the same rows. One thread reads rows; another may call `end` meanwhile.
 
     Args:
-        folder: of the stream.
-        num_windows: windows that the run uses.
-        max_silence_s: how long the reader's pulse may go without a beat.
+        folder: the stream's.
+        num_steps: steps of the job.
+        max_silence_s: how long the reader's pulse may stand still.
 
     Raises:
         OSError: the folder cannot be read.
     """
 
-    def __init__(
-        self, folder: Path, num_windows: int, max_silence_s: float = _MAX_SILENCE_S
-    ) -> None:
+    def __init__(self, folder: Path, num_steps: int, max_silence_s: float = _MAX_SILENCE_S) -> None:
         self.folder = folder
-        self.num_windows = num_windows
+        self.num_steps = num_steps
         self.max_silence_s = max_silence_s
         self._spec = load_stream(folder).spec
         self._cursors = {} if self._spec.held_out else {0: StreamCursor()}
         self._ready: dict[int, Window] = {}
+        self._places: dict[int, tuple[int, int]] = {}  # window and place of each row that is ready
+        self._last_origin: tuple[int, RowOrigin | None] = (
+            0,
+            None,
+        )  # before window ..., of its epoch
         self._until = 0  # windows requested so far
         self._requested_s = 0.0
         self._ended = False
@@ -66,7 +74,7 @@ class StreamClient(Rows):
         # The reader dies with the thread that starts it: the trainer's main thread, or the one that
         # makes batches. Without either of them, no rows are needed.
         self._reader = _start_reader(folder, self._pulse)
-        self._request(WindowRequest(1))
+        self._request(WindowRequest(1, num_steps))
 
     @property
     def num_restarts(self) -> int:
@@ -77,7 +85,7 @@ class StreamClient(Rows):
         """Continue from a checkpoint's cursor, regardless of what was read before."""
         self._cursors[cursor.window] = cursor
         self._until = cursor.window + 1
-        self._request(WindowRequest(self._until, cursor))
+        self._request(WindowRequest(self._until, self.num_steps, cursor))
 
     def end(self) -> None:
         """Stop reading for good. Windows on disk stay for the next attempt.
@@ -88,44 +96,99 @@ class StreamClient(Rows):
             self._ended = True
             self._reader.end()
 
-    def cursor(self, window: int) -> StreamCursor:
-        """Where a window begins, once the window before it has been used."""
-        return self._cursors[window]
+    def rows(self, step: int) -> tuple[int, Numbers]:
+        """The epoch and the identities of the rows of a step (from 1); waits for their window.
+
+        Raises:
+            As for `window`.
+        """
+        window = self.window(self._window_of(step))
+        order = window.order(self._spec.seed, self._spec.batch_size)
+        places = order.places(step - 1 - window.facts.before.steps)
+        return window.facts.epoch, window.identities_R[places]
+
+    def held_out(self) -> Numbers:
+        """The identities of the rows that are never trained."""
+        if not self._spec.held_out:
+            return np.arange(0)
+        return self.window(HELD_OUT).identities_R
+
+    def cursors(self, step: int) -> tuple[StreamCursor, StreamCursor]:
+        """The cursors before and after the window of a step whose batch has been made."""
+        number = self._window_of(step)
+        return self._cursors[number], self._cursors[number + 1]
 
     def segments(self, row: int) -> list[Segment]:
-        """The tokens of a row; waits for them.
+        """The tokens of a row that `rows` or `held_out` gave."""
+        window, place = self._places[row]
+        return self._ready[window].segments(place)
+
+    def _window_of(self, step: int) -> int:
+        """The window of a step; waits for the ones before it."""
+        begun = (n for n, cursor in self._cursors.items() if n >= 0 and cursor.steps < step)
+        number = max(begun, default=0)
+        while self._cursor_after(number).steps < step:
+            number += 1
+        return number
+
+    def _cursor_after(self, number: int) -> StreamCursor:
+        return self._cursors.get(number + 1) or self.window(number).facts.after
+
+    def window(self, number: int, on_wait: Callable[[], None] = lambda: None) -> Window:
+        """A window; waits for it and calls `on_wait` repeatedly meanwhile.
 
         Raises:
             Refusal: the reader cannot continue.
             MachineError: the reader keeps dying.
+            BrokenContract: the window has rows that were there before.
             StreamEnded: `end` was called.
         """
-        if row < self._spec.held_out:
-            return self.window(HELD_OUT).segments(row)
-        number, place = divmod(row - self._spec.held_out, self._spec.window_rows)
-        return self.window(number).segments(place)
-
-    def window(self, number: int, on_wait: Callable[[], None] = lambda: None) -> Window:
-        """A window; waits for it and calls `on_wait` repeatedly meanwhile."""
         window = self._ready.get(number)
         if window:
             return window
-        until = min(number + 1 + _NUM_AHEAD, self.num_windows) if number > 0 else 1
+        until = number + 1 + _NUM_AHEAD if number > 0 else 1
         if until > self._until:
             self._until = until
             with self._not_ended():
-                self._request(WindowRequest(until))
+                self._request(WindowRequest(until, self.num_steps))
         while (window := load_window(self.folder, number)) is None:
             with self._not_ended():
                 self._check_reader(number)
             on_wait()
             time.sleep(_POLL_S)
         self._reader.report_progress()
-        self._ready = {n: w for n, w in self._ready.items() if n in (HELD_OUT, number - 1)}
-        self._ready[number] = window
-        self._cursors = {n: s for n, s in self._cursors.items() if n >= number - 2}
-        self._cursors[window.facts.after.window] = window.facts.after
+        self._check_repeats(number, window)
+        kept = {n: w for n, w in self._ready.items() if n == HELD_OUT or n > number - _KEPT_WINDOWS}
+        self._ready = kept | {number: window}
+        self._places = {
+            row: (n, place)
+            for n, w in self._ready.items()
+            for place, row in enumerate(w.identities_R.tolist())
+        }
+        recent = {n: c for n, c in self._cursors.items() if n >= number - _KEPT_CURSORS}
+        new = {number: window.facts.before, number + 1: window.facts.after}
+        self._cursors = recent | new  # assigned whole: another thread reads it
         return window
+
+    def _check_repeats(self, number: int, window: Window) -> None:
+        """Refuse rows that do not follow those before them, or that come a second time.
+
+        Raises:
+            BrokenContract: a row does not begin after the one before it.
+        """
+        before, last = self._last_origin
+        facts, known = window.facts, self._cursors.get(number, window.facts.before)
+        is_next = (known.rows, known.row_sum) == (facts.before.rows, facts.before.row_sum)
+        follows = last if before == number and facts.before.epoch_rows else None
+        if not is_next or window.repeats(follows):
+            raise BrokenContract(
+                "the data was not read row after row; these rows were not trained",
+                cause=Cause.CONTRACT_BROKEN,
+                have=f"epoch {facts.epoch + 1}, after {plural(facts.before.epoch_rows, 'row')}",
+                need="each row once per epoch",
+                remedies=(Remedy("--fresh", "reads the data from its start"),),
+            )
+        self._last_origin = number + 1, window.last_origin()
 
     def write_rejected(self, window: int, path: Path, before: int) -> None:
         """Append the records that were rejected while a window was made.
@@ -179,7 +242,7 @@ class StreamClient(Rows):
         self._started_s = time.monotonic()
         if not self._reader.restart():
             raise _reader_keeps_dying(1 + _RESTARTS.max_restarts)
-        self._request(WindowRequest(self._until, self._cursors.get(number)))
+        self._request(WindowRequest(self._until, self.num_steps, self._cursors.get(number)))
 
     def _is_stuck(self) -> bool:
         """Whether the reader is silent, or idle although it served the last request."""

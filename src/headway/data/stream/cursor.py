@@ -27,15 +27,25 @@ class StreamCursor:
     """Where a window begins, with the counts up to there.
 
     Attributes:
-        window: number of the next window.
-        cursor: position of the next window.
-        read: records read.
-        rejected: records rejected, by reason.
-        truncated: conversations cut to `max_length`.
+        window: number of the window that comes next.
+        position: where it begins.
+        steps: steps of the job whose rows come before it.
+        rows: rows before it.
+        row_sum: sum of `row_hash` over these rows, modulo 2**64, as the reader made them.
+        epoch_rows: rows before it in its epoch.
+        first_epoch_rows: all rows of the first epoch; 0 until that is known.
+        read: records read, once per epoch.
+        rejected: records rejected, by reason, once per epoch.
+        truncated: conversations cut to `max_length`, once per epoch.
     """
 
     window: int = 0
-    cursor: StreamPosition = StreamPosition()
+    position: StreamPosition = StreamPosition()
+    steps: int = 0
+    rows: int = 0
+    row_sum: int = 0
+    epoch_rows: int = 0
+    first_epoch_rows: int = 0
     read: int = 0
     rejected: dict[str, int] = field(default_factory=dict[str, int])
     truncated: int = 0
@@ -44,3 +54,8 @@ class StreamCursor:
     def num_rejected(self) -> int:
         """Records rejected for any reason."""
         return sum(self.rejected.values())
+
+    @property
+    def distinct_rows(self) -> int:
+        """Different rows before the window: later epochs bring those of the first again."""
+        return self.first_epoch_rows or self.rows

@@ -43,11 +43,13 @@ class WindowRequest:
     """A request for windows.
 
     Attributes:
-        until: all windows below this number are wanted.
+        until: all windows below this number are wanted,
+        num_steps: if they hold steps up to this one.
         cursor: where to start; None: where the reader is, initially the start of the stream.
     """
 
     until: int
+    num_steps: int
     cursor: StreamCursor | None = None
 
 
@@ -117,7 +119,7 @@ class _ReadAhead:
         self._stream = stream
         self._held_out = held_out
         self._cursor = cursor  # after the last window on disk
-        self._until = 0
+        self._until = self._num_steps = 0
         self._requests = _requests(pulse)
 
     def run(self) -> None:
@@ -156,11 +158,11 @@ class _ReadAhead:
             _EndOfRequestsError: standard input ended.
         """
         has_moved = False
-        while self._cursor.window >= self._until:
+        while self._cursor.window >= self._until or self._cursor.steps >= self._num_steps:
             request = next(self._requests, None)
             if request is None:
                 raise _EndOfRequestsError
-            self._until = request.until
+            self._until, self._num_steps = request.until, request.num_steps
             if request.cursor:
                 self._cursor, has_moved = request.cursor, True
         return has_moved

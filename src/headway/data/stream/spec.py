@@ -3,16 +3,48 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from headway.base.files import write_whole
 from headway.data.examples.maker import ExampleOptions
+from headway.data.formats.records import DataKind
 from headway.data.sources.source import Source
-from headway.data.stream.stream import StreamSpec
 
 _NAME = "stream.json"
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """How a stream is cut into rows and windows.
+
+    Attributes:
+        kind: of the records; others are rejected.
+        max_length: targets in a row of text; tokens in a conversation.
+        truncation: what happens to longer conversations.
+        batch_size: rows of a step.
+        steps_per_window: steps of a window, unless its epoch ends.
+        held_out: rows that come before all others and are never trained.
+        seed: for the order of units.
+        max_rejected: share of rejected records above which the data is refused.
+        dtype: of ids on disk.
+    """
+
+    kind: DataKind
+    max_length: int
+    truncation: Literal["cut", "reject"]
+    batch_size: int
+    steps_per_window: int
+    held_out: int
+    seed: int
+    max_rejected: float
+    dtype: str
+
+    @property
+    def window_rows(self) -> int:
+        """Rows of a window, unless its epoch ends."""
+        return self.batch_size * self.steps_per_window
 
 
 @dataclass(frozen=True)

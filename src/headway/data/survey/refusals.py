@@ -104,6 +104,21 @@ def no_usable_records(
     )
 
 
+def too_few_rows(sources: Sequence[Source], num_rows: int, num_held_out: int) -> DataRefused:
+    """Holding rows out of a stream leaves none to train on."""
+    names = sources[0].name if len(sources) == 1 else plural(len(sources), "file")
+    return DataRefused(
+        f"{names} has too few rows to hold {count(num_held_out)} out",
+        cause=Cause.TOO_LITTLE_DATA,
+        have=plural(num_rows, "row"),
+        need=f"{count(num_held_out)} held out, and at least one to train on",
+        remedies=(
+            Remedy(f"--val-size {max(1, num_rows // 10)}", "holds fewer out"),
+            Remedy("leave out --val-size", "trains on all rows"),
+        ),
+    )
+
+
 def mixed_kinds(kinds: Mapping[DataKind, int], first: Mapping[DataKind, Record]) -> DataRefused:
     """The refusal of records of several kinds in one run.
 
