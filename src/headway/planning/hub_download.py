@@ -10,8 +10,8 @@ from typing import Any
 
 from headway.base.errors import Cause, ComeBack, MachineError, Refusal, Remedy, UsageError
 from headway.base.network.hub import host, translate_hub_error, unreachable
-from headway.base.pulse import Phase, Pulse
 from headway.base.network.retry import Abandoned, RetryPolicy, TransientError, retry_call, retrying
+from headway.base.pulse import Phase, Pulse
 from headway.base.units import size
 from headway.model.safetensors_index import INDEX, WHOLE, weight_files
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from headway.base.network import hub
 from headway.base.errors import Cause, ComeBack, Refusal, UsageError
+from headway.base.network import hub
 from headway.base.network.retry import TransientError
 
 

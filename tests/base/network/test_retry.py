@@ -7,10 +7,10 @@ from collections.abc import Callable, Generator
 
 import pytest
 
-from headway.base.network import retry
 from headway.base.errors import Cause, ComeBack
-from headway.base.pulse import Pulse
+from headway.base.network import retry
 from headway.base.network.retry import RetryPolicy, TransientError, retry_call, retrying
+from headway.base.pulse import Pulse
 
 NO_WAIT = RetryPolicy(max_attempts=3, initial_backoff_s=0.001, random=lambda: 0.0)
 
