@@ -310,7 +310,7 @@ def test_half_an_answer_is_none(child_of: Callable[..., ChildProcess]) -> None:
     assert child.last_refusal() is None
 
 
-def test_f66_no_module_is_imported_from_the_working_folder(
+def test_no_module_is_imported_from_the_working_folder(
     child_of: Callable[..., ChildProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
