@@ -114,4 +114,6 @@ def _unknown_verb(word: str) -> UsageError:
 
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the working folder
     main()

@@ -1,8 +1,10 @@
 """One private folder per user: nothing of others is used, and nothing of others is removed."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -115,6 +117,34 @@ def test_other_names_that_somebody_took_are_no_runtime_folders(
             plant(place / name)
     folder = runtime_folder()
     assert runtime_folders() == [folder]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("plant", [None, link, dangling, writable, Path.mkdir, os.mkfifo])
+def test_a_user_without_rights_has_a_folder_of_their_own(
+    plant: Callable[[Path], object] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        place.chmod(0o1777)
+        monkeypatch.setattr(module, "_places", lambda: [(place, "live")])
+        root = runtime_folder()
+        root.rename(place / "live-of-root")
+        if plant:
+            plant(place / "live")
+        before = {path: path.lstat() for path in place.iterdir()}
+        pid = os.fork()
+        if pid == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            with LiveFolder() as live:
+                ours = runtime_folders() == [live.parent] and live_folders()[0][0] == live
+            os._exit(0 if ours and os.stat(live.parent).st_uid == 65534 else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert {path: path.lstat() for path in before} == before
+    finally:
+        shutil.rmtree(place)
 
 
 def test_a_folder_of_the_first_release_is_made_private(place: Path) -> None:
