@@ -135,12 +135,17 @@ def test_a_user_without_rights_has_a_folder_of_their_own(
         before = {path: path.lstat() for path in place.iterdir()}
         pid = os.fork()
         if pid == 0:
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
-            with LiveFolder() as live:
-                ours = runtime_folders() == [live.parent] and live_folders()[0][0] == live
-            os._exit(0 if ours and os.stat(live.parent).st_uid == 65534 else 1)
+            try:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+                with LiveFolder() as live:
+                    assert live.parent.stat().st_uid == 65534
+                    assert runtime_folders() == [live.parent]
+                    assert live_folders() == [(live, ProcessId.mine())]
+                os._exit(0)
+            finally:
+                os._exit(1)
         assert os.waitpid(pid, 0)[1] == 0
         assert {path: path.lstat() for path in before} == before
     finally:
