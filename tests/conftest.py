@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from headway.supervise import runtime_folder
+
 # The same examples each time, and no clock: a test is never right by luck.
 settings.register_profile("headway", derandomize=True, deadline=None, database=None)
 settings.load_profile("headway")
@@ -43,6 +45,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Print failures as they happen, in the process that has the terminal."""
     if not _worker:
         config.pluginmanager.register(FailuresAtOnce(config))
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A runtime folder of the test's own: no job of this machine is seen or disturbed."""
+    monkeypatch.setattr(runtime_folder, "_places", lambda: [(tmp_path, "live")])
+    return runtime_folder.runtime_folder()
 
 
 @pytest.fixture(scope="session", autouse=True)

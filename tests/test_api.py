@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from headway.supervise.runtime_folder import runtime_folder
+
 LIMIT_S = 240
 TEXT = "All work and no play makes Jack a dull boy. " * 200
 SCRIPT = """
@@ -58,18 +60,20 @@ class Script:
             stderr=subprocess.PIPE,
             text=True,
         )
-        shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else str(here)
-        self.live = Path(shared, f"headway-{os.getuid()}", str(self.process.pid))
 
     def lines(self) -> list[str]:
         """What it printed, once it has ended by itself."""
         out, err = self.process.communicate(timeout=LIMIT_S)
         assert self.process.returncode == 0, out + err
-        assert not self.live.exists(), "something of the job is left"
+        assert not self.live(), "something of the job is left"
         return [line for line in out.splitlines() if not line.startswith("kept")]
 
     def is_planning(self) -> bool:
-        return (self.live / "planner.pulse").exists()
+        return any((live / "planner.pulse").exists() for live in self.live())
+
+    def live(self) -> list[Path]:
+        """What there is of its live folder."""
+        return list(runtime_folder().glob(f"{self.process.pid}-*"))
 
     def num_steps(self) -> int:
         log = self.here / "runs" / "notes" / "events.jsonl"

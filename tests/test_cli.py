@@ -38,12 +38,12 @@ def test_a_file_in_place_of_a_verb_is_trained(
     assert f"headway train {__file__}" in capsys.readouterr().err
 
 
-def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     def run(_: object) -> int:
         raise error
 
     monkeypatch.setitem(cli.VERBS, "fail", Verb("fail", "", run, {}))
-    return cli.run(["fail"])
+    return cli.run(["fail", *words])
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,30 @@ def test_how_it_fails_is_the_exit_code(
     err = capsys.readouterr().err
     assert "Traceback" not in err
     assert ("this is a bug in Headway: RuntimeError: no" in err) == (code == 1)
+
+
+@pytest.mark.parametrize("verbose", [[], ["--verbose"]])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("at s3://user:canary@b"), UsageError("x", cause=Cause.INVALID_VALUE)]
+)
+def test_f62_no_traceback_shows_a_password(
+    error: Exception,
+    verbose: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error.__cause__ = ValueError("from https://user:canary@h/x?sig=canary")
+    fail_with(error, monkeypatch, *verbose)
+    err = capsys.readouterr().err
+    assert "canary" not in err
+    assert ("Traceback" in err) == bool(verbose)
+
+
+def test_f62_an_address_in_place_of_a_verb_is_told_without_password(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.run(["s3://user:canary@b/x"]) == 2
+    assert "canary" not in capsys.readouterr().err
 
 
 def test_native_windows_is_refused(

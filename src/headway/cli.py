@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, Exit, Refusal, Remedy, UsageError, exit_code
 from headway.base.version import __version__
 from headway.commands import archives, demo, doctor, inference, status, train
@@ -53,9 +54,9 @@ def run(argv: Sequence[str]) -> int:
         return Exit.KEPT
     except Exception as error:
         if verbose:
-            raise
+            _print_traceback(error)
         sys.stderr.write(
-            f"this is a bug in Headway: {type(error).__name__}: {error}\n"
+            f"this is a bug in Headway: {type(error).__name__}: {hide_credentials(str(error))}\n"
             f"  try   the same command with --verbose   shows the traceback\n"
         )
         return Exit.BUG
@@ -84,11 +85,16 @@ def _print_refusal(refusal: Refusal, *, verbose: bool) -> None:
     from headway.ui.show_run import refusal_lines
 
     if verbose:
-        import traceback
-
-        traceback.print_exception(refusal)
+        _print_traceback(refusal)
     lines = refusal_lines(refusal, text_width(columns(sys.stderr, os.environ)))
     sys.stderr.writelines(f"{line.text}\n" for line in lines)
+
+
+def _print_traceback(error: Exception) -> None:
+    """The traceback on standard error; what libraries say in it may contain a password."""
+    import traceback
+
+    sys.stderr.write(hide_credentials("".join(traceback.format_exception(error))))
 
 
 def _unknown_verb(word: str) -> UsageError:
@@ -108,4 +114,6 @@ def _unknown_verb(word: str) -> UsageError:
 
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the working folder
     main()

@@ -129,3 +129,16 @@ def test_a_finding_of_an_older_log_has_no_cause() -> None:
     refusal = refusal_from(old)
     assert isinstance(refusal, DataRefused)
     assert refusal.cause is Cause.UNKNOWN
+
+
+def test_f62_no_part_of_a_refusal_holds_a_credential() -> None:
+    secret = "s3://user:canary@b/x"
+    remedies = (Remedy(f"headway train {secret} --model DIR", f"reads {secret}"),)
+    refusal = UsageError(
+        secret, cause=Cause.INVALID_VALUE, have=secret, need=secret, remedies=remedies
+    )
+    again = refusal_from(message_of(refusal))
+    copied = pickle.loads(pickle.dumps(refusal))
+    for one in (refusal, again, copied):
+        assert "canary" not in str(one) + repr(one.finding()) + repr(one.args)
+    assert refusal.remedies[0].do == "headway train s3://b/x --model DIR"

@@ -3,16 +3,20 @@
 import errno
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from headway.base.errors import Cause, ComeBack, MachineError
-from headway.base.lock import RunLock, exclusive_lock, is_held, owner_of
+from headway.base.lock import Owner, RunLock, exclusive_lock, is_held, owner_of, running_owner
+from headway.base.process_id import ProcessId
 
 HOLD = """
 import sys, time
@@ -113,3 +117,61 @@ def test_an_exclusive_lock_refuses_with_the_given_refusal(
     with exclusive_lock(tmp_path / "other.lock", busy):
         assert is_held(tmp_path / "other.lock")
     assert not is_held(tmp_path / "other.lock")
+
+
+# -- whose it is
+
+
+def write_owner(lock: Path, process: ProcessId, host: str = "") -> None:
+    owner = Owner(process.pid, host or socket.gethostname(), "", process.started)
+    lock.write_bytes(msgspec.json.encode(owner))
+
+
+def test_the_owner_is_the_process_that_holds_the_lock(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    assert running_owner(tmp_path / "run.lock") == ProcessId.of(holder.pid)
+    holder.kill()
+    holder.wait()
+    assert running_owner(tmp_path / "run.lock") is None
+
+
+def test_a_process_that_a_forged_lock_names_is_not_its_owner(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        found = ProcessId.of(stranger.pid)
+        assert found is not None
+        write_owner(tmp_path / "run.lock", found)  # held, but by another process
+        assert is_held(tmp_path / "run.lock")
+        assert running_owner(tmp_path / "run.lock") is None
+        write_owner(tmp_path / "free.lock", found)  # held by nobody
+        assert running_owner(tmp_path / "free.lock") is None
+        stranger.kill()
+
+
+def test_an_owner_of_another_time_or_host_is_not_running(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    lock, process = tmp_path / "run.lock", ProcessId.of(holder.pid)
+    assert process is not None
+    write_owner(lock, process, host="elsewhere")
+    assert running_owner(lock) is None
+    write_owner(lock, replace(process, started=process.started - 1))
+    assert running_owner(lock) is None
+    write_owner(lock, process)
+    assert running_owner(lock) == process
+
+
+def test_a_lock_that_is_a_link_or_a_pipe_is_not_touched(tmp_path: Path) -> None:
+    precious, lock = tmp_path / "precious", tmp_path / "run.lock"
+    precious.write_text("precious")
+    lock.symlink_to(precious)
+    with pytest.raises(MachineError), RunLock(lock):
+        pass
+    assert owner_of(lock) is None
+    assert not is_held(lock)
+    assert precious.read_text() == "precious"
+    lock.unlink()
+    os.mkfifo(lock)
+    assert owner_of(lock) is None

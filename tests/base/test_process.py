@@ -19,9 +19,9 @@ from headway.base.process import (
     Left,
     RestartPolicy,
     Stop,
-    is_alive,
     raise_now,
     report_refusal,
+    send_answer,
 )
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -200,8 +200,8 @@ def test_a_signal_after_a_time_limit_still_lets_it_save(
 
 CHILD = """
 import os, signal, sys
-from headway.base.errors import MachineError, Remedy
-from headway.base.process import PULSE_VARIABLE, report_refusal
+from headway.base.errors import Cause, MachineError, Remedy
+from headway.base.process import PULSE_VARIABLE, report_refusal, send_answer
 print("pulse", os.environ.get(PULSE_VARIABLE), "session", os.getsid(0) == os.getpid(), flush=True)
 print("to the log", file=sys.stderr, flush=True)
 for line in sys.stdin:
@@ -209,6 +209,12 @@ for line in sys.stdin:
         case "refuse":
             report_refusal(MachineError("no room", have="0", remedies=(Remedy("df"),)))
             sys.exit(5)
+        case "answer":
+            send_answer(["x" * 1000] * 3000)
+            sys.exit(0)
+        case "start":
+            import subprocess
+            sys.exit(subprocess.call([sys.executable, "-c", "import random, queue"]))
         case "wait":
             print("waiting", flush=True)
             signal.pause()
@@ -283,10 +289,66 @@ def test_a_refusal_arrives_where_no_file_can_be_written(
     assert message.findings[0].remedies[0].do == "df"
 
 
+def test_an_answer_that_is_larger_than_a_pipe_arrives(
+    child_of: Callable[..., ChildProcess],
+) -> None:
+    child = child_of()
+    type_in(child, "answer")
+    assert child.wait() == 0
+    assert child.answer(list[str]) == ["x" * 1000] * 3000
+    assert child.answer(int) is None
+    assert child.last_refusal() is None
+
+
+def test_half_an_answer_is_none(child_of: Callable[..., ChildProcess]) -> None:
+    child = child_of()
+    type_in(child, "answer")
+    while len(child._received) < 1000:
+        assert child.is_running
+    child.end()
+    assert child.answer(list[str]) is None
+    assert child.last_refusal() is None
+
+
+def test_no_module_is_imported_from_the_working_folder(
+    child_of: Callable[..., ChildProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "childmodule.py").rename(elsewhere / "childmodule.py")
+    for name in ("random", "queue", "torch", "msgspec", "runpy", "pkgutil", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text("import os; os._exit(77)\n")
+    for path in (f"{elsewhere}", f"{elsewhere}:", f":{elsewhere}::"):
+        environment = os.environ | {"PYTHONPATH": f"{path}:{os.environ.get('PYTHONPATH', '')}"}
+        child = child_of(environment=environment, stdin=subprocess.DEVNULL)
+        assert child.wait() == 0, child.last_words()
+        # neither do the processes that it starts
+        child = child_of(environment=environment)
+        type_in(child, "start")
+        assert child.wait() == 0, child.last_words()
+
+
+def test_started_by_hand_a_process_prints_its_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(process.REPORT_VARIABLE, raising=False)
+    send_answer({"a": 1})
+    assert capsys.readouterr().out == '{"a":1}\n'
+
+
+def test_what_a_process_logged_is_shown_without_passwords(tmp_path: Path) -> None:
+    child = ChildProcess("nothing:", log=tmp_path / "log")
+    child.wait()
+    (tmp_path / "log").write_text("ValueError: s3://user:canary@b/x\n")
+    assert child.last_words() == ["ValueError: s3://b/x"]
+    child.end()
+
+
 def test_started_by_hand_a_process_says_its_refusal_on_standard_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv(process.REFUSAL_VARIABLE, raising=False)
+    monkeypatch.delenv(process.REPORT_VARIABLE, raising=False)
     report_refusal(MachineError("no room", cause=Cause.DISK_FULL, have="0 free"))
     assert capsys.readouterr().err == "no room\n  have  0 free\n"
 
@@ -358,19 +420,3 @@ def _runs(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def test_a_zombie_is_not_alive() -> None:
-    assert is_alive(os.getpid())
-    assert is_alive(1)
-    assert not is_alive(0)
-    child = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
-    assert child.stdout is not None
-    with child.stdout:
-        child.stdout.read()  # its end: it is exiting, and nobody has waited for it
-    deadline_s = time.monotonic() + 10
-    while is_alive(child.pid) and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    assert not is_alive(child.pid)
-    child.wait()
-    assert not is_alive(child.pid)

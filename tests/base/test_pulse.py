@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headway.base.pulse import LAYOUT, SIZE, Phase, Pulse, PulseReading, live_folder, read_pulse
+from headway.base.pulse import LAYOUT, SIZE, Phase, Pulse, PulseReading, read_pulse
 
 
 @pytest.fixture
@@ -177,13 +177,25 @@ def test_ten_thousand_reads_under_a_hammering_writer_are_never_torn(
     assert beats[-1] > beats[0]
 
 
-def test_pulses_live_in_shared_memory_or_the_temporary_folder(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert live_folder() == Path(f"/dev/shm/headway-{os.getuid()}")
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    assert live_folder().name == f"headway-{os.getuid()}"
-    assert live_folder().parent != Path("/dev/shm")
+def test_a_link_is_neither_read_nor_written(path: Path, tmp_path: Path) -> None:
+    Pulse(path)
+    (tmp_path / "link").symlink_to(path)
+    before = path.read_bytes()
+    assert read_pulse(tmp_path / "link") is None
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        Pulse(tmp_path / "link")
+    assert path.read_bytes() == before
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert read_pulse(tmp_path / "pipe") is None
+    assert read_pulse(tmp_path) is None
+
+
+def test_nobody_else_may_read_a_pulse(path: Path) -> None:
+    Pulse(path)
+    assert path.stat().st_mode & 0o077 == 0
 
 
 def test_gathered_work_is_handed_over_before_a_wait_is_named(path: Path) -> None:

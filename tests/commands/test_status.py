@@ -1,6 +1,7 @@
 """status, runs, logs and stop, as they are typed."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,17 +10,16 @@ from pathlib import Path
 import pytest
 from tests.ui.fixtures import conversations_plan, step_done
 
+from headway.base.errors import Cause, ComeBack
 from headway.base.events import AttemptStarted, Ended, EventLog
-from headway.base.lock import RunLock
+from headway.base.lock import exclusive_lock
 from headway.cli import run
-from headway.supervise import live_jobs
 
 
 @pytest.fixture(autouse=True)
-def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(live_jobs, "live_folder", lambda: tmp_path / "live")
+def live(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "80")
-    return tmp_path / "live"
+    return runtime
 
 
 @pytest.fixture
@@ -88,10 +88,20 @@ def test_what_has_ended_is_not_stopped(folder: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "support-b is not running\n"
 
 
+OWNER = """
+import signal, sys
+from pathlib import Path
+from headway.base.lock import RunLock
+signal.signal(15, lambda *_: sys.exit(0))
+with RunLock(Path(sys.argv[1])):
+    print(flush=True)
+    signal.pause()
+"""
+
+
 @pytest.fixture
-def owner() -> Iterator["subprocess.Popen[bytes]"]:
-    code = "import signal, sys; signal.signal(15, lambda *_: sys.exit(0)); print(); signal.pause()"
-    command = [sys.executable, "-uc", code]
+def owner(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [sys.executable, "-c", OWNER, folder / "run.lock"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -100,16 +110,28 @@ def owner() -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def test_a_running_one_is_asked_to_save_and_waited_for(
-    folder: Path,
-    live: Path,
-    owner: "subprocess.Popen[bytes]",
-    capsys: pytest.CaptureFixture[str],
+    folder: Path, owner: "subprocess.Popen[bytes]", capsys: pytest.CaptureFixture[str]
 ) -> None:
     log(folder, ended=False, pid=owner.pid)
-    with RunLock(folder / "run.lock", str(live)):
-        assert typed(folder, "stop") == 0
+    assert typed(folder, "stop") == 0
     assert capsys.readouterr().out.splitlines() == [
         f"asked support-b (process {owner.pid}) to save and stop",
         "support-b has stopped; the same command continues it",
     ]
     assert owner.wait() == 0
+
+
+def test_a_process_that_only_has_the_number_is_not_stopped(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        log(folder, ended=False, pid=stranger.pid)
+        old = {"pid": stranger.pid, "host": socket.gethostname(), "live": "", "started": 1}
+        (folder / "run.lock").write_text(json.dumps(old))
+        with exclusive_lock(folder / "run.lock", ComeBack("held", cause=Cause.LOCKED)):
+            assert typed(folder, "stop") == 2
+            assert "cannot tell which process" in capsys.readouterr().err
+        assert typed(folder, "stop") == 0
+        assert capsys.readouterr().out == "support-b is not running\n"
+        assert stranger.poll() is None
+        stranger.kill()

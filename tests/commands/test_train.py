@@ -38,6 +38,11 @@ def test_the_first_line_names_the_data() -> None:
     assert first_line("train", list("abcde")).endswith("train a b c and 2 more")
 
 
+def test_f62_the_first_line_shows_no_password() -> None:
+    line = first_line("train", ["s3://user:canary@b/x", "http:/user:canary@h/y?sig=canary"])
+    assert line.endswith("train s3://b/x http:/h/y")
+
+
 def test_the_first_line_waits_for_no_large_import(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("some text")
     command = [sys.executable, "-c", FIRST, str(tmp_path / "notes.txt")]

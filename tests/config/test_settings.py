@@ -15,6 +15,7 @@ from headway.config.settings import (
     spellings,
     table,
 )
+from headway.config.yaml_file import write_settings
 
 ROWS = {printed_name(row): row for row in table()}
 
@@ -95,3 +96,16 @@ def test_only_yes_or_no_settings_are_flags() -> None:
     flags = {printed_name(row) for row in table() if is_flag(row)}
     assert {"lora", "bf16", "fresh", "exact", "test"} <= flags
     assert not {"max_length", "model", "lora.r", "truncation"} & flags
+
+
+def test_f62_settings_are_shown_and_saved_without_credentials() -> None:
+    endpoint = "http://user:canary@h:9000/?X-Amz-Signature=canary"
+    given = [
+        Given("endpoint_url", endpoint, "you"),
+        Given("model", "https://user:canary@h/model", "you"),
+    ]
+    settings = resolve(given)
+    assert settings.endpoint_url == endpoint
+    shown = {name: value for name, value, _ in settings.items()}
+    assert (shown["endpoint_url"], shown["model"]) == ("http://h:9000/", "https://h/model")
+    assert "canary" not in write_settings(settings)

@@ -128,3 +128,19 @@ def test_objects_of_a_store_are_planned(headway: Headway) -> None:
     assert told.code == 0, told.err
     assert told.json["data"]["records"]["accepted"] == 100
     assert "canary" not in told.out + told.err
+
+
+def test_f62_no_credential_of_a_setting_or_an_address_is_told_or_kept(headway: Headway) -> None:
+    headway.write("notes.txt", "All work and no play makes Jack a dull boy. " * 40)
+    store = "http://user:canary@127.0.0.1:9/?X-Amz-Signature=canary"
+    done = headway(
+        *("train", "notes.txt", "--preset", "tiny", "--max-steps", 1, "--max-length", 16),
+        *("--endpoint-url", store, "--verbose"),
+    )
+    assert done.code == 0, done.err
+    kept = [path for path in (headway.here / "runs").rglob("*") if path.is_file()]
+    assert [path.name for path in kept if b"canary" in path.read_bytes()] == []
+    assert headway.plan("notes")["name"] == "notes"
+    refused = headway("train", "s3://user:canary@b/x", "--preset", "tiny", "--verbose")
+    assert refused.code == 2
+    assert "canary" not in done.out + done.err + refused.out + refused.err

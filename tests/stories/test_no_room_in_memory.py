@@ -3,7 +3,7 @@
 import pytest
 from tests.failures.small_disk import small_disk
 
-from headway.base.pulse import live_folder
+from headway.supervise.runtime_folder import runtime_place
 
 from .conftest import Headway
 
@@ -16,7 +16,7 @@ def test_f35_full_shared_memory_is_told_with_5_and_how_to_see_what_fills_it(
     headway: Headway, verb: str, pages: int
 ) -> None:
     headway.write("notes.txt", "All work and no play makes Jack a dull boy. " * 20)
-    shared = live_folder().parent
+    shared = runtime_place()
     with small_disk(shared, "-t tmpfs -o size=64k none") as disk:
         headway.before = [*disk.enter[:-1], f"--chdir={headway.here}"]
         disk.leave_free(pages * PAGE)

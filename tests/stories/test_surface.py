@@ -1,12 +1,13 @@
 """What every verb promises: help at once, no torch where none is needed, JSON by its schema."""
 
 import json
-import os
 import statistics
 from pathlib import Path
 
 import jsonschema
 import pytest
+
+from headway.supervise.runtime_folder import runtime_folder
 
 from .conftest import LIMIT_S, Headway, until
 
@@ -214,8 +215,11 @@ def test_standard_input_is_data_too(headway: Headway) -> None:
 
 def test_nothing_of_a_job_is_left_in_shared_memory(headway: Headway) -> None:
     process = headway.start("train", TINY, "--max-steps", 1)
-    live = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp", f"headway-{os.getuid()}")
-    until((live / str(process.pid)).exists)
+
+    def is_there() -> bool:
+        return any(runtime_folder().glob(f"{process.pid}-*"))
+
+    until(is_there)
     _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, err
-    assert not (live / str(process.pid)).exists()
+    assert not is_there()

@@ -15,26 +15,26 @@ ANSWER = """
 import os, signal, sys
 import msgspec
 from pathlib import Path
-from headway.base.errors import Cause, UsageError, message_of
+from headway.base.errors import Cause, UsageError
+from headway.base.process import report_refusal, send_answer
 from headway.training.inference.request import Evaluation, InferenceRequest, InferenceResult
 
 request = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=InferenceRequest)
 match request.prompt:
     case "answer":
-        result = InferenceResult(evaluation=Evaluation(1.0, 0.1, 2.7, None, 3, 4))
+        send_answer(InferenceResult(evaluation=Evaluation(1.0, 0.1, 2.7, None, 3, 4)))
     case "refuse":
-        refusal = UsageError("no turns", cause=Cause.TEMPLATE_INVALID)
-        result = InferenceResult(refused=message_of(refusal))
+        report_refusal(UsageError("no turns", cause=Cause.TEMPLATE_INVALID))
+        sys.exit(2)
     case "fail":
         raise ValueError("broken")
     case word:
         os.kill(os.getpid(), getattr(signal, word))
-Path(request.answer).write_bytes(msgspec.json.encode(result))
 """
 
 
 @pytest.fixture(autouse=True)
-def answering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def answering(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stand-in for the process that loads a model."""
     (tmp_path / "standin.py").write_text(ANSWER)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -48,17 +48,16 @@ def answering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return real("standin", *given, **options)
 
     monkeypatch.setattr(inference, "ChildProcess", child)
-    monkeypatch.setattr(inference, "live_folder", lambda: tmp_path / "live")
     return tmp_path
 
 
 def ask(word: str) -> Any:
-    return run_inference(InferenceRequest("eval", "", "", prompt=word), lambda *_: None)
+    return run_inference(InferenceRequest("eval", "", prompt=word), lambda *_: None)
 
 
 def test_an_answer_comes_back_and_nothing_is_left(answering: Path) -> None:
     waited: list[Path] = []
-    request = InferenceRequest("eval", "", "", prompt="answer")
+    request = InferenceRequest("eval", "", prompt="answer")
     found = run_inference(request, lambda _, pulse: waited.append(pulse))
     assert found is not None
     assert (found.loss, found.tokens) == (1.0, 4)
@@ -89,5 +88,5 @@ def test_ctrl_c_while_it_answers_waits_for_the_end_of_the_answer() -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    request = InferenceRequest("eval", "", "", prompt="answer")
+    request = InferenceRequest("eval", "", prompt="answer")
     assert run_inference(request, interrupted) is not None

@@ -1,7 +1,9 @@
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,18 +12,20 @@ from tests.ui.fixtures import conversations_plan, receipt, step_done
 
 from headway.base.errors import UsageError
 from headway.base.events import AttemptStarted, Ended, Event, EventLog
-from headway.base.lock import RunLock
+from headway.base.lock import Owner, RunLock
+from headway.base.process_id import ProcessId
 from headway.base.pulse import Pulse
 from headway.supervise import live_jobs as jobs
 from headway.supervise.live_jobs import LiveJob
 from headway.supervise.progress import Readings
+from headway.supervise.runtime_folder import LiveFolder
 
 
 @pytest.fixture(autouse=True)
-def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for live jobs of our own, so that no test sees this machine's."""
-    monkeypatch.setattr(jobs, "live_folder", lambda: tmp_path / "live")
-    return tmp_path / "live"
+def live(runtime: Path) -> Iterator[Path]:
+    """The live folder of this process."""
+    with LiveFolder() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -37,11 +41,9 @@ def dead_pid() -> int:
     return process.pid
 
 
-def make_job(
-    runs: Path, run: str = "", *, pid: int | None = None, started: str = "10:00"
-) -> LiveJob:
-    folder = str(runs / run) if run else ""
-    return LiveJob(run, folder, str(runs), ("headway", "train"), pid or os.getpid(), started)
+def make_job(runs: Path, live: Path, run: str = "", *, started: str = "10:00") -> LiveJob:
+    folder, argv = str(runs / run) if run else "", ("headway", "train")
+    return LiveJob(run, folder, str(runs), argv, ProcessId.mine(), str(live), started)
 
 
 def make_run(runs: Path, name: str, *events: Event, age_s: float = 0.0) -> Path:
@@ -59,37 +61,34 @@ def make_run(runs: Path, name: str, *events: Event, age_s: float = 0.0) -> Path:
 @contextmanager
 def living(folder: Path, live: Path) -> Iterator[Pulse]:
     """Hold the run's lock and beat as its worker."""
-    live.mkdir(parents=True, exist_ok=True)
     with RunLock(folder / "run.lock", str(live)):
         yield Pulse(live / "rank-0.pulse")
 
 
-def test_a_published_job_is_live_and_private(runs: Path) -> None:
-    job = make_job(runs)
-    folder = job.publish()
-    assert jobs.live_jobs() == [job]
-    assert folder.stat().st_mode & 0o077 == 0
-
-
-def test_live_jobs_come_newest_first(runs: Path) -> None:
-    for pid, started in ((os.getpid(), "10:00"), (os.getppid(), "11:00")):
-        make_job(runs, pid=pid, started=started).publish()
-    assert [job.started_at for job in jobs.live_jobs()] == ["11:00", "10:00"]
-
-
-def test_what_a_dead_job_left_is_cleared_away(runs: Path, dead_pid: int) -> None:
-    left = make_job(runs, pid=dead_pid).publish()
+def test_a_published_job_is_live(runs: Path, live: Path) -> None:
     assert jobs.live_jobs() == []
-    assert not left.exists()
+    job = make_job(runs, live)
+    job.publish()
+    assert jobs.live_jobs() == [job]
+
+
+def test_live_jobs_come_newest_first(runs: Path, live: Path) -> None:
+    with LiveFolder() as other:
+        make_job(runs, live, started="10:00").publish()
+        make_job(runs, other, started="11:00").publish()
+        assert [job.started_at for job in jobs.live_jobs()] == ["11:00", "10:00"]
 
 
 def test_a_job_that_is_still_being_written_is_left_alone(live: Path) -> None:
-    folder = live / str(os.getpid())
-    folder.mkdir(parents=True)
+    (live / "job.json").write_bytes(b'{"run": "no')
     assert jobs.live_jobs() == []
-    (folder / "job.json").write_bytes(b'{"run": "no')
-    assert jobs.live_jobs() == []
-    assert folder.exists()
+    assert live.exists()
+
+
+def test_whose_a_job_is_says_its_folder_not_its_file(runs: Path, live: Path) -> None:
+    forged = ProcessId(os.getppid(), 1)
+    replace(make_job(runs, live), process=forged).publish()
+    assert [job.process for job in jobs.live_jobs()] == [ProcessId.mine()]
 
 
 def test_a_planner_that_has_ended_has_nothing_more_to_say(tmp_path: Path, dead_pid: int) -> None:
@@ -106,10 +105,10 @@ def test_a_planner_that_has_ended_has_nothing_more_to_say(tmp_path: Path, dead_p
     assert jobs.read_pulses(tmp_path).planner is None
 
 
-def test_a_live_run_is_told_from_its_pulses(runs: Path, tmp_path: Path) -> None:
+def test_a_live_run_is_told_from_its_pulses(runs: Path, live: Path) -> None:
     folder = make_run(runs, "support-b", step_done(3, first=2488))
     with (
-        living(folder, tmp_path / "live" / "1") as pulse,
+        living(folder, live) as pulse,
         pulse.phase("training"),
         pulse.waiting("the rows of step 4"),
     ):
@@ -122,25 +121,27 @@ def test_a_live_run_is_told_from_its_pulses(runs: Path, tmp_path: Path) -> None:
     assert (status.step, status.steps, status.target_global_step) == (3, 2488, 4976)
 
 
-def test_a_job_without_a_folder_is_found_while_it_plans(runs: Path) -> None:
+def test_a_job_without_a_folder_is_found_while_it_plans(runs: Path, live: Path) -> None:
     make_run(runs, "older")
-    job = make_job(runs)
-    Pulse(job.publish() / "planner.pulse").enter("reading")
+    make_job(runs, live).publish()
+    Pulse(live / "planner.pulse").enter("reading")
     status = jobs.find_status(None, runs)
     assert (status.state, status.phase, status.folder) == ("planning", "reading", "")
 
 
-def test_a_job_that_plans_into_an_old_folder_is_not_told_from_its_old_log(runs: Path) -> None:
+def test_a_job_that_plans_into_an_old_folder_is_not_told_from_its_old_log(
+    runs: Path, live: Path
+) -> None:
     folder = make_run(runs, "support-b", Ended("interrupted", 130, "kept"))
     (folder / "run.lock").write_text('{"pid": 4242, "host": "here", "live": "/nowhere"}')
-    job = make_job(runs, "support-b")
-    Pulse(job.publish() / "planner.pulse").enter("reading")
+    make_job(runs, live, "support-b").publish()
+    Pulse(live / "planner.pulse").enter("reading")
     assert jobs.find_status("support-b", runs).state == "planning"
 
 
-def test_another_folders_job_is_not_meant(runs: Path, tmp_path: Path) -> None:
+def test_another_folders_job_is_not_meant(runs: Path, live: Path, tmp_path: Path) -> None:
     make_run(runs, "older", Ended("finished", 0, "kept"))
-    make_job(tmp_path / "elsewhere", "notes").publish()
+    make_job(tmp_path / "elsewhere", live, "notes").publish()
     assert jobs.find_status(None, runs).run == "older"
 
 
@@ -173,8 +174,8 @@ def test_all_runs_are_listed_the_live_one_first(runs: Path, live: Path) -> None:
     make_run(runs, "newest", Ended("finished", 0, "kept"))
     make_run(runs, "oldest", Ended("finished", 0, "kept"), age_s=200)
     folder = make_run(runs, "alive", age_s=100)
-    make_job(runs, "alive").publish()
-    with living(folder, live / str(os.getpid())):
+    make_job(runs, live, "alive").publish()
+    with living(folder, live):
         statuses = jobs.all_statuses(runs)
     assert [(s.run, s.state) for s in statuses] == [
         ("alive", "starting"),
@@ -213,3 +214,42 @@ def test_the_last_pulses_are_copied_into_the_folder(tmp_path: Path) -> None:
 def test_a_folder_that_takes_no_file_is_no_reason_to_stop(tmp_path: Path) -> None:
     jobs.copy_pulses(tmp_path, tmp_path / "gone")
     assert not (tmp_path / "gone").exists()
+
+
+# -- which process
+
+
+def test_the_process_of_a_live_job_is_found(runs: Path, live: Path) -> None:
+    make_job(runs, live).publish()
+    Pulse(live / "planner.pulse")
+    assert jobs.find_process(jobs.find_status(None, runs)) == ProcessId.mine()
+
+
+def test_the_process_of_a_run_is_the_one_that_holds_its_lock(runs: Path, live: Path) -> None:
+    folder = make_run(runs, "support-b", step_done(3, first=2488))
+    with living(folder, live):
+        assert jobs.find_process(jobs.find_status("support-b", runs)) == ProcessId.mine()
+    assert jobs.find_process(jobs.find_status("support-b", runs)) is None
+
+
+def test_a_lock_that_names_another_process_finds_none(runs: Path, live: Path) -> None:
+    folder = make_run(runs, "support-b", step_done(3, first=2488))
+    with living(folder, live):
+        stranger = ProcessId.of(os.getppid())
+        assert stranger is not None
+        forged = Owner(stranger.pid, socket.gethostname(), str(live), stranger.started)
+        (folder / "run.lock").write_bytes(msgspec.json.encode(forged))
+        with pytest.raises(UsageError, match="cannot tell which process") as refused:
+            jobs.find_process(jobs.find_status("support-b", runs))
+    assert str(stranger.pid) in refused.value.have
+
+
+def test_pulses_are_read_from_live_folders_of_this_user_only(
+    runs: Path, live: Path, tmp_path: Path
+) -> None:
+    """A lock file may name any folder; what is in it may be anything."""
+    folder = make_run(runs, "support-b", step_done(3, first=2488))
+    (tmp_path / "theirs").mkdir()
+    Pulse(tmp_path / "theirs" / "rank-0.pulse").enter("forged")
+    with RunLock(folder / "run.lock", str(tmp_path / "theirs")):
+        assert jobs.find_status("support-b", runs).phase != "forged"

@@ -9,12 +9,11 @@ import pytest
 from tests.helpers import settings
 from tests.ui.fixtures import conversations_plan
 
-from headway.base.errors import Cause, ComeBack, DataRefused, Exit, OurBug, message_of
+from headway.base.errors import Cause, ComeBack, DataRefused, Exit, OurBug, Refusal, message_of
 from headway.base.events import Ended, Event, EventLog, StopAsked, read_events
 from headway.base.process import Stop
-from headway.supervise import live_jobs as jobs
+from headway.runs.plan import Plan
 from headway.supervise import supervisor as supervising
-from headway.supervise.planner import PlanAnswer
 from headway.supervise.supervisor import Request, Supervisor
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -55,6 +54,7 @@ class Child:
         self.exit_code: int | None = None
         self.signals: list[signal.Signals] = []
         self.sent = bytearray()
+        self.sent_back: object = None
         self.ended = False
         self.looks = 0
         self.started.append(self)
@@ -86,13 +86,15 @@ class Child:
     def last_words(self) -> list[str]:
         return ["ValueError: broken"]
 
-    def last_refusal(self) -> None:
-        return None
+    def answer(self, kind: type[Any]) -> Any:
+        return self.sent_back if isinstance(self.sent_back, kind) else None
+
+    def last_refusal(self) -> Any:
+        return message_of(self.sent_back) if isinstance(self.sent_back, Refusal) else None
 
 
 @pytest.fixture
-def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "JobOfTest":
-    monkeypatch.setattr(jobs, "live_folder", lambda: tmp_path / "live")
+def job(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> "JobOfTest":
     monkeypatch.setattr("headway.supervise.watch.POLL_S", 0.0)
     return JobOfTest(tmp_path, monkeypatch)
 
@@ -103,7 +105,7 @@ class JobOfTest:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.runs, self.screen, self.stop = folder / "runs", Screen(), Stop()
         self.children: list[Child] = []
-        self.answer: PlanAnswer | None = PlanAnswer(conversations_plan(), None)
+        self.answer: Plan | Refusal | None = conversations_plan()
         self.events: list[Event] = []
         self.worker_code = 0
         test = self
@@ -121,9 +123,7 @@ class JobOfTest:
         self.supervisor = Supervisor(request, screen, self.stop)
 
     def plan(self, child: Child) -> int:
-        if self.answer:
-            path = Path(child.arguments[0], "answer.json")
-            path.write_bytes(msgspec.json.encode(self.answer))
+        child.sent_back = self.answer
         return 0
 
     def train(self, child: Child) -> int:
@@ -148,8 +148,7 @@ def test_a_plan_comes_back_and_nothing_is_left(job: JobOfTest) -> None:
 
 
 def test_a_refused_plan_is_the_refusal(job: JobOfTest) -> None:
-    refusal = DataRefused("too little", cause=Cause.TOO_LITTLE_DATA)
-    job.answer = PlanAnswer(None, message_of(refusal))
+    job.answer = DataRefused("too little", cause=Cause.TOO_LITTLE_DATA)
     with pytest.raises(DataRefused, match="too little") as refused:
         job.supervisor.train()
     assert refused.value.cause is Cause.TOO_LITTLE_DATA

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import ClassVar, Literal
 
+from headway.base.addresses import hide_credentials
+
 
 class Exit(IntEnum):
     """Exit codes, for scripts, systemd, Slurm and Kubernetes."""
@@ -143,6 +145,8 @@ class Finding:
 class Refusal(Exception):  # noqa: N818 - the word of the whole project
     """A problem that the user can fix. The first line stands alone on a narrow terminal.
 
+    Credentials in its texts are left out.
+
     Args:
         what: the problem in one line, with the name of the thing.
         cause: the reason, for code to compare.
@@ -162,12 +166,14 @@ class Refusal(Exception):  # noqa: N818 - the word of the whole project
         need: str = "",
         remedies: tuple[Remedy, ...] = (),
     ) -> None:
-        super().__init__(what)
-        self.what = what
+        self.what = hide_credentials(what)
         self.cause = cause
-        self.have = have
-        self.need = need
-        self.remedies = remedies
+        self.have = hide_credentials(have)
+        self.need = hide_credentials(need)
+        self.remedies = tuple(
+            Remedy(hide_credentials(one.do), hide_credentials(one.gives)) for one in remedies
+        )
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         return "\n".join(four_parts(self.what, self.have, self.need, self.remedies))

@@ -141,7 +141,7 @@ def verify_folder(folder: Path) -> list[FileProblem]:
     if manifest_file is None:
         return [FileProblem(MANIFEST, "is missing")]
     try:
-        manifest = msgspec.json.decode(_regular(manifest_file).read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode(regular_file(manifest_file).read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         return [FileProblem(MANIFEST, f"cannot be read: {error}")]
     if manifest.schema != SCHEMA:
@@ -293,7 +293,7 @@ def _difference(path: Path | None, expected: FileHash) -> str:
     if path is None:
         return "is missing"
     try:
-        num_bytes = _regular(path).stat().st_size
+        num_bytes = regular_file(path).stat().st_size
         if num_bytes != expected.bytes:
             return f"has {size(num_bytes)}, {size(expected.bytes)} were written"
         if hash_file(path).sha256 != expected.sha256:
@@ -303,8 +303,12 @@ def _difference(path: Path | None, expected: FileHash) -> str:
     return ""
 
 
-def _regular(path: Path) -> Path:
-    """Refuse all but regular files: a link can lead anywhere, a pipe can block."""
+def regular_file(path: Path) -> Path:
+    """The path, if it is a regular file: a link can lead anywhere, a pipe can block.
+
+    Raises:
+        OSError: it is something else, or missing.
+    """
     if not stat.S_ISREG(path.lstat().st_mode):
         raise OSError(errno.ELOOP, "not a regular file")
     return path

@@ -13,6 +13,8 @@ import msgspec
 
 from headway.base.disk import disk_errors
 from headway.base.errors import Cause, ComeBack, Refusal, Remedy
+from headway.base.files import regular_file
+from headway.base.process_id import ProcessId
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Owner:
     pid: int
     host: str
     live: str  # the folder with this job's pulses
+    started: int = 0  # as in `ProcessId`; 0 from a Headway that did not write it
 
 
 @contextlib.contextmanager
@@ -29,7 +32,8 @@ def exclusive_lock(path: Path, refusal: Refusal) -> Generator[int]:
     """Hold a file's lock (flock), or refuse at once.
 
     Args:
-        path: the lock file, created if missing and never deleted: that would race.
+        path: the lock file, created if missing and never deleted: that would race. A link is
+            not followed: what it leads to would be emptied.
         refusal: raised if another process holds the lock.
 
     Yields:
@@ -40,7 +44,7 @@ def exclusive_lock(path: Path, refusal: Refusal) -> Generator[int]:
         MachineError: the file cannot be created.
     """
     with disk_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         if not _acquire(descriptor):
             raise refusal
@@ -75,7 +79,8 @@ class RunLock:
         refusal = _already_training(self.path.parent, owner_of(self.path))
         with contextlib.ExitStack() as taken:
             descriptor = taken.enter_context(exclusive_lock(self.path, refusal))
-            owner = Owner(os.getpid(), socket.gethostname(), self.live)
+            mine = ProcessId.mine()
+            owner = Owner(mine.pid, socket.gethostname(), self.live, mine.started)
             self.broken_owner = owner_of(self.path)
             with disk_errors(self.path):
                 os.ftruncate(descriptor, 0)
@@ -116,7 +121,7 @@ def _acquire(descriptor: int) -> bool:
 def owner_of(lock: Path) -> Owner | None:
     """The last owner, alive or dead; None after a clean release."""
     try:
-        return msgspec.json.decode(lock.read_bytes(), type=Owner)
+        return msgspec.json.decode(regular_file(lock).read_bytes(), type=Owner)
     except (OSError, msgspec.DecodeError):
         return None
 
@@ -124,7 +129,7 @@ def owner_of(lock: Path) -> Owner | None:
 def is_held(lock: Path) -> bool:
     """Whether a live process of this machine holds the lock."""
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -134,3 +139,16 @@ def is_held(lock: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def running_owner(lock: Path) -> ProcessId | None:
+    """The process that holds a run, if that is proved; None if it is not.
+
+    Anybody may have written the lock file. The process it names must have the number and the start
+    time that it says, on this machine, and have this file open while it is locked.
+    """
+    owner = owner_of(lock)
+    if owner is None or owner.host != socket.gethostname() or not is_held(lock):
+        return None
+    process = ProcessId(owner.pid, owner.started)
+    return process if process.is_alive and process.has_open(lock) else None

@@ -12,14 +12,18 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, NoReturn, TypeVar
 
 import msgspec
 
+from headway.base.addresses import hide_credentials
 from headway.base.errors import Exit, Refusal, RefusalMessage, message_of
 
 PULSE_VARIABLE = "HEADWAY_PULSE"
-REFUSAL_VARIABLE = "HEADWAY_REFUSAL_FD"
+REPORT_VARIABLE = "HEADWAY_REPORT_FD"
+T = TypeVar("T")
+
+_POLL_S = 0.05
 _PR_SET_PDEATHSIG = 1
 _PR_SET_PTRACER = 0x59616D61
 
@@ -153,6 +157,13 @@ class Stop:
             raise Left
 
 
+class Report(msgspec.Struct, frozen=True):  # a dataclass cannot have a part that is still JSON
+    """What a child process ends with: an answer, or why there is none."""
+
+    answer: msgspec.Raw = msgspec.Raw(b"null")
+    refused: RefusalMessage | None = None
+
+
 @dataclass(frozen=True)
 class RestartPolicy:
     """How often a process may be replaced.
@@ -199,8 +210,12 @@ class ChildProcess:
     ) -> None:
         self.log = log
         self.num_restarts = 0
-        self._command = [sys.executable, "-m", module, *arguments]
+        # -P, and the variable for its own children: no module is imported from the working folder.
+        self._command = [sys.executable, "-P", "-m", module, *arguments]
         self._environment = dict(os.environ if environment is None else environment)
+        self._environment["PYTHONSAFEPATH"] = "1"
+        if path := self._environment.get("PYTHONPATH"):  # an empty entry is that folder, too
+            self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, path.split(os.pathsep)))
         self._environment.pop(PULSE_VARIABLE, None)
         if pulse:
             self._environment[PULSE_VARIABLE] = str(pulse)
@@ -209,7 +224,8 @@ class ChildProcess:
         self._own_session = own_session
         self._restarts = restarts
         self._num_without_progress = 0
-        self._process, self._refusals = self._start()
+        self._received = bytearray()
+        self._process, self._reports = self._start()
 
     @property
     def pid(self) -> int:
@@ -231,7 +247,11 @@ class ChildProcess:
     @property
     def exit_code(self) -> int | None:
         """What it ended with, negative for a signal; None while it is running."""
-        return self._process.poll()
+        code = self._process.poll()  # first: what it sent before it ended is read below
+        # Read while it runs: a pipe holds less than a report may be long.
+        while not self._reports.closed and (piece := self._reports.read(1 << 20)):
+            self._received += piece
+        return code
 
     @property
     def is_running(self) -> bool:
@@ -249,14 +269,18 @@ class ChildProcess:
         Returns:
             Its exit code.
         """
-        return self._process.wait()
+        while (code := self.exit_code) is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_POLL_S)
+        return code
 
     def end(self, wait_s: float = 2.0) -> None:
         """Kill it if it is still running, and close its pipes."""
         self.send_signal(signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel holds it: it dies later
             self._process.wait(wait_s)
-        for pipe in (self._process.stdin, self._process.stdout, self._refusals):
+        _ = self.exit_code  # what it reported before
+        for pipe in (self._process.stdin, self._process.stdout, self._reports):
             if pipe:
                 with contextlib.suppress(OSError):  # it died before it read what was written
                     pipe.close()
@@ -272,7 +296,7 @@ class ChildProcess:
             return False
         self._num_without_progress += 1
         self.num_restarts += 1
-        self._process, self._refusals = self._start()
+        self._process, self._reports = self._start()
         return True
 
     def report_progress(self) -> None:
@@ -280,15 +304,28 @@ class ChildProcess:
         self._num_without_progress = 0
 
     def last_words(self) -> list[str]:
-        """The lines in its log."""
-        return self.log.read_text(errors="replace").strip().splitlines() if self.log else []
+        """The lines in its log, as they may be shown."""
+        text = self.log.read_text(errors="replace") if self.log else ""
+        return [hide_credentials(line) for line in text.strip().splitlines()]
+
+    def answer(self, kind: type[T]) -> T | None:
+        """What it sent by `send_answer`, once it has ended; None if nothing, or only a part."""
+        report = self._report()
+        with contextlib.suppress(msgspec.MsgspecError):
+            return msgspec.json.decode(report.answer, type=kind)
+        return None
 
     def last_refusal(self) -> RefusalMessage | None:
         """What it sent by `report_refusal`, once it has ended; None if nothing."""
-        message = self._refusals.read()
-        return msgspec.json.decode(message, type=RefusalMessage) if message else None
+        return self._report().refused
+
+    def _report(self) -> Report:
+        with contextlib.suppress(msgspec.MsgspecError):  # it was killed before or while it wrote
+            return msgspec.json.decode(self._received, type=Report)
+        return Report()
 
     def _start(self) -> tuple["subprocess.Popen[bytes]", IO[bytes]]:
+        self._received.clear()
         ours, theirs = os.pipe()
         os.set_blocking(ours, False)
         with contextlib.ExitStack() as files:
@@ -299,44 +336,40 @@ class ChildProcess:
                 stdin=self._stdin,
                 stdout=log if self._log_stdout else self._stdout,
                 stderr=log,
-                env={**self._environment, REFUSAL_VARIABLE: str(theirs)},
+                env={**self._environment, REPORT_VARIABLE: str(theirs)},
                 start_new_session=self._own_session,
                 pass_fds=(theirs,),
             )
         return process, open(ours, "rb", buffering=0)  # noqa: PTH123 - a descriptor
 
 
-def report_refusal(refusal: Refusal) -> None:
-    """Send a refusal to the process that started this one: by a pipe, which needs no disk.
+def send_answer(answer: object) -> None:
+    """Send an answer to the process that started this one; started by hand, print it.
 
-    Started by hand, the process says it on standard error.
+    It goes through a pipe: that needs no disk, and nobody else can write to it.
     """
-    descriptor = os.environ.get(REFUSAL_VARIABLE)
-    with contextlib.suppress(OSError):
-        if descriptor is None:
-            sys.stderr.write(f"{refusal}\n")
-        else:
-            os.write(int(descriptor), msgspec.json.encode(message_of(refusal)))
+    encoded = msgspec.json.encode(answer)
+    if not _send(Report(answer=msgspec.Raw(encoded))):
+        sys.stdout.write(f"{encoded.decode()}\n")
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process of this machine exists and is not a zombie."""
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # it exists, under another user
-    import psutil  # here: most commands never get this far
+def report_refusal(refusal: Refusal) -> None:
+    """Send a refusal to the process that started this one; started by hand, print it."""
+    if not _send(Report(refused=message_of(refusal))):
+        sys.stderr.write(f"{refusal}\n")
 
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+
+def _send(report: Report) -> bool:
+    """Send a report; False if nobody started this process to get one."""
+    descriptor = os.environ.get(REPORT_VARIABLE)
+    if descriptor is None:
         return False
-    except psutil.AccessDenied:
-        return True
+    with (
+        contextlib.suppress(OSError),  # the other process is gone
+        open(int(descriptor), "wb", closefd=False) as pipe,
+    ):
+        pipe.write(msgspec.json.encode(report))
+    return True
 
 
 def end_with_parent() -> None:

@@ -12,13 +12,14 @@ offsets. All times are CLOCK_MONOTONIC seconds, comparable between the processes
 import mmap
 import os
 import struct
-import tempfile
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from headway.base.files import regular_file
 
 MAGIC = b"HEADWAY1"
 SIZE = 512
@@ -217,7 +218,7 @@ class Pulse:
 def read_pulse(path: Path) -> PulseReading | None:
     """The latest complete record, or None."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(regular_file(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
     try:
@@ -250,13 +251,9 @@ def _text(raw: bytes) -> str:
 
 
 def _mapped(path: Path) -> mmap.mmap:
-    with path.open("r+b" if path.exists() else "w+b") as file:
-        file.truncate(SIZE)
-        return mmap.mmap(file.fileno(), SIZE)
-
-
-def live_folder() -> Path:
-    """The folder of this user's pulses: in shared memory, else in the temporary folder."""
-    shared = Path("/dev/shm")  # noqa: S108 - the name of Linux's shared memory
-    base = shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
-    return base / f"headway-{os.getuid()}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.ftruncate(descriptor, SIZE)
+        return mmap.mmap(descriptor, SIZE)
+    finally:
+        os.close(descriptor)

@@ -96,7 +96,6 @@ def inference_request(
     values: dict[str, object] = {
         "kind": kind,
         "checkpoint": str(checkpoint.path.resolve()),
-        "answer": "",
         "max_length": _number(options, "max_length", plan.data.max_length if plan else 256),
         "num_tokens": _number(options, "max_tokens", 256),
         "temperature": _number(options, "temperature", 0.8),

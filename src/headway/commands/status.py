@@ -1,6 +1,5 @@
 """Commands status, runs, logs and stop: runs seen from outside."""
 
-import os
 import signal
 import sys
 import time
@@ -76,17 +75,16 @@ def logs(arguments: Arguments) -> int:
 
 def stop(arguments: Arguments) -> int:
     """Save and stop a run; waits until it has ended and says so every second."""
-    from headway.base.process import is_alive
-    from headway.supervise.live_jobs import find_status
+    from headway.supervise.live_jobs import find_process, find_status
 
     found = find_status(one_run(arguments), output_dir(arguments))
-    if found.ended or not is_alive(found.pid):
+    process = None if found.ended else find_process(found)
+    if process is None or not process.send_signal(signal.SIGTERM):
         print_lines([f"{found.run} is not running"])
         return Exit.KEPT
-    os.kill(found.pid, signal.SIGTERM)
-    print_lines([f"asked {found.run} (process {found.pid}) to save and stop"])
+    print_lines([f"asked {found.run} (process {process.pid}) to save and stop"])
     began_s = printed_s = time.monotonic()
-    while is_alive(found.pid):
+    while process.is_alive:
         if time.monotonic() - printed_s > 1.0:
             printed_s = time.monotonic()
             print_lines([f"saving · {printed_s - began_s:.0f} s"])

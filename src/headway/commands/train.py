@@ -4,11 +4,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.version import __version__
 from headway.commands.verb import READING, TRAINING, Verb, require_packages
 from headway.config.command_line import Arguments
-from headway.data.sources.source import display_name
 
 if TYPE_CHECKING:
     from headway.config.settings import Settings
@@ -30,7 +30,7 @@ def plan(arguments: Arguments) -> int:
         with Stop().listening() as stop:
             from headway.supervise.supervisor import Request, Supervisor
 
-            argv = tuple(map(display_name, sys.argv))
+            argv = tuple(map(hide_credentials, sys.argv))
             request = Request(sources, settings, argv, arguments.on("verbose"))
             result = Supervisor(request, screen, stop).plan()
         if result.plan and arguments.on("json"):
@@ -52,7 +52,7 @@ def train(arguments: Arguments) -> int:
 def run_training(
     arguments: Arguments, verb: str, sources: tuple[str, ...], settings: "Settings"
 ) -> int:
-    """Train under a supervisor, display_name on the terminal.
+    """Train under a supervisor, shown on the terminal.
 
     Returns:
         The exit code.
@@ -67,7 +67,7 @@ def run_training(
         with Stop().listening() as stop:
             from headway.supervise.supervisor import Request, Supervisor
 
-            argv = tuple(map(display_name, sys.argv))
+            argv = tuple(map(hide_credentials, sys.argv))
             request = Request(sources, settings, argv, arguments.on("verbose"))
             return Supervisor(request, screen, stop).train().code
     finally:
@@ -76,7 +76,7 @@ def run_training(
 
 def first_line(verb: str, sources: Sequence[str]) -> str:
     """The line that is on the screen at once."""
-    named = " ".join(map(display_name, sources[:3]))
+    named = " ".join(map(hide_credentials, sources[:3]))
     named += f" and {len(sources) - 3} more" if len(sources) > 3 else ""
     return f"headway {__version__} · {verb} {named}"
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from headway.base.errors import Cause, Problems, Refusal, Remedy, UsageError
 from headway.config.other_tools import FOREIGN, FOREIGN_VALUES
+from headway.config.run_name import check_run_name, make_run_name
 from headway.config.settings import (
     Given,
     Settings,
@@ -18,6 +19,8 @@ from headway.config.settings import (
     spellings,
 )
 from headway.config.values import convert
+
+_LONGEST = 80  # characters of a value that a message repeats
 
 
 def resolve(given: Iterable[Given]) -> Settings:
@@ -110,6 +113,8 @@ def _translate_value(foreign: str, row: Field[Any], value: str) -> str:
 
 def _invalid(row: Field[Any], one: Given, need: str) -> UsageError:
     similar = difflib.get_close_matches(str(one.value), row.metadata["choices"], n=1, cutoff=0.4)
+    if row.name == "run_name" and one.value:
+        similar = [make_run_name(str(one.value))]
     valid = similar[0] if similar else example(row)
     return UsageError(
         f"{_where(one)}{one.name}: invalid value {_display(one.value)}",
@@ -121,11 +126,15 @@ def _invalid(row: Field[Any], one: Given, need: str) -> UsageError:
 
 
 def _display(value: object) -> str:
-    return "no value" if value is None or value == "" else str(value)
+    text = "no value" if value is None or value == "" else str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _convert(row: Field[Any], value: object) -> object:
-    return convert(hints()[row.name], row.metadata, value)
+    converted = convert(hints()[row.name], row.metadata, value)
+    if row.name == "run_name" and isinstance(converted, str):
+        return check_run_name(converted)
+    return converted
 
 
 def _contradictions(settings: Settings) -> list[Refusal]:

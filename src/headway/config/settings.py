@@ -8,6 +8,8 @@ import functools
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, get_type_hints
 
+from headway.base.addresses import hide_credentials
+
 
 def _setting(
     default: Any = None,
@@ -184,10 +186,15 @@ class Settings:
         return name in self.origins
 
     def items(self) -> list[tuple[str, object, str]]:
-        """Every setting as (name, value, origin), in the table's order."""
-        return [
-            (printed_name(row), getattr(self, row.name), self.origin(row.name)) for row in table()
-        ]
+        """Every setting as it is shown and saved: name, value, origin; in the table's order.
+
+        Addresses come without credentials.
+        """
+        return [(printed_name(row), self._shown(row), self.origin(row.name)) for row in table()]
+
+    def _shown(self, row: Field[Any]) -> object:
+        value = getattr(self, row.name)
+        return hide_credentials(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)

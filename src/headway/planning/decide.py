@@ -11,6 +11,7 @@ from typing import Any
 from headway.base import units
 from headway.base.errors import Cause, Finding, Problems, Remedy, UsageError
 from headway.base.version import __version__
+from headway.config.run_name import make_run_name
 from headway.config.settings import Settings
 from headway.data.batching.rows import StoreRows, rows_of
 from headway.data.order import StoreOrder
@@ -48,7 +49,6 @@ from headway.runs.plan import (
     Plan,
     SavesPlan,
     StepsPlan,
-    name_after,
 )
 
 PROBE_ROWS = 64
@@ -121,7 +121,7 @@ def decide(
     return Plan(
         schema=SCHEMA,
         version=__version__,
-        name=settings.run_name or name_after(sources[0], trial=settings.test),
+        name=settings.run_name or make_run_name(sources[0], trial=settings.test),
         identity=_identity(settings, data, model, steps, learning.value, saves.value, evaluation),
         data=data,
         model=model,

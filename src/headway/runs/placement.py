@@ -1,5 +1,6 @@
 """Run placement: new, resume or done, and how an existing plan differs."""
 
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ import msgspec
 from headway.base.disk import disk_errors
 from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.lock import is_held
+from headway.config.run_name import append_to_name
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
@@ -130,18 +132,17 @@ def _display_value(value: object) -> str:
 
 
 def _taken(folder: RunFolder, plan: Plan, differences: str) -> UsageError:
-    sources = " ".join(plan.data.sources)
+    sources, name = " ".join(plan.data.sources), shlex.quote(plan.name)
+    second = shlex.quote(append_to_name(plan.name, "-2"))
     return UsageError(
         f"run {plan.name} already exists with a different plan",
         cause=Cause.RUN_EXISTS,
         have=f"{folder.path} {differences}",
         need="a new name, or --fresh to start over",
         remedies=(
-            Remedy(f"headway train {sources} --run-name {plan.name}-2", "keeps both"),
-            Remedy(
-                f"headway train {sources} --run-name {plan.name} --fresh", "moves the old run aside"
-            ),
-            Remedy(f"headway train {sources} --continue {plan.name}", "continues from its weights"),
+            Remedy(f"headway train {sources} --run-name {second}", "keeps both"),
+            Remedy(f"headway train {sources} --run-name {name} --fresh", "moves the old run aside"),
+            Remedy(f"headway train {sources} --continue {name}", "continues from its weights"),
         ),
     )
 

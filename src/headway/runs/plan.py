@@ -338,10 +338,3 @@ def _from_version_1(plan: dict[str, Any]) -> dict[str, Any]:
     data["stream"] = data.pop("flow", None)
     rest = {name: value for name, value in plan.items() if name not in {"looks", "tried"}}
     return rest | {"data": data, "evaluation": plan["looks"]}
-
-
-def name_after(source: str, *, trial: bool) -> str:
-    """A run's name, from the stem of its first source, in characters that suit a folder name."""
-    stem = "stdin" if source == "-" else Path(source.rstrip("/*")).name.split(".")[0]
-    kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-") or "run"
-    return f"{kept[:60]}-test" if trial else kept[:60]

@@ -1,18 +1,16 @@
 """Inference process: started, waited for, its answer read."""
 
 import contextlib
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from headway.base.errors import Exit, refusal_from
+from headway.base.errors import Exit
 from headway.base.process import ChildProcess
-from headway.base.pulse import live_folder
 from headway.supervise.child import death_refusal, torch_environment
+from headway.supervise.runtime_folder import LiveFolder
 from headway.training.inference.request import Evaluation, InferenceRequest, InferenceResult
 
 
@@ -31,24 +29,18 @@ def run_inference(
         Refusal: it could not answer.
         KeyboardInterrupt: Ctrl+C before there was an answer.
     """
-    folder = live_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    live = Path(tempfile.mkdtemp(prefix="ask-", dir=folder))
-    try:
+    with LiveFolder() as live:
         return _run(request, live, wait)
-    finally:
-        shutil.rmtree(live, ignore_errors=True)
 
 
 def _run(
     request: InferenceRequest, live: Path, wait: Callable[[ChildProcess, Path], None]
 ) -> Evaluation | None:
-    answer, pulse = live / "answer.json", live / "ask.pulse"
-    question = msgspec.to_builtins(request) | {"answer": str(answer)}
-    (live / "question.json").write_bytes(msgspec.json.encode(question))
+    question, pulse = live / "question.json", live / "ask.pulse"
+    question.write_bytes(msgspec.json.encode(request))
     process = ChildProcess(
         "headway.training.inference.answer",
-        [str(live / "question.json")],
+        [str(question)],
         environment=torch_environment(),
         pulse=pulse,
         log=live / "answer.err",
@@ -59,13 +51,11 @@ def _run(
             wait(process, pulse)
             process.wait()
         code = process.wait()
-        if not answer.exists():
+        result = process.answer(InferenceResult)
+        if result is None:
             if code in (Exit.INTERRUPTED, -signal.SIGINT):
                 raise KeyboardInterrupt
             raise death_refusal(process, f"headway {request.kind}")
     finally:
         process.end()
-    result = msgspec.json.decode(answer.read_bytes(), type=InferenceResult)
-    if result.refused:
-        raise refusal_from(result.refused)
     return result.evaluation

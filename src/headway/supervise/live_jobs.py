@@ -1,7 +1,7 @@
 """Live jobs, and the status of any run."""
 
 import contextlib
-import shutil
+import shlex
 import socket
 import time
 from dataclasses import dataclass, replace
@@ -9,15 +9,16 @@ from pathlib import Path
 
 import msgspec
 
-from headway.base.errors import UsageError
+from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.events import EventReader
 from headway.base.files import write_lightly, write_whole
-from headway.base.lock import Owner, is_held, owner_of
-from headway.base.process import is_alive
-from headway.base.pulse import live_folder, read_pulse
+from headway.base.lock import Owner, is_held, owner_of, running_owner
+from headway.base.process_id import ProcessId, is_alive
+from headway.base.pulse import read_pulse
 from headway.runs.folder import RunFolder, find_run, list_runs
 from headway.runs.receipt import Receipt, load_receipt
 from headway.supervise.progress import Aim, Progress, Readings, Status
+from headway.supervise.runtime_folder import live_folders, runtime_folders
 
 
 @dataclass(frozen=True)
@@ -28,40 +29,27 @@ class LiveJob:
     folder: str  # of the run, absolute; "" until there is a plan
     output_dir: str  # absolute
     argv: tuple[str, ...]
-    pid: int  # of the supervisor
+    process: ProcessId  # of the supervisor
+    live: str  # its live folder: job.json, planner.pulse, rank-*.pulse
     started_at: str  # UTC, ISO 8601
 
-    @property
-    def live(self) -> Path:
-        """Its live folder: job.json, planner.pulse, rank-*.pulse."""
-        return live_folder() / str(self.pid)
-
-    def publish(self) -> Path:
+    def publish(self) -> None:
         """Write job.json; call it again when more is known.
-
-        Returns:
-            The live folder, readable by this user only.
 
         Raises:
             MachineError: it cannot be written.
         """
-        self.live.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_whole(self.live / "job.json", msgspec.json.encode(self))
-        return self.live
+        write_whole(Path(self.live) / "job.json", msgspec.json.encode(self))
 
 
 def live_jobs() -> list[LiveJob]:
-    """The user's live jobs, newest first. Removes what dead ones left behind."""
+    """The user's live jobs, newest first."""
     jobs: list[LiveJob] = []
-    for folder in live_folder().glob("[0-9]*"):
-        if not folder.name.isdecimal():
-            continue
-        if not is_alive(int(folder.name)):
-            shutil.rmtree(folder, ignore_errors=True)
-            continue
-        # A job that is just starting has no job.json yet.
+    for folder, owner in live_folders():
+        # A job that is just starting has no job.json yet; not every live folder is a job's.
         with contextlib.suppress(OSError, msgspec.MsgspecError):
-            jobs.append(msgspec.json.decode((folder / "job.json").read_bytes(), type=LiveJob))
+            job = msgspec.json.decode((folder / "job.json").read_bytes(), type=LiveJob)
+            jobs.append(replace(job, process=owner, live=str(folder)))
     return sorted(jobs, key=lambda job: job.started_at, reverse=True)
 
 
@@ -81,7 +69,7 @@ def copy_pulses(live: Path, folder: Path) -> None:
 
 
 def _read_copied_pulses(folder: Path) -> Readings:
-    """The pulses of a job on another machine, up to a second old, by its own clock."""
+    """The pulses of a job of another machine or user, up to a second old, by its own clock."""
     try:
         return msgspec.json.decode((folder / "pulse.json").read_bytes(), type=Readings)
     except (OSError, msgspec.MsgspecError):
@@ -100,6 +88,24 @@ def find_status(run: str | None, output_dir: Path) -> Status:
     return run_status(find_run(run, output_dir))
 
 
+def find_process(status: Status) -> ProcessId | None:
+    """The process that trains or plans a run, proved to be the one; None if none runs.
+
+    Raises:
+        UsageError: the run is locked, and nothing proves which process does it.
+    """
+    for job in live_jobs():
+        if job.process.pid == status.pid and job.folder == status.folder:
+            return job.process
+    if not status.folder:
+        return None
+    lock = RunFolder(Path(status.folder)).lock
+    process = running_owner(lock)
+    if process is None and is_held(lock):
+        raise _unproven(status, lock)
+    return process
+
+
 def all_statuses(output_dir: Path) -> list[Status]:
     """The status of every run in a folder: live ones, then the others, newest first."""
     live = [job_status(job) for job in live_jobs() if _matches(job, None, output_dir)]
@@ -112,11 +118,11 @@ def job_status(job: LiveJob) -> Status:
     """The status of a live job, which may still be planning and have no folder."""
     folder = RunFolder(Path(job.folder)) if job.folder else None
     owner = owner_of(folder.lock) if folder else None
-    if folder and owner and owner.pid == job.pid:
+    if folder and owner and owner.pid == job.process.pid:
         return run_status(folder)
     # It does not own the folder yet: the files there are an earlier attempt's.
-    progress = Progress(job.run, job.folder, pid=job.pid)
-    return progress.status(read_pulses(job.live), time.monotonic(), wall_s=time.time())
+    progress = Progress(job.run, job.folder, pid=job.process.pid)
+    return progress.status(read_pulses(Path(job.live)), time.monotonic(), wall_s=time.time())
 
 
 def run_status(folder: RunFolder) -> Status:
@@ -146,8 +152,10 @@ def run_status(folder: RunFolder) -> Status:
 
 
 def _pulses(folder: RunFolder, owner: Owner) -> Readings:
-    if owner.host == socket.gethostname():
-        return read_pulses(Path(owner.live))
+    live = Path(owner.live)
+    # Anybody may have written the lock file: only this user's own live folders are read.
+    if owner.host == socket.gethostname() and live.parent in runtime_folders():
+        return read_pulses(live)
     return _read_copied_pulses(folder.path)
 
 
@@ -183,6 +191,18 @@ def _aim(folder: Path) -> Aim | None:
     except (OSError, msgspec.MsgspecError):
         return None
     return Aim(plan.steps.first, plan.steps.num, plan.time.seconds)
+
+
+def _unproven(status: Status, lock: Path) -> UsageError:
+    owner = owner_of(lock)
+    what = f"process {owner.pid} on {owner.host}" if owner else "no process"
+    return UsageError(
+        f"cannot tell which process trains {status.run}",
+        cause=Cause.RUN_ACTIVE,
+        have=f"{lock} names {what}, which is not known to hold it",
+        need="the process that holds the lock",
+        remedies=(Remedy(f"fuser -v {shlex.quote(str(lock))}", "shows it"),),
+    )
 
 
 def _receipt(folder: Path) -> Receipt | None:

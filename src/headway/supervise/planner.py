@@ -2,7 +2,7 @@
 
 No regular expression or template can block the supervisor this way.
 
-    python -m headway.supervise.planner LIVE     reads LIVE/request.json, writes LIVE/answer.json
+    python -m headway.supervise.planner FILE     a JSON file with a `PlanRequest`
 
 Standard input is the user's: the source `-` reads it.
 """
@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headway.base.addresses import hide_credentials
 from headway.base.disk import check_writable
 from headway.base.errors import (
     Cause,
     Exit,
     MachineError,
     Refusal,
-    RefusalMessage,
     Remedy,
     UsageError,
     exit_code,
-    message_of,
 )
-from headway.base.files import cache_folder, write_whole
+from headway.base.files import cache_folder
 from headway.base.machine import (
     TorchBuild,
     accelerator,
@@ -36,13 +35,12 @@ from headway.base.machine import (
     this_machine,
     torch_build,
 )
-from headway.base.process import PULSE_VARIABLE, end_with_parent, report_refusal
+from headway.base.process import PULSE_VARIABLE, end_with_parent, report_refusal, send_answer
 from headway.base.pulse import Phase, Pulse
 from headway.config.settings import Settings
 from headway.runs.measurements import process_key
 from headway.runs.plan import Plan
 from headway.supervise.allocator import choose_allocator
-from headway.supervise.shared_memory import shared_memory_errors
 
 if TYPE_CHECKING:
     from headway.planning.compute import MachineFacts
@@ -59,33 +57,19 @@ class PlanRequest:
     train: bool  # a run follows: its folder must be writable
 
 
-@dataclass(frozen=True)
-class PlanAnswer:
-    """A plan, or why there is none."""
-
-    plan: Plan | None
-    refused: RefusalMessage | None
-
-
 def main(arguments: list[str]) -> int:
-    """The process; its answer is in the live folder when it ends."""
-    live = Path(arguments[0])
+    """The process; the plan, or why there is none, goes to the process that started it."""
     end_with_parent()
     path = os.environ.get(PULSE_VARIABLE)
     pulse = Pulse(Path(path) if path else None)
     pulse.enter(Phase.READING)
-    request = msgspec.json.decode((live / "request.json").read_bytes(), type=PlanRequest)
+    request = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=PlanRequest)
     try:
-        answer, code = PlanAnswer(make_plan(request, pulse), None), Exit.KEPT
+        send_answer(make_plan(request, pulse))
     except Refusal as refusal:
-        answer, code = PlanAnswer(None, message_of(refusal)), exit_code(refusal)
-    try:
-        with shared_memory_errors():
-            write_whole(live / "answer.json", msgspec.json.encode(answer))
-    except MachineError as refusal:
         report_refusal(refusal)
         return exit_code(refusal)
-    return code
+    return Exit.KEPT
 
 
 def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
@@ -96,13 +80,12 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     """
     from headway.data.examples.maker import ExampleOptions
     from headway.data.sources.find import find_sources
-    from headway.data.sources.source import display_name
     from headway.data.survey.survey import survey
     from headway.planning.decide import decide
     from headway.planning.model_source import find_model_source
     from headway.planning.streaming import write_stream_spec
 
-    settings, sources = request.settings, tuple(map(display_name, request.sources))
+    settings, sources = request.settings, tuple(map(hide_credentials, request.sources))
     if request.train:
         check_writable(Path(settings.output_dir))
     pulse.enter(Phase.FINDING_DATA)

@@ -5,20 +5,20 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from headway.base.errors import Cause, MachineError, Remedy
-from headway.base.pulse import live_folder
 from headway.base.units import size
+from headway.supervise.runtime_folder import runtime_place
 
 _NEEDED_BYTES = 1_000_000  # a request, a plan, pulses
 
 
 def is_shared_memory_full() -> bool:
     """Whether the disk of the live folders has less room than one job needs."""
-    return shutil.disk_usage(live_folder().parent).free < _NEEDED_BYTES
+    return shutil.disk_usage(runtime_place()).free < _NEEDED_BYTES
 
 
 def shared_memory_full() -> MachineError:
     """The refusal for it."""
-    place = live_folder().parent
+    place = runtime_place()
     return MachineError(
         f"{place} is full",
         cause=Cause.SHARED_MEMORY_FULL,

@@ -18,16 +18,17 @@ from pathlib import Path
 
 import msgspec
 
+from headway.base.addresses import hide_credentials
 from headway.base.disk import disk_errors
 from headway.base.errors import Exit, Finding, MachineError, Refusal, RefusalMessage, refusal_from
 from headway.base.events import AttemptStarted, Ended, EventLog, EventReader, Noted, StopAsked
 from headway.base.files import make_folder, write_whole
 from headway.base.lock import RunLock
 from headway.base.process import ChildProcess, Go, Stop
+from headway.base.process_id import ProcessId
 from headway.base.version import __version__
 from headway.config.settings import Settings
 from headway.config.yaml_file import write_settings
-from headway.data.sources.source import display_name
 from headway.runs.folder import RunFolder
 from headway.runs.placement import Placement, carry_over, move_aside, place
 from headway.runs.plan import Plan
@@ -35,8 +36,9 @@ from headway.runs.receipt import Receipt, load_receipt
 from headway.runs.settled import Settled, load_settled
 from headway.supervise.child import child_environment, death_refusal, torch_environment
 from headway.supervise.live_jobs import LiveJob
-from headway.supervise.planner import PlanAnswer, PlanRequest
+from headway.supervise.planner import PlanRequest
 from headway.supervise.progress import Aim, Progress
+from headway.supervise.runtime_folder import LiveFolder
 from headway.supervise.screen import Screen
 from headway.supervise.shared_memory import shared_memory_errors
 from headway.supervise.watch import Watch
@@ -80,16 +82,20 @@ class Supervisor:
         self.screen = screen
         self.stop = stop
         self.began_s = time.monotonic()
+        with shared_memory_errors():
+            self._live_folder = LiveFolder()
+        self.live = self._live_folder.path
         self.job = LiveJob(
             run=request.settings.run_name or "",
             folder="",
             output_dir=str(Path(request.settings.output_dir).resolve()),
             argv=request.argv,
-            pid=os.getpid(),
+            process=ProcessId.mine(),
+            live=str(self.live),
             started_at=datetime.now(UTC).isoformat(),
         )
         with shared_memory_errors():
-            self.live = self.job.publish()
+            self.job.publish()
         self._children: list[ChildProcess] = []
 
     def plan(self) -> Result:
@@ -121,11 +127,12 @@ class Supervisor:
 
     def _make_plan(self, *, train: bool) -> Plan:
         request = PlanRequest(self.request.sources, self.request.settings, train)
+        file = self.live / "request.json"
         with shared_memory_errors():
-            (self.live / "request.json").write_bytes(msgspec.json.encode(request))
+            file.write_bytes(msgspec.json.encode(request))
         planner = self._start(
             "headway.supervise.planner",
-            [str(self.live)],
+            [str(file)],
             name="planner",
             environment=child_environment(),
             stdin=None if "-" in self.request.sources else subprocess.DEVNULL,
@@ -134,14 +141,10 @@ class Supervisor:
         for _ in watch.follow(planner):
             if self.stop.by:
                 raise Stopped
-        try:
-            answer = msgspec.json.decode((self.live / "answer.json").read_bytes(), type=PlanAnswer)
-        except OSError:
-            raise death_refusal(planner, "planning") from None
-        if answer.plan is None:
-            assert answer.refused is not None, "there is a plan or a refusal"
-            raise refusal_from(answer.refused)
-        return answer.plan
+        plan = planner.answer(Plan)
+        if plan is None:
+            raise death_refusal(planner, "planning")
+        return plan
 
     def _stopped(self) -> Result:
         self.screen.say(f"{self.stop.by}: stopped before step 1, nothing was written")
@@ -202,7 +205,7 @@ class Supervisor:
         if where.kind == "new":
             settings, sources = (
                 self.request.settings,
-                tuple(map(display_name, self.request.sources)),
+                tuple(map(hide_credentials, self.request.sources)),
             )
             write_whole(folder.path / "run.yaml", write_settings(settings, sources))
             rejected = Path(plan.data.store, "rejected.jsonl")
@@ -301,14 +304,14 @@ class Supervisor:
             finally:
                 for child in self._children:
                     child.end()
-                shutil.rmtree(self.live, ignore_errors=True)
+                self._live_folder.remove()
 
     def _abandon(self) -> None:
         """The little that must happen before the process ends at once."""
         for child in self._children:
             child.send_signal(signal.SIGKILL)
         self.screen.close()
-        shutil.rmtree(self.live, ignore_errors=True)
+        self._live_folder.remove()
 
 
 def _send(worker: ChildProcess, go: Go) -> None:

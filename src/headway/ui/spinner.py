@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from headway.base.pulse import Pulse, PulseReading, live_folder, read_pulse
+from headway.base.pulse import Pulse, PulseReading, read_pulse
 from headway.supervise.progress import Progress, Readings
+from headway.supervise.runtime_folder import LiveFolder
 from headway.ui.output import columns
 from headway.ui.show_run import phase_line
 from headway.ui.text_layout import clock
@@ -31,9 +32,8 @@ def show_progress(screen: TextIO, *, quiet: bool) -> Generator[Pulse]:
         screen: a terminal for one line updated in place, or any stream for several lines.
         quiet: print nothing.
     """
-    folder = live_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"here-{os.getpid()}.pulse"
+    live = LiveFolder()
+    path = live.path / "here.pulse"
     over = threading.Event()
     spinner = threading.Thread(target=_spin, args=(screen, path, over.wait), daemon=True)
     try:
@@ -45,7 +45,7 @@ def show_progress(screen: TextIO, *, quiet: bool) -> Generator[Pulse]:
         over.set()
         if spinner.is_alive():
             spinner.join()
-        path.unlink(missing_ok=True)
+        live.remove()
 
 
 def show_wait(

@@ -275,3 +275,29 @@ def test_a_stream_is_never_recognised_again(pipe: Path) -> None:
     (source,) = find_sources([str(pipe)])
     assert source.is_stream
     assert source.stamp == ()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("s3://user:{}@b/x", "s3://AKIA:a/{}@b/x", "ftp://user:{}@h/x", "http:/user:{}@h/x"),
+        *("https:user:{}@h/x", "https://user:{}@/x", "https://h:{}/x", "sftp://h/x?token={}"),
+        *("gs://b/x?X-Goog-Signature={}", "hf://user:{}@owner/name", "x.csv?sig={}", "user:{}@h:x"),
+    ],
+)
+def test_f62_a_refused_address_is_told_without_its_credentials(address: str) -> None:
+    with pytest.raises((UsageError, DataRefused, ComeBack)) as refused:
+        find_sources([address.replace("{}", "canary")])
+    assert "canary" not in str(refused.value)
+    assert "canary" not in repr(refused.value.remedies)
+
+
+def test_f62_a_file_that_is_named_for_a_signed_address_is_shown_without_signature(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "x.csv?X-Amz-Signature=canary&b=1").write_text("text\nHello\n")
+    for name in (tmp_path, tmp_path / "x.csv?X-Amz-Signature=canary&b=1"):
+        (source,) = find_sources([str(name)])
+        assert source.name == f"{tmp_path}/x.csv?X-Amz-Signature=...&b=1"
+        assert source.path is not None
+        assert source.path.exists()

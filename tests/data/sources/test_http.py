@@ -14,6 +14,7 @@ import pyarrow.parquet
 import pytest
 from tests.web_server import FAULTS, Fault, WebServer, serving
 
+from headway.base.addresses import hide_credentials
 from headway.base.errors import ComeBack, Refusal, UsageError
 from headway.base.network.retry import RetryPolicy
 from headway.base.pulse import Pulse
@@ -21,7 +22,7 @@ from headway.data.formats.detect import read
 from headway.data.formats.records import Record
 from headway.data.sources import http as web
 from headway.data.sources.find import chunks, find_sources, open_seekable
-from headway.data.sources.source import Source, display_name
+from headway.data.sources.source import Source
 
 QUICK = RetryPolicy(
     max_attempts=50, stall_timeout_s=0.05, initial_backoff_s=0.001, max_backoff_s=0.01
@@ -376,7 +377,7 @@ def test_f62_a_password_is_not_sent_to_another_host(server: WebServer) -> None:
     ],
 )
 def test_f62_an_address_is_shown_without_password_and_query(typed: str, seen: str) -> None:
-    assert display_name(typed) == seen
+    assert hide_credentials(typed) == seen
 
 
 # ---- anywhere in it --------------------------------------------------------------------------

@@ -2,25 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
-from headway.data.sources import source as module
 from headway.data.sources.source import STANDARD_INPUT, Source
-
-redacted = getattr(module, "redacted", None) or module.display_name
-
-
-@pytest.mark.parametrize(
-    ("typed", "printed"),
-    [
-        ("notes.txt", "notes.txt"),
-        ("https://example.org/a.jsonl", "https://example.org/a.jsonl"),
-        ("https://me:secret@example.org/a.jsonl", "https://example.org/a.jsonl"),
-        ("https://example.org/a.jsonl?signature=secret#x", "https://example.org/a.jsonl"),
-    ],
-)
-def test_f62_passwords_and_signatures_are_not_printed(typed: str, printed: str) -> None:
-    assert redacted(typed) == printed
 
 
 def test_a_stream_is_what_cannot_be_read_twice() -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from tests.helpers import byte_level, save_model
 
 from headway.base.errors import DataRefused
+from headway.base.process import REPORT_VARIABLE, Report
 from headway.base.pulse import Pulse
 from headway.data.examples.chat import CHATML
 from headway.training.inference import answer as ask
@@ -33,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def asked(model: Path, folder: Path, content: str, name: str = "a.txt", **given: Any) -> Evaluation:
     (folder / name).write_text(content)
     given = {"max_length": 16} | given
-    question = InferenceRequest("eval", str(model), "", data=(str(folder / name),), **given)
+    question = InferenceRequest("eval", str(model), data=(str(folder / name),), **given)
     return evaluate(question, Pulse())
 
 
@@ -90,18 +92,21 @@ def test_conversations_that_are_all_too_long_are_refused(model: Path, tmp_path: 
 
 def spoken(
     model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, said: str = "", **given: Any
-) -> InferenceResult:
+) -> Report:
     """Ask in this process; what is written goes to standard output."""
-    answer = folder / "answer.json"
     given = {"num_tokens": 8, "temperature": 0.0} | given
-    question = InferenceRequest(checkpoint=str(model), answer=str(answer), **given)
+    question = InferenceRequest(checkpoint=str(model), **given)
     (folder / "question.json").write_bytes(msgspec.json.encode(question))
+    ours, theirs = os.pipe()
+    monkeypatch.setenv(REPORT_VARIABLE, str(theirs))
     monkeypatch.setattr(ask, "end_with_parent", lambda: None)
     monkeypatch.setattr(sys, "stdin", io.StringIO(said))
     code = ask.main([str(folder / "question.json")])
-    verdict = msgspec.json.decode(answer.read_bytes(), type=InferenceResult)
-    assert code == (verdict.refused.code if verdict.refused else 0)
-    return verdict
+    os.close(theirs)
+    with open(ours, "rb") as pipe:  # noqa: PTH123 - a descriptor
+        report = msgspec.json.decode(pipe.read(), type=Report)
+    assert code == (report.refused.code if report.refused else 0)
+    return report
 
 
 def test_text_goes_on_from_the_prompt(
@@ -145,15 +150,15 @@ def test_the_loss_is_told_as_a_number(
         model, tmp_path, monkeypatch, kind="eval", data=(str(tmp_path / "a.txt"),), max_length=16
     )
     assert verdict.refused is None
-    assert verdict.evaluation is not None
-    assert verdict.evaluation.rows == 9
+    result = msgspec.json.decode(verdict.answer, type=InferenceResult)
+    assert result.evaluation is not None
+    assert result.evaluation.rows == 9
 
 
 def test_a_refusal_is_told_in_four_parts(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verdict = spoken(tmp_path / "gone", tmp_path, monkeypatch, kind="generate", prompt="x")
-    assert verdict.evaluation is None
     assert verdict.refused is not None
     assert verdict.refused.code == 2
     assert verdict.refused.findings[0].remedies

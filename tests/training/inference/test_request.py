@@ -2,21 +2,18 @@
 
 import msgspec
 
-from headway.base.errors import Cause, UsageError, message_of
 from headway.training.inference.request import Evaluation, InferenceRequest, InferenceResult
 
 
 def test_a_request_is_read_as_it_was_written() -> None:
-    request = InferenceRequest("eval", "run/model", "answer.json", data=("a.txt",), max_length=64)
+    request = InferenceRequest("eval", "run/model", data=("a.txt",), max_length=64)
     encoded = msgspec.json.encode(request)
     assert msgspec.json.decode(encoded, type=InferenceRequest) == request
 
 
-def test_a_result_has_a_loss_or_a_refusal() -> None:
-    refused = message_of(UsageError("no such model", cause=Cause.MODEL_NOT_FOUND))
+def test_a_result_has_a_loss_or_nothing() -> None:
     for result in (
         InferenceResult(),
         InferenceResult(evaluation=Evaluation(2.5, 0.1, 12.2, None, 8, 100)),
-        InferenceResult(refused=refused),
     ):
         assert msgspec.json.decode(msgspec.json.encode(result), type=InferenceResult) == result

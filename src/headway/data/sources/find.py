@@ -15,6 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, ComeBack, DataRefused, Problems, Refusal, Remedy, UsageError
 from headway.base.network.hub import is_id
 from headway.base.pulse import Pulse
@@ -147,8 +148,8 @@ def _walk(path: Path) -> list[Source]:
 
 
 def _printable(name: str) -> str:
-    """A file name as valid text: file names are arbitrary bytes."""
-    return os.fsencode(name).decode(errors="replace")
+    """A file name as it is shown: valid text, and no signature of the address it came from."""
+    return hide_credentials(os.fsencode(name).decode(errors="replace"))
 
 
 def _stamp(status: os.stat_result) -> tuple[int | str, ...]:
@@ -169,12 +170,10 @@ def _on_hub(name: str, pulse: Pulse) -> list[Source]:
 
 def _no_such_scheme(name: str, scheme: str) -> UsageError:
     close = difflib.get_close_matches(scheme, ("https", "http", "s3", "hf"), n=1)
-    rest = name.partition("://")[2]
-    # the part before an @ may be a password
     return UsageError(
         f"{scheme}:// addresses are not supported",
         cause=Cause.ADDRESS_INVALID,
-        have=f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}",
+        have=name,
         need="https://, s3:// or hf://",
         remedies=(Remedy(f"{close[0]}://..."),)
         if close

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, ComeBack, Refusal, Remedy, UsageError
 from headway.base.network.retry import (
     DEFAULT_RETRY,
@@ -23,7 +24,7 @@ from headway.base.network.retry import (
 from headway.base.pulse import Pulse
 from headway.base.units import plural, seconds
 from headway.base.version import __version__
-from headway.data.sources.source import Chunks, Source, display_name
+from headway.data.sources.source import Chunks, Source
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -46,7 +47,7 @@ def find(address: str, pulse: Pulse, retry: RetryPolicy = LOOKUP_RETRY) -> Sourc
         UsageError: the server does not serve it.
         ComeBack: the server does not respond.
     """
-    name = display_name(address)
+    name = hide_credentials(address)
 
     def ask() -> Source:
         with _client(retry) as client, _request(client, address, 0, None, name) as got:
@@ -262,7 +263,7 @@ def _host(address: str) -> str:
     except ValueError:
         host = None
     if not host:
-        raise _invalid_address(display_name(address))
+        raise _invalid_address(hide_credentials(address))
     return host
 
 
@@ -287,7 +288,7 @@ def _refusal(got: "Response", name: str) -> Refusal:
     """The refusal for an HTTP error that a retry does not fix."""
     status = got.status_code
     needs = {
-        401: "an address without a password, or https://USER:PASSWORD@HOST/...",
+        401: "an address without a password, or one with a user name and password",
         403: "an address you may read; a signed one may have expired",
     }
     # The address after redirects may be signed: only its host is shown.

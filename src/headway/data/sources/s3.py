@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, ComeBack, Refusal, Remedy, UsageError
 from headway.base.network.retry import (
     DEFAULT_RETRY,
@@ -45,20 +46,23 @@ def find(
         UsageError: nothing found, permission denied, or s3fs is not installed.
         ComeBack: the store does not respond.
     """
-    if "@" in endpoint.partition("://")[2].partition("/")[0]:
-        raise _password_in_endpoint()
+    if endpoint:
+        _check_endpoint(endpoint)
     bucket, _, key = address.removeprefix("s3://").partition("/")
     if not bucket:
         raise _refusal(
             address, endpoint, "no bucket in the address", "s3://BUCKET/KEY", Cause.ADDRESS_INVALID
         )
+    if "@" in bucket or ":" in bucket:
+        raise _password_in("the S3 address")
 
     def look() -> list[Source]:
         with _translate_errors(address, endpoint, retry):
             return _list_objects(_store(endpoint, retry), bucket, key, endpoint)
 
     patient = replace(retry, stall_timeout_s=_LISTING_S)
-    found = retry_call(look, name=address, host=_host(endpoint), pulse=pulse, retry=patient)
+    name, host = hide_credentials(address), _host(endpoint)
+    found = retry_call(look, name=name, host=host, pulse=pulse, retry=patient)
     if not found:
         what = "no object matches" if _is_pattern(key) else "no such object or prefix"
         need = "a key, a prefix with objects, or a pattern"
@@ -146,7 +150,7 @@ def _list_objects(store: "S3FileSystem", bucket: str, key: str, endpoint: str) -
 def _source(info: dict[str, Any], endpoint: str, *, found: bool) -> Source:
     address, size = f"s3://{info['name']}", info["size"]
     stamp = (info["ETag"], size)
-    return Source(address, None, size, found, stamp, address, endpoint)
+    return Source(hide_credentials(address), None, size, found, stamp, address, endpoint)
 
 
 def _is_pattern(key: str) -> bool:
@@ -323,11 +327,30 @@ def _refusal(address: str, endpoint: str, why: str, need: str, cause: Cause) -> 
     )
 
 
-def _password_in_endpoint() -> UsageError:
+def _check_endpoint(endpoint: str) -> None:
+    """Check that a store's address is one, and holds no password.
+
+    Raises:
+        UsageError: it is not.
+    """
+    address = re.fullmatch(r"https?://([^/?#]+).*", endpoint, re.IGNORECASE)
+    if address is None:
+        raise UsageError(
+            f"endpoint_url: {endpoint} is not a valid address",
+            cause=Cause.ADDRESS_INVALID,
+            have=endpoint,
+            need="http:// or https://, and a host",
+            remedies=(Remedy("--endpoint-url http://127.0.0.1:9000", "is a valid one"),),
+        )
+    if "@" in address[1]:
+        raise _password_in("endpoint_url")
+
+
+def _password_in(what: str) -> UsageError:
     return UsageError(
-        "endpoint_url contains a password",
+        f"{what} contains a password",
         cause=Cause.INVALID_VALUE,
-        have="USER:PASSWORD@ in the address",
+        have="a user name or password before the host",
         need="an address without a password: settings are saved with the run",
         remedies=(
             Remedy("export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=...", "is not saved"),

@@ -1,6 +1,5 @@
 """Data source: a file, a stream or an address, as a value."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,15 +34,6 @@ class Source:
     def is_stream(self) -> bool:
         """Whether it is standard input, a pipe or a device, which can be read only once."""
         return not self.stamp and not self.address
-
-
-def display_name(name: str) -> str:
-    """A name that is safe to print, log and store: an address without its password and query.
-
-    A query may be a signature that gives access to the file.
-    """
-    whole = re.fullmatch(r"(https?://)(?:[^/?#]*@)?([^?#]*).*", name, re.IGNORECASE | re.DOTALL)
-    return whole[1] + whole[2] if whole else name
 
 
 @dataclass(frozen=True, slots=True)

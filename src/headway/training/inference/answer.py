@@ -3,7 +3,7 @@
     python -m headway.training.inference.answer FILE     a JSON file with an `InferenceRequest`
 
 `generate`, `chat` and `eval` start it. Text goes to standard output as it is generated, the result
-into a file.
+to the process that started it.
 """
 
 import os
@@ -22,10 +22,9 @@ from headway.base.errors import (
     Remedy,
     UsageError,
     exit_code,
-    message_of,
 )
 from headway.base.files import cache_folder
-from headway.base.process import PULSE_VARIABLE, end_with_parent
+from headway.base.process import PULSE_VARIABLE, end_with_parent, report_refusal, send_answer
 from headway.base.pulse import Phase, Pulse
 from headway.base.units import plural
 from headway.data.examples.tokenizer import Tokenizer, load
@@ -49,10 +48,11 @@ def main(arguments: list[str]) -> int:
         else:
             _Talk(request, pulse).run()
     except Refusal as refusal:
-        result, code = InferenceResult(refused=message_of(refusal)), exit_code(refusal)
+        report_refusal(refusal)
+        return exit_code(refusal)
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
-    Path(request.answer).write_bytes(msgspec.json.encode(result))
+    send_answer(result)
     return code
 
 

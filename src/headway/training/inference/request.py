@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from headway.base.errors import RefusalMessage
 from headway.base.pulse import Phase
 
 READY = Phase.ANSWERING  # the model is loaded
@@ -15,7 +14,6 @@ class InferenceRequest:
 
     kind: Literal["generate", "chat", "eval"]
     checkpoint: str
-    answer: str  # a file for the `InferenceResult`
     prompt: str = ""
     data: tuple[str, ...] = ()
     max_length: int = 0  # 0: the run's
@@ -41,7 +39,6 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """The result of a request: an evaluation, a refusal, or neither for text."""
+    """The result of a request: an evaluation, or nothing more for text."""
 
     evaluation: Evaluation | None = None
-    refused: RefusalMessage | None = None
