@@ -77,3 +77,12 @@ def test_anything_else_is_a_bug_with_its_last_line() -> None:
     assert refusal.what == "training notes failed: ValueError: no"
     assert refusal.have == "exit code 1, after 2 lines of output"
     assert why(3).what == "training notes failed: exit code 3"
+
+
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert torch_environment()["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert torch_environment()["OMP_WAIT_POLICY"] == "ACTIVE"

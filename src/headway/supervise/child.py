@@ -22,12 +22,14 @@ def child_environment() -> dict[str, str]:
 
 
 def torch_environment(*, offline: bool = False) -> dict[str, str]:
-    """Variables for a process that imports torch: the best allocator too.
+    """Variables for a process that imports torch: the best allocator, and threads that sleep.
 
     Args:
         offline: nothing may be downloaded.
     """
-    environment = child_environment() | allocator.environment()
+    # OpenMP's threads spin while they wait for each other. Beside other work, each spins away the
+    # time that the one it waits for needs.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | child_environment() | allocator.environment()
     return environment | ({"HF_HUB_OFFLINE": "1"} if offline else {})
 
 
