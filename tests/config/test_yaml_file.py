@@ -328,7 +328,7 @@ def test_a_text_comes_back_whatever_it_looks_like(text: str) -> None:
     settings = resolve([Given("sample_prompts", [text, "x" * 300], "you")])
     round_trip(settings, (f"{text}.txt",))
     if text:
-        round_trip(resolve([Given("run_name", text, "you\nand me")]))
+        round_trip(resolve([Given("output_dir", text, "you\nand me")]))
 
 
 @given(
