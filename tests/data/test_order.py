@@ -188,6 +188,15 @@ def test_rows_of_a_stream_are_numbered_by_what_they_are() -> None:
     assert (first >= 0).all()
 
 
+def test_a_sample_has_an_order_of_its_own_rows() -> None:
+    whole = StoreOrder(7, 1000, False, 30, 8)
+    sample = whole.of_sample(50)
+    assert sorted(epoch_of(sample, 0)) == list(range(50))
+    assert whole.of_sample(1000) is whole
+    short = StoreOrder(7, 10, True, 2, 4)
+    assert short.of_sample(11) is short
+
+
 # ---- counting and the fingerprint --------------------------------------------------------------
 
 

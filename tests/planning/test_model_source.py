@@ -93,7 +93,7 @@ HARM: dict[str, Any] = {
     "no config.json": lambda f: (f / "config.json").unlink(),
     "no *.safetensors": lambda f: (f / "model.safetensors").unlink(),
     "without model_type": lambda f: (f / "config.json").write_text("{}"),
-    "the header is longer": lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 20),
+    "header too large": lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 20),
     "a config.json that is not a JSON object": lambda f: (f / "config.json").write_text("{not"),
     "that is not a JSON object": lambda f: (f / "config.json").write_text("[1, 2]"),
     "not a JSON object": lambda f: (f / "config.json").write_bytes(b"\xff\xfe"),
@@ -201,6 +201,6 @@ def test_a_base_model_that_is_gone_is_named(runs: Path, tmp_path: Path) -> None:
     folder.mkdir()
     gone = {"base_model_name_or_path": str(tmp_path / "gone"), "peft_type": "LORA"}
     (folder / "adapter_config.json").write_text(json.dumps(gone))
-    with pytest.raises(UsageError, match="the base model of adapters is gone") as caught:
+    with pytest.raises(UsageError, match="the base model of adapters is missing") as caught:
         load_folder(folder)
     assert str(tmp_path / "gone") in caught.value.have

@@ -80,7 +80,7 @@ BROKEN = {
     ),
     "one row for another": (
         rows(row_sum=8),
-        "the ledger does not add up: 0 rows missing, 0 repeated",
+        "the ledger does not add up: other rows were due than the steps trained",
     ),
     "a loss is not finite": (replace(FACTS, losses_finite=False), "a loss was not finite"),
     "a tensor stood still": (

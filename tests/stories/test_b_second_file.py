@@ -58,7 +58,7 @@ def test_moments_go_on_unless_fresh_ones_are_asked_for(headway: Headway) -> None
     headway.write("first.jsonl", chats(8, "first"))
     headway.write("second.jsonl", chats(8, "second"))
     headway("train", "first.jsonl", "--preset", "tiny", "--batch-size", 4)
-    for name, flags, updates in (("on", [], 4), ("anew", ["--reset-optimizer"], 2)):
+    for name, flags, updates in (("on", [], 4), ("fresh", ["--reset-optimizer"], 2)):
         told = headway(
             "train", "second.jsonl", "--continue", "first", "--batch-size", 4, "--run-name", name,
             *flags,

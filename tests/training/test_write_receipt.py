@@ -50,7 +50,7 @@ CLOSING = Closing(
 
 
 def trained(steps: int, mistake: Any = None) -> Totals:
-    """The ledger after so many steps; `mistake` changes the rows of the third."""
+    """The ledger after some steps; `mistake` changes the rows of the third."""
     order, totals = order_of(PLAN, TEXT), Totals()
     for step in range(1, steps + 1):
         epoch, planned = order.rows(step)

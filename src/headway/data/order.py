@@ -5,7 +5,7 @@ seeking to any step of any epoch is arithmetic, for ten rows or ten billion, and
 same for any number of workers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -73,6 +73,12 @@ class StoreOrder:
         """Rows in the last step of an epoch."""
         before = (self.steps_per_epoch - 1) * self.batch_size
         return self.num_permuted - before + self.has_short
+
+    def of_sample(self, num_rows: int) -> "StoreOrder":
+        """The order of a sample: as it would be if there were no rows beyond `num_rows`."""
+        if self.num_full + self.has_short <= num_rows:
+            return self
+        return replace(self, num_full=num_rows, has_short=False, num_held_out=0)
 
     def rows(self, step: int) -> tuple[int, Numbers]:
         """The epoch (from 0) and the row numbers of a step of the job (from 1)."""

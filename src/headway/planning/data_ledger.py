@@ -153,10 +153,10 @@ def padding_to_longest(order: StoreOrder, lengths_R: NDArray[np.int64]) -> float
         order: which rows make which step.
         lengths_R: (num_rows,) input tokens of each row.
     """
+    order = order.of_sample(len(lengths_R))
     num_tokens = num_padded = 0
     for step in range(1, min(order.steps_per_epoch, _PADDING_STEPS) + 1):
-        # a stream's row numbers go beyond its sample
-        batch = lengths_R[order.rows(step)[1] % len(lengths_R)]
+        batch = lengths_R[order.rows(step)[1]]
         num_tokens += int(batch.sum())
         num_padded += int(batch.max()) * len(batch)
     return 1 - num_tokens / num_padded

@@ -39,12 +39,12 @@ def prefix_savings(
         leaves: at most this many per step.
         micro_batch_tokens: at most this many tokens at once.
     """
+    order = order.of_sample(rows.num_rows)
     per_epoch = order.steps_per_epoch
     num_steps = min(per_epoch, _MAX_STEPS, max(1, _MAX_ROWS // order.batch_size))
     num_inputs = num_computed = max_leaves = 0
     for i in range(num_steps):
-        # a stream's row numbers go beyond its sample
-        numbers = order.rows(1 + i * per_epoch // num_steps)[1] % rows.num_rows
+        numbers = order.rows(1 + i * per_epoch // num_steps)[1]
         segments = {int(n): rows.segments(int(n)) for n in numbers}
         lengths = {n: sum(map(len, parts)) for n, parts in segments.items()}
         step = arrange(segments, leaves, micro_batch_tokens, share=True)

@@ -247,6 +247,8 @@ def _check_due(receipt: Receipt, due: RowsDue, by: str) -> Iterator[Claim]:
     """What a stream's steps were to train, as the checkpoint has it."""
     rows = receipt.rows
     yield checked("rows.row_sum_planned", rows.row_sum_planned, due.row_sum, by)
+    if not (rows.missing or rows.repeated):
+        yield checked("rows.trained", rows.trained, due.distinct, by)
     if receipt.outcome == "finished":  # of an interrupted run, what is ahead is estimated
         yield checked("rows.applications_planned", rows.applications_planned, due.rows, by)
         yield checked("rows.planned", rows.planned, due.distinct, by)

@@ -239,7 +239,7 @@ def test_a_pipe_is_read_as_it_is_written_and_each_wait_is_named(pipe: Path, tmp_
 
 
 def _until_waiting(beat: Path, last: PulseReading | None) -> PulseReading:
-    """Once the reader waits anew."""
+    """The first reading of a wait that began after the last one."""
     since = last.waiting_since if last else 0.0
     end_s = time.monotonic() + 10
     while time.monotonic() < end_s:

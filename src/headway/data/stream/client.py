@@ -59,10 +59,8 @@ class StreamClient(Rows):
         self._cursors = {} if self._spec.held_out else {0: StreamCursor()}
         self._ready: dict[int, Window] = {}
         self._places: dict[int, tuple[int, int]] = {}  # window and place of each row that is ready
-        self._last_origin: tuple[int, RowOrigin | None] = (
-            0,
-            None,
-        )  # before window ..., of its epoch
+        self._next_window = 0
+        self._last_origin: RowOrigin | None = None  # of the last row before the next window
         self._until = 0  # windows requested so far
         self._requested_s = 0.0
         self._ended = False
@@ -176,19 +174,18 @@ class StreamClient(Rows):
         Raises:
             BrokenContract: a row does not begin after the one before it.
         """
-        before, last = self._last_origin
         facts, known = window.facts, self._cursors.get(number, window.facts.before)
         is_next = (known.rows, known.row_sum) == (facts.before.rows, facts.before.row_sum)
-        follows = last if before == number and facts.before.epoch_rows else None
-        if not is_next or window.repeats(follows):
+        is_in_middle = number == self._next_window and facts.before.epoch_rows > 0
+        if not is_next or window.repeats(self._last_origin if is_in_middle else None):
             raise BrokenContract(
-                "the data was not read row after row; these rows were not trained",
+                "rows of the data arrived out of order or twice; they were not trained",
                 cause=Cause.CONTRACT_BROKEN,
                 have=f"epoch {facts.epoch + 1}, after {plural(facts.before.epoch_rows, 'row')}",
                 need="each row once per epoch",
                 remedies=(Remedy("--fresh", "reads the data from its start"),),
             )
-        self._last_origin = number + 1, window.last_origin()
+        self._next_window, self._last_origin = number + 1, window.last_origin()
 
     def write_rejected(self, window: int, path: Path, before: int) -> None:
         """Append the records that were rejected while a window was made.
