@@ -201,17 +201,23 @@ def test_a_signal_after_a_time_limit_still_lets_it_save(
 CHILD = """
 import os, signal, sys
 from headway.base.errors import Cause, MachineError, Remedy
-from headway.base.process import PULSE_VARIABLE, report_refusal, send_answer
+from headway.base.process import (
+    PULSE_VARIABLE, REPORT_VARIABLE, report_refusal, send_answer
+)
 print("pulse", os.environ.get(PULSE_VARIABLE), "session", os.getsid(0) == os.getpid(), flush=True)
 print("to the log", file=sys.stderr, flush=True)
 for line in sys.stdin:
     match line.strip():
         case "refuse":
-            report_refusal(MachineError("no room", have="0", remedies=(Remedy("df"),)))
+            report_refusal(MachineError("no room", cause=Cause.DISK_FULL, remedies=(Remedy("df"),)))
             sys.exit(5)
         case "answer":
             send_answer(["x" * 1000] * 3000)
             sys.exit(0)
+        case "half":
+            os.write(int(os.environ[REPORT_VARIABLE]), b'{"answer": [1, 2')
+            print("written", flush=True)
+            signal.pause()
         case "start":
             import subprocess
             sys.exit(subprocess.call([sys.executable, "-c", "import random, queue"]))
@@ -302,10 +308,11 @@ def test_an_answer_that_is_larger_than_a_pipe_arrives(
 
 def test_half_an_answer_is_none(child_of: Callable[..., ChildProcess]) -> None:
     child = child_of()
-    type_in(child, "answer")
-    while len(child._received) < 1000:
+    type_in(child, "half")
+    while child.stdout.readline() != b"written\n":
         assert child.is_running
     child.end()
+    assert child._received == b'{"answer": [1, 2'
     assert child.answer(list[str]) is None
     assert child.last_refusal() is None
 
