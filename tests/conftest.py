@@ -30,15 +30,14 @@ class FailuresAtOnce:
     """Prints each failure when it happens: a run that is cut short has told what it found."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._terminal = config.pluginmanager.get_plugin("terminalreporter")
+        self._plugins = config.pluginmanager
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """See `pytest.hookspec`."""
-        if report.failed and self._terminal is not None:
+        terminal = self._plugins.get_plugin("terminalreporter")  # not there at configuration yet
+        if report.failed and terminal is not None:
             last = report.longreprtext.rstrip().rpartition("\n")[2]
-            self._terminal.write_line(
-                f"\nFAILED {report.nodeid} after {report.duration:.0f} s: {last}"
-            )
+            terminal.write_line(f"\nFAILED {report.nodeid} after {report.duration:.0f} s: {last}")
 
 
 def pytest_configure(config: pytest.Config) -> None:
