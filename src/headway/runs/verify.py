@@ -215,14 +215,7 @@ def _check_state(
         yield checked("checkpoint.row_sum", receipt.rows.row_sum, state.row_sum, by)
         yield checked("checkpoint.global_step", receipt.steps.last, state.global_step, by)
         if state.due:
-            yield checked(
-                "rows.row_sum_planned", receipt.rows.row_sum_planned, state.due.row_sum, by
-            )
-            due = state.due.rows if receipt.outcome == "finished" else None
-            if due is not None:
-                claimed = receipt.rows.applications_planned
-                yield checked("rows.applications_planned", claimed, due, by)
-                yield checked("rows.planned", receipt.rows.planned, state.due.distinct, by)
+            yield from _check_due(receipt, state.due, by)
         if state.read_cursor:
             yield checked("rows.read", receipt.rows.read, state.read_cursor.read, by)
             yield checked("rows.rejected", receipt.rows.rejected, state.read_cursor.rejected, by)
