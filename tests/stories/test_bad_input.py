@@ -103,7 +103,7 @@ CASES: dict[str, tuple[Callable[[Headway], list[object]], int, str]] = {
     "too many broken lines": (not_json, 3, "rows.jsonl:2"),
     "no data": (no_data, 2, "headway demo"),
     "a device that is not there": (no_cuda, 5, "--device cpu"),
-    "a hub": (hub, 75, "asks the hub"),
+    "a hub": (hub, 75, "the Hub is offline"),
 }
 
 

@@ -53,7 +53,7 @@ def test_f62_a_run_is_verified_backed_up_spoiled_and_brought_back_and_no_secret_
     assert "1 of " in differs
     assert "rows.trained" in differs
     (run / "receipt.json").unlink()
-    assert "notes has no receipt: it never came to its end" in type_in("verify", code=4)
+    assert "notes has no receipt: it never finished" in type_in("verify", code=4)
     shutil.rmtree(run)
     type_in(*backup[-1].split()[1:])  # the line it told to type
     assert "the receipt holds" in type_in("verify", "notes")

@@ -104,7 +104,7 @@ def test_touching_a_file_saves_and_a_damaged_checkpoint_is_put_away(headway: Hea
     told = headway(*words[:-2], "--save-steps", "10000", "--max-time", "1s")
     assert told.code == 75, told.err
     shown = " ".join(told.out.split())
-    assert f"moved to quarantine/{saved[1]}, going on from {saved[0]}" in shown
+    assert f"moved to quarantine/{saved[1]}, resuming from {saved[0]}" in shown
     assert (run / "quarantine" / saved[1]).is_dir()
     assert headway.receipt("tale")["contract"]["verdict"] == "kept"
 

@@ -22,8 +22,8 @@ GIVEN = 16  # steps that the rows in the first bytes are enough for
 # The plan lays out windows of two steps, so that a small file has many.
 PLANNER = """
 if "headway.supervise.planner" in sys.orig_argv:
-    import headway.planning.streaming
-    headway.planning.streaming._WINDOW_TOKENS = 256
+    import headway.planning.data_ledger
+    headway.planning.data_ledger._WINDOW_TOKENS = 256
 """
 DEAF = """
 if "headway.training.worker" in sys.orig_argv:

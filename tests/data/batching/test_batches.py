@@ -39,7 +39,7 @@ def test_a_batch_is_the_steps_rows_and_counts_them(rows: Rows, order: StoreOrder
         epoch, wanted = order.rows(step)
         assert (made.step, made.epoch) == (step, epoch)
         assert numbers(made) == sorted(wanted.tolist())
-        assert made.num_rows == len(wanted)
+        assert len(made.carried_R) == len(wanted)
         assert made.num_tokens == rows.lengths()[wanted].sum()
         micros = [micro for leaf in made.leaves for micro in leaf]
         assert made.num_tokens == sum(len(m.ids_N) for m in micros)
@@ -55,7 +55,7 @@ def test_a_batch_is_a_function_of_its_step(rows: Rows, order: StoreOrder) -> Non
 def test_the_short_row_makes_the_last_batch_one_larger(tmp_path: Path) -> None:
     rows = rows_of(text_store(tmp_path, 100), 8)  # 99 targets: 12 rows and 3 targets
     order = StoreOrder(seed=7, num_full=12, has_short=True, num_held_out=0, batch_size=4)
-    sizes = [batch(rows, order, step).num_rows for step in (1, 2, 3)]
+    sizes = [len(batch(rows, order, step).carried_R) for step in (1, 2, 3)]
     assert sizes == [4, 4, 5]
     assert sum(batch(rows, order, step).num_trained for step in (1, 2, 3)) == 99
 
