@@ -3,6 +3,7 @@
     python bench/same_bits.py OLD             OLD is any revision; the new side is the working tree
     python bench/same_bits.py OLD --quick     fewer steps, no demo; for use while working
     python bench/same_bits.py OLD --write     also to results/
+    python bench/same_bits.py OLD --except stream   without a job that differs on purpose
 
 Every job runs in both trees in a fresh process, with a folder and a cache of its own. Compared are
 the hashes of the last checkpoint's weights and moments, exit codes, and what the receipts count.
@@ -80,15 +81,17 @@ def main() -> int:
     parser.add_argument("old", help="a revision")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true", help="to results/")
+    parser.add_argument("--except", dest="without", action="append", default=[], metavar="JOB")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         here = Path(name)
         trees = [Tree("old", checkout(asked.old, here / "tree")), Tree("new", ROOT / "src")]
         make_data(here / "data")
         base = make_base(trees[0], here)
-        jobs = {job.name: compare(job, trees, here) for job in all_jobs(base, asked.quick)}
+        chosen = [job for job in all_jobs(base, asked.quick) if job.name not in asked.without]
+        jobs = {job.name: compare(job, trees, here) for job in chosen}
         times = {} if asked.quick else compare_answers(trees, here)
-    page = {"old": asked.old, "jobs": jobs, "answers_s": times}
+    page = {"old": asked.old, "without": asked.without, "jobs": jobs, "answers_s": times}
     page |= {"machine": machine(), "versions": versions()}
     if asked.write:
         file = HERE / "results" / f"{date.today().isoformat()}-same-bits.json"

@@ -1,4 +1,4 @@
-"""Language-model training that makes headway, and proves it."""
+"""Headway: language-model training with receipts that can be checked."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Entry point of `python -m headway`: the command line, without modules of the working folder."""
+"""Entry point of `python -m headway`, which ignores modules in the working directory."""
 
 import sys
 

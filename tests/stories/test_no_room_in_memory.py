@@ -10,7 +10,6 @@ from .conftest import Headway, Result
 PAGE = 4096
 
 
-
 def run_with_free_pages(headway: Headway, verb: str, pages: int) -> Result:
     """Plan or train with that many pages free where a job's processes meet."""
     headway.write("notes.txt", "All work and no play makes Jack a dull boy. " * 20)

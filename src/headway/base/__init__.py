@@ -1,1 +1,1 @@
-"""Words every room may use."""
+"""Shared utilities that every package may import."""

@@ -1,4 +1,4 @@
-"""Addresses as they are shown: without passwords, keys, signatures and queries.
+"""Address redaction: URLs for display, without passwords, keys, signatures and queries.
 
 Whatever a person types may hold a credential, and whatever is shown may be logged, saved with the
 run and published. So every text of a refusal and every name of a source passes `hide_credentials`.

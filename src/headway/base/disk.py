@@ -1,4 +1,4 @@
-"""Disk errors as refusals; check that a folder is writable and has room.
+"""Disk errors as refusals, and checks for a writable folder with free space.
 
 Every write for a run happens under `disk_errors`, so that the message is the same whether the disk
 was full at the first byte or at the last fsync.

@@ -1,4 +1,4 @@
-"""Groups of documents in a packed row.
+"""Document groups: the documents of a packed row that one attention call computes.
 
 A packed row is one long line of tokens without padding, in which documents follow each other. The
 data side lays it out, the model side attends each document separately; this is all that the two

@@ -1,4 +1,4 @@
-"""File locks that the kernel frees when their owner dies; the lock of a run and its owner."""
+"""File locks, released by the kernel when their owner dies; the lock of a run."""
 
 import contextlib
 import fcntl

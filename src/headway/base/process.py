@@ -1,4 +1,4 @@
-"""Child processes: start, signal, restart, stop; and what parent and child tell each other."""
+"""Child processes: start, signal, restart, stop, and messages between parent and child."""
 
 import contextlib
 import ctypes

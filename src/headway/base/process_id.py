@@ -1,4 +1,4 @@
-"""Process identity: a number and a start time, which together name one process and no other.
+"""Process identity: process id and start time, which no other process has.
 
 The system gives numbers of dead processes to new ones. A number alone may therefore mean a process
 of somebody else by the time it is used.

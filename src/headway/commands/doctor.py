@@ -1,4 +1,4 @@
-"""Command doctor: whether this machine is ready to train."""
+"""Command doctor: readiness check of this machine."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Commands generate, chat and eval: a trained model, asked."""
+"""Commands generate, chat and eval: use of a trained model."""
 
 import sys
 from collections.abc import Mapping, Sequence

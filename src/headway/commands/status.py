@@ -1,4 +1,4 @@
-"""Commands status, runs, logs and stop: runs seen from outside."""
+"""Commands status, runs, logs and stop: inspection and control of runs."""
 
 import signal
 import sys

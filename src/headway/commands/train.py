@@ -1,4 +1,4 @@
-"""Commands plan and train: one job, supervised."""
+"""Commands plan and train: planning and supervised training of one run."""
 
 import sys
 from collections.abc import Sequence

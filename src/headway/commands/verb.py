@@ -1,4 +1,4 @@
-"""Verb: usage, help, options and function; and what the verbs share."""
+"""Verb: usage, help, options and function, and helpers that all verbs share."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence

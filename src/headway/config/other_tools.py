@@ -1,4 +1,4 @@
-"""Other tools' names for settings, and their values."""
+"""Setting aliases: names and values used by other training tools."""
 
 # Our names, and other tools' names for the same setting.
 _OTHER_NAMES = {

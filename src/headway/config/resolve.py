@@ -1,4 +1,4 @@
-"""Settings resolution: names, values and contradictions, with all problems at once."""
+"""Settings resolution: names, values and contradictions, all problems reported together."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Run name: what may be the name of a run's folder, and a name made from that of a source.
+"""Run name: valid folder names, and a default made from the source's name.
 
 A run's folder lies in the output folder and is copied to other disks and systems. Its name must
 mean one folder there, on all of them, and be easy to type. `place` appends -2 and more to it, and

@@ -1,4 +1,4 @@
-"""Setting values from text: numbers, sizes, durations, booleans, lists."""
+"""Setting value parsers: numbers, sizes, durations, booleans, lists."""
 
 import math
 import re

@@ -1,1 +1,1 @@
-"""Whether this machine is ready to train."""
+"""Readiness of this machine to train."""

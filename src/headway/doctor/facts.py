@@ -1,4 +1,4 @@
-"""Machine facts: versions, devices, limits, disks."""
+"""Facts for doctor: versions, devices, limits, disks."""
 
 import contextlib
 import importlib.metadata

@@ -1,1 +1,1 @@
-"""Model shapes and weights; knows nothing of data."""
+"""Model shapes and weights, independent of the data."""

@@ -1,4 +1,4 @@
-"""Attention over packed documents: each sees itself and its shared prefix, never its neighbors.
+"""Attention over packed documents, each limited to itself and its shared prefix.
 
 N is the row's tokens, P the row's tokens with blocks padded, H the heads, G the heads of keys and
 values, B the documents of a block, T the tokens of each, S the tokens of their shared prefix, D a

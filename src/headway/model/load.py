@@ -1,4 +1,4 @@
-"""Load or create a transformers model, with or without LoRA adapters."""
+"""Model loading: an existing or new transformers model, with or without LoRA adapters."""
 
 import importlib
 import json

@@ -1,1 +1,1 @@
-"""Data, model and machine to a plan."""
+"""Planning: from settings, data, model and machine to a plan."""

@@ -1,4 +1,4 @@
-"""Data ledger: how often each part of the data is trained, as planned."""
+"""Data ledger: how many times each part of the data is planned to be trained."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The plan: settings, data, model and machine become a `Plan` before anything runs.
+"""Plan construction from settings, data, model and machine.
 
 `decide` is a pure function of its arguments. Each part is decided once, in order, from the parts
 before it. What was asked for and does not fit is adjusted and reported, or refused with `--exact`.

@@ -1,4 +1,4 @@
-"""Model download from the Hugging Face Hub into its ordinary cache."""
+"""Model download from the Hugging Face Hub into the standard Hub cache."""
 
 import contextlib
 import re

@@ -1,4 +1,4 @@
-"""Peak memory of training, part by part, and how a plan fits in little of it.
+"""Peak training memory by component, and plan reductions for small memory.
 
 A step's memory peaks at one of three moments: when a micro-batch's loss is computed and all its
 saved activations exist; when its backward pass ends and all its gradients exist; and when these

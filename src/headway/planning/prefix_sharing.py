@@ -1,4 +1,4 @@
-"""Prefix sharing: how much it would save, and what rules it out."""
+"""Prefix sharing: estimated savings, and conditions that rule it out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

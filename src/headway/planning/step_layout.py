@@ -1,4 +1,4 @@
-"""Step layout: leaves, micro-batch size and prefix sharing."""
+"""Step layout: micro-batch size, summation leaves and prefix sharing."""
 
 from dataclasses import dataclass, replace
 

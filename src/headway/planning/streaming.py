@@ -1,4 +1,4 @@
-"""Row order of a plan, and the file a stream's reader starts from."""
+"""Stream planning: the row order, and the input file of the reader process."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,1 +1,1 @@
-"""What a run leaves on disk."""
+"""Run files: plan, checkpoints, receipt and backups on disk."""

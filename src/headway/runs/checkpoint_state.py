@@ -1,4 +1,4 @@
-"""What headway.json in a checkpoint contains, and how older versions of it are read."""
+"""Checkpoint contents: the fields of headway.json, and older versions of it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Identity of a plan: a hash of everything that makes two plans the same."""
+"""Plan identity: a hash that two plans share if they train the same."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Row order of a run, the same for planner, trainer and verify."""
+"""Row order of a run: built here for planner, trainer and verify alike."""
 
 from headway.data.order import StoreOrder
 from headway.runs.plan import Plan

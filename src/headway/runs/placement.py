@@ -1,4 +1,4 @@
-"""Run placement: new, resume or done, and how an existing plan differs."""
+"""Run placement: new, resumed or finished, and differences from an existing plan."""
 
 import shlex
 import time

@@ -1,4 +1,4 @@
-"""Plan: everything that is decided before a run, and the only input of training.
+"""Plan: every decision made before a run, and the only input of training.
 
 `planning/decide.py` makes it, and `plan.json` keeps it. It never changes.
 """

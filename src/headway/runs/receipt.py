@@ -1,4 +1,4 @@
-"""Receipt of a run: facts, contract and learning.
+"""Receipt: its fields, the contract and the verdict on learning.
 
 The contract says whether the run did what was planned. Learning says whether the model got better
 at the data. Each is a pure function of facts in the run's folder, so `verify` can judge again.

@@ -1,4 +1,4 @@
-"""Run restore: put a run back from a backup, and back up the current state first."""
+"""Run restore from a backup, after a backup of the current state."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""Settled values: what a run found out by trying, before step 1.
+"""Settled values: results of the trials before step 1.
 
 `plan.json` never changes. Whatever trying shows, and whatever a resume may change, is kept beside
 it in `settled.json`: written before step 1, read and never measured again on resume.

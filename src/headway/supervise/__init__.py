@@ -1,1 +1,1 @@
-"""Supervision: the processes of a job, started, watched, stopped."""
+"""Supervision: start, watching and stop of a run's processes."""

@@ -1,4 +1,4 @@
-"""Trainer processes: their environment, and why one died."""
+"""Trainer processes: environment, and cause of death."""
 
 import os
 import signal

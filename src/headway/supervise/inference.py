@@ -1,4 +1,4 @@
-"""Inference process: started, waited for, its answer read."""
+"""Inference launcher: starts the process, waits, reads its answer."""
 
 import contextlib
 import signal

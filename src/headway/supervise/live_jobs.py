@@ -1,4 +1,4 @@
-"""Live jobs, and the status of any run."""
+"""Live jobs: the jobs running now, and the status of any run."""
 
 import contextlib
 import shlex

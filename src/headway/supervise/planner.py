@@ -1,4 +1,4 @@
-"""Planner process: survey and plan, apart from the supervisor.
+"""Planner process: survey and planning outside the supervisor.
 
 No regular expression or template can block the supervisor this way.
 

@@ -1,4 +1,4 @@
-"""Run status from events and pulses.
+"""Run progress: step, phase and current wait, from events and pulses.
 
 `Progress` takes events as they arrive, at a cost that does not grow with the run, and combines
 them with the last pulses into a `Status`, which every watcher shows. Nothing here touches the

@@ -1,4 +1,4 @@
-"""Screen protocol: what a supervisor reports to its viewer."""
+"""Screen protocol: what a supervisor reports to a terminal view."""
 
 from typing import TYPE_CHECKING, Protocol
 

@@ -1,4 +1,4 @@
-"""Full shared memory: detection, and the error for it."""
+"""Full shared memory: detection and refusal."""
 
 import shutil
 from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""Supervisor: starts the planner and the trainer, places the run, stops both.
+"""Supervisor: start, run placement and stop of planner and trainer.
 
 The supervisor imports no torch and shares no interpreter with the processes that do: whatever
 they are stuck in, it keeps watching and answering. It starts the planner and the trainer at once,

@@ -1,4 +1,4 @@
-"""Job watcher: pulses and events to a screen."""
+"""Job watcher: follows pulses and events, notices silence, reports to a screen."""
 
 import time
 from collections.abc import Generator

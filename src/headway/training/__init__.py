@@ -1,1 +1,1 @@
-"""Training: a plan in, weights out."""
+"""Training: from a plan to trained weights."""

@@ -1,4 +1,4 @@
-"""Checkpoint snapshot, writer and loader.
+"""Checkpoint files: snapshot, writing and loading.
 
 A checkpoint is an ordinary transformers folder with three more files: headway.json (the state of
 the run), optimizer.safetensors (AdamW's moments) and manifest.json (size and hash of every file,

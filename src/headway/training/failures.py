@@ -1,4 +1,4 @@
-"""Unexpected errors as refusals, and recovery from out-of-memory by smaller micro-batches."""
+"""Training failures: unexpected errors as refusals, and recovery from out-of-memory."""
 
 import gc
 import traceback

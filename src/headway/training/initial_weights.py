@@ -1,4 +1,4 @@
-"""Initial weights of a job: a function of the plan, so they can be made again."""
+"""Initial weights, a function of the plan alone."""
 
 import json
 from pathlib import Path

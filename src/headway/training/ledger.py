@@ -1,4 +1,4 @@
-"""Totals of a job's applied steps, independent of the row order that checks them."""
+"""Training ledger: totals of the applied steps, counted independently of the row order."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace

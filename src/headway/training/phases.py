@@ -1,4 +1,4 @@
-"""Phases of a job: entered in the pulse, the log and the receipt's times."""
+"""Phases of a run, recorded in the pulse, the log and the receipt's times."""
 
 import time
 from collections.abc import Generator

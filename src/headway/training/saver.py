@@ -1,4 +1,4 @@
-"""Saver: when checkpoints are due, snapshots on the training thread, writes in the background."""
+"""Saver: checkpoint schedule, snapshots on the training thread, writes in the background."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Trainer: what every rank does: set up, settle, take steps, evaluate, sample, audit."""
+"""Trainer: the part every rank runs: setup, trials, steps, evaluation, samples, audit."""
 
 from collections.abc import Callable, Generator, Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""Receipt of an attempt, built from plan, totals and measurements."""
+"""Receipt writer: its fields from the plan, the totals and the measurements."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

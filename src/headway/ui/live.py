@@ -1,4 +1,4 @@
-"""Live view: lines that stay, with a few moving lines below them.
+"""Live terminal view while training: permanent lines above a few that are redrawn.
 
 The moving lines are redrawn when they change, at most four times a second. The age of the phase
 changes every second even if nothing else does. rich is imported at the first status, so that the

@@ -1,4 +1,4 @@
-"""Output streams written in whole lines, and the time since their last output."""
+"""Line-buffered output streams, and the time since their last output."""
 
 import os
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Screens of a run: plain lines, the closing line only, JSON; and the choice among them.
+"""Run screens: live, plain, quiet and JSON output, and the choice of one.
 
 `make_screen` chooses once; code that follows a run only sees a `Screen`.
 """

@@ -1,4 +1,4 @@
-"""Verifications, backups and restores on a screen."""
+"""Display of verifications, backups and restores."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Plan on a screen: every decision and its reason."""
+"""Plan display: every decision and its reason."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Receipt on a screen: the two judgments, the facts, and the closing line."""
+"""Receipt display: the two verdicts, the facts and the closing line."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

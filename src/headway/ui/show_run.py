@@ -1,4 +1,4 @@
-"""Run on a screen: status, events, refusals, and the table of runs.
+"""Run display: status, events, refusals, and the table of runs.
 
 Nothing here knows the terminal; callers give the width.
 """

@@ -1,4 +1,4 @@
-"""Spinner: one line about the work in progress while a person waits.
+"""Spinner: one-line progress indicator.
 
 On a terminal the line is updated in place and erased at the end; elsewhere a line is printed
 every two seconds.

@@ -1,4 +1,4 @@
-"""Styled lines: text in pieces, each with its style."""
+"""Styled lines: text segments with styles."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: repository ids, its host, and its libraries' errors as refusals."""
+"""Hugging Face Hub: repository ids, its host, and its errors as refusals."""
 
 import os
 import re

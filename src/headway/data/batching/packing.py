@@ -1,4 +1,4 @@
-"""Packing: the rows of a step as leaves of dense micro-batches.
+"""Packing: the rows of a step grouped into dense micro-batches.
 
 N counts the tokens of a micro-batch, M its trained targets, R its rows.
 """

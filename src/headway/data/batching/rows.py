@@ -1,4 +1,4 @@
-"""Rows: a conversation, or one window of text.
+"""Rows: tokenized training sequences, each one conversation or one window of text.
 
 A row of either kind is a list of pieces. A piece is a range of input positions [begin, end) in the
 store; the target of each position is the next token. So every input position has a target, and no

@@ -1,1 +1,1 @@
-"""Token ids of records, and which of them are trained."""
+"""Examples: the token ids of records, and which of them count in the loss."""

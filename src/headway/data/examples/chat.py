@@ -1,4 +1,4 @@
-"""Chat templates: conversations rendered as transformers renders them, with the answers located.
+"""Chat templates: rendering as transformers does it, with the position of each answer.
 
 A template that marks its answers with `{% generation %}` states which characters are trained. For
 any other template, an answer is the text that its message adds to the conversation so far:

@@ -1,4 +1,4 @@
-"""Examples: the token ids of a record and which of them are trained."""
+"""Examples: the token ids of a record, and which of them count in the loss."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""Batches of records for the tokenizer, handed over when full and before every wait."""
+"""Record batches for the tokenizer, flushed when full and before every wait."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""JSON and JSONL readers; an array of objects is never held in memory as a whole."""
+"""JSON and JSONL readers; large arrays are streamed."""
 
 import json
 import re

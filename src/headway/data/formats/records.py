@@ -1,4 +1,4 @@
-"""Records, rejected rows and skipped files, as read from a source."""
+"""Record types: records, rejected rows with the reasons for it, skipped files."""
 
 import hashlib
 from dataclasses import dataclass, field

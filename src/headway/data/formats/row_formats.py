@@ -1,4 +1,4 @@
-"""Row formats: which fields make a text, a conversation or token ids."""
+"""Row formats: the fields that make a row a text, a conversation or token ids."""
 
 import functools
 import reprlib

@@ -1,4 +1,4 @@
-"""Stream client: rows by number, from windows that a reader process makes ahead of time."""
+"""Stream client: rows by number, from windows that a reader process prefetches."""
 
 import contextlib
 import os

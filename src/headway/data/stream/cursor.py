@@ -1,4 +1,4 @@
-"""Stream cursor: where a window begins, with the counts up to there."""
+"""Stream cursor: start position of a window, and the counts so far."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Window builder: examples of a stream in, rows out, with the cursor and counts exact at each."""
+"""Window builder: examples of a stream to rows, with exact cursor and counts at each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""One pass over the sources: usable records, with counts of the rest."""
+"""Single pass over the sources: usable records, and counts of rejected and skipped ones."""
 
 import bisect
 import contextlib

@@ -1,4 +1,4 @@
-"""Refusals of data, with the commands that fix it."""
+"""Data errors that stop a run, each with a command that fixes it."""
 
 import difflib
 import math

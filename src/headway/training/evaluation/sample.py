@@ -1,4 +1,4 @@
-"""Samples: text that a model generates between steps, leaving no trace in the run."""
+"""Samples: text generated between steps, without effect on the training state."""
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Inference process: text from a prompt, a conversation, or the loss on data.
+"""Inference worker: text from a prompt or a conversation, or the loss on data.
 
     python -m headway.training.inference.answer FILE     a JSON file with an `InferenceRequest`
 

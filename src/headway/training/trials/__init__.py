@@ -1,1 +1,1 @@
-"""Trials before step 1: what this model and this machine do best."""
+"""Trials before step 1: measurements that pick the fastest correct way to train."""

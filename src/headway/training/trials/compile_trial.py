@@ -1,4 +1,4 @@
-"""Compile trial: norms and loss compiled, if gradients agree and steps get faster.
+"""Compile trial: gradients and speed with compiled norms and loss.
 
 The plan says whether a run is long enough to pay for it. What is found holds for the whole run.
 """

@@ -1,4 +1,4 @@
-"""Largest micro-batch: run before step 1, so that no later one takes more memory."""
+"""Largest micro-batch trial: peak memory measured before step 1."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Equality probes: whether packing and shared prefixes leave a model's losses as they are."""
+"""Equality probes: tests that packing and prefix sharing do not change the loss."""
 
 from dataclasses import dataclass, replace
 from itertools import accumulate

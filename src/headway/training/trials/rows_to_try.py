@@ -1,4 +1,4 @@
-"""Rows to try a model on: some of the first step, and two with a common prefix."""
+"""Trial rows: a few of the first step, and two with a common prefix."""
 
 from headway.data.batching.batches import MicroTensors, evaluation_micro_batches, to_tensors
 from headway.data.batching.packing import largest_shared_prefix, lay_out

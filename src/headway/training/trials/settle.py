@@ -1,4 +1,4 @@
-"""Trials before step 1: packing, shared prefixes, number format, compile, largest batch.
+"""Trial sequence: packing, prefix sharing, number format, compiling, largest micro-batch.
 
 What they find out holds for the whole run: a resume reads it from settled.json and tries nothing.
 """

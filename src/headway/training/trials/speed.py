@@ -1,4 +1,4 @@
-"""Speed and memory of this machine: bf16 against fp32, peak FLOP/s, what to remember for plans."""
+"""Speed measurements: bf16 against fp32, peak FLOP/s, values remembered for planning."""
 
 import resource
 import statistics
