@@ -31,6 +31,16 @@ MUTANTS = {
         "start.starting_model = lambda plan: make(plan).requires_grad_(False)",
         "this model has no trainable tensor",
     ),
+    "the weights are written as zeros": (
+        "import headway.training.checkpoint as checkpoint\n"
+        "take = checkpoint.Snapshot.take\n"
+        "def zeroed(self):\n"
+        "    take(self)\n"
+        "    for tensor in self._weights.values():\n"
+        "        tensor.zero_()\n"
+        "checkpoint.Snapshot.take = zeroed",
+        "the checkpoint differs from the trained weights in ",
+    ),
     "the loss is NaN": (
         "import headway.model.forward as module\n"
         "loss = module.Forward.loss\n"

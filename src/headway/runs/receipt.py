@@ -119,6 +119,8 @@ class TensorAudit:
     relative_change: float  # norm of all changes / norm of all initial weights
     unmoved: tuple[str, ...]  # had a gradient but did not change: up to ten names
     dead: tuple[str, ...]  # never had a gradient: up to ten names
+    saved: int | None = None  # same bits in the last checkpoint; None: not loaded and compared
+    differing: tuple[str, ...] = ()  # not the same bits there: up to ten names
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,12 @@ def judge_contract(facts: Facts) -> Judgement:
 
 def _broken_tensors(tensors: TensorAudit) -> list[str]:
     reasons: list[str] = []
+    if tensors.differing:
+        num = tensors.trainable - (tensors.saved or 0)
+        reasons.append(
+            f"the checkpoint differs from the trained weights in {num} of {tensors.trainable} "
+            f"tensors, such as {tensors.differing[0]}"
+        )
     if tensors.unmoved:
         num = len(tensors.unmoved)
         reasons.append(

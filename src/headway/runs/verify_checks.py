@@ -15,6 +15,7 @@ from headway.runs.identity import identity_of
 from headway.runs.order import order_of
 from headway.runs.plan import Plan
 from headway.runs.receipt import (
+    MAX_NAMES,
     Facts,
     Judgement,
     Loss,
@@ -271,9 +272,12 @@ def _ending(receipt: Receipt, log: Sequence[LogEntry]) -> _Ending | None:
 
 
 def weight_claims(receipt: Receipt) -> Iterator[Claim]:
-    """What only the weights can show; `verify` does not load them."""
+    """What the weights showed when the run ended; `verify` does not load them."""
     tensors = receipt.learning_facts.tensors
     if tensors is not None:
+        if tensors.saved is not None and len(tensors.differing) < MAX_NAMES:
+            saved = tensors.trainable - len(tensors.differing)
+            yield checked("tensors.saved", tensors.saved, saved, "the receipt's facts")
         why = "needs the weights from before the first step"
         yield unchecked("tensors.changed", tensors.changed, why)
         yield unchecked("tensors.relative_change", tensors.relative_change, why)

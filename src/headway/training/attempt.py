@@ -323,7 +323,8 @@ class Attempt:
         return losses
 
     def _audit(self) -> TensorAudit:
-        return self.trainer.audit()
+        last = self.saver.last
+        return self.trainer.audit(self.folder.path / last.name if last else None)
 
     def _receipt(self, ending: Ending, verdict: Verdict, peak_memory: int) -> Receipt:
         trainer, machine, failure = self.trainer, self.plan.machine, ending.failure

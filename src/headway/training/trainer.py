@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
+from pathlib import Path
 
 from headway.base.errors import Finding
 from headway.base.events import Event, Noted, Sampled
@@ -12,7 +13,8 @@ from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
 from headway.runs.receipt import Losses, Measured, StepReport, TensorAudit
 from headway.runs.settled import Settled
-from headway.training.evaluation.audit import audit
+from headway.training.checkpoint import load_weights
+from headway.training.evaluation.audit import audit, compare_saved
 from headway.training.evaluation.evaluate import Probes
 from headway.training.evaluation.sample import samples
 from headway.training.failures import halve_micro_batch
@@ -127,11 +129,22 @@ class Trainer:
         with self._phase(Phase.SAMPLING, total=self.plan.evaluation.sample_tokens, unit="tokens"):
             yield from samples(self.setup.forward, self.plan, global_step, self._phase.pulse)
 
-    def audit(self) -> TensorAudit:
-        """Compare the weights with those that the job started from, which are made again."""
+    def audit(self, checkpoint: Path | None) -> TensorAudit:
+        """Compare the weights with those that the job started from, which are made again.
+
+        Args:
+            checkpoint: saved after the last step; its weights are loaded and compared too.
+
+        Raises:
+            MachineError: the checkpoint does not load into this model.
+        """
         with self._phase(Phase.AUDITING_WEIGHTS):
-            start = trainable(starting_model(self.plan))
-            return audit(self.setup.parameters, start, self.stepper.no_gradient_yet)
+            model, parameters = starting_model(self.plan), self.setup.parameters
+            found = audit(parameters, trainable(model), self.stepper.no_gradient_yet)
+            if checkpoint is None:
+                return found
+            load_weights(model, checkpoint)
+            return compare_saved(found, parameters, trainable(model))
 
 
 def start_trainer(

@@ -118,6 +118,9 @@ def _tensors(receipt: "Receipt") -> list[str]:
         f"{count(tensors.with_gradient)} received gradients",
         f"weights changed by {share(tensors.relative_change)}",
     ]
+    if tensors.saved is not None:
+        parts.append(f"{count(tensors.saved)} saved bit for bit")
+    parts += [f"not saved: {', '.join(tensors.differing)}"] if tensors.differing else []
     parts += [f"unchanged: {', '.join(tensors.unmoved)}"] if tensors.unmoved else []
     return parts + ([f"without gradients: {', '.join(tensors.dead)}"] if tensors.dead else [])
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from headway.runs.receipt import TensorAudit
-from headway.training.evaluation.audit import audit
+from headway.training.evaluation.audit import audit, compare_saved
 
 
 def weights() -> dict[str, torch.nn.Parameter]:
@@ -56,3 +56,29 @@ def test_the_audit_sees_the_smallest_step_of_a_float() -> None:
     start = {"b": torch.ones(1000)}
     now["b"].data[777] = torch.nextafter(torch.tensor(1.0), torch.tensor(2.0))
     assert audit(now, start, set()).changed == 1
+
+
+def test_zeros_that_became_numbers_too_small_to_matter_have_not_changed() -> None:
+    """An adapter at a learning rate of 1e-30: every bit of B is new, and nothing it computes."""
+    start = {"A": torch.full((4,), 0.1), "B": torch.zeros(4)}
+    now = {"A": torch.nn.Parameter(start["A"] + 0), "B": torch.nn.Parameter(torch.ones(4) * 1e-30)}
+    found = audit(now, start, {"A"})
+    assert (found.changed, found.unmoved, found.dead) == (0, ("B",), ("A",))
+    now["B"].data.fill_(1e-7)  # the first step of a long warmup
+    assert audit(now, start, {"A"}).changed == 1
+
+
+def test_changes_too_small_to_be_squared_in_fp32_are_measured() -> None:
+    start = {"b": torch.full((4,), 1e-25)}
+    now = {"b": torch.nn.Parameter(torch.full((4,), 1.5e-25))}
+    assert audit(now, start, set()).relative_change == pytest.approx(0.5)
+
+
+def test_a_saved_tensor_that_differs_in_one_bit_is_named() -> None:
+    now = weights()
+    saved = {name: p.detach().clone() for name, p in now.items()}
+    found = compare_saved(audit(now, weights(), set()), now, saved)
+    assert (found.saved, found.differing) == (3, ())
+    saved["b"][2] = torch.nextafter(saved["b"][2], torch.tensor(0.0))
+    found = compare_saved(found, now, saved)
+    assert (found.saved, found.differing) == (2, ("b",))
