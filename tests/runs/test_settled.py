@@ -94,3 +94,11 @@ def test_trials_in_a_plan_of_version_1_are_read(tmp_path: Path, kind: str) -> No
     settled = load_settled(tmp_path, plan)
     base = replace(Settled.from_plan(plan), has_tried=True, share_prefixes=False)
     assert settled == replace(base, run_separately=tried["separately"], **found)
+
+
+def test_data_is_where_the_newest_attempt_found_it() -> None:
+    assert Settled.from_plan(PLAN).locate_data(PLAN) == PLAN
+    moved = replace(Settled.from_plan(PLAN), store="/elsewhere/ab12")
+    assert moved.locate_data(PLAN).data.store == "/elsewhere/ab12"
+    unknown = replace(moved, store="", stream="")  # as 0.1 wrote it
+    assert unknown.locate_data(PLAN) == PLAN

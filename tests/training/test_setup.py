@@ -32,3 +32,12 @@ def test_a_model_folder_that_is_gone_is_refused(here: Path, tmp_path: Path) -> N
     plan = replace(plan, model=replace(plan.model, path=str(tmp_path / "gone")))
     with pytest.raises(UsageError, match="is not a model folder"):
         run(tmp_path / "run", plan)
+
+
+def test_tokens_that_are_others_than_the_plans_are_refused(here: Path, tmp_path: Path) -> None:
+    """The same text, tokenized by another version of the tokenizer, once the cache is gone."""
+    plan = planned(here)
+    plan = replace(plan, data=replace(plan.data, examples="cd" * 32))
+    with pytest.raises(DataRefused, match="tokenized differently when this run started"):
+        run(tmp_path / "run", plan)
+    assert not (tmp_path / "run" / "receipt.json").exists()

@@ -102,6 +102,8 @@ def data_plan(
         stream=_stream_plan(rows, order, statistics),
         shared=layout.shared,
         not_shared=layout.not_shared,
+        template_day=survey.template_day,
+        examples=survey.examples,
     )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
 import msgspec
@@ -15,7 +14,7 @@ from headway.data.batching.rows import StoreRows
 from headway.data.examples.maker import ExampleOptions
 from headway.data.order import StoreOrder
 from headway.data.sources.source import Source
-from headway.data.stream.spec import StreamFile, StreamSpec, load_stream, save_stream
+from headway.data.stream.spec import StreamFile, StreamSpec, save_stream
 from headway.data.survey.result import SurveySample
 from headway.data.survey.store import id_dtype
 from headway.planning.decision import Decision
@@ -103,19 +102,12 @@ def write_stream_spec(
         dtype=id_dtype(plan.model.vocab_size),
     )
     stamps = [(s.name, s.size, s.stamp) for s in sources]
-    key = (_VERSION, stamps, data.fingerprint, data.tokenizer, data.template, spec)
+    rendered = (data.template, data.template_day)
+    key = (_VERSION, stamps, data.fingerprint, data.tokenizer, rendered, spec)
     folder = cache / f"stream-{hash_bytes(msgspec.json.encode(key))}"
     store = str(Path(data.store).absolute())
-    save_stream(folder, StreamFile(_absolute(sources), options, store, spec, _first_day(folder)))
+    save_stream(folder, StreamFile(_absolute(sources), options, store, spec))
     return replace(plan, data=replace(data, stream=replace(stream, folder=str(folder))))
-
-
-def _first_day(folder: Path) -> str:
-    """The day the stream was first planned, else today."""
-    try:
-        return load_stream(folder).day
-    except (OSError, msgspec.MsgspecError):
-        return date.today().isoformat()
 
 
 def _absolute(sources: Sequence[Source]) -> tuple[Source, ...]:

@@ -44,8 +44,9 @@ def identity(
         "parent": model.parent.manifest_sha256 if model.parent else "",
         "fresh_moments": reset_optimizer,
     }
+    day = [data.template_day] if data.template_day else []
     same = {
-        "data": [data.fingerprint, data.tokenizer, data.template, data.max_length],
+        "data": [data.fingerprint, data.tokenizer, data.template, data.max_length, *day],
         "rows": [data.rows, assistant_only_loss],
         **({"flow": [data.stream.steps_per_window, truncation]} if data.stream else {}),
         "model": weights,

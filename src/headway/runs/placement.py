@@ -17,6 +17,8 @@ from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
 
+_MAX_RUNS = 10_000  # of one name
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -39,12 +41,12 @@ def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Placemen
     Raises:
         UsageError: the named run has a different plan.
     """
-    first = RunFolder(output_dir / plan.name)
+    first = _numbered(output_dir, plan.name, 1)
     if fresh:
         return Placement(first, "new")
     differences = ""
-    for number in range(1, 10_000):
-        folder = first if number == 1 else RunFolder(output_dir / f"{plan.name}-{number}")
+    for number in range(1, _MAX_RUNS):
+        folder = _numbered(output_dir, plan.name, number)
         if not folder.path.exists() or folder.has_only_begun:
             note = (
                 f"{first.path} {differences}; this run is {folder.path.name}" if differences else ""
@@ -57,6 +59,22 @@ def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Placemen
         if named:
             raise _taken(folder, plan, differences)
     raise AssertionError("ten thousand runs of one name")
+
+
+def plans_of(name: str, output_dir: Path) -> list[Plan]:
+    """The plans of the runs that `place` would compare with a plan of this name, in its order."""
+    found: list[Plan] = []
+    for number in range(1, _MAX_RUNS):
+        folder = _numbered(output_dir, name, number)
+        if not folder.path.exists():
+            break
+        plan = folder.plan()
+        found += [plan] if plan else []
+    return found
+
+
+def _numbered(output_dir: Path, name: str, number: int) -> RunFolder:
+    return RunFolder(output_dir / (name if number == 1 else f"{name}-{number}"))
 
 
 def carry_over(settled: Settled, requested: Plan) -> tuple[Settled, str]:
@@ -88,7 +106,9 @@ def carry_over(settled: Settled, requested: Plan) -> tuple[Settled, str]:
     if _is_requested(requested, "torch_compile") and compiled != settled.compiled:
         notes.append(f"compiling {'on' if compiled else 'off'}")
         settled = replace(settled, compiled=compiled)
-    settled = replace(settled, max_time_s=requested.max_time_s, grace_s=requested.grace_s)
+    now = Settled.from_plan(requested)
+    settled = replace(settled, max_time_s=now.max_time_s, grace_s=now.grace_s)
+    settled = replace(settled, store=now.store, stream=now.stream)
     what = " and ".join(notes)
     return settled, f"from here on with {what}: the same within rounding" if what else ""
 

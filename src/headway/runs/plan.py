@@ -90,6 +90,8 @@ class DataPlan:
     stream: StreamPlan | None = None  # None: all data was read before step 1
     shared: float = 0.0  # share of input tokens in prefixes shared with another row of the step
     not_shared: str = ""  # why prefixes are not shared
+    template_day: str = ""  # that the chat template was told, ISO 8601; "" if it does not ask
+    examples: str = ""  # sha256 over the examples, or those of the sample
 
 
 @dataclass(frozen=True)

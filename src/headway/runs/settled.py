@@ -36,6 +36,8 @@ class Settled:
         gradient_checkpointing: layers are recomputed in the backward pass.
         max_time_s: the newest attempt's limit.
         grace_s: seconds that the newest attempt has for its last save.
+        store: folder with the tokenized data, where the newest attempt found it.
+        stream: folder of the stream, where the newest attempt found it; "" if there is none.
     """
 
     schema: str
@@ -50,6 +52,8 @@ class Settled:
     gradient_checkpointing: bool
     max_time_s: float | None
     grace_s: float
+    store: str = ""  # not kept by 0.1
+    stream: str = ""
 
     @classmethod
     def from_plan(cls, plan: Plan) -> "Settled":
@@ -67,6 +71,8 @@ class Settled:
             gradient_checkpointing=plan.machine.gradient_checkpointing,
             max_time_s=plan.max_time_s,
             grace_s=plan.grace_s,
+            store=plan.data.store,
+            stream=plan.data.stream.folder if plan.data.stream else "",
         )
 
     def applied_to(self, plan: Plan) -> Plan:
@@ -85,6 +91,13 @@ class Settled:
         return replace(
             plan, machine=machine, steps=steps, max_time_s=self.max_time_s, grace_s=self.grace_s
         )
+
+    def locate_data(self, plan: Plan) -> Plan:
+        """The plan with the data's folders as of now: a cache can be deleted, or be another one."""
+        data, stream = plan.data, plan.data.stream
+        if stream and self.stream:
+            stream = replace(stream, folder=self.stream)
+        return replace(plan, data=replace(data, store=self.store or data.store, stream=stream))
 
     def save(self, folder: Path) -> None:
         """Write settled.json into a run's folder."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from headway.base.errors import BrokenContract, Cause, Remedy
+from headway.base.errors import BrokenContract, Cause, MachineError, Remedy
 from headway.base.events import StepDone, read_events
 from headway.base.files import MANIFEST, hash_file, verify_folder
 from headway.base.lock import is_held
@@ -22,13 +22,15 @@ from headway.base.pulse import Phase, Pulse
 from headway.base.units import plural
 from headway.data.batching.rows import rows_of
 from headway.data.formats.records import RejectReason
+from headway.data.survey.result import Survey
 from headway.data.survey.store import Store
 from headway.model.safetensors_index import read_header
 from headway.runs.checkpoint_state import CheckpointState, RowsDue, read_state
 from headway.runs.folder import RunFolder
 from headway.runs.order import order_of
-from headway.runs.plan import Plan
+from headway.runs.plan import DataPlan, Plan
 from headway.runs.receipt import Receipt, load_receipt
+from headway.runs.settled import load_settled
 from headway.runs.verify_checks import (
     Claim,
     check_log,
@@ -93,7 +95,7 @@ def verify(folder: RunFolder, pulse: Pulse) -> Verification:
         *check_log(receipt, log, steps),
         *check_order(receipt, plan, steps),
         *_check_rejected(folder, receipt, plan),
-        *_check_data(receipt, plan, pulse),
+        *_check_data(receipt, _with_data_located(folder, plan), pulse),
         *checkpoint,
         *check_probes(receipt, log),
         *check_verdicts(receipt, log),
@@ -132,6 +134,13 @@ def _check_rejected(folder: RunFolder, receipt: Receipt, plan: Plan) -> Iterator
 # -- data -------------------------------------------------------------------------------------
 
 
+def _with_data_located(folder: RunFolder, plan: Plan) -> Plan:
+    try:
+        return load_settled(folder.path, plan).locate_data(plan)
+    except MachineError:  # settled.json cannot be read
+        return plan
+
+
 def _check_data(receipt: Receipt, plan: Plan, pulse: Pulse) -> Iterator[Claim]:
     """Tokens of the trained rows, counted in the tokenized data."""
     claimed = {"tokens.input": receipt.tokens.input, "tokens.trained": receipt.tokens.trained}
@@ -143,13 +152,18 @@ def _check_data(receipt: Receipt, plan: Plan, pulse: Pulse) -> Iterator[Claim]:
         store = Store(Path(plan.data.store))
     except (OSError, EOFError, ValueError, msgspec.MsgspecError):
         store = None
-    if store is None or store.survey.fingerprint != plan.data.fingerprint:
+    if store is None or not _is_same_data(store.survey, plan.data):
         for name, value in claimed.items():
             yield unchecked(name, value, "the tokenized data is no longer in the cache")
         return
     inputs, trained = _count_tokens(store, plan, receipt.steps.applied, pulse)
     yield checked("tokens.input", claimed["tokens.input"], inputs, "the tokenized data")
     yield checked("tokens.trained", claimed["tokens.trained"], trained, "the tokenized data")
+
+
+def _is_same_data(survey: Survey, data: DataPlan) -> bool:
+    is_same = survey.fingerprint == data.fingerprint
+    return is_same and data.examples in ("", survey.examples)  # plans of 0.1 have none
 
 
 def _count_tokens(store: Store, plan: Plan, num_steps: int, pulse: Pulse) -> tuple[int, int]:

@@ -10,6 +10,7 @@ Standard input is the user's: the source `-` reads it.
 import os
 import sys
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,11 +40,17 @@ from headway.base.process import PULSE_VARIABLE, end_with_parent, report_refusal
 from headway.base.pulse import Phase, Pulse
 from headway.config.settings import Settings
 from headway.runs.measurements import process_key
+from headway.runs.placement import plans_of
 from headway.runs.plan import Plan
 from headway.supervise.allocator import choose_allocator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from headway.data.examples.maker import ExampleOptions
+    from headway.data.sources.source import Source
     from headway.planning.compute import MachineFacts
+    from headway.planning.model_source import ModelSource
 
 _PROCESS_BYTES = 430_000_000  # an interpreter with torch and transformers, until measured
 
@@ -75,31 +82,80 @@ def main(arguments: list[str]) -> int:
 def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     """Read the data, the model's configuration and the machine, and decide.
 
+    A chat template that asks for the date is told the day that its run was first planned: on any
+    day, the same command makes the same rows.
+
     Raises:
         Refusal: it cannot be done; only the cache was written.
     """
-    from headway.data.examples.maker import ExampleOptions
     from headway.data.sources.find import find_sources
-    from headway.data.survey.survey import survey
-    from headway.planning.decide import decide
     from headway.planning.model_source import find_model_source
     from headway.planning.streaming import write_stream_spec
 
-    settings, sources = request.settings, tuple(map(hide_credentials, request.sources))
+    settings = request.settings
     if request.train:
         check_writable(Path(settings.output_dir))
     pulse.enter(Phase.FINDING_DATA)
     found = find_sources(request.sources, endpoint_url=settings.endpoint_url, pulse=pulse)
     source = find_model_source(settings, sum(one.size for one in found), pulse)
-    chosen = bool(settings.model or settings.preset or settings.continue_run)
-    options = ExampleOptions(
+    machine = read_machine_facts(settings.device)
+    today = date.today().isoformat()
+
+    def plan_for(day: str) -> Plan:
+        options = _example_options(settings, source, day)
+        return _plan_rows(request, found, source, options, machine, pulse)
+
+    plan = plan_for(today)
+    if plan.data.template_day and not settings.fresh:
+        plan = _as_first_planned(plan, plan_for, Path(settings.output_dir))
+    if request.train:
+        options = _example_options(settings, source, plan.data.template_day or today)
+        plan = write_stream_spec(plan, settings, found, options, cache_folder("stores"))
+        evaluated = bool(plan.evaluation.eval_steps and plan.data.rows.held_out)
+        saves = plan.saves.most(plan.steps.num, evaluated=evaluated)
+        check_writable(Path(settings.output_dir), saves * plan.saves.bytes_each)
+    return plan
+
+
+def _as_first_planned(plan: Plan, plan_for: "Callable[[str], Plan]", output_dir: Path) -> Plan:
+    """The plan of an existing run that differs in nothing but the day; else `plan`."""
+    for before in plans_of(plan.name, output_dir):
+        day = before.data.template_day
+        if day not in ("", plan.data.template_day):
+            again = plan_for(day)
+            if again.identity == before.identity:
+                return again
+    return plan
+
+
+def _example_options(settings: Settings, source: "ModelSource", day: str) -> "ExampleOptions":
+    from headway.data.examples.maker import ExampleOptions
+
+    return ExampleOptions(
         tokenizer=source.tokenizer,
         vocab_size=source.vocab_size,
         template=None,
         assistant_only=settings.assistant_only_loss,
         drop_duplicates=settings.drop_duplicates,
         skip_corrupt=settings.skip_corrupt,
+        day=day,
     )
+
+
+def _plan_rows(
+    request: PlanRequest,
+    found: "Sequence[Source]",
+    source: "ModelSource",
+    options: "ExampleOptions",
+    machine: "MachineFacts",
+    pulse: Pulse,
+) -> Plan:
+    """Survey the data and decide."""
+    from headway.data.survey.survey import survey
+    from headway.planning.decide import decide
+
+    settings, sources = request.settings, tuple(map(hide_credentials, request.sources))
+    chosen = bool(settings.model or settings.preset or settings.continue_run)
     store = survey(
         found,
         options,
@@ -111,13 +167,7 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
         pulse=pulse,
     )
     pulse.enter(Phase.PLANNING)
-    plan = decide(settings, sources, store, source.initial, read_machine_facts(settings.device))
-    if request.train:
-        plan = write_stream_spec(plan, settings, found, options, cache_folder("stores"))
-        evaluated = bool(plan.evaluation.eval_steps and plan.data.rows.held_out)
-        saves = plan.saves.most(plan.steps.num, evaluated=evaluated)
-        check_writable(Path(settings.output_dir), saves * plan.saves.bytes_each)
-    return plan
+    return decide(settings, sources, store, source.initial, machine)
 
 
 def read_machine_facts(asked: str | None) -> "MachineFacts":

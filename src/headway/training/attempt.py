@@ -81,6 +81,7 @@ def prepare(path: Path, log: EventLog, phase: Phases, stop: Stop, number: int) -
             remedies=(Remedy("--fresh", "start this run over"),),
         )
     settled = load_settled(path, plan)
+    plan = settled.locate_data(plan)
     torch.set_num_threads(plan.machine.threads)
     transformers.utils.logging.disable_progress_bar()  # the screen belongs to the supervisor
     try:

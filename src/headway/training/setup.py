@@ -300,6 +300,14 @@ def _check_data(store: Store, plan: Plan) -> None:
             need=f"content {data.fingerprint[:12]}, as in plan.json",
             remedies=(Remedy("--fresh", "start over with the data as it is now"),),
         )
+    if data.examples and survey.examples != data.examples:
+        raise DataRefused(
+            "the same data was tokenized differently when this run started",
+            cause=Cause.DATA_CHANGED,
+            have=f"tokens {survey.examples[:12]}",
+            need=f"tokens {data.examples[:12]}, as in plan.json",
+            remedies=(Remedy("--fresh", "start over with the tokens as they are now"),),
+        )
 
 
 def _add_end_token(model: nn.Module, end_id: int) -> None:

@@ -76,5 +76,20 @@ def test_the_clock_is_an_argument() -> None:
     assert compiled("{{ strftime_now('%d %b %Y') }}").render({}) == ("03 Feb 2026", ())
 
 
+@pytest.mark.parametrize(
+    ("source", "asks"),
+    [
+        ("{{ strftime_now('%Y') }}", True),
+        ("{% if tools %}{% set day = strftime_now('%d') %}{% endif %}", True),
+        ("{{ 'strftime_now' }}{# strftime_now #}", False),
+        ("{% set strftime_now = 'x' %}{{ strftime_now }}", False),
+    ],
+)
+def test_whether_a_template_asks_for_the_date_is_known_before_it_renders(
+    source: str, asks: bool
+) -> None:
+    assert compiled(source).uses_date is asks
+
+
 def test_a_detail_is_kept_short() -> None:
     assert len(RenderError("the template fails", "x" * 1000).detail) == 200

@@ -44,7 +44,7 @@ def stream(folder: Path, text: str | None = None) -> Path:
     data.write_text(text or "".join(rows))
     spec = StreamSpec("text", 32, "cut", BATCH, WINDOW_STEPS, HELD, 1, 0.5, "uint16")
     options = ExampleOptions(None, 300, None, True)
-    file = StreamFile(tuple(find_sources([str(data)])), options, str(store), spec, "2026-11-21")
+    file = StreamFile(tuple(find_sources([str(data)])), options, str(store), spec)
     save_stream(folder / "stream", file)
     return folder / "stream"
 

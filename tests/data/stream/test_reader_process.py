@@ -160,7 +160,7 @@ def test_the_held_out_rows_come_first_and_are_made_once(
     byte_level().save(store)
     spec = StreamSpec("text", 16, "cut", 4, 1, 3, 1, 0.5, "uint16")
     options = ExampleOptions(None, 300, None, True)
-    file = StreamFile(tuple(find_sources([str(data)])), options, str(store), spec, "2026-11-21")
+    file = StreamFile(tuple(find_sources([str(data)])), options, str(store), spec)
     send(WindowRequest(1, 100))
     read_ahead(tmp_path, file, Pulse())
     held_out, first = load_window(tmp_path, HELD_OUT), load_window(tmp_path, 0)

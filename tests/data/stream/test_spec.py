@@ -15,7 +15,7 @@ SPEC = StreamSpec("text", 16, "cut", 4, 1, 2, 7, 0.5, "uint16")
 
 def file(*sources: Source, tokenizer: Path | None = None) -> StreamFile:
     options = ExampleOptions(tokenizer, 300, None, True)
-    return StreamFile(sources, options, "store", SPEC, "2026-11-21")
+    return StreamFile(sources, options, "store", SPEC)
 
 
 def test_a_description_keeps_any_path(tmp_path: Path) -> None:

@@ -608,3 +608,27 @@ def test_a_store_of_many_rows_is_the_same_as_of_each_alone(cache: Path, tmp_path
     store = look(cache, jsonl(tmp_path / "a.jsonl", *({"text": text} for text in texts)))
     assert decoded(store) == [text + DOCUMENT_END for text in texts]
     assert np.array_equal(store.places[:, 1], np.arange(1, 701))
+
+
+DATED = "{{ strftime_now('%Y') }}{% for m in messages %}{{ m.content ~ eos_token }}{% endfor %}"
+
+
+def test_a_template_that_asks_for_the_date_has_a_store_for_each_day(tmp_path: Path) -> None:
+    chats = jsonl(tmp_path / "chats.jsonl", CHAT, CHAT)
+    given = {"tokenizer": saved(tmp_path / "words", DATED)}
+    monday, again, later = (
+        look(tmp_path / "cache", chats, day=day, **given)
+        for day in ("2026-11-30", "2026-11-30", "2031-01-01")
+    )
+    assert monday.folder == again.folder != later.folder
+    assert monday.survey.template_day == "2026-11-30"
+    assert decoded(monday)[0].startswith("2026")
+    assert decoded(later)[0].startswith("2031")
+    assert monday.survey.examples != later.survey.examples
+
+
+def test_a_template_that_does_not_ask_has_one_store_for_all_days(tmp_path: Path) -> None:
+    chats = jsonl(tmp_path / "chats.jsonl", CHAT, CHAT)
+    stores = [look(tmp_path / "cache", chats, day=day) for day in ("2026-11-30", "2031-01-01")]
+    assert stores[0].folder == stores[1].folder
+    assert stores[0].survey.template_day == ""

@@ -98,6 +98,9 @@ class Template:
             its separate template for conversations with tools if it has one.
         now: the clock behind `strftime_now`.
 
+    Attributes:
+        uses_date: whether it asks for the date.
+
     Raises:
         UsageError: the tokenizer has no template, or the template is not valid Jinja.
     """
@@ -121,6 +124,7 @@ class Template:
         self._variables = tokenizer.special
         self._plain = Jinja(source, now)
         self._with_tools = Jinja(with_tools, now) if with_tools else self._plain
+        self.uses_date = self._plain.uses_date or self._with_tools.uses_date
 
     def render(
         self,

@@ -37,6 +37,7 @@ class Jinja:
 
     Attributes:
         marks_answers: whether the template has a `generation` block.
+        uses_date: whether it calls `strftime_now`.
 
     Raises:
         UsageError: the source is not valid Jinja.
@@ -44,6 +45,7 @@ class Jinja:
 
     def __init__(self, source: str, now: Callable[[], datetime]) -> None:
         import jinja2
+        from jinja2 import meta
 
         def raise_exception(message: str) -> None:
             raise jinja2.TemplateError(message)
@@ -54,7 +56,11 @@ class Jinja:
         self._marks = _Marks()
         known = {"raise_exception": raise_exception, "strftime_now": strftime_now}
         try:
-            self._template = _environment(self._marks).from_string(source, globals=known)
+            environment = _environment(self._marks)
+            self.uses_date = "strftime_now" in meta.find_undeclared_variables(
+                environment.parse(source)
+            )
+            self._template = environment.from_string(source, globals=known)
         except jinja2.TemplateSyntaxError as error:
             raise UsageError(
                 f"the chat template is not valid Jinja: {error.message}",

@@ -27,6 +27,7 @@ class ExampleOptions:
         assistant_only: train only the answers of conversations.
         drop_duplicates: keep only the first of several identical records.
         skip_corrupt: skip the damaged rest of a compressed file.
+        day: that chat templates are told, ISO 8601; "": today.
     """
 
     tokenizer: Path | None
@@ -35,9 +36,10 @@ class ExampleOptions:
     assistant_only: bool
     drop_duplicates: bool = False
     skip_corrupt: bool = False
+    day: str = ""
 
     def key(self, *content: object) -> str:
-        """sha256 over these options, Headway's version and the content."""
+        """sha256 over these options but for the day, Headway's version and the content."""
         vocabulary = tokenizers.fingerprint(self.tokenizer) if self.tokenizer else self.vocab_size
         chat = (self.template or "", CHATML, self.assistant_only)
         filters = (self.drop_duplicates, self.skip_corrupt)
@@ -52,7 +54,6 @@ class ExampleMaker:
         tokenizer: for conversations it may get a template, and the end of a turn as end token.
         kind: of the records.
         on_tokens: called with the number of new tokens as they are made.
-        now: the clock that templates see.
 
     Attributes:
         tokenizer: as saved with the examples.
@@ -65,7 +66,6 @@ class ExampleMaker:
         tokenizer: Tokenizer,
         kind: DataKind,
         on_tokens: Callable[[int], None],
-        now: Callable[[], datetime] = datetime.now,
     ) -> None:
         self.options = options
         self.kind: DataKind = kind
@@ -78,8 +78,14 @@ class ExampleMaker:
                 tokenizer = tokenizer.with_end_token(TURN_END)
             self.template_from = "as given" if options.template else "its own" if own else "ChatML"
             tokenizer = tokenizer.with_template(options.template or own or chatml_for(tokenizer))
-            self._template = Template(tokenizer, now=now)
+            day = datetime.fromisoformat(options.day) if options.day else datetime.now()
+            self._template = Template(tokenizer, now=lambda: day)
         self.tokenizer = tokenizer
+
+    @property
+    def uses_date(self) -> bool:
+        """Whether the chat template asks for the date."""
+        return self._template is not None and self._template.uses_date
 
     def make(self, records: Sequence[Record]) -> Sequence[Example | Rejected]:
         """One example per record, or the reason there is none."""

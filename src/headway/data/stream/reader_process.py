@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -79,8 +78,7 @@ def read_ahead(folder: Path, file: StreamFile, pulse: Pulse) -> None:
         pulse.beat()
 
     tokenizer = tokenizers.load(Path(file.store))
-    day = datetime.fromisoformat(file.day)  # so that rows are the same on any day
-    maker = ExampleMaker(file.options, tokenizer, file.spec.kind, on_tokens, lambda: day)
+    maker = ExampleMaker(file.options, tokenizer, file.spec.kind, on_tokens)
     units = SourceParts(file.sources)
     stream = Stream(units, maker, file.spec, pulse)
     pulse.enter(Phase.READING, total=len(units), unit="parts")

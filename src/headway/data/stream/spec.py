@@ -56,14 +56,12 @@ class StreamFile:
         options: how their records become examples.
         store: the folder of the sample's store, with the tokenizer.
         spec: of the rows.
-        day: when the stream was first planned, ISO 8601; the current date for chat templates.
     """
 
     sources: tuple[Source, ...]
     options: ExampleOptions
     store: str
     spec: StreamSpec
-    day: str
 
 
 def save_stream(folder: Path, file: StreamFile) -> None:

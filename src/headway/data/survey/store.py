@@ -6,6 +6,7 @@ two runs at once (it appears atomically).
 """
 
 import contextlib
+import hashlib
 from array import array
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -99,12 +100,15 @@ class StoreWriter:
         self._ids = (folder / "ids.bin").open("wb")
         self._trained = None if kind == "text" else (folder / "trained.bin").open("wb")
         self._rejected = (folder / "rejected.jsonl").open("wb")
+        self._hash = hashlib.sha256()
 
     def add(self, example: Example) -> None:
         """Append one example."""
-        self._ids.write(example.ids.astype(self.dtype).tobytes())
+        ids, trained = example.ids.astype(self.dtype).tobytes(), example.trained.tobytes()
+        self._ids.write(ids)
         if self._trained:
-            self._trained.write(example.trained.tobytes())
+            self._trained.write(trained)
+        self._hash.update(len(ids).to_bytes(8, "little") + ids + trained)
         self.num_tokens += len(example.ids)
         self.num_trained += int(example.trained.sum())
         self.max_id = max(self.max_id, int(example.ids.max()))
@@ -115,6 +119,11 @@ class StoreWriter:
     def reject(self, rejected: Rejected) -> None:
         """Append one line to `rejected.jsonl`."""
         self._rejected.write(msgspec.json.encode(rejected) + b"\n")
+
+    @property
+    def examples_sha256(self) -> str:
+        """sha256 over the examples written so far: token ids, and which are trained."""
+        return self._hash.hexdigest()
 
     def lengths(self) -> NDArray[np.int64]:
         """(examples,) tokens of each example written so far."""

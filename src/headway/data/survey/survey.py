@@ -80,19 +80,26 @@ def survey(
     stores = StoreCache(cache)
     known = not any(source.is_stream for source in sources)
     identities = [_identity(source) for source in sources] if known else []
-    store = stores.find(options.key(identities)) if known else None
+    store = _find(stores, options, identities) if known else None
     if store is None:
         large = _is_large(sources, exact_bytes)
-        alias = options.key("sample", identities) if large else options.key(identities)
-        store = stores.find(alias) if known and large else None
+        content: tuple[object, ...] = ("sample", identities) if large else (identities,)
+        store = _find(stores, options, *content) if known and large else None
         if store is None:
             parts = sample_of(sources) if large else None
             with stores.new_folder() as folder:
                 found = _build_store(folder, options, sources, parts, conversations, pulse)
-                key = options.key(found.fingerprint, found.sources)
+                day = [found.template_day] if found.template_day else []
+                key = options.key(found.fingerprint, found.sources, *day)
+                alias = options.key(*content, *day)
                 store = stores.publish(folder, key, alias if known else None)
     _check(store, max_rejected, embedding_rows, conversations)
     return store
+
+
+def _find(stores: StoreCache, options: ExampleOptions, *content: object) -> Store | None:
+    """The store of this content; if its template asks for the date, the one of this day."""
+    return stores.find(options.key(*content)) or stores.find(options.key(*content, options.day))
 
 
 def _check(
@@ -283,6 +290,8 @@ class _StoreBuilder:
                 tokenizer=words.fingerprint,
                 tokenizer_from=words.origin,
                 template=hash_bytes(template.encode()) if template else "",
+                template_day=self.maker.options.day if self.maker.uses_date else "",
+                examples=writer.examples_sha256,
                 marked_example=render_marked(self.first, words),
                 seconds=time.monotonic() - began_s,
                 template_from=self.maker.template_from,
