@@ -7,6 +7,7 @@ from pathlib import Path
 
 from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, Exit, Refusal, Remedy, UsageError, exit_code
+from headway.base.host.machine_errors import machine_refusal
 from headway.base.version import __version__
 from headway.commands import archives, demo, doctor, inference, status, train
 from headway.commands.help import overview_lines, verb_lines
@@ -53,6 +54,9 @@ def run(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.KEPT
     except Exception as error:
+        if refusal := machine_refusal(error):
+            _print_refusal(refusal, verbose=verbose)
+            return exit_code(refusal)
         if verbose:
             _print_traceback(error)
         sys.stderr.write(

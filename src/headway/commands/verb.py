@@ -8,8 +8,6 @@ from pathlib import Path
 from headway.base.errors import Cause, Remedy, UsageError
 from headway.config.command_line import Arguments, Switch
 
-READING = ("numpy", "tokenizers", "jinja2")
-TRAINING = ("torch", "transformers", "safetensors", "peft")
 OUTPUT_DIR = {"output_dir": Switch("folder with the runs", "DIR", "runs")}
 
 
@@ -54,28 +52,6 @@ def one_run(arguments: Arguments) -> str | None:
 def output_dir(arguments: Arguments) -> Path:
     """The folder with the runs."""
     return Path(arguments.switches.get("output_dir", "runs"))
-
-
-def require_packages(*names: str) -> None:
-    """Check that the packages a verb needs are installed.
-
-    Raises:
-        UsageError: some are not; says what to install.
-    """
-    import importlib.util
-
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            "the trainer is not installed",
-            cause=Cause.MISSING_PACKAGE,
-            have=f"headway without {', '.join(missing)}",
-            need="the packages of headway[train]",
-            remedies=(
-                Remedy("pip install 'headway[train]'"),
-                Remedy("headway doctor", "which build of torch fits this machine"),
-            ),
-        )
 
 
 def print_lines(lines: Sequence[str]) -> None:

@@ -12,22 +12,9 @@ from pathlib import Path
 from headway.base.disk import check_writable
 from headway.base.errors import MachineError
 from headway.base.files import cache_folder
+from headway.base.host.packages import TRAIN, nvidia_device
 from headway.base.machine import Machine, TorchBuild, compiler, this_machine, torch_build
 from headway.supervise.allocator import Allocator, choose_allocator
-
-# What `pip install headway[train]` installs, and the oldest versions it accepts.
-TRAIN = {
-    "httpx2": "2",
-    "huggingface-hub": "2",
-    "jinja2": "3.1.6",
-    "numpy": "2",
-    "peft": "0.19",
-    "safetensors": "0.8",
-    "tokenizers": "0.22",
-    "torch": "2.10",
-    "transformers": "5.2",
-    "zstandard": "0.23",
-}
 
 
 @dataclass(frozen=True)
@@ -71,7 +58,7 @@ def read_machine(output_dir: Path = Path("runs")) -> Probe:
         cpu_count=os.cpu_count() or 1,
         packages=_installed(),
         torch=torch_build(),
-        nvidia=_nvidia(),
+        nvidia=nvidia_device(),
         omp_num_threads=int(threads) if threads.isdecimal() else None,
         limits=_limits(),
         shared_memory=_place(shared_memory) if shared_memory.is_dir() else None,
@@ -92,13 +79,6 @@ def _installed() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _nvidia() -> str:
-    device = Path("/dev/nvidia0")
-    if device.exists():
-        return str(device)
-    return "nvidia-smi" if shutil.which("nvidia-smi") else ""
 
 
 def _limits() -> dict[str, int]:

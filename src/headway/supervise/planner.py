@@ -27,6 +27,7 @@ from headway.base.errors import (
     exit_code,
 )
 from headway.base.files import cache_folder
+from headway.base.host.child_main import run_child
 from headway.base.machine import (
     TorchBuild,
     accelerator,
@@ -35,7 +36,12 @@ from headway.base.machine import (
     this_machine,
     torch_build,
 )
-from headway.base.process import PULSE_VARIABLE, end_with_parent, report_refusal, send_answer
+from headway.base.process import (
+    PULSE_VARIABLE,
+    end_with_parent,
+    report_refusal,
+    send_answer,
+)
 from headway.base.pulse import Phase, Pulse
 from headway.config.settings import Settings
 from headway.runs.measurements import process_key
@@ -210,4 +216,4 @@ def conversations_need_a_model(sources: tuple[str, ...]) -> UsageError:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_child(main))

@@ -18,7 +18,15 @@ import msgspec
 
 from headway.base.errors import Exit, Refusal, exit_code, message_of
 from headway.base.events import Ended, EventLog
-from headway.base.process import PULSE_VARIABLE, Go, Left, Stop, end_with_parent, report_refusal
+from headway.base.host.child_main import run_child
+from headway.base.process import (
+    PULSE_VARIABLE,
+    Go,
+    Left,
+    Stop,
+    end_with_parent,
+    report_refusal,
+)
 from headway.base.pulse import Phase, Pulse
 
 
@@ -76,4 +84,4 @@ def _report(refusal: Refusal, log: EventLog) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_child(main))

@@ -1,0 +1,1 @@
+"""What a machine adds to a run: packages, limits, other work."""
