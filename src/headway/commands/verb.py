@@ -16,7 +16,8 @@ class Verb:
     """One command: `headway VERB ...`.
 
     Attributes:
-        usage: the verb and its arguments.
+        usage: the verb and its arguments. One that lists arguments checks them itself; the others
+            are called without: no verb ignores a word.
         help: one line.
         run: returns the exit code. Imports what it uses when it is called, so that other verbs
             and the first line do not wait for it.
@@ -29,6 +30,35 @@ class Verb:
     run: Callable[[Arguments], int]
     options: Mapping[str, Switch]
     settings: bool = False
+
+    def __call__(self, arguments: Arguments) -> int:
+        """Do it; returns the exit code.
+
+        Raises:
+            UsageError: it takes no arguments, and got some.
+        """
+        if arguments.words and " " not in self.usage:
+            raise unexpected(self.usage, arguments.words)
+        return self.run(arguments)
+
+
+def unexpected(usage: str, words: Sequence[str]) -> UsageError:
+    """The refusal of words that a command has no use for.
+
+    Args:
+        usage: the command as it is typed.
+        words: those it cannot use.
+    """
+    return UsageError(
+        f"headway {usage} takes no arguments",
+        cause=Cause.UNEXPECTED_ARGUMENT,
+        have=" ".join(words),
+        need=f"headway {usage}",
+        remedies=(
+            Remedy(f"headway {usage}"),
+            Remedy(f"headway {usage} --help", "shows its options"),
+        ),
+    )
 
 
 def one_run(arguments: Arguments) -> str | None:

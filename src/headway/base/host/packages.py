@@ -7,7 +7,6 @@ needs one asks here, so that a missing package is the same refusal wherever it i
 import importlib.util
 import platform
 import shutil
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -92,8 +91,6 @@ def nvidia_device() -> str:
 
 
 def _is_installed(module: str) -> bool:
-    if module in sys.modules:
-        return sys.modules[module] is not None
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):  # an import hook or a broken package
