@@ -7,6 +7,7 @@ import pytest
 
 import headway
 from headway.base.errors import Exit, Remedy
+from headway.base.host.contention import OtherWork
 from headway.base.host.packages import CPU_INDEX, TRAIN
 from headway.base.machine import Machine, TorchBuild
 from headway.doctor.checks import Check, as_json, examine, exit_code, lines
@@ -35,6 +36,7 @@ HEALTHY = Probe(
 )
 
 
+IDLE = OtherWork(0.2, 8, other_cores=0.2, busy=0.03, steal=0.0, throttled=0.0)
 ALL = "pip install 'headway[train]'"
 
 
@@ -121,6 +123,23 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
         ("device", {}, "ok", "CPU only", []),
         ("device", {"nvidia": "/dev/nvidia0"}, "ok", "NVIDIA (/dev/nvidia0)", []),
         ("cores", {}, "ok", "8 cores, Xeon", []),
+        ("load", {}, "ok", "unknown on this system", []),
+        ("load", {"other_work": IDLE}, "ok", "0.2 of 8 cores in use by other processes", []),
+        (
+            "load",
+            {"other_work": replace(IDLE, other_cores=7.5)},
+            "warning",
+            "7.5 of 8 cores in use by other processes: steps will take longer",
+            ["ps -eo pid,pcpu,etime,args --sort=-pcpu | head"],
+        ),
+        (
+            "load",
+            {"other_work": replace(IDLE, steal=0.3, throttled=0.5)},
+            "warning",
+            "0.2 of 8 cores in use by other processes, 30% taken by the host (steal), "
+            "CPU quota used up (50%): steps will take longer",
+            ["ps -eo pid,pcpu,etime,args --sort=-pcpu | head"],
+        ),
         ("cores", {"cpu_count": 64}, "ok", "8 of 64 cores (affinity, quota), Xeon", []),
         (
             "cores",

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from headway.base.errors import Exit, Remedy
+from headway.base.host.contention import NOTABLE
 from headway.base.host.packages import CPU_INDEX, TRAIN, training_remedies
 from headway.base.machine import FAST_BF16
 from headway.base.units import count, plural, size
@@ -24,6 +25,7 @@ LITTLE_MEMORY, NO_MEMORY = 4 * 10**9, 10**9  # torch and a tiny model need about
 LITTLE_DISK, NO_DISK = 2 * 10**9, 10**8  # a few checkpoints of a small model; one of a tiny one
 LITTLE_SHARED_MEMORY = 128 * 2**20  # containers get 64 MiB unless they ask
 FEW_OPEN_FILES = 256
+_BUSY = 0.25  # share of the cores
 _INSTALL_TORCH = "pip install --force-reinstall torch"
 
 Verdict = Literal["ok", "warning", "bad"]
@@ -50,6 +52,7 @@ def examine(probe: Probe) -> list[Check]:
         _torch(probe),
         _device(probe),
         _cores(probe),
+        _load(probe),
         _bf16(probe),
         _memory(probe),
         _allocator(probe),
@@ -183,6 +186,20 @@ def _cores(probe: Probe) -> Check:
         use_all = Remedy(f"--threads {cores}", "or unset OMP_NUM_THREADS")
         return Check("cores", "warning", found, (use_all,))
     return Check("cores", "ok", found)
+
+
+def _load(probe: Probe) -> Check:
+    """What else the cores do; a run would share them."""
+    other = probe.other_work
+    if other is None:
+        return Check("load", "ok", "unknown on this system")
+    parts = [f"{other.other_cores:.1f} of {plural(other.cores, 'core')} in use by other processes"]
+    parts += [f"{other.steal:.0%} taken by the host (steal)"] if other.steal >= NOTABLE else []
+    parts += [f"CPU quota used up ({other.throttled:.0%})"] if other.throttled >= NOTABLE else []
+    if len(parts) == 1 and other.other_cores < _BUSY * other.cores:
+        return Check("load", "ok", parts[0])
+    most = Remedy("ps -eo pid,pcpu,etime,args --sort=-pcpu | head", "what uses them most")
+    return Check("load", "warning", f"{', '.join(parts)}: steps will take longer", (most,))
 
 
 def _bf16(probe: Probe) -> Check:

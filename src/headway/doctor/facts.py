@@ -12,6 +12,7 @@ from pathlib import Path
 from headway.base.disk import check_writable
 from headway.base.errors import MachineError
 from headway.base.files import cache_folder
+from headway.base.host.contention import OtherWork, sample_other_work
 from headway.base.host.packages import TRAIN, nvidia_device
 from headway.base.machine import Machine, TorchBuild, compiler, this_machine, torch_build
 from headway.supervise.allocator import Allocator, choose_allocator
@@ -44,12 +45,13 @@ class Probe:
     cache: FolderFacts
     cache_bytes: int
     py_spy: bool
+    other_work: OtherWork | None = None  # None where it cannot be read
     allocator: Allocator = Allocator.SYSTEM
     compiler: str = ""  # C++, "" for none
 
 
 def read_machine(output_dir: Path = Path("runs")) -> Probe:
-    """Read this machine; takes milliseconds, more if the cache holds many files."""
+    """Read this machine; takes 0.2 s, to see what it does, more if the cache holds many files."""
     shared_memory, cache = Path("/dev/shm"), cache_folder()  # noqa: S108 - Linux's shared memory
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return Probe(
@@ -65,6 +67,7 @@ def read_machine(output_dir: Path = Path("runs")) -> Probe:
         runs=_place(output_dir),
         cache=_place(cache),
         cache_bytes=_bytes_in(cache),
+        other_work=sample_other_work(),
         allocator=choose_allocator(),
         compiler=compiler(),
         py_spy=bool(shutil.which("py-spy") or Path(sys.executable).with_name("py-spy").exists()),

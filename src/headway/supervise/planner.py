@@ -47,6 +47,7 @@ from headway.config.settings import Settings
 from headway.runs.measurements import process_key
 from headway.runs.plan import Plan
 from headway.supervise.allocator import choose_allocator
+from headway.supervise.thread_waiting import choose_waiting
 
 if TYPE_CHECKING:
     from headway.planning.compute import MachineFacts
@@ -148,6 +149,7 @@ def read_machine_facts(asked: str | None) -> "MachineFacts":
         measured=measured,
         torch=build.version if build else "none",
         allocator=choose_allocator().value,
+        waiting=choose_waiting().value,
         compiler=compiler(),
     )
 
