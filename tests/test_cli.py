@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from headway import cli
-from headway.base.errors import Cause, ComeBack, MachineError, UsageError
+from headway.base.errors import Cause, ComeBack, Exit, MachineError, UsageError
 from headway.base.version import __version__
 from headway.commands.verb import Verb
 
@@ -118,3 +119,25 @@ def test_help_loads_nothing_heavy_and_is_quick() -> None:
     out = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert out.splitlines()[-1] == "[]"
     assert time.monotonic() - began_s < 10  # a bound for the noisiest machine; usually 0.1
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_no_verb_ignores_a_word(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["no-such-1", "no-such-2", "no-such-3"]
+    assert cli.run([verb, *words]) in (Exit.USAGE, Exit.DATA)
+    told = capsys.readouterr().err
+    assert words[0] in told or verb == "eval"  # which looks for its run first, and there is none
+
+
+@pytest.mark.parametrize(
+    "words", [["doctor", "2137"], ["runs", "2137"], ["help", "2137"], ["help", "train", "2137"],
+              ["--version", "2137"], ["demo", "2137.yaml"], ["train", "a.yaml", "2137.yaml"]]
+)  # fmt: skip
+def test_a_word_too_many_is_refused_by_name(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(words) == Exit.USAGE
+    assert "2137" in capsys.readouterr().err

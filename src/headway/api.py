@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from headway.base.errors import BrokenContract, Cause, ComeBack, Exit, Remedy
+from headway.base.host import packages
 from headway.base.process import Stop, raise_now
 from headway.config.resolve import resolve
 from headway.config.settings import Given
@@ -32,6 +33,7 @@ def plan(data: Data, **settings: Any) -> Plan:
         KeyboardInterrupt: Ctrl+C.
         ComeBack: SIGTERM or SIGUSR1 arrived first.
     """
+    packages.require("plan", packages.READING)
     request, stop = _request(data, settings), Stop()
     screen = make_screen(sys.stdout, sys.stderr, quiet=True)
     try:
@@ -65,6 +67,7 @@ def train(data: Data, *, quiet: bool = False, **settings: Any) -> Receipt:
         ComeBack: SIGTERM or SIGUSR1 before anything was saved.
         SystemExit: SIGTERM or SIGUSR1 as a second signal.
     """
+    packages.require("train", packages.TRAINING)
     request, stop = _request(data, settings), Stop()
     screen = make_screen(sys.stdout, sys.stderr, quiet=quiet)
     try:

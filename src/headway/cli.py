@@ -7,10 +7,11 @@ from pathlib import Path
 
 from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, Exit, Refusal, Remedy, UsageError, exit_code
+from headway.base.host.machine_errors import machine_refusal
 from headway.base.version import __version__
 from headway.commands import archives, demo, doctor, inference, status, train
 from headway.commands.help import overview_lines, verb_lines
-from headway.commands.verb import print_lines
+from headway.commands.verb import print_lines, unexpected
 from headway.config.command_line import parse
 
 VERBS = {
@@ -53,6 +54,9 @@ def run(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.KEPT
     except Exception as error:
+        if refusal := machine_refusal(error):
+            _print_refusal(refusal, verbose=verbose)
+            return exit_code(refusal)
         if verbose:
             _print_traceback(error)
         sys.stderr.write(
@@ -65,10 +69,15 @@ def run(argv: Sequence[str]) -> int:
 def _dispatch(argv: Sequence[str]) -> int:
     name, words = (argv[0], argv[1:]) if argv else ("help", [])
     if name in ("-h", "--help", "help"):
-        asked = VERBS.get(words[0]) if words else None
-        print_lines(verb_lines(asked) if asked else overview_lines(VERBS))
+        if words and words[0] not in VERBS:
+            raise _unknown_verb(words[0])
+        if len(words) > 1:
+            raise unexpected(f"help {words[0]}", words[1:])
+        print_lines(verb_lines(VERBS[words[0]]) if words else overview_lines(VERBS))
         return Exit.KEPT
     if name in ("-V", "--version", "version"):
+        if words:
+            raise unexpected("--version", words)
         print_lines([f"headway {__version__}"])
         return Exit.KEPT
     verb = VERBS.get(name)
@@ -77,7 +86,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     if "--help" in words or "-h" in words:
         print_lines(verb_lines(verb))
         return Exit.KEPT
-    return verb.run(parse(words, verb.options, settings=verb.settings))
+    return verb(parse(words, verb.options, settings=verb.settings))
 
 
 def _print_refusal(refusal: Refusal, *, verbose: bool) -> None:

@@ -12,6 +12,8 @@ from tests.ui.fixtures import conversations_plan, step_done
 
 from headway.base.errors import Cause, ComeBack
 from headway.base.events import AttemptStarted, Ended, EventLog
+from headway.base.host import contention
+from headway.base.host.contention import OtherWork
 from headway.base.lock import exclusive_lock
 from headway.cli import run
 
@@ -86,6 +88,25 @@ def test_what_has_ended_is_not_stopped(folder: Path, capsys: pytest.CaptureFixtu
     log(folder, ended=True)
     assert typed(folder, "stop") == 0
     assert capsys.readouterr().out == "support-b is not running\n"
+
+
+def test_the_status_of_a_live_run_names_other_work(
+    folder: Path,
+    owner: "subprocess.Popen[bytes]",
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log(folder, ended=False, pid=owner.pid)
+    watched: list[tuple[int, ...]] = []
+
+    def busy(pids: tuple[int, ...]) -> OtherWork:
+        watched.append(pids)
+        return OtherWork(0.2, 2, other_cores=1.9, busy=1.0, steal=0.0, throttled=0.0)
+
+    monkeypatch.setattr(contention, "sample_other_work", busy)
+    assert typed(folder, "status") == 0
+    assert "slowed: other processes used 1.9 of 2 cores" in capsys.readouterr().out
+    assert watched == [(owner.pid,)]
 
 
 OWNER = """

@@ -10,7 +10,6 @@ from headway.commands.verb import (
     output_dir,
     print_json,
     print_lines,
-    require_packages,
     terminal_width,
 )
 from headway.config.command_line import Arguments
@@ -31,15 +30,6 @@ def test_two_runs_are_refused_with_each_to_type() -> None:
 def test_runs_are_in_runs_unless_it_says_where() -> None:
     assert str(output_dir(Arguments())) == "runs"
     assert str(output_dir(Arguments(switches={"output_dir": "/else"}))) == "/else"
-
-
-def test_what_is_not_installed_is_named() -> None:
-    require_packages("json", "pathlib")
-    with pytest.raises(UsageError) as refused:
-        require_packages("json", "no_such_package", "nor_this")
-    assert refused.value.cause is Cause.MISSING_PACKAGE
-    assert refused.value.have == "headway without no_such_package, nor_this"
-    assert refused.value.remedies[0].do == "pip install 'headway[train]'"
 
 
 def test_lines_and_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 
 import headway
-from headway.base.errors import Exit
+from headway.base.errors import Exit, Remedy
+from headway.base.host.contention import OtherWork
+from headway.base.host.packages import CPU_INDEX, TRAIN
 from headway.base.machine import Machine, TorchBuild
 from headway.doctor.checks import Check, as_json, examine, exit_code, lines
-from headway.doctor.facts import TRAIN, FolderFacts, Probe
+from headway.doctor.facts import FolderFacts, Probe
 from headway.supervise.allocator import Allocator
 
 GB, MIB = 10**9, 2**20
@@ -34,6 +36,10 @@ HEALTHY = Probe(
 )
 
 
+IDLE = OtherWork(0.2, 8, other_cores=0.2, busy=0.03, steal=0.0, throttled=0.0)
+ALL = "pip install 'headway[train]'"
+
+
 def check(name: str, **changes: object) -> Check:
     checks = {c.name: c for c in examine(replace(HEALTHY, **changes))}
     return checks[name]
@@ -46,7 +52,7 @@ def tries(found: Check) -> list[str]:
 def test_a_healthy_machine_has_nothing_to_mend() -> None:
     checks = examine(HEALTHY)
     assert [c.name for c in checks if c.verdict != "ok"] == []
-    assert [c.name for c in checks if c.advice] == ["torch build"]  # how to get the other one
+    assert [c.name for c in checks if c.advice] == []
     assert exit_code(checks) is Exit.KEPT
     assert lines(checks)[-1] == "ready to train"
 
@@ -67,22 +73,24 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
             "bad",
             "missing: httpx2, huggingface-hub, jinja2, numpy, peft, safetensors, tokenizers, "
             "torch, transformers, zstandard",
-            ["pip install 'headway[train]'"],
+            [ALL, f"pip install torch --index-url {CPU_INDEX} && {ALL}"],
         ),
         (
             "packages",
             {"packages": {**HEALTHY.packages, "torch": "2.9.1+cu128", "peft": "0.19"}},
             "bad",
             "too old: torch 2.9.1+cu128 (needs 2.10)",
-            ["pip install 'headway[train]'"],
+            [ALL],
         ),
         (
-            "torch build",
-            {},
-            "ok",
-            "2.13.0+cpu, for the CPU",
-            ["pip install --force-reinstall torch"],
+            "packages",
+            {"packages": {}, "nvidia": "/dev/nvidia0"},
+            "bad",
+            "missing: httpx2, huggingface-hub, jinja2, numpy, peft, safetensors, tokenizers, "
+            "torch, transformers, zstandard",
+            [ALL],
         ),
+        ("torch build", {}, "ok", "2.13.0+cpu, for the CPU", []),
         (
             "torch build",
             {"nvidia": "/dev/nvidia0"},
@@ -95,20 +103,14 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
             {"torch": TorchBuild("2.13.0", "13.0"), "nvidia": "nvidia-smi"},
             "ok",
             "2.13.0, for CUDA 13.0",
-            [
-                "pip install --force-reinstall torch"
-                " --index-url https://download.pytorch.org/whl/cpu"
-            ],
+            [],
         ),
         (
             "torch build",
             {"torch": TorchBuild("2.13.0", "13.0")},
-            "ok",
-            "2.13.0, for CUDA 13.0",
-            [
-                "pip install --force-reinstall torch"
-                " --index-url https://download.pytorch.org/whl/cpu"
-            ],
+            "warning",
+            "2.13.0, for CUDA 13.0; no NVIDIA device found",
+            [f"pip uninstall -y torch && pip install torch --index-url {CPU_INDEX}"],
         ),
         (
             "torch build",
@@ -121,6 +123,23 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
         ("device", {}, "ok", "CPU only", []),
         ("device", {"nvidia": "/dev/nvidia0"}, "ok", "NVIDIA (/dev/nvidia0)", []),
         ("cores", {}, "ok", "8 cores, Xeon", []),
+        ("load", {}, "ok", "unknown on this system", []),
+        ("load", {"other_work": IDLE}, "ok", "0.2 of 8 cores in use by other processes", []),
+        (
+            "load",
+            {"other_work": replace(IDLE, other_cores=7.5)},
+            "warning",
+            "7.5 of 8 cores in use by other processes: steps will take longer",
+            ["ps -eo pid,pcpu,etime,args --sort=-pcpu | head"],
+        ),
+        (
+            "load",
+            {"other_work": replace(IDLE, steal=0.3, throttled=0.5)},
+            "warning",
+            "0.2 of 8 cores in use by other processes, 30% taken by the host (steal), "
+            "CPU quota used up (50%): steps will take longer",
+            ["ps -eo pid,pcpu,etime,args --sort=-pcpu | head"],
+        ),
         ("cores", {"cpu_count": 64}, "ok", "8 of 64 cores (affinity, quota), Xeon", []),
         (
             "cores",
@@ -141,11 +160,18 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
         (
             "allocator",
             {"allocator": Allocator.GLIBC},
-            "ok",
+            "warning",
             "glibc, tuned to keep freed memory",
             ["apt-get install libtcmalloc-minimal4"],
         ),
         ("allocator", {"allocator": Allocator.PRELOADED}, "ok", "yours (LD_PRELOAD)", []),
+        (
+            "compiler",
+            {"compiler": ""},
+            "warning",
+            "no C++ compiler, or no Python headers",
+            ["apt-get install g++ python3-dev"],
+        ),
         ("limits", {"limits": {}}, "ok", "none", []),
         ("limits", {}, "ok", "open files 20,000", []),
         ("limits", {"limits": {"open files": 64}}, "warning", "open files 64", ["ulimit -n 1024"]),
@@ -197,7 +223,7 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
             {"py_spy": False},
             "ok",
             "not installed; Python's faulthandler gives the stacks",
-            ["pip install py-spy"],
+            [],
         ),
     ],
 )
@@ -207,6 +233,11 @@ def test_what_is_found_and_what_to_do(
     judged = check(name, **changes)
     assert (judged.verdict, judged.found) == (verdict, found)
     assert tries(judged) == remedies
+
+
+def test_what_is_well_comes_without_advice() -> None:
+    with pytest.raises(AssertionError):
+        Check("disk", "ok", "plenty", (Remedy("buy another"),))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Facts of this machine, read without torch."""
 
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from headway.base.errors import Exit
 from headway.base.machine import cpu_flags
 from headway.doctor.checks import examine, exit_code
-from headway.doctor.facts import TRAIN, read_machine
+from headway.doctor.facts import read_machine
 
 
 def test_this_machine_is_read_whole(tmp_path: Path) -> None:
@@ -46,9 +45,3 @@ def test_cpu_flags_of_x86_and_arm() -> None:
     assert cpu_flags(x86) == {"fpu", "fma", "amx_bf16"}
     assert cpu_flags("Features\t: fp asimd bf16\n") == {"fp", "asimd", "bf16"}
     assert cpu_flags("") == frozenset()
-
-
-def test_the_doctor_asks_for_what_pyproject_asks_for() -> None:
-    project = tomllib.loads(Path(__file__, "../../../pyproject.toml").resolve().read_text())
-    wanted = project["project"]["optional-dependencies"]["train"]
-    assert {f"{name}>={version}" for name, version in TRAIN.items()} == set(wanted)

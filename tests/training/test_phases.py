@@ -6,7 +6,7 @@ import pytest
 from tests.training.clock import Clock
 
 from headway.base.events import EventLog, PhaseEntered, read_events
-from headway.base.pulse import Pulse
+from headway.base.pulse import Phase, Pulse
 from headway.training import phases
 from headway.training.phases import Phases
 
@@ -27,6 +27,15 @@ def test_each_second_belongs_to_the_innermost_phase(
     assert {name: s for name, s in phase.seconds.items() if name} == {"training": 6, "saving": 5}
     told = [entry.event for entry in read_events(tmp_path / "events.jsonl")]
     assert told == [PhaseEntered("training"), PhaseEntered("saving"), PhaseEntered("saving")]
+
+
+def test_what_came_before_counts_too(tmp_path: Path) -> None:
+    before = {Phase.IMPORTING_TORCH: 3.0}
+    phase = Phases(Pulse(), EventLog(tmp_path / "events.jsonl"), before)
+    with phase(Phase.SAVING):
+        pass
+    assert phase.seconds[Phase.IMPORTING_TORCH] == 3
+    assert before == {Phase.IMPORTING_TORCH: 3.0}
 
 
 def test_a_phase_ends_even_when_it_fails(tmp_path: Path) -> None:

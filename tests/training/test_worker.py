@@ -11,7 +11,7 @@ from tests.helpers import plan_of, text_store
 from headway.base.errors import Cause, MachineError
 from headway.base.events import Ended, StepDone, read_events
 from headway.base.process import PULSE_VARIABLE, ChildProcess
-from headway.base.pulse import read_pulse
+from headway.base.pulse import Phase, read_pulse
 from headway.runs.receipt import load_receipt
 from headway.supervise.child import death_refusal
 
@@ -32,7 +32,13 @@ def run(tmp_path: Path) -> Path:
 
 def test_it_trains_the_plan_in_a_folder(run: Path, tmp_path: Path) -> None:
     assert work(run, tmp_path / "pulse") == 0
-    assert load_receipt(run).contract.verdict == "kept"
+    receipt = load_receipt(run)
+    assert receipt.contract.verdict == "kept"
+    # What is listed adds up to the whole time, imports included.
+    listed_s, whole_s = sum(receipt.time.by_phase.values()), receipt.time.total
+    assert receipt.time.by_phase[Phase.IMPORTING_TORCH] > 0.1
+    assert listed_s == pytest.approx(whole_s, rel=0.05, abs=0.3)
+    assert listed_s <= whole_s
     events = [entry.event for entry in read_events(run / "events.jsonl")]
     assert sum(isinstance(event, StepDone) for event in events) == 3
     reading = read_pulse(tmp_path / "pulse")

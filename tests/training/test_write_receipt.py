@@ -42,6 +42,7 @@ CLOSING = Closing(
     by_phase={"training": 10.0004, "": 2.0},
     to_first_step=2.5,
     max_silence=0.4,
+    other_work=None,
     refined_s=11.0,
     peak_memory=10**9,
     peak_flops=1e12,

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 from tests.ui.fixtures import WIDTHS, receipt, texts, words_of
 
+from headway.base.host.contention import OtherWork
 from headway.runs.receipt import EstimatedActual, Judgement, Receipt
 from headway.ui.show_receipt import closing_lines, receipt_lines
 from headway.ui.text_layout import cells
@@ -73,3 +74,14 @@ def test_a_receipt_without_measurements_has_no_empty_labels() -> None:
     lines = shown(replace(value, learning_facts=facts, checkpoint=None), 80)
     assert not any(line.startswith(("loss", "tensors")) for line in lines)
     assert "saved      nothing" in lines
+
+
+def test_a_busy_machine_is_named_and_a_quiet_one_is_not() -> None:
+    value = receipt()
+    assert not any(line.startswith("slowed by") for line in shown(value, 80))
+    busy = OtherWork(9.0, 2, other_cores=1.4, busy=1.0, steal=0.2, throttled=0.0)
+    lines = shown(replace(value, time=replace(value.time, other_work=busy)), 120)
+    assert (
+        "slowed by  other processes used 1.4 of 2 cores · "
+        "the host gave 20% of the cores' time to others (steal)"
+    ) in lines

@@ -55,6 +55,12 @@ def test_a_narrow_step_line_keeps_what_matters(width: int, line: str) -> None:
     assert show.step_line(status(), width) == line
 
 
+def test_a_busy_machine_is_named_in_the_status() -> None:
+    busy = status(slowed_by=("other processes used 1.4 of 2 cores",))
+    assert "slowed: other processes used 1.4 of 2 cores" in show.status_lines(busy, 80)
+    assert not any("slowed" in line for line in show.status_lines(status(), 80))
+
+
 def test_phase_lines_read_as_designed() -> None:
     reading = status(state="planning", phase="reading", rows=1204, tokens=33_120, skipped=0)
     waiting = replace(reading, waiting_for="standard input", waiting_since_s=3.2)

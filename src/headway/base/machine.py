@@ -42,7 +42,7 @@ class Machine:
 def this_machine() -> Machine:
     """Read the current state; takes some milliseconds."""
     total, available = _total_and_available_bytes()
-    for limit, used in _memory_limits(_cgroups()):
+    for limit, used in _memory_limits(cgroup_folders()):
         total, available = min(total, limit), min(available, limit - used)
     return Machine(
         cores=_cores(),
@@ -64,7 +64,7 @@ def _cores() -> int:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    quotas = [max(1, int(quota)) for quota in _core_quotas(_cgroups())]
+    quotas = [max(1, int(quota)) for quota in _core_quotas(cgroup_folders())]
     return min([cores, *quotas])
 
 
@@ -72,7 +72,7 @@ def _cores() -> int:
 # tree, version 1 a tree per controller with different file names. psutil reads neither.
 
 
-def _cgroups() -> list[Path]:
+def cgroup_folders() -> list[Path]:
     """The folders of this process's control groups and their ancestors, in all trees."""
     folders: dict[Path, None] = {}
     try:

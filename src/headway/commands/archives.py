@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from headway.base.errors import Cause, Exit, Remedy, UsageError
+from headway.base.host import packages
 from headway.commands.verb import (
     OUTPUT_DIR,
     Verb,
@@ -13,7 +14,6 @@ from headway.commands.verb import (
     output_dir,
     print_json,
     print_lines,
-    require_packages,
     terminal_width,
 )
 from headway.config.command_line import Arguments, Switch
@@ -26,7 +26,7 @@ _COPY = {
 
 def verify(arguments: Arguments) -> int:
     """Recompute a receipt's claims from the run's folder; 4 if one differs."""
-    require_packages("numpy")
+    packages.require("verify", packages.READING)
     from headway.runs import verify as verifying
     from headway.runs.folder import find_run
     from headway.ui.show_archives import verification_lines
@@ -44,7 +44,6 @@ def verify(arguments: Arguments) -> int:
 
 def backup(arguments: Arguments) -> int:
     """Back up a run, or list the backups."""
-    require_packages("numpy")
     from headway.runs import backup as backups
     from headway.runs.folder import find_run
     from headway.ui.show_archives import backup_lines
@@ -87,7 +86,6 @@ def _list_backups(run: str | None, folder: Path, *, json: bool) -> int:
 
 def restore(arguments: Arguments) -> int:
     """Go back to a backup; what was there is backed up first."""
-    require_packages("numpy")
     from headway.runs import backup as backups
     from headway.runs import restore as restoring
     from headway.ui.show_archives import restored_lines

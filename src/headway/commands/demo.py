@@ -19,8 +19,9 @@ PROMPTS = ("def read(self, path):\n", "class ")
 
 def demo(arguments: Arguments) -> int:
     """Train the demo's model; settings that a person types override the demo's."""
-    if arguments.words:
-        data = arguments.words[0]
+    brought = [*arguments.words, *([arguments.config] if arguments.config else [])]
+    if brought:
+        data = " ".join(brought)
         raise UsageError(
             "the demo brings its own data",
             cause=Cause.UNEXPECTED_ARGUMENT,
@@ -61,5 +62,7 @@ def settings(given: "tuple[Given, ...]") -> "Settings":
 
 
 VERBS = {
-    "demo": Verb("demo", "train a small model on text this machine already has", demo, {}, True)
+    "demo": Verb(
+        "demo [settings]", "train a small model on text this machine already has", demo, {}, True
+    )
 }

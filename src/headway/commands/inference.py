@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway.base.errors import Cause, Exit, Remedy, UsageError
+from headway.base.host import packages
 from headway.commands.verb import (
     OUTPUT_DIR,
-    READING,
-    TRAINING,
     Verb,
     one_run,
     output_dir,
     print_json,
     print_lines,
-    require_packages,
 )
 from headway.config.command_line import Arguments, Switch
 
@@ -64,7 +62,7 @@ def evaluate(arguments: Arguments) -> int:
 def _ask(arguments: Arguments, kind: str, run: str | None, **more: object) -> "Evaluation | None":
     from headway.supervise.inference import run_inference
 
-    require_packages(*READING, *TRAINING)
+    packages.require(kind, packages.TRAINING)
     request = inference_request(kind, run, output_dir(arguments), arguments.switches, **more)
     return run_inference(request, partial(_show_wait, quiet=arguments.on("quiet")))
 

@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from dataclasses import replace
 
 from headway.base.errors import Exit
 from headway.commands.verb import (
@@ -22,10 +23,15 @@ FOLLOW_S = 0.2
 
 def status(arguments: Arguments) -> int:
     """What a run is doing and since when."""
+    from headway.base.host.contention import sample_other_work
+    from headway.base.process_id import is_alive
     from headway.supervise.live_jobs import find_status
     from headway.ui.show_run import status_lines
 
     found = find_status(one_run(arguments), output_dir(arguments))
+    if found.pid and is_alive(found.pid) and not found.ended:
+        other = sample_other_work((found.pid,))
+        found = replace(found, slowed_by=tuple(other.facts() if other else ()))
     if arguments.on("json"):
         print_json(found)
     else:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, Remedy, UsageError
+from headway.base.host import packages
 from headway.base.version import __version__
-from headway.commands.verb import READING, TRAINING, Verb, require_packages
+from headway.commands.verb import Verb
 from headway.config.command_line import Arguments
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def plan(arguments: Arguments) -> int:
     """Decide everything, train nothing."""
     sources, settings = arguments.settings()
-    require_packages(*READING)
+    packages.require("plan", packages.READING)
     check_sources(sources, "plan")
     screen = _screen(arguments, settings.logging_steps)
     if not arguments.on("json"):
@@ -57,7 +58,7 @@ def run_training(
     Returns:
         The exit code.
     """
-    require_packages(*READING, *TRAINING)
+    packages.require(verb, packages.TRAINING)
     screen = _screen(arguments, settings.logging_steps)
     screen.say(first_line(verb, sources))
     try:

@@ -8,8 +8,6 @@ from pathlib import Path
 from headway.base.errors import Cause, Remedy, UsageError
 from headway.config.command_line import Arguments, Switch
 
-READING = ("numpy", "tokenizers", "jinja2")
-TRAINING = ("torch", "transformers", "safetensors", "peft")
 OUTPUT_DIR = {"output_dir": Switch("folder with the runs", "DIR", "runs")}
 
 
@@ -18,7 +16,8 @@ class Verb:
     """One command: `headway VERB ...`.
 
     Attributes:
-        usage: the verb and its arguments.
+        usage: the verb and its arguments. One that lists arguments checks them itself; the others
+            are called without: no verb ignores a word.
         help: one line.
         run: returns the exit code. Imports what it uses when it is called, so that other verbs
             and the first line do not wait for it.
@@ -31,6 +30,35 @@ class Verb:
     run: Callable[[Arguments], int]
     options: Mapping[str, Switch]
     settings: bool = False
+
+    def __call__(self, arguments: Arguments) -> int:
+        """Do it; returns the exit code.
+
+        Raises:
+            UsageError: it takes no arguments, and got some.
+        """
+        if arguments.words and " " not in self.usage:
+            raise unexpected(self.usage, arguments.words)
+        return self.run(arguments)
+
+
+def unexpected(usage: str, words: Sequence[str]) -> UsageError:
+    """The refusal of words that a command has no use for.
+
+    Args:
+        usage: the command as it is typed.
+        words: those it cannot use.
+    """
+    return UsageError(
+        f"headway {usage} takes no arguments",
+        cause=Cause.UNEXPECTED_ARGUMENT,
+        have=" ".join(words),
+        need=f"headway {usage}",
+        remedies=(
+            Remedy(f"headway {usage}"),
+            Remedy(f"headway {usage} --help", "shows its options"),
+        ),
+    )
 
 
 def one_run(arguments: Arguments) -> str | None:
@@ -54,28 +82,6 @@ def one_run(arguments: Arguments) -> str | None:
 def output_dir(arguments: Arguments) -> Path:
     """The folder with the runs."""
     return Path(arguments.switches.get("output_dir", "runs"))
-
-
-def require_packages(*names: str) -> None:
-    """Check that the packages a verb needs are installed.
-
-    Raises:
-        UsageError: some are not; says what to install.
-    """
-    import importlib.util
-
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            "the trainer is not installed",
-            cause=Cause.MISSING_PACKAGE,
-            have=f"headway without {', '.join(missing)}",
-            need="the packages of headway[train]",
-            remedies=(
-                Remedy("pip install 'headway[train]'"),
-                Remedy("headway doctor", "which build of torch fits this machine"),
-            ),
-        )
 
 
 def print_lines(lines: Sequence[str]) -> None:

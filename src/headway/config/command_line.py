@@ -97,7 +97,8 @@ def parse(argv: Sequence[str], own: Mapping[str, Switch], *, settings: bool) -> 
         if word in ("-h", "-q", "-v"):
             word = {"-h": "--help", "-q": "--quiet", "-v": "--verbose"}[word]
         if not word.startswith("--"):
-            _add_word(word, found, settings=settings)
+            if not _add_word(word, found, settings=settings):
+                problems.append(_second_file(found.config or "", word))
             continue
         name, equals, value = word.partition("=")
         key = normalize(name)
@@ -157,14 +158,18 @@ def _default(value: object) -> str:
     return "" if value in (None, "", False) else f" [{value}]"
 
 
-def _add_word(word: str, found: Arguments, *, settings: bool) -> None:
+def _add_word(word: str, found: Arguments, *, settings: bool) -> bool:
+    """Add a word that is no option; False for a second configuration file."""
     name, equals, value = word.partition("=")
     if settings and equals and normalize(name) in spellings() and not Path(word).exists():
         found.given.append(Given(name, value, f"{name}="))
     elif settings and word.endswith((".yaml", ".yml")):
+        if found.config:
+            return False
         found.config = word
     else:
         found.words.append(word)
+    return True
 
 
 def _value(given: str | None, rest: list[str], *, needed: bool) -> str | None:
@@ -203,6 +208,16 @@ def _missing_value(name: str, what: str) -> UsageError:
         have=name,
         need=what,
         remedies=(Remedy(f"{name} VALUE"),),
+    )
+
+
+def _second_file(first: str, second: str) -> UsageError:
+    return UsageError(
+        "one configuration file at a time",
+        cause=Cause.UNEXPECTED_ARGUMENT,
+        have=f"{first} and {second}",
+        need="one .yaml file; flags override what it says",
+        remedies=(Remedy(f"without {second}"),),
     )
 
 

@@ -12,10 +12,12 @@ from typing import Literal
 import msgspec
 
 from headway.base.errors import Exit, Remedy
+from headway.base.host.contention import NOTABLE
+from headway.base.host.packages import CPU_INDEX, TRAIN, training_remedies
 from headway.base.machine import FAST_BF16
 from headway.base.units import count, plural, size
 from headway.base.version import __version__
-from headway.doctor.facts import TRAIN, Probe
+from headway.doctor.facts import Probe
 from headway.supervise.allocator import Allocator
 
 OLDEST_PYTHON = (3, 11)
@@ -23,8 +25,8 @@ LITTLE_MEMORY, NO_MEMORY = 4 * 10**9, 10**9  # torch and a tiny model need about
 LITTLE_DISK, NO_DISK = 2 * 10**9, 10**8  # a few checkpoints of a small model; one of a tiny one
 LITTLE_SHARED_MEMORY = 128 * 2**20  # containers get 64 MiB unless they ask
 FEW_OPEN_FILES = 256
+_BUSY = 0.25  # share of the cores
 _INSTALL_TORCH = "pip install --force-reinstall torch"
-_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 Verdict = Literal["ok", "warning", "bad"]
 
@@ -38,6 +40,9 @@ class Check:
     found: str
     advice: tuple[Remedy, ...] = ()
 
+    def __post_init__(self) -> None:
+        assert self.verdict != "ok" or not self.advice, "what is well needs no advice"
+
 
 def examine(probe: Probe) -> list[Check]:
     """Check what was read."""
@@ -47,6 +52,7 @@ def examine(probe: Probe) -> list[Check]:
         _torch(probe),
         _device(probe),
         _cores(probe),
+        _load(probe),
         _bf16(probe),
         _memory(probe),
         _allocator(probe),
@@ -127,32 +133,37 @@ def _packages(probe: Probe) -> Check:
         for name, version in wanted.items()
         if version is not None and _numbers(version) < _numbers(TRAIN[name])
     ]
-    install = Remedy("pip install 'headway[train]'", "installs what training needs")
     if missing or old:
         parts = [f"missing: {', '.join(missing)}"] * bool(missing)
         parts += [f"too old: {', '.join(old)}"] * bool(old)
-        return Check("packages", "bad", "; ".join(parts), (install,))
+        install = training_remedies(probe.nvidia, probe.machine.system, torch="torch" in missing)
+        return Check("packages", "bad", "; ".join(parts), install)
     versions = ", ".join(f"{name} {version}" for name, version in wanted.items())
     return Check("packages", "ok", versions)
 
 
 def _torch(probe: Probe) -> Check:
-    """Which build is installed, and how to get the other one."""
+    """Which build is installed, and how to get the one that fits this machine."""
     build = probe.torch
     if build is None:
         return Check("torch build", "ok", "none installed")
     if build.cuda:
         found = f"{build.version}, for CUDA {build.cuda}"
-        other = Remedy(f"{_INSTALL_TORCH} --index-url {_CPU_INDEX}", "the CPU build, much smaller")
-        return Check("torch build", "ok", found, (other,))
+        if probe.nvidia or not probe.machine.system.startswith("Linux"):
+            return Check("torch build", "ok", found)
+        smaller = Remedy(
+            f"pip uninstall -y torch && pip install torch --index-url {CPU_INDEX}",
+            "the CPU build, some 6 GB smaller",
+        )
+        return Check("torch build", "warning", f"{found}; no NVIDIA device found", (smaller,))
     if "rocm" in build.version:
         return Check("torch build", "ok", f"{build.version}, for AMD devices")
     found = f"{build.version}, for the CPU"
-    other = Remedy(_INSTALL_TORCH, "the CUDA build, the usual one on Linux")
     if probe.nvidia:
         found += f"; it cannot use the NVIDIA device ({probe.nvidia})"
+        other = Remedy(_INSTALL_TORCH, "the CUDA build, the usual one on Linux")
         return Check("torch build", "warning", found, (other,))
-    return Check("torch build", "ok", found, (other,))
+    return Check("torch build", "ok", found)
 
 
 def _device(probe: Probe) -> Check:
@@ -175,6 +186,20 @@ def _cores(probe: Probe) -> Check:
         use_all = Remedy(f"--threads {cores}", "or unset OMP_NUM_THREADS")
         return Check("cores", "warning", found, (use_all,))
     return Check("cores", "ok", found)
+
+
+def _load(probe: Probe) -> Check:
+    """What else the cores do; a run would share them."""
+    other = probe.other_work
+    if other is None:
+        return Check("load", "ok", "unknown on this system")
+    parts = [f"{other.other_cores:.1f} of {plural(other.cores, 'core')} in use by other processes"]
+    parts += [f"{other.steal:.0%} taken by the host (steal)"] if other.steal >= NOTABLE else []
+    parts += [f"CPU quota used up ({other.throttled:.0%})"] if other.throttled >= NOTABLE else []
+    if len(parts) == 1 and other.other_cores < _BUSY * other.cores:
+        return Check("load", "ok", parts[0])
+    most = Remedy("ps -eo pid,pcpu,etime,args --sort=-pcpu | head", "what uses them most")
+    return Check("load", "warning", f"{', '.join(parts)}: steps will take longer", (most,))
 
 
 def _bf16(probe: Probe) -> Check:
@@ -200,8 +225,9 @@ def _memory(probe: Probe) -> Check:
 
 def _allocator(probe: Probe) -> Check:
     better = Remedy("apt-get install libtcmalloc-minimal4", "a faster one; Fedora: gperftools-libs")
-    advice = (better,) if probe.allocator is Allocator.GLIBC else ()
-    return Check("allocator", "ok", probe.allocator.value, advice)
+    if probe.allocator is Allocator.GLIBC:
+        return Check("allocator", "warning", probe.allocator.value, (better,))
+    return Check("allocator", "ok", probe.allocator.value)
 
 
 def _compiler(probe: Probe) -> Check:
@@ -211,7 +237,7 @@ def _compiler(probe: Probe) -> Check:
         "apt-get install g++ python3-dev",
         "to compile long runs; Fedora: gcc-c++ python3-devel",
     )
-    return Check("compiler", "ok", "no C++ compiler, or no Python headers", (install,))
+    return Check("compiler", "warning", "no C++ compiler, or no Python headers", (install,))
 
 
 def _limits_check(probe: Probe) -> Check:
@@ -272,10 +298,7 @@ def _cache(probe: Probe) -> Check:
 def _py_spy(probe: Probe) -> Check:
     if probe.py_spy:
         return Check("py-spy", "ok", "installed: `headway diagnose` shows native stacks too")
-    install = Remedy("pip install py-spy", "optional: stacks from outside, native code included")
-    return Check(
-        "py-spy", "ok", "not installed; Python's faulthandler gives the stacks", (install,)
-    )
+    return Check("py-spy", "ok", "not installed; Python's faulthandler gives the stacks")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

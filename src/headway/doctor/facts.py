@@ -12,22 +12,10 @@ from pathlib import Path
 from headway.base.disk import check_writable
 from headway.base.errors import MachineError
 from headway.base.files import cache_folder
+from headway.base.host.contention import OtherWork, sample_other_work
+from headway.base.host.packages import TRAIN, nvidia_device
 from headway.base.machine import Machine, TorchBuild, compiler, this_machine, torch_build
 from headway.supervise.allocator import Allocator, choose_allocator
-
-# What `pip install headway[train]` installs, and the oldest versions it accepts.
-TRAIN = {
-    "httpx2": "2",
-    "huggingface-hub": "2",
-    "jinja2": "3.1.6",
-    "numpy": "2",
-    "peft": "0.19",
-    "safetensors": "0.8",
-    "tokenizers": "0.22",
-    "torch": "2.10",
-    "transformers": "5.2",
-    "zstandard": "0.23",
-}
 
 
 @dataclass(frozen=True)
@@ -57,12 +45,13 @@ class Probe:
     cache: FolderFacts
     cache_bytes: int
     py_spy: bool
+    other_work: OtherWork | None = None  # None where it cannot be read
     allocator: Allocator = Allocator.SYSTEM
     compiler: str = ""  # C++, "" for none
 
 
 def read_machine(output_dir: Path = Path("runs")) -> Probe:
-    """Read this machine; takes milliseconds, more if the cache holds many files."""
+    """Read this machine; takes 0.2 s, to see what it does, more if the cache holds many files."""
     shared_memory, cache = Path("/dev/shm"), cache_folder()  # noqa: S108 - Linux's shared memory
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return Probe(
@@ -71,13 +60,14 @@ def read_machine(output_dir: Path = Path("runs")) -> Probe:
         cpu_count=os.cpu_count() or 1,
         packages=_installed(),
         torch=torch_build(),
-        nvidia=_nvidia(),
+        nvidia=nvidia_device(),
         omp_num_threads=int(threads) if threads.isdecimal() else None,
         limits=_limits(),
         shared_memory=_place(shared_memory) if shared_memory.is_dir() else None,
         runs=_place(output_dir),
         cache=_place(cache),
         cache_bytes=_bytes_in(cache),
+        other_work=sample_other_work(),
         allocator=choose_allocator(),
         compiler=compiler(),
         py_spy=bool(shutil.which("py-spy") or Path(sys.executable).with_name("py-spy").exists()),
@@ -92,13 +82,6 @@ def _installed() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _nvidia() -> str:
-    device = Path("/dev/nvidia0")
-    if device.exists():
-        return str(device)
-    return "nvidia-smi" if shutil.which("nvidia-smi") else ""
 
 
 def _limits() -> dict[str, int]:

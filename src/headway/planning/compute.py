@@ -24,6 +24,7 @@ class MachineFacts:
         measured: looks up a measured speed or time by name; None if never measured.
         torch: the torch version.
         allocator: the memory allocator the trainer is started with; "" for the system's.
+        waiting: what its threads do while they wait for each other.
         compiler: the C++ compiler torch can use; "" if there is none.
     """
 
@@ -34,6 +35,7 @@ class MachineFacts:
     measured: Callable[[str], float | None]
     torch: str
     allocator: str = ""
+    waiting: str = ""
     compiler: str = ""
 
     def is_faster_in_bf16(self, threads: int) -> bool:

@@ -296,6 +296,7 @@ def _machine_plan(
         gradient_checkpointing=fit.checkpointing,
         cpu=facts.machine.cpu,
         allocator=facts.allocator,
+        waiting=facts.waiting,
         compiled=compiled,
     )
 

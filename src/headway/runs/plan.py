@@ -253,6 +253,7 @@ class MachinePlan:
     gradient_checkpointing: bool
     cpu: str
     allocator: str = ""  # of host memory
+    waiting: str = ""  # what threads do while they wait for each other
     compiled: bool = False  # norms and loss, if the trial before step 1 agrees
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from headway.base.events import StepDone
 from headway.base.files import write_whole
+from headway.base.host.contention import OtherWork
 from headway.base.units import plural
 from headway.base.versioned_json import read
 
@@ -145,6 +146,7 @@ class ReceiptTime:
     by_phase: dict[str, float]
     to_first_step: float | None
     max_silence: float | None  # longest time without a beat of the pulse or an event
+    other_work: OtherWork | None = None  # of this machine, during the steps
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import signal
 from headway.base.errors import Cause, Exit, MachineError, OurBug, Refusal, Remedy, refusal_from
 from headway.base.machine import this_machine
 from headway.base.process import ChildProcess
-from headway.supervise import allocator
+from headway.supervise import allocator, thread_waiting
 from headway.supervise.shared_memory import is_shared_memory_full, shared_memory_full
 
 
@@ -27,9 +27,7 @@ def torch_environment(*, offline: bool = False) -> dict[str, str]:
     Args:
         offline: nothing may be downloaded.
     """
-    # OpenMP's threads spin while they wait for each other. Beside other work, each spins away the
-    # time that the one it waits for needs.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | child_environment() | allocator.environment()
+    environment = child_environment() | thread_waiting.environment() | allocator.environment()
     return environment | ({"HF_HUB_OFFLINE": "1"} if offline else {})
 
 

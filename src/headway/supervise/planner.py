@@ -28,6 +28,7 @@ from headway.base.errors import (
     exit_code,
 )
 from headway.base.files import cache_folder
+from headway.base.host.child_main import run_child
 from headway.base.machine import (
     TorchBuild,
     accelerator,
@@ -36,13 +37,19 @@ from headway.base.machine import (
     this_machine,
     torch_build,
 )
-from headway.base.process import PULSE_VARIABLE, end_with_parent, report_refusal, send_answer
+from headway.base.process import (
+    PULSE_VARIABLE,
+    end_with_parent,
+    report_refusal,
+    send_answer,
+)
 from headway.base.pulse import Phase, Pulse
 from headway.config.settings import Settings
 from headway.runs.measurements import process_key
 from headway.runs.placement import plans_of
 from headway.runs.plan import Plan
 from headway.supervise.allocator import choose_allocator
+from headway.supervise.thread_waiting import choose_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -192,6 +199,7 @@ def read_machine_facts(asked: str | None) -> "MachineFacts":
         measured=measured,
         torch=build.version if build else "none",
         allocator=choose_allocator().value,
+        waiting=choose_waiting().value,
         compiler=compiler(),
     )
 
@@ -260,4 +268,4 @@ def conversations_need_a_model(sources: tuple[str, ...]) -> UsageError:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_child(main))

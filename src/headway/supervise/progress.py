@@ -86,6 +86,7 @@ class Status:
     line: str  # the closing line
     held_out_first: float | None
     held_out_last: float | None
+    slowed_by: tuple[str, ...] = ()  # other work on this machine, if it was looked for
 
     @property
     def ended(self) -> bool:

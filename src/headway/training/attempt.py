@@ -23,6 +23,7 @@ import transformers
 from headway.base.errors import Cause, Exit, MachineError, Refusal, Remedy, message_of
 from headway.base.events import Ended, Evaluated, EventLog, Noted, Probed, Refined, StopAsked
 from headway.base.files import append_line
+from headway.base.host.contention import OtherWork, cpu_times, other_work
 from headway.base.process import Left, Stop
 from headway.base.pulse import Phase
 from headway.data.batching.batches import Batch
@@ -143,6 +144,7 @@ class Attempt:
         self.step_start_s = time.monotonic()
         self.first_step_s: float | None = None
         self.refined_s: float | None = None
+        self.other_work: OtherWork | None = None  # during the steps
 
     def run(self) -> int:
         """Take every step that is left, then close the attempt; returns the exit code."""
@@ -151,6 +153,13 @@ class Attempt:
     # -- steps -------------------------------------------------------------------------------
 
     def _train(self) -> Ending:
+        before = cpu_times()
+        try:
+            return self._take_steps()
+        finally:
+            self.other_work = other_work(before, cpu_times())
+
+    def _take_steps(self) -> Ending:
         trainer = self.trainer
         take_step = partial(trainer.stepper.take_step, should_drop=self._should_drop_step)
         try:
@@ -344,6 +353,7 @@ class Attempt:
             by_phase=self.phase.seconds,
             to_first_step=self.first_step_s,
             max_silence=self.phase.pulse.longest_silence_s,
+            other_work=self.other_work,
             refined_s=self.refined_s,
             peak_memory=peak_memory,
             peak_flops=peak_flops(machine.device, dtype, machine.threads),

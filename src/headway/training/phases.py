@@ -1,7 +1,7 @@
 """Phases of a run, recorded in the pulse, the log and the receipt's times."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 from headway.base.events import EventLog, PhaseEntered
@@ -11,14 +11,20 @@ from headway.base.pulse import Phase, Pulse
 class Phases:
     """Call it to enter a phase for the length of a `with` block.
 
-    Attributes:
+    Args:
         pulse: of this process.
+        log: gets each phase.
+        before: seconds of the phases that came before, such as imports.
+
+    Attributes:
         seconds: by phase. Each second counts for the innermost phase only, so they add up.
     """
 
-    def __init__(self, pulse: Pulse, log: EventLog) -> None:
+    def __init__(
+        self, pulse: Pulse, log: EventLog, before: Mapping[Phase, float] | None = None
+    ) -> None:
         self.pulse = pulse
-        self.seconds: dict[str, float] = {}
+        self.seconds = {str(name): spent_s for name, spent_s in (before or {}).items()}
         self._log = log
         self._inside = ""
 

@@ -18,7 +18,15 @@ import msgspec
 
 from headway.base.errors import Exit, Refusal, exit_code, message_of
 from headway.base.events import Ended, EventLog
-from headway.base.process import PULSE_VARIABLE, Go, Left, Stop, end_with_parent, report_refusal
+from headway.base.host.child_main import run_child
+from headway.base.process import (
+    PULSE_VARIABLE,
+    Go,
+    Left,
+    Stop,
+    end_with_parent,
+    report_refusal,
+)
 from headway.base.pulse import Phase, Pulse
 
 
@@ -27,17 +35,24 @@ def main(arguments: list[str]) -> int:
     end_with_parent()
     path = os.environ.get(PULSE_VARIABLE)
     pulse = Pulse(Path(path) if path else None)
+    began_s = time.monotonic()
     with Stop().listening() as stop:
-        _import_libraries(pulse, adapters="--adapters" in arguments)
+        spent_s = _import_libraries(pulse, adapters="--adapters" in arguments)
+        imported_s = time.monotonic()
         from headway.training.attempt import prepare, stopped_early
         from headway.training.phases import Phases
 
-        go = _wait_for_go(pulse) if arguments[0] == "-" else Go(arguments[0], 1, time.monotonic())
+        go = _wait_for_go(pulse) if arguments[0] == "-" else Go(arguments[0], 1, began_s)
         if go is None:
             return Exit.KEPT  # nothing to train: refused, or already done
         log = EventLog(Path(go.run) / "events.jsonl", go.attempt, rank=0, began_s=go.began_s)
+        spent_s |= {
+            Phase.STARTING: began_s - go.began_s,
+            Phase.PLANNING: time.monotonic() - imported_s,  # not what went on beside the imports
+        }
+        phases = Phases(pulse, log, spent_s)
         try:
-            return prepare(Path(go.run), log, Phases(pulse, log), stop, go.attempt).run()
+            return prepare(Path(go.run), log, phases, stop, go.attempt).run()
         except Left:
             return stopped_early(log, stop)
         except Refusal as refusal:
@@ -45,19 +60,24 @@ def main(arguments: list[str]) -> int:
             return exit_code(refusal)
 
 
-def _import_libraries(pulse: Pulse, *, adapters: bool) -> None:
+def _import_libraries(pulse: Pulse, *, adapters: bool) -> dict[Phase, float]:
+    """Import what training needs; returns the seconds it took."""
+    began_s = time.monotonic()
     pulse.enter(Phase.IMPORTING_TORCH)
     gc.disable()  # modules are never garbage; searching them takes a quarter of the import time
     importlib.import_module("headway.training.attempt")  # while nobody waits for it
     from headway.model.load import warm_up
     from headway.training.trials.speed import remember_process
 
+    torch_s = time.monotonic() - began_s
     pulse.enter(Phase.IMPORTING_TRANSFORMERS)
     warm_up(adapters=adapters)
     gc.freeze()
     gc.enable()
     remember_process()  # before the plan that is being made needs it
     pulse.enter(Phase.STARTING)
+    transformers_s = time.monotonic() - began_s - torch_s
+    return {Phase.IMPORTING_TORCH: torch_s, Phase.IMPORTING_TRANSFORMERS: transformers_s}
 
 
 def _wait_for_go(pulse: Pulse) -> Go | None:
@@ -76,4 +96,4 @@ def _report(refusal: Refusal, log: EventLog) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_child(main))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from headway.base.errors import Cause, Exit, Finding, Refusal, exit_code
+from headway.base.host.contention import OtherWork
 from headway.data.stream.cursor import StreamCursor
 from headway.model.sizes import flops_per_token, shape_of
 from headway.runs.checkpoint_state import RowsDue
@@ -51,6 +52,7 @@ class Closing:
     by_phase: Mapping[str, float]
     to_first_step: float | None
     max_silence: float
+    other_work: OtherWork | None
     refined_s: float | None  # the attempt's seconds, as estimated after three steps
     peak_memory: int
     peak_flops: float
@@ -97,6 +99,7 @@ def make_receipt(closing: Closing, plan: Plan, settled: Settled, totals: Totals)
             by_phase={name: round(s, 3) for name, s in closing.by_phase.items() if name},
             to_first_step=closing.to_first_step,
             max_silence=closing.max_silence,
+            other_work=closing.other_work,
         ),
         speed=totals.speed(flops, closing.peak_flops),
         plan_against_actual=PlanAgainstActual(

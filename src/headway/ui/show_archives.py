@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headway.base.units import plural, size
 from headway.runs.backup import Backup
 from headway.runs.restore import Restored
-from headway.runs.verify import Claim, Verification
 from headway.ui.text_layout import cells, cut, flow, fold, one_line, printable, table
 
+if TYPE_CHECKING:
+    from headway.runs.verify import Claim, Verification  # which needs numpy
 
-def verification_lines(found: Verification, width: int) -> list[str]:
+
+def verification_lines(found: "Verification", width: int) -> list[str]:
     """The verdict, every claim that differs, and the claims that could not be recomputed."""
     num = len(found.claims) - len(found.unchecked)
     if found.holds:
@@ -31,7 +33,7 @@ def verification_lines(found: Verification, width: int) -> list[str]:
     return lines
 
 
-def _difference(claim: Claim, width: int) -> list[str]:
+def _difference(claim: "Claim", width: int) -> list[str]:
     rows = [("  claimed", _value(claim.claimed)), (f"  {claim.by}", _value(claim.found))]
     column = max(cells(label) for label, _ in rows)
     lines = [claim.name]

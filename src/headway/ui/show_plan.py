@@ -226,6 +226,7 @@ def _machine(plan: "Plan") -> list[str]:
     parts.append(machine.compute_dtype)
     parts += ["compiled"] if machine.compiled else []
     parts += [f"{machine.allocator} allocator"] if machine.allocator else []
+    parts += [machine.waiting] if machine.waiting else []
     return parts + (["gradient checkpointing"] if machine.gradient_checkpointing else [])
 
 

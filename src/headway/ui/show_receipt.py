@@ -29,6 +29,7 @@ def receipt_lines(receipt: "Receipt", width: int) -> list[StyledLine]:
         ("loss", _losses(receipt)),
         ("tensors", _tensors(receipt)),
         ("time", _time(receipt)),
+        ("slowed by", _slowed(receipt)),
         ("speed", _speed(receipt)),
         ("saved", _saved(receipt)),
     ]
@@ -135,6 +136,11 @@ def _time(receipt: "Receipt") -> list[str]:
     if time.max_silence is not None:
         parts.append(f"longest silence {seconds(time.max_silence)}")
     return parts
+
+
+def _slowed(receipt: "Receipt") -> list[str]:
+    """Other work on the machine, if it took time from the steps."""
+    return receipt.time.other_work.facts() if receipt.time.other_work else []
 
 
 def _speed(receipt: "Receipt") -> list[str]:

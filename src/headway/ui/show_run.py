@@ -128,6 +128,8 @@ def status_lines(status: Status, width: int) -> list[str]:
         lines.append(phase_line(status, width))
     if status.step or status.state == "training":
         lines += fold(step_line(status), width)
+    if status.slowed_by:
+        lines += flow([f"slowed: {status.slowed_by[0]}", *status.slowed_by[1:]], width)
     if status.held_out_first is not None and status.held_out_last is not None:
         first, last = loss_text(status.held_out_first), loss_text(status.held_out_last)
         lines.append(f"held out {first} -> {last}")

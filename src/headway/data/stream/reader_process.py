@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from headway.base.errors import Exit, Refusal, exit_code
+from headway.base.host.child_main import run_child
 from headway.base.process import end_with_parent, report_refusal
 from headway.base.pulse import Phase, Pulse
 from headway.data.examples import tokenizer as tokenizers
@@ -184,4 +185,4 @@ def _requests(pulse: Pulse) -> Iterator[WindowRequest]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_child(main))

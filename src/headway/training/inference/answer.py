@@ -24,6 +24,7 @@ from headway.base.errors import (
     exit_code,
 )
 from headway.base.files import cache_folder
+from headway.base.host.child_main import run_child
 from headway.base.process import PULSE_VARIABLE, end_with_parent, report_refusal, send_answer
 from headway.base.pulse import Phase, Pulse
 from headway.base.units import plural
@@ -223,4 +224,4 @@ def _ask_person() -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_child(main))

@@ -1,0 +1,15 @@
+"""Errors that this machine causes, as refusals: a package that is missing, a limit that is met.
+
+They can be raised by any line of any library, so they are recognized at the boundaries of a
+process: the command line, a child's `main`, an attempt.
+"""
+
+from headway.base.errors import Refusal
+from headway.base.host.packages import missing_package
+
+
+def machine_refusal(error: BaseException) -> Refusal | None:
+    """What to tell a person about an error; None if the machine did not cause it."""
+    if isinstance(error, ModuleNotFoundError):
+        return missing_package(error)
+    return None
