@@ -48,10 +48,6 @@ def run(argv: Sequence[str]) -> int:
         return exit_code(refusal)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output is gone; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.KEPT
     except Exception as error:
         if verbose:
             _print_traceback(error)

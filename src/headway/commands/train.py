@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.version import __version__
-from headway.commands.verb import READING, TRAINING, Verb, require_packages
+from headway.commands.verb import READING, TRAINING, Verb, print_text, require_packages
 from headway.config.command_line import Arguments
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def plan(arguments: Arguments) -> int:
             request = Request(sources, settings, argv, arguments.on("verbose"))
             result = Supervisor(request, screen, stop).plan()
         if result.plan and arguments.on("json"):
-            sys.stdout.write(result.plan.to_json().decode())
+            print_text(result.plan.to_json().decode())
         elif result.plan:
             screen.plan(result.plan)
         return result.code

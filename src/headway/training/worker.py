@@ -5,21 +5,41 @@
     python -m headway.training.worker - --adapters     import PEFT, too
 
 With `-`, torch is imported while the supervisor is still planning.
+
+When it has written its last event, the process ends within seconds: it waits for no thread and no
+exit handler that hangs.
 """
 
+import contextlib
 import gc
 import importlib
 import os
+import resource
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
-from headway.base.errors import Exit, Refusal, exit_code, message_of
+from headway.base.errors import (
+    Cause,
+    Exit,
+    MachineError,
+    Refusal,
+    Remedy,
+    exit_code,
+    message_of,
+)
 from headway.base.events import Ended, EventLog
 from headway.base.process import PULSE_VARIABLE, Go, Left, Stop, end_with_parent, report_refusal
 from headway.base.pulse import Phase, Pulse
+from headway.base.units import size
+from headway.runs.folder import RunFolder
+from headway.runs.receipt import how_to_resume
+
+_EXIT_S = 2.0  # for threads and exit handlers, after everything is done
 
 
 def main(arguments: list[str]) -> int:
@@ -28,21 +48,39 @@ def main(arguments: list[str]) -> int:
     path = os.environ.get(PULSE_VARIABLE)
     pulse = Pulse(Path(path) if path else None)
     with Stop().listening() as stop:
-        _import_libraries(pulse, adapters="--adapters" in arguments)
-        from headway.training.attempt import prepare, stopped_early
-        from headway.training.phases import Phases
-
+        try:
+            with contextlib.suppress(Left), stop.may_leave():
+                _import_libraries(pulse, adapters="--adapters" in arguments)
+        except (ImportError, OSError, MemoryError) as error:
+            limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+            if limit == resource.RLIM_INFINITY:
+                raise
+            report_refusal(_too_little_address_space(limit, error))
+            return Exit.MACHINE
         go = _wait_for_go(pulse) if arguments[0] == "-" else Go(arguments[0], 1, time.monotonic())
         if go is None:
             return Exit.KEPT  # nothing to train: refused, or already done
         log = EventLog(Path(go.run) / "events.jsonl", go.attempt, rank=0, began_s=go.began_s)
         try:
+            if stop.by:
+                raise Left
+            from headway.training.attempt import prepare
+            from headway.training.phases import Phases
+
             return prepare(Path(go.run), log, Phases(pulse, log), stop, go.attempt).run()
         except Left:
-            return stopped_early(log, stop)
+            return stopped_early(log, stop, RunFolder(Path(go.run)))
         except Refusal as refusal:
             _report(refusal, log)
             return exit_code(refusal)
+
+
+def stopped_early(log: EventLog, stop: Stop, folder: RunFolder) -> Exit:
+    """A stop was requested before the first step; earlier attempts' saves are untouched."""
+    then = how_to_resume(folder.last_saved_step())
+    line = f"stopped by {stop.by} before the first step: nothing to save · {then}"
+    log.write(Ended("interrupted", int(stop.code), line))
+    return stop.code
 
 
 def _import_libraries(pulse: Pulse, *, adapters: bool) -> None:
@@ -75,5 +113,28 @@ def _report(refusal: Refusal, log: EventLog) -> None:
         report_refusal(refusal)
 
 
+def _too_little_address_space(limit: int, error: Exception) -> MachineError:
+    return MachineError(
+        "cannot import torch within this memory limit",
+        cause=Cause.OUT_OF_MEMORY,
+        have=f"{size(limit)} of address space (ulimit -v): {error}",
+        need="room for torch, several gigabytes of addresses even if little of it is used",
+        remedies=(Remedy("ulimit -v unlimited", "in this shell, before the command"),),
+    )
+
+
+def exit_within(code: int, limit_s: float = _EXIT_S) -> NoReturn:
+    """End the process, whatever a thread or an exit handler waits for.
+
+    Args:
+        code: what it ends with.
+        limit_s: how long these are waited for, seconds.
+    """
+    end = threading.Timer(limit_s, os._exit, (code,))
+    end.daemon = True
+    end.start()
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_within(main(sys.argv[1:]))

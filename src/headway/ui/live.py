@@ -107,7 +107,7 @@ class Live:
         self._curve = Curve()
         self._before: Status | None = None
         self._phase_began = 0.0
-        self._stops: set[StopAsked] = set()
+        self._stops: set[str] = set()  # who asked
 
     @property
     def max_silence(self) -> float:
@@ -161,11 +161,11 @@ class Live:
                 self._curve.add(step.loss)
             case PhaseEntered():
                 self._leave_phase()
-            case StopAsked() as stop if stop in self._stops:
+            case StopAsked(by) if by in self._stops:
                 pass
             case event:
                 if isinstance(event, StopAsked):  # the supervisor and the trainer both log it
-                    self._stops.add(event)
+                    self._stops.add(event.by)
                 self._stay(news_lines(event, text_width(self._columns)))
 
     def refusal(self, refusal: Refusal) -> None:

@@ -51,7 +51,7 @@ class Plain:
         self._progress = Progress()  # separate, so that every step that is due gets its own line
         self._status: Status | None = None
         self._phases: set[str] = set()  # phases already printed
-        self._stops: set[StopAsked] = set()
+        self._stops: set[str] = set()  # who asked
         self._shown_step = 0
 
     @property
@@ -89,11 +89,11 @@ class Plain:
             case StepDone(step):
                 if self._is_due(step):
                     self._step()
-            case StopAsked() as stop if stop in self._stops:
+            case StopAsked(by) if by in self._stops:
                 pass
             case event:
                 if isinstance(event, StopAsked):  # the supervisor and the trainer both log it
-                    self._stops.add(event)
+                    self._stops.add(event.by)
                 self._out.write(*_texts(news_lines(event, self._width)))
 
     def _is_due(self, step: int) -> bool:

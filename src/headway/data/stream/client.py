@@ -1,6 +1,5 @@
 """Stream client: rows by number, from windows that a reader process makes ahead of time."""
 
-import contextlib
 import os
 import subprocess
 import threading
@@ -222,10 +221,7 @@ class StreamClient(Rows):
 
     def _request(self, request: WindowRequest) -> None:
         self._requested_s = time.monotonic()
-        # A dead reader is noticed when a window is waited for.
-        with contextlib.suppress(BrokenPipeError):
-            self._reader.stdin.write(msgspec.json.encode(request) + b"\n")
-            self._reader.stdin.flush()
+        self._reader.send(request)  # a dead reader is noticed when a window is waited for
 
     def _check_reader(self, number: int) -> None:
         """Restart a reader that died, got stuck, or is idle although this window is unreadable."""
