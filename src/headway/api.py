@@ -12,6 +12,7 @@ from headway.config.settings import Given
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt
 from headway.supervise.supervisor import Request, Result, Supervisor
+from headway.ui.output import PATIENCE_S
 from headway.ui.screens import make_screen
 
 Data = str | Path | Sequence[str | Path]
@@ -38,7 +39,7 @@ def plan(data: Data, **settings: Any) -> Plan:
         with stop.listening(raise_now):
             result = Supervisor(request, screen, stop).plan()
     finally:
-        screen.close()
+        screen.close(1.0 if stop.by else PATIENCE_S)
     if result.plan is None:
         _raise_stopped(stop, "planning")
     return result.plan
@@ -73,7 +74,7 @@ def train(data: Data, *, quiet: bool = False, **settings: Any) -> Receipt:
         with stop.listening(raise_now):
             result = Supervisor(request, screen, stop).train()
     finally:
-        screen.close()
+        screen.close(1.0 if stop.by else PATIENCE_S)
     receipt = result.receipt
     if stop.by and (receipt is None or receipt.outcome == "interrupted"):
         _raise_stopped(stop, "training", receipt)

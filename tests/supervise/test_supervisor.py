@@ -40,7 +40,7 @@ class Screen:
     def event(self, _: Any) -> None: ...
     def receipt(self, _: Any) -> None: ...
 
-    def close(self) -> None:
+    def close(self, patience_s: float = 30.0) -> None:
         self.closed = True
 
 

@@ -346,7 +346,7 @@ class Supervisor:
         """The little that must happen before the process ends at once."""
         for child in self._children:
             child.send_signal(signal.SIGKILL)
-        self.screen.close()
+        self.screen.close(0.2)
         self._live_folder.remove()
 
 
