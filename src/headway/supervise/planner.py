@@ -78,17 +78,18 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     Raises:
         Refusal: it cannot be done; only the cache was written.
     """
-    from headway.data.examples.maker import ExampleOptions
-    from headway.data.sources.find import find_sources
-    from headway.data.survey.survey import survey
-    from headway.planning.decide import decide
-    from headway.planning.model_source import find_model_source
-    from headway.planning.streaming import write_stream_spec
+    with pulse.importing(Phase.STARTING):
+        from headway.data.examples.maker import ExampleOptions
+        from headway.data.sources.find import find_sources
+        from headway.data.survey.survey import survey
+        from headway.planning.decide import decide
+        from headway.planning.model_source import find_model_source
+        from headway.planning.streaming import write_stream_spec
 
     settings, sources = request.settings, tuple(map(hide_credentials, request.sources))
     if request.train:
         check_writable(Path(settings.output_dir))
-    pulse.enter(Phase.FINDING_DATA)
+    pulse.enter(Phase.FINDING_DATA, unit="files")
     found = find_sources(request.sources, endpoint_url=settings.endpoint_url, pulse=pulse)
     source = find_model_source(settings, sum(one.size for one in found), pulse)
     chosen = bool(settings.model or settings.preset or settings.continue_run)

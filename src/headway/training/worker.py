@@ -84,14 +84,14 @@ def stopped_early(log: EventLog, stop: Stop, folder: RunFolder) -> Exit:
 
 
 def _import_libraries(pulse: Pulse, *, adapters: bool) -> None:
-    pulse.enter(Phase.IMPORTING_TORCH)
     gc.disable()  # modules are never garbage; searching them takes a quarter of the import time
-    importlib.import_module("headway.training.attempt")  # while nobody waits for it
-    from headway.model.load import warm_up
-    from headway.training.trials.speed import remember_process
+    with pulse.importing(Phase.IMPORTING_TORCH):
+        importlib.import_module("headway.training.attempt")  # while nobody waits for it
+        from headway.model.load import warm_up
+        from headway.training.trials.speed import remember_process
 
-    pulse.enter(Phase.IMPORTING_TRANSFORMERS)
-    warm_up(adapters=adapters)
+    with pulse.importing(Phase.IMPORTING_TRANSFORMERS):
+        warm_up(adapters=adapters)
     gc.freeze()
     gc.enable()
     remember_process()  # before the plan that is being made needs it
