@@ -416,8 +416,9 @@ def run(
 ) -> Ran:
     """One attempt at a plan, in this process. `on` sees each event and the job."""
     from headway.base.process import Left
-    from headway.training.attempt import prepare, stopped_early
+    from headway.training.attempt import prepare
     from headway.training.phases import Phases
+    from headway.training.worker import stopped_early
 
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "plan.json").exists():
@@ -429,7 +430,7 @@ def run(
         job.attempt = prepare(folder, log, Phases(job.pulse, log), job.stop, attempt)
         code = job.attempt.run()
     except Left:
-        code = stopped_early(log, job.stop)
+        code = stopped_early(log, job.stop, job.folder)
     return Ran(code, job.folder, job)
 
 

@@ -23,6 +23,10 @@ from headway.base.errors import Refusal
 def mine(number, frame):
     print("mine", flush=True)
 
+def outcome(error):
+    receipt = getattr(error, "receipt", None)
+    return [receipt.outcome] if receipt else []
+
 signal.signal(signal.SIGUSR1, mine)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 before = [signal.getsignal(n) for n in SIGNALS]
@@ -30,9 +34,9 @@ try:
     got = {call}
     print("got", getattr(got, "outcome", "a plan"))
 except Refusal as refusal:
-    print("refused", int(refusal.code), refusal.cause)
+    print("refused", int(refusal.code), refusal.cause, *outcome(refusal))
 except BaseException as error:
-    print("raised", type(error).__name__, error)
+    print("raised", type(error).__name__, error, *outcome(error))
 assert [signal.getsignal(n) for n in SIGNALS] == before, "handlers are not restored"
 print("restored", flush=True)
 signal.raise_signal(signal.SIGUSR1)
@@ -140,14 +144,30 @@ def test_ended_before_step_1_it_refuses_with_75(script: Callable[[str], Script],
     assert one.lines() == ["refused 75 stopped", *AFTER]
 
 
-def test_interrupted_between_steps_it_saves_and_returns_the_receipt(
-    script: Callable[[str], Script],
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGINT, "raised KeyboardInterrupt  interrupted"),
+        (signal.SIGTERM, "refused 75 stopped interrupted"),
+    ],
+)
+def test_interrupted_between_steps_it_saves_and_raises_with_the_receipt(
+    script: Callable[[str], Script], number: signal.Signals, said: str
 ) -> None:
     one = script(LONG)
     until(lambda: one.num_steps() >= 2)
-    one.process.send_signal(signal.SIGINT)
-    assert one.lines() == ["got interrupted", *AFTER]
+    one.process.send_signal(number)
+    assert one.lines() == [said, *AFTER]
     assert (one.here / "runs" / "notes" / "model").exists()
+
+
+def test_interrupted_while_it_imports_it_raises_without_a_receipt(
+    script: Callable[[str], Script],
+) -> None:
+    one = script(LONG)
+    until(lambda: (one.here / "runs" / "notes" / "plan.json").exists())
+    one.process.send_signal(signal.SIGINT)
+    assert one.lines() == ["raised KeyboardInterrupt ", *AFTER]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch, *words: str
         (ComeBack("no", cause=Cause.NO_ANSWER), 75),
         (KeyboardInterrupt(), 130),
         (RuntimeError("no"), 1),
+        (BrokenPipeError("to a child"), 1),
     ],
 )
 def test_how_it_fails_is_the_exit_code(
@@ -66,7 +67,30 @@ def test_how_it_fails_is_the_exit_code(
     assert fail_with(error, monkeypatch) == code
     err = capsys.readouterr().err
     assert "Traceback" not in err
-    assert ("this is a bug in Headway: RuntimeError: no" in err) == (code == 1)
+    assert (f"this is a bug in Headway: {type(error).__name__}: " in err) == (code == 1)
+
+
+def test_a_reader_that_left_changes_no_exit_code() -> None:
+    """`headway verify | head -1` still says whether it verified."""
+    code = """
+from headway import cli
+from headway.commands.verb import Verb, print_lines
+def fail(_):
+    while print_lines(["a line"]):
+        pass
+    print_lines(["another"])
+    return 4
+cli.VERBS["fail"] = Verb("fail", "", fail, {})
+raise SystemExit(cli.run(["fail"]))
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"a line\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 4
 
 
 @pytest.mark.parametrize("verbose", [[], ["--verbose"]])

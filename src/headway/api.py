@@ -13,6 +13,7 @@ from headway.config.settings import Given
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt
 from headway.supervise.supervisor import Request, Result, Supervisor
+from headway.ui.output import PATIENCE_S
 from headway.ui.screens import make_screen
 
 Data = str | Path | Sequence[str | Path]
@@ -40,7 +41,7 @@ def plan(data: Data, **settings: Any) -> Plan:
         with stop.listening(raise_now):
             result = Supervisor(request, screen, stop).plan()
     finally:
-        screen.close()
+        screen.close(1.0 if stop.by else PATIENCE_S)
     if result.plan is None:
         _raise_stopped(stop, "planning")
     return result.plan
@@ -51,10 +52,12 @@ def train(data: Data, *, quiet: bool = False, **settings: Any) -> Receipt:
 
     Needs no `if __name__ == "__main__"` guard: the trainer is a process of its own.
 
-    Ctrl+C, SIGTERM and SIGUSR1 finish the step, save, and return a receipt whose outcome is
-    "interrupted"; the same call continues the run. A second signal abandons the call at once: its
-    processes are killed and the last checkpoint stands. Signals are handled for the length of the
-    call, in the main thread; the handlers that were installed before are back when it ends.
+    Ctrl+C, SIGTERM and SIGUSR1 finish the step, save, and raise, so that a script does not go on to
+    its next run; the same call continues this one. What is raised has the receipt, whose outcome is
+    "interrupted", as its attribute `receipt`; None if nothing was saved. A second signal abandons
+    the call at once: its processes are killed and the last checkpoint stands. Signals are handled
+    for the length of the call, in the main thread; the handlers that were installed before are back
+    when it ends.
 
     Args:
         data: a file, folder or pattern, or several.
@@ -63,8 +66,8 @@ def train(data: Data, *, quiet: bool = False, **settings: Any) -> Receipt:
 
     Raises:
         Refusal: it could not be done, or the run's contract is broken.
-        KeyboardInterrupt: Ctrl+C before anything was saved, or a second Ctrl+C.
-        ComeBack: SIGTERM or SIGUSR1 before anything was saved.
+        KeyboardInterrupt: Ctrl+C.
+        ComeBack: SIGTERM or SIGUSR1.
         SystemExit: SIGTERM or SIGUSR1 as a second signal.
     """
     packages.require("train", packages.TRAINING)
@@ -74,12 +77,13 @@ def train(data: Data, *, quiet: bool = False, **settings: Any) -> Receipt:
         with stop.listening(raise_now):
             result = Supervisor(request, screen, stop).train()
     finally:
-        screen.close()
-    if result.receipt is None:
-        if stop.by:
-            _raise_stopped(stop, "training")
+        screen.close(1.0 if stop.by else PATIENCE_S)
+    receipt = result.receipt
+    if stop.by and (receipt is None or receipt.outcome == "interrupted"):
+        _raise_stopped(stop, "training", receipt)
+    if receipt is None:
         raise _no_receipt(result)
-    return result.receipt
+    return receipt
 
 
 def _request(data: Data, settings: dict[str, Any]) -> Request:
@@ -88,16 +92,20 @@ def _request(data: Data, settings: dict[str, Any]) -> Request:
     return Request(tuple(str(source) for source in sources), resolve(given), ("headway.train",))
 
 
-def _raise_stopped(stop: Stop, doing: str) -> NoReturn:
-    if stop.code is Exit.INTERRUPTED:
-        raise KeyboardInterrupt
-    raise ComeBack(
+def _raise_stopped(stop: Stop, doing: str, receipt: Receipt | None = None) -> NoReturn:
+    saved = receipt.steps.applied if receipt else 0
+    refusal = ComeBack(
         f"{doing} was stopped by {stop.by}",
         cause=Cause.STOPPED,
-        have="nothing was saved",
+        have=f"saved after step {saved}" if saved else "nothing was saved",
         need="a process that is left to finish",
-        remedies=(Remedy("the same call again", "starts over"),),
+        remedies=(
+            Remedy("the same call again", f"resumes from step {saved}" if saved else "starts over"),
+        ),
     )
+    error = KeyboardInterrupt() if stop.code is Exit.INTERRUPTED else refusal
+    vars(error)["receipt"] = receipt  # Python's own class has no such attribute
+    raise error
 
 
 def _no_receipt(result: Result) -> BrokenContract:

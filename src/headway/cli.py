@@ -49,10 +49,6 @@ def run(argv: Sequence[str]) -> int:
         return exit_code(refusal)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output is gone; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.KEPT
     except Exception as error:
         if refusal := machine_refusal(error):
             _print_refusal(refusal, verbose=verbose)

@@ -180,6 +180,34 @@ def test_o03_who_was_asked_before_does_not_begin(listening: Stop) -> None:
         pytest.fail("it began")
 
 
+@pytest.mark.parametrize("asked_before", [True, False])
+def test_o03_what_may_run_for_a_while_is_left_in_the_middle_when_that_is_over(
+    listening: Stop, asked_before: bool
+) -> None:
+    timer, handler = signal.getitimer(signal.ITIMER_REAL), signal.getsignal(signal.SIGALRM)
+
+    def asked() -> None:
+        if asked_before:
+            os.kill(os.getpid(), signal.SIGTERM)
+        with listening.may_leave(after_s=0.2):
+            if not asked_before:
+                os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    with pytest.raises(Left):
+        asked()
+    assert 0.2 <= listening.since_s() < 20
+    assert signal.getsignal(signal.SIGALRM) is handler
+    assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) == (timer[0] > 0)
+
+
+def test_what_ends_in_its_time_is_not_left(listening: Stop) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    with listening.may_leave(after_s=0.1):
+        pass
+    time.sleep(0.15)
+
+
 def test_after_what_may_be_left_a_signal_only_asks(listening: Stop) -> None:
     with listening.may_leave():
         pass
@@ -199,7 +227,7 @@ def test_a_signal_after_a_time_limit_still_lets_it_save(
 
 
 CHILD = """
-import os, signal, sys
+import json, os, signal, sys
 from headway.base.errors import Cause, MachineError, Remedy
 from headway.base.process import (
     PULSE_VARIABLE, REPORT_VARIABLE, report_refusal, send_answer
@@ -207,7 +235,7 @@ from headway.base.process import (
 print("pulse", os.environ.get(PULSE_VARIABLE), "session", os.getsid(0) == os.getpid(), flush=True)
 print("to the log", file=sys.stderr, flush=True)
 for line in sys.stdin:
-    match line.strip():
+    match json.loads(line):
         case "refuse":
             report_refusal(MachineError("no room", cause=Cause.DISK_FULL, remedies=(Remedy("df"),)))
             sys.exit(5)
@@ -248,8 +276,12 @@ def child_of(tmp_path: Path) -> Iterator[Callable[..., ChildProcess]]:
 
 
 def type_in(child: ChildProcess, word: str) -> None:
-    child.stdin.write(f"{word}\n".encode())
-    child.stdin.flush()
+    child.send(word)
+
+
+def hang_up(child: ChildProcess) -> None:
+    assert child._process.stdin is not None
+    child._process.stdin.close()
 
 
 def test_a_child_has_its_pulse_its_session_and_its_log(
@@ -260,11 +292,27 @@ def test_a_child_has_its_pulse_its_session_and_its_log(
     assert child.is_running
     type_in(child, "write")
     assert child.stdout.readline() == b"written\n"
-    child.stdin.close()
+    hang_up(child)
     assert child.wait() == 0
     assert not child.is_running
     assert child.last_words() == ["to the log"]
     assert child.last_refusal() is None
+
+
+def test_what_is_sent_to_a_dead_child_fails_neither_now_nor_at_its_end(
+    child_of: Callable[..., ChildProcess],
+) -> None:
+    """A broken pipe to a child is no broken pipe of ours: its exit code says what happened."""
+    child = child_of()
+    child.stdout.readline()
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    for _ in range(3):
+        child.send("write")
+    pipe = child._process.stdin
+    assert pipe is not None
+    assert pipe.closed
+    child.end()
 
 
 def test_a_child_in_this_session_inherits_no_pulse(

@@ -5,6 +5,8 @@ import os
 import struct
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -209,3 +211,26 @@ def test_gathered_work_is_handed_over_before_a_wait_is_named(path: Path) -> None
     with pulse.waiting("more"):
         pass
     assert named == [""]
+
+
+def test_a_thread_that_imports_beats_while_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    pulse = Pulse()
+    with pulse.importing(Phase.IMPORTING_TORCH):
+        for number in range(25):
+            monkeypatch.setitem(sys.modules, f"made_up_{number}", sys)
+            time.sleep(0.1)
+    assert pulse.done > 15
+    assert pulse.longest_silence_s < 2
+    still = Pulse()
+    with still.importing(Phase.IMPORTING_TRANSFORMERS):
+        time.sleep(2.5)  # as a thread that waits for a lock
+    still.beat()
+    assert still.longest_silence_s > 1.5
+
+
+def test_after_the_imports_the_thread_itself_beats_again() -> None:
+    before = threading.active_count()
+    pulse = Pulse()
+    with pytest.raises(ImportError), pulse.importing(Phase.IMPORTING_TORCH):
+        raise ImportError
+    assert threading.active_count() == before

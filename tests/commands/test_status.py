@@ -137,7 +137,7 @@ def test_a_running_one_is_asked_to_save_and_waited_for(
     assert typed(folder, "stop") == 0
     assert capsys.readouterr().out.splitlines() == [
         f"asked support-b (process {owner.pid}) to save and stop",
-        "support-b has stopped; the same command continues it",
+        "support-b has stopped · the same command starts it again",
     ]
     assert owner.wait() == 0
 

@@ -189,6 +189,42 @@ def asked_and_slow():
     assert len(of(run, StepDone)) == 3
 
 
+def test_o03_a_micro_batch_that_would_outlast_the_grace_is_dropped_in_the_middle(
+    forks: Forks, data: Path, tmp_path: Path
+) -> None:
+    """Backward too: half of the time is spent there."""
+    run = made(tmp_path, replace(adapted(data, save_steps=500), grace_s=3.0))
+    slow = (
+        STEP.format(step=3, then="asked_and_slow()")
+        + """
+import torch
+from headway.model.forward import Forward
+loss = Forward.loss
+class Slow(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+    @staticmethod
+    def backward(ctx, grad):
+        time.sleep(40)
+        return grad
+def asked_and_slow():
+    Forward.loss = lambda *given: Slow.apply(loss(*given))
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+    )
+    told = forks.train(run.path, mutant=slow)
+    assert told.code == Exit.COME_BACK
+    assert told.after_s < 10
+    assert of(run, Ended)[-1].outcome == "interrupted"
+    newest, _ = run.newest_verified()
+    assert newest is not None
+    assert newest.global_step == len(of(run, StepDone)) == 3
+    receipt = load_receipt(run.path)
+    assert receipt.contract.verdict == "kept"
+    assert receipt.line.endswith("the same command resumes from step 3")
+
+
 def test_a_hung_up_terminal_asks_nothing(
     forks: Forks, plan: Plan, tmp_path: Path, twin: dict[str, str]
 ) -> None:

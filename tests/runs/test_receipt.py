@@ -228,7 +228,8 @@ LINES = {
     ),
     "interrupted": (
         line(replace(FACTS, outcome="interrupted", why="SIGTERM", applied_steps=30, tensors=None)),
-        "kept so far: 30 of 2,488 steps, saved (SIGTERM) · improved: 2.41 -> 1.37",
+        "kept so far: 30 of 2,488 steps, saved (SIGTERM) · improved: 2.41 -> 1.37"
+        " · the same command resumes from step 30",
     ),
     "interrupted at once": (
         line(
@@ -242,7 +243,8 @@ LINES = {
             ),
             None,
         ),
-        "kept so far: 0 of 2,488 steps, nothing to save (SIGINT)",
+        "kept so far: 0 of 2,488 steps, nothing to save (SIGINT)"
+        " · the same command starts it again",
     ),
     "broken": (
         line(rows(missing=3)),

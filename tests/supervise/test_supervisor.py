@@ -1,13 +1,13 @@
 """Starting, placing and stopping, with stand-ins for the planner and the trainer."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from tests.helpers import settings
-from tests.ui.fixtures import conversations_plan
+from tests.ui.fixtures import conversations_plan, step_done
 
 from headway.base.errors import Cause, ComeBack, DataRefused, Exit, OurBug, Refusal, message_of
 from headway.base.events import Ended, Event, EventLog, StopAsked, read_events
@@ -40,7 +40,7 @@ class Screen:
     def event(self, _: Any) -> None: ...
     def receipt(self, _: Any) -> None: ...
 
-    def close(self) -> None:
+    def close(self, patience_s: float = 30.0) -> None:
         self.closed = True
 
 
@@ -53,7 +53,7 @@ class Child:
         self.module, self.arguments, self.options = module, arguments, options
         self.exit_code: int | None = None
         self.signals: list[signal.Signals] = []
-        self.sent = bytearray()
+        self.sent: list[Any] = []
         self.sent_back: object = None
         self.ended = False
         self.looks = 0
@@ -68,17 +68,17 @@ class Child:
 
     work = staticmethod(lambda _: 0)
 
-    @property
-    def stdin(self) -> "Child":
-        return self
+    def send(self, message: object) -> None:
+        self.sent.append(message)
+        if self.on_go:
+            self.on_go()
 
-    def write(self, data: bytes) -> None:
-        self.sent += data
-
-    def flush(self) -> None: ...
+    on_go: Any = None
 
     def send_signal(self, number: signal.Signals) -> None:
         self.signals.append(number)
+        if number == signal.SIGKILL:
+            self.exit_code = -signal.SIGKILL
 
     def end(self) -> None:
         self.ended = True
@@ -117,10 +117,21 @@ class JobOfTest:
             def work(child: Any) -> int:
                 return test.plan(child) if "planner" in child.module else test.train(child)
 
+        self.standin = Standin
         monkeypatch.setattr(supervising, "ChildProcess", Standin)
         request = Request(("a.jsonl",), settings(output_dir=str(self.runs)), ("headway",), True)
         screen: Any = self.screen
         self.supervisor = Supervisor(request, screen, self.stop)
+
+    def stop_at_go(self, by: signal.Signals | None) -> None:
+        """Stop as soon as the trainer has its plan."""
+
+        def ask() -> None:
+            code = Stop.CODES[by] if by else Exit.COME_BACK
+            self.stop.ask(by.name if by else "an inbox", code)
+            self.stop.signal = by
+
+        self.standin.on_go = staticmethod(ask)
 
     def plan(self, child: Child) -> int:
         child.sent_back = self.answer
@@ -166,7 +177,9 @@ def test_whoever_sets_the_stop_ends_planning(job: JobOfTest) -> None:
     job.stop.ask("a test", Exit.COME_BACK)
     result = job.supervisor.train()
     assert (result.code, result.plan) == (Exit.COME_BACK, None)
-    assert job.screen.said == ["a test: stopped before step 1, nothing was written"]
+    (said,) = job.screen.said
+    assert said.startswith("a test: stopped before step 1, nothing was written")
+    assert said.endswith("the same command starts it again")
     assert not job.runs.exists()
     job.assert_clean()
 
@@ -176,8 +189,8 @@ def test_the_worker_gets_its_folder_and_its_last_event_is_the_exit_code(job: Job
     result = job.supervisor.train()
     assert (result.code, result.folder) == (75, job.runs / "support-b")
     worker = job.children[0]
-    go = msgspec.json.decode(bytes(worker.sent))
-    assert (go["run"], go["attempt"]) == (str((job.runs / "support-b").resolve()), 1)
+    (go,) = worker.sent
+    assert (go.run, go.attempt) == (str((job.runs / "support-b").resolve()), 1)
     assert worker.options["environment"]["HF_HUB_OFFLINE"] == "1"
     assert job.screen.said[-1] == "stopped before the first step"
     job.assert_clean()
@@ -204,20 +217,59 @@ def test_a_worker_that_dies_gets_a_last_event(job: JobOfTest) -> None:
 
 @pytest.mark.parametrize("by", [signal.SIGUSR1, None])
 def test_a_stop_is_forwarded_once(job: JobOfTest, by: signal.Signals | None) -> None:
-    def stop_at_go(_: Any, _go: Any) -> None:
-        job.stop.ask(by.name if by else "an inbox", Exit.COME_BACK)
-        job.stop.signal = by
-
+    job.stop_at_go(by)
     job.events = [Ended("interrupted", 75, "stopped")]
-    supervising_send = supervising._send
-    try:
-        supervising._send = stop_at_go
-        assert job.supervisor.train().code == 75
-    finally:
-        supervising._send = supervising_send
+    assert job.supervisor.train().code == 75
     assert job.children[0].signals == [by or signal.SIGTERM]
     events = [e.event for e in read_events(job.runs / "support-b" / "events.jsonl")]
     assert sum(isinstance(event, StopAsked) for event in events) == 1
+
+
+class Hangs(JobOfTest):
+    """A supervisor whose worker never ends by itself."""
+
+    def train(self, child: Child) -> Any:
+        if child.looks == 3:
+            super().train(child)
+        return None
+
+
+@pytest.fixture
+def hanging(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Hangs:
+    monkeypatch.setattr("headway.supervise.watch.POLL_S", 0.0)
+    monkeypatch.setattr(supervising, "_EXIT_S", 0.02)
+    return Hangs(tmp_path, monkeypatch)
+
+
+@pytest.mark.timeout(20)
+def test_a_worker_that_hangs_after_its_last_event_is_killed_and_its_outcome_stays(
+    hanging: Hangs,
+) -> None:
+    hanging.events = [Ended("finished", 0, "kept: 3 of 3 steps")]
+    assert hanging.supervisor.train().code == Exit.KEPT
+    assert hanging.children[0].signals == [signal.SIGKILL]
+    assert hanging.screen.refusals == []
+    hanging.assert_clean()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_that_outlasts_the_grace_period_is_killed(
+    hanging: Hangs, by: signal.Signals
+) -> None:
+    hanging.answer = replace(conversations_plan(), grace_s=0.05)
+    hanging.events = [step_done(1, first=2488), step_done(2, first=2488)]
+    hanging.stop_at_go(by)
+    hanging.stop.code = Stop.CODES[by]
+    assert hanging.supervisor.train().code == Stop.CODES[by]
+    assert hanging.children[0].signals == [by, signal.SIGKILL]
+    last = read_events(hanging.runs / "support-b" / "events.jsonl")[-1].event
+    assert isinstance(last, Ended)
+    assert (last.outcome, last.exit_code) == ("interrupted", Stop.CODES[by])
+    assert hanging.screen.said[-1] == last.line
+    assert "nothing was saved, 2 steps lost" in last.line
+    assert last.line.endswith("the same command starts it again")
+    hanging.assert_clean()
 
 
 def test_before_it_leaves_at_once_it_kills_and_cleans(job: JobOfTest) -> None:

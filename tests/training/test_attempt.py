@@ -284,7 +284,9 @@ def test_a_stop_before_the_first_step_has_nothing_to_save(
     ran = run(tmp_path / "run", planned(here), on=on)
     assert ran.code == Exit.COME_BACK
     assert ran.folder.checkpoints() == []
-    assert ran.receipt.line == "kept so far: 0 of 14 steps, nothing to save (SIGTERM)"
+    assert ran.receipt.line == (
+        "kept so far: 0 of 14 steps, nothing to save (SIGTERM) · the same command starts it again"
+    )
 
 
 def test_a_stop_while_it_prepares_leaves_at_once(
@@ -302,7 +304,7 @@ def test_a_stop_while_it_prepares_leaves_at_once(
     assert ran.code == Exit.COME_BACK
     (ended,) = ran.of(Ended)
     assert (ended.outcome, ended.exit_code, ended.finding) == ("interrupted", 75, None)
-    assert ended.line == "stopped by SIGTERM before the first step: nothing to save"
+    assert ended.line.startswith("stopped by SIGTERM before the first step: nothing to save")
     assert ran.folder.checkpoints() == []
     assert run(tmp_path / "run", plan, attempt=2).code == Exit.KEPT
 

@@ -30,6 +30,19 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.parametrize("hung", ["a thread", "an exit handler"])
+def test_it_ends_with_its_code_whatever_hangs_at_its_exit(hung: str) -> None:
+    hang = {
+        "a thread": "threading.Thread(target=time.sleep, args=(100,)).start()",
+        "an exit handler": "atexit.register(time.sleep, 100)",
+    }
+    code = (
+        "import atexit, threading, time; from headway.training.worker import exit_within; "
+        f"{hang[hung]}; exit_within(75, 0.1)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 75
+
+
 def test_it_trains_the_plan_in_a_folder(run: Path, tmp_path: Path) -> None:
     assert work(run, tmp_path / "pulse") == 0
     receipt = load_receipt(run)
@@ -85,3 +98,19 @@ def test_what_it_cannot_begin_is_its_exit_code_and_its_last_event(
     assert (ended.outcome, ended.exit_code) == ("failed", 3)
     assert ended.line == "the data changed since this run started"
     assert not list(run.glob("checkpoint-*"))
+
+
+def test_where_a_limit_leaves_no_room_for_torch_it_is_the_machine(tmp_path: Path) -> None:
+    """`ulimit -v 300000`, and nobody else's import errors."""
+    limit = "import resource as r; r.setrlimit(r.RLIMIT_AS, (3 * 10**8, r.RLIM_INFINITY))\n"
+    (tmp_path / "sitecustomize.py").write_text(limit)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    child = ChildProcess(
+        "headway.training.worker", ["-"], log=tmp_path / "err", environment=environment
+    )
+    assert child.wait() == 5
+    refusal = death_refusal(child, "training run")
+    child.end()
+    assert isinstance(refusal, MachineError)
+    assert refusal.cause is Cause.OUT_OF_MEMORY
+    assert "ulimit -v unlimited" in str(refusal)

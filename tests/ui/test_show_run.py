@@ -194,9 +194,17 @@ EVENTS: list[tuple[Event, str]] = [
     (Sampled(500, "The", " cat\nsat"), "sample after step 500: The cat↵sat"),
     (Saved(500, "checkpoint-500", 36_600_000, 0.8), "saved checkpoint-500 · 36.6 MB · 0.8 s"),
     (Noted(Finding("warning", "the loss rose")), "! the loss rose"),
-    (StopAsked("SIGINT"), "stop requested by Ctrl+C: finishing the step and saving"),
+    (
+        StopAsked("SIGINT", "training"),
+        "stop requested by Ctrl+C while training: finishing the step and saving",
+    ),
     (Ended("finished", 0, "kept: 3 of 3 steps"), "finished, exit 0 · kept: 3 of 3 steps"),
 ]
+
+
+def test_a_step_is_finished_only_where_there_is_one() -> None:
+    for doing in ("", "saving", "importing torch", "checking the packing"):
+        assert "finishing" not in show.event_line(StopAsked("SIGTERM", doing))
 
 
 @pytest.mark.parametrize(("event", "line"), EVENTS, ids=[type(e).__name__ for e, _ in EVENTS])

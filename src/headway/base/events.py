@@ -129,6 +129,7 @@ class StopAsked(Event):
     """The run was asked to stop, by a signal or a setting."""
 
     by: str
+    doing: str = ""  # the phase or the wait that it was in; "" between two steps
 
 
 @dataclass(frozen=True)

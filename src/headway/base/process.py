@@ -70,7 +70,7 @@ class Stop:
         self.code = Exit.KEPT
         self.asked_s = 0.0
         self.signal: signal.Signals | None = None  # the first one, if there was any
-        self._may_leave = False
+        self._leave_after_s: float | None = None  # None: what is running must finish
         self._before_leaving: list[Callable[[], None]] = []
 
     def ask(self, by: str, code: Exit) -> None:
@@ -83,22 +83,37 @@ class Stop:
         return time.monotonic() - self.asked_s if self.by else 0.0
 
     @contextmanager
-    def may_leave(self) -> Generator[None]:
+    def may_leave(self, after_s: float = 0.0) -> Generator[None]:
         """Mark code that does not have to finish: a stop ends it in the middle.
 
         The computation ends at the next line of Python, so a long load or evaluation cannot
         outlast the grace period. For the main thread only, which receives the signals.
 
+        Args:
+            after_s: how long after the request it may still run, seconds.
+
         Raises:
-            Left: a stop is requested, now or before.
+            Left: a stop is requested, now or before, and that time is over.
         """
-        self._may_leave = True
+        outer, self._leave_after_s = self._leave_after_s, after_s
+        handler, timer = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
         try:
-            if self.by:
-                raise Left
+            self._leave_if_due()
             yield
         finally:
-            self._may_leave = False
+            self._leave_after_s = outer
+            if signal.getsignal(signal.SIGALRM) is not handler:
+                signal.setitimer(signal.ITIMER_REAL, *timer)
+                signal.signal(signal.SIGALRM, handler or signal.SIG_DFL)
+
+    def _leave_if_due(self, *_: object) -> None:
+        if self._leave_after_s is None or not self.by:
+            return
+        left_s = self._leave_after_s - self.since_s()
+        if left_s <= 0:
+            raise Left
+        signal.signal(signal.SIGALRM, self._leave_if_due)
+        signal.setitimer(signal.ITIMER_REAL, left_s)
 
     @contextmanager
     def before_leaving(self, clean_up: Callable[[], None]) -> Generator[None]:
@@ -153,8 +168,7 @@ class Stop:
             leave(number)
         self.signal = number
         self.ask(number.name, self.CODES[number])
-        if self._may_leave:
-            raise Left
+        self._leave_if_due()
 
 
 class Report(msgspec.Struct, frozen=True):  # a dataclass cannot have a part that is still JSON
@@ -232,11 +246,16 @@ class ChildProcess:
         """Its process number."""
         return self._process.pid
 
-    @property
-    def stdin(self) -> IO[bytes]:
-        """The pipe to its standard input."""
-        assert self._process.stdin is not None, "it was started with a pipe"
-        return self._process.stdin
+    def send(self, message: object) -> None:
+        """Send a line of JSON to its standard input; nothing if it has ended."""
+        pipe = self._process.stdin
+        assert pipe is not None, "it was started with a pipe"
+        with contextlib.suppress(BrokenPipeError, ValueError):  # ValueError: closed below
+            try:
+                pipe.write(msgspec.json.encode(message) + b"\n")
+                pipe.flush()
+            except BrokenPipeError:
+                pipe.close()  # else what is left would be flushed, and fail, once more
 
     @property
     def stdout(self) -> IO[bytes]:
@@ -264,11 +283,7 @@ class ChildProcess:
             self._process.send_signal(number)
 
     def wait(self) -> int:
-        """Wait until it ends.
-
-        Returns:
-            Its exit code.
-        """
+        """Wait until it ends; returns its exit code."""
         while (code := self.exit_code) is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_POLL_S)

@@ -1,9 +1,9 @@
 """Pulse: a shared-memory record per worker with phase, step and current wait.
 
 The working thread itself writes the record, never a helper thread, so that a deadlocked worker
-cannot look alive. The record is preallocated on /dev/shm (or another local disk): writing it
-neither allocates nor blocks. Readers use the sequence number: if it is odd or has changed, they
-read again (a seqlock).
+cannot look alive; for the one exception see `Pulse.importing`. The record is preallocated on
+/dev/shm (or another local disk): writing it neither allocates nor blocks. Readers use the sequence
+number: if it is odd or has changed, they read again (a seqlock).
 
 The record is `LAYOUT`, little endian, in a file of `SIZE` bytes; docs/schemas/pulse.json has its
 offsets. All times are CLOCK_MONOTONIC seconds, comparable between the processes of one machine.
@@ -12,6 +12,8 @@ offsets. All times are CLOCK_MONOTONIC seconds, comparable between the processes
 import mmap
 import os
 import struct
+import sys
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -33,6 +35,8 @@ LAYOUT = (
     *(("rows", "Q"), ("tokens", "Q"), ("skipped", "Q")),
     *(("step", "Q"), ("steps", "Q"), ("global_step", "Q"), ("loss", "d")),
 )
+_LOOK_S = 0.25  # at a thread that imports
+_current_frames = sys._current_frames  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented
 _HEAD = struct.Struct("<" + "".join(code for _, code in LAYOUT[:2]))
 _BODY = struct.Struct("<" + "".join(code for _, code in LAYOUT[2:]))
 
@@ -185,6 +189,37 @@ class Pulse:
         finally:
             self._phase, self._phase_since, self.done, self.total, self.unit = before
             self.beat()
+
+    @contextmanager
+    def importing(self, phase: Phase) -> Generator[None]:
+        """Enter a phase in which this thread imports modules, and have a helper beat for it.
+
+        Imports take seconds and cannot beat. The helper beats only if the importing thread has
+        moved since the last look: it executes other code, or there are more modules. So a thread
+        that waits for a lock stays silent, and so does one in native code that keeps the
+        interpreter's lock. Nothing else may write the pulse meanwhile.
+        """
+        self.enter(phase, unit="modules")
+        over = threading.Event()
+        arguments = (threading.get_ident(), over)
+        helper = threading.Thread(target=self._beat_for, args=arguments, daemon=True)
+        helper.start()
+        try:
+            yield
+        finally:
+            over.set()
+            helper.join()
+
+    def _beat_for(self, importer: int, over: threading.Event) -> None:
+        num_before = len(sys.modules)
+        last: tuple[object, ...] | None = None
+        while not over.wait(_LOOK_S):
+            frame = _current_frames().get(importer)
+            at = (len(sys.modules), frame.f_code, frame.f_lasti) if frame else None
+            del frame  # it keeps the thread's variables alive
+            if at != last:
+                last = at
+                self.progress(len(sys.modules) - num_before)
 
     @contextmanager
     def waiting(self, what: str) -> Generator[None]:

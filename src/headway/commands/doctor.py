@@ -1,8 +1,13 @@
 """Command doctor: readiness check of this machine."""
 
-import sys
-
-from headway.commands.verb import OUTPUT_DIR, Verb, output_dir, print_lines, terminal_width
+from headway.commands.verb import (
+    OUTPUT_DIR,
+    Verb,
+    output_dir,
+    print_lines,
+    print_text,
+    terminal_width,
+)
 from headway.config.command_line import Arguments
 
 
@@ -13,7 +18,7 @@ def doctor(arguments: Arguments) -> int:
 
     checks = examine(read_machine(output_dir(arguments)))
     if arguments.on("json"):
-        sys.stdout.write(as_json(checks).decode() + "\n")
+        print_text(as_json(checks).decode() + "\n")
     else:
         print_lines(lines(checks, terminal_width()))
     return exit_code(checks)

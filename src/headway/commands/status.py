@@ -1,9 +1,9 @@
 """Commands status, runs, logs and stop: inspection and control of runs."""
 
 import signal
-import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from headway.base.errors import Exit
 from headway.commands.verb import (
@@ -13,6 +13,7 @@ from headway.commands.verb import (
     output_dir,
     print_json,
     print_lines,
+    print_text,
     terminal_width,
 )
 from headway.config.command_line import Arguments, Switch
@@ -65,23 +66,25 @@ def logs(arguments: Arguments) -> int:
     folder, json = find_run(one_run(arguments), output_dir(arguments)), arguments.on("json")
     if not arguments.on("follow"):
         if json:
-            sys.stdout.write(folder.events.read_text())
+            print_text(folder.events.read_text())
         else:
             print_lines([log_line(entry) for entry in read_events(folder.events)])
         return Exit.KEPT
     reader = EventReader(folder.events)
     while True:
         running = is_held(folder.lock)  # checked first: then a dead owner's last lines are there
-        for entry in reader.new():
-            print_lines([entry_json(entry).decode() if json else log_line(entry)])
-        if not running:
+        new = [entry_json(e).decode() if json else log_line(e) for e in reader.new()]
+        if (new and not print_lines(new)) or not running:
             return Exit.KEPT
         time.sleep(FOLLOW_S)
 
 
 def stop(arguments: Arguments) -> int:
-    """Save and stop a run; waits until it has ended and says so every second."""
-    from headway.supervise.live_jobs import find_process, find_status
+    """Save and stop a run; waits until it has ended and says every second what it does."""
+    from headway.runs.folder import RunFolder
+    from headway.runs.receipt import how_to_resume
+    from headway.supervise.live_jobs import find_process, find_status, same_run
+    from headway.ui.show_run import phase_line, stopped_line
 
     found = find_status(one_run(arguments), output_dir(arguments))
     process = None if found.ended else find_process(found)
@@ -89,13 +92,15 @@ def stop(arguments: Arguments) -> int:
         print_lines([f"{found.run} is not running"])
         return Exit.KEPT
     print_lines([f"asked {found.run} (process {process.pid}) to save and stop"])
-    began_s = printed_s = time.monotonic()
+    printed_s = time.monotonic()
     while process.is_alive:
         if time.monotonic() - printed_s > 1.0:
-            printed_s = time.monotonic()
-            print_lines([f"saving · {printed_s - began_s:.0f} s"])
+            printed_s, found = time.monotonic(), same_run(found)
+            print_lines([phase_line(found, terminal_width())])
         time.sleep(POLL_S)
-    print_lines([f"{found.run} has stopped; the same command continues it"])
+    last = same_run(found)
+    saved_step = RunFolder(Path(last.folder)).last_saved_step() if last.folder else 0
+    print_lines([stopped_line(last, how_to_resume(saved_step))])
     return Exit.KEPT
 
 

@@ -8,10 +8,12 @@ from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.host import packages
 from headway.base.version import __version__
-from headway.commands.verb import Verb
+from headway.commands.verb import Verb, print_text
 from headway.config.command_line import Arguments
+from headway.ui.output import PATIENCE_S
 
 if TYPE_CHECKING:
+    from headway.base.process import Stop
     from headway.config.settings import Settings
     from headway.ui.screens import Screen
 
@@ -24,6 +26,7 @@ def plan(arguments: Arguments) -> int:
     screen = _screen(arguments, settings.logging_steps)
     if not arguments.on("json"):
         screen.say(first_line("plan", sources))
+    patience_s = PATIENCE_S
     try:
         # After the first line: these imports take time.
         from headway.base.process import Stop
@@ -34,13 +37,14 @@ def plan(arguments: Arguments) -> int:
             argv = tuple(map(hide_credentials, sys.argv))
             request = Request(sources, settings, argv, arguments.on("verbose"))
             result = Supervisor(request, screen, stop).plan()
+            patience_s = end_patience_s(stop, settings.grace_s)
         if result.plan and arguments.on("json"):
-            sys.stdout.write(result.plan.to_json().decode())
+            print_text(result.plan.to_json().decode())
         elif result.plan:
             screen.plan(result.plan)
         return result.code
     finally:
-        screen.close()
+        screen.close(patience_s)
 
 
 def train(arguments: Arguments) -> int:
@@ -61,6 +65,7 @@ def run_training(
     packages.require(verb, packages.TRAINING)
     screen = _screen(arguments, settings.logging_steps)
     screen.say(first_line(verb, sources))
+    patience_s = PATIENCE_S
     try:
         # After the first line: these imports take time.
         from headway.base.process import Stop
@@ -70,9 +75,16 @@ def run_training(
 
             argv = tuple(map(hide_credentials, sys.argv))
             request = Request(sources, settings, argv, arguments.on("verbose"))
-            return Supervisor(request, screen, stop).train().code
+            code = Supervisor(request, screen, stop).train().code
+            patience_s = end_patience_s(stop, settings.grace_s)
+        return code
     finally:
-        screen.close()
+        screen.close(patience_s)
+
+
+def end_patience_s(stop: "Stop", grace_s: float) -> float:
+    """How long the last lines may wait for the terminal: after a stop, what is left of its time."""
+    return max(grace_s - stop.since_s(), 1.0) if stop.by else PATIENCE_S
 
 
 def first_line(verb: str, sources: Sequence[str]) -> str:

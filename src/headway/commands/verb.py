@@ -1,5 +1,6 @@
 """Verb: usage, help, options and function, and helpers that all verbs share."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,23 +85,38 @@ def output_dir(arguments: Arguments) -> Path:
     return Path(arguments.switches.get("output_dir", "runs"))
 
 
-def print_lines(lines: Sequence[str]) -> None:
-    """Lines on standard output, at once."""
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+def print_text(text: str) -> bool:
+    """Text on standard output, at once.
+
+    What reads it may have left (`headway logs | head`): that changes no exit code. Only standard
+    output is excused like this; a broken pipe to another process is a failure.
+
+    Returns:
+        Whether somebody reads it.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
+
+
+def print_lines(lines: Sequence[str]) -> bool:
+    """Lines on standard output, at once; returns whether somebody reads them."""
+    return print_text("\n".join(lines) + "\n")
 
 
 def print_json(value: object) -> None:
     """One indented JSON value on standard output."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    print_text(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
 def terminal_width() -> int:
     """Columns to set text in on standard output."""
-    import os
-
     from headway.ui.output import columns, text_width
 
     return text_width(columns(sys.stdout, os.environ))

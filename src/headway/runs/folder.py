@@ -115,6 +115,11 @@ class RunFolder:
         ]
         return sorted(found, key=lambda c: c.global_step)
 
+    def last_saved_step(self) -> int:
+        """Step of the job that the newest checkpoint is at; 0 if there is none."""
+        plan, checkpoints = self.plan(), self.checkpoints()
+        return max(checkpoints[-1].global_step - plan.steps.first, 0) if plan and checkpoints else 0
+
     def newest_verified(self) -> tuple[Checkpoint | None, list[DamagedCheckpoint]]:
         """The newest checkpoint that verifies, and the problems of those skipped."""
         damaged: list[DamagedCheckpoint] = []

@@ -295,13 +295,26 @@ def closing_line(
         first = f"kept so far: {done}, {saved} ({facts.why})"
     else:
         first = f"kept: {done}, {_row_counts(facts)}"
+    saved_step = facts.applied_steps if facts.checkpoint else 0
+    then = f" · {how_to_resume(saved_step)}" if facts.outcome == "interrupted" else ""
     if train_probe is None:
-        return first
+        return first + then
     numbers = f"{train_probe.before:.2f} -> {train_probe.after:.2f}"
     if held_out:
         numbers += f" (held out {held_out.before:.2f} -> {held_out.after:.2f})"
     why = f", {'; '.join(learning.reasons)}" if learning.reasons else ""
-    return f"{first} · {_WORDS[learning.verdict]}: {numbers}{why}"
+    return f"{first} · {_WORDS[learning.verdict]}: {numbers}{why}{then}"
+
+
+def how_to_resume(saved_step: int) -> str:
+    """What the same command does after a stop.
+
+    Args:
+        saved_step: step of the job that the newest checkpoint is at, 0 if there is none.
+    """
+    if not saved_step:
+        return "the same command starts it again"
+    return f"the same command resumes from step {saved_step:,}"
 
 
 _WORDS = {"improved": "improved", "unclear": "unclear", "not": "not improved"}

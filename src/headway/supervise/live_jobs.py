@@ -88,6 +88,14 @@ def find_status(run: str | None, output_dir: Path) -> Status:
     return run_status(find_run(run, output_dir))
 
 
+def same_run(before: Status) -> Status:
+    """The status of the run again: as it is now, or as it was left."""
+    if before.folder:
+        return run_status(RunFolder(Path(before.folder)))
+    job = next((job for job in live_jobs() if job.process.pid == before.pid), None)
+    return job_status(job) if job else before
+
+
 def find_process(status: Status) -> ProcessId | None:
     """The process that trains or plans a run, proved to be the one; None if none runs.
 

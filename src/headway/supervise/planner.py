@@ -7,6 +7,7 @@ No regular expression or template can block the supervisor this way.
 Standard input is the user's: the source `-` reads it.
 """
 
+import importlib
 import os
 import sys
 from dataclasses import dataclass
@@ -95,14 +96,17 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     Raises:
         Refusal: it cannot be done; only the cache was written.
     """
-    from headway.data.sources.find import find_sources
-    from headway.planning.model_source import find_model_source
-    from headway.planning.streaming import write_stream_spec
+    with pulse.importing(Phase.STARTING):
+        for name in ("headway.data.survey.survey", "headway.planning.decide"):
+            importlib.import_module(name)
+        from headway.data.sources.find import find_sources
+        from headway.planning.model_source import find_model_source
+        from headway.planning.streaming import write_stream_spec
 
     settings = request.settings
     if request.train:
         check_writable(Path(settings.output_dir))
-    pulse.enter(Phase.FINDING_DATA)
+    pulse.enter(Phase.FINDING_DATA, unit="files")
     found = find_sources(request.sources, endpoint_url=settings.endpoint_url, pulse=pulse)
     source = find_model_source(settings, sum(one.size for one in found), pulse)
     machine = read_machine_facts(settings.device)

@@ -189,6 +189,11 @@ class Progress:
         self._held_out: list[float] = []  # the first and the last
         self._last_at = ""
 
+    @property
+    def job_step(self) -> int:
+        """Finished steps of the job."""
+        return max(self._global_step - (self.aim.first if self.aim else self._first), 0)
+
     def take(self, entry: LogEntry) -> None:
         """Add one event."""
         self._last_at = entry.at

@@ -43,6 +43,6 @@ class Screen(Protocol):
         """Show the receipt; the last line is its closing line."""
         ...
 
-    def close(self) -> None:
-        """Restore the terminal."""
+    def close(self, patience_s: float = 30.0) -> None:
+        """Restore the terminal; wait for it, unless it takes nothing for `patience_s` seconds."""
         ...

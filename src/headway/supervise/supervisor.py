@@ -26,13 +26,14 @@ from headway.base.files import make_folder, write_whole
 from headway.base.lock import RunLock
 from headway.base.process import ChildProcess, Go, Stop
 from headway.base.process_id import ProcessId
+from headway.base.units import plural, seconds
 from headway.base.version import __version__
 from headway.config.settings import Settings
 from headway.config.yaml_file import write_settings
 from headway.runs.folder import RunFolder
 from headway.runs.placement import Placement, carry_over, move_aside, place
 from headway.runs.plan import Plan
-from headway.runs.receipt import Receipt, load_receipt
+from headway.runs.receipt import Receipt, how_to_resume, load_receipt
 from headway.runs.settled import Settled, load_settled
 from headway.supervise.child import child_environment, death_refusal, torch_environment
 from headway.supervise.live_jobs import LiveJob
@@ -42,6 +43,9 @@ from headway.supervise.runtime_folder import LiveFolder
 from headway.supervise.screen import Screen
 from headway.supervise.shared_memory import shared_memory_errors
 from headway.supervise.watch import Watch
+
+_EXIT_S = 5.0  # for a trainer to end after its last event
+_DEATH_S = 2.0  # for a killed one to be gone
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,8 @@ class Supervisor:
         return plan
 
     def _stopped(self) -> Result:
-        self.screen.say(f"{self.stop.by}: stopped before step 1, nothing was written")
+        then = how_to_resume(0)
+        self.screen.say(f"{self.stop.by}: stopped before step 1, nothing was written · {then}")
         return Result(self.stop.code)
 
     # -- training ----------------------------------------------------------------------------
@@ -189,8 +194,9 @@ class Supervisor:
             with shared_memory_errors():
                 job.publish()
             watch = Watch(self.screen, self.live, progress, reader, folder.path)
-            _send(worker, Go(str(folder.path.resolve()), log.attempt, self.began_s))
-            self._follow(worker, watch, log)
+            worker.send(Go(str(folder.path.resolve()), log.attempt, self.began_s))
+            if self._follow(worker, watch, log, settled.grace_s):
+                self._log_overdue(folder, watch, log, settled.grace_s)
             code = self._finish(folder, worker, watch, log)
         receipt = None if code == Exit.BUG else _newest_receipt(folder)
         if receipt:
@@ -237,14 +243,44 @@ class Supervisor:
             log.write(Noted(Finding("ok", what)))
         return log, reader
 
-    def _follow(self, worker: ChildProcess, watch: Watch, log: EventLog) -> None:
-        """Show the run until its worker ends; forward a stop to it, once."""
-        forwarded = False
+    def _follow(self, worker: ChildProcess, watch: Watch, log: EventLog, grace_s: float) -> bool:
+        """Show the run until its worker ends; forward a stop to it, once.
+
+        The worker is killed when the grace period after a stop is over, and when it has not ended
+        some seconds after its last event.
+
+        Returns:
+            Whether a stop ended it before its last event.
+        """
+        forwarded, ended_s, killed_s = False, 0.0, 0.0
         for _ in watch.follow(worker):
+            now_s = time.monotonic()
             if self.stop.by and not forwarded:
                 forwarded = True
-                log.write(StopAsked(self.stop.by))
+                log.write(StopAsked(self.stop.by, watch.doing()))
                 worker.send_signal(self.stop.signal or signal.SIGTERM)
+            ended_s = ended_s or (now_s if watch.progress.ended else 0.0)
+            hangs = bool(ended_s) and now_s - ended_s > _EXIT_S
+            if not killed_s and (hangs or self.stop.since_s() > grace_s):
+                killed_s = now_s
+                worker.send_signal(signal.SIGKILL)
+            if killed_s and now_s - killed_s > _DEATH_S:
+                break  # the kernel holds it: it dies when its disk or device answers
+        was_killed = killed_s > 0 and worker.exit_code in (None, -signal.SIGKILL)
+        return was_killed and watch.progress.ended is None
+
+    def _log_overdue(self, folder: RunFolder, watch: Watch, log: EventLog, grace_s: float) -> None:
+        """Write the last event of a worker that did not stop within the grace period."""
+        saved, done = folder.last_saved_step(), watch.progress.job_step
+        kept = f"step {saved:,} is saved" if saved else "nothing was saved"
+        lost = f", {plural(done - saved, 'step')} lost" if done > saved else ""
+        line = (
+            f"stopped by {self.stop.by}: the trainer did not save within {seconds(grace_s)} "
+            f"and was killed · {kept}{lost} · {how_to_resume(saved)}"
+        )
+        with contextlib.suppress(MachineError):
+            log.write(Ended("interrupted", int(self.stop.code), line))
+        watch.take_events()
 
     def _finish(self, folder: RunFolder, worker: ChildProcess, watch: Watch, log: EventLog) -> int:
         """The exit code; a worker that died without a last event gets one."""
@@ -310,14 +346,8 @@ class Supervisor:
         """The little that must happen before the process ends at once."""
         for child in self._children:
             child.send_signal(signal.SIGKILL)
-        self.screen.close()
+        self.screen.close(0.2)
         self._live_folder.remove()
-
-
-def _send(worker: ChildProcess, go: Go) -> None:
-    with contextlib.suppress(BrokenPipeError):  # it died while importing; `_finish` says why
-        worker.stdin.write(msgspec.json.encode(go) + b"\n")
-        worker.stdin.flush()
 
 
 def _resumed(where: Placement, requested: Plan) -> tuple[Placement, Plan, Settled]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from headway.base.events import EventReader
 from headway.base.process import ChildProcess
 from headway.supervise.live_jobs import copy_pulses, read_pulses
-from headway.supervise.progress import Progress
+from headway.supervise.progress import Progress, Status
 from headway.supervise.screen import Screen
 
 POLL_S = 0.05
@@ -58,8 +58,16 @@ class Watch:
 
     def show_status(self) -> None:
         """Show what the job is doing now."""
+        self.screen.status(self._status())
+
+    def doing(self) -> str:
+        """The phase that the job is in, or what it waits for."""
+        now = self._status()
+        return f"waiting for {now.waiting_for}" if now.waiting_for else now.phase
+
+    def _status(self) -> Status:
         pulses = read_pulses(self.live)
-        self.screen.status(self.progress.status(pulses, time.monotonic(), wall_s=time.time()))
+        return self.progress.status(pulses, time.monotonic(), wall_s=time.time())
 
     def _copy_pulses(self) -> None:
         if self.run and time.monotonic() - self._copied_s >= COPY_S:

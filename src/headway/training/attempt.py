@@ -4,13 +4,14 @@ prepare    the trainer, ready for its next step; the losses before
 run        the loop; between two steps: log, evaluate, save, sample, stop
 _close     the last save, the losses after, the audit, the receipt
 
-A stop request is heard throughout: a step and a save are finished, everything else is left.
+A stop request is heard throughout: a step and a save are finished as far as the grace period
+allows, everything else is left.
 """
 
 import contextlib
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,7 @@ from headway.training.trials.speed import peak_flops, peak_memory_bytes, remembe
 from headway.training.write_receipt import Closing, code_of, finding_of, make_receipt
 
 MAX_TIME = "max_time"
+_RECEIPT_S = 1.5  # for the receipt and the end of the process
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,6 @@ def prepare(path: Path, log: EventLog, phase: Phases, stop: Stop, number: int) -
     return Attempt(folder, trainer, saver, log, phase, stop, number)
 
 
-def stopped_early(log: EventLog, stop: Stop) -> Exit:
-    """A stop was requested before the first step; earlier attempts' saves are untouched."""
-    line = f"stopped by {stop.by} before the first step: nothing to save"
-    log.write(Ended("interrupted", int(stop.code), line))
-    return stop.code
-
-
 class Attempt:
     """One attempt to finish what a run's plan says.
 
@@ -161,7 +156,9 @@ class Attempt:
 
     def _take_steps(self) -> Ending:
         trainer = self.trainer
-        take_step = partial(trainer.stepper.take_step, should_drop=self._should_drop_step)
+        take_step = partial(
+            trainer.stepper.take_step, should_drop=self._should_drop_step, may_drop=self._may_drop
+        )
         try:
             with self.phase(Phase.TRAINING):
                 self._stop_if_asked()
@@ -263,14 +260,31 @@ class Attempt:
             return False
         usual_s = statistics.median(self.step_seconds) if self.step_seconds else 0.0
         left_s = max(0.0, self.step_start_s + usual_s - time.monotonic())
+        return self.stop.since_s() + left_s > self._save_by_s()
+
+    @contextlib.contextmanager
+    def _may_drop(self) -> Generator[None]:
+        """Drop the step in flight, in the middle of a micro-batch, when it is time to save."""
+        try:
+            with self.stop.may_leave(after_s=self._save_by_s()):
+                yield
+        except Left:
+            raise StepDropped from None
+
+    def _end_by_s(self) -> float:
+        """Seconds after a stop request by which the receipt is begun: writing it takes time."""
         grace_s = self.trainer.settled.grace_s
-        return self.stop.since_s() + left_s + self.saver.left_s() > grace_s
+        return grace_s - min(_RECEIPT_S, grace_s / 4)
+
+    def _save_by_s(self) -> float:
+        """Seconds after a stop request by which the last save is begun."""
+        return max(0.0, self._end_by_s() - self.saver.left_s())
 
     def _has_time_to_probe(self) -> bool:
         phases = (Phase.PROBING, Phase.EVALUATING)
         took_s = sum(self.phase.seconds.get(phase, 0.0) for phase in phases)
         has_steps = bool(self.trainer.totals.job_step)
-        return has_steps and self.stop.since_s() + took_s <= self.trainer.settled.grace_s
+        return has_steps and self.stop.since_s() + took_s <= self._end_by_s()
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -320,7 +334,8 @@ class Attempt:
                         self._sample(self.plan.steps.last)
                     tensors = self._audit()
             elif ending.outcome == "interrupted" and self._has_time_to_probe():
-                after = self._measure_after()
+                with self.stop.may_leave(after_s=self._end_by_s()):
+                    after = self._measure_after()
         except Left:
             ending = Ending("interrupted", ending.failure)
         except Exception as error:

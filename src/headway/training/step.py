@@ -13,6 +13,7 @@ each leaf was computed.
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -89,23 +90,28 @@ class Stepper:
         self.micro: MicroTensors | None = None
 
     def take_step(
-        self, batch: Batch, should_drop: Callable[[], bool] = lambda: False
+        self,
+        batch: Batch,
+        should_drop: Callable[[], bool] = lambda: False,
+        may_drop: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> StepReport:
         """Take one step; when this returns, the update has reached the weights.
 
         Args:
             batch: the rows of the step.
             should_drop: asked before each micro-batch.
+            may_drop: entered while gradients are computed; may raise StepDropped at any time.
 
         Raises:
             BrokenContract: loss or gradient is not finite, or there is no gradient at all; the
                 weights are unchanged.
-            StepDropped: `should_drop` said so; the weights are unchanged.
+            StepDropped: `should_drop` or `may_drop` said so; the weights are unchanged.
         """
         start_s = time.perf_counter()
         self.forward.model.train()
         try:
-            loss, gradients = self._gradients(batch, should_drop)
+            with may_drop():
+                loss, gradients = self._gradients(batch, should_drop)
             norm = self._checked_norm(batch, loss, gradients)
             rate = self.rate(batch.step)
             set_learning_rate(self.optimizer, rate)

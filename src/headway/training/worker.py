@@ -5,18 +5,29 @@
     python -m headway.training.worker - --adapters     import PEFT, too
 
 With `-`, torch is imported while the supervisor is still planning.
+
+When it has written its last event, the process ends within seconds: it waits for no thread and no
+exit handler that hangs.
 """
 
+import contextlib
 import gc
 import importlib
 import os
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
-from headway.base.errors import Exit, Refusal, exit_code, message_of
+from headway.base.errors import (
+    Exit,
+    Refusal,
+    exit_code,
+    message_of,
+)
 from headway.base.events import Ended, EventLog
 from headway.base.host.child_main import run_child
 from headway.base.process import (
@@ -28,6 +39,10 @@ from headway.base.process import (
     report_refusal,
 )
 from headway.base.pulse import Phase, Pulse
+from headway.runs.folder import RunFolder
+from headway.runs.receipt import how_to_resume
+
+_EXIT_S = 2.0  # for threads and exit handlers, after everything is done
 
 
 def main(arguments: list[str]) -> int:
@@ -37,11 +52,10 @@ def main(arguments: list[str]) -> int:
     pulse = Pulse(Path(path) if path else None)
     began_s = time.monotonic()
     with Stop().listening() as stop:
-        spent_s = _import_libraries(pulse, adapters="--adapters" in arguments)
+        spent_s: dict[Phase, float] = {}
+        with contextlib.suppress(Left), stop.may_leave():
+            spent_s = _import_libraries(pulse, adapters="--adapters" in arguments)
         imported_s = time.monotonic()
-        from headway.training.attempt import prepare, stopped_early
-        from headway.training.phases import Phases
-
         go = _wait_for_go(pulse) if arguments[0] == "-" else Go(arguments[0], 1, began_s)
         if go is None:
             return Exit.KEPT  # nothing to train: refused, or already done
@@ -50,28 +64,41 @@ def main(arguments: list[str]) -> int:
             Phase.STARTING: began_s - go.began_s,
             Phase.PLANNING: time.monotonic() - imported_s,  # not what went on beside the imports
         }
-        phases = Phases(pulse, log, spent_s)
         try:
+            if stop.by:
+                raise Left
+            from headway.training.attempt import prepare
+            from headway.training.phases import Phases
+
+            phases = Phases(pulse, log, spent_s)
             return prepare(Path(go.run), log, phases, stop, go.attempt).run()
         except Left:
-            return stopped_early(log, stop)
+            return stopped_early(log, stop, RunFolder(Path(go.run)))
         except Refusal as refusal:
             _report(refusal, log)
             return exit_code(refusal)
 
 
+def stopped_early(log: EventLog, stop: Stop, folder: RunFolder) -> Exit:
+    """A stop was requested before the first step; earlier attempts' saves are untouched."""
+    then = how_to_resume(folder.last_saved_step())
+    line = f"stopped by {stop.by} before the first step: nothing to save · {then}"
+    log.write(Ended("interrupted", int(stop.code), line))
+    return stop.code
+
+
 def _import_libraries(pulse: Pulse, *, adapters: bool) -> dict[Phase, float]:
     """Import what training needs; returns the seconds it took."""
     began_s = time.monotonic()
-    pulse.enter(Phase.IMPORTING_TORCH)
     gc.disable()  # modules are never garbage; searching them takes a quarter of the import time
-    importlib.import_module("headway.training.attempt")  # while nobody waits for it
-    from headway.model.load import warm_up
-    from headway.training.trials.speed import remember_process
+    with pulse.importing(Phase.IMPORTING_TORCH):
+        importlib.import_module("headway.training.attempt")  # while nobody waits for it
+        from headway.model.load import warm_up
+        from headway.training.trials.speed import remember_process
 
     torch_s = time.monotonic() - began_s
-    pulse.enter(Phase.IMPORTING_TRANSFORMERS)
-    warm_up(adapters=adapters)
+    with pulse.importing(Phase.IMPORTING_TRANSFORMERS):
+        warm_up(adapters=adapters)
     gc.freeze()
     gc.enable()
     remember_process()  # before the plan that is being made needs it
@@ -95,5 +122,18 @@ def _report(refusal: Refusal, log: EventLog) -> None:
         report_refusal(refusal)
 
 
+def exit_within(code: int, limit_s: float = _EXIT_S) -> NoReturn:
+    """End the process, whatever a thread or an exit handler waits for.
+
+    Args:
+        code: what it ends with.
+        limit_s: how long these are waited for, seconds.
+    """
+    end = threading.Timer(limit_s, os._exit, (code,))
+    end.daemon = True
+    end.start()
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(run_child(main))
+    exit_within(run_child(main))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from headway.base.errors import Refusal
 from headway.base.events import LogEntry, PhaseEntered, StepDone, StopAsked
 from headway.supervise.progress import Status
-from headway.ui.output import Clock, Lines, Silence, columns, text_width
+from headway.ui.output import PATIENCE_S, Clock, Lines, Silence, columns, text_width
 from headway.ui.show_plan import plan_lines
 from headway.ui.show_receipt import closing_lines, receipt_lines
 from headway.ui.show_run import SILENT_S, news_lines, phase_line, refusal_lines, step_line
@@ -107,7 +107,7 @@ class Live:
         self._curve = Curve()
         self._before: Status | None = None
         self._phase_began = 0.0
-        self._stops: set[StopAsked] = set()
+        self._stops: set[str] = set()  # who asked
 
     @property
     def max_silence(self) -> float:
@@ -121,7 +121,7 @@ class Live:
 
     def say(self, line: str) -> None:
         """See `Screen`."""
-        self._stay(styled([printable(line)]))
+        self._stay(styled([printable(line)]), last=True)
 
     def status(self, status: Status) -> None:
         """Draw the moving lines if they have changed and the next frame is due."""
@@ -131,7 +131,7 @@ class Live:
         if status.ended:
             return
         now_s = self._clock()
-        if self._drawn and now_s - self._drawn_at < FRAME_S:
+        if self._out.is_behind or (self._drawn and now_s - self._drawn_at < FRAME_S):
             return
         # One column stays free: some terminals wrap after a full line.
         lines = moving_lines(status, self._curve.points, min(self._columns, 120) - 1)
@@ -161,41 +161,55 @@ class Live:
                 self._curve.add(step.loss)
             case PhaseEntered():
                 self._leave_phase()
-            case StopAsked() as stop if stop in self._stops:
+            case StopAsked(by) if by in self._stops:
                 pass
             case event:
                 if isinstance(event, StopAsked):  # the supervisor and the trainer both log it
-                    self._stops.add(event)
+                    self._stops.add(event.by)
                 self._stay(news_lines(event, text_width(self._columns)))
 
     def refusal(self, refusal: Refusal) -> None:
         """See `Screen`."""
-        self.close()
+        self._end_region()
         lines = refusal_lines(refusal, text_width(self._columns))
         has_color = self._err.stream.isatty() and not self._environ.get("NO_COLOR")
-        self._err.write(*(_ansi(line) if has_color else line.text for line in lines))
+        texts = [_ansi(line) if has_color else line.text for line in lines]
+        self._err.write(*texts, last=True)
 
     def receipt(self, receipt: "Receipt") -> None:
         """See `Screen`."""
-        self.close()
+        self._end_region()
         width = text_width(self._columns)
         facts, closing = receipt_lines(receipt, width), closing_lines(receipt, width)
-        self._stay([StyledLine(), *facts, StyledLine(), *closing])
+        self._stay([StyledLine(), *facts, StyledLine(), *closing], last=True)
 
-    def close(self) -> None:
+    def close(self, patience_s: float = PATIENCE_S) -> None:
         """See `Screen`."""
+        self._end_region()
+        self._out.drain(patience_s)
+        self._err.drain(patience_s)
+
+    def _end_region(self) -> None:
         if self._region:
             self._guarded(self._region.stop)
         self._region, self._drawn = None, []
 
-    def _stay(self, lines: Sequence[StyledLine]) -> None:
+    def _stay(self, lines: Sequence[StyledLine], *, last: bool = False) -> None:
+        """Write lines that stay, above those that move.
+
+        Args:
+            lines: may be none.
+            last: the reader must get them, however far behind it is.
+        """
         if not lines:
             return
         console = self._console
         if console is None:  # nothing is moving yet, so rich is not needed
-            self._out.write(*(line.text for line in lines))
+            self._out.write(*(line.text for line in lines), last=last)
             return
-        text = _rich(lines)
+        if not self._out.takes(last=last):
+            return
+        text = _rich([*styled(self._out.left_out()), *lines])
         # Text is already wrapped; a line that is still wider is a command to copy.
         self._guarded(lambda: console.print(text, soft_wrap=True))
 

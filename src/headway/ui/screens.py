@@ -16,7 +16,8 @@ from headway.base.events import NAMES, LogEntry, StepDone, StopAsked
 from headway.supervise.progress import Aim, Progress, Readings, Status
 from headway.supervise.screen import Screen
 from headway.ui.live import Live
-from headway.ui.output import Clock, Lines, Silence, columns, encodable, text_width
+from headway.ui.output import PATIENCE_S, Clock, Lines, Silence, columns, encodable, text_width
+from headway.ui.queued_stream import queued
 from headway.ui.show_plan import plan_lines
 from headway.ui.show_receipt import receipt_lines
 from headway.ui.show_run import news_lines, phase_line, refusal_lines, step_line
@@ -51,7 +52,7 @@ class Plain:
         self._progress = Progress()  # separate, so that every step that is due gets its own line
         self._status: Status | None = None
         self._phases: set[str] = set()  # phases already printed
-        self._stops: set[StopAsked] = set()
+        self._stops: set[str] = set()  # who asked
         self._shown_step = 0
 
     @property
@@ -61,7 +62,7 @@ class Plain:
 
     def say(self, line: str) -> None:
         """See `Screen`."""
-        self._out.write(printable(line))
+        self._out.write(printable(line), last=True)
 
     def status(self, status: Status) -> None:
         """Print a new phase, or a line if none was printed for a while."""
@@ -71,7 +72,7 @@ class Plain:
         if status.phase not in self._phases:
             self._phases.add(status.phase)
             self._out.write(status.phase)
-        elif self.silence.age_s() >= LINE_S:
+        elif self.silence.age_s() >= LINE_S and not self._out.is_behind:
             stepped = status.step != self._shown_step and status.state == "training"
             self._out.write(step_line(status) if stepped else phase_line(status))
             self._shown_step = status.step
@@ -89,11 +90,11 @@ class Plain:
             case StepDone(step):
                 if self._is_due(step):
                     self._step()
-            case StopAsked() as stop if stop in self._stops:
+            case StopAsked(by) if by in self._stops:
                 pass
             case event:
                 if isinstance(event, StopAsked):  # the supervisor and the trainer both log it
-                    self._stops.add(event)
+                    self._stops.add(event.by)
                 self._out.write(*_texts(news_lines(event, self._width)))
 
     def _is_due(self, step: int) -> bool:
@@ -111,15 +112,18 @@ class Plain:
 
     def refusal(self, refusal: Refusal) -> None:
         """See `Screen`."""
-        self._err.write(*_texts(refusal_lines(refusal, self._width)))
+        self._err.write(*_texts(refusal_lines(refusal, self._width)), last=True)
 
     def receipt(self, receipt: "Receipt") -> None:
         """See `Screen`."""
         # The closing line stays whole: logs are searched by line, not read on a narrow terminal.
-        self._out.write("", *_texts(receipt_lines(receipt, self._width)), "", receipt.line)
+        facts = _texts(receipt_lines(receipt, self._width))
+        self._out.write("", *facts, "", receipt.line, last=True)
 
-    def close(self) -> None:
+    def close(self, patience_s: float = PATIENCE_S) -> None:
         """See `Screen`."""
+        self._out.drain(patience_s)
+        self._err.drain(patience_s)
 
 
 def _texts(lines: Sequence[StyledLine]) -> list[str]:
@@ -153,14 +157,16 @@ class Quiet:
 
     def refusal(self, refusal: Refusal) -> None:
         """See `Screen`."""
-        self._err.write(*_texts(refusal_lines(refusal, self._width)))
+        self._err.write(*_texts(refusal_lines(refusal, self._width)), last=True)
 
     def receipt(self, receipt: "Receipt") -> None:
         """The closing line."""
-        self._out.write(receipt.line)
+        self._out.write(receipt.line, last=True)
 
-    def close(self) -> None:
-        """Nothing."""
+    def close(self, patience_s: float = PATIENCE_S) -> None:
+        """See `Screen`."""
+        self._out.drain(patience_s)
+        self._err.drain(patience_s)
 
 
 class Json:
@@ -181,17 +187,17 @@ class Json:
         """See `Screen`."""
         return self.silence.longest_s
 
-    def _write(self, event: str, value: object, **head: object) -> None:
+    def _write(self, event: str, value: object, *, last: bool = False, **head: object) -> None:
         fields = cast("dict[str, Any]", msgspec.to_builtins(value))
-        self._out.write(msgspec.json.encode(head | {"event": event} | fields).decode())
+        self._out.write(msgspec.json.encode(head | {"event": event} | fields).decode(), last=last)
 
     def say(self, line: str) -> None:
         """See `Screen`."""
-        self._err.write(printable(line))
+        self._err.write(printable(line), last=True)
 
     def status(self, status: Status) -> None:
         """See `Screen`."""
-        if self.silence.age_s() >= LINE_S:
+        if self.silence.age_s() >= LINE_S and not self._out.is_behind:
             self._write("status", status)
 
     def plan(self, plan: "Plan") -> None:
@@ -200,20 +206,27 @@ class Json:
 
     def event(self, entry: LogEntry) -> None:
         """See `Screen`."""
-        head = {"at": entry.at, "t": entry.t, "attempt": entry.attempt, "rank": entry.rank}
+        head: dict[str, Any] = {
+            "at": entry.at,
+            "t": entry.t,
+            "attempt": entry.attempt,
+            "rank": entry.rank,
+        }
         self._write(NAMES[type(entry.event)], entry.event, **head)
 
     def refusal(self, refusal: Refusal) -> None:
         """See `Screen`."""
-        self._write("refused", message_of(refusal))
-        self._err.write(*_texts(refusal_lines(refusal, self._width)))
+        self._write("refused", message_of(refusal), last=True)
+        self._err.write(*_texts(refusal_lines(refusal, self._width)), last=True)
 
     def receipt(self, receipt: "Receipt") -> None:
         """See `Screen`."""
-        self._write("receipt", receipt)
+        self._write("receipt", receipt, last=True)
 
-    def close(self) -> None:
+    def close(self, patience_s: float = PATIENCE_S) -> None:
         """See `Screen`."""
+        self._out.drain(patience_s)
+        self._err.drain(patience_s)
 
 
 def make_screen(
@@ -241,6 +254,7 @@ def make_screen(
         environ: NO_COLOR, TERM, COLUMNS.
     """
     width = text_width(columns(stdout, environ))
+    stdout, stderr = queued(stdout, stderr)
     if json:
         return Json(stdout, stderr, width=width, clock=clock)
     if quiet:

@@ -22,6 +22,7 @@ from headway.base.events import (
     StepDone,
     StopAsked,
 )
+from headway.base.pulse import Phase
 from headway.base.units import count, learning_rate, plural, seconds, size
 from headway.supervise.progress import Status
 from headway.ui.styled import StyledLine, finding_lines, styled
@@ -139,6 +140,18 @@ def status_lines(status: Status, width: int) -> list[str]:
     return lines + ([printable(status.folder)] if status.folder else [])
 
 
+def stopped_line(status: Status, how_to_resume: str) -> str:
+    """The last line of `headway stop`.
+
+    Args:
+        status: of the run, whose process has ended.
+        how_to_resume: for a run that left no closing line.
+    """
+    end = {"finished": "has finished", "failed": "has failed"}.get(status.state, "has stopped")
+    name = printable(status.run) or "a new run"
+    return f"{name} {end} · {one_line(status.line) or how_to_resume}"
+
+
 def event_line(event: Event) -> str:
     """One event in a line, for `headway logs` and plain output."""
     return DOT.join(_event_facts(event))
@@ -166,8 +179,10 @@ def _event_facts(event: Event) -> list[str]:
             return [f"{when} training: loss {loss_text(train_probe)}{end}"]
         case Refined(whole_s):
             return [f"measured: about {_coarse(whole_s)} in total"]
-        case StopAsked(by):
-            return [f"stop requested by {_SIGNALS.get(by, by)}: finishing the step and saving"]
+        case StopAsked(by, doing):
+            then = ": finishing the step and saving" if doing == Phase.TRAINING else ""
+            during = f" while {printable(doing)}" if doing else ""
+            return [f"stop requested by {_SIGNALS.get(by, by)}{during}{then}"]
         case Noted(finding):
             return [MARKS[finding.kind] + one_line(finding.what)]
         case Ended(outcome, exit_code, line, _):

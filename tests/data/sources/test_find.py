@@ -13,7 +13,8 @@ from headway.base.errors import ComeBack, DataRefused, Problems, UsageError
 from headway.base.pulse import Pulse, PulseReading, read_pulse
 from headway.data.formats.detect import Item, Skipped, read
 from headway.data.formats.records import Record, Rejected
-from headway.data.sources.find import find_sources
+from headway.data.sources.find import find_sources, open_seekable
+from headway.data.sources.source import Span
 
 
 def items(*names: object) -> list[Item]:
@@ -175,7 +176,7 @@ def test_a_named_file_that_cannot_be_opened_is_refused_and_a_found_one_passed_ov
     def locked(*_: object, **__: object) -> object:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", locked)
+    monkeypatch.setattr(os, "open", locked)
     with pytest.raises(UsageError, match="cannot read"):
         list(read(named, lambda _: None, Pulse()))
     assert list(read(found, lambda _: None, Pulse())) == [Skipped(str(path), "unreadable")]
@@ -207,6 +208,38 @@ def test_D10_a_file_that_changes_while_it_is_read_is_to_be_tried_again(tmp_path:
     path.write_text("begun and gone on")
     with pytest.raises(ComeBack, match="changed while it was being read"):
         list(read(source, lambda _: None, Pulse()))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["notes.txt", "rows.jsonl", "table.parquet", "unknown"])
+def test_a_pipe_in_the_place_of_a_file_that_was_found_is_not_waited_for(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_text('{"text": "begun"}\n')
+    (source,) = find_sources([str(path)])
+    path.unlink()
+    os.mkfifo(path)
+    for span in (None, Span(0, 5)):
+        with pytest.raises(ComeBack, match="changed while it was being read"):
+            list(read(source, lambda _: None, Pulse(), span=span))
+    with pytest.raises(ComeBack):
+        open_seekable(source, Pulse())
+
+
+def test_each_file_of_a_folder_shows_in_the_pulse_while_it_is_listed(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"{number % 3}").mkdir(exist_ok=True)
+        (tmp_path / f"{number % 3}" / f"{number}.txt").write_text("x")
+    for name in (str(tmp_path), f"{tmp_path}/*/*.txt"):
+        pulse = Pulse(tmp_path / ".pulse")
+        before = read_pulse(tmp_path / ".pulse")
+        assert len(find_sources([name], pulse=pulse)) == 30
+        after = read_pulse(tmp_path / ".pulse")
+        assert before is not None
+        assert after is not None
+        assert after.done >= 30
+        assert after.beat - before.beat >= 60  # each is listed, and looked at
 
 
 @pytest.fixture

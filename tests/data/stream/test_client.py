@@ -135,6 +135,17 @@ def test_f55_a_reader_that_is_stopped_is_replaced(tmp_path: Path) -> None:
     twin.end()
 
 
+def test_patience_with_a_reader_begins_with_its_first_beat(tmp_path: Path) -> None:
+    """On a slow disk its imports take longer than it may be silent later."""
+    client = StreamClient(stream(tmp_path), STEPS, max_silence_s=2.5)
+    os.kill(client._reader.pid, signal.SIGSTOP)  # as if its imports took so long
+    assert client.reader_pulse() is None
+    threading.Timer(3.5, os.kill, (client._reader.pid, signal.SIGCONT)).start()
+    taken(client, 1, WINDOW_STEPS)
+    assert client.num_restarts == 0
+    client.end()
+
+
 def test_a_window_that_is_damaged_is_made_again(client: StreamClient) -> None:
     rows = taken(client)
     again = StreamClient(client.folder, STEPS)

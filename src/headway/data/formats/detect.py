@@ -32,7 +32,7 @@ from headway.data.formats.records import (
 from headway.data.formats.tables import is_table, read_csv, read_parquet, record_of_row
 from headway.data.formats.text import is_binary, read_parts, read_text
 from headway.data.sources import hub_dataset as hub
-from headway.data.sources.find import chunks, open_seekable, source_unreadable
+from headway.data.sources.find import chunks, open_local, open_seekable, source_unreadable
 from headway.data.sources.source import Chunks, Source, Span
 
 Reader = Callable[[Source, Chunks], Iterator[Item]]
@@ -200,8 +200,7 @@ def _reader_by_head(source: Source, seen: list[bytes]) -> Reader:
     reader = READERS.get(_inner_suffix(source))
     if reader is not None:
         return reader
-    assert source.path is not None
-    with source.path.open("rb") as file:
+    with open_local(source) as file:
         pieces = iter(functools.partial(file.read, _HEAD_BYTES), b"")
         return _reader_by_content(source, pieces, seen)
 
@@ -283,7 +282,7 @@ def _read_tsv(source: Source, pieces: Chunks) -> Iterator[Item]:
 def _read_parquet(source: Source, pieces: Chunks) -> Iterator[Item]:
     """Read a local file in place; copy a compressed file or a stream to a temporary file first."""
     if source.path and not source.is_stream and not suffix_of(source.name):
-        with source.path.open("rb") as file:
+        with io.BufferedReader(open_local(source)) as file:
             yield from read_parquet(source, file, pieces)
         return
     with tempfile.TemporaryFile() as copy:

@@ -9,7 +9,7 @@ from io import FileIO
 from pathlib import Path
 
 from headway.data.formats.records import Rejected
-from headway.data.sources.find import check_unchanged
+from headway.data.sources.find import check_unchanged, open_local
 from headway.data.sources.source import Chunks, Source, Span
 
 LONGEST_LINE = 64 << 20  # bytes; a longer row is rejected
@@ -67,8 +67,7 @@ def whole_lines(source: Source, span: Span) -> Span:
     Raises:
         OSError: the file cannot be read.
     """
-    assert source.path is not None
-    with source.path.open("rb", buffering=0) as file:
+    with open_local(source) as file:
         begin = _line_begin(file, span.begin, span.end)
         if begin >= span.end:  # one line fills the span, and belongs to the span it begins in
             return Span(span.end, span.end)
@@ -95,8 +94,7 @@ def read_span(source: Source, span: Span) -> Chunks:
         ComeBack: the file has changed since it was found.
         OSError: it cannot be read.
     """
-    assert source.path is not None
-    with source.path.open("rb", buffering=0) as file:
+    with open_local(source) as file:
         file.seek(span.begin)
         left = span.end - span.begin
         while left and (chunk := file.read(min(left, _CHUNK_BYTES))):
@@ -118,16 +116,16 @@ class LineNumbers:
         """A rejected row with its line in the file instead of its line in the span."""
         if span is None or not span.begin or source.path is None:
             return rejected
-        return replace(rejected, line=rejected.line + self._before(source.path, span.begin))
+        known = self._known.setdefault(source.path, [(0, 0)])
+        return replace(rejected, line=rejected.line + self._before(source, known, span.begin))
 
-    def _before(self, path: Path, offset: int) -> int:
+    def _before(self, source: Source, known: list[tuple[int, int]], offset: int) -> int:
         """Lines that begin in the first `offset` bytes."""
-        known = self._known.setdefault(path, [(0, 0)])
         nearest = bisect.bisect_right(known, (offset, offset)) - 1
         at, lines = known[nearest]
         if at == offset:
             return lines
-        with path.open("rb") as file:
+        with open_local(source) as file:
             # Line 1 begins with the file, and one more after each line end: hence one byte less.
             file.seek(max(at - 1, 0))
             left = offset - 1 - file.tell()

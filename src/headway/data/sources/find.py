@@ -5,15 +5,16 @@ Each kind of remote address has a module of its own; `formats` turns the bytes i
 
 import difflib
 import glob
+import io
 import os
 import re
 import select
 import shlex
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, ComeBack, DataRefused, Problems, Refusal, Remedy, UsageError
@@ -26,6 +27,7 @@ from headway.data.sources import s3
 from headway.data.sources.seekable import seekable_file
 from headway.data.sources.source import STANDARD_INPUT, Chunks, Source
 
+T = TypeVar("T")
 _CHUNK_BYTES = 1 << 20
 _POLL_MS = 500  # how often a wait beats the pulse
 _NEED = "a file, a folder, a pattern, an address, or - for standard input"
@@ -88,8 +90,8 @@ def _find_local(name: str, pulse: Pulse) -> list[Source]:
         status = path.stat()
     except FileNotFoundError:
         # Path.glob takes no absolute pattern
-        matches = glob.glob(name, recursive=True) if glob.has_magic(name) else []  # noqa: PTH207
-        found = [source for match in sorted(matches) for source in _walk(Path(match))]
+        matches = glob.iglob(name, recursive=True) if glob.has_magic(name) else ()  # noqa: PTH207
+        found = [s for match in sorted(_counted(matches, pulse)) for s in _walk(Path(match), pulse)]
         if found:
             return found
         if not is_id(name) or path.parent.is_dir() or _FILES.search(name):
@@ -98,13 +100,13 @@ def _find_local(name: str, pulse: Pulse) -> list[Source]:
     except (OSError, ValueError) as error:
         raise source_unreadable(name, error) from None
     if stat.S_ISDIR(status.st_mode):
-        return _list_folder(path)
+        return _list_folder(path, pulse)
     if not stat.S_ISREG(status.st_mode):
         return [Source(_printable(name), path)]
     return [Source(_printable(name), path, status.st_size, stamp=_stamp(status))]
 
 
-def _list_folder(folder: Path) -> list[Source]:
+def _list_folder(folder: Path, pulse: Pulse) -> list[Source]:
     weights = sorted(folder.glob("*.safetensors"))
     if weights and (folder / "config.json").exists():
         raise UsageError(
@@ -114,7 +116,7 @@ def _list_folder(folder: Path) -> list[Source]:
             need="text or conversations",
             remedies=(Remedy(f"--model {shlex.quote(str(folder))}", "trains it on data"),),
         )
-    found = _walk(folder)
+    found = _walk(folder, pulse)
     if not found:
         raise DataRefused(
             f"{folder} contains no files",
@@ -126,25 +128,44 @@ def _list_folder(folder: Path) -> list[Source]:
     return found
 
 
-def _walk(path: Path) -> list[Source]:
+def _walk(path: Path, pulse: Pulse) -> list[Source]:
     """A file, or the files below a folder except hidden files, caches and links out of it."""
-
-    def refuse(error: OSError) -> None:
-        raise source_unreadable(_printable(str(error.filename)), error) from error
-
-    files = [] if path.is_dir() else [path]
-    for place, folders, names in os.walk(path, onerror=refuse) if path.is_dir() else ():
-        folders[:] = [name for name in folders if name[0] != "." and name != "__pycache__"]
-        files += [Path(place, name) for name in names if name[0] != "."]
+    files = _files_below(path, pulse) if path.is_dir() else [path]
     found: list[Source] = []
     inside = path.resolve()
-    for file in sorted(files):
+    for file in sorted(files, key=lambda file: file.parts):
+        pulse.beat()
         leads_out = file.is_symlink() and not file.resolve().is_relative_to(inside)
         if file.is_file() and (file == path or not leads_out):
             status = file.stat()
             name = _printable(str(file))
             found.append(Source(name, file, status.st_size, True, _stamp(status)))
     return found
+
+
+def _files_below(folder: Path, pulse: Pulse) -> list[Path]:
+    """What is below a folder and no folder itself; links to folders are not followed."""
+    files: list[Path] = []
+    folders = [folder]
+    while folders:
+        try:
+            for entry in _counted(os.scandir(folders.pop()), pulse):
+                if entry.name[0] == "." or entry.name == "__pycache__":
+                    continue
+                if not entry.is_dir():
+                    files.append(Path(entry.path))
+                elif not entry.is_symlink():
+                    folders.append(Path(entry.path))
+        except OSError as error:
+            raise source_unreadable(_printable(str(error.filename)), error) from error
+    return files
+
+
+def _counted(found: Iterable[T], pulse: Pulse) -> Iterator[T]:
+    """What is found, one by one; each shows in the pulse."""
+    for one in found:
+        pulse.progress(pulse.done + 1)
+        yield one
 
 
 def _printable(name: str) -> str:
@@ -253,7 +274,7 @@ def open_seekable(source: Source, pulse: Pulse) -> BinaryIO:
         OSError: it cannot be opened.
     """
     if source.path is not None and not source.is_stream:
-        return source.path.open("rb")
+        return io.BufferedReader(open_local(source))
     remote = s3 if source.address.startswith("s3:") else web
     if source.is_stream or not source.size:
         raise _not_seekable(source)
@@ -274,12 +295,28 @@ def _not_seekable(source: Source) -> UsageError:
 
 
 def _file(source: Source, begin: int) -> Chunks:
-    assert source.path is not None
-    with source.path.open("rb", buffering=0) as file:
+    with open_local(source) as file:
         file.seek(begin)
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
         check_unchanged(source, file)
+
+
+def open_local(source: Source) -> FileIO:
+    """Open a local file that is no stream.
+
+    A pipe may have taken its place: it is not waited for.
+
+    Raises:
+        ComeBack: it is no regular file any more.
+        OSError: it cannot be opened.
+    """
+    assert source.path is not None
+    descriptor = os.open(source.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _changed(source)
+    return FileIO(descriptor)
 
 
 def check_unchanged(source: Source, file: FileIO) -> None:
@@ -288,14 +325,17 @@ def check_unchanged(source: Source, file: FileIO) -> None:
     Raises:
         ComeBack: the file changed.
     """
-    if _stamp(os.fstat(file.fileno())) == source.stamp:
-        return
+    if _stamp(os.fstat(file.fileno())) != source.stamp:
+        raise _changed(source)
+
+
+def _changed(source: Source) -> ComeBack:
     assert source.path is not None
     copy = shlex.quote(f"{source.path.stem}-copy{source.path.suffix}")
-    raise ComeBack(
+    return ComeBack(
         f"{source.name} changed while it was being read",
         cause=Cause.SOURCE_CHANGED,
-        have=f"a file that is still being written, {size(source.size)} when it was found",
+        have=f"another file than the one that was found, which had {size(source.size)}",
         need="a file that does not change",
         remedies=(Remedy(f"cp {shlex.quote(source.name)} {copy}", "then train the copy"),),
     )

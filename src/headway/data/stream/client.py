@@ -1,6 +1,5 @@
 """Stream client: rows by number, from windows that a reader process prefetches."""
 
-import contextlib
 import os
 import subprocess
 import threading
@@ -28,6 +27,7 @@ _NUM_AHEAD = 2  # windows prepared while one is used
 _KEPT_WINDOWS, _KEPT_CURSORS = 2, 64  # the batches made ahead may be several windows ahead
 _POLL_S = 0.02
 _MAX_SILENCE_S = 30.0  # a reader whose pulse is older is stuck
+_MAX_START_S = 600.0  # from its start to its first beat
 _RESTARTS = RestartPolicy(max_restarts=2)  # without a new window
 
 
@@ -45,7 +45,7 @@ class StreamClient(Rows):
     Args:
         folder: the stream's.
         num_steps: steps of the job.
-        max_silence_s: how long the reader's pulse may stand still.
+        max_silence_s: how long the reader's pulse may stand still after its first beat.
 
     Raises:
         OSError: the folder cannot be read.
@@ -222,10 +222,7 @@ class StreamClient(Rows):
 
     def _request(self, request: WindowRequest) -> None:
         self._requested_s = time.monotonic()
-        # A dead reader is noticed when a window is waited for.
-        with contextlib.suppress(BrokenPipeError):
-            self._reader.stdin.write(msgspec.json.encode(request) + b"\n")
-            self._reader.stdin.flush()
+        self._reader.send(request)  # a dead reader is noticed when a window is waited for
 
     def _check_reader(self, number: int) -> None:
         """Restart a reader that died, got stuck, or is idle although this window is unreadable."""
@@ -250,8 +247,9 @@ class StreamClient(Rows):
             and self._requested_s < pulse.waiting_since
         ):
             return True
-        beat_s = pulse.updated if pulse else self._started_s
-        return time.monotonic() - beat_s > self.max_silence_s
+        if pulse is None:  # it imports, which takes as long as the disk does
+            return time.monotonic() - self._started_s > _MAX_START_S
+        return time.monotonic() - pulse.updated > self.max_silence_s
 
     def _raise_refusal(self) -> None:
         """Raise what a dead reader reported; return if it was killed."""
