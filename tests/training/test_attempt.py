@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.helpers import in_memory, order_of, plan_of, run, stop_after
+from tests.helpers import order_of, run, stop_after
 from tests.training.jobs import KINDS, adapted, planned
 
 from headway.base.errors import Exit, MachineError
@@ -31,7 +31,7 @@ from headway.data.batching.batches import Batch, make_batch
 from headway.data.survey.store import Store
 from headway.model.forward import Forward
 from headway.training import trainer
-from headway.training.attempt import Attempt, estimate_remaining_s
+from headway.training.attempt import Attempt
 from headway.training.checkpoint import Snapshot
 from headway.training.initial_weights import starting_model
 from headway.training.optimizer import learning_rate
@@ -442,29 +442,6 @@ def test_an_error_after_the_last_save_loses_no_step(
     assert ran.receipt.outcome == "failed"
     assert ran.receipt.steps.applied == ran.receipt.steps.planned
     assert run(tmp_path / "run", plan, attempt=2).code == Exit.KEPT
-
-
-# ---- the estimate ------------------------------------------------------------------------------
-
-PLAN = plan_of(in_memory(1601), max_length=16)
-
-
-@pytest.mark.parametrize(
-    ("changes", "steps_left", "seconds"),
-    [
-        ({"every_steps": 1000}, 100, 100 * 0.5 + 3 + 2 + 1),
-        ({"every_steps": 1000, "eval_steps": 10}, 100, 100 * 0.5 + 3 + 2 + 11),
-        ({"every_steps": 1000}, 0, 3 + 2 + 1),
-    ],
-)
-def test_the_rest_is_foretold_from_what_the_phases_took(
-    changes: dict[str, Any], steps_left: int, seconds: float
-) -> None:
-    saves = replace(PLAN.saves, every_steps=changes["every_steps"], bytes_each=0)
-    evaluation = replace(PLAN.evaluation, eval_steps=changes.get("eval_steps", 0))
-    plan = replace(PLAN, saves=saves, evaluation=evaluation)
-    took = {"loading the model": 3.0, "probing": 2.0, "evaluating": 1.0}
-    assert estimate_remaining_s(plan, steps_left, 0.5, took) == pytest.approx(seconds, abs=0.1)
 
 
 def test_a_run_without_a_plan_is_refused(here: Path, tmp_path: Path) -> None:

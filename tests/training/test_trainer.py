@@ -34,7 +34,7 @@ def test_six_frames_of_ours_lead_from_main_to_backward(
     monkeypatch.setattr(Forward, "loss", noted)
     monkeypatch.setattr(torch.Tensor, "backward", spying)
     monkeypatch.setattr(worker, "end_with_parent", lambda: None)
-    monkeypatch.setattr(worker, "_import_libraries", lambda *_, **__: None)
+    monkeypatch.setattr(worker, "_import_libraries", lambda *_, **__: {})
     assert worker.main([str(tmp_path / "run")]) in (0, 4)  # one step teaches little
     assert stacks[-1] == ["_gradients", "take_step", "train_steps", "_train", "run", "main"]
 

@@ -11,7 +11,7 @@ allows, everything else is left.
 import contextlib
 import statistics
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,12 +29,12 @@ from headway.base.process import Left, Stop
 from headway.base.pulse import Phase
 from headway.data.batching.batches import Batch
 from headway.runs.folder import RunFolder
-from headway.runs.plan import Plan
 from headway.runs.receipt import Losses, Measured, Receipt, StepReport, TensorAudit
 from headway.runs.settled import load_settled
 from headway.training.failures import as_refusal, ended_early
 from headway.training.phases import Phases
-from headway.training.saver import Saver, described, estimate_save_s
+from headway.training.remaining_time import estimate_remaining_s
+from headway.training.saver import Saver, described
 from headway.training.setup import versions
 from headway.training.step import StepDropped, train_steps
 from headway.training.trainer import Trainer, show_totals, start_trainer
@@ -378,30 +378,6 @@ class Attempt:
 
     def _as_refusal(self, error: Exception, doing: str) -> Refusal:
         return as_refusal(error, doing, self.plan, self.trainer.settled, self.folder.path)
-
-
-def estimate_remaining_s(
-    plan: Plan, num_steps: int, step_s: float, phase_seconds: Mapping[str, float]
-) -> float:
-    """Estimated seconds from now to the receipt.
-
-    Args:
-        plan: of the run.
-        num_steps: still to be taken.
-        step_s: seconds of one of them.
-        phase_seconds: seconds of the phases so far; the end loads, probes and evaluates again.
-    """
-    evaluating_s = phase_seconds.get(Phase.EVALUATING, 0.0)
-    every = plan.evaluation.eval_steps
-    num_evaluations = 1 + (num_steps // every if every else 0)
-    num_saves = 1 + num_steps // plan.saves.every_steps
-    return (
-        num_steps * step_s
-        + phase_seconds.get(Phase.LOADING_MODEL, 0.0)
-        + phase_seconds.get(Phase.PROBING, 0.0)
-        + num_evaluations * evaluating_s
-        + num_saves * estimate_save_s(plan)
-    )
 
 
 def _probed(when: str, losses: Losses) -> Probed:
