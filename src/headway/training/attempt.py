@@ -148,14 +148,7 @@ class Attempt:
     # -- steps -------------------------------------------------------------------------------
 
     def _train(self) -> Ending:
-        before = cpu_times()
-        try:
-            return self._take_steps()
-        finally:
-            self.other_work = other_work(before, cpu_times())
-
-    def _take_steps(self) -> Ending:
-        trainer = self.trainer
+        trainer, before = self.trainer, cpu_times()
         take_step = partial(
             trainer.stepper.take_step, should_drop=self._should_drop_step, may_drop=self._may_drop
         )
@@ -182,6 +175,7 @@ class Attempt:
             return Ending("failed", self._as_refusal(error, "training"))
         finally:
             trainer.setup.end_reading()
+            self.other_work = other_work(before, cpu_times())
 
     def _finish_step(self, batch: Batch, report: StepReport) -> None:
         """Count and log a step whose update is in the weights; do what is due before the next."""
