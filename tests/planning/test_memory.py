@@ -142,7 +142,7 @@ def test_a_plan_takes_smaller_pieces_then_runs_layers_twice(bf16: bool) -> None:
     assert len(seen) > 10
 
 
-def test_there_is_room_for_a_foretelling_that_is_wrong() -> None:
+def test_there_is_room_for_an_estimate_that_is_wrong() -> None:
     given = {"batch_size": 16, "max_length": 256}
     plenty = planned(FOLDER, **given)
     just = with_free(round(plenty.memory.peak * (1 + ESTIMATE_ERROR)) + 1_000_000)

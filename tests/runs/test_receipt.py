@@ -1,4 +1,4 @@
-"""The two judgements and the closing line: a table of facts, each clause broken once."""
+"""The two judgments and the closing line: a table of facts, each clause broken once."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headway.runs.receipt import (
     Facts,
-    Judgement,
+    Judgment,
     Loss,
     Measured,
     ReceiptCheckpoint,
@@ -58,7 +58,7 @@ def tensors(**changes: Any) -> Facts:
 
 
 def test_a_run_that_did_what_was_planned_keeps_its_contract() -> None:
-    assert judge_contract(FACTS) == Judgement("kept", ())
+    assert judge_contract(FACTS) == Judgment("kept", ())
 
 
 BROKEN = {

@@ -13,7 +13,7 @@ from headway.base.version import __version__
 from headway.runs.plan import Plan, load_plan
 from headway.runs.receipt import (
     Facts,
-    Judgement,
+    Judgment,
     Receipt,
     closing_line,
     judge_contract,
@@ -68,7 +68,7 @@ def learning_facts(receipt: Receipt, **changes: Any) -> Receipt:
         ((1, 2), [1, 2], True),
         (float("nan"), None, True),
         ({"a": 1}, {"a": 1}, True),
-        (Judgement("kept", ()), {"verdict": "kept", "reasons": []}, True),
+        (Judgment("kept", ()), {"verdict": "kept", "reasons": []}, True),
         (1, 2, False),
         ({"a": 1}, {}, False),
     ],
@@ -168,8 +168,8 @@ def rejudged(receipt: Receipt, why: str = "", **changes: Any) -> Receipt:
 
 
 REWORDED = {
-    "contract": {"contract": Judgement("kept", ("in other words",))},
-    "learning": {"learning": Judgement("unclear", ("in other words",))},
+    "contract": {"contract": Judgment("kept", ("in other words",))},
+    "learning": {"learning": Judgment("unclear", ("in other words",))},
 }
 
 

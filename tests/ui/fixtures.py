@@ -196,8 +196,8 @@ def receipt(**changes: Any) -> r.Receipt:
         ),
         checkpoint=r.ReceiptCheckpoint("checkpoint-4976", "5e" * 32, 105_600_000),
         environment={"torch": "2.13.0"},
-        contract=r.Judgement("kept", ()),
-        learning=r.Judgement("improved", ("probe 2.41 -> 1.37",)),
+        contract=r.Judgment("kept", ()),
+        learning=r.Judgment("improved", ("probe 2.41 -> 1.37",)),
         line=(
             "kept: 2,488 of 2,488 steps, 19,900 rows once each · "
             "improved: 2.41 -> 1.37 (held out 2.44 -> 1.52)"

@@ -10,7 +10,7 @@ from tests.ui.fixtures import WARNING, entry, receipt, status, step_done, text_p
 
 from headway.base.errors import Cause, DataRefused
 from headway.base.events import Evaluated, Event, Noted, Sampled, Saved
-from headway.runs.receipt import Judgement
+from headway.runs.receipt import Judgment
 from headway.supervise.progress import Status
 from headway.ui.live import Curve, Live, moving_lines
 from headway.ui.text_layout import cells
@@ -238,7 +238,7 @@ def test_colors_mean_something() -> None:
     assert "\x1b[32mkept: 2,488 of 2,488" in tape.getvalue()
     broken, tape = make()
     follow(broken, tape, 1, standing())
-    judged = Judgement("broken", ("it stopped",))
+    judged = Judgment("broken", ("it stopped",))
     broken.receipt(receipt(contract=judged, line="broken: it stopped"))
     assert "\x1b[31mbroken: it stopped" in tape.getvalue()
 

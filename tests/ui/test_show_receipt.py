@@ -4,7 +4,7 @@ import pytest
 from tests.ui.fixtures import WIDTHS, receipt, texts, words_of
 
 from headway.base.host.contention import OtherWork
-from headway.runs.receipt import EstimatedActual, Judgement, Receipt
+from headway.runs.receipt import EstimatedActual, Judgment, Receipt
 from headway.ui.show_receipt import closing_lines, receipt_lines
 from headway.ui.text_layout import cells
 
@@ -26,7 +26,7 @@ def test_the_closing_line_is_apart_and_in_the_color_of_the_contract() -> None:
     assert len(folded) > 1
     assert words_of(texts(folded)) == receipt().line
     assert {style for line in folded for _, style in line.pieces} == {"green"}
-    broken = receipt(contract=Judgement("broken", ("it stopped",)))
+    broken = receipt(contract=Judgment("broken", ("it stopped",)))
     assert closing_lines(broken, 120)[0].pieces == ((receipt().line, "red"),)
 
 
@@ -56,7 +56,7 @@ def test_a_receipt_shows_losses_tensors_and_rows() -> None:
 
 
 def test_a_broken_contract_says_why() -> None:
-    broken = Judgement("broken", ("2 of 336 trainable tensors did not move",))
+    broken = Judgment("broken", ("2 of 336 trainable tensors did not move",))
     lines = shown(receipt(contract=broken), 80)
     assert "contract   broken · 2 of 336 trainable tensors did not move" in lines
 

@@ -186,7 +186,7 @@ class ReceiptCheckpoint:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """A verdict and its reasons."""
 
     verdict: Literal["kept", "broken", "improved", "unclear", "not"]
@@ -213,7 +213,7 @@ def loss_between(before: Measured, after: Measured) -> Loss:
     return Loss(before.mean, after.mean, before.rows, spread)
 
 
-def judge_contract(facts: Facts) -> Judgement:
+def judge_contract(facts: Facts) -> Judgment:
     """Judge whether the run did what was planned. Every broken clause is a reason.
 
     An interrupted run keeps its contract if everything it did was as planned. A failed run never
@@ -237,7 +237,7 @@ def judge_contract(facts: Facts) -> Judgement:
         reasons += _broken_tensors(tensors)
     if facts.checkpoint is None and facts.applied_steps:
         reasons.append("no checkpoint was read back")
-    return Judgement("broken" if reasons else "kept", tuple(reasons))
+    return Judgment("broken" if reasons else "kept", tuple(reasons))
 
 
 def _broken_tensors(tensors: TensorAudit) -> list[str]:
@@ -259,9 +259,7 @@ def _broken_tensors(tensors: TensorAudit) -> list[str]:
     return reasons
 
 
-def judge_learning(
-    train_probe: Loss | None, held_out: Loss | None, applied_steps: int
-) -> Judgement:
+def judge_learning(train_probe: Loss | None, held_out: Loss | None, applied_steps: int) -> Judgment:
     """Judge whether the model got better at the data.
 
     Under 10 steps, or if the loss changed by at most twice the spread, learning is unclear.
@@ -270,23 +268,23 @@ def judge_learning(
     if held_out and held_out.after > held_out.before:
         reasons.append(f"held-out loss rose: {held_out.before:.2f} -> {held_out.after:.2f}")
     if train_probe is None or not applied_steps:
-        return Judgement("unclear", ("not measured",))
+        return Judgment("unclear", ("not measured",))
     if applied_steps < 10:
-        return Judgement("unclear", ("under 10 steps", *reasons))
+        return Judgment("unclear", ("under 10 steps", *reasons))
     gain = train_probe.before - train_probe.after
     if abs(gain) <= 2 * train_probe.spread:
-        return Judgement("unclear", (f"within the spread of {train_probe.spread:.2f}", *reasons))
-    return Judgement("improved" if gain > 0 else "not", tuple(reasons))
+        return Judgment("unclear", (f"within the spread of {train_probe.spread:.2f}", *reasons))
+    return Judgment("improved" if gain > 0 else "not", tuple(reasons))
 
 
 def closing_line(
     facts: Facts,
-    contract: Judgement,
-    learning: Judgement,
+    contract: Judgment,
+    learning: Judgment,
     train_probe: Loss | None,
     held_out: Loss | None,
 ) -> str:
-    """The last line on the screen: both judgements, with numbers."""
+    """The last line on the screen: both judgments, with numbers."""
     done = f"{facts.applied_steps:,} of {plural(facts.planned_steps, 'step')}"
     if contract.verdict == "broken":
         first = f"broken: {contract.reasons[0]} ({done})"
@@ -354,8 +352,8 @@ class Receipt:
     plan_against_actual: PlanAgainstActual
     checkpoint: ReceiptCheckpoint | None
     environment: dict[str, str]
-    contract: Judgement
-    learning: Judgement
+    contract: Judgment
+    learning: Judgment
     line: str  # the closing line
 
     def save(self, folder: Path) -> None:

@@ -17,7 +17,7 @@ from headway.runs.plan import Plan
 from headway.runs.receipt import (
     MAX_NAMES,
     Facts,
-    Judgement,
+    Judgment,
     Loss,
     Receipt,
     closing_line,
@@ -242,7 +242,7 @@ def check_verdicts(receipt: Receipt, log: Sequence[LogEntry]) -> Iterator[Claim]
         yield unchecked("line", receipt.line, f"written by Headway {writer}")
 
 
-def _verdict(name: str, claimed: Judgement, found: Judgement, *, is_same_version: bool) -> Claim:
+def _verdict(name: str, claimed: Judgment, found: Judgment, *, is_same_version: bool) -> Claim:
     """Verdict and reasons; of another version's receipt the verdict only."""
     if is_same_version:
         return checked(name, claimed, found, "the receipt's facts")

@@ -10,7 +10,7 @@ from headway.ui.text_layout import flow, loss_text, table
 if TYPE_CHECKING:  # slow to import, and the first line must not wait
     from headway.runs.receipt import (
         EstimatedActual,
-        Judgement,
+        Judgment,
         Loss,
         PlanAgainstActual,
         Receipt,
@@ -46,7 +46,7 @@ def closing_lines(receipt: "Receipt", width: int) -> list[StyledLine]:
     return styled(flow([receipt.line], width), style)
 
 
-def _judgment(judgment: "Judgement") -> list[str]:
+def _judgment(judgment: "Judgment") -> list[str]:
     word = {"not": "not improved"}.get(judgment.verdict, judgment.verdict)
     return [word, *judgment.reasons]
 
