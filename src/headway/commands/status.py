@@ -65,7 +65,7 @@ def logs(arguments: Arguments) -> int:
     folder, json = find_run(one_run(arguments), output_dir(arguments)), arguments.on("json")
     if not arguments.on("follow"):
         if json:
-            sys.stdout.write(folder.events.read_text())
+            sys.stdout.write(folder.events.read_text(encoding="utf-8"))
         else:
             print_lines([log_line(entry) for entry in read_events(folder.events)])
         return Exit.KEPT
