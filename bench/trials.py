@@ -157,8 +157,16 @@ def peer(
     return started, Steps(**json.loads(result.read_text()))
 
 
-def headway(words: Sequence[str], folder: Path, trial: Path) -> tuple[float, Steps]:
+def headway(
+    words: Sequence[str], folder: Path, trial: Path, *, more: Mapping[str, str] | None = None
+) -> tuple[float, Steps]:
     """One trial of `headway train`: when it was started, and its steps.
+
+    Args:
+        words: what is typed after it.
+        folder: where.
+        trial: an empty folder for the run.
+        more: of its environment.
 
     Raises:
         TrialError: it failed, or it did not end in time, or its contract is broken.
@@ -166,7 +174,7 @@ def headway(words: Sequence[str], folder: Path, trial: Path) -> tuple[float, Ste
     watch = _Memory(trial / "bench" / "events.jsonl")
     command = [HEADWAY, "train", *words, "--output-dir", str(trial), "--run-name", "bench"]
     started = time.time()
-    run(command, folder, trial / "cache", watch=watch)
+    run(command, folder, trial / "cache", more=more, watch=watch)
     receipt = json.loads((trial / "bench" / "receipt.json").read_text())
     if receipt["contract"]["verdict"] != "kept":
         raise TrialError(receipt["line"])

@@ -184,6 +184,20 @@ def is_sentence(node: ast.AST) -> bool:
     return isinstance(node, ast.Attribute) and node.attr in SENTENCES
 
 
+@pytest.mark.parametrize("path", NAMED, ids=name_of)
+def test_text_files_are_utf_8_in_any_locale(path: Path) -> None:
+    """Whoever reads or writes a text file says in which encoding."""
+    unsaid = [
+        node.lineno
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("read_text", "write_text")
+        and not any(keyword.arg == "encoding" for keyword in node.keywords)
+    ]
+    assert unsaid == []
+
+
 # -- the tree in the README
 
 

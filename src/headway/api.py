@@ -1,6 +1,5 @@
 """Python interface: plan() and train() for scripts and notebooks."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +14,7 @@ from headway.runs.receipt import Receipt
 from headway.supervise.supervisor import Request, Result, Supervisor
 from headway.ui.output import PATIENCE_S
 from headway.ui.screens import make_screen
+from headway.ui.standard_streams import standard_streams
 
 Data = str | Path | Sequence[str | Path]
 
@@ -36,7 +36,7 @@ def plan(data: Data, **settings: Any) -> Plan:
     """
     packages.require("plan", packages.READING)
     request, stop = _request(data, settings), Stop()
-    screen = make_screen(sys.stdout, sys.stderr, quiet=True)
+    screen = make_screen(*standard_streams(), quiet=True)
     try:
         with stop.listening(raise_now):
             result = Supervisor(request, screen, stop).plan()
@@ -72,7 +72,7 @@ def train(data: Data, *, quiet: bool = False, **settings: Any) -> Receipt:
     """
     packages.require("train", packages.TRAINING)
     request, stop = _request(data, settings), Stop()
-    screen = make_screen(sys.stdout, sys.stderr, quiet=quiet)
+    screen = make_screen(*standard_streams(), quiet=quiet)
     try:
         with stop.listening(raise_now):
             result = Supervisor(request, screen, stop).train()

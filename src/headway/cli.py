@@ -13,6 +13,7 @@ from headway.commands import archives, demo, doctor, inference, status, train
 from headway.commands.help import overview_lines, verb_lines
 from headway.commands.verb import print_lines, unexpected
 from headway.config.command_line import parse
+from headway.ui.standard_streams import prepare_streams
 
 VERBS = {
     **demo.VERBS,
@@ -43,6 +44,7 @@ def run(argv: Sequence[str]) -> int:
         return Exit.USAGE
     verbose = "--verbose" in argv or "-v" in argv
     try:
+        prepare_streams(argv)
         return _dispatch(argv)
     except Refusal as refusal:
         _print_refusal(refusal, verbose=verbose)

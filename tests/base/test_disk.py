@@ -59,3 +59,54 @@ def test_the_error_number_of_a_rust_library_is_found_in_its_text() -> None:
     assert raised.value.errno == errno.ENOSPC
     with pytest.raises(RuntimeError), errors_from_rust():
         raise RuntimeError("something else")
+
+
+def full(place: Path, monkeypatch: pytest.MonkeyPatch, inodes: int) -> list[Path]:
+    """Make the disk of a folder full, of bytes or of inodes; returns which disks were asked for."""
+    asked: list[Path] = []
+
+    def statvfs(folder: Path) -> os.statvfs_result:
+        asked.append(Path(folder))
+        free = 0 if inodes else 50
+        here = folder == place
+        values = (4096, 4096, 100, free, free, 500, inodes, inodes, 0, 255)
+        return os.statvfs_result(values if here else (4096, 4096, 9**9, 9**9, 9**9, 9, 9, 9, 0, 9))
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    return asked
+
+
+def test_a_disk_without_inodes_is_not_told_as_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full(tmp_path, monkeypatch, inodes=0)
+    with pytest.raises(MachineError) as refused, disk_errors(tmp_path / "plan.json"):
+        raise OSError(errno.ENOSPC, "no space")
+    assert refused.value.cause is Cause.NO_INODES
+    assert refused.value.have == (f"0 of 500 inodes free on the disk of {tmp_path}, 204.8 kB free")
+
+
+def test_the_free_space_is_that_of_the_disk_that_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "link").symlink_to(disk)
+    full(disk, monkeypatch, inodes=7)
+    for path, error in (
+        (disk, OSError(errno.ENOSPC, "no space")),  # a mount point itself
+        (disk / "new" / "plan.json", OSError(errno.ENOSPC, "no space")),
+        (tmp_path / "link", OSError(errno.ENOSPC, "no space")),
+        (tmp_path / "other", OSError(errno.ENOSPC, "no space", str(disk / "a"))),
+        (tmp_path / "other", OSError(errno.ENOSPC, "no space", "/a", None, str(disk / "b"))),
+    ):
+        with pytest.raises(MachineError) as refused, disk_errors(path):
+            raise error
+        assert refused.value.cause is Cause.DISK_FULL
+        assert refused.value.have == f"0 B free on the disk of {disk}"
+
+
+def test_a_quota_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MachineError) as refused, disk_errors(tmp_path / "plan.json"):
+        raise OSError(errno.EDQUOT, "quota")
+    assert refused.value.have.startswith("over the quota; ")

@@ -107,3 +107,14 @@ def refused(headway: Headway, output_dir: str, why: str) -> None:
     assert why in told.err
     assert "plan for" not in told.out
     assert sorted(headway.here.rglob("*")) == before
+
+
+def test_a_disk_without_inodes_is_told_for_what_it_is(headway: Headway) -> None:
+    headway.write("notes.txt", TEXT)
+    (headway.here / "runs").mkdir()
+    with small_disk(headway.here / "runs", "-t tmpfs -o size=32m,nr_inodes=1 none") as disk:
+        headway.before = disk.enter
+        told = headway(*TRAIN)
+    assert told.code == 5
+    assert told.err.startswith("no inodes left on the disk: ")
+    assert "0 of 1 inodes free" in told.err

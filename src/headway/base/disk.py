@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import resource
+import shlex
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -15,7 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headway.base.errors import Cause, MachineError, Remedy
-from headway.base.units import size
+from headway.base.units import count, size
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ELSEWHERE = Remedy("--output-dir DIR", "a folder of your own, or on another disk")
 
 
 def check_writable(folder: Path, need_bytes: int = 0) -> None:
@@ -79,34 +83,80 @@ def disk_errors(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        place = path.parent if path.parent != Path() else Path.cwd()
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise MachineError(
-                f"the disk is full: {path} was not written",
-                cause=Cause.DISK_FULL,
-                have=f"{size(shutil.disk_usage(_nearest(place)).free)} free",
-                need="room for one more checkpoint",
-                remedies=(Remedy("--output-dir DIR", "a folder on another disk"),),
-            ) from error
-        if error.errno == errno.EFBIG:
-            raise MachineError(
-                f"{path} exceeds the file size limit of this process",
-                cause=Cause.FILE_TOO_LARGE,
-                have=f"at most {size(resource.getrlimit(resource.RLIMIT_FSIZE)[0])} per file",
-                need="no limit on the size of files",
-                remedies=(Remedy("ulimit -f unlimited", "in the shell that starts it"),),
-            ) from error
-        refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-        raise MachineError(
-            f"cannot write {path}",
-            cause=Cause.NOT_WRITABLE,
-            have=reason,
-            need=f"a folder that user {os.getuid()} may write to"
-            if refused
-            else "a disk without write errors",
-            remedies=(Remedy("--output-dir DIR", "a folder of your own, or on another disk"),),
-        ) from error
+        raise write_refusal(error, path) from error
+
+
+def is_disk_error(error: OSError) -> bool:
+    """Whether the disk or a limit on files caused an error, wherever it was raised."""
+    return error.errno in (*_FULL, errno.EFBIG, errno.EROFS)
+
+
+def write_refusal(
+    error: OSError, path: Path | None = None, elsewhere: Remedy = _ELSEWHERE
+) -> MachineError:
+    """The refusal for a write that failed.
+
+    Args:
+        error: as the system raised it.
+        path: what was written, if the error does not say.
+        elsewhere: how to write to another disk.
+    """
+    path = path or Path(os.fsdecode(error.filename or "a file"))
+    if error.errno in _FULL:
+        return _full(error, path, elsewhere)
+    if error.errno == errno.EFBIG:
+        return MachineError(
+            f"{path} exceeds the file size limit of this process",
+            cause=Cause.FILE_TOO_LARGE,
+            have=f"at most {size(resource.getrlimit(resource.RLIMIT_FSIZE)[0])} per file",
+            need="no limit on the size of files",
+            remedies=(Remedy("ulimit -f unlimited", "in the shell that starts it"),),
+        )
+    refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return MachineError(
+        f"cannot write {path}",
+        cause=Cause.NOT_WRITABLE,
+        have=os.strerror(error.errno) if error.errno else str(error),
+        need=f"a folder that user {os.getuid()} may write to"
+        if refused
+        else "a disk without write errors",
+        remedies=(elsewhere,),
+    )
+
+
+def _full(error: OSError, path: Path, elsewhere: Remedy) -> MachineError:
+    """No room: of bytes, of inodes, or of a quota; told of the file system that has none."""
+    place = _where_it_failed(error, path)
+    disk = os.statvfs(place)
+    free = f"{size(disk.f_bavail * disk.f_frsize)} free"
+    if error.errno == errno.ENOSPC and disk.f_files and not disk.f_favail:
+        return MachineError(
+            f"no inodes left on the disk: {path} was not written",
+            cause=Cause.NO_INODES,
+            have=f"0 of {count(disk.f_files)} inodes free on the disk of {place}, {free}",
+            need="an inode for each file",
+            remedies=(elsewhere, Remedy(f"df -i {shlex.quote(str(place))}", "shows the disk")),
+        )
+    quota = "over the quota; " if error.errno == errno.EDQUOT else ""
+    return MachineError(
+        f"the disk is full: {path} was not written",
+        cause=Cause.DISK_FULL,
+        have=f"{quota}{free} on the disk of {place}",
+        need="room for one more checkpoint",
+        remedies=(elsewhere, Remedy(f"df -h {shlex.quote(str(place))}", "shows the disk")),
+    )
+
+
+def _where_it_failed(error: OSError, path: Path) -> Path:
+    """A folder on the file system that an error is about.
+
+    The error's own file says more than the path that was meant: that may be a link, or lie above
+    another file system.
+    """
+    named = [os.fsdecode(name) for name in (error.filename2, error.filename) if name is not None]
+    failed = Path(named[0]) if named and isinstance(error.filename, str | bytes) else path
+    place = _nearest(failed.absolute()).resolve()
+    return place if place.is_dir() else place.parent
 
 
 def _nearest(path: Path) -> Path:

@@ -49,6 +49,7 @@ class Cause(StrEnum):
     CONFIG_INVALID = "config_invalid"
     MISSING_PACKAGE = "missing_package"
     WOULD_ADJUST = "would_adjust"
+    OUTPUT_CLOSED = "output_closed"
     UNBOUNDED_STREAM = "unbounded_stream"
 
     # runs and backups
@@ -107,6 +108,7 @@ class Cause(StrEnum):
 
     # the machine
     DISK_FULL = "disk_full"
+    NO_INODES = "no_inodes"
     NOT_WRITABLE = "not_writable"
     FILE_TOO_LARGE = "file_too_large"
     WRITE_STALLED = "write_stalled"
@@ -118,6 +120,9 @@ class Cause(StrEnum):
     CACHE_MISSING = "cache_missing"
     NO_DEVICE = "no_device"
     PROCESS_KILLED = "process_killed"
+    TOO_FEW_PROCESSES = "too_few_processes"
+    TOO_FEW_OPEN_FILES = "too_few_open_files"
+    ADDRESS_SPACE_LIMIT = "address_space_limit"
     LOCKED = "locked"
     BUG = "bug"
 

@@ -76,7 +76,7 @@ def cgroup_folders() -> list[Path]:
     """The folders of this process's control groups and their ancestors, in all trees."""
     folders: dict[Path, None] = {}
     try:
-        lines = _OWN_CGROUPS.read_text().splitlines()
+        lines = _OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     for line in lines:
@@ -137,7 +137,7 @@ def _whole(text: str) -> int | None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError:
         return ""
 
@@ -191,7 +191,7 @@ def torch_build() -> TorchBuild | None:
     if spec is None or not spec.origin:
         return None
     try:
-        text = (Path(spec.origin).parent / "version.py").read_text()
+        text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
     except OSError:
         return None
     version = re.search(r"^__version__[^=]*= ['\"]([^'\"]+)", text, re.MULTILINE)

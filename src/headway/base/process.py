@@ -228,6 +228,7 @@ class ChildProcess:
         self._command = [sys.executable, "-P", "-m", module, *arguments]
         self._environment = dict(os.environ if environment is None else environment)
         self._environment["PYTHONSAFEPATH"] = "1"
+        self._environment["PYTHONUTF8"] = "1"  # text files are UTF-8 in any locale
         if path := self._environment.get("PYTHONPATH"):  # an empty entry is that folder, too
             self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, path.split(os.pathsep)))
         self._environment.pop(PULSE_VARIABLE, None)
@@ -320,7 +321,7 @@ class ChildProcess:
 
     def last_words(self) -> list[str]:
         """The lines in its log, as they may be shown."""
-        text = self.log.read_text(errors="replace") if self.log else ""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log else ""
         return [hide_credentials(line) for line in text.strip().splitlines()]
 
     def answer(self, kind: type[T]) -> T | None:

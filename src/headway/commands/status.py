@@ -66,7 +66,7 @@ def logs(arguments: Arguments) -> int:
     folder, json = find_run(one_run(arguments), output_dir(arguments)), arguments.on("json")
     if not arguments.on("follow"):
         if json:
-            print_text(folder.events.read_text())
+            print_text(folder.events.read_text(encoding="utf-8"))
         else:
             print_lines([log_line(entry) for entry in read_events(folder.events)])
         return Exit.KEPT

@@ -102,7 +102,7 @@ def _from_pretrained(kind: Any, path: Path, **options: bool) -> nn.Module:
 def custom_code(folder: Path) -> str:
     """The Python file that defines a folder's model; "" if transformers defines it."""
     try:
-        classes: Any = json.loads((folder / "config.json").read_text()).get("auto_map", {})
+        classes: Any = json.loads((folder / "config.json").read_bytes()).get("auto_map", {})
         name = str(classes.get("AutoModelForCausalLM") or next(iter(classes.values()), ""))
     except (OSError, ValueError, AttributeError):
         return ""

@@ -1,9 +1,12 @@
 """Trainer processes: environment, and cause of death."""
 
+import errno
 import os
 import signal
 
+from headway.base.disk import write_refusal
 from headway.base.errors import Cause, Exit, MachineError, OurBug, Refusal, Remedy, refusal_from
+from headway.base.host.limits import death_by_limit, this_process
 from headway.base.machine import this_machine
 from headway.base.process import ChildProcess
 from headway.supervise import allocator, thread_waiting
@@ -45,6 +48,11 @@ def death_refusal(child: ChildProcess, doing: str) -> Refusal:
     # A pulse on full shared memory ends its process with SIGBUS.
     if code in (Exit.MACHINE, -signal.SIGBUS) and is_shared_memory_full():
         return shared_memory_full()
+    if code == -signal.SIGXFSZ:
+        return write_refusal(OSError(errno.EFBIG, os.strerror(errno.EFBIG)))
+    limit = death_by_limit(this_process(), this_machine().cores)
+    if limit is not None and code != -signal.SIGKILL:
+        return limit
     if code < 0:
         name = signal.Signals(-code).name
         killed = code == -signal.SIGKILL

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,12 @@ def run_inference(
         return _run(request, live, wait)
 
 
+def _output_encoding() -> dict[str, str]:
+    """Variables that let a child write to our standard output in its encoding."""
+    encoding = getattr(sys.stdout, "encoding", None)
+    return {"PYTHONIOENCODING": f"{encoding}:replace"} if encoding else {}
+
+
 def _run(
     request: InferenceRequest, live: Path, wait: Callable[[ChildProcess, Path], None]
 ) -> Evaluation | None:
@@ -41,7 +48,7 @@ def _run(
     process = ChildProcess(
         "headway.training.inference.answer",
         [str(question)],
-        environment=torch_environment(),
+        environment=torch_environment() | _output_encoding(),
         pulse=pulse,
         log=live / "answer.err",
         own_session=False,  # it reads from the terminal, and Ctrl+C ends the answer

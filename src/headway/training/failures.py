@@ -17,6 +17,7 @@ from headway.base.errors import (
     Remedy,
 )
 from headway.base.files import write_lightly
+from headway.base.host.machine_errors import machine_refusal
 from headway.data.batching.batches import MicroTensors
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
@@ -41,6 +42,8 @@ def as_refusal(
     if isinstance(error, Refusal):
         return error
     first_line = next(iter(str(error).splitlines()), "")
+    if refusal := machine_refusal(error):
+        return refusal
     if is_out_of_memory(error):
         return _out_of_memory(doing, first_line, plan, settled)
     kept = folder / TRACEBACK

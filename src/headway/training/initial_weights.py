@@ -31,7 +31,9 @@ def load_folder(folder: Path, *, trust_remote_code: bool = False) -> nn.Module:
     """
     if not is_adapter(folder):
         return from_folder(folder, trust_remote_code=trust_remote_code)
-    base = Path(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
+    base = Path(
+        json.loads((folder / "adapter_config.json").read_bytes())["base_model_name_or_path"]
+    )
     if not base.is_dir():
         raise UsageError(
             f"the base model of {folder.name} is missing",

@@ -120,3 +120,8 @@ def encodable(text: str, encoding: str | None) -> str:
     except UnicodeEncodeError:
         return text.translate(_PLAIN).encode(known, "replace").decode(known)
     return text
+
+
+def substitute(text: str) -> str:
+    """ASCII for text that an encoding lacks: our own symbols have their likeness, others are ?."""
+    return text.translate(_PLAIN).encode("ascii", "replace").decode()

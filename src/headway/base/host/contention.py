@@ -85,7 +85,7 @@ def cpu_times(pids: tuple[int, ...] = ()) -> CpuTimes | None:
         return None
     cores = os.sched_getaffinity(0)
     try:
-        lines = (_PROC / "stat").read_text().splitlines()
+        lines = (_PROC / "stat").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     ticks = [
@@ -141,7 +141,7 @@ def _used_s(pid: int) -> float:
     """CPU seconds of a process and its descendants, the ended ones too; 0 if it is gone."""
     process = _PROC / str(pid)
     try:
-        words = (process / "stat").read_text().rpartition(")")[2].split()
+        words = (process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         children = [
             child for task in (process / "task").iterdir() for child in _words(task / "children")
         ]
@@ -152,7 +152,7 @@ def _used_s(pid: int) -> float:
 
 def _words(path: Path) -> list[str]:
     try:
-        return path.read_text().split()
+        return path.read_text(encoding="utf-8").split()
     except OSError:  # a thread that has ended, or a kernel without this file
         return []
 

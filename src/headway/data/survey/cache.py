@@ -8,7 +8,6 @@ All of it is safe to delete, and safe to use from two processes: a store appears
 """
 
 import contextlib
-import errno
 import os
 import shutil
 import tempfile
@@ -17,8 +16,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headway.base.errors import Cause, MachineError, Remedy
-from headway.base.units import size
+from headway.base.disk import write_refusal
+from headway.base.errors import MachineError, Remedy
 from headway.data.survey.store import Store
 
 MAX_BYTES = 5_000_000_000
@@ -50,7 +49,7 @@ class StoreCache:
     def find(self, alias: str) -> Store | None:
         """The store published under an alias, or None."""
         try:
-            return self._open((self.folder / _ALIASES / alias).read_text())
+            return self._open((self.folder / _ALIASES / alias).read_text(encoding="utf-8"))
         except OSError:
             return None
 
@@ -98,7 +97,7 @@ class StoreCache:
                 partial.rename(final)
             store = Store(final)
         if alias:
-            (self.folder / _ALIASES / alias).write_text(key)
+            (self.folder / _ALIASES / alias).write_text(key, encoding="utf-8")
         self._prune()
         return store
 
@@ -108,20 +107,12 @@ class StoreCache:
             shutil.rmtree(old.path, ignore_errors=True)
         for alias in (self.folder / _ALIASES).iterdir():
             with contextlib.suppress(OSError):  # another process may be pruning too
-                if not (self.folder / alias.read_text()).is_dir():
+                if not (self.folder / alias.read_text(encoding="utf-8")).is_dir():
                     alias.unlink()
 
     def _not_writable(self, error: OSError) -> MachineError:
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = error.strerror or str(error)
-        existing = next(p for p in (self.folder, *self.folder.parents) if p.exists())
-        return MachineError(
-            f"cannot write tokenized data to {self.folder}",
-            cause=Cause.DISK_FULL if is_full else Cause.NOT_WRITABLE,
-            have=f"{reason}, {size(shutil.disk_usage(existing).free)} free",
-            need="a writable folder",
-            remedies=(Remedy("export XDG_CACHE_HOME=DIR", "a folder with more space"),),
-        )
+        elsewhere = Remedy("export XDG_CACHE_HOME=DIR", "a folder with more space")
+        return write_refusal(error, self.folder, elsewhere)
 
 
 def folders_to_delete(
