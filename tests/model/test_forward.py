@@ -179,3 +179,20 @@ def test_the_objective_is_a_part_that_can_be_exchanged(separately: bool) -> None
     losses = forward.losses(micro)
     assert torch.allclose(forward.loss(micro, 5), losses.sum() / 5)
     assert not torch.allclose(losses, Forward(causal("llama")).losses(micro))
+
+
+def test_every_layer_is_heard_of_forward_and_backward_and_in_the_copy_too() -> None:
+    """A pass of a large model takes minutes, in which the pulse must beat."""
+    micro, heard, plain = micro_of(5, 9), list[int](), Forward(causal("llama", scale=1.0))
+    forward = Forward(causal("llama", scale=1.0), on_layer=lambda: heard.append(1))
+    loss = forward.loss(micro, 4)
+    assert len(heard) == 2
+    loss.backward()
+    assert len(heard) == 4
+    plain.loss(micro, 4).backward()
+    ours, theirs = ([p.grad for p in one.weights.parameters()] for one in (forward, plain))
+    torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
+    heard.clear()
+    forward.compute_in(torch.bfloat16)
+    forward.loss(micro, 4).backward()
+    assert len(heard) == 4

@@ -35,7 +35,7 @@ LAYOUT = (
     *(("rows", "Q"), ("tokens", "Q"), ("skipped", "Q")),
     *(("step", "Q"), ("steps", "Q"), ("global_step", "Q"), ("loss", "d")),
 )
-_LOOK_S = 0.25  # at a thread that imports
+_LOOK_S = 0.25  # between two looks at a thread that imports, and two beats that are not needed
 _current_frames = sys._current_frames  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented
 _HEAD = struct.Struct("<" + "".join(code for _, code in LAYOUT[:2]))
 _BODY = struct.Struct("<" + "".join(code for _, code in LAYOUT[2:]))
@@ -172,6 +172,11 @@ class Pulse:
         )
         self._sequence += 2
         _HEAD.pack_into(memory, 0, MAGIC, self._sequence)
+
+    def beat_if_due(self) -> None:
+        """Write the record if the last one is old enough, for code that runs often."""
+        if time.monotonic() - self._beaten_s >= _LOOK_S:
+            self.beat()
 
     def enter(self, phase: Phase, *, total: int = 0, unit: str = "") -> None:
         """Enter a phase; `total` is its number of `unit`s if known."""

@@ -6,7 +6,7 @@ objective's business (`model/loss.py`). N is the tokens of a micro-batch, M the 
 these, C the model's width, V the vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -42,6 +42,7 @@ class Forward:
     Args:
         weights: a transformers causal model in fp32, with or without adapters.
         objective: what the loss is; cross-entropy if not given.
+        on_layer: called when a layer has run, forward or backward: a pass may take minutes.
 
     Attributes:
         weights: the model that is updated and saved.
@@ -53,7 +54,14 @@ class Forward:
         is_compiled: norms and the loss are compiled.
     """
 
-    def __init__(self, weights: nn.Module, objective: Objective | None = None) -> None:
+    def __init__(
+        self,
+        weights: nn.Module,
+        objective: Objective | None = None,
+        on_layer: Callable[[], None] | None = None,
+    ) -> None:
+        if on_layer:
+            _call_on_layers(weights, on_layer)
         self.weights = self.model = weights
         self.original_attention = attention.current_implementation(weights)
         self.runs_separately = self.is_compiled = False
@@ -197,6 +205,24 @@ class Forward:
             **documents,
         )
         return output.logits[0]
+
+
+def _call_on_layers(model: nn.Module, on_layer: Callable[[], None]) -> None:
+    """Call a function when a layer of a model, or of a copy of it, has run."""
+
+    def after_backward(_: Tensor) -> None:
+        on_layer()
+
+    def after_forward(_module: nn.Module, _inputs: object, output: object) -> None:
+        on_layer()
+        first = output[0] if isinstance(output, tuple) else output
+        if isinstance(first, Tensor) and first.requires_grad:
+            first.register_hook(after_backward)
+
+    # The outermost list: the experts of a layer may be in one, too.
+    layers = next((m for m in model.modules() if isinstance(m, nn.ModuleList)), ())
+    for layer in layers:
+        layer.register_forward_hook(after_forward)
 
 
 class _SelectRows(torch.autograd.Function):

@@ -121,7 +121,7 @@ def set_up(plan: Plan, settled: Settled, pulse: Pulse) -> Setup:
     return Setup(
         rows=client or rows_of(store, plan.data.max_length),
         order=client or order_of(plan),
-        forward=Forward(model),
+        forward=Forward(model, on_layer=pulse.beat_if_due),
         parameters=parameters,
         optimizer=make_optimizer(parameters, plan.learning),
     )

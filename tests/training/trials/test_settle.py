@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.helpers import causal, in_memory, micro_of, order_of, plan_of
+from tests.helpers import causal, in_memory, micro_of, order_of, plan_of, text_store
 from tests.training.prompted import OWNS, prompted
 from tests.training.trial_models import DOCUMENTS, Drawing, leaky
 
@@ -132,6 +132,27 @@ def test_a_model_that_leaks_is_told() -> None:
     assert [f.what for f in findings] == [
         "documents run one at a time: this model's layers leak state between them"
     ]
+
+
+@pytest.mark.parametrize("prefix", [0, 800])
+@pytest.mark.parametrize("bf16", [True, False])
+def test_all_trials_together_cost_less_than_a_step(tmp_path: Path, prefix: int, bf16: bool) -> None:
+    """Forward and in fp32 they run at most half of a step's tokens, which run thrice as long."""
+    store = (
+        prompted(tmp_path, prefix, [1000 - prefix] * 32)
+        if prefix
+        else text_store(tmp_path, *[1001] * 8)
+    )
+    plan = plan_of(store, batch_size=2, max_length=1000, bf16=bf16)
+    ran: list[int] = []
+    model = causal("llama", scale=1.0, max_position_embeddings=4096)
+    model.model.embed_tokens.register_forward_hook(lambda _m, ids, _o: ran.append(ids[0].numel()))
+    rows = first_rows(rows_of(store, plan.data.max_length), order_of(plan, store), plan)
+    settled, said = settled_from(plan, Forward(model), *rows)
+    assert said == ()
+    assert settled.share_prefixes == bool(prefix)
+    assert len(ran) >= 4
+    assert sum(ran) <= 1.5 * plan.steps.tokens
 
 
 # ---- rows that begin alike ---------------------------------------------------------------------

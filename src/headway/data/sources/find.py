@@ -149,13 +149,14 @@ def _files_below(folder: Path, pulse: Pulse) -> list[Path]:
     folders = [folder]
     while folders:
         try:
-            for entry in _counted(os.scandir(folders.pop()), pulse):
-                if entry.name[0] == "." or entry.name == "__pycache__":
-                    continue
-                if not entry.is_dir():
-                    files.append(Path(entry.path))
-                elif not entry.is_symlink():
-                    folders.append(Path(entry.path))
+            with os.scandir(folders.pop()) as entries:
+                for entry in _counted(entries, pulse):
+                    if entry.name[0] == "." or entry.name == "__pycache__":
+                        continue
+                    if not entry.is_dir():
+                        files.append(Path(entry.path))
+                    elif not entry.is_symlink():
+                        folders.append(Path(entry.path))
         except OSError as error:
             raise source_unreadable(_printable(str(error.filename)), error) from error
     return files
