@@ -10,13 +10,14 @@ import re
 import select
 import shlex
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, ComeBack, DataRefused, Problems, Refusal, Remedy, UsageError
+from headway.base.foreign.boundary import Boundary
 from headway.base.network.hub import is_id
 from headway.base.pulse import Pulse
 from headway.base.units import plural, size
@@ -57,7 +58,8 @@ def find_sources(
     problems: list[Refusal] = []
     for name in sources:
         try:
-            found += _expand(name, endpoint_url or "", pulse or Pulse())
+            with _not_listable(name)():
+                found += _expand(name, endpoint_url or "", pulse or Pulse())
         except Refusal as refusal:
             problems.append(refusal)
     if problems:
@@ -89,7 +91,7 @@ def _find_local(name: str, pulse: Pulse) -> list[Source]:
     except FileNotFoundError:
         # Path.glob takes no absolute pattern
         matches = glob.glob(name, recursive=True) if glob.has_magic(name) else []  # noqa: PTH207
-        found = [source for match in sorted(matches) for source in _walk(Path(match))]
+        found = [source for match in sorted(matches) for source in _walk(Path(match), pulse)]
         if found:
             return found
         if not is_id(name) or path.parent.is_dir() or _FILES.search(name):
@@ -98,13 +100,13 @@ def _find_local(name: str, pulse: Pulse) -> list[Source]:
     except (OSError, ValueError) as error:
         raise source_unreadable(name, error) from None
     if stat.S_ISDIR(status.st_mode):
-        return _list_folder(path)
+        return _list_folder(path, pulse)
     if not stat.S_ISREG(status.st_mode):
         return [Source(_printable(name), path)]
     return [Source(_printable(name), path, status.st_size, stamp=_stamp(status))]
 
 
-def _list_folder(folder: Path) -> list[Source]:
+def _list_folder(folder: Path, pulse: Pulse) -> list[Source]:
     weights = sorted(folder.glob("*.safetensors"))
     if weights and (folder / "config.json").exists():
         raise UsageError(
@@ -114,7 +116,7 @@ def _list_folder(folder: Path) -> list[Source]:
             need="text or conversations",
             remedies=(Remedy(f"--model {shlex.quote(str(folder))}", "trains it on data"),),
         )
-    found = _walk(folder)
+    found = _walk(folder, pulse)
     if not found:
         raise DataRefused(
             f"{folder} contains no files",
@@ -126,25 +128,51 @@ def _list_folder(folder: Path) -> list[Source]:
     return found
 
 
-def _walk(path: Path) -> list[Source]:
+def _walk(path: Path, pulse: Pulse) -> list[Source]:
     """A file, or the files below a folder except hidden files, caches and links out of it."""
-
-    def refuse(error: OSError) -> None:
-        raise source_unreadable(_printable(str(error.filename)), error) from error
-
-    files = [] if path.is_dir() else [path]
-    for place, folders, names in os.walk(path, onerror=refuse) if path.is_dir() else ():
-        folders[:] = [name for name in folders if name[0] != "." and name != "__pycache__"]
-        files += [Path(place, name) for name in names if name[0] != "."]
+    inside = Path(os.path.realpath(path))
+    is_folder = path.is_dir()
+    files = list(_files_below(path, pulse)) if is_folder else [path]
     found: list[Source] = []
-    inside = path.resolve()
     for file in sorted(files):
-        leads_out = file.is_symlink() and not file.resolve().is_relative_to(inside)
-        if file.is_file() and (file == path or not leads_out):
+        pulse.beat()
+        # Not `resolve`, which some versions of Python refuse for a link that leads to itself.
+        leads_out = file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(inside)
+        if file.is_file() and not (is_folder and leads_out):
             status = file.stat()
             name = _printable(str(file))
             found.append(Source(name, file, status.st_size, True, _stamp(status)))
     return found
+
+
+def _files_below(folder: Path, pulse: Pulse) -> Iterator[Path]:
+    """The files in a folder and the folders in it, however deep; links to folders are left out.
+
+    Raises:
+        UsageError: a folder cannot be read.
+    """
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    pulse.beat()
+                    if entry.name[0] == ".":
+                        continue
+                    if not _is_folder(entry):
+                        yield place / entry.name
+                    elif entry.name != "__pycache__" and not entry.is_symlink():
+                        waiting.append(place / entry.name)
+        except OSError as error:
+            raise source_unreadable(_printable(str(place)), error) from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, or to where nobody may look
+        return False
 
 
 def _printable(name: str) -> str:
@@ -166,6 +194,16 @@ def _on_hub(name: str, pulse: Pulse) -> list[Source]:
         if near:
             refusal.remedies = near + refusal.remedies
         raise
+
+
+def _not_listable(name: str) -> Boundary:
+    shown = _printable(name)
+    return Boundary(
+        f"cannot find data in {shown}",
+        cause=Cause.SOURCE_UNREADABLE,
+        need=_NEED,
+        remedies=(Remedy("headway demo", "trains on text that is already on this machine"),),
+    )
 
 
 def _no_such_scheme(name: str, scheme: str) -> UsageError:

@@ -5,31 +5,34 @@ a tokenizer has to be trained first, the records wait in a spool. Small sources 
 of large ones, an evenly spaced sample is read to estimate the rest.
 """
 
+import contextlib
 import math
 import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from headway.base.errors import Refusal
+from headway.base.errors import DataRefused, Refusal
 from headway.base.files import hash_bytes
 from headway.base.pulse import Phase, Pulse
+from headway.base.units import size
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.examples import Example, end_token_id, render_marked
 from headway.data.examples.maker import ExampleMaker, ExampleOptions
 from headway.data.examples.record_batches import batch_records
 from headway.data.examples.tokenizer import Tokenizer
 from headway.data.formats.compressed import suffix_of
+from headway.data.formats.lines import LONGEST_LINE
 from headway.data.formats.records import DataKind, Record, Rejected, RejectReason
 from headway.data.formats.splits import SourceParts
 from headway.data.sources.source import Source, Span
 from headway.data.survey.cache import StoreCache
-from headway.data.survey.reading import Part, Reading
+from headway.data.survey.reading import EmptySampleError, Part, Reading
 from headway.data.survey.refusals import (
     no_usable_records,
     token_outside_embedding,
@@ -86,11 +89,14 @@ def survey(
         alias = options.key("sample", identities) if large else options.key(identities)
         store = stores.find(alias) if known and large else None
         if store is None:
-            parts = sample_of(sources) if large else None
-            with stores.new_folder() as folder:
-                found = _build_store(folder, options, sources, parts, conversations, pulse)
-                key = options.key(found.fingerprint, found.sources)
-                store = stores.publish(folder, key, alias if known else None)
+            for parts in _samples(sources) if large else (None,):
+                with contextlib.suppress(EmptySampleError), stores.new_folder() as folder:
+                    found = _build_store(folder, options, sources, parts, conversations, pulse)
+                    key = options.key(found.fingerprint, found.sources)
+                    store = stores.publish(folder, key, alias if known else None)
+                    break
+    if store is None:
+        raise _no_whole_row(sources)
     _check(store, max_rejected, embedding_rows, conversations)
     return store
 
@@ -122,6 +128,22 @@ def _is_large(sources: Sequence[Source], exact_bytes: int) -> bool:
     if any(not source.size for source in sources if source.address):
         return True
     return sum(s.size * (EXPANSION if suffix_of(s.name) else 1) for s in sources) > exact_bytes
+
+
+def _samples(sources: Sequence[Source]) -> Iterator[list[Part]]:
+    """Samples to try until one holds a whole row: a part may be shorter than the rows."""
+    yield sample_of(sources)
+    yield [Part(_largest(sources), None, _SAMPLE_BYTES)]
+    yield [Part(_largest(sources), None, 2 * LONGEST_LINE)]
+
+
+def _largest(sources: Sequence[Source]) -> Source:
+    return max(sources, key=lambda source: source.size)
+
+
+def _no_whole_row(sources: Sequence[Source]) -> DataRefused:
+    name, found = _largest(sources).name, f"no line end in the first {size(2 * LONGEST_LINE)}"
+    return no_usable_records(sources, [Rejected(name, 1, RejectReason.ROW_TOO_LONG, found)], [])
 
 
 def sample_of(sources: Sequence[Source]) -> list[Part]:

@@ -1,0 +1,1 @@
+"""Foreign things: what was written elsewhere and is read here."""
