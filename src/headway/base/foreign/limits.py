@@ -18,7 +18,7 @@ from headway.base.errors import Cause, MachineError, Remedy
 from headway.base.foreign.boundary import Interruption
 from headway.base.units import seconds, size
 
-READER_BYTES = 2 << 30  # of data in a process that reads: many times what it needs
+READER_BYTES = 1 << 30  # of data in a process that reads: twice what 64 MB of text need
 _CORE_BYTES = 32 << 20  # on top of that, for the threads of each core
 
 

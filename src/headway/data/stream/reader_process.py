@@ -87,7 +87,7 @@ def read_ahead(folder: Path, file: StreamFile, pulse: Pulse) -> None:
     tokenizer = tokenizers.load(Path(file.store))
     day = datetime.fromisoformat(file.day)  # so that rows are the same on any day
     maker = ExampleMaker(file.options, tokenizer, file.spec.kind, on_tokens, lambda: day)
-    units = SourceParts(file.sources)
+    units = SourceParts(file.sources, pulse)
     stream = Stream(units, maker, file.spec, pulse)
     pulse.enter(Phase.READING, total=len(units), unit="parts")
     cursor = StreamCursor()

@@ -82,14 +82,14 @@ def survey(
     """
     stores = StoreCache(cache)
     known = not any(source.is_stream for source in sources)
-    identities = [_identity(source) for source in sources] if known else []
+    identities = [_identity(source, pulse) for source in sources] if known else []
     store = stores.find(options.key(identities)) if known else None
     if store is None:
         large = _is_large(sources, exact_bytes)
         alias = options.key("sample", identities) if large else options.key(identities)
         store = stores.find(alias) if known and large else None
         if store is None:
-            for parts in _samples(sources) if large else (None,):
+            for parts in _samples(sources, pulse) if large else (None,):
                 with contextlib.suppress(EmptySampleError), stores.new_folder() as folder:
                     found = _build_store(folder, options, sources, parts, conversations, pulse)
                     key = options.key(found.fingerprint, found.sources)
@@ -115,7 +115,8 @@ def _check(
         raise token_outside_embedding(store, embedding_rows)
 
 
-def _identity(source: Source) -> tuple[str, bytes, tuple[int | str, ...]]:
+def _identity(source: Source, pulse: Pulse) -> tuple[str, bytes, tuple[int | str, ...]]:
+    pulse.beat()
     # The name, not the address: a new signature does not change the file.
     place = os.fsencode(source.path.absolute()) if source.path else source.endpoint.encode()
     return source.name, place, source.stamp
@@ -130,9 +131,9 @@ def _is_large(sources: Sequence[Source], exact_bytes: int) -> bool:
     return sum(s.size * (EXPANSION if suffix_of(s.name) else 1) for s in sources) > exact_bytes
 
 
-def _samples(sources: Sequence[Source]) -> Iterator[list[Part]]:
+def _samples(sources: Sequence[Source], pulse: Pulse) -> Iterator[list[Part]]:
     """Samples to try until one holds a whole row: a part may be shorter than the rows."""
-    yield sample_of(sources)
+    yield sample_of(sources, pulse)
     yield [Part(_largest(sources), None, _SAMPLE_BYTES)]
     yield [Part(_largest(sources), None, 2 * LONGEST_LINE)]
 
@@ -146,9 +147,9 @@ def _no_whole_row(sources: Sequence[Source]) -> DataRefused:
     return no_usable_records(sources, [Rejected(name, 1, RejectReason.ROW_TOO_LONG, found)], [])
 
 
-def sample_of(sources: Sequence[Source]) -> list[Part]:
+def sample_of(sources: Sequence[Source], pulse: Pulse) -> list[Part]:
     """Evenly spaced parts of the sources (a systematic sample)."""
-    units = SourceParts(sources)
+    units = SourceParts(sources, pulse)
     num = min(_SAMPLE_PARTS, len(units))
     max_bytes = _SAMPLE_BYTES // num
     parts: list[Part] = []
