@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tests.helpers import causal, llama, save_model
 from torch import nn
 
-from headway.base.errors import MachineError, UsageError
+from headway.base.errors import Cause, MachineError, UsageError
 from headway.model.load import (
     from_config,
     from_folder,
@@ -91,7 +91,28 @@ def test_a_tensor_that_is_missing_is_refused_not_drawn_by_chance(folder: Path) -
 )
 def test_a_folder_that_does_not_load_is_refused_in_four_parts(folder: Path, harm: Any) -> None:
     harm(folder)
-    with pytest.raises(UsageError, match="as a language model"):
+    with pytest.raises(UsageError, match=r"as a language model|cannot read .*config\.json"):
+        from_folder(folder, trust_remote_code=False)
+
+
+def test_a_tensor_that_the_model_has_no_place_for_is_refused(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.7.mlp.up_proj.weight"] = torch.ones(2, 2)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UsageError) as refused:
+        from_folder(folder, trust_remote_code=False)
+    assert refused.value.cause == Cause.WEIGHTS_UNUSED
+    assert "model.layers.7.mlp.up_proj.weight" in refused.value.have
+
+
+def test_memory_that_runs_out_while_loading_is_not_the_folders_fault(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", fail)
+    with pytest.raises(RuntimeError, match="allocate memory"):
         from_folder(folder, trust_remote_code=False)
 
 

@@ -92,11 +92,13 @@ def test_a_folder_that_is_not_there_is_refused_with_the_nearest(tmp_path: Path) 
 HARM: dict[str, Any] = {
     "no config.json": lambda f: (f / "config.json").unlink(),
     "no *.safetensors": lambda f: (f / "model.safetensors").unlink(),
-    "without model_type": lambda f: (f / "config.json").write_text("{}"),
     "header too large": lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 20),
-    "a config.json that is not a JSON object": lambda f: (f / "config.json").write_text("{not"),
-    "that is not a JSON object": lambda f: (f / "config.json").write_text("[1, 2]"),
-    "not a JSON object": lambda f: (f / "config.json").write_bytes(b"\xff\xfe"),
+}
+HARM_TO_CONFIG: dict[str, Any] = {
+    "no model_type": lambda f: (f / "config.json").write_text("{}"),
+    "property name": lambda f: (f / "config.json").write_text("{not"),
+    "not a JSON object": lambda f: (f / "config.json").write_text("[1, 2]"),
+    "utf-8": lambda f: (f / "config.json").write_bytes(b"\xc3\x28"),
 }
 
 
@@ -106,6 +108,15 @@ def test_x05_a_folder_that_is_no_model_is_refused(tmp_path: Path, reason: str) -
     HARM[reason](folder)
     found = refused(model=str(folder))
     assert found.what == f"{folder} is not a model folder"
+    assert reason in found.have
+
+
+@pytest.mark.parametrize("reason", HARM_TO_CONFIG)
+def test_x05_a_config_that_is_none_is_refused_by_name(tmp_path: Path, reason: str) -> None:
+    folder = save_model(tmp_path / "base")
+    HARM_TO_CONFIG[reason](folder)
+    found = refused(model=str(folder))
+    assert found.what == f"{folder / 'config.json'} is not valid"
     assert reason in found.have
 
 

@@ -62,6 +62,15 @@ def test_a_signal_is_named(number: signal.Signals) -> None:
     assert ("memory ran out" in refusal.have) == (number is signal.SIGKILL)
 
 
+def test_a_library_that_gave_up_is_told_with_what_was_read() -> None:
+    child: Any = Dead(-signal.SIGABRT)
+    refusal = death_refusal(child, "planning", "tokenizing a.jsonl, for evil")
+    assert refusal.have == (
+        "SIGABRT: a library gave up, usually at the limit of its process's memory\n"
+        "it was tokenizing a.jsonl, for evil"
+    )
+
+
 @pytest.mark.parametrize("code", [Exit.MACHINE, -signal.SIGBUS])
 def test_full_shared_memory_is_the_reason_where_nothing_else_is_known(
     code: int, monkeypatch: pytest.MonkeyPatch

@@ -68,9 +68,11 @@ class Cause(StrEnum):
     MODEL_NOT_FOUND = "model_not_found"
     MODEL_INVALID = "model_invalid"
     MODEL_NEEDS_CODE = "model_needs_code"
+    MODEL_UNSUPPORTED = "model_unsupported"
     WEIGHTS_PICKLED = "weights_pickled"
     WEIGHTS_DAMAGED = "weights_damaged"
     WEIGHTS_MISSING = "weights_missing"
+    WEIGHTS_UNUSED = "weights_unused"
     NO_SUCH_MODULE = "no_such_module"
     TOKENIZER_NOT_FOUND = "tokenizer_not_found"
     TOKENIZER_INVALID = "tokenizer_invalid"
@@ -86,6 +88,7 @@ class Cause(StrEnum):
     ACCESS_DENIED = "access_denied"
     OFFLINE = "offline"
     NO_ANSWER = "no_answer"
+    BAD_ANSWER = "bad_answer"
 
     # the data
     NO_USABLE_RECORDS = "no_usable_records"

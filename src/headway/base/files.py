@@ -315,9 +315,29 @@ def regular_file(path: Path) -> Path:
 
 
 def cache_folder(*parts: str) -> Path:
-    """A folder in $XDG_CACHE_HOME/headway, for data that is safe to delete."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    """A folder in $XDG_CACHE_HOME/headway, for data that is safe to delete.
+
+    Raises:
+        MachineError: this user has no home folder.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or str(_home() / ".cache")
     return Path(home, "headway", *parts)
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise MachineError(
+            f"user {os.getuid()} has no home folder",
+            cause=Cause.NOT_WRITABLE,
+            have="no HOME, and no entry in passwd",
+            need="a folder for cached data",
+            remedies=(
+                Remedy("export HOME=$PWD", "keeps it in the working folder"),
+                Remedy("export XDG_CACHE_HOME=DIR", "keeps it in DIR"),
+            ),
+        ) from error
 
 
 def cached_hash(path: Path) -> FileHash:

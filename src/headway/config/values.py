@@ -1,11 +1,14 @@
 """Setting value parsers: numbers, sizes, durations, booleans, lists."""
 
 import math
+import os
 import re
+import shlex
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Union, cast, get_args, get_origin
 
+from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.units import read_seconds, read_size
 
 
@@ -32,6 +35,33 @@ def convert(hint: Any, bounds: Mapping[str, Any], value: object) -> object:
     if isinstance(converted, int | float) and not isinstance(converted, bool):
         _check_bounds(bounds, converted)
     return converted
+
+
+def check_utf8(words: Sequence[str]) -> None:
+    """Check that words can be stored and sent: a name may be any bytes, a text may not.
+
+    Raises:
+        UsageError: a word is not UTF-8.
+    """
+    for word in words:
+        shown = os.fsencode(word).decode(errors="replace")
+        if shown != word:
+            raise UsageError(
+                f"{shown} is not UTF-8",
+                cause=Cause.INVALID_VALUE,
+                have=f"the bytes {os.fsencode(word)!r}",
+                need="a name that is UTF-8",
+                remedies=(
+                    Remedy(f"headway train {_folder_of(word)}", "the folder: any names inside do"),
+                ),
+            )
+
+
+def _folder_of(word: str) -> str:
+    """The folder of a path, if its name can be typed, and otherwise the working folder."""
+    folder = os.path.dirname(word)  # noqa: PTH120 - as it was typed
+    is_text = folder and os.fsencode(folder).decode(errors="replace") == folder
+    return shlex.quote(folder) if is_text else "."
 
 
 def _check_bounds(bounds: Mapping[str, Any], value: float) -> None:

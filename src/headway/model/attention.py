@@ -9,7 +9,8 @@ matrix products: below about 256 tokens a fused kernel's bookkeeping does not pa
 FlashAttention takes documents of any length (`torch.nn.attention.varlen`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -31,9 +32,18 @@ def use_implementation(model: nn.Module, name: str = NAME) -> None:
     cast("Any", model).set_attn_implementation(name)
 
 
+def is_ours(model: nn.Module) -> bool:
+    """Whether a model uses this attention; some keep their own, whatever they are told."""
+    return current_implementation(model) == NAME
+
+
 def current_implementation(model: nn.Module) -> str:
     """The name of the attention implementation that a model uses now."""
     return cast("Any", model).config._attn_implementation  # noqa: SLF001 - no public getter
+
+
+class UnknownAttentionError(Exception):
+    """A model asks its attention for something that packed attention does not compute."""
 
 
 def attend(
@@ -45,9 +55,10 @@ def attend(
     scaling: float | None = None,
     dropout: float = 0.0,
     *,
-    documents: AttentionLayout,
+    documents: AttentionLayout | None = None,
     sliding_window: int | None = None,
-    **_: Any,
+    softcap: float | None = None,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention inside each document. An attention function of transformers.
 
@@ -61,13 +72,20 @@ def attend(
         dropout: of the attention weights, in training only.
         documents: the row's layout.
         sliding_window: tokens that a token sees, itself included, where the layer has a window.
+        softcap: scores s become softcap x tanh(s / softcap).
+        others: whatever else the model passes.
 
     Returns:
         (1, N, H, D), and no attention weights.
+
+    Raises:
+        UnknownAttentionError: `others` has something that would change the result, or the model
+            does not pass the layout on.
     """
+    documents = _check_arguments(documents, others)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     dropout = dropout if module.training else 0.0
-    if _can_use_flash(query) and not dropout:
+    if _can_use_flash(query) and not dropout and not softcap:
         return _flash(query, key, value, scale, documents, sliding_window), None
     blocks = documents.blocks
     tensors = [_pad(tensor[0], blocks) for tensor in (query * scale, key, value)]
@@ -82,8 +100,7 @@ def attend(
             () if block.prefix_block is None else (k[block.prefix_block], v[block.prefix_block]),
             blocks,
             block,
-            dropout,
-            sliding_window,
+            _Scores(dropout, sliding_window, softcap),
         )
         for i, block in enumerate(blocks.each)
     ]
@@ -91,17 +108,47 @@ def attend(
     return _unpad(out_HPD, blocks).transpose(0, 1).unsqueeze(0), None
 
 
+def _check_arguments(
+    documents: AttentionLayout | None, others: Mapping[str, object]
+) -> AttentionLayout:
+    unknown = [name for name, value in others.items() if not _is_without_effect(name, value)]
+    if unknown:
+        raise UnknownAttentionError(f"its attention takes {', '.join(unknown)}")
+    if documents is None:
+        raise UnknownAttentionError("its attention is not told where documents begin")
+    return documents
+
+
+def _is_without_effect(name: str, value: object) -> bool:
+    """Whether an argument leaves the result as it is: positions are in the queries already."""
+    return (
+        value is None
+        or value is False
+        or name == "position_ids"
+        or (name == "is_causal" and value is True)
+    )
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What is done with scores besides the softmax."""
+
+    dropout: float
+    window: int | None
+    softcap: float | None
+
+
 def _attend_block(
     tensors_HPD: tuple[Tensor, Tensor, Tensor],
     prefix_HSD: Sequence[Tensor],
     blocks: Blocks,
     block: Block,
-    dropout: float,
-    window: int | None,
+    scores: _Scores,
 ) -> Tensor:
     """One block's queries on its own keys and values and those of its shared prefix."""
     heads, dtype = tensors_HPD[0].shape[0], tensors_HPD[0].dtype
-    if not dropout and (block.is_short or prefix_HSD):
+    window, is_plain = scores.window, not scores.dropout and not scores.softcap
+    if is_plain and (block.is_short or prefix_HSD):
         q, k, v = (t.reshape(heads * block.num_documents, block.length, -1) for t in tensors_HPD)
         mask = blocks.mask(block, window, dtype)
         return cast("Tensor", _MatrixProducts.apply(q, k, v, mask, heads, *prefix_HSD))
@@ -110,11 +157,25 @@ def _attend_block(
         each = (t.unsqueeze(1).expand(-1, block.num_documents, -1, -1) for t in prefix_HSD)
         k, v = (torch.cat(both, 2) for both in zip(each, (k, v), strict=True))
     mask = None
-    if prefix_HSD or (window and window < block.length):
+    if prefix_HSD or scores.softcap or (window and window < block.length):
         mask = blocks.mask(block, window, dtype)
         mask = F.pad(mask, (k.shape[2] - mask.shape[1], 0))  # the whole prefix is visible
-    out = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None, scale=1.0)
+    if scores.softcap and mask is not None:
+        out = _softcapped(q, k, v, mask, scores.dropout, scores.softcap)
+    else:
+        out = F.scaled_dot_product_attention(
+            q, k, v, mask, scores.dropout, is_causal=mask is None, scale=1.0
+        )
     return out.reshape(heads, block.num_documents * block.length, -1)
+
+
+def _softcapped(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, dropout: float, softcap: float
+) -> Tensor:
+    """softmax(softcap tanh(q k' / softcap) + mask) v (Gemma 2, arXiv:2408.00118, section 2)."""
+    capped = softcap * torch.tanh(q @ k.transpose(-1, -2) / softcap)
+    weights = torch.softmax(capped + mask, -1, dtype=torch.float32).to(q.dtype)
+    return F.dropout(weights, dropout) @ v
 
 
 class _MatrixProducts(torch.autograd.Function):

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from headway.base.errors import Cause, MachineError, Refusal, Remedy, UsageError
+from headway.base.foreign.boundary import Boundary
+from headway.model.model_config import check_router_loss
 from headway.model.safetensors_index import check_file, check_folder
 
 
@@ -41,8 +43,12 @@ def from_folder(path: Path, *, trust_remote_code: bool) -> nn.Module:
     Raises:
         UsageError: it cannot be loaded as a causal language model.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
+    check_folder(path)
+    _refuse_adapters(path)
+    with _not_loadable(path / "config.json", allowed=trust_remote_code)():
+        AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
     return _from_pretrained(AutoModelForCausalLM, path, trust_remote_code=trust_remote_code)
 
 
@@ -60,15 +66,8 @@ def put_weights(model: nn.Module, folder: Path) -> None:
 
 def _from_pretrained(kind: Any, path: Path, **options: bool) -> nn.Module:
     check_folder(path)
-    if is_adapter(path):  # transformers would go looking for their base model
-        raise UsageError(
-            f"{path} has adapters, not a whole model",
-            cause=Cause.MODEL_INVALID,
-            have="adapter_config.json",
-            need="a folder with all weights of a model",
-            remedies=(Remedy(f"ls {path}", "shows its files"),),
-        )
-    try:
+    _refuse_adapters(path)
+    with _not_loadable(path, allowed=bool(options.get("trust_remote_code")))():
         model, loading_info = kind.from_pretrained(
             path,
             dtype=torch.float32,
@@ -77,18 +76,32 @@ def _from_pretrained(kind: Any, path: Path, **options: bool) -> nn.Module:
             output_loading_info=True,
             **options,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        if not options.get("trust_remote_code") and custom_code(path):
-            raise _needs_code(path) from error
+    _check_all_used(path, loading_info)
+    check_router_loss(model.config.to_dict(), path)
+    return model
+
+
+def _refuse_adapters(path: Path) -> None:
+    if is_adapter(path):  # transformers would go looking for their base model
         raise UsageError(
-            f"cannot load {path} as a language model",
+            f"{path} has adapters, not a whole model",
             cause=Cause.MODEL_INVALID,
-            have=str(error).splitlines()[0][:300],
-            need="a folder that transformers' AutoModelForCausalLM loads",
-            remedies=(Remedy("headway doctor", "shows the installed version of transformers"),),
-        ) from error
-    missing = sorted(loading_info["missing_keys"])
-    if missing:  # transformers fills them with random values and continues
+            have="adapter_config.json",
+            need="a folder with all weights of a model",
+            remedies=(Remedy(f"ls {path}", "shows its files"),),
+        )
+
+
+def _check_all_used(path: Path, loading_info: Mapping[str, Any]) -> None:
+    """Check that model and files have the same tensors: transformers does without, and continues.
+
+    Raises:
+        UsageError: a tensor is missing, or is not used.
+    """
+    missing, unused = (
+        sorted(loading_info[kind] or ()) for kind in ("missing_keys", "unexpected_keys")
+    )
+    if missing:
         raise UsageError(
             f"{path} is missing weights of its model",
             cause=Cause.WEIGHTS_MISSING,
@@ -96,7 +109,51 @@ def _from_pretrained(kind: Any, path: Path, **options: bool) -> nn.Module:
             need="every tensor of the model in config.json",
             remedies=(Remedy("copy the folder again", "a file may be missing"),),
         )
-    return model
+    if unused:
+        raise UsageError(
+            f"{path} has weights that its model does not use",
+            cause=Cause.WEIGHTS_UNUSED,
+            have=f"{len(unused)} tensors that config.json has no place for, {unused[0]} among them",
+            need="a config.json that belongs to these weights",
+            remedies=(Remedy("copy config.json again", "from where the weights came from"),),
+        )
+
+
+def _not_loadable(path: Path, *, allowed: bool) -> Boundary:
+    """The refusal of what transformers cannot load.
+
+    Args:
+        path: of the folder, or of the file in it that is to blame.
+        allowed: its own code may run.
+    """
+    folder = path.parent if path.is_file() else path
+    code = "" if allowed else custom_code(folder)
+    if code:
+        return Boundary(
+            f"{folder} needs its own code, which runs only if you allow it",
+            cause=Cause.MODEL_NEEDS_CODE,
+            need=f"a model that transformers supports, or your trust in {code}",
+            remedies=(Remedy("--trust-remote-code", "runs it with your permissions"),),
+            passes=is_out_of_memory,
+        )
+    return Boundary(
+        f"transformers cannot read {path}"
+        if path.is_file()
+        else f"cannot load {path} as a language model",
+        cause=Cause.MODEL_INVALID,
+        need="config.json and weights that transformers' AutoModelForCausalLM loads",
+        remedies=(Remedy("headway doctor", "shows the installed version of transformers"),),
+        passes=is_out_of_memory,
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # torch's CPU allocator raises a plain RuntimeError.
+    text = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return "allocate memory" in text or "out of memory" in text
 
 
 def custom_code(folder: Path) -> str:
@@ -107,16 +164,6 @@ def custom_code(folder: Path) -> str:
     except (OSError, ValueError, AttributeError):
         return ""
     return f"{name.rpartition('.')[0]}.py" if name else ""
-
-
-def _needs_code(path: Path) -> UsageError:
-    return UsageError(
-        f"{path} needs its own code, which runs only if you allow it",
-        cause=Cause.MODEL_NEEDS_CODE,
-        have=f"{custom_code(path)}, and a model that transformers does not support without it",
-        need="a model that transformers supports, or your trust in that code",
-        remedies=(Remedy("--trust-remote-code", "runs it with your permissions"),),
-    )
 
 
 def with_lora(

@@ -8,6 +8,18 @@ from typing import Any
 LOGITS_BYTES = 64 << 20  # of fp32 logits that exist at one time
 CACHED_BYTES = 2 << 20  # of fp32 logits that stay in a core's cache between two passes
 SHORT = 256  # tokens; attention weights of documents up to this length are kept for backward
+# What model families call their sizes, and the longest sequence they support.
+SIZE_NAMES = {
+    "hidden": ("hidden_size", "n_embd", "d_model"),
+    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "heads": ("num_attention_heads", "n_head", "n_heads"),
+    "kv_heads": ("num_key_value_heads",),
+    "head_dim": ("head_dim",),
+    "intermediate": ("intermediate_size", "n_inner", "ffn_dim"),
+    "vocab": ("vocab_size",),
+}
+CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
 
 
 @dataclass(frozen=True)
@@ -47,26 +59,27 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape:
     if isinstance(text, dict):
         config = {**config, **text}
 
-    def first(*names: str, default: int = 0) -> int:
-        return int(next((config[n] for n in names if config.get(n)), default))
+    def first(size: str, default: int = 0) -> int:
+        value = next((config[n] for n in SIZE_NAMES[size] if config.get(n)), default)
+        return int(max(value) if isinstance(value, list) else value)  # a list: one per layer
 
-    hidden = first("hidden_size", "n_embd", "d_model")
-    heads = first("num_attention_heads", "n_head", default=1)
+    hidden = first("hidden")
+    heads = first("heads", default=1)
     return ModelShape(
         hidden=hidden,
-        layers=first("num_hidden_layers", "n_layer", "num_layers"),
+        layers=first("layers"),
         heads=heads,
-        kv_heads=first("num_key_value_heads", default=heads),
+        kv_heads=first("kv_heads", default=heads),
         head_dim=first("head_dim", default=hidden // heads),
-        intermediate=first("intermediate_size", "n_inner", "ffn_dim", default=4 * hidden),
-        vocab=first("vocab_size"),
+        intermediate=first("intermediate", default=4 * hidden),
+        vocab=first("vocab"),
         tied=bool(config.get("tie_word_embeddings", False)),
     )
 
 
 def context_of(config: Mapping[str, Any]) -> int:
     """The longest sequence the model supports, in tokens; 0 if its config does not say."""
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+    for name in CONTEXT_NAMES:
         if config.get(name):
             return int(config[name])
     return 0
@@ -168,7 +181,11 @@ def embedding_rows(
     tensors: Mapping[str, tuple[str, tuple[int, ...]]], config: Mapping[str, Any]
 ) -> int:
     """Rows of the input embedding; token ids must be smaller."""
-    for name, (_, shape) in tensors.items():
-        if name.endswith(("embed_tokens.weight", "wte.weight", "word_embeddings.weight")):
-            return shape[0]
-    return shape_of(config).vocab
+    embedding = embedding_shape(tensors)
+    return embedding[0] if embedding else shape_of(config).vocab
+
+
+def embedding_shape(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> tuple[int, ...]:
+    """(rows, width) of the input embedding; () if none of the tensors has its name."""
+    shapes = (shape for name, (_, shape) in tensors.items() if name.endswith(_EMBEDDINGS))
+    return next(shapes, ())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headway.base.errors import Cause, ComeBack, MachineError, Refusal, Remedy, UsageError
+from headway.base.foreign.answers import whole_number
 from headway.base.network.hub import host, translate_hub_error, unreachable
 from headway.base.network.retry import Abandoned, RetryPolicy, TransientError, retry_call, retrying
 from headway.base.pulse import Phase, Pulse
@@ -103,7 +104,11 @@ def _list_files(name: str) -> _Listing:
     with _hub_errors(name):
         api = _hub().HfApi()
         info = api.model_info(name, timeout=_LOOKUP_TIMEOUT_S, files_metadata=True)
-        files = {s.rfilename: s.size or 0 for s in info.siblings or () if "/" not in s.rfilename}
+        files = {
+            one.rfilename: whole_number(one.size) or 0
+            for one in info.siblings or ()
+            if "/" not in one.rfilename
+        }
         commit = str(info.sha)
         if "config.json" not in files:
             raise _no_safetensors(name, files)

@@ -1,23 +1,25 @@
 """Model source: a preset, a transformers folder, a run, or the Hugging Face Hub."""
 
 import difflib
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
 from headway.base.errors import Cause, Refusal, Remedy, UsageError
 from headway.base.files import MANIFEST, cached_hash
+from headway.base.foreign.boundary import Boundary
 from headway.base.network.hub import is_id
 from headway.base.pulse import Phase, Pulse
 from headway.config.settings import Settings
+from headway.model.model_config import read_config, read_object
 from headway.model.presets import vocab_size
 from headway.model.safetensors_index import no_weights, stored_tensors, weight_files
 from headway.model.sizes import count_parameters, embedding_rows
 from headway.planning.hub_download import download_model
-from headway.runs.folder import Checkpoint, RunFolder, find_run, is_run
+from headway.runs.checkpoint_state import FILE, read_state
+from headway.runs.folder import RunFolder, find_run, is_run
 from headway.runs.plan import LoraPlan, Parent
 
 BYTE_LEVEL_BELOW = 1_000_000  # bytes of text; less has too few pairs to merge
@@ -102,7 +104,7 @@ def _from_model(model: str, settings: Settings, pulse: Pulse) -> ModelSource:
         path = Path(settings.output_dir) / model
     if is_run(path):
         return _from_run(RunFolder(path), settings, pulse)
-    if (path / "headway.json").is_file():
+    if (path / FILE).is_file():
         return _from_checkpoint(path.resolve(), settings, pulse)
     if is_id(model) and not path.exists() and not path.parent.is_dir():
         return _from_hub(model, settings, pulse)
@@ -141,15 +143,11 @@ def _from_run(run: RunFolder, settings: Settings, pulse: Pulse) -> ModelSource:
 
 def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> ModelSource:
     """Continue from a checkpoint, with its moments and global step."""
-    step = int(path.name.rpartition("-")[2])
-    state = Checkpoint(path, step).state()
-    adapter, adapter_parameters = _adapter(path)
-    model = (
-        Path(_read_json(path / "adapter_config.json")["base_model_name_or_path"])
-        if adapter
-        else path
-    )
-    config, tensors = _read_model(model)
+    with _not_a_checkpoint(path)():
+        global_step = read_state(path).global_step
+        manifest_sha256 = cached_hash(path / MANIFEST).sha256
+        adapter, adapter_parameters, base = _adapter(path)
+    config, tensors = _read_model(base)
     initial = InitialModel(
         source="run",
         name=str(path.parent.name),
@@ -162,8 +160,8 @@ def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> ModelSourc
         parent=Parent(
             run=str(path.parent),
             checkpoint=str(path),
-            global_step=state.global_step,
-            manifest_sha256=cached_hash(path / MANIFEST).sha256,
+            global_step=global_step,
+            manifest_sha256=manifest_sha256,
             keeps_optimizer=not settings.reset_optimizer,
         ),
     )
@@ -176,13 +174,15 @@ def _from_folder(path: Path, model: str, pulse: Pulse) -> ModelSource:
     if not path.is_dir():
         raise _model_not_found(path, model)
     if (path / "adapter_config.json").is_file():
-        base = _read_json(path / "adapter_config.json").get("base_model_name_or_path")
+        base = read_object(path / "adapter_config.json").get("base_model_name_or_path")
         raise UsageError(
             f"{model} has adapters of another trainer, not a model",
             cause=Cause.MODEL_INVALID,
             have="adapter_config.json",
             need="a whole model, or a run of Headway",
-            remedies=(Remedy(f"--model {base} --lora", "new adapters on their base model"),),
+            remedies=(
+                Remedy(f"--model {base or 'DIR'} --lora", "new adapters on their base model"),
+            ),
         )
     config, tensors = _read_model(path)
     initial = InitialModel(
@@ -204,16 +204,13 @@ def _read_model(path: Path) -> tuple[dict[str, Any], Mapping[str, tuple[str, tup
     """
     if not (path / "config.json").is_file():
         raise _not_a_model(path, "no config.json")
-    config = _read_json(path / "config.json")
     try:
         tensors = stored_tensors(path)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise _not_a_model(path, str(error)) from error
     if not tensors:
         raise no_weights(path)
-    if not config.get("model_type"):
-        raise _not_a_model(path, "a config.json without model_type")
-    return config, tensors
+    return read_config(path, tensors), tensors
 
 
 def _not_a_model(path: Path, have: str) -> Refusal:
@@ -244,10 +241,11 @@ def _similar_folders(path: Path) -> tuple[Remedy, ...]:
     return tuple(Remedy(f"--model {parent / name}") for name in close)
 
 
-def _adapter(path: Path) -> tuple[LoraPlan | None, int]:
+def _adapter(path: Path) -> tuple[LoraPlan | None, int, Path]:
+    """The adapters in a checkpoint, their weights, and the folder of the model they adapt."""
     if not (path / "adapter_config.json").is_file():
-        return None, 0
-    config = _read_json(path / "adapter_config.json")
+        return None, 0, path
+    config = read_object(path / "adapter_config.json")
     targets = config["target_modules"]
     plan = LoraPlan(
         r=config["r"],
@@ -255,7 +253,18 @@ def _adapter(path: Path) -> tuple[LoraPlan | None, int]:
         dropout=config["lora_dropout"],
         target_modules=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
     )
-    return plan, count_parameters(stored_tensors(path))
+    base = Path(config["base_model_name_or_path"])
+    return plan, count_parameters(stored_tensors(path)), base
+
+
+def _not_a_checkpoint(path: Path) -> Boundary:
+    record = shlex.quote(str(path / FILE))
+    return Boundary(
+        f"{path} is not a checkpoint, though it holds {FILE}",
+        cause=Cause.CHECKPOINT_MISMATCH,
+        need="all files of a checkpoint, as Headway writes them",
+        remedies=(Remedy(f"mv {record} {record}.old", "then it is a model without a run"),),
+    )
 
 
 def _weights_hash(path: Path, pulse: Pulse) -> str:
@@ -279,10 +288,3 @@ def _existing_tokenizer(path: str | None) -> Path | None:
         need="a tokenizer.json, or a folder with one",
         remedies=(Remedy("leave out --tokenizer", "one is trained on the data"),),
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _not_a_model(path.parent, f"a {path.name} that is not a JSON object") from error

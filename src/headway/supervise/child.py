@@ -34,12 +34,20 @@ def torch_environment(*, offline: bool = False) -> dict[str, str]:
     return environment | ({"HF_HUB_OFFLINE": "1"} if offline else {})
 
 
-def death_refusal(child: ChildProcess, doing: str) -> Refusal:
+_AGAIN = Remedy("the same command again", "continues from the last checkpoint")
+_SIGNALS = {
+    signal.SIGKILL: ", usually a sign that memory ran out",
+    signal.SIGABRT: ": a library gave up, usually at the limit of its process's memory",
+}
+
+
+def death_refusal(child: ChildProcess, doing: str, reading: str = "") -> Refusal:
     """Why a process ended that left no answer.
 
     Args:
         child: it has ended.
         doing: what it was there for, as the subject of a sentence.
+        reading: what it was reading, after "it was"; "" if it read nothing foreign.
     """
     message = child.last_refusal()
     if message:
@@ -55,14 +63,14 @@ def death_refusal(child: ChildProcess, doing: str) -> Refusal:
         return limit
     if code < 0:
         name = signal.Signals(-code).name
-        killed = code == -signal.SIGKILL
+        was = f"\nit was {reading}" if reading else ""
         return MachineError(
             f"{doing} was killed by {name}",
             cause=Cause.PROCESS_KILLED,
-            have=f"{name}, usually a sign that memory ran out" if killed else name,
+            have=name + _SIGNALS.get(signal.Signals(-code), "") + was,
             need="a process that is left to finish",
             remedies=(
-                Remedy("the same command again", "continues from the last checkpoint"),
+                *(() if code == -signal.SIGABRT else (_AGAIN,)),
                 Remedy("headway doctor", "how much memory there is"),
             ),
         )

@@ -7,9 +7,11 @@ No regular expression or template can block the supervisor this way.
 Standard input is the user's: the source `-` reads it.
 """
 
+import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -29,6 +31,7 @@ from headway.base.errors import (
     exit_code,
 )
 from headway.base.files import cache_folder
+from headway.base.foreign.limits import READER_BYTES, limit_process, out_of_memory
 from headway.base.host.child_main import run_child
 from headway.base.machine import (
     TorchBuild,
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from headway.planning.compute import MachineFacts
     from headway.planning.model_source import ModelSource
 
+_BYTES_PER_BYTE = 4  # of memory for each of data that is read whole
 _PROCESS_BYTES = 430_000_000  # an interpreter with torch and transformers, until measured
 
 
@@ -79,12 +83,24 @@ def main(arguments: list[str]) -> int:
     pulse = Pulse(Path(path) if path else None)
     pulse.enter(Phase.READING)
     request = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=PlanRequest)
+    limit_process(
+        this_machine().cores, READER_BYTES + _BYTES_PER_BYTE * request.settings.survey_exact
+    )
     try:
-        send_answer(make_plan(request, pulse))
+        with _memory_errors(request):
+            send_answer(make_plan(request, pulse))
     except Refusal as refusal:
         report_refusal(refusal)
         return exit_code(refusal)
     return Exit.KEPT
+
+
+@contextlib.contextmanager
+def _memory_errors(request: PlanRequest) -> Generator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise out_of_memory(" ".join(map(hide_credentials, request.sources[:3]))) from error
 
 
 def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:

@@ -26,6 +26,7 @@ from headway.base.files import make_folder, write_whole
 from headway.base.lock import RunLock
 from headway.base.process import ChildProcess, Go, Stop
 from headway.base.process_id import ProcessId
+from headway.base.pulse import read_pulse
 from headway.base.units import plural, seconds
 from headway.base.version import __version__
 from headway.config.settings import Settings
@@ -147,8 +148,15 @@ class Supervisor:
                 raise Stopped
         plan = planner.answer(Plan)
         if plan is None:
-            raise death_refusal(planner, "planning")
+            raise death_refusal(planner, "planning", self._reading())
         return plan
+
+    def _reading(self) -> str:
+        """What the planner was last seen reading."""
+        pulse = read_pulse(self.live / "planner.pulse")
+        data = " ".join(map(hide_credentials, self.request.sources[:3]))
+        model = self.request.settings.model or self.request.settings.continue_run
+        return f"{pulse.phase} {data}" + (f", for {model}" if model else "") if pulse else ""
 
     def _stopped(self) -> Result:
         then = how_to_resume(0)

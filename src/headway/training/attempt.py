@@ -90,9 +90,9 @@ def prepare(path: Path, log: EventLog, phase: Phases, stop: Stop, number: int) -
     try:
         with stop.may_leave(), phase(Phase.PREPARING):
             trainer, start = start_trainer(folder, plan, settled, phase, log.write)
-    except Refusal:
-        raise
     except Exception as error:
+        if isinstance(error, Refusal) and not stop.by:
+            raise
         if stop.by:  # a library mistook the interruption for an error of its own
             raise Left from error
         raise as_refusal(error, "preparing", plan, settled, path) from error

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from headway.base.errors import Cause, MachineError, Remedy, UsageError
 from headway.base.files import Manifest, delete_folder, write_folder
-from headway.data.examples import tokenizer as tokenizer_files
+from headway.data.examples import tokenizer_files
 from headway.model.load import is_adapter, load_tensors, put_weights
 from headway.runs.checkpoint_state import CheckpointState
 from headway.training.optimizer import moments, without_common_counts

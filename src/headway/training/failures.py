@@ -19,6 +19,7 @@ from headway.base.errors import (
 from headway.base.files import write_lightly
 from headway.base.host.machine_errors import machine_refusal
 from headway.data.batching.batches import MicroTensors
+from headway.model.load import is_out_of_memory
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
 
@@ -71,15 +72,6 @@ def ended_early(num_steps: int, plan: Plan) -> BrokenContract:
         need="every planned step",
         remedies=(Remedy("the same command again", "resumes from the last save"),),
     )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # torch's CPU allocator raises a plain RuntimeError.
-    text = str(error).lower() if isinstance(error, RuntimeError) else ""
-    return "allocate memory" in text or "out of memory" in text
 
 
 def halve_micro_batch(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 
 import pytest
 
-from headway.base.errors import Cause, ComeBack
+from headway.base.errors import Cause, ComeBack, UsageError
 from headway.base.network import retry
 from headway.base.network.retry import RetryPolicy, TransientError, retry_call, retrying
 from headway.base.pulse import Pulse
@@ -125,12 +125,17 @@ def test_a_stall_is_a_failed_attempt(
     assert pulse.waits.count("example.org") == num_attempts
 
 
-def test_any_other_error_is_raised_as_it_is() -> None:
+def test_any_other_error_is_an_answer_that_is_not_understood() -> None:
     def work() -> str:
-        raise KeyError("a bug")
+        raise KeyError("ETag")
 
-    with pytest.raises(KeyError):
+    with pytest.raises(
+        UsageError, match="cannot understand the answer to a request for a"
+    ) as caught:
         retry_call(work, name="a", host="b", pulse=Pulse(), retry=NO_WAIT)
+    assert caught.value.cause == Cause.BAD_ANSWER
+    assert caught.value.have == "from b: KeyError: 'ETag'"
+    assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_an_abandoned_attempt_ends_its_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from headway.base.pulse import Pulse
 from headway.data.formats import splits
 from headway.data.formats.splits import SourceParts, can_split
 from headway.data.sources.find import find_sources
@@ -33,7 +34,7 @@ def test_units_are_all_of_every_source_once(tmp_path: Path) -> None:
     big = jsonl(tmp_path / "a.jsonl", ["x" * 50] * 40)
     other = tmp_path / "b.txt"
     other.write_text("hello")
-    units = SourceParts(find_sources([str(big), str(other)]))
+    units = SourceParts(find_sources([str(big), str(other)]), Pulse())
     parts = [units[number] for number in range(len(units))]
     assert parts[-1] == (units.sources[1], None)
     spans = [span for source, span in parts if source.name == str(big)]
@@ -43,7 +44,7 @@ def test_units_are_all_of_every_source_once(tmp_path: Path) -> None:
 
 
 def test_every_epoch_takes_every_unit_in_an_order_of_its_own(tmp_path: Path) -> None:
-    units = SourceParts(find_sources([str(jsonl(tmp_path / "a.jsonl", ["x" * 50] * 40))]))
+    units = SourceParts(find_sources([str(jsonl(tmp_path / "a.jsonl", ["x" * 50] * 40))]), Pulse())
     orders = [[units.at(1, epoch, place) for place in range(len(units))] for epoch in range(3)]
     assert all(sorted(order) == list(range(len(units))) for order in orders)
     assert len({tuple(order) for order in orders}) == 3
@@ -83,7 +84,7 @@ def test_a_stream_cannot_be_split(tmp_path: Path) -> None:
 
 def test_sources_that_cannot_be_split_are_one_part_each() -> None:
     remote = Source("s3://b/a", None, 10**9, stamp=("e",), address="s3://b/a")
-    parts = SourceParts([remote, Source("standard input", None)])
+    parts = SourceParts([remote, Source("standard input", None)], Pulse())
     assert len(parts) == 2
     assert [parts[n] for n in range(2)] == [(source, None) for source in parts.sources]
 
@@ -91,4 +92,19 @@ def test_sources_that_cannot_be_split_are_one_part_each() -> None:
 def test_a_file_that_cannot_be_read_is_left_for_the_reader_to_report(tmp_path: Path) -> None:
     gone = Source("a.txt", tmp_path / "a.txt", 10**9, stamp=(1,))
     assert not can_split(gone)
-    assert SourceParts([gone])[0] == (gone, None)
+    assert SourceParts([gone], Pulse())[0] == (gone, None)
+
+
+def test_many_files_are_told_apart_with_a_beat_for_each(tmp_path: Path) -> None:
+    for number in range(50):
+        (tmp_path / f"{number}.txt").write_text("A line.")
+
+    class Beats(Pulse):
+        num = 0
+
+        def beat(self) -> None:
+            self.num += 1
+
+    pulse = Beats()
+    assert len(SourceParts(find_sources([str(tmp_path)]), pulse)) == 50
+    assert pulse.num >= 50

@@ -37,7 +37,9 @@ def streaming(*paths: Path, **spec: Any) -> Stream:
         spec |= {"batch_size": spec.pop("window_rows"), "steps_per_window": 1}
     made = replace(SPEC, **spec)
     maker = ExampleMaker(OPTIONS, byte_level(), made.kind, lambda _: None)
-    return Stream(SourceParts(find_sources([str(path) for path in paths])), maker, made, Pulse())
+    return Stream(
+        SourceParts(find_sources([str(path) for path in paths]), Pulse()), maker, made, Pulse()
+    )
 
 
 def rows_in(window: Window) -> list[list[tuple[list[int], list[bool] | None]]]:

@@ -1,6 +1,7 @@
 """Equality probes: a model that leaks between packed documents is found, a sound one is not."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -75,12 +76,56 @@ def test_b03_an_attention_across_documents_is_found(monkeypatch: pytest.MonkeyPa
     assert try_packing(Forward(causal("llama")), micro_of(*DOCUMENTS)).leaks
 
 
-def test_scores_that_ours_would_compute_otherwise_are_found() -> None:
-    """Gemma 2 caps its scores, which ours does not: it shows in long documents alone."""
+def loud_gemma() -> Any:
+    """Gemma 2 caps its scores; with loud queries the cap matters."""
     model = causal("gemma2", head_dim=8, query_pre_attn_scalar=8)
     for layer in model.model.layers:
         layer.self_attn.q_proj.weight.data.mul_(20)
-    assert try_packing(Forward(model), micro_of(*DOCUMENTS)).leaks
+    return model
+
+
+def test_capped_scores_are_computed_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = try_packing(Forward(loud_gemma()), micro_of(*DOCUMENTS))
+    assert (trial.leaks, trial.why) == (False, "")
+    uncapped = partial(attention.attend, softcap=None)
+    monkeypatch.setattr(
+        attention, "attend", lambda *args, **named: uncapped(*args, **named | {"softcap": None})
+    )
+    assert try_packing(Forward(loud_gemma()), micro_of(*DOCUMENTS)).leaks  # what it is for
+
+
+OWN: dict[str, tuple[dict[str, Any], str]] = {
+    "stablelm": ({}, "its attention is not told where documents begin"),
+    "nemotron": ({}, "its attention is not told where documents begin"),
+    "gpt_oss": ({"num_local_experts": 4, "num_experts_per_tok": 2}, "its attention takes s_aux"),
+    "gptj": ({"n_embd": 16, "n_head": 2, "n_layer": 2, "rotary_dim": 4}, "attention of its own"),
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_a_model_that_cannot_run_packed_runs_separately_and_why_is_told(kind: str) -> None:
+    config, why = OWN[kind]
+    forward = Forward(causal(kind, **config))
+    trial = try_packing(forward, micro_of(*DOCUMENTS))
+    assert trial.leaks
+    assert why in trial.why
+    assert forward.runs_separately
+    forward.loss(micro_of(*DOCUMENTS), 10).backward()
+
+
+def test_gpt_neo_trains_rows_that_are_longer_together_than_its_context() -> None:
+    config = {"num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]]}
+    forward = Forward(causal("gpt_neo", max_position_embeddings=32, window_size=8, **config))
+    micro = micro_of(20, 30)  # 50 tokens
+    assert try_packing(forward, micro).leaks
+    forward.loss(micro, 10).backward()
+
+
+def test_a_model_that_fails_alone_too_raises_what_it_raised() -> None:
+    model = causal("llama")
+    model.model.layers[0].mlp = torch.nn.Linear(3, 3)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        try_packing(Forward(model), micro_of(*DOCUMENTS))
 
 
 @pytest.mark.parametrize("make", [lambda: leaky(3e-5, scale=1.0), lambda: convolutions(scale=1.5)])

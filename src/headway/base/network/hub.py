@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from headway.base.errors import Cause, ComeBack, Remedy, UsageError
+from headway.base.foreign.answers import duration_s, whole_number
 from headway.base.network.retry import TransientError
 
 RepoKind = Literal["model", "dataset"]
@@ -102,15 +103,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _status(error: BaseException) -> int:
     response = getattr(error, "response", None)
-    return int(getattr(response, "status_code", 0) or 0)
+    return whole_number(getattr(response, "status_code", 0)) or 0
 
 
 def _retry_after_s(chain: list[BaseException]) -> float | None:
     for error in chain:
         headers = getattr(getattr(error, "response", None), "headers", None) or {}
-        value = str(headers.get("retry-after", ""))
-        if value.isdigit():
-            return float(value)
+        asked_s = duration_s(str(headers.get("retry-after", "")))
+        if asked_s is not None:
+            return asked_s
     return None
 
 

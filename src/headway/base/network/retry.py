@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from typing import Generic, TypeVar
 
-from headway.base.errors import Cause, ComeBack, Remedy
+from headway.base.addresses import hide_credentials
+from headway.base.errors import Cause, ComeBack, Refusal, Remedy, UsageError
+from headway.base.foreign.boundary import describe
 from headway.base.pulse import Pulse
 from headway.base.units import seconds
 
@@ -105,6 +107,7 @@ def retrying(
 
     Raises:
         ComeBack: too many attempts failed in a row.
+        UsageError: the work raised anything else.
     """
     num_failed = 0
     while True:
@@ -118,7 +121,7 @@ def retrying(
                 yield part
             if part.error is None:
                 return
-            raise part.error
+            raise _own_error(part.error, name, host)
         except TransientError as failure:
             num_failed += 1
             backoff_s = retry.backoff_s(num_failed, failure.retry_after_s)
@@ -153,6 +156,21 @@ def _pause(duration_s: float, what: str, pulse: Pulse) -> None:
         while (left_s := end_s - time.monotonic()) > 0:
             time.sleep(min(left_s, _POLL_S))
             pulse.beat()
+
+
+def _own_error(error: Exception, name: str, host: str) -> Exception:
+    """An error of the work as one of ours: what a client makes of an odd answer may be anything."""
+    if isinstance(error, Refusal | TransientError):
+        return error
+    refusal = UsageError(
+        f"cannot understand the answer to a request for {name}",
+        cause=Cause.BAD_ANSWER,
+        have=f"from {host}: {hide_credentials(describe(error))}",
+        need="the answer that its protocol prescribes",
+        remedies=(Remedy("run the same command again", f"when {host} answers as it should"),),
+    )
+    refusal.__cause__ = error
+    return refusal
 
 
 def _out_of_attempts(name: str, host: str, failure: TransientError, num_failed: int) -> ComeBack:

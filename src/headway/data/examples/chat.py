@@ -14,15 +14,18 @@ context only and gets a note. A row ends with its last trained answer: later tur
 and cannot change what came before.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from headway.base.errors import Cause, Remedy, UsageError
-from headway.data.examples.jinja import Jinja, RenderError, Span
+from headway.base.foreign.limits import LimitReachedError, Limits
+from headway.data.examples.jinja import RENDER_LIMITS, Jinja, RenderError, Span
 from headway.data.examples.tokenizer import TURN_END, Tokenizer
 from headway.data.formats.records import Record, Rejected, RejectReason
 
@@ -97,6 +100,7 @@ class Template:
         source: Jinja source, as in chat_template.jinja. None: the tokenizer's own template, and
             its separate template for conversations with tools if it has one.
         now: the clock behind `strftime_now`.
+        limits: of each rendering.
 
     Attributes:
         uses_date: whether it asks for the date.
@@ -110,6 +114,7 @@ class Template:
         tokenizer: Tokenizer,
         source: str | None = None,
         now: Callable[[], datetime] = datetime.now,
+        limits: Limits = RENDER_LIMITS,
     ) -> None:
         with_tools = None if source else tokenizer.tool_template
         source = source or tokenizer.chat_template
@@ -122,8 +127,10 @@ class Template:
                 remedies=(Remedy("headway generate", "continues a text instead"),),
             )
         self._variables = tokenizer.special
-        self._plain = Jinja(source, now)
-        self._with_tools = Jinja(with_tools, now) if with_tools else self._plain
+        name = f"{tokenizer.origin}: the chat template in {tokenizer.templates.file}"
+        compiled = partial(Jinja, now=now, name=name, limits=limits)
+        self._plain = compiled(source)
+        self._with_tools = compiled(with_tools) if with_tools else self._plain
         self.uses_date = self._plain.uses_date or self._with_tools.uses_date
 
     def render(
@@ -142,9 +149,11 @@ class Template:
 
         Raises:
             RenderError: the template fails on these messages.
+            UsageError: it takes more memory or time than it may.
         """
         normalized = [_normalize(message) for message in messages]
-        return self._render(normalized, tools, add_generation_prompt).text
+        with self._told_of_limits("these messages"):
+            return self._render(normalized, tools, add_generation_prompt).text
 
     def render_record(self, record: Record, *, assistant_only: bool) -> Rendered | Rejected:
         """Render a conversation and locate the trained characters.
@@ -153,14 +162,26 @@ class Template:
             record: a conversation.
             assistant_only: train only the answers instead of everything. Either way, an answer
                 whose message says `train: false` or `weight: 0` is not trained.
+
+        Raises:
+            UsageError: the template takes more memory or time than it may.
         """
         messages = [_normalize(message) for message in record.messages or ()]
         try:
-            if assistant_only:
-                return self._render_training_answers(messages, record.tools)
-            return self._render_training_all(messages, record.tools)
+            with self._told_of_limits(f"{record.file}:{record.line}"):
+                if assistant_only:
+                    return self._render_training_answers(messages, record.tools)
+                return self._render_training_all(messages, record.tools)
         except RenderError as error:
             return Rejected(record.file, record.line, error.reason, error.detail)
+
+    @contextlib.contextmanager
+    def _told_of_limits(self, what: str) -> Generator[None]:
+        """Refuse a template that reached its limits while it rendered `what`."""
+        try:
+            yield
+        except LimitReachedError as error:
+            raise self._plain.too_costly(error, f"to render {what}") from error
 
     def _render_training_answers(self, messages: Messages, tools: Messages | None) -> Rendered:
         trained = [n for n in _answer_numbers(messages) if not _is_untrained(messages[n])]

@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from headway.base.errors import Cause, Remedy, UsageError
+from headway.base.errors import Cause, Refusal, Remedy, UsageError
+from headway.base.foreign.boundary import Boundary
+from headway.base.foreign.limits import LimitReachedError, Limits, limited
+from headway.data.examples.tokenizer_files import TEMPLATE
 from headway.data.formats.records import RejectReason
 
 if TYPE_CHECKING:
@@ -28,22 +31,34 @@ class RenderError(Exception):
         self.detail = detail[:200]
 
 
+RENDER_LIMITS = Limits(memory_bytes=512_000_000, cpu_s=5.0)  # a usual rendering: 1 MB, 1 ms
+
+
 class Jinja:
     """A compiled chat template.
 
     Args:
         source: Jinja source, as in chat_template.jinja.
         now: the clock behind `strftime_now`.
+        name: of the template, as the subject of a sentence.
+        limits: of compiling it, and of each rendering.
 
     Attributes:
         marks_answers: whether the template has a `generation` block.
         uses_date: whether it calls `strftime_now`.
 
     Raises:
-        UsageError: the source is not valid Jinja.
+        UsageError: the source is not valid Jinja, or takes too much to compile.
     """
 
-    def __init__(self, source: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        source: str,
+        now: Callable[[], datetime],
+        *,
+        name: str = "the chat template",
+        limits: Limits = RENDER_LIMITS,
+    ) -> None:
         import jinja2
         from jinja2 import meta
 
@@ -54,21 +69,19 @@ class Jinja:
             return now().strftime(form)
 
         self._marks = _Marks()
+        self._name, self._limits = name, limits
         known = {"raise_exception": raise_exception, "strftime_now": strftime_now}
-        try:
-            environment = _environment(self._marks)
-            self.uses_date = "strftime_now" in meta.find_undeclared_variables(
-                environment.parse(source)
-            )
-            self._template = environment.from_string(source, globals=known)
-        except jinja2.TemplateSyntaxError as error:
-            raise UsageError(
-                f"the chat template is not valid Jinja: {error.message}",
-                cause=Cause.TEMPLATE_INVALID,
-                have=f"line {error.lineno}: {source.splitlines()[error.lineno - 1].strip()[:80]}",
-                need="a template that transformers can render",
-                remedies=(Remedy("fix that line of chat_template.jinja"),),
-            ) from error
+        environment = _environment(self._marks)
+        with _invalid(name)():
+            try:
+                with limited(limits):  # constants are computed here, however large they are
+                    parsed = environment.parse(source)
+                    self.uses_date = "strftime_now" in meta.find_undeclared_variables(parsed)
+                    self._template = environment.from_string(source, globals=known)
+            except jinja2.TemplateSyntaxError as error:
+                raise _syntax_error(name, source, error.lineno, error.message or "") from error
+            except LimitReachedError as error:
+                raise self.too_costly(error, "to be compiled") from error
         # Each rendering copies the globals, which is several times slower from a ChainMap.
         self._template.globals = dict(self._template.globals)
         self.marks_answers = self._marks.are_used
@@ -78,17 +91,48 @@ class Jinja:
 
         Raises:
             RenderError: the template fails, or marks text that cannot be located.
+            LimitReachedError: it takes more memory or time than its limits allow.
         """
         try:
-            if not self.marks_answers:
-                return self._template.render(variables), ()
-            return self._marks.gather(self._template.generate(variables))
+            with limited(self._limits):
+                if not self.marks_answers:
+                    return self._template.render(variables), ()
+                return self._marks.gather(self._template.generate(variables))
         except RenderError:
             raise
         except Exception as error:  # a template is third-party code
             raise RenderError(
                 RejectReason.TEMPLATE_FAILS, f"{type(error).__name__}: {error}"
             ) from error
+
+    def too_costly(self, error: LimitReachedError, work: str) -> Refusal:
+        """The refusal of a template that reached its limits.
+
+        Args:
+            error: raised by `render`.
+            work: what for, after "it takes more than 5 s".
+        """
+        return _invalid(self._name).refusal(f"it takes {error} {work}")
+
+
+def _invalid(name: str) -> Boundary:
+    return Boundary(
+        f"{name} cannot be used",
+        cause=Cause.TEMPLATE_INVALID,
+        need="a template that transformers renders, in a moment",
+        remedies=(Remedy("copy the file again", "from where the model came from"),),
+    )
+
+
+def _syntax_error(name: str, source: str, number: int, message: str) -> UsageError:
+    line = "".join(source.split("\n")[number - 1 : number]).strip()
+    return UsageError(
+        f"{name} is not valid Jinja: {message}",
+        cause=Cause.TEMPLATE_INVALID,
+        have=f"line {number}: {line[:80]}",
+        need="a template that transformers can render",
+        remedies=(Remedy(f"fix that line of {TEMPLATE}"),),
+    )
 
 
 class _Marks:

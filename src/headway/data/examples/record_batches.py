@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from headway.base.foreign.boundary import Interruption
 from headway.base.pulse import Pulse
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ def batch_records(
     hand_over()
 
 
-class _TakeFailedError(Exception):
+class _TakeFailedError(Interruption):
     """`take` failed while the source waited; readers must not take it for their own error."""
 
     def __init__(self, error: Exception) -> None:

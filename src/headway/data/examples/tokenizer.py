@@ -4,11 +4,10 @@ A tokenizer is the set of files that transformers keeps next to a model, held as
 came with a model are saved unchanged; a tokenizer trained here is saved in the same format.
 """
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -17,6 +16,20 @@ from numpy.typing import NDArray
 from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.files import hash_bytes
 from headway.base.units import count
+from headway.data.examples.tokenizer_files import (
+    CONFIG,
+    MAX_ID,
+    TEMPLATE,
+    WORDS,
+    chat_templates,
+    context_length,
+    failing,
+    invalid,
+    read_end_ids,
+    read_files,
+    read_object,
+    special_tokens,
+)
 
 if TYPE_CHECKING:
     import tokenizers
@@ -26,23 +39,9 @@ TURN_BEGIN = "<|im_start|>"
 TURN_END = "<|im_end|>"
 SPECIAL = (DOCUMENT_END, TURN_BEGIN, TURN_END)
 
-# Files of a tokenizer folder; only the first is required.
-FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-)
-ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-
 Ids = NDArray[np.int32]
 Offsets = NDArray[np.int64]
 
-_TEMPLATE_FILE = "chat_template.jinja"
 _PLAIN_CONFIG: dict[str, Any] = {
     "tokenizer_class": "PreTrainedTokenizerFast",
     "clean_up_tokenization_spaces": False,
@@ -63,8 +62,7 @@ class Tokenizer:
         end_ids: all ids that end an answer, according to the tokenizer and the model's config.
         bos_id: the token that the tokenizer adds before a text, or None.
         pad_id: for programs that pad, or None.
-        chat_template: the tokenizer's own, or None.
-        tool_template: its own separate template for conversations with tools, or None.
+        templates: its own chat templates, and the file they are in.
         max_length: the model's context length in tokens, or None if the files do not say.
         fingerprint: sha256 over the files except the chat template's own.
     """
@@ -72,30 +70,39 @@ class Tokenizer:
     def __init__(self, files: Mapping[str, bytes], origin: str, ends: Sequence[int] = ()) -> None:
         self.files = dict(files)
         self.origin = origin
-        self._backend = _backend(self.files["tokenizer.json"], origin)
-        vocab: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
-        self.vocab_size = max(vocab.values()) + 1
-        added = self._backend.get_added_tokens_decoder()
+        self._backend = _backend(self.files[WORDS], origin)
+        with failing(origin)():
+            vocab: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
+            added = self._backend.get_added_tokens_decoder()
+        self.vocab_size = _vocab_size(vocab, origin)
         self.special_ids = frozenset(one for one, token in added.items() if token.special)
-        config = _json(self.files, "tokenizer_config.json")
-        named = {**_json(self.files, "special_tokens_map.json"), **config}
-        self.special = {role: _content(named[role]) for role in ROLES if named.get(role)}
+        config = read_object(self.files, CONFIG, origin)
+        self.special = special_tokens(self.files, origin)
         if self.special.get("eos_token") not in vocab:
             end = self._find_end_token(ends, vocab)
             self.special["eos_token"] = config["eos_token"] = end
-            self.files["tokenizer_config.json"] = _as_json(_PLAIN_CONFIG | config)
+            self.files[CONFIG] = _as_json(_PLAIN_CONFIG | config)
         self.end_token = self.special["eos_token"]
         self.end_id = vocab[self.end_token]
         self.end_ids = tuple(dict.fromkeys((self.end_id, *ends)))
         self.pad_id = vocab.get(self.special.get("pad_token", ""))
-        self.bos_id = self._find_bos_id(config.get("add_bos_token"))
+        with failing(origin)():
+            self.bos_id = self._find_bos_id(config.get("add_bos_token"))
         self._backend.post_processor = None  # adds special tokens and trims offsets
-        self.chat_template = _template(self.files, config, "default")
-        self.tool_template = _template(self.files, config, "tool_use")
-        limit = config.get("model_max_length")
-        self.max_length = int(limit) if isinstance(limit, int | float) and limit < 1e9 else None
-        hashed = {name: data for name, data in self.files.items() if name != _TEMPLATE_FILE}
+        self.templates = chat_templates(self.files, config, origin)
+        self.max_length = context_length(config)
+        hashed = {name: data for name, data in self.files.items() if name != TEMPLATE}
         self.fingerprint = hash_bytes(msgspec.json.encode(sorted(hashed.items())))
+
+    @property
+    def chat_template(self) -> str | None:
+        """Its own chat template, or None."""
+        return self.templates.default
+
+    @property
+    def tool_template(self) -> str | None:
+        """Its own separate template for conversations with tools, or None."""
+        return self.templates.tools
 
     def _find_end_token(self, ends: Sequence[int], vocab: Mapping[str, int]) -> str:
         """The end token when no file names one that is in the vocabulary."""
@@ -135,19 +142,22 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
         """Decode ids; special tokens are left out unless `special` is set."""
-        return self._backend.decode([int(one) for one in ids], skip_special_tokens=not special)
+        with failing(self.origin)():
+            return self._backend.decode([int(one) for one in ids], skip_special_tokens=not special)
 
     def encode(self, texts: Sequence[str]) -> list[Ids]:
         """Encode each text to (T,) ids, on all cores.
 
         Special tokens spelled out in a text become special tokens, as in transformers.
         """
-        encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        return _ids_of(encodings)
+        with failing(self.origin)():
+            encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+            return _ids_of(encodings)
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[tuple[Ids, Offsets]]:
         """Encode each text to (T,) ids and (T, 2) character spans [begin, end)."""
-        encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        with failing(self.origin)():
+            encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
         ids = _ids_of(encodings)
         flat = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
         together = np.fromiter(flat, np.int64, 2 * sum(map(len, ids))).reshape(-1, 2)
@@ -162,13 +172,13 @@ class Tokenizer:
         """A copy with this chat template."""
         if template == self.chat_template:
             return self
-        files = self.files | {_TEMPLATE_FILE: template.encode()}
+        files = self.files | {TEMPLATE: template.encode()}
         return Tokenizer(files, self.origin, self.end_ids)
 
     def with_end_token(self, token: str) -> "Tokenizer":
         """A copy with another end token."""
-        config = _json(self.files, "tokenizer_config.json") | {"eos_token": token}
-        return Tokenizer(self.files | {"tokenizer_config.json": _as_json(config)}, self.origin)
+        config = read_object(self.files, CONFIG, self.origin) | {"eos_token": token}
+        return Tokenizer(self.files | {CONFIG: _as_json(config)}, self.origin)
 
 
 # ---- from a folder ---------------------------------------------------------------------------
@@ -181,12 +191,7 @@ def load(path: Path) -> Tokenizer:
         UsageError: there is none, or its files are damaged.
     """
     folder = path.parent if path.is_file() else path
-    model_files = _read(folder, ("generation_config.json", "config.json"))
-    ends: list[int] = []
-    for name in model_files:
-        end = _json(model_files, name).get("eos_token_id")
-        ends += [end] if isinstance(end, int) else end or []
-    return Tokenizer(_files(path), str(path), ends)
+    return Tokenizer(read_files(path), str(path), read_end_ids(folder))
 
 
 def fingerprint(path: Path) -> str:
@@ -195,72 +200,26 @@ def fingerprint(path: Path) -> str:
     Raises:
         UsageError: there is no tokenizer.
     """
-    return hash_bytes(msgspec.json.encode(sorted(_files(path).items())))
-
-
-def _files(path: Path) -> dict[str, bytes]:
-    folder = path.parent if path.is_file() else path
-    files = _read(folder, FILES)
-    if path.is_file():
-        files["tokenizer.json"] = path.read_bytes()
-    if "tokenizer.json" not in files:
-        raise _no_tokenizer(folder)
-    return files
-
-
-def _read(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
-
-
-def _no_tokenizer(folder: Path) -> UsageError:
-    names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-    place = str(folder)
-    line = (
-        "from transformers import AutoTokenizer as T; "
-        f"T.from_pretrained({place!r}).save_pretrained({place!r})"
-    )
-    if any(name.startswith(("tokenizer", "vocab.", "spiece")) for name in names):
-        remedy = Remedy(f"python -c {shlex.quote(line)}", "converts the files in the folder")
-    else:
-        remedy = Remedy(f"ls {shlex.quote(str(folder.parent))}", "it may be in another folder")
-    return UsageError(
-        f"{folder} has no tokenizer.json",
-        cause=Cause.TOKENIZER_NOT_FOUND,
-        have=", ".join(names[:8]) or ("an empty folder" if folder.exists() else "no such folder"),
-        need="a tokenizer in the format of the tokenizers library",
-        remedies=(remedy,),
-    )
+    return hash_bytes(msgspec.json.encode(sorted(read_files(path).items())))
 
 
 def _backend(data: bytes, origin: str) -> "tokenizers.Tokenizer":
     import tokenizers
 
-    try:
+    with invalid(origin, WORDS)():
         backend = tokenizers.Tokenizer.from_str(data.decode())
-    except Exception as error:  # the library raises nothing narrower
-        raise UsageError(
-            f"{origin}: cannot read tokenizer.json",
-            cause=Cause.TOKENIZER_INVALID,
-            have=str(error)[:200],
-            need="a file written by the tokenizers library",
-            remedies=(Remedy("copy the file again", "it may be truncated"),),
-        ) from error
-    backend.no_truncation()
-    backend.no_padding()
-    return backend
+        backend.no_truncation()
+        backend.no_padding()
+        return backend
 
 
-def _template(files: Mapping[str, bytes], config: Mapping[str, Any], use: str) -> str | None:
-    """The template for a use; a chat_template.jinja serves all uses as the default."""
-    given = config.get("chat_template")
-    if isinstance(given, list) and _TEMPLATE_FILE not in files:
-        named = {one["name"]: one["template"] for one in cast("list[dict[str, str]]", given)}
-        return named.get(use)
-    if use != "default":
-        return None
-    if _TEMPLATE_FILE in files:
-        return files[_TEMPLATE_FILE].decode()
-    return given if isinstance(given, str) else None
+def _vocab_size(vocab: Mapping[str, int], origin: str) -> int:
+    if not vocab:
+        raise invalid(origin, WORDS).refusal("no tokens")
+    token, last = max(vocab.items(), key=lambda item: item[1])
+    if last > MAX_ID:
+        raise invalid(origin, WORDS).refusal(f"token {token!r} with the id {last}")
+    return last + 1
 
 
 def _ids_of(encodings: "Sequence[tokenizers.Encoding]") -> list[Ids]:
@@ -275,25 +234,8 @@ def _parts(together: NDArray[Any], lengths: Iterable[int]) -> list[NDArray[Any]]
     return [together[begin:end] for begin, end in pairwise(accumulate(lengths, initial=0))]
 
 
-def _json(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(files.get(name, b"{}"), type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot read {name}",
-            cause=Cause.TOKENIZER_INVALID,
-            have=str(error),
-            need="a JSON object",
-            remedies=(Remedy("copy the file again", "it may be truncated"),),
-        ) from error
-
-
 def _as_json(value: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value), indent=2)
-
-
-def _content(token: str | dict[str, Any]) -> str:
-    return token if isinstance(token, str) else str(token["content"])
 
 
 # ---- trained here ----------------------------------------------------------------------------

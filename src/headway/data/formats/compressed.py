@@ -18,7 +18,7 @@ _IN_BYTES = 1 << 16
 _ZSTD_IN_BYTES = 512  # zstandard does not bound the output of one call: up to 17 MB from these
 _ZSTD_WINDOW = 1 << 31  # as written by `zstd --long=31`
 _XZ_MEMORY = 1 << 30
-_BOMB_RATIO = 1000
+_BOMB_RATIO = 250  # text shrinks to a fifth, logs to a hundredth
 _BOMB_BYTES = 100_000_000
 
 
@@ -96,7 +96,7 @@ class _Members:
             try:
                 for out in self._open.unpack(left):
                     self._num_out += len(out)
-                    _check_growth(self._num_in, self._num_out)
+                    check_growth(self._num_in, self._num_out)
                     self._pulse.beat()
                     yield out
             except (*_ERRORS, ValueError) as error:
@@ -140,7 +140,16 @@ def _joined(pieces: Chunks) -> Chunks:
         yield b"".join(held)
 
 
-def _check_growth(num_in: int, num_out: int) -> None:
+def check_growth(num_in: int, num_out: int) -> None:
+    """Check that stored bytes do not become suspiciously many.
+
+    Args:
+        num_in: stored bytes read so far.
+        num_out: bytes of content in them.
+
+    Raises:
+        DamagedError: they do.
+    """
     if num_out > max(_BOMB_BYTES, _BOMB_RATIO * num_in):
         raise DamagedError(
             f"expands more than {count(_BOMB_RATIO)} times: its first {size(num_in)} become "

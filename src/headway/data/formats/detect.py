@@ -15,12 +15,13 @@ from typing import BinaryIO, Literal, cast
 
 import msgspec
 
-from headway.base.errors import Cause, DataRefused, Remedy, UsageError
+from headway.base.errors import Cause, DataRefused, Refusal, Remedy, UsageError
+from headway.base.foreign.boundary import Boundary, describe
 from headway.base.pulse import Pulse
 from headway.base.units import size
 from headway.data.formats.compressed import decompress, suffix_of
 from headway.data.formats.json import read_json, read_jsonl, record_of, values
-from headway.data.formats.lines import read_span, strip_bom, whole_lines
+from headway.data.formats.lines import LONGEST_LINE, read_span, strip_bom, whole_lines
 from headway.data.formats.records import (
     DamagedError,
     Item,
@@ -83,6 +84,10 @@ def read(
         if not source.found:
             raise source_unreadable(source.name, error) from error
         yield Skipped(source.name, RejectReason.UNREADABLE)
+    except Refusal:
+        raise
+    except Exception as error:  # of a library, or of a reader that met what nobody foresaw
+        raise _not_readable(source, num_items).refusal(describe(error)) from error
 
 
 def _of_file(source: Source, counted: "_Counted", pulse: Pulse) -> Iterator[Item]:
@@ -99,11 +104,13 @@ def _of_file(source: Source, counted: "_Counted", pulse: Pulse) -> Iterator[Item
 
 
 def _of_span(source: Source, counted: "_Counted", span: Span) -> Iterator[Item]:
-    inside = whole_lines(source, span)
+    is_jsonl = line_format(source) == "jsonl"
+    # A longer row is rejected, so its end is not worth looking for.
+    inside = whole_lines(source, span, LONGEST_LINE + 1 if is_jsonl else None)
     if inside.begin >= inside.end:
         return iter(())
     pieces = counted.all(read_span(source, inside))
-    if line_format(source) == "jsonl":
+    if is_jsonl:
         return read_jsonl(source, pieces if inside.begin else strip_bom(pieces))
     return read_parts(source, pieces, inside.begin, ends=inside.end == source.size)
 
@@ -157,6 +164,16 @@ def _inner_suffix(source: Source) -> str:
     suffix = suffix_of(source.name)
     name = source.name[: -len(suffix)] if suffix else source.name
     return Path(name).suffix.lower()
+
+
+def _not_readable(source: Source, num_items: int) -> Boundary:
+    return Boundary(
+        f"{source.name} cannot be read after row {num_items}",
+        cause=Cause.SOURCE_DAMAGED,
+        need="a file whose name says what it holds, or a copy in another format",
+        remedies=(Remedy(f"file {shlex.quote(source.name)}", "shows what it is"),),
+        kind=DataRefused,
+    )
 
 
 def _source_damaged(source: Source, damage: DamagedError) -> DataRefused:

@@ -21,6 +21,7 @@ from headway.data.formats.records import (
 from headway.data.formats.row_formats import RowFormat, parse_row
 from headway.data.sources.source import Chunks, Source
 
+_MAX_DEPTH = 100_000  # open brackets: no row has as many
 _COMMAS = b" \t\r\n,"
 _IN_STRING = rb'(?:[^"\\]++|\\.)*+'
 _STRING = re.compile(_IN_STRING, re.DOTALL)
@@ -207,6 +208,8 @@ class _Scanner:
                 self._take(self._at)
             self._is_first = False
             self._depth += 1
+            if self._depth > _MAX_DEPTH:
+                raise DamagedError(f"is nested too deeply inside {self._place}")
         elif self._depth > self._base:
             self._depth -= 1
             if self._depth == self._base:

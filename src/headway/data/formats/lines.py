@@ -61,8 +61,13 @@ def _whole(parts: list[bytes], num_bytes: int) -> bytes:
 # ---- lines of a span -------------------------------------------------------------------------
 
 
-def whole_lines(source: Source, span: Span) -> Span:
+def whole_lines(source: Source, span: Span, longest: int | None = None) -> Span:
     """The bytes of the lines that begin in a span; adjacent spans give adjacent results.
+
+    Args:
+        source: a local file.
+        span: of it.
+        longest: bytes of a line beyond which its end is not looked for; None: no limit.
 
     Raises:
         OSError: the file cannot be read.
@@ -71,7 +76,8 @@ def whole_lines(source: Source, span: Span) -> Span:
         begin = _line_begin(file, span.begin, span.end)
         if begin >= span.end:  # one line fills the span, and belongs to the span it begins in
             return Span(span.end, span.end)
-        return Span(begin, _line_begin(file, span.end, source.size))
+        limit = source.size if longest is None else min(source.size, span.end + longest)
+        return Span(begin, _line_begin(file, span.end, limit))
 
 
 def _line_begin(file: FileIO, at: int, end: int) -> int:

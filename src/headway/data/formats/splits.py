@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from headway.base.pulse import Pulse
 from headway.data.formats.compressed import suffix_of
 from headway.data.formats.detect import line_format
 from headway.data.formats.text import LONGEST_WHOLE
@@ -19,11 +20,15 @@ class SourceParts:
 
     Args:
         sources: from `find_sources`.
+        pulse: beats for each of them: local ones are opened.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source], pulse: Pulse) -> None:
         self.sources = tuple(sources)
-        parts = [max(1, -(-s.size // PART_BYTES)) if can_split(s) else 1 for s in sources]
+        parts: list[int] = []
+        for source in sources:
+            pulse.beat()
+            parts.append(max(1, -(-source.size // PART_BYTES)) if can_split(source) else 1)
         self._ends = np.cumsum(parts, dtype=np.int64)
 
     def __len__(self) -> int:

@@ -1,11 +1,13 @@
 """Table readers: CSV and TSV with a header row, Parquet in batches."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 from headway.base.errors import Cause, Remedy, UsageError
+from headway.base.foreign.limits import LimitReachedError, Limits, limited
 from headway.base.units import count, plural, size
+from headway.data.formats.compressed import check_growth
 from headway.data.formats.lines import LONGEST_LINE, Overlong, lines
 from headway.data.formats.records import (
     DamagedError,
@@ -19,7 +21,10 @@ from headway.data.formats.row_formats import KEYS, record_of_fields, shape_of
 from headway.data.sources.source import Chunks, Source
 
 _BATCH_ROWS = 256  # few: a repeated value is small in the file and large in memory
+_BATCH_BYTES = 64 << 20
+_HEADER_BYTES, _NEXT_I32, _DICTIONARY_PAGE = 16, b"\x15", 2  # of a Parquet page
 _BUFFER_BYTES = 1 << 20
+_LIMITS = Limits(memory_bytes=512_000_000, cpu_s=60.0)  # of one batch
 
 # ---- CSV -------------------------------------------------------------------------------------
 
@@ -133,28 +138,96 @@ def read_parquet(source: Source, file: BinaryIO, pieces: Chunks) -> Iterator[Ite
             found = f"keys: {', '.join(names)}"[:200]
             yield unusable_file(source, RejectReason.NO_KNOWN_FIELDS, found, keys=tuple(names))
         else:
-            yield from _read_batches(source, table, pieces)
+            known = [name for name in names if name in KEYS]
+            yield from _read_batches(source, file, table, known, pieces)
+    except LimitReachedError as error:
+        raise DamagedError(f"has rows that unfold to {error}") from error
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DamagedError(f"cannot be read as Parquet: {error}") from error
     for _ in pieces:
         pass
 
 
-def _read_batches(source: Source, table: Any, pieces: Chunks) -> Iterator[Item]:
-    names = [name for name in table.schema_arrow.names if name in KEYS]
-    num_rows = num_bytes = 0
-    for batch in table.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
+def _read_batches(
+    source: Source, file: BinaryIO, table: Any, names: list[str], pieces: Chunks
+) -> Iterator[Item]:
+    num_rows = num_bytes = num_characters = 0
+    for batch in _batches(file, table, names):
         for row in _python_rows(batch):
             num_rows += 1
-            if row is None:
-                yield Rejected(source.name, num_rows, RejectReason.ROW_NOT_UTF8)
-            else:
-                yield record_of_row(source.name, num_rows, row)
+            item = (
+                Rejected(source.name, num_rows, RejectReason.ROW_NOT_UTF8)
+                if row is None
+                else record_of_row(source.name, num_rows, row)
+            )
+            if isinstance(item, Record) and source.size:
+                num_characters += sum(map(len, item.texts))
+                check_growth(source.size, num_characters)
+            yield item
         while num_bytes * table.metadata.num_rows < source.size * num_rows:
             chunk = next(pieces, None)
             if chunk is None:
                 break
             num_bytes += len(chunk)
+
+
+def _batches(file: BinaryIO, table: Any, names: list[str]) -> Iterator[Any]:
+    for number in range(table.metadata.num_row_groups):
+        num = batch_rows(file, table.metadata.row_group(number), names)
+        batches = table.iter_batches(num, row_groups=[number], columns=names, use_threads=False)
+        while (batch := _next(batches)) is not None:
+            yield batch
+
+
+def _next(batches: Iterator[Any]) -> Any:
+    with limited(_LIMITS):
+        return next(batches, None)
+
+
+def batch_rows(file: BinaryIO, group: Any, names: Sequence[str]) -> int:
+    """Rows of a row group to read at a time: few where they may be large.
+
+    A value that repeats is stored once, in a dictionary: 400 kB of a file may stand for gigabytes.
+
+    Args:
+        file: of the table.
+        group: the row group's metadata.
+        names: the columns to read.
+    """
+    row_bytes = group.total_byte_size // max(group.num_rows, 1)
+    for number in range(group.num_columns):
+        column = group.column(number)
+        if column.path_in_schema.partition(".")[0] in names:
+            values = -(-column.num_values // max(group.num_rows, 1))
+            row_bytes = max(row_bytes, values * _dictionary_bytes(file, column))
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(row_bytes, 1)))
+
+
+def _dictionary_bytes(file: BinaryIO, column: Any) -> int:
+    """Bytes of a column's dictionary, as the header of its page says; 0 if it has none.
+
+    The header is a Thrift struct in the compact protocol, and begins with two i32: the page's type
+    and its size (parquet.thrift, PageHeader).
+    """
+    at = file.tell()
+    file.seek(column.dictionary_page_offset or column.data_page_offset)
+    header = file.read(_HEADER_BYTES)
+    file.seek(at)
+    values: list[int] = []
+    for _ in range(2):
+        if header[:1] != _NEXT_I32:
+            return 0
+        number = shift = 0
+        for byte in header[1:]:
+            header = header[1:]
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        header = header[1:]
+        values.append(number >> 1)  # zigzag: neither is negative
+    page, num_bytes = values
+    return num_bytes if page == _DICTIONARY_PAGE else 0
 
 
 def record_of_row(file: str, number: int, row: dict[str, Any]) -> Record | Rejected:
@@ -166,7 +239,9 @@ def record_of_row(file: str, number: int, row: dict[str, Any]) -> Record | Rejec
 def _python_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
     """The rows of a batch; None for a row with an invalid string."""
     try:
-        yield from batch.to_pylist()
+        with limited(_LIMITS):
+            rows = batch.to_pylist()
+        yield from rows
     except UnicodeDecodeError:
         for at in range(batch.num_rows):
             try:

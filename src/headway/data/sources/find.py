@@ -18,6 +18,7 @@ from typing import BinaryIO, TypeVar
 
 from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, ComeBack, DataRefused, Problems, Refusal, Remedy, UsageError
+from headway.base.foreign.boundary import Boundary
 from headway.base.network.hub import is_id
 from headway.base.pulse import Pulse
 from headway.base.units import plural, size
@@ -59,7 +60,8 @@ def find_sources(
     problems: list[Refusal] = []
     for name in sources:
         try:
-            found += _expand(name, endpoint_url or "", pulse or Pulse())
+            with _not_listable(name)():
+                found += _expand(name, endpoint_url or "", pulse or Pulse())
         except Refusal as refusal:
             problems.append(refusal)
     if problems:
@@ -130,13 +132,15 @@ def _list_folder(folder: Path, pulse: Pulse) -> list[Source]:
 
 def _walk(path: Path, pulse: Pulse) -> list[Source]:
     """A file, or the files below a folder except hidden files, caches and links out of it."""
-    files = _files_below(path, pulse) if path.is_dir() else [path]
+    inside = Path(os.path.realpath(path))
+    is_folder = path.is_dir()
+    files = _files_below(path, pulse) if is_folder else [path]
     found: list[Source] = []
-    inside = path.resolve()
     for file in sorted(files, key=lambda file: file.parts):
         pulse.beat()
-        leads_out = file.is_symlink() and not file.resolve().is_relative_to(inside)
-        if file.is_file() and (file == path or not leads_out):
+        # Not `resolve`, which some versions of Python refuse for a link that leads to itself.
+        leads_out = file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(inside)
+        if file.is_file() and not (is_folder and leads_out):
             status = file.stat()
             name = _printable(str(file))
             found.append(Source(name, file, status.st_size, True, _stamp(status)))
@@ -144,21 +148,26 @@ def _walk(path: Path, pulse: Pulse) -> list[Source]:
 
 
 def _files_below(folder: Path, pulse: Pulse) -> list[Path]:
-    """What is below a folder and no folder itself; links to folders are not followed."""
+    """The files in a folder and the folders in it, however deep; links to folders are left out.
+
+    Raises:
+        UsageError: a folder cannot be read.
+    """
     files: list[Path] = []
-    folders = [folder]
-    while folders:
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
         try:
-            with os.scandir(folders.pop()) as entries:
+            with os.scandir(place) as entries:
                 for entry in _counted(entries, pulse):
-                    if entry.name[0] == "." or entry.name == "__pycache__":
+                    if entry.name[0] == ".":
                         continue
-                    if not entry.is_dir():
-                        files.append(Path(entry.path))
-                    elif not entry.is_symlink():
-                        folders.append(Path(entry.path))
+                    if not _is_folder(entry):
+                        files.append(place / entry.name)
+                    elif entry.name != "__pycache__" and not entry.is_symlink():
+                        waiting.append(place / entry.name)
         except OSError as error:
-            raise source_unreadable(_printable(str(error.filename)), error) from error
+            raise source_unreadable(_printable(str(place)), error) from error
     return files
 
 
@@ -167,6 +176,13 @@ def _counted(found: Iterable[T], pulse: Pulse) -> Iterator[T]:
     for one in found:
         pulse.progress(pulse.done + 1)
         yield one
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, or to where nobody may look
+        return False
 
 
 def _printable(name: str) -> str:
@@ -188,6 +204,16 @@ def _on_hub(name: str, pulse: Pulse) -> list[Source]:
         if near:
             refusal.remedies = near + refusal.remedies
         raise
+
+
+def _not_listable(name: str) -> Boundary:
+    shown = _printable(name)
+    return Boundary(
+        f"cannot find data in {shown}",
+        cause=Cause.SOURCE_UNREADABLE,
+        need=_NEED,
+        remedies=(Remedy("headway demo", "trains on text that is already on this machine"),),
+    )
 
 
 def _no_such_scheme(name: str, scheme: str) -> UsageError:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, ComeBack, Refusal, Remedy, UsageError
+from headway.base.foreign.answers import duration_s, whole_number
 from headway.base.network.retry import (
     DEFAULT_RETRY,
     RetryPolicy,
@@ -226,7 +227,7 @@ def _check_response(got: "Response", name: str, begin: int) -> None:
         )
     if status == _PARTIAL:
         said = re.match(r"bytes (\d+)-", got.headers.get("content-range", ""))
-        if not said or int(said[1]) != begin:
+        if not said or whole_number(said[1]) != begin:
             raise TransientError("the server sent a different byte range than requested")
     elif status not in (HTTPStatus.OK, _BEYOND_END):
         raise _refusal(got, name)
@@ -236,20 +237,18 @@ def _retry_after_s(retry_after: str | None, now_s: float) -> float | None:
     """Seconds to wait according to Retry-After, which is a number or a date."""
     if not retry_after:
         return None
-    try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        with contextlib.suppress(ValueError):
-            return max(0.0, parsedate_to_datetime(retry_after).timestamp() - now_s)
+    if (asked_s := duration_s(retry_after)) is not None:
+        return asked_s
+    with contextlib.suppress(ValueError, OverflowError):
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - now_s)
     return None
 
 
 def _size(headers: Any, status: int) -> int:
     """Size of the whole file; 0 if unknown."""
     if status == HTTPStatus.OK:
-        return int(headers.get("content-length", 0))
-    whole = headers.get("content-range", "").rpartition("/")[2]
-    return int(whole) if whole.isdigit() else 0
+        return whole_number(headers.get("content-length")) or 0
+    return whole_number(headers.get("content-range", "").rpartition("/")[2]) or 0
 
 
 def _stamp(headers: Any, size: int) -> tuple[int | str, ...]:

@@ -5,10 +5,11 @@ import functools
 import importlib
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headway.base.errors import Cause, DataRefused, Refusal, Remedy, UsageError
+from headway.base.foreign.answers import whole_number
 from headway.base.network.hub import host, is_id, translate_hub_error
 from headway.base.network.retry import (
     DEFAULT_RETRY,
@@ -23,6 +24,7 @@ from headway.base.units import count, plural
 from headway.data.sources.source import Source
 
 LOOKUP_RETRY = RetryPolicy(max_attempts=3)
+_LISTING_S = 3600.0  # of any number of requests, each with its own timeout
 Row = dict[str, Any]
 _LOOKUP_TIMEOUT_S = 10.0
 _WHOLE_BYTES = 64_000_000  # the default of survey_exact: smaller data is read completely
@@ -76,12 +78,13 @@ def find(address: str, pulse: Pulse, retry: RetryPolicy = LOOKUP_RETRY) -> list[
             whole = _with_split(named, opened.splits)
             split = whole.split or ""
             num = int(opened.splits[split].num_shards)
-        stored = {file.rfilename: file.size or 0 for file in about.siblings or ()}
+        stored = {file.rfilename: whole_number(file.size) or 0 for file in about.siblings or ()}
         sizes = _sizes([str(file) for file in opened.files.get(split, ())], stored, num)
         return [_source(whole, n + 1, num, commit, sizes[n]) for n in range(num)]
 
     _require_datasets()
-    return retry_call(look, name=str(named), host=place, pulse=pulse, retry=retry)
+    patient = replace(retry, stall_timeout_s=_LISTING_S)
+    return retry_call(look, name=str(named), host=place, pulse=pulse, retry=patient)
 
 
 def rows(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, ComeBack, Refusal, Remedy, UsageError
+from headway.base.foreign.answers import whole_number
 from headway.base.network.retry import (
     DEFAULT_RETRY,
     Abandoned,
@@ -148,9 +149,23 @@ def _list_objects(store: "S3FileSystem", bucket: str, key: str, endpoint: str) -
 
 
 def _source(info: dict[str, Any], endpoint: str, *, found: bool) -> Source:
-    address, size = f"s3://{info['name']}", info["size"]
-    stamp = (info["ETag"], size)
+    address, size = f"s3://{info['name']}", whole_number(info.get("size"))
+    tag = info.get("ETag")
+    if size is None or not isinstance(tag, str) or not tag:
+        raise _odd_listing(hide_credentials(address), endpoint, info)
+    stamp = (tag, size)
     return Source(hide_credentials(address), None, size, found, stamp, address, endpoint)
+
+
+def _odd_listing(name: str, endpoint: str, info: dict[str, Any]) -> UsageError:
+    shown = ", ".join(f"{key} {info.get(key)!r}"[:60] for key in ("size", "ETag"))
+    return _refusal(
+        name,
+        endpoint,
+        f"the store lists it with {shown}",
+        "a store that tells the size and the ETag of its objects",
+        Cause.BAD_ANSWER,
+    )
 
 
 def _is_pattern(key: str) -> bool:

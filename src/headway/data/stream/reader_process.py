@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from headway.base.errors import Exit, Refusal, exit_code
+from headway.base.foreign.limits import limit_process, out_of_memory
 from headway.base.host.child_main import run_child
 from headway.base.process import end_with_parent, report_refusal
 from headway.base.pulse import Phase, Pulse
@@ -57,9 +58,14 @@ def main(arguments: list[str]) -> int:
     """Run the process and return its exit code."""
     end_with_parent()
     os.nice(5)  # training has priority
+    limit_process(num_cores=1)
     folder, pulse = Path(arguments[0]), Pulse(Path(arguments[1]))
+    file = load_stream(folder)
     try:
-        read_ahead(folder, load_stream(folder), pulse)
+        try:
+            read_ahead(folder, file, pulse)
+        except MemoryError as error:
+            raise out_of_memory(file.sources[0].name) from error
     except Refusal as refusal:
         report_refusal(refusal)
         return exit_code(refusal)
@@ -80,7 +86,7 @@ def read_ahead(folder: Path, file: StreamFile, pulse: Pulse) -> None:
 
     tokenizer = tokenizers.load(Path(file.store))
     maker = ExampleMaker(file.options, tokenizer, file.spec.kind, on_tokens)
-    units = SourceParts(file.sources)
+    units = SourceParts(file.sources, pulse)
     stream = Stream(units, maker, file.spec, pulse)
     pulse.enter(Phase.READING, total=len(units), unit="parts")
     cursor = StreamCursor()

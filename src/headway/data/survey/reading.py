@@ -12,6 +12,7 @@ from itertools import accumulate
 import numpy as np
 
 from headway.base.errors import Refusal
+from headway.base.foreign.boundary import Interruption
 from headway.base.pulse import Pulse
 from headway.data.formats.detect import read
 from headway.data.formats.lines import LineNumbers
@@ -104,6 +105,7 @@ class Reading:
         """The usable records, which are all of one kind.
 
         Raises:
+            EmptySampleError: the parts hold no whole row.
             DataRefused: there are none, or records of several kinds.
             Refusal: there is a conversation, and `conversations` is set.
         """
@@ -127,6 +129,8 @@ class Reading:
         self.contents = {name: sizes[name] + one.hexdigest() for name, one in hashes.items()}
         if len(self._kinds) > 1:
             raise mixed_kinds(self._kinds, self._first)
+        if not self._kinds and not self.rejected and not self.skipped:
+            raise EmptySampleError
         if not self._kinds:
             raise no_usable_records(self.sources, self.rejected, self.skipped)
 
@@ -182,5 +186,9 @@ class Reading:
         return False
 
 
-class _EnoughError(Exception):
+class EmptySampleError(Exception):
+    """No row begins and ends in the parts that were read."""
+
+
+class _EnoughError(Interruption):
     """The part's limit of bytes has been read."""

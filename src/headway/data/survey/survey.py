@@ -5,31 +5,34 @@ a tokenizer has to be trained first, the records wait in a spool. Small sources 
 of large ones, an evenly spaced sample is read to estimate the rest.
 """
 
+import contextlib
 import math
 import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from headway.base.errors import Refusal
+from headway.base.errors import DataRefused, Refusal
 from headway.base.files import hash_bytes
 from headway.base.pulse import Phase, Pulse
+from headway.base.units import size
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.examples import Example, end_token_id, render_marked
 from headway.data.examples.maker import ExampleMaker, ExampleOptions
 from headway.data.examples.record_batches import batch_records
 from headway.data.examples.tokenizer import Tokenizer
 from headway.data.formats.compressed import suffix_of
+from headway.data.formats.lines import LONGEST_LINE
 from headway.data.formats.records import DataKind, Record, Rejected, RejectReason
 from headway.data.formats.splits import SourceParts
 from headway.data.sources.source import Source, Span
 from headway.data.survey.cache import StoreCache
-from headway.data.survey.reading import Part, Reading
+from headway.data.survey.reading import EmptySampleError, Part, Reading
 from headway.data.survey.refusals import (
     no_usable_records,
     token_outside_embedding,
@@ -79,20 +82,23 @@ def survey(
     """
     stores = StoreCache(cache)
     known = not any(source.is_stream for source in sources)
-    identities = [_identity(source) for source in sources] if known else []
+    identities = [_identity(source, pulse) for source in sources] if known else []
     store = _find(stores, options, identities) if known else None
     if store is None:
         large = _is_large(sources, exact_bytes)
         content: tuple[object, ...] = ("sample", identities) if large else (identities,)
         store = _find(stores, options, *content) if known and large else None
         if store is None:
-            parts = sample_of(sources) if large else None
-            with stores.new_folder() as folder:
-                found = _build_store(folder, options, sources, parts, conversations, pulse)
-                day = [found.template_day] if found.template_day else []
-                key = options.key(found.fingerprint, found.sources, *day)
-                alias = options.key(*content, *day)
-                store = stores.publish(folder, key, alias if known else None)
+            for parts in _samples(sources, pulse) if large else (None,):
+                with contextlib.suppress(EmptySampleError), stores.new_folder() as folder:
+                    found = _build_store(folder, options, sources, parts, conversations, pulse)
+                    day = [found.template_day] if found.template_day else []
+                    key = options.key(found.fingerprint, found.sources, *day)
+                    alias = options.key(*content, *day)
+                    store = stores.publish(folder, key, alias if known else None)
+                    break
+    if store is None:
+        raise _no_whole_row(sources)
     _check(store, max_rejected, embedding_rows, conversations)
     return store
 
@@ -116,7 +122,8 @@ def _check(
         raise token_outside_embedding(store, embedding_rows)
 
 
-def _identity(source: Source) -> tuple[str, bytes, tuple[int | str, ...]]:
+def _identity(source: Source, pulse: Pulse) -> tuple[str, bytes, tuple[int | str, ...]]:
+    pulse.beat()
     # The name, not the address: a new signature does not change the file.
     place = os.fsencode(source.path.absolute()) if source.path else source.endpoint.encode()
     return source.name, place, source.stamp
@@ -131,9 +138,25 @@ def _is_large(sources: Sequence[Source], exact_bytes: int) -> bool:
     return sum(s.size * (EXPANSION if suffix_of(s.name) else 1) for s in sources) > exact_bytes
 
 
-def sample_of(sources: Sequence[Source]) -> list[Part]:
+def _samples(sources: Sequence[Source], pulse: Pulse) -> Iterator[list[Part]]:
+    """Samples to try until one holds a whole row: a part may be shorter than the rows."""
+    yield sample_of(sources, pulse)
+    yield [Part(_largest(sources), None, _SAMPLE_BYTES)]
+    yield [Part(_largest(sources), None, 2 * LONGEST_LINE)]
+
+
+def _largest(sources: Sequence[Source]) -> Source:
+    return max(sources, key=lambda source: source.size)
+
+
+def _no_whole_row(sources: Sequence[Source]) -> DataRefused:
+    name, found = _largest(sources).name, f"no line end in the first {size(2 * LONGEST_LINE)}"
+    return no_usable_records(sources, [Rejected(name, 1, RejectReason.ROW_TOO_LONG, found)], [])
+
+
+def sample_of(sources: Sequence[Source], pulse: Pulse) -> list[Part]:
     """Evenly spaced parts of the sources (a systematic sample)."""
-    units = SourceParts(sources)
+    units = SourceParts(sources, pulse)
     num = min(_SAMPLE_PARTS, len(units))
     max_bytes = _SAMPLE_BYTES // num
     parts: list[Part] = []

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from headway.base.documents import DocumentGroup, document_lengths
+from headway.base.foreign.boundary import describe
 from headway.data.batching.batches import MicroTensors
+from headway.model import attention
 from headway.model.forward import Forward
+from headway.model.load import is_out_of_memory
 
 # Nats that losses in fp32 may differ by: computed from the same tokens, and by the same products.
 _SAME_TOKENS, _SAME_PRODUCTS = 1e-5, 1e-4
@@ -19,12 +22,14 @@ class PackingTrial:
     """What packing does to a model.
 
     Attributes:
-        leaks: its layers leak state between packed documents.
+        leaks: its layers leak state between packed documents, or it does not run packed at all.
         has_custom_logits: its logits are more than a product with the head's weights.
+        why: it does not run packed; "" if it does.
     """
 
     leaks: bool
     has_custom_logits: bool
+    why: str = ""
 
 
 def try_packing(forward: Forward, micro: MicroTensors, *, tolerance: float = 2e-3) -> PackingTrial:
@@ -36,36 +41,60 @@ def try_packing(forward: Forward, micro: MicroTensors, *, tolerance: float = 2e-
     leak may be too small to show in that comparison, so a second one checks whether a document's
     losses change at all when the document before it changes. A third, with a smaller tolerance,
     checks whether the logits are a product with the head's weights: a cap on logits hardly shows
-    while they are small.
+    while they are small. A model that fails when its documents are packed runs them separately.
 
     Args:
         forward: a model with our attention in place, computing in fp32; set up as found.
         micro: some documents of the job's own data.
         tolerance: nats; rounding stays far below, a leak far above.
+
+    Raises:
+        Exception: the model fails even when documents run alone, or memory ran out.
     """
     two = longest_documents(micro)
     model, was_training = forward.model, forward.model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            trial = _compare_packed(forward, two, tolerance)
+    finally:
+        model.train(was_training)
+    forward.use_custom_logits(trial.has_custom_logits)
+    forward.run_separately(trial.leaks)
+    return trial
+
+
+def _compare_packed(forward: Forward, two: MicroTensors, tolerance: float) -> PackingTrial:
+    if not attention.is_ours(forward.model):
+        return _alone(forward, two, "it keeps an attention of its own")
     first = two.documents[0].length
     other_ids_N = two.ids_N.clone()
     other_ids_N[:first] = torch.where(other_ids_N[:first] > 0, other_ids_N[:first] - 1, 1)
-    model.eval()
-    with torch.no_grad():
+    try:
         product = forward.losses(two)
         has_plain_logits = not forward.has_custom_logits
         forward.use_custom_logits()
         packed = forward.losses(two)
-        is_product = has_plain_logits and _are_close(product, packed, _SAME_PRODUCTS)
-        forward.use_custom_logits(not is_product)
-        forward.run_separately()
-        alone = forward.losses(two)
-        forward.run_separately(False)
         changed = forward.losses(replace(two, ids_N=other_ids_N))
-    model.train(was_training)
+    except Exception as error:  # the model is third-party code
+        if is_out_of_memory(error):
+            raise
+        return _alone(forward, two, describe(error))
+    is_product = has_plain_logits and _are_close(product, packed, _SAME_PRODUCTS)
+    forward.use_custom_logits(not is_product)
+    forward.run_separately()
+    alone = forward.losses(two)
     in_second_M = two.trained_at_M >= first
     is_independent = _are_close(packed[in_second_M], changed[in_second_M], _SAME_TOKENS)
     leaks = not (_are_close(packed, alone, tolerance) and is_independent)
-    forward.run_separately(leaks)
-    return PackingTrial(leaks, forward.has_custom_logits)
+    return PackingTrial(leaks, not is_product)
+
+
+def _alone(forward: Forward, two: MicroTensors, why: str) -> PackingTrial:
+    """What is left for a model that does not run packed; raises if it does not run at all."""
+    forward.run_separately()
+    forward.losses(two)
+    return PackingTrial(leaks=True, has_custom_logits=True, why=why)
 
 
 def _are_close(ours_M: Tensor, theirs_M: Tensor, tolerance: float) -> bool:
@@ -110,10 +139,16 @@ def computes_shared_prefixes(forward: Forward, whole: MicroTensors, shared: Micr
     """
     was_training = forward.model.training
     forward.model.train()
-    with torch.no_grad(), torch.random.fork_rng(devices=_devices(whole)):
-        # The order of targets differs; sorting never moves two losses further apart.
-        ours_M, theirs_M = (forward.losses(micro).sort().values for micro in (shared, whole))
-    forward.model.train(was_training)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=_devices(whole)):
+            # The order of targets differs; sorting never moves two losses further apart.
+            ours_M, theirs_M = (forward.losses(micro).sort().values for micro in (shared, whole))
+    except Exception as error:  # the model is third-party code
+        if is_out_of_memory(error):
+            raise
+        return False
+    finally:
+        forward.model.train(was_training)
     return _are_close(ours_M, theirs_M, _SAME_PRODUCTS)
 
 

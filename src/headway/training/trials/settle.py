@@ -8,11 +8,13 @@ from typing import Literal
 
 import torch
 
-from headway.base.errors import Finding
+from headway.base.errors import Cause, Finding, Remedy
+from headway.base.foreign.boundary import Boundary, describe
 from headway.data.batching.batches import MicroTensors
 from headway.data.batching.rows import Rows
 from headway.data.order import RowOrder
 from headway.model.forward import Forward
+from headway.model.load import is_out_of_memory
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
 from headway.training.phases import Phases
@@ -84,15 +86,23 @@ def settle_forward(
         micro: some documents of the job's own data.
         prefixed: rows with a common prefix, computed in full and with the prefix shared; None if
             there are none.
+
+    Raises:
+        UsageError: the model cannot compute a loss, not even of one document.
     """
     findings: list[Finding] = []
-    packing = try_packing(forward, micro)
+    with _not_computable(plan)():
+        packing = try_packing(forward, micro)
     settled = replace(
         settled, run_separately=packing.leaks, custom_logits=packing.has_custom_logits
     )
     if packing.leaks:
-        what = "documents run one at a time: this model's layers leak state between them"
-        findings.append(Finding("adjusted", what))
+        what = "documents run one at a time: " + (
+            "this model cannot compute several in a row"
+            if packing.why
+            else "this model's layers leak state between them"
+        )
+        findings.append(Finding("adjusted", what, have=packing.why))
         settled = replace(settled, share_prefixes=False)
     elif settled.share_prefixes and not (prefixed and computes_shared_prefixes(forward, *prefixed)):
         what = "prefixes are not shared: " + (
@@ -114,16 +124,32 @@ def settle_forward(
     return replace(settled, compute_dtype=dtype), tuple(findings)
 
 
+def _not_computable(plan: Plan) -> Boundary:
+    return Boundary(
+        f"the model {plan.model.name} cannot compute a loss",
+        cause=Cause.MODEL_UNSUPPORTED,
+        need="a model that transformers runs on input_ids and position_ids",
+        remedies=(Remedy("headway doctor", "shows the installed version of transformers"),),
+        passes=is_out_of_memory,
+    )
+
+
 def _try_rounding(
     forward: Forward, micro: MicroTensors, dtype: Literal["float32", "bfloat16"]
 ) -> Finding | None:
     """Compute in a smaller number format, or in fp32 again if the loss changes."""
     some = longest_documents(micro, _ROUNDING_TOKENS)
     exact = mean_loss(forward, some)
-    forward.compute_in(getattr(torch, dtype))
-    rounded = mean_loss(forward, some)
-    if abs(rounded - exact) <= ROUNDING * exact:
-        return None
+    what = f"computes in float32: {dtype} changes the loss"
+    try:
+        forward.compute_in(getattr(torch, dtype))
+        rounded = mean_loss(forward, some)
+        if abs(rounded - exact) <= ROUNDING * exact:
+            return None
+        have = f"loss {rounded:.4f} in {dtype}, {exact:.4f} in float32"
+    except Exception as error:  # the model is third-party code
+        if is_out_of_memory(error):
+            raise
+        what, have = f"computes in float32: this model fails in {dtype}", describe(error)
     forward.compute_in(torch.float32)
-    have = f"loss {rounded:.4f} in {dtype}, {exact:.4f} in float32"
-    return Finding("adjusted", f"computes in float32: {dtype} changes the loss", have=have)
+    return Finding("adjusted", what, have=have)
