@@ -133,7 +133,8 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
         return _plan_rows(request, found, source, options, machine, pulse)
 
     plan = plan_for(today)
-    if plan.data.template_day and not settings.fresh:
+    can_read_again = not any(one.is_stream for one in found)
+    if plan.data.template_day and can_read_again and not settings.fresh:
         plan = _as_first_planned(plan, plan_for, Path(settings.output_dir))
     if request.train:
         options = _example_options(settings, source, plan.data.template_day or today)
