@@ -76,7 +76,7 @@ def test_threads_of_this_user_are_counted(tmp_path: Path, monkeypatch: pytest.Mo
     assert this_process().threads_left is None
 
 
-# A user with few processes left, who may read what root may: where Python is depends on the machine.
+# A user with few processes left, who may read what root may, wherever Python is installed.
 NOBODY = [
     *("setpriv", "--reuid", "65534", "--clear-groups"),
     *("--inh-caps=+dac_override,+dac_read_search", "--ambient-caps=+dac_override,+dac_read_search"),

@@ -338,7 +338,7 @@ def test_an_interrupt_leaves_nothing_half_written(
 
 def test_a_cache_that_cannot_be_written_is_a_machine_error(cache: Path) -> None:
     cache.write_text("a file in its place")
-    with pytest.raises(MachineError, match="cannot write .*cache") as refusal:
+    with pytest.raises(MachineError, match="cannot write") as refusal:
         look(cache, TINY)
     assert "XDG_CACHE_HOME" in refusal.value.remedies[0].do
 
