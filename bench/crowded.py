@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from itertools import pairwise
@@ -32,7 +32,7 @@ from contenders import Bench, Work
 from inputs import copy_sources
 from report import machine, versions
 from text import LENGTH, SMALL
-from trials import HERE, THREADS, WARM_STEPS, Steps, headway, peer
+from trials import HERE, THREADS, WARM_STEPS, Steps, TrialError, headway, peer
 
 from headway.base.host.contention import cpu_times, other_work, sample_other_work
 
@@ -76,7 +76,7 @@ def busy(num: int) -> Iterator[tuple[int, ...]]:
 
 def contenders(work: Work, bench: Bench) -> dict[str, Callable[[Path], Steps]]:
     """Who takes part, and how each takes its steps in an empty folder."""
-    num = bench.steps(10)
+    num = bench.steps(6)
     words = ["text", "--preset", SMALL.preset, "--threads", str(THREADS), "--device", "cpu"]
     words += [*WARM_UP, "--max-length", str(LENGTH), "--batch-size", str(SMALL.batch)]
     words += ["--max-steps", str(num), "--save-steps", str(num), "--tokenizer", "tokenizer"]
@@ -127,6 +127,8 @@ def ratios(trials: list[Trial]) -> dict[str, dict[str, float]]:
             quiet([trial for trial in trials if (trial.who, trial.beside) == (who, beside)])
             for beside in (0, 1)
         )
+        if not alone or not crowded:
+            continue
         found[who] = {
             "alone_s": median(alone),
             "crowded_s": median(crowded),
@@ -141,7 +143,7 @@ def ratios(trials: list[Trial]) -> dict[str, dict[str, float]]:
 def quiet(trials: list[Trial]) -> list[float]:
     """The seconds a step of the trials that count."""
     counted = [trial for trial in trials if trial.others < QUIET_CORES]
-    return [trial.step_s for trial in counted or [min(trials, key=lambda one: one.others)]]
+    return [trial.step_s for trial in counted or sorted(trials, key=lambda one: one.others)[:1]]
 
 
 def main(arguments: list[str]) -> int:
@@ -166,30 +168,40 @@ def main(arguments: list[str]) -> int:
             for who, take in taking_part.items():
                 for beside in (0, 1):
                     wait_for_quiet(asked.wait)
-                    trials.append(measured(who, take, beside, bench.folder))
+                    try:
+                        trials.append(measured(who, take, beside, bench.folder))
+                    except TrialError as failure:
+                        print(f"{who}: {failure}", file=sys.stderr)
+            write(trials, load, asked)
     found = ratios(trials)
     for who, one in found.items():
         print(
             f"{who:18} {one['alone_s']:.2f} s alone, {one['crowded_s']:.2f} s beside one: "
             f"{one['ratio']:.2f} times ({one['lowest']:.2f} to {one['highest']:.2f})"
         )
-    if not asked.quick:
-        told = {
-            "machine": machine(),
-            "versions": versions(),
-            "load_before": load,
-            "load_after": os.getloadavg(),
-            "within": WITHIN,
-            "quiet_cores": QUIET_CORES,
-            "preset": SMALL.preset,
-            "rows": SMALL.batch,
-            "length": LENGTH,
-            "ratios": found,
-            "trials": [asdict(trial) for trial in trials],
-        }
-        stem = HERE / "results" / f"{date.today().isoformat()}-crowded.json"
-        stem.write_text(json.dumps(told, indent=1) + "\n")
-    return 0 if found[SLEEPING]["ratio"] <= WITHIN else 1
+    return 0 if SLEEPING in found and found[SLEEPING]["ratio"] <= WITHIN else 1
+
+
+def write(trials: list[Trial], load: Sequence[float], asked: argparse.Namespace) -> None:
+    """The dated file, after each round."""
+    if asked.quick:
+        return
+    told = {
+        "machine": machine(),
+        "versions": versions(),
+        "niceness": os.nice(0),
+        "load_before": load,
+        "load_after": os.getloadavg(),
+        "within": WITHIN,
+        "quiet_cores": QUIET_CORES,
+        "preset": SMALL.preset,
+        "rows": SMALL.batch,
+        "length": LENGTH,
+        "ratios": ratios(trials),
+        "trials": [asdict(trial) for trial in trials],
+    }
+    path = HERE / "results" / f"{date.today().isoformat()}-crowded.json"
+    path.write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -175,6 +175,7 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
         ("limits", {"limits": {}}, "ok", "none", []),
         ("limits", {}, "ok", "open files 20,000", []),
         ("limits", {"limits": {"open files": 64}}, "warning", "open files 64", ["ulimit -n 1024"]),
+        ("limits", {"limits": {"processes": 40}}, "warning", "processes 40", ["ulimit -u 1024"]),
         (
             "limits",
             {"limits": {"address space": 4 * GB, "file size": GB}},

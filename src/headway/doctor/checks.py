@@ -25,6 +25,7 @@ LITTLE_MEMORY, NO_MEMORY = 4 * 10**9, 10**9  # torch and a tiny model need about
 LITTLE_DISK, NO_DISK = 2 * 10**9, 10**8  # a few checkpoints of a small model; one of a tiny one
 LITTLE_SHARED_MEMORY = 128 * 2**20  # containers get 64 MiB unless they ask
 FEW_OPEN_FILES = 256
+FEW_PROCESSES = 128  # of a user: a run starts some 20, threads included
 _BUSY = 0.25  # share of the cores
 _INSTALL_TORCH = "pip install --force-reinstall torch"
 
@@ -243,12 +244,14 @@ def _compiler(probe: Probe) -> Check:
 def _limits_check(probe: Probe) -> Check:
     files = probe.limits.get("open files", FEW_OPEN_FILES)
     found = [
-        f"{name} {count(value) if name == 'open files' else size(value)}"
+        f"{name} {count(value) if name in ('open files', 'processes') else size(value)}"
         for name, value in probe.limits.items()
     ]
     advice: list[Remedy] = []
     if files < FEW_OPEN_FILES:
         advice.append(Remedy("ulimit -n 1024", "allows more open files"))
+    if probe.limits.get("processes", FEW_PROCESSES) < FEW_PROCESSES:
+        advice.append(Remedy("ulimit -u 1024", "allows more processes and threads"))
     if "address space" in probe.limits:
         advice.append(Remedy("ulimit -v unlimited", "torch reserves far more than it uses"))
     if "file size" in probe.limits:

@@ -89,6 +89,7 @@ def _limits() -> dict[str, int]:
         "address space": resource.RLIMIT_AS,
         "file size": resource.RLIMIT_FSIZE,
         "open files": resource.RLIMIT_NOFILE,
+        "processes": resource.RLIMIT_NPROC,
     }
     now = {name: resource.getrlimit(kind)[0] for name, kind in kinds.items()}
     return {name: value for name, value in now.items() if value != resource.RLIM_INFINITY}
