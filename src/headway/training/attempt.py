@@ -33,7 +33,7 @@ from headway.runs.receipt import Losses, Measured, Receipt, StepReport, TensorAu
 from headway.runs.settled import load_settled
 from headway.training.failures import as_refusal, ended_early
 from headway.training.phases import Phases
-from headway.training.saver import Saver, described, estimate_save_s
+from headway.training.saver import Saver, described
 from headway.training.setup import versions
 from headway.training.step import StepDropped, train_steps
 from headway.training.trainer import Trainer, show_totals, start_trainer
@@ -388,7 +388,7 @@ def estimate_remaining_s(
         + phase_seconds.get(Phase.LOADING_MODEL, 0.0)
         + phase_seconds.get(Phase.PROBING, 0.0)
         + num_evaluations * evaluating_s
-        + num_saves * estimate_save_s(plan)
+        + num_saves * plan.saves.seconds_each
     )
 
 
