@@ -9,6 +9,7 @@ from tests.helpers import HERE, TINY, in_memory, settings
 from headway.planning.compute import MachineFacts
 from headway.planning.decide import decide
 from headway.planning.model_source import InitialModel
+from headway.planning.run_time import advise_stopping
 from headway.runs.measurements import speed_key
 from headway.runs.plan import Plan
 
@@ -51,3 +52,13 @@ def test_a_longer_job_has_the_same_speed() -> None:
     plain, other = planned(), planned(max_steps=999, lr=1e-5, seed=7)
     keys = [key_of(p) for p in (plain, other)]
     assert keys[0] == keys[1]
+
+
+def test_a_save_that_outlasts_the_grace_period_is_warned_of_with_one_that_suffices() -> None:
+    small = planned().saves
+    saves = replace(small, bytes_each=84 * 10**9)
+    (finding,) = advise_stopping(saves, 10.0)
+    assert finding.kind == "warning"
+    grace_s = float(finding.remedies[0].do.removeprefix("--grace-s "))
+    assert advise_stopping(saves, grace_s) == ()
+    assert advise_stopping(small, 10.0) == ()

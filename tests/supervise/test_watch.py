@@ -43,6 +43,7 @@ class Child:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "POLL_S", 0.0)
+    monkeypatch.setattr(watching, "LOOK_S", 0.0)
 
 
 def watch_of(tmp_path: Path, **given: Any) -> tuple[Watch, Any]:
@@ -92,6 +93,16 @@ def test_the_run_gets_a_copy_of_the_pulses_now_and_then(tmp_path: Path) -> None:
         if path.exists():
             copied.append(msgspec.json.decode(path.read_bytes(), type=Readings).workers[0].phase)
     assert copied == ["training", "training"]  # a second has not passed
+
+
+def test_a_process_is_looked_at_more_often_than_what_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pulses, events and a status cost more than to ask whether a process has ended."""
+    monkeypatch.setattr(watching, "LOOK_S", 60.0)
+    watch, screen = watch_of(tmp_path)
+    assert len(list(follow(watch, 50))) == 50
+    assert len(screen.statuses) == 1
 
 
 def test_whoever_follows_may_leave_at_any_look(tmp_path: Path) -> None:

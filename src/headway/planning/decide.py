@@ -25,7 +25,7 @@ from headway.planning.learning import decide_learning
 from headway.planning.memory import MemoryInputs, estimate_memory, fit_memory
 from headway.planning.model_source import InitialModel
 from headway.planning.prefix_sharing import sharing_obstacle
-from headway.planning.run_time import decide_compile, estimate_time
+from headway.planning.run_time import advise_stopping, decide_compile, estimate_time
 from headway.planning.sizing import (
     check_rows,
     decide_batch_size,
@@ -322,7 +322,7 @@ def _decide_saves(settings: Settings, model: ModelPlan, num_steps: int) -> Decis
         bytes_each=4 * model.trainable * 3,  # weights and two moments each, in fp32
         keep_every=keep_every,
     )
-    return Decision(plan, choices)
+    return Decision(plan, choices, advise_stopping(plan, float(settings.grace_s)))
 
 
 def _evaluation_plan(settings: Settings, num_steps: int) -> EvaluationPlan:

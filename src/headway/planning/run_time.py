@@ -3,12 +3,21 @@
 import math
 
 from headway.base import units
+from headway.base.errors import Finding, Remedy
 from headway.config.settings import Settings
 from headway.model.sizes import ModelShape, flops_per_token, shape_of
 from headway.planning.compute import Compute, MachineFacts
 from headway.planning.decision import Decision, auto
 from headway.runs.measurements import peak_key, speed_key, startup_key
-from headway.runs.plan import DataPlan, ModelPlan, StepsPlan, TimePlan, WorkSaved, computed_tokens
+from headway.runs.plan import (
+    DataPlan,
+    ModelPlan,
+    SavesPlan,
+    StepsPlan,
+    TimePlan,
+    WorkSaved,
+    computed_tokens,
+)
 
 # Measured: compiling and its trial with an empty cache, in seconds, and the share of a step it
 # saves. A run must win back twice the cost.
@@ -16,6 +25,7 @@ _COMPILE_S, _COMPILE_SAVES = 20.0, 0.04
 # Share of the measured peak FLOP/s that training reaches; without a measurement, FLOP/s per thread.
 _SHARE_OF_PEAK, _FLOPS_PER_THREAD = 0.6, 100e9
 _STARTUP_S = 5.0  # until it is measured
+_CLOSE_S = 1.5  # for the receipt and the end of the process, after the last save
 
 
 def estimate_time(
@@ -78,3 +88,25 @@ def _work_saved(shape: ModelShape, steps: StepsPlan, data: DataPlan) -> WorkSave
     )
     shared = data.shared if steps.share_prefixes else 0.0
     return WorkSaved(data.padding_to_max, 1 - packed / full, shared * layers / packed)
+
+
+def advise_stopping(saves: SavesPlan, grace_s: float) -> tuple[Finding, ...]:
+    """A warning if a save is likely to outlast the grace period: a stop would lose steps.
+
+    Args:
+        saves: as planned.
+        grace_s: how long a stop takes at most, seconds.
+    """
+    need_s = saves.seconds_each + _CLOSE_S
+    if need_s <= grace_s:
+        return ()
+    whole_s = math.ceil(1.5 * need_s)
+    return (
+        Finding(
+            "warning",
+            f"a stop may lose steps: a save takes longer than the {grace_s:g} s it has",
+            f"about {units.seconds(need_s)} to save {units.size(saves.bytes_each)}",
+            "a save that ends within the grace period",
+            (Remedy(f"--grace-s {whole_s}", "how long a stop takes at most"),),
+        ),
+    )

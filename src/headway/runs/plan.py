@@ -170,6 +170,9 @@ class LearningPlan:
     max_grad_norm: float
 
 
+_SAVE_S, _SAVE_BYTES_PER_S = 0.05, 200e6
+
+
 @dataclass(frozen=True)
 class SavesPlan:
     """When checkpoints are written, and their size."""
@@ -180,6 +183,11 @@ class SavesPlan:
     num: int  # by steps alone
     bytes_each: int
     keep_every: int | None = None  # every N-th step is kept permanently
+
+    @property
+    def seconds_each(self) -> float:
+        """Estimated seconds that one takes, before one has been measured; on the safe side."""
+        return _SAVE_S + self.bytes_each / _SAVE_BYTES_PER_S
 
     def most(self, steps: int, *, evaluated: bool) -> int:
         """Maximum number of checkpoints at one time, including the one being written.

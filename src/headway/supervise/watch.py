@@ -10,7 +10,8 @@ from headway.supervise.live_jobs import copy_pulses, read_pulses
 from headway.supervise.progress import Progress, Status
 from headway.supervise.screen import Screen
 
-POLL_S = 0.05
+POLL_S = 0.05  # between two looks at the process
+LOOK_S = 0.2  # between two looks at what it does, which cost more
 COPY_S = 1.0
 
 
@@ -41,12 +42,16 @@ class Watch:
         self._copied_s = 0.0
 
     def follow(self, child: ChildProcess) -> Generator[None]:
-        """Show the job until a process ends; yields before each look."""
+        """Show the job until a process ends; yields before each look at the process."""
+        looked_s = 0.0
         while child.is_running:
             yield
-            self.take_events()
-            self.show_status()
-            self._copy_pulses()
+            now_s = time.monotonic()
+            if now_s - looked_s >= LOOK_S:
+                looked_s = now_s
+                self.take_events()
+                self.show_status()
+                self._copy_pulses()
             time.sleep(POLL_S)
         self.take_events()
 

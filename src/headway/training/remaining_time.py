@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from headway.base.pulse import Phase
 from headway.runs.plan import Plan
-from headway.training.saver import estimate_save_s
 
 
 def estimate_remaining_s(
@@ -27,5 +26,5 @@ def estimate_remaining_s(
         + phase_seconds.get(Phase.LOADING_MODEL, 0.0)
         + phase_seconds.get(Phase.PROBING, 0.0)
         + num_evaluations * evaluating_s
-        + num_saves * estimate_save_s(plan)
+        + num_saves * plan.saves.seconds_each
     )

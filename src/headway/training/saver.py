@@ -32,7 +32,6 @@ REQUEST = "save"  # touch RUN/save
 PATIENCE_S = 600.0  # with a write that makes no progress; a stop request has less
 _POLL_S = 0.25
 _NICE = 5  # of the background threads
-_SAVE_S, _SAVE_BYTES_PER_S = 0.05, 200e6  # conservative, until a save has been measured
 _T = TypeVar("_T")
 
 
@@ -81,7 +80,7 @@ class Saver:
         self._name = ""  # of the newest checkpoint that was started
         self._writing: Future[Written] | None = None
         self._start_s = self._polled_s = time.monotonic()
-        self._save_s = estimate_save_s(plan)
+        self._save_s = plan.saves.seconds_each
 
     def prepare(self, setup: Setup) -> None:
         """Allocate memory for copies in the background; called after the first step, not before."""
@@ -214,11 +213,6 @@ class Saver:
                 self._log.write(Noted(refusal.finding()))
             raise refusal from error
         return written
-
-
-def estimate_save_s(plan: Plan) -> float:
-    """Estimated seconds that a save takes, before one has been measured."""
-    return _SAVE_S + plan.saves.bytes_each / _SAVE_BYTES_PER_S
 
 
 def described(checkpoint: Checkpoint) -> ReceiptCheckpoint:
