@@ -4,6 +4,7 @@ Memory is limited by the kernel (Linux): an allocation beyond the limit fails, a
 MemoryError where it happened. Time is the process's own, so that a busy machine ends nothing.
 """
 
+import os
 import resource
 import signal
 import sys
@@ -11,7 +12,6 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 from headway.base.errors import Cause, MachineError, Remedy
@@ -19,6 +19,7 @@ from headway.base.foreign.boundary import Interruption
 from headway.base.units import seconds, size
 
 READER_BYTES = 1 << 30  # of data in a process that reads: twice what 64 MB of text need
+_PAGE_BYTES = resource.getpagesize()
 _CORE_BYTES = 32 << 20  # on top of that, for the threads of each core
 
 
@@ -103,8 +104,11 @@ def _set_soft_limit(memory_bytes: int) -> None:
 
 def _data_bytes() -> int:
     """Bytes of this process that the limit counts."""
-    pages = int(Path("/proc/self/statm").read_text().split()[5])
-    return pages * resource.getpagesize()
+    descriptor = os.open("/proc/self/statm", os.O_RDONLY)  # several times faster than `Path`
+    try:
+        return int(os.read(descriptor, 256).split()[5]) * _PAGE_BYTES
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -24,10 +24,12 @@ from itertools import pairwise
 from typing import Any
 
 from headway.base.errors import Cause, Remedy, UsageError
-from headway.base.foreign.limits import LimitReachedError, Limits
+from headway.base.foreign.limits import LimitReachedError, Limits, limited
 from headway.data.examples.jinja import RENDER_LIMITS, Jinja, RenderError, Span
 from headway.data.examples.tokenizer import TURN_END, Tokenizer
 from headway.data.formats.records import Record, Rejected, RejectReason
+
+_MANY_MESSAGES = 100  # of a conversation
 
 # ChatML with its answers marked.
 CHATML = """\
@@ -100,7 +102,7 @@ class Template:
         source: Jinja source, as in chat_template.jinja. None: the tokenizer's own template, and
             its separate template for conversations with tools if it has one.
         now: the clock behind `strftime_now`.
-        limits: of each rendering.
+        limits: of compiling it, and of each record; a long conversation has more time.
 
     Attributes:
         uses_date: whether it asks for the date.
@@ -126,7 +128,7 @@ class Template:
                 need="chat_template.jinja next to the tokenizer",
                 remedies=(Remedy("headway generate", "continues a text instead"),),
             )
-        self._variables = tokenizer.special
+        self._variables, self._limits = tokenizer.special, limits
         name = f"{tokenizer.origin}: the chat template in {tokenizer.templates.file}"
         compiled = partial(Jinja, now=now, name=name, limits=limits)
         self._plain = compiled(source)
@@ -152,7 +154,7 @@ class Template:
             UsageError: it takes more memory or time than it may.
         """
         normalized = [_normalize(message) for message in messages]
-        with self._told_of_limits("these messages"):
+        with self._within_limits("these messages", len(normalized)):
             return self._render(normalized, tools, add_generation_prompt).text
 
     def render_record(self, record: Record, *, assistant_only: bool) -> Rendered | Rejected:
@@ -168,7 +170,7 @@ class Template:
         """
         messages = [_normalize(message) for message in record.messages or ()]
         try:
-            with self._told_of_limits(f"{record.file}:{record.line}"):
+            with self._within_limits(f"{record.file}:{record.line}", len(messages)):
                 if assistant_only:
                     return self._render_training_answers(messages, record.tools)
                 return self._render_training_all(messages, record.tools)
@@ -176,10 +178,15 @@ class Template:
             return Rejected(record.file, record.line, error.reason, error.detail)
 
     @contextlib.contextmanager
-    def _told_of_limits(self, what: str) -> Generator[None]:
-        """Refuse a template that reached its limits while it rendered `what`."""
+    def _within_limits(self, what: str, num_messages: int) -> Generator[None]:
+        """Refuse a template that reaches its limits while it renders `what`."""
+        limits = self._limits
+        if num_messages > _MANY_MESSAGES:  # each answer is located by renderings of all before it
+            longer = limits.cpu_s * (num_messages / _MANY_MESSAGES) ** 2
+            limits = replace(limits, cpu_s=longer)
         try:
-            yield
+            with limited(limits):
+                yield
         except LimitReachedError as error:
             raise self._plain.too_costly(error, f"to render {what}") from error
 

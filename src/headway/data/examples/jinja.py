@@ -31,7 +31,7 @@ class RenderError(Exception):
         self.detail = detail[:200]
 
 
-RENDER_LIMITS = Limits(memory_bytes=512_000_000, cpu_s=5.0)  # a usual rendering: 1 MB, 1 ms
+RENDER_LIMITS = Limits(memory_bytes=512_000_000, cpu_s=5.0)  # a usual record: 1 MB, 1 ms
 
 
 class Jinja:
@@ -41,7 +41,7 @@ class Jinja:
         source: Jinja source, as in chat_template.jinja.
         now: the clock behind `strftime_now`.
         name: of the template, as the subject of a sentence.
-        limits: of compiling it, and of each rendering.
+        limits: of compiling it.
 
     Attributes:
         marks_answers: whether the template has a `generation` block.
@@ -69,7 +69,7 @@ class Jinja:
             return now().strftime(form)
 
         self._marks = _Marks()
-        self._name, self._limits = name, limits
+        self._name = name
         known = {"raise_exception": raise_exception, "strftime_now": strftime_now}
         environment = _environment(self._marks)
         with _invalid(name)():
@@ -87,18 +87,16 @@ class Jinja:
         self.marks_answers = self._marks.are_used
 
     def render(self, variables: Mapping[str, Any]) -> tuple[str, tuple[Span, ...]]:
-        """The text and the character spans inside `generation` blocks.
+        """The text and the character spans inside `generation` blocks. The caller limits it.
 
         Raises:
             RenderError: the template fails, or marks text that cannot be located.
-            LimitReachedError: it takes more memory or time than its limits allow.
         """
         try:
-            with limited(self._limits):
-                if not self.marks_answers:
-                    return self._template.render(variables), ()
-                return self._marks.gather(self._template.generate(variables))
-        except RenderError:
+            if not self.marks_answers:
+                return self._template.render(variables), ()
+            return self._marks.gather(self._template.generate(variables))
+        except (RenderError, MemoryError):
             raise
         except Exception as error:  # a template is third-party code
             raise RenderError(
@@ -109,7 +107,7 @@ class Jinja:
         """The refusal of a template that reached its limits.
 
         Args:
-            error: raised by `render`.
+            error: raised while it was compiled or rendered.
             work: what for, after "it takes more than 5 s".
         """
         return _invalid(self._name).refusal(f"it takes {error} {work}")
