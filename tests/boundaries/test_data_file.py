@@ -10,7 +10,7 @@ from pyarrow import parquet
 from tests.boundaries.odd_files import TEXT, bracket, packed_bomb
 
 from headway.base.errors import Cause, DataRefused, UsageError
-from headway.base.foreign.limits import Limits, limited
+from headway.base.foreign.budget import Budget, limited
 from headway.base.pulse import Pulse
 from headway.data.examples.maker import ExampleOptions
 from headway.data.formats import detect
@@ -20,7 +20,7 @@ from headway.data.sources.find import find_sources
 from headway.data.survey.store import Store
 from headway.data.survey.survey import survey
 
-BOUND = Limits(memory_bytes=700_000_000, cpu_s=60)
+BOUND = Budget(memory_bytes=700_000_000, cpu_s=60)
 
 
 def items(path: Path) -> list[Record | Rejected | Skipped]:

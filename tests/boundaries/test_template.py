@@ -1,4 +1,4 @@
-"""Hostile chat templates end within their limits, in a refusal that names template and record."""
+"""Hostile chat templates end within their budget, in a refusal that names template and record."""
 
 import time
 from pathlib import Path
@@ -7,12 +7,12 @@ import pytest
 from tests.boundaries.odd_models import CHATS, TEMPLATES
 
 from headway.base.errors import Cause, Refusal, UsageError
-from headway.base.foreign.limits import Limits
+from headway.base.foreign.budget import Budget
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.chat import Rendered, Template
 from headway.data.formats.records import Record, Rejected
 
-LIMITS = Limits(memory_bytes=64_000_000, cpu_s=0.2)
+BUDGET = Budget(memory_bytes=64_000_000, cpu_s=0.2)
 RECORD = Record("chats.jsonl", 7, messages=tuple(CHATS[0]["messages"]))
 TOO_MUCH = {
     name for name in TEMPLATES if name.startswith(("multiplies", "pads", "formats", "never"))
@@ -27,7 +27,7 @@ TOO_DEEP = {name for name in TEMPLATES if name.endswith("deeply")} | {
 def rendered(source: str) -> Rendered | Rejected | Refusal:
     words = tokenizers.byte_level()
     try:
-        template = Template(words, source or " ", limits=LIMITS)
+        template = Template(words, source or " ", budget=BUDGET)
         return template.render_record(RECORD, assistant_only=True)
     except Refusal as refusal:
         return refusal
@@ -62,5 +62,5 @@ def test_the_file_of_a_template_is_named(good: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(good, tmp_path / "odd"))
     (folder / "chat_template.jinja").write_text("{{ 'a' * 10000000000 }}")
     with pytest.raises(UsageError) as caught:
-        Template(tokenizers.load(folder), limits=LIMITS).render_record(RECORD, assistant_only=True)
+        Template(tokenizers.load(folder), budget=BUDGET).render_record(RECORD, assistant_only=True)
     assert caught.value.what == f"{folder}: the chat template in chat_template.jinja cannot be used"

@@ -43,7 +43,6 @@ def test_100_tokens_are_refused_with_a_remedy_that_works(headway: Headway) -> No
     headway.write("notes.txt", text_of(100))
     told = headway("train", "notes.txt", "--max-length", 128)
     assert told.code == 3
-    assert told.seconds < 2
     assert told.err.splitlines()[:3] == [
         "notes.txt is too short for one row",
         "  have  100 tokens",

@@ -29,7 +29,6 @@ def test_a_finished_run_is_not_trained_again(headway: Headway) -> None:
     assert again.code == 0, again.err
     assert "already trained, 0 new steps" in again.out
     assert headway.receipt("tale")["line"] in " ".join(again.out.split())
-    assert again.seconds < 2 or again.seconds < first.seconds / 2
     assert weights(headway, "tale") == before
     assert not (headway.here / "runs/tale-2").exists()
 

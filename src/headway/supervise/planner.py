@@ -31,7 +31,7 @@ from headway.base.errors import (
     exit_code,
 )
 from headway.base.files import cache_folder
-from headway.base.foreign.limits import READER_BYTES, limit_process, out_of_memory
+from headway.base.foreign.budget import READER_BYTES, limit_process, out_of_memory
 from headway.base.host.child_main import run_child
 from headway.base.machine import (
     TorchBuild,

@@ -26,7 +26,7 @@ KEYS = (
     "shards/readme.md",
     "shards/empty/",
 )
-QUICK = RetryPolicy(max_attempts=3, stall_timeout_s=5, initial_backoff_s=0.001)
+QUICK = RetryPolicy(max_attempts=3, stall_timeout_s=120, initial_backoff_s=0.001)
 
 
 @pytest.fixture(scope="module")

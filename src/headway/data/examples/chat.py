@@ -24,8 +24,8 @@ from itertools import pairwise
 from typing import Any
 
 from headway.base.errors import Cause, Remedy, UsageError
-from headway.base.foreign.limits import LimitReachedError, Limits, limited
-from headway.data.examples.jinja import RENDER_LIMITS, Jinja, RenderError, Span
+from headway.base.foreign.budget import Budget, LimitReachedError, limited
+from headway.data.examples.jinja import RENDER_BUDGET, Jinja, RenderError, Span
 from headway.data.examples.tokenizer import TURN_END, Tokenizer
 from headway.data.formats.records import Record, Rejected, RejectReason
 
@@ -102,7 +102,7 @@ class Template:
         source: Jinja source, as in chat_template.jinja. None: the tokenizer's own template, and
             its separate template for conversations with tools if it has one.
         now: the clock behind `strftime_now`.
-        limits: of compiling it, and of each record; a long conversation has more time.
+        budget: of compiling it, and of each record; a long conversation has more time.
 
     Attributes:
         uses_date: whether it asks for the date.
@@ -116,7 +116,7 @@ class Template:
         tokenizer: Tokenizer,
         source: str | None = None,
         now: Callable[[], datetime] = datetime.now,
-        limits: Limits = RENDER_LIMITS,
+        budget: Budget = RENDER_BUDGET,
     ) -> None:
         with_tools = None if source else tokenizer.tool_template
         source = source or tokenizer.chat_template
@@ -128,9 +128,9 @@ class Template:
                 need="chat_template.jinja next to the tokenizer",
                 remedies=(Remedy("headway generate", "continues a text instead"),),
             )
-        self._variables, self._limits = tokenizer.special, limits
+        self._variables, self._budget = tokenizer.special, budget
         name = f"{tokenizer.origin}: the chat template in {tokenizer.templates.file}"
-        compiled = partial(Jinja, now=now, name=name, limits=limits)
+        compiled = partial(Jinja, now=now, name=name, budget=budget)
         self._plain = compiled(source)
         self._with_tools = compiled(with_tools) if with_tools else self._plain
         self.uses_date = self._plain.uses_date or self._with_tools.uses_date
@@ -154,7 +154,7 @@ class Template:
             UsageError: it takes more memory or time than it may.
         """
         normalized = [_normalize(message) for message in messages]
-        with self._within_limits("these messages", len(normalized)):
+        with self._within_budget("these messages", len(normalized)):
             return self._render(normalized, tools, add_generation_prompt).text
 
     def render_record(self, record: Record, *, assistant_only: bool) -> Rendered | Rejected:
@@ -170,7 +170,7 @@ class Template:
         """
         messages = [_normalize(message) for message in record.messages or ()]
         try:
-            with self._within_limits(f"{record.file}:{record.line}", len(messages)):
+            with self._within_budget(f"{record.file}:{record.line}", len(messages)):
                 if assistant_only:
                     return self._render_training_answers(messages, record.tools)
                 return self._render_training_all(messages, record.tools)
@@ -178,14 +178,14 @@ class Template:
             return Rejected(record.file, record.line, error.reason, error.detail)
 
     @contextlib.contextmanager
-    def _within_limits(self, what: str, num_messages: int) -> Generator[None]:
-        """Refuse a template that reaches its limits while it renders `what`."""
-        limits = self._limits
+    def _within_budget(self, what: str, num_messages: int) -> Generator[None]:
+        """Refuse a template that exceeds its budget while it renders `what`."""
+        budget = self._budget
         if num_messages > _MANY_MESSAGES:  # each answer is located by renderings of all before it
-            longer = limits.cpu_s * (num_messages / _MANY_MESSAGES) ** 2
-            limits = replace(limits, cpu_s=longer)
+            longer = budget.cpu_s * (num_messages / _MANY_MESSAGES) ** 2
+            budget = replace(budget, cpu_s=longer)
         try:
-            with limited(limits):
+            with limited(budget):
                 yield
         except LimitReachedError as error:
             raise self._plain.too_costly(error, f"to render {what}") from error

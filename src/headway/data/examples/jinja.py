@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from headway.base.errors import Cause, Refusal, Remedy, UsageError
 from headway.base.foreign.boundary import Boundary
-from headway.base.foreign.limits import LimitReachedError, Limits, limited
+from headway.base.foreign.budget import Budget, LimitReachedError, limited
 from headway.data.examples.tokenizer_files import TEMPLATE
 from headway.data.formats.records import RejectReason
 
@@ -31,7 +31,7 @@ class RenderError(Exception):
         self.detail = detail[:200]
 
 
-RENDER_LIMITS = Limits(memory_bytes=512_000_000, cpu_s=5.0)  # a usual record: 1 MB, 1 ms
+RENDER_BUDGET = Budget(memory_bytes=512_000_000, cpu_s=5.0)  # a usual record: 1 MB, 1 ms
 
 
 class Jinja:
@@ -41,7 +41,7 @@ class Jinja:
         source: Jinja source, as in chat_template.jinja.
         now: the clock behind `strftime_now`.
         name: of the template, as the subject of a sentence.
-        limits: of compiling it.
+        budget: of compiling it.
 
     Attributes:
         marks_answers: whether the template has a `generation` block.
@@ -57,7 +57,7 @@ class Jinja:
         now: Callable[[], datetime],
         *,
         name: str = "the chat template",
-        limits: Limits = RENDER_LIMITS,
+        budget: Budget = RENDER_BUDGET,
     ) -> None:
         import jinja2
         from jinja2 import meta
@@ -74,7 +74,7 @@ class Jinja:
         environment = _environment(self._marks)
         with _invalid(name)():
             try:
-                with limited(limits):  # constants are computed here, however large they are
+                with limited(budget):  # constants are computed here, however large they are
                     parsed = environment.parse(source)
                     self.uses_date = "strftime_now" in meta.find_undeclared_variables(parsed)
                     self._template = environment.from_string(source, globals=known)
@@ -104,7 +104,7 @@ class Jinja:
             ) from error
 
     def too_costly(self, error: LimitReachedError, work: str) -> Refusal:
-        """The refusal of a template that reached its limits.
+        """The refusal of a template that exceeded its budget.
 
         Args:
             error: raised while it was compiled or rendered.

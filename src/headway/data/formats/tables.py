@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 from headway.base.errors import Cause, Remedy, UsageError
-from headway.base.foreign.limits import LimitReachedError, Limits, limited
+from headway.base.foreign.budget import Budget, LimitReachedError, limited
 from headway.base.units import count, plural, size
 from headway.data.formats.compressed import check_growth
 from headway.data.formats.lines import LONGEST_LINE, Overlong, lines
@@ -24,7 +24,7 @@ _BATCH_ROWS = 256  # few: a repeated value is small in the file and large in mem
 _BATCH_BYTES = 64 << 20
 _HEADER_BYTES, _NEXT_I32, _DICTIONARY_PAGE = 16, b"\x15", 2  # of a Parquet page
 _BUFFER_BYTES = 1 << 20
-_LIMITS = Limits(memory_bytes=512_000_000, cpu_s=60.0)  # of one batch
+_BUDGET = Budget(memory_bytes=512_000_000, cpu_s=60.0)  # of one batch
 
 # ---- CSV -------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ def _batches(file: BinaryIO, table: Any, names: list[str]) -> Iterator[Any]:
 
 
 def _next(batches: Iterator[Any]) -> Any:
-    with limited(_LIMITS):
+    with limited(_BUDGET):
         return next(batches, None)
 
 
@@ -239,7 +239,7 @@ def record_of_row(file: str, number: int, row: dict[str, Any]) -> Record | Rejec
 def _python_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
     """The rows of a batch; None for a row with an invalid string."""
     try:
-        with limited(_LIMITS):
+        with limited(_BUDGET):
             rows = batch.to_pylist()
         yield from rows
     except UnicodeDecodeError:

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from headway.base.errors import Exit, Refusal, exit_code
-from headway.base.foreign.limits import limit_process, out_of_memory
+from headway.base.foreign.budget import limit_process, out_of_memory
 from headway.base.host.child_main import run_child
 from headway.base.process import end_with_parent, report_refusal
 from headway.base.pulse import Phase, Pulse

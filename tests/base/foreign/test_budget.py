@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from headway.base.foreign.limits import LimitReachedError, Limits, limited
+from headway.base.foreign.budget import Budget, LimitReachedError, limited
 
-SMALL = Limits(memory_bytes=64_000_000, cpu_s=0.1)
+SMALL = Budget(memory_bytes=64_000_000, cpu_s=0.1)
 
 
 def test_memory_beyond_the_limit_is_refused_before_it_is_taken() -> None:
@@ -55,7 +55,7 @@ def test_another_thread_is_limited_in_memory_alone() -> None:
 
 
 PROCESS = """
-from headway.base.foreign.limits import limit_process, out_of_memory
+from headway.base.foreign.budget import limit_process, out_of_memory
 limit_process(num_cores=1, memory_bytes=100_000_000)
 held = bytearray(50_000_000)
 try:

@@ -1,5 +1,4 @@
-"""Limits on the memory and the processor time of a process that reads foreign things.
-
+"""Budget of memory and processor time for reading foreign things.
 Memory is limited by the kernel (Linux): an allocation beyond the limit fails, and Python raises
 MemoryError where it happened. Time is the process's own, so that a busy machine ends nothing.
 """
@@ -24,7 +23,7 @@ _CORE_BYTES = 32 << 20  # on top of that, for the threads of each core
 
 
 @dataclass(frozen=True)
-class Limits:
+class Budget:
     """How much a piece of work may take.
 
     Attributes:
@@ -41,7 +40,7 @@ class LimitReachedError(Interruption):
 
 
 @contextmanager
-def limited(limits: Limits) -> Generator[None]:
+def limited(budget: Budget) -> Generator[None]:
     """Limit a block.
 
     Time is limited in the main thread only, which receives the signals.
@@ -50,10 +49,10 @@ def limited(limits: Limits) -> Generator[None]:
         LimitReachedError: the block needs more.
     """
     try:
-        with _limited_memory(limits.memory_bytes), _limited_time(limits.cpu_s):
+        with _limited_memory(budget.memory_bytes), _limited_time(budget.cpu_s):
             yield
     except MemoryError:
-        raise LimitReachedError(f"more than {size(limits.memory_bytes)} of memory") from None
+        raise LimitReachedError(f"more than {size(budget.memory_bytes)} of memory") from None
 
 
 def limit_process(num_cores: int, memory_bytes: int = READER_BYTES) -> None:
