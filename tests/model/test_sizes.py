@@ -51,7 +51,7 @@ def test_a_preset_is_a_model_that_transformers_makes() -> None:
 
 
 @pytest.mark.parametrize("r", [4, 16])
-def test_adapters_have_the_size_foretold(r: int) -> None:
+def test_adapters_have_the_estimated_size(r: int) -> None:
     model = with_lora(
         from_config(llama(), 1), r=r, alpha=8, dropout=0, target_modules=("all-linear",), seed=1
     )

@@ -101,14 +101,14 @@ def test_speed_is_that_of_the_last_ten_seconds() -> None:
     assert progress.status(worker(), 0.0).tokens_per_second == pytest.approx(800 / 10)
 
 
-def test_time_left_is_foretold_at_first_and_measured_from_the_third_step() -> None:
+def test_time_left_is_estimated_at_first_and_measured_from_the_third_step() -> None:
     aim = Aim(0, 100, seconds=200.0)
     assert first_steps(0, aim=aim).status(worker(), 0.0).seconds_left == pytest.approx(200.0)
     assert first_steps(2, aim=aim).status(worker(), 0.0).seconds_left == pytest.approx(196.0)
     assert first_steps(3, aim=aim).status(worker(), 0.0).seconds_left == pytest.approx(48.5)
 
 
-def test_unmeasured_time_is_not_foretold_from_the_slow_first_steps() -> None:
+def test_unmeasured_time_is_not_estimated_from_the_slow_first_steps() -> None:
     assert first_steps(2).status(worker(), 0.0).seconds_left is None
 
 

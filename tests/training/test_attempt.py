@@ -455,7 +455,7 @@ PLAN = plan_of(in_memory(1601), max_length=16)
         ({"every_steps": 1000}, 0, 3 + 2 + 1),
     ],
 )
-def test_the_rest_is_foretold_from_what_the_phases_took(
+def test_the_rest_is_estimated_from_what_the_phases_took(
     changes: dict[str, Any], steps_left: int, seconds: float
 ) -> None:
     saves = replace(PLAN.saves, every_steps=changes["every_steps"], bytes_each=0)

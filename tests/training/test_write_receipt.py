@@ -151,7 +151,7 @@ def test_a_run_that_did_not_learn_is_told() -> None:
     assert finding.what == "the model did not learn"
 
 
-def test_what_was_foretold_stands_beside_what_came() -> None:
+def test_estimates_stand_beside_what_came() -> None:
     against = closed(trained(20)).plan_against_actual
     assert (against.seconds.foretold, against.seconds.actual) == (11.0, 12.0)
     assert (against.peak_memory.foretold, against.peak_memory.actual) == (PLAN.memory.peak, 10**9)

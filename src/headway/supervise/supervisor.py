@@ -20,7 +20,15 @@ import msgspec
 
 from headway.base.addresses import hide_credentials
 from headway.base.disk import disk_errors
-from headway.base.errors import Exit, Finding, MachineError, Refusal, RefusalMessage, refusal_from
+from headway.base.errors import (
+    Cause,
+    Exit,
+    Finding,
+    MachineError,
+    Refusal,
+    RefusalMessage,
+    refusal_from,
+)
 from headway.base.events import AttemptStarted, Ended, EventLog, EventReader, Noted, StopAsked
 from headway.base.files import make_folder, write_whole
 from headway.base.lock import RunLock
@@ -241,10 +249,18 @@ class Supervisor:
         """Show the run until its worker ends; forward a stop to it, once."""
         forwarded = False
         for _ in watch.follow(worker):
+            self._note_lost_log(watch, log)
             if self.stop.by and not forwarded:
                 forwarded = True
                 log.write(StopAsked(self.stop.by))
                 worker.send_signal(self.stop.signal or signal.SIGTERM)
+
+        self._note_lost_log(watch, log)
+
+    def _note_lost_log(self, watch: Watch, log: EventLog) -> None:
+        if watch.take_log_loss():
+            with contextlib.suppress(MachineError):  # its folder may be gone, too
+                log.write(Noted(_log_deleted(log.path)))
 
     def _finish(self, folder: RunFolder, worker: ChildProcess, watch: Watch, log: EventLog) -> int:
         """The exit code; a worker that died without a last event gets one."""
@@ -312,6 +328,16 @@ class Supervisor:
             child.send_signal(signal.SIGKILL)
         self.screen.close()
         self._live_folder.remove()
+
+
+def _log_deleted(path: Path) -> Finding:
+    return Finding(
+        "warning",
+        f"{path.name} was deleted or replaced during the run",
+        have="what was logged before is lost; the run goes on",
+        need="the whole log, to verify the receipt later",
+        cause=Cause.LOG_DELETED,
+    )
 
 
 def _send(worker: ChildProcess, go: Go) -> None:
