@@ -51,3 +51,26 @@ def test_a_longer_job_has_the_same_speed() -> None:
     plain, other = planned(), planned(max_steps=999, lr=1e-5, seed=7)
     keys = [key_of(p) for p in (plain, other)]
     assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "warned"),
+    [
+        ({"eval_steps": 1, "val_size": 40, "max_steps": 10, "batch_size": 1}, True),
+        ({"val_size": 40, "max_steps": 10, "batch_size": 1}, True),
+        ({"eval_steps": 5, "val_size": 4, "max_steps": 10, "batch_size": 4}, False),
+        ({"eval_steps": 1, "max_steps": 10, "batch_size": 1}, False),  # nothing is held out
+    ],
+)
+def test_an_evaluation_longer_than_training_is_told(given: dict[str, int], warned: bool) -> None:
+    found = [f for f in planned(max_length=64, **given).findings if "evaluating" in f.what]
+    assert bool(found) == warned
+
+
+@pytest.mark.parametrize("remedy", [0, 1])
+def test_what_the_warning_says_to_try_works(remedy: int) -> None:
+    given = {"max_length": 64, "eval_steps": 1, "val_size": 8, "max_steps": 40, "batch_size": 1}
+    (found,) = [f for f in planned(**given).findings if "evaluating" in f.what]
+    flag, value = found.remedies[remedy].do.split()
+    again = planned(**given | {flag.removeprefix("--").replace("-", "_"): int(value)})
+    assert not any("evaluating" in f.what for f in again.findings)

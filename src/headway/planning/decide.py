@@ -25,7 +25,7 @@ from headway.planning.learning import decide_learning
 from headway.planning.memory import MemoryInputs, estimate_memory, fit_memory
 from headway.planning.model_source import InitialModel
 from headway.planning.prefix_sharing import sharing_obstacle
-from headway.planning.run_time import decide_compile, estimate_time
+from headway.planning.run_time import advise_evaluation, decide_compile, estimate_time
 from headway.planning.sizing import (
     check_rows,
     decide_batch_size,
@@ -115,7 +115,8 @@ def decide(
     time = estimate_time(model, steps, data, compute.value, facts)
     compiles = decide_compile(settings, time, compute.value, facts)
     decisions = (sizes, num_steps, learning, saves, compute, fit, compiles)
-    findings = all_findings((*decisions, _advise(settings, data, model)))
+    advice = (_advise(settings, data, model), advise_evaluation(evaluation, data, steps))
+    findings = all_findings((*decisions, *advice))
     if settings.exact:
         _refuse_adjustments(findings)
     return Plan(
