@@ -155,11 +155,11 @@ def entries(contenders: Any, trials: Any, seen: list[str]) -> list[Any]:
         return run
 
     return [
-        contenders.LogEntry("A", "a", trial("A", 1.0, fails_at=2)),
-        contenders.LogEntry(
+        contenders.Entry("A", "a", trial("A", 1.0, fails_at=2)),
+        contenders.Entry(
             "B", "b", {"eager": trial("slow", 1.0), "compiled": trial("fast", 2.0)}, "tokens/s"
         ),
-        contenders.LogEntry("C", "c", trial("C", 3.0)),
+        contenders.Entry("C", "c", trial("C", 3.0)),
     ]
 
 
@@ -179,7 +179,7 @@ def test_the_better_way_is_the_sooner_one_where_less_is_better(load: Load, tmp_p
     contenders, trials = load("contenders"), load("trials")
     seen: list[str] = []
     _, two, _ = entries(contenders, trials, seen)
-    two = contenders.LogEntry(two.name, two.how, two.ways, "first step, s")
+    two = contenders.Entry(two.name, two.how, two.ways, "first step, s")
     (told,) = contenders.Bench(tmp_path, 1, quick=False).take_turns([two])
     assert told.values("first step, s") == [1.0]
 

@@ -117,8 +117,7 @@ def decide(
     decisions = (sizes, num_steps, learning, saves, compute, fit, compiles)
     advice = (_advise(settings, data, model), advise_evaluation(evaluation, data, steps))
     findings = all_findings((*decisions, *advice))
-    if settings.exact:
-        _refuse_adjustments(findings)
+    _refuse_adjustments(findings if settings.exact else ())
     return Plan(
         schema=SCHEMA,
         version=__version__,
