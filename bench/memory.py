@@ -1,4 +1,4 @@
-"""How much memory a training run takes, beside what its plan foretold.
+"""How much memory a training run takes, beside what its plan estimated.
 
     python bench/memory.py              every shape; results/DATE-memory.json and .md
     python bench/memory.py --only NAME  one shape; prints, writes nothing
@@ -25,7 +25,7 @@ from headway.base.machine import this_machine
 from headway.base.units import size
 from headway.supervise.allocator import choose_allocator
 
-WITHIN = 0.15  # how far the foretold peak may be from the real one
+WITHIN = 0.15  # how far the estimated peak may be from the real one
 _CHATS = ("chats.jsonl", "--max-length", "1024", "--batch-size", "64")
 _TEXT = ("text", "--max-length", "256", "--batch-size", "16")
 _STEPS = ("--max-steps", "6")
@@ -47,14 +47,14 @@ class Peak:
     name: str
     typed: str
     parts: dict[str, int]
-    foretold: int
+    estimated: int
     actual: int
     seconds: float
 
     @property
     def ratio(self) -> float:
-        """Foretold over actual."""
-        return self.foretold / self.actual
+        """Estimated over actual."""
+        return self.estimated / self.actual
 
 
 CASES = (
@@ -115,7 +115,7 @@ def measured(case: Case, here: Path) -> Peak:
         name=case.name,
         typed=" ".join(("headway", *words)),
         parts={name: value for name, value in plan["memory"].items() if name != "peak"},
-        foretold=both["foretold"],
+        estimated=both["foretold"],
         actual=both["actual"],
         seconds=round(receipt["time"]["total"], 1),
     )
@@ -123,7 +123,7 @@ def measured(case: Case, here: Path) -> Peak:
 
 def line(peak: Peak) -> str:
     """One case in one line."""
-    return f"{peak.name:24} {size(peak.foretold):>8} {size(peak.actual):>8} {peak.ratio:5.2f}"
+    return f"{peak.name:24} {size(peak.estimated):>8} {size(peak.actual):>8} {peak.ratio:5.2f}"
 
 
 def write(peaks: list[Peak]) -> None:
@@ -150,19 +150,19 @@ def page(peaks: list[Peak], conditions: dict[str, Any]) -> str:
     middle = median(peak.ratio for peak in peaks)
     versions = ", ".join(f"{name} {number}" for name, number in conditions["versions"].items())
     rows = "\n".join(
-        f"| {p.name} | {size(p.foretold)} | {size(p.actual)} | {p.ratio:.2f} | `{p.typed}` |"
+        f"| {p.name} | {size(p.estimated)} | {size(p.actual)} | {p.ratio:.2f} | `{p.typed}` |"
         for p in peaks
     )
-    return f"""# Peak memory, foretold and actual
+    return f"""# Peak memory, estimated and actual
 
 {date.today().isoformat()} · {conditions["cpu"]}, {conditions["cores"]} cores · {versions}
 · allocator: {conditions["allocator"]}
 
-Foretold is what the plan says before anything is loaded; actual is the most resident memory of the
+Estimated is what the plan says before anything is loaded; actual is the most resident memory of the
 trainer's process (VmHWM), saves included, libraries included. The ratio is to lie within
 {WITHIN:.0%} of 1: the worst is {worst.ratio:.2f} ({worst.name}), the median {middle:.2f}.
 
-| shape | foretold | actual | ratio | typed |
+| shape | estimated | actual | ratio | typed |
 |---|---|---|---|---|
 {rows}
 """

@@ -250,3 +250,23 @@ def test_four_processes_appending_at_once_leave_whole_lines(tmp_path: Path) -> N
         mine = [e.event for e in entries if e.rank == rank]
         assert [e.global_step for e in mine if isinstance(e, Sampled)] == list(range(count))
         assert all(isinstance(e, Sampled) and e.text == str(rank) * 3500 for e in mine)
+
+
+@pytest.mark.parametrize("recreated", [True, False])
+def test_a_log_that_is_deleted_is_noticed(tmp_path: Path, recreated: bool) -> None:
+    path = tmp_path / "events.jsonl"
+    reader = EventReader(path)
+    assert list(reader.new()) == []
+    assert reader.num_lost == 0  # there was none yet
+    log = EventLog(path)
+    log.write(PhaseEntered("training"))
+    assert len(list(reader.new())) == 1
+    path.rename(tmp_path / "elsewhere")
+    if recreated:
+        log.write(PhaseEntered("saving"))
+        log.write(PhaseEntered("training"))
+    assert len(list(reader.new())) == 2 * recreated
+    assert reader.num_lost == 1
+    log.write(PhaseEntered("probing"))
+    assert len(list(reader.new())) == 1
+    assert reader.num_lost == 1

@@ -76,6 +76,14 @@ def test_logs_are_lines_or_json(folder: Path, capsys: pytest.CaptureFixture[str]
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
+def test_a_log_that_is_gone_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--json"], ["--follow"]):
+        assert typed(folder, "logs", *words) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("support-b has no log")
+        assert "headway status" in told
+
+
 def test_an_unknown_run_is_a_mistake_of_the_command(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -62,3 +62,26 @@ def test_a_save_that_outlasts_the_grace_period_is_warned_of_with_one_that_suffic
     grace_s = float(finding.remedies[0].do.removeprefix("--grace-s "))
     assert advise_stopping(saves, grace_s) == ()
     assert advise_stopping(small, 10.0) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "warned"),
+    [
+        ({"eval_steps": 1, "val_size": 40, "max_steps": 10, "batch_size": 1}, True),
+        ({"val_size": 40, "max_steps": 10, "batch_size": 1}, True),
+        ({"eval_steps": 5, "val_size": 4, "max_steps": 10, "batch_size": 4}, False),
+        ({"eval_steps": 1, "max_steps": 10, "batch_size": 1}, False),  # nothing is held out
+    ],
+)
+def test_an_evaluation_longer_than_training_is_told(given: dict[str, int], warned: bool) -> None:
+    found = [f for f in planned(max_length=64, **given).findings if "evaluating" in f.what]
+    assert bool(found) == warned
+
+
+@pytest.mark.parametrize("remedy", [0, 1])
+def test_what_the_warning_says_to_try_works(remedy: int) -> None:
+    given = {"max_length": 64, "eval_steps": 1, "val_size": 8, "max_steps": 40, "batch_size": 1}
+    (found,) = [f for f in planned(**given).findings if "evaluating" in f.what]
+    flag, value = found.remedies[remedy].do.split()
+    again = planned(**given | {flag.removeprefix("--").replace("-", "_"): int(value)})
+    assert not any("evaluating" in f.what for f in again.findings)

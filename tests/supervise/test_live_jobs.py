@@ -164,6 +164,15 @@ def test_a_run_killed_after_its_receipt_had_done_its_work(runs: Path) -> None:
     assert (status.state, status.line, status.skipped) == ("finished", receipt().line, 12)
 
 
+def test_a_run_whose_log_was_deleted_is_what_its_receipt_says(runs: Path) -> None:
+    folder = make_run(runs, "support-b", step_done(2488, first=2488))
+    receipt().save(folder)
+    (folder / "events.jsonl").unlink()
+    status = jobs.find_status("support-b", runs)
+    assert (status.state, status.step) == ("finished", receipt().steps.applied)
+    assert "events.jsonl, was deleted" in status.line
+
+
 def test_the_receipt_of_an_earlier_attempt_proves_nothing(runs: Path) -> None:
     folder = make_run(runs, "support-b")
     receipt(attempts=2).save(folder)

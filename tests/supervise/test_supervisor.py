@@ -10,7 +10,7 @@ from tests.helpers import settings
 from tests.ui.fixtures import conversations_plan, step_done
 
 from headway.base.errors import Cause, ComeBack, DataRefused, Exit, OurBug, Refusal, message_of
-from headway.base.events import Ended, Event, EventLog, StopAsked, read_events
+from headway.base.events import Ended, Event, EventLog, Noted, StopAsked, read_events
 from headway.base.process import Stop
 from headway.runs.plan import Plan
 from headway.supervise import supervisor as supervising
@@ -213,6 +213,33 @@ def test_a_worker_that_dies_gets_a_last_event(job: JobOfTest) -> None:
     assert "ValueError: broken" in job.screen.said  # asked to be verbose
     assert [type(refusal) for refusal in job.screen.refusals] == [OurBug]
     job.assert_clean()
+
+
+def test_a_log_that_is_deleted_is_told_once_in_the_new_one(job: JobOfTest) -> None:
+    log = job.runs / "support-b" / "events.jsonl"
+    job.events = [Ended("finished", 0, "kept")]
+
+    class Deleting(Child):
+        """A worker during whose run the log is deleted."""
+
+        looks_at_log = 0
+
+        @property
+        def is_running(self) -> bool:
+            if log.exists():
+                self.looks_at_log += 1
+                if self.looks_at_log == 2:
+                    log.unlink()
+            return super().is_running
+
+    standin = supervising.ChildProcess
+    parts = {"started": job.children, "work": staticmethod(standin.work)}
+    make: Any = type("Standin", (Deleting,), parts)
+    supervising.ChildProcess = make
+    assert job.supervisor.train().code == 0
+    events = [entry.event for entry in read_events(log)]
+    noted = [event.finding.cause for event in events if isinstance(event, Noted)]
+    assert noted == [Cause.LOG_DELETED]
 
 
 @pytest.mark.parametrize("by", [signal.SIGUSR1, None])

@@ -59,6 +59,7 @@ class Cause(StrEnum):
     NO_CHECKPOINT = "no_checkpoint"
     NO_RECEIPT = "no_receipt"
     RUN_UNREADABLE = "run_unreadable"
+    LOG_DELETED = "log_deleted"
     BACKUP_NOT_FOUND = "backup_not_found"
     BACKUP_DAMAGED = "backup_damaged"
     NEWER_VERSION = "newer_version"

@@ -254,10 +254,16 @@ def read_entry(line: bytes) -> LogEntry | None:
 
 
 class EventReader:
-    """Reader that returns each complete line once, while the file grows."""
+    """Reader that returns each complete line once, while the file grows.
+
+    Attributes:
+        num_lost: how often the file was deleted or replaced after some of it was read.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.num_lost = 0
+        self._file = 0  # inode
         self._offset = 0
         self._rest = b""
 
@@ -265,18 +271,26 @@ class EventReader:
         """The entries since the last call; an incomplete line waits for the next one."""
         try:
             with self.path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size < self._offset:
-                    self._offset, self._rest = 0, b""  # a new file under the same name
+                now = os.fstat(file.fileno())
+                if now.st_size < self._offset or self._file not in (0, now.st_ino):
+                    self._begin_again()  # a new file under the same name
+                self._file = now.st_ino
                 file.seek(self._offset)
                 data = self._rest + file.read()
                 self._offset = file.tell()
         except FileNotFoundError:
+            if self._file:
+                self._begin_again()
             return
         *lines, self._rest = data.split(b"\n")
         for line in lines:
             entry = read_entry(line)
             if entry:
                 yield entry
+
+    def _begin_again(self) -> None:
+        self.num_lost += 1
+        self._file, self._offset, self._rest = 0, 0, b""
 
 
 def read_events(path: Path) -> list[LogEntry]:

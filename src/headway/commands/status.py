@@ -1,11 +1,12 @@
 """Commands status, runs, logs and stop: inspection and control of runs."""
 
+import shlex
 import signal
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from headway.base.errors import Exit
+from headway.base.errors import Cause, Exit, Remedy, UsageError
 from headway.commands.verb import (
     OUTPUT_DIR,
     Verb,
@@ -64,6 +65,8 @@ def logs(arguments: Arguments) -> int:
     from headway.ui.show_run import log_line
 
     folder, json = find_run(one_run(arguments), output_dir(arguments)), arguments.on("json")
+    if not folder.events.exists():
+        raise _no_log(folder.path)
     if not arguments.on("follow"):
         if json:
             print_text(folder.events.read_text(encoding="utf-8"))
@@ -77,6 +80,16 @@ def logs(arguments: Arguments) -> int:
         if (new and not print_lines(new)) or not running:
             return Exit.KEPT
         time.sleep(FOLLOW_S)
+
+
+def _no_log(folder: Path) -> UsageError:
+    return UsageError(
+        f"{folder.name} has no log",
+        cause=Cause.LOG_DELETED,
+        have=f"no events.jsonl in {folder}: it was deleted, or nothing was started",
+        need="events.jsonl",
+        remedies=(Remedy(f"headway status {shlex.quote(str(folder))}", "what else is known"),),
+    )
 
 
 def stop(arguments: Arguments) -> int:

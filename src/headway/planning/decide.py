@@ -25,7 +25,12 @@ from headway.planning.learning import decide_learning
 from headway.planning.memory import MemoryInputs, estimate_memory, fit_memory
 from headway.planning.model_source import InitialModel
 from headway.planning.prefix_sharing import sharing_obstacle
-from headway.planning.run_time import advise_stopping, decide_compile, estimate_time
+from headway.planning.run_time import (
+    advise_evaluation,
+    advise_stopping,
+    decide_compile,
+    estimate_time,
+)
 from headway.planning.sizing import (
     check_rows,
     decide_batch_size,
@@ -115,9 +120,9 @@ def decide(
     time = estimate_time(model, steps, data, compute.value, facts)
     compiles = decide_compile(settings, time, compute.value, facts)
     decisions = (sizes, num_steps, learning, saves, compute, fit, compiles)
-    findings = all_findings((*decisions, _advise(settings, data, model)))
-    if settings.exact:
-        _refuse_adjustments(findings)
+    advice = (_advise(settings, data, model), advise_evaluation(evaluation, data, steps))
+    findings = all_findings((*decisions, *advice))
+    _refuse_adjustments(findings if settings.exact else ())
     return Plan(
         schema=SCHEMA,
         version=__version__,

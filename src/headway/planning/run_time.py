@@ -11,6 +11,7 @@ from headway.planning.decision import Decision, auto
 from headway.runs.measurements import peak_key, speed_key, startup_key
 from headway.runs.plan import (
     DataPlan,
+    EvaluationPlan,
     ModelPlan,
     SavesPlan,
     StepsPlan,
@@ -26,6 +27,7 @@ _COMPILE_S, _COMPILE_SAVES = 20.0, 0.04
 _SHARE_OF_PEAK, _FLOPS_PER_THREAD = 0.6, 100e9
 _STARTUP_S = 5.0  # until it is measured
 _CLOSE_S = 1.5  # for the receipt and the end of the process, after the last save
+_FORWARD_SHARE = 1 / 3  # of a training step's work: no backward pass, which is twice the forward
 
 
 def estimate_time(
@@ -45,6 +47,34 @@ def estimate_time(
     startup = facts.measured(startup_key(facts.torch)) or _STARTUP_S
     seconds = startup + tokens / speed if speed else None
     return TimePlan(speed, seconds, flops, _work_saved(shape, steps, data))
+
+
+def advise_evaluation(
+    evaluation: EvaluationPlan, data: DataPlan, steps: StepsPlan
+) -> Decision[None]:
+    """A warning if the evaluations will take longer than the steps they are between."""
+    row_tokens = steps.tokens / max(steps.batch_size, 1)
+    once = data.rows.held_out * row_tokens * _FORWARD_SHARE
+    between = (steps.num - 1) // evaluation.eval_steps if evaluation.eval_steps else 0
+    training = steps.tokens * steps.num
+    times = once * (2 + between) / training
+    if times <= 1:
+        return Decision(None)
+    remedies: list[Remedy] = []
+    most = int(training / 2 / once) - 2  # so many would take half the time of the steps
+    if between and most >= 1:
+        every = -(-steps.num // most)
+        remedies.append(Remedy(f"--eval-steps {every}", f"{most} times instead of {between}"))
+    rows = max(1, int(data.rows.held_out / times / 2))
+    remedies.append(Remedy(f"--val-size {rows}", f"instead of {data.rows.held_out:,} rows"))
+    finding = Finding(
+        "warning",
+        f"evaluating will take about {times:.1f} times as long as training",
+        have=f"{2 + between} evaluations of {data.rows.held_out:,} rows, {steps.num:,} steps",
+        need="fewer evaluations or fewer held-out rows",
+        remedies=tuple(remedies),
+    )
+    return Decision(None, findings=(finding,))
 
 
 def decide_compile(

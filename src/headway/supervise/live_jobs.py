@@ -156,6 +156,9 @@ def run_status(folder: RunFolder) -> Status:
     if status.state == "died" and receipt and receipt.attempts == status.attempt:
         # Killed between its receipt and its last event: the work was done.
         return replace(status, state=receipt.outcome, line=receipt.line)
+    if status.state == "planned" and receipt and not folder.events.exists():
+        lost = f"{receipt.line} (its log, events.jsonl, was deleted)"
+        return replace(status, state=receipt.outcome, step=receipt.steps.applied, line=lost)
     return status
 
 

@@ -20,7 +20,15 @@ import msgspec
 
 from headway.base.addresses import hide_credentials
 from headway.base.disk import disk_errors
-from headway.base.errors import Exit, Finding, MachineError, Refusal, RefusalMessage, refusal_from
+from headway.base.errors import (
+    Cause,
+    Exit,
+    Finding,
+    MachineError,
+    Refusal,
+    RefusalMessage,
+    refusal_from,
+)
 from headway.base.events import AttemptStarted, Ended, EventLog, EventReader, Noted, StopAsked
 from headway.base.files import make_folder, write_whole
 from headway.base.lock import RunLock
@@ -263,6 +271,7 @@ class Supervisor:
         forwarded, ended_s, killed_s = False, 0.0, 0.0
         for _ in watch.follow(worker):
             now_s = time.monotonic()
+            self._note_lost_log(watch, log)
             if self.stop.by and not forwarded:
                 forwarded = True
                 log.write(StopAsked(self.stop.by, watch.doing()))
@@ -289,6 +298,13 @@ class Supervisor:
         with contextlib.suppress(MachineError):
             log.write(Ended("interrupted", int(self.stop.code), line))
         watch.take_events()
+
+        self._note_lost_log(watch, log)
+
+    def _note_lost_log(self, watch: Watch, log: EventLog) -> None:
+        if watch.take_log_loss():
+            with contextlib.suppress(MachineError):  # its folder may be gone, too
+                log.write(Noted(_log_deleted(log.path)))
 
     def _finish(self, folder: RunFolder, worker: ChildProcess, watch: Watch, log: EventLog) -> int:
         """The exit code; a worker that died without a last event gets one."""
@@ -356,6 +372,16 @@ class Supervisor:
             child.send_signal(signal.SIGKILL)
         self.screen.close(0.2)
         self._live_folder.remove()
+
+
+def _log_deleted(path: Path) -> Finding:
+    return Finding(
+        "warning",
+        f"{path.name} was deleted or replaced during the run",
+        have="what was logged before is lost; the run goes on",
+        need="the whole log, to verify the receipt later",
+        cause=Cause.LOG_DELETED,
+    )
 
 
 def _resumed(where: Placement, requested: Plan) -> tuple[Placement, Plan, Settled]:

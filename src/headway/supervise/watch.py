@@ -40,6 +40,12 @@ class Watch:
         self.events = events
         self.run = run
         self._copied_s = 0.0
+        self._num_lost = 0
+
+    def take_log_loss(self) -> bool:
+        """Whether the log was deleted or replaced since the last call."""
+        before, self._num_lost = self._num_lost, self.events.num_lost if self.events else 0
+        return self._num_lost > before
 
     def follow(self, child: ChildProcess) -> Generator[None]:
         """Show the job until a process ends; yields before each look at the process."""
