@@ -12,7 +12,7 @@ from headway.commands import archives, demo, doctor, inference, status, train
 from headway.commands.help import overview_lines, verb_lines
 from headway.commands.verb import print_lines
 from headway.config.command_line import parse
-from headway.config.values import check_utf8
+from headway.config.values import check_utf8, working_folder
 
 VERBS = {
     **demo.VERBS,
@@ -64,7 +64,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
-    check_utf8((*argv, str(Path.cwd())))
+    check_utf8((*argv, working_folder()))
     name, words = (argv[0], argv[1:]) if argv else ("help", [])
     if name in ("-h", "--help", "help"):
         asked = VERBS.get(words[0]) if words else None
