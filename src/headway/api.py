@@ -9,7 +9,7 @@ from headway.base.host import packages
 from headway.base.process import Stop, raise_now
 from headway.config.resolve import resolve
 from headway.config.settings import Given
-from headway.config.values import check_utf8
+from headway.config.values import check_utf8, working_folder
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt
 from headway.supervise.supervisor import Request, Result, Supervisor
@@ -89,7 +89,7 @@ def train(data: Data, *, quiet: bool = False, **settings: Any) -> Receipt:
 
 def _request(data: Data, settings: dict[str, Any]) -> Request:
     sources = (data,) if isinstance(data, str | Path) else tuple(data)
-    check_utf8([str(one) for one in (*sources, *settings.values(), Path.cwd())])
+    check_utf8([str(one) for one in (*sources, *settings.values(), working_folder())])
     given = [Given(name, value, "you") for name, value in settings.items()]
     return Request(tuple(str(source) for source in sources), resolve(given), ("headway.train",))
 

@@ -13,7 +13,7 @@ from headway.commands import archives, demo, doctor, inference, status, train
 from headway.commands.help import overview_lines, verb_lines
 from headway.commands.verb import print_lines, unexpected
 from headway.config.command_line import parse
-from headway.config.values import check_utf8
+from headway.config.values import check_utf8, working_folder
 from headway.ui.standard_streams import prepare_streams
 
 VERBS = {
@@ -66,7 +66,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
-    check_utf8((*argv, str(Path.cwd())))
+    check_utf8((*argv, working_folder()))
     name, words = (argv[0], argv[1:]) if argv else ("help", [])
     if name in ("-h", "--help", "help"):
         if words and words[0] not in VERBS:

@@ -327,3 +327,19 @@ def test_the_cache_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/me")
     assert files.cache_folder() == Path("/home/me/.cache/headway")
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(files.Path, "home", fail)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert files.cache_folder("stores") == Path("/elsewhere/headway/stores")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    with pytest.raises(MachineError, match="has no home folder") as caught:
+        files.cache_folder()
+    assert [one.do for one in caught.value.remedies] == [
+        "export HOME=$PWD",
+        "export XDG_CACHE_HOME=DIR",
+    ]

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -58,31 +61,36 @@ def test_links_that_lead_in_circles_are_left_out(tmp_path: Path) -> None:
     assert caught.value.have == "Too many levels of symbolic links"
 
 
-def test_a_folder_1500_deep_is_read(tmp_path: Path) -> None:
-    here = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(1500):
-        os.mkdir("d", dir_fd=here)
-        below = os.open("d", os.O_RDONLY, dir_fd=here)
+@contextmanager
+def nested(folder: Path, name: str, depth: int) -> Iterator[int]:
+    """Folders in a folder in a folder, as a descriptor of the innermost; removed afterwards."""
+    here = os.open(folder, os.O_RDONLY)
+    try:
+        for _ in range(depth):
+            os.mkdir(name, dir_fd=here)
+            below = os.open(name, os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+        yield here
+    finally:
         os.close(here)
-        here = below
-    file = os.open("a.txt", os.O_WRONLY | os.O_CREAT, dir_fd=here)
-    os.write(file, TEXT.encode())
-    os.close(file)
-    os.close(here)
-    (found,) = items(tmp_path)
+        # Python's own `rmtree` recurses, and so would pytest's.
+        subprocess.run(["rm", "-rf", folder / name], check=True)
+
+
+def test_a_folder_1500_deep_is_read(tmp_path: Path) -> None:
+    with nested(tmp_path, "d", 1500) as innermost:
+        file = os.open("a.txt", os.O_WRONLY | os.O_CREAT, dir_fd=innermost)
+        os.write(file, TEXT.encode())
+        os.close(file)
+        (found,) = items(tmp_path)
     assert isinstance(found, Record)
     assert found.text == TEXT
 
 
 def test_a_folder_too_deep_for_any_path_is_refused_by_name(tmp_path: Path) -> None:
-    here = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(60):
-        os.mkdir("d" * 100, dir_fd=here)
-        below = os.open("d" * 100, os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = below
-    os.close(here)
-    with pytest.raises(UsageError, match=f"cannot read {tmp_path}") as caught:
+    refused = pytest.raises(UsageError, match=f"cannot read {tmp_path}")
+    with nested(tmp_path, "d" * 100, 60), refused as caught:
         find_sources([str(tmp_path)])
     assert caught.value.have == "File name too long"
 

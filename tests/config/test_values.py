@@ -1,10 +1,13 @@
 """Values are read as people write them; an invalid one is refused with a valid one."""
 
+from pathlib import Path
+
 import pytest
 
 from headway.base.errors import Problems, Refusal, UsageError
 from headway.config.resolve import resolve
 from headway.config.settings import Given, Settings, printed_name, table
+from headway.config.values import check_utf8, working_folder
 
 ROWS = {printed_name(row): row for row in table()}
 
@@ -83,3 +86,27 @@ def test_a_value_that_does_not_fit_is_told_with_one_that_does(
     (line,) = tries(refusal)
     ours, _, value = line.partition(": ")
     resolve([Given(ours, value, "you")])
+
+
+def test_a_word_that_is_not_utf8_is_refused_with_the_folder_to_type() -> None:
+    check_utf8(["train", "straße.txt", "--lr", "1e-3"])
+    name = b"data/\xff.txt".decode(errors="surrogateescape")
+    with pytest.raises(UsageError, match="is not UTF-8") as caught:
+        check_utf8(["train", name])
+    assert caught.value.have == r"the bytes b'data/\xff.txt'"
+    assert caught.value.remedies[0].do == "headway train data"
+    with pytest.raises(UsageError) as caught:
+        check_utf8([name.removeprefix("data/")])
+    assert caught.value.remedies[0].do == "headway train ."
+
+
+def test_a_working_folder_that_was_removed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    assert working_folder() == str(gone)
+    gone.rmdir()
+    with pytest.raises(UsageError, match="does not exist any more"):
+        working_folder()

@@ -12,7 +12,12 @@ from torch import Tensor
 from headway.base.documents import DocumentGroup, RowSpan
 from headway.model import attention
 from headway.model import attention_layout as layout
-from headway.model.attention import NAME, attend, current_implementation
+from headway.model.attention import (
+    NAME,
+    UnknownAttentionError,
+    attend,
+    current_implementation,
+)
 from headway.model.attention_layout import AttentionLayout, Blocks
 from headway.model.forward import Forward
 
@@ -33,6 +38,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "mistral, a window": {"sliding_window": WINDOW},
     "gpt2": {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0},
     "gemma3_text, a window": {"head_dim": 8, "sliding_window": WINDOW},
+    "gemma2, a window and a cap on the scores": {
+        "head_dim": 8,
+        "query_pre_attn_scalar": 8,
+        "sliding_window": WINDOW,
+        "attn_logit_softcapping": 0.5,
+        "final_logit_softcapping": None,
+    },
     "phi3": {},
     "mixtral": {"num_local_experts": 2, "num_experts_per_tok": 1},
     "opt": {"ffn_dim": 32, "word_embed_proj_dim": 16, "dropout": 0.0},
@@ -291,3 +303,27 @@ def test_a_model_uses_ours_and_gives_it_back() -> None:
     assert current_implementation(model) == "sdpa"
     forward.run_separately(False)
     assert current_implementation(model) == NAME
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"s_aux": torch.ones(2)}, "its attention takes s_aux"),
+        ({"position_bias": torch.ones(2), "is_causal": False}, "its attention takes position_bias"),
+        ({"head_mask": torch.ones(2), "a": 1}, "its attention takes head_mask, a"),
+        ({}, "its attention is not told where documents begin"),
+    ],
+)
+def test_what_would_change_the_result_is_never_dropped(given: dict[str, Any], why: str) -> None:
+    q = torch.ones(1, 2, 3, 8)
+    with pytest.raises(UnknownAttentionError, match=f"^{why}$"):
+        attend(torch.nn.Identity(), q, q, q, None, **given)
+
+
+def test_what_changes_nothing_is_taken() -> None:
+    q = torch.ones(1, 2, 3, 8)
+    known = {"position_ids": torch.arange(3), "use_cache": False, "s_aux": None, "is_causal": True}
+    layout_of_one = AttentionLayout((DocumentGroup(3),))
+    plain = attend(torch.nn.Identity(), q, q, q, None, documents=layout_of_one)[0]
+    found = attend(torch.nn.Identity(), q, q, q, None, documents=layout_of_one, **known)[0]
+    assert torch.equal(found, plain)

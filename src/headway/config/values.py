@@ -6,6 +6,7 @@ import re
 import shlex
 import types
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Union, cast, get_args, get_origin
 
 from headway.base.errors import Cause, Remedy, UsageError
@@ -55,6 +56,24 @@ def check_utf8(words: Sequence[str]) -> None:
                     Remedy(f"headway train {_folder_of(word)}", "the folder: any names inside do"),
                 ),
             )
+
+
+def working_folder() -> str:
+    """The working folder's name.
+
+    Raises:
+        UsageError: it was removed.
+    """
+    try:
+        return str(Path.cwd())
+    except OSError as error:
+        raise UsageError(
+            "the working folder does not exist any more",
+            cause=Cause.SOURCE_NOT_FOUND,
+            have=error.strerror or str(error),
+            need="a folder to work in",
+            remedies=(Remedy("cd ~", "then the same command again"),),
+        ) from error
 
 
 def _folder_of(word: str) -> str:

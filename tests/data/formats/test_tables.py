@@ -274,3 +274,31 @@ def test_without_pyarrow_it_is_said_what_to_install(
     with pytest.raises(UsageError) as refused:
         items(path)
     assert refused.value.remedies[0].do == "pip install 'headway[parquet]'"
+
+
+def group_of(path: Path, table: pa.Table, **options: Any) -> tuple[Any, Any]:
+    """The file of a table, and the metadata of its first row group."""
+    pq.write_table(table, path, **options)
+    file = path.open("rb")
+    return file, pq.ParquetFile(path).metadata.row_group(0)
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd"])
+def test_few_rows_are_read_at_a_time_where_a_repeated_value_is_large(
+    tmp_path: Path, compression: str
+) -> None:
+    table = pa.table({"text": ["x" * 4_000_000] * 20})
+    file, group = group_of(tmp_path / "a.parquet", table, compression=compression)
+    with file:
+        file.seek(7)
+        assert tables.batch_rows(file, group, ["text"]) == (64 << 20) // 4_000_004
+        assert tables.batch_rows(file, group, ["other"]) > 100  # a column that is not read
+        assert file.tell() == 7
+
+
+@pytest.mark.parametrize("use_dictionary", [True, False])
+def test_many_usual_rows_are_read_at_a_time(tmp_path: Path, use_dictionary: bool) -> None:
+    table = pa.table({"text": [f"row {n}" * 20 for n in range(500)]})
+    file, group = group_of(tmp_path / "a.parquet", table, use_dictionary=use_dictionary)
+    with file:
+        assert tables.batch_rows(file, group, ["text"]) == 256
