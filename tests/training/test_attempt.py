@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from tests.helpers import order_of, run, stop_after
 from tests.training.jobs import KINDS, adapted, planned
 
-from headway.base.errors import Exit, MachineError
+from headway.base.errors import Exit, Finding, MachineError
 from headway.base.events import (
     Ended,
     Evaluated,
+    Noted,
     PhaseEntered,
     Probed,
     Refined,
@@ -27,10 +28,12 @@ from headway.base.events import (
 )
 from headway.base.files import verify_folder
 from headway.base.process import Left
+from headway.base.pulse import Phase
 from headway.data.batching.batches import Batch, make_batch
 from headway.data.survey.store import Store
 from headway.model.forward import Forward
-from headway.training import trainer
+from headway.runs.receipt import Measured
+from headway.training import pace, trainer
 from headway.training.attempt import Attempt
 from headway.training.checkpoint import Snapshot
 from headway.training.initial_weights import starting_model
@@ -449,3 +452,32 @@ def test_a_run_without_a_plan_is_refused(here: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "plan.json").write_text("{}")
     with pytest.raises(MachineError, match=r"plan\.json cannot be read"):
         run(tmp_path / "run", planned(here))
+
+
+def test_each_step_and_what_lies_between_is_watched_for_a_slower_pace(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluations and saves are in neither: they have phases of their own."""
+    fed: list[tuple[str, float]] = []
+
+    def add(self: pace.Pace, took_s: float) -> Finding | None:
+        fed.append((self._what, took_s))
+        return Finding("warning", "slower") if len(fed) == 6 else None
+
+    monkeypatch.setattr(pace.Pace, "add", add)
+    measure = Trainer.measure_held_out
+
+    def slow(trainer: Trainer) -> Measured | None:
+        with trainer._phase(Phase.EVALUATING):
+            time.sleep(0.2)
+            return measure(trainer)
+
+    monkeypatch.setattr(Trainer, "measure_held_out", slow)
+    ran = run(tmp_path / "run", planned(here, max_steps=4, eval_steps=1, val_size=4))
+    steps = [e.seconds for e in ran.events if isinstance(e, StepDone)]
+    assert [took_s for what, took_s in fed if what == "a step takes"] == steps
+    between = [took_s for what, took_s in fed if what != "a step takes"]
+    assert len(between) == 4
+    assert all(took_s >= 0 for took_s in between[1:])
+    assert sum(between[1:]) + sum(steps) <= ran.receipt.time.by_phase["training"] + 1e-3
+    assert [e.finding.what for e in ran.events if isinstance(e, Noted)][-1] == "slower"

@@ -111,6 +111,7 @@ class Cause(StrEnum):
     NOT_LEARNED = "not_learned"
 
     # the machine
+    SLOWER = "slower"
     DISK_FULL = "disk_full"
     NO_INODES = "no_inodes"
     NOT_WRITABLE = "not_writable"

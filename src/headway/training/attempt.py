@@ -32,8 +32,8 @@ from headway.runs.folder import RunFolder
 from headway.runs.receipt import Losses, Measured, Receipt, StepReport, TensorAudit
 from headway.runs.settled import load_settled
 from headway.training.failures import as_refusal, ended_early
+from headway.training.pace import Pace, estimate_remaining_s
 from headway.training.phases import Phases
-from headway.training.remaining_time import estimate_remaining_s
 from headway.training.saver import Saver, described
 from headway.training.setup import versions
 from headway.training.step import StepDropped, train_steps
@@ -137,6 +137,8 @@ class Attempt:
         self.start_s = log.began_s
         self.step_seconds: list[float] = []  # of each step of this attempt
         self.step_start_s = time.monotonic()
+        self.paces = Pace("a step takes"), Pace("what lies between two steps takes")
+        self.last_s = 0.0, 0.0  # when a step ended last, and the other phases' time by then
         self.first_step_s: float | None = None
         self.refined_s: float | None = None
         self.other_work: OtherWork | None = None  # during the steps
@@ -182,6 +184,7 @@ class Attempt:
         trainer = self.trainer
         trainer.count(batch, report)
         self.step_seconds.append(report.seconds)
+        self._watch_pace(report.seconds)
         if self.first_step_s is None:
             self.first_step_s = time.monotonic() - self.start_s
             self.saver.prepare(trainer.setup)
@@ -192,6 +195,17 @@ class Attempt:
                 self._between_steps(report)
             self._stop_if_due()
             self.step_start_s = time.monotonic()
+
+    def _watch_pace(self, step_s: float) -> None:
+        """Warn of steps that get slower, and of a growing time between them that has no phase."""
+        now_s, (last_s, last_others_s) = time.monotonic(), self.last_s
+        others_s = sum(s for name, s in self.phase.seconds.items() if name != Phase.TRAINING)
+        self.last_s = now_s, others_s
+        between_s = now_s - last_s - step_s - (others_s - last_others_s)
+        for pace, took_s in zip(self.paces, (step_s, between_s), strict=True):
+            slower = pace.add(took_s)
+            if slower:
+                self.log.write(Noted(slower))
 
     def _between_steps(self, report: StepReport) -> None:
         """Save, evaluate and sample where it is due."""

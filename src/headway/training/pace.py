@@ -1,0 +1,79 @@
+"""Pace of a run: its remaining time, and steps that get slower."""
+
+import statistics
+from collections import deque
+from collections.abc import Mapping
+
+from headway.base.errors import Cause, Finding, Remedy
+from headway.base.pulse import Phase
+from headway.base.units import seconds
+from headway.runs.plan import Plan
+
+_WARMUP = 3  # the first steps allocate memory and fill caches
+_WINDOW = 20  # steps in a median
+_NOTICED_S = 0.02  # a smaller difference is no matter, whatever the ratio
+
+
+class Pace:
+    """Notices when something that is done in each step takes twice as long as it used to.
+
+    Medians of 20 steps are compared with the fastest one so far; after a notice, with the one that
+    was noticed, so that each doubling is told once.
+
+    Args:
+        what: takes the time, as the start of a sentence: "a step takes".
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._num = 0
+        self._recent: deque[float] = deque(maxlen=_WINDOW)
+        self._usual_s: float | None = None
+
+    def add(self, took_s: float) -> Finding | None:
+        """Count one more step; returns what to tell, if there is something."""
+        self._num += 1
+        if self._num <= _WARMUP:
+            return None
+        self._recent.append(took_s)
+        if (self._num - _WARMUP) % _WINDOW:
+            return None
+        now_s = statistics.median(self._recent)
+        usual_s, self._usual_s = self._usual_s, now_s
+        if usual_s is None:
+            return None
+        if now_s < 2 * usual_s or now_s - usual_s < _NOTICED_S:
+            self._usual_s = min(usual_s, now_s)
+            return None
+        return Finding(
+            "warning",
+            f"{self._what} {now_s / usual_s:.1f} times as long as before",
+            have=f"{seconds(now_s)}, and {seconds(usual_s)} before (medians of {_WINDOW} steps)",
+            need="a machine with as much to give as at the start",
+            remedies=(Remedy("headway doctor", "shows other work, steal and throttling"),),
+            cause=Cause.SLOWER,
+        )
+
+
+def estimate_remaining_s(
+    plan: Plan, num_steps: int, step_s: float, phase_seconds: Mapping[str, float]
+) -> float:
+    """Estimated seconds from now to the receipt.
+
+    Args:
+        plan: of the run.
+        num_steps: still to be taken.
+        step_s: seconds of one of them.
+        phase_seconds: seconds of the phases so far; the end loads, probes and evaluates again.
+    """
+    evaluating_s = phase_seconds.get(Phase.EVALUATING, 0.0)
+    every = plan.evaluation.eval_steps
+    num_evaluations = 1 + (num_steps // every if every else 0)
+    num_saves = 1 + num_steps // plan.saves.every_steps
+    return (
+        num_steps * step_s
+        + phase_seconds.get(Phase.LOADING_MODEL, 0.0)
+        + phase_seconds.get(Phase.PROBING, 0.0)
+        + num_evaluations * evaluating_s
+        + num_saves * plan.saves.seconds_each
+    )
