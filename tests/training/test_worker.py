@@ -112,5 +112,5 @@ def test_where_a_limit_leaves_no_room_for_torch_it_is_the_machine(tmp_path: Path
     refusal = death_refusal(child, "training run")
     child.end()
     assert isinstance(refusal, MachineError)
-    assert refusal.cause is Cause.OUT_OF_MEMORY
+    assert refusal.cause is Cause.ADDRESS_SPACE_LIMIT
     assert "ulimit -v unlimited" in str(refusal)

@@ -283,6 +283,7 @@ class Supervisor:
                 worker.send_signal(signal.SIGKILL)
             if killed_s and now_s - killed_s > _DEATH_S:
                 break  # the kernel holds it: it dies when its disk or device answers
+        self._note_lost_log(watch, log)
         was_killed = killed_s > 0 and worker.exit_code in (None, -signal.SIGKILL)
         return was_killed and watch.progress.ended is None
 
@@ -298,8 +299,6 @@ class Supervisor:
         with contextlib.suppress(MachineError):
             log.write(Ended("interrupted", int(self.stop.code), line))
         watch.take_events()
-
-        self._note_lost_log(watch, log)
 
     def _note_lost_log(self, watch: Watch, log: EventLog) -> None:
         if watch.take_log_loss():

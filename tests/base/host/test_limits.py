@@ -14,23 +14,28 @@ from headway.base.host import limits
 from headway.base.host.limits import Limits, death_by_limit, limit_refusal, this_process
 
 FREE = Limits(threads_left=None, address_space=None, open_files=20_000)
-TIGHT = Limits(threads_left=2, address_space=900_000_000, open_files=16)
+FEW = Limits(threads_left=2, address_space=None, open_files=16)
+NARROW = Limits(threads_left=None, address_space=900_000_000, open_files=20_000)
 
 
 @pytest.mark.parametrize(
-    ("error", "cause"),
+    ("error", "at", "cause"),
     [
-        (BlockingIOError(errno.EAGAIN, "no fork"), Cause.TOO_FEW_PROCESSES),
-        (RuntimeError("can't start new thread"), Cause.TOO_FEW_PROCESSES),
-        (OSError(errno.EMFILE, "too many"), Cause.TOO_FEW_OPEN_FILES),
-        (MemoryError(), Cause.ADDRESS_SPACE_LIMIT),
-        (OSError(errno.ENOMEM, "no memory"), Cause.ADDRESS_SPACE_LIMIT),
-        (ImportError("failed to map segment from shared object"), Cause.ADDRESS_SPACE_LIMIT),
-        (RuntimeError("could not create a primitive"), Cause.ADDRESS_SPACE_LIMIT),
+        (BlockingIOError(errno.EAGAIN, "no fork"), FEW, Cause.TOO_FEW_PROCESSES),
+        (RuntimeError("can't start new thread"), FEW, Cause.TOO_FEW_PROCESSES),
+        (OSError(errno.EMFILE, "too many"), FEW, Cause.TOO_FEW_OPEN_FILES),
+        (MemoryError(), NARROW, Cause.ADDRESS_SPACE_LIMIT),
+        (OSError(errno.ENOMEM, "no memory"), NARROW, Cause.ADDRESS_SPACE_LIMIT),
+        (
+            ImportError("failed to map segment from shared object"),
+            NARROW,
+            Cause.ADDRESS_SPACE_LIMIT,
+        ),
+        (RuntimeError("could not create a primitive"), NARROW, Cause.ADDRESS_SPACE_LIMIT),
     ],
 )
-def test_what_a_library_raises_at_a_limit(error: Exception, cause: Cause) -> None:
-    refusal = limit_refusal(error, TIGHT)
+def test_what_a_library_raises_at_a_limit(error: Exception, at: Limits, cause: Cause) -> None:
+    refusal = limit_refusal(error, at)
     assert refusal is not None
     assert (refusal.cause, exit_code(refusal)) == (cause, Exit.MACHINE)
     assert refusal.have

@@ -35,31 +35,29 @@ def this_process() -> Limits:
 def limit_refusal(error: BaseException, limits: Limits) -> Refusal | None:
     """The refusal for an error that a limit caused; None if none did.
 
+    An error's text is not looked at: it is the library's, and changes.
+
     Args:
         error: as a library raised it.
         limits: of this process.
     """
     number = error.errno if isinstance(error, OSError) else None
-    text = str(error)  # of Python and of libraries that have no exception of their own for it
-    if number == errno.EAGAIN or (isinstance(error, RuntimeError) and "new thread" in text):
+    if number == errno.EAGAIN:
         return too_few_processes(limits)
     if number == errno.EMFILE:
         return _too_few_files(limits)
-    out_of_addresses = (
-        isinstance(error, MemoryError)
-        or number == errno.ENOMEM
-        or (isinstance(error, ImportError) and "map segment" in text)
-        or (isinstance(error, RuntimeError) and "could not create a primitive" in text)
-    )
-    return address_space(limits) if out_of_addresses and limits.address_space else None
+    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+        return address_space(limits) if limits.address_space else None
+    # Libraries have no exception of their own for it: the limits themselves tell.
+    return death_by_limit(limits) if isinstance(error, RuntimeError | ImportError) else None
 
 
-def death_by_limit(limits: Limits, threads: int) -> Refusal | None:
+def death_by_limit(limits: Limits, threads: int = 0) -> Refusal | None:
     """The refusal for a process that died without a word; None if no limit explains it.
 
     Args:
         limits: of the process that started it.
-        threads: that it computes with.
+        threads: that it computes with, apart from the first.
     """
     if limits.threads_left is not None and limits.threads_left < threads + _SPARE:
         return too_few_processes(limits)
