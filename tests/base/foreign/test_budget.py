@@ -69,3 +69,16 @@ def test_a_process_keeps_its_limit_and_says_what_it_read() -> None:
     done = subprocess.run([sys.executable, "-c", PROCESS], capture_output=True, text=True)
     assert done.stdout.startswith("reading big.txt takes too much memory\n  have  a limit of 13")
     assert "try   --survey-exact" in done.stdout
+
+
+ARROW = """
+from headway.base.foreign.budget import limit_process
+limit_process(num_cores=1, memory_bytes=400_000_000)
+import pyarrow
+print(len(pyarrow.array(range(1_000_000))))
+"""
+
+
+def test_arrow_does_not_spend_the_limit_on_a_reserve() -> None:
+    done = subprocess.run([sys.executable, "-c", ARROW], capture_output=True, text=True)
+    assert done.stdout.strip() == "1000000", done.stderr

@@ -64,6 +64,8 @@ def limit_process(num_cores: int, memory_bytes: int = READER_BYTES) -> None:
         memory_bytes: of data, apart from the threads.
     """
     if sys.platform == "linux":
+        # Arrow's own allocator reserves 1 GB at its first use, which the limit would count.
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
         _set_soft_limit(memory_bytes + num_cores * _CORE_BYTES)
 
 
