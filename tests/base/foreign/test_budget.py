@@ -75,9 +75,8 @@ ARROW = """
 import resource
 from pathlib import Path
 from headway.base.foreign.budget import limit_process
-limit_process(num_cores=2)
-import pyarrow
-held = pyarrow.array(range(100_000))
+limit_process(num_cores=2, memory_bytes=1_500_000_000)
+import datasets
 print(int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize())
 """
 
