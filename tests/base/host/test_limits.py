@@ -97,9 +97,6 @@ NOBODY = [
     ],
 )
 def test_each_limit_is_told_for_what_it_is(tmp_path: Path, limit: str, first_line: str) -> None:
-    tmp_path.chmod(0o777)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
     (tmp_path / "notes.txt").write_text("some words of text\n" * 400)
     command = f"{limit}; exec {sys.executable} -P -m headway train notes.txt --preset tiny"
     enter = NOBODY if os.geteuid() == 0 else []
