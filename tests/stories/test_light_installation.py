@@ -64,9 +64,10 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("here")
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    place = tmp_path / "here"
+    place.mkdir()
     (place / "notes.txt").write_text("a few words of text\n")
     shutil.copytree(RELEASE / "notes", place / "runs" / "notes")
     return place
@@ -97,6 +98,8 @@ def test_nothing_heavy_is_there(bare: Path, here: Path) -> None:
 
 @pytest.mark.parametrize("verb", LIGHT)
 def test_what_only_looks_works(bare: Path, here: Path, verb: str) -> None:
+    if verb == "restore":
+        assert run(bare, here, "backup", *LIGHT["backup"]).returncode == 0
     done = run(bare, here, verb, *LIGHT[verb])
     assert done.returncode == (5 if verb == "doctor" else 0), done.stderr
     assert done.stdout
