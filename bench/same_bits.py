@@ -220,7 +220,7 @@ def _await_step(work: Path, step: int, process: "subprocess.Popen[bytes]") -> No
 
 
 def compare_answers(trees: Sequence[Tree], here: Path) -> dict[str, Any]:
-    """Seconds to an answer, old and new in turns: median, least and most of each, and the ratio."""
+    """Seconds to an answer, alternating old and new: median, least, most, and the ratio."""
     small = here / "data" / "small.txt"
     small.write_text("".join(chats(20)))
     asked: dict[str, Callable[[Tree], float]] = {

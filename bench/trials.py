@@ -85,7 +85,7 @@ def run(
         cache: what it may call its cache.
         more: of its environment.
         watch: is told the process id, again and again while it runs.
-        limit_s: it is ended after so many seconds; `LIMIT_S` where nothing is said.
+        limit_s: it is ended after this many seconds; `LIMIT_S` where nothing is said.
 
     Raises:
         TrialError: it failed, or it did not end in time. A measurement of something broken is none.

@@ -66,7 +66,8 @@ def train(data: Data, *, quiet: bool = False, **settings: Any) -> Receipt:
         settings: by the names in docs/configuration.md.
 
     Raises:
-        Refusal: it could not be done, or the run's contract is broken.
+        Refusal: it could not be done. A run that ended with a receipt returns it, whatever it says:
+            look at `receipt.contract.verdict`.
         KeyboardInterrupt: Ctrl+C.
         ComeBack: SIGTERM or SIGUSR1.
         SystemExit: SIGTERM or SIGUSR1 as a second signal.

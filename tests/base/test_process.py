@@ -202,10 +202,13 @@ def test_o03_what_may_run_for_a_while_is_left_in_the_middle_when_that_is_over(
 
 
 def test_what_ends_in_its_time_is_not_left(listening: Stop) -> None:
+    handler, timer = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
     os.kill(os.getpid(), signal.SIGTERM)
-    with listening.may_leave(after_s=0.1):
-        pass
-    time.sleep(0.15)
+    with listening.may_leave(after_s=60):
+        assert signal.getsignal(signal.SIGALRM) is not handler
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 60
+    assert signal.getsignal(signal.SIGALRM) is handler  # no alarm of its own is left behind
+    assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) == (timer[0] > 0)
 
 
 def test_after_what_may_be_left_a_signal_only_asks(listening: Stop) -> None:
@@ -302,7 +305,7 @@ def test_a_child_has_its_pulse_its_session_and_its_log(
 def test_what_is_sent_to_a_dead_child_fails_neither_now_nor_at_its_end(
     child_of: Callable[..., ChildProcess],
 ) -> None:
-    """A broken pipe to a child is no broken pipe of ours: its exit code says what happened."""
+    """A broken pipe to a child raises nothing here: the child's exit code says what happened."""
     child = child_of()
     child.stdout.readline()
     child.send_signal(signal.SIGKILL)

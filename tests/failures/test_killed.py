@@ -70,7 +70,7 @@ class Runs:
         return self.forks.train(self.run.path, *signals, mutant=mutant)
 
     def campaign(self, num: int, seed: str, draw: Callable[[random.Random, float], Any]) -> int:
-        """Trouble until so many attempts have met it; every finished run is its twin."""
+        """Interrupt attempts until `num` of them were; every finished run equals its twin."""
         chance, met, finished = random.Random(seed), 0, 0
         while met < num or not finished:
             whole = not self.run.checkpoints()

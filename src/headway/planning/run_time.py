@@ -61,7 +61,7 @@ def advise_evaluation(
     if times <= 1:
         return Decision(None)
     remedies: list[Remedy] = []
-    most = int(training / 2 / once) - 2  # so many would take half the time of the steps
+    most = int(training / 2 / once) - 2  # together, half the time of the steps
     if between and most >= 1:
         every = -(-steps.num // most)
         remedies.append(Remedy(f"--eval-steps {every}", f"{most} times instead of {between}"))

@@ -55,7 +55,7 @@ class Lines:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the reader has not taken everything: what will be shown anew can be left out."""
+        """Whether the reader lags: what is going to be redrawn anyway can be left out."""
         return isinstance(self.stream, QueuedStream) and self.stream.is_behind
 
     def takes(self, *, last: bool = False) -> bool:

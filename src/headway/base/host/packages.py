@@ -1,7 +1,7 @@
 """Optional packages: what an extra brings, what of it is missing, and the line that installs it.
 
-`pip install headway` brings the verbs that only look. Everything else needs an extra; whoever
-needs one asks here, so that a missing package is the same refusal wherever it is noticed.
+`pip install headway` brings the verbs that only look. Everything else needs an extra; code
+that needs one checks here, so that a missing package is the same refusal wherever it is noticed.
 """
 
 import importlib.util

@@ -159,7 +159,7 @@ def _pause(duration_s: float, what: str, pulse: Pulse) -> None:
 
 
 def _own_error(error: Exception, name: str, host: str) -> Exception:
-    """An error of the work as one of ours: what a client makes of an odd answer may be anything."""
+    """An error of the client, as a refusal: an odd answer can make a client raise anything."""
     if isinstance(error, Refusal | TransientError):
         return error
     refusal = UsageError(

@@ -15,7 +15,7 @@ from headway.training.evaluation.evaluate import probe_rows
 _SEARCHED = 16  # steps
 # The trials run these rows up to ten times, forward and in fp32; a step runs its tokens forward and
 # backward, in what may be a smaller number format.
-_SHARE = 8  # of a step's tokens, one of so many is in them
+_SHARE = 8  # they hold one in eight of a step's tokens
 _LEAST, _MOST = 32, 512  # tokens
 _TARGETS = 32  # of a document: with a large vocabulary, logits take most of the memory
 
