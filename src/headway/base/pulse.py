@@ -1,7 +1,7 @@
 """Pulse: a shared-memory record per worker with phase, step and current wait.
 
 The working thread itself writes the record, never a helper thread, so that a deadlocked worker
-cannot look alive; for the one exception see `Pulse.importing`. The record is preallocated on
+cannot look alive; for the one exception see `Pulse.helped`. The record is preallocated on
 /dev/shm (or another local disk): writing it neither allocates nor blocks. Readers use the sequence
 number: if it is odd or has changed, they read again (a seqlock).
 
@@ -197,16 +197,25 @@ class Pulse:
 
     @contextmanager
     def importing(self, phase: Phase) -> Generator[None]:
-        """Enter a phase in which this thread imports modules, and have a helper beat for it.
-
-        Imports take seconds and cannot beat. The helper beats only if the importing thread has
-        moved since the last look: it executes other code, or there are more modules. So a thread
-        that waits for a lock stays silent, and so does one in native code that keeps the
-        interpreter's lock. Nothing else may write the pulse meanwhile.
-        """
+        """Enter a phase in which this thread imports modules, and have a helper beat for it."""
         self.enter(phase, unit="modules")
+        num_before = len(sys.modules)
+        with self.helped(lambda: len(sys.modules) - num_before):
+            yield
+
+    @contextmanager
+    def helped(self, num_done: Callable[[], int]) -> Generator[None]:
+        """Have a helper beat for a library that takes seconds and cannot beat.
+
+        The helper beats only if this thread has moved since the last look: it executes other
+        code, or more is done. So a thread that waits for a lock stays silent, and so does one in
+        native code that keeps the interpreter's lock. Nothing else may write the pulse meanwhile.
+
+        Args:
+            num_done: progress in the phase's unit; called by the helper.
+        """
         over = threading.Event()
-        arguments = (threading.get_ident(), over)
+        arguments = (threading.get_ident(), num_done, over)
         helper = threading.Thread(target=self._beat_for, args=arguments, daemon=True)
         helper.start()
         try:
@@ -215,16 +224,15 @@ class Pulse:
             over.set()
             helper.join()
 
-    def _beat_for(self, importer: int, over: threading.Event) -> None:
-        num_before = len(sys.modules)
+    def _beat_for(self, thread: int, num_done: Callable[[], int], over: threading.Event) -> None:
         last: tuple[object, ...] | None = None
         while not over.wait(_LOOK_S):
-            frame = _current_frames().get(importer)
-            at = (len(sys.modules), frame.f_code, frame.f_lasti) if frame else None
+            frame = _current_frames().get(thread)
+            at = (num_done(), frame.f_code, frame.f_lasti) if frame else None
             del frame  # it keeps the thread's variables alive
             if at != last:
                 last = at
-                self.progress(len(sys.modules) - num_before)
+                self.progress(num_done())
 
     @contextmanager
     def waiting(self, what: str) -> Generator[None]:

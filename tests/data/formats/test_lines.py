@@ -13,8 +13,15 @@ from headway.base.pulse import Pulse
 from headway.data.formats import lines as lines_module
 from headway.data.formats import text as text_files
 from headway.data.formats.detect import read
-from headway.data.formats.lines import Overlong, lines, read_span, strip_bom, whole_lines
-from headway.data.formats.records import Record, Rejected
+from headway.data.formats.lines import (
+    LineNumbers,
+    Overlong,
+    lines,
+    read_span,
+    strip_bom,
+    whole_lines,
+)
+from headway.data.formats.records import Record, Rejected, RejectReason
 from headway.data.formats.splits import can_split
 from headway.data.sources.find import find_sources
 from headway.data.sources.source import Source, Span
@@ -71,7 +78,7 @@ def test_spans_tile_a_file_line_by_line(
 ) -> None:
     content = b"".join(parts)
     source = found(tmp_path_factory.mktemp("spans") / "a.txt", content)
-    tiles = [whole_lines(source, span) for span in spans(len(content), cuts)]
+    tiles = [whole_lines(source, span, Pulse()) for span in spans(len(content), cuts)]
     pieces = [joined(read_span(source, tile)) for tile in tiles if tile.begin < tile.end]
     assert b"".join(pieces) == content
     assert all(piece.endswith(b"\n") for piece in pieces[:-1])
@@ -92,9 +99,33 @@ def test_one_endless_line_is_scanned_once_and_not_by_each_span(
             return read
 
     monkeypatch.setattr(Path, "open", lambda path, *_, **__: Counted(path))
-    tiles = [whole_lines(source, s) for s in spans(source.size, list(range(0, 1_000_000, 50_000)))]
+    cuts = list(range(0, 1_000_000, 50_000))
+    tiles = [whole_lines(source, span, Pulse()) for span in spans(source.size, cuts)]
     assert [t for t in tiles if t.begin < t.end] == [Span(0, 1_000_001), Span(1_000_001, 1_000_005)]
     assert sum(scanned) < 2_500_000
+
+
+def test_looking_for_the_end_of_a_line_and_counting_lines_beat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headway.base.pulse._LOOK_S", 0.0)
+    monkeypatch.setattr(lines_module, "_COUNT_BYTES", 1 << 14)
+    source = found(tmp_path / "a.txt", b"x" * 1_000_000 + b"\nlast")
+    beats: list[int] = []
+
+    class Counted(Pulse):
+        def beat(self) -> None:
+            super().beat()
+            beats.append(1)
+
+    pulse = Counted()
+    beats.clear()
+    assert whole_lines(source, Span(0, 10), pulse) == Span(0, 1_000_001)
+    assert len(beats) >= 60  # one per 16 kB
+    beats.clear()
+    rejected = Rejected(source.name, 1, RejectReason.NOT_JSON)
+    assert LineNumbers(pulse).in_file(rejected, source, Span(1_000_001, 1_000_005)).line == 2
+    assert len(beats) >= 60
 
 
 def test_D10_a_span_of_a_file_that_changed_is_to_be_tried_again(tmp_path: Path) -> None:

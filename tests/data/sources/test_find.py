@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -231,7 +232,7 @@ def test_each_file_of_a_folder_shows_in_the_pulse_while_it_is_listed(tmp_path: P
     for number in range(30):
         (tmp_path / f"{number % 3}").mkdir(exist_ok=True)
         (tmp_path / f"{number % 3}" / f"{number}.txt").write_text("x")
-    for name in (str(tmp_path), f"{tmp_path}/*/*.txt"):
+    for name, beats in ((str(tmp_path), 60), (f"{tmp_path}/*/*.txt", 30)):
         pulse = Pulse(tmp_path / ".pulse")
         before = read_pulse(tmp_path / ".pulse")
         assert len(find_sources([name], pulse=pulse)) == 30
@@ -239,7 +240,28 @@ def test_each_file_of_a_folder_shows_in_the_pulse_while_it_is_listed(tmp_path: P
         assert before is not None
         assert after is not None
         assert after.done >= 30
-        assert after.beat - before.beat >= 60  # each is listed, and looked at
+        assert after.beat - before.beat >= beats  # each is listed in a folder, and looked at
+
+
+def test_a_pattern_that_matches_nothing_beats_while_folders_are_searched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("headway.base.pulse._LOOK_S", 0.01)
+    path = tmp_path / "pulse"
+    pulse = Pulse(path)
+    first = read_pulse(path)
+    last: list[PulseReading | None] = [first]
+
+    def search(*_: object, **__: object) -> Iterator[str]:
+        until = time.monotonic() + 20
+        while last[-1] == first and time.monotonic() < until:
+            last.append(read_pulse(path))
+        return iter(())
+
+    monkeypatch.setattr("glob.iglob", search)
+    with pytest.raises(UsageError, match="no file matches"):
+        find_sources([f"{tmp_path}/**/*.nothing"], pulse=pulse)
+    assert last[-1] != first
 
 
 @pytest.fixture

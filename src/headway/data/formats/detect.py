@@ -69,7 +69,7 @@ def read(
     """
     counted, num_items = _Counted(on_bytes), 0
     try:
-        items = _of_span(source, counted, span) if span else _of_file(source, counted, pulse)
+        items = _of_span(source, counted, span, pulse) if span else _of_file(source, counted, pulse)
         for item in items:
             num_items += 1
             yield item
@@ -103,10 +103,10 @@ def _of_file(source: Source, counted: "_Counted", pulse: Pulse) -> Iterator[Item
     return reader(source, decompress(suffix, pieces, pulse) if suffix else pieces)
 
 
-def _of_span(source: Source, counted: "_Counted", span: Span) -> Iterator[Item]:
+def _of_span(source: Source, counted: "_Counted", span: Span, pulse: Pulse) -> Iterator[Item]:
     is_jsonl = line_format(source) == "jsonl"
     # A longer row is rejected, so its end is not worth looking for.
-    inside = whole_lines(source, span, LONGEST_LINE + 1 if is_jsonl else None)
+    inside = whole_lines(source, span, pulse, LONGEST_LINE + 1 if is_jsonl else None)
     if inside.begin >= inside.end:
         return iter(())
     pieces = counted.all(read_span(source, inside))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
+from headway.base.pulse import Pulse
 from headway.data.formats.records import Rejected
 from headway.data.sources.find import check_unchanged, open_local
 from headway.data.sources.source import Chunks, Source, Span
@@ -61,26 +62,27 @@ def _whole(parts: list[bytes], num_bytes: int) -> bytes:
 # ---- lines of a span -------------------------------------------------------------------------
 
 
-def whole_lines(source: Source, span: Span, longest: int | None = None) -> Span:
+def whole_lines(source: Source, span: Span, pulse: Pulse, longest: int | None = None) -> Span:
     """The bytes of the lines that begin in a span; adjacent spans give adjacent results.
 
     Args:
         source: a local file.
         span: of it.
+        pulse: beats while the end of a long line is looked for.
         longest: bytes of a line beyond which its end is not looked for; None: no limit.
 
     Raises:
         OSError: the file cannot be read.
     """
     with open_local(source) as file:
-        begin = _line_begin(file, span.begin, span.end)
+        begin = _line_begin(file, span.begin, span.end, pulse)
         if begin >= span.end:  # one line fills the span, and belongs to the span it begins in
             return Span(span.end, span.end)
         limit = source.size if longest is None else min(source.size, span.end + longest)
-        return Span(begin, _line_begin(file, span.end, limit))
+        return Span(begin, _line_begin(file, span.end, limit, pulse))
 
 
-def _line_begin(file: FileIO, at: int, end: int) -> int:
+def _line_begin(file: FileIO, at: int, end: int, pulse: Pulse) -> int:
     """Where the first line at or after `at` begins; `end` if there is none."""
     if at == 0:
         return 0
@@ -90,6 +92,7 @@ def _line_begin(file: FileIO, at: int, end: int) -> int:
         if newline >= 0:
             return min(at + newline, end)
         at += len(scanned)
+        pulse.beat_if_due()
     return end
 
 
@@ -113,9 +116,14 @@ def read_span(source: Source, span: Span) -> Chunks:
 
 
 class LineNumbers:
-    """Line numbers of byte offsets, counted from the nearest known offset."""
+    """Line numbers of byte offsets, counted from the nearest known offset.
 
-    def __init__(self) -> None:
+    Args:
+        pulse: beats while lines are counted.
+    """
+
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
         self._known: dict[Path, list[tuple[int, int]]] = {}
 
     def in_file(self, rejected: Rejected, source: Source, span: Span | None) -> Rejected:
@@ -142,5 +150,6 @@ class LineNumbers:
                     break
                 lines += piece.count(b"\n")
                 left -= len(piece)
+                self._pulse.beat_if_due()
         known.insert(nearest + 1, (offset, lines))
         return lines

@@ -91,9 +91,7 @@ def _find_local(name: str, pulse: Pulse) -> list[Source]:
     try:
         status = path.stat()
     except FileNotFoundError:
-        # Path.glob takes no absolute pattern
-        matches = glob.iglob(name, recursive=True) if glob.has_magic(name) else ()  # noqa: PTH207
-        found = [s for match in sorted(_counted(matches, pulse)) for s in _walk(Path(match), pulse)]
+        found = [s for match in _matches(name, pulse) for s in _walk(Path(match), pulse)]
         if found:
             return found
         if not is_id(name) or path.parent.is_dir() or _FILES.search(name):
@@ -106,6 +104,17 @@ def _find_local(name: str, pulse: Pulse) -> list[Source]:
     if not stat.S_ISREG(status.st_mode):
         return [Source(_printable(name), path)]
     return [Source(_printable(name), path, status.st_size, stamp=_stamp(status))]
+
+
+def _matches(pattern: str, pulse: Pulse) -> list[str]:
+    """The paths that match, sorted; the pulse counts them, and beats where nothing matches."""
+    found: list[str] = []
+    before = pulse.done
+    if glob.has_magic(pattern):
+        with pulse.helped(lambda: before + len(found)):
+            found += glob.iglob(pattern, recursive=True)  # noqa: PTH207 - takes absolute patterns
+        pulse.progress(before + len(found))
+    return sorted(found)
 
 
 def _list_folder(folder: Path, pulse: Pulse) -> list[Source]:

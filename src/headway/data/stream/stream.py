@@ -50,7 +50,7 @@ class Stream:
         self.maker = maker
         self.spec = spec
         self.pulse = pulse
-        self._lines = LineNumbers()
+        self._lines = LineNumbers(pulse)
 
     def held_out(self) -> Window:
         """The window of held-out rows.

@@ -91,7 +91,7 @@ class Reading:
         self.records_by_part: list[int] = []
         self._kinds: Counter[DataKind] = Counter()
         self._first: dict[DataKind, Record] = {}
-        self._lines = LineNumbers()
+        self._lines = LineNumbers(pulse)
         self._seen: set[bytes] = set()  # content keys, to drop duplicates
         self._keys = array("Q")  # otherwise: eight bytes per record, to count duplicates at the end
 
