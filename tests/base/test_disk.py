@@ -8,6 +8,7 @@ import pytest
 
 from headway.base.disk import check_writable, disk_errors, errors_from_rust
 from headway.base.errors import Cause, MachineError
+from headway.base.host.machine_errors import machine_refusal
 
 
 def test_a_folder_to_write_to_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
@@ -51,6 +52,14 @@ def test_an_error_of_the_system_becomes_a_refusal_with_its_cause(
     assert refused.value.cause is cause
     assert "plan.json" in refused.value.what
     assert refused.value.remedies
+
+
+def test_too_many_open_files_are_not_told_as_a_matter_of_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="open files") as error, disk_errors(tmp_path / "plan.json"):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    refusal = machine_refusal(error.value)
+    assert refusal is not None
+    assert refusal.cause is Cause.TOO_FEW_OPEN_FILES
 
 
 def test_the_error_number_of_a_rust_library_is_found_in_its_text() -> None:

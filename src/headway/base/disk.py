@@ -79,10 +79,13 @@ def disk_errors(path: Path) -> Generator[None]:
 
     Raises:
         MachineError: instead of the OSError.
+        OSError: too many files are open, which is no matter of the disk.
     """
     try:
         yield
     except OSError as error:
+        if error.errno == errno.EMFILE:
+            raise
         raise write_refusal(error, path) from error
 
 

@@ -109,11 +109,10 @@ def _find_local(name: str, pulse: Pulse) -> list[Source]:
 def _matches(pattern: str, pulse: Pulse) -> list[str]:
     """The paths that match, sorted; the pulse counts them, and beats where nothing matches."""
     found: list[str] = []
-    before = pulse.done
     if glob.has_magic(pattern):
-        with pulse.helped(lambda: before + len(found)):
+        with pulse.helped(lambda: len(found)):
             found += glob.iglob(pattern, recursive=True)  # noqa: PTH207 - takes absolute patterns
-        pulse.progress(before + len(found))
+        pulse.progress(len(found))
     return sorted(found)
 
 
