@@ -61,8 +61,7 @@ def test_the_host_follows_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (caused_by(OfflineModeIsEnabled()), Cause.OFFLINE),
         (caused_by(GatedRepoError(403)), Cause.ACCESS_DENIED),
-        (DatasetNotFoundError("Dataset 'a/b' is a gated dataset on the Hub."), Cause.ACCESS_DENIED),
-        (DatasetNotFoundError("Dataset 'a/b' doesn't exist"), Cause.SOURCE_NOT_FOUND),
+        (DatasetNotFoundError(), Cause.SOURCE_NOT_FOUND),
         (HfHubHTTPError(404), Cause.SOURCE_NOT_FOUND),
         (HfHubHTTPError(401), Cause.ACCESS_DENIED),
     ],
@@ -72,6 +71,12 @@ def test_what_will_not_pass_is_refused_with_its_cause(error: Exception, cause: C
     assert isinstance(refusal, Refusal)
     assert refusal.cause is cause
     assert "canary" not in str(refusal)
+
+
+def test_a_dataset_that_exists_and_is_not_found_is_closed_to_this_account() -> None:
+    refusal = hub.translate_hub_error(DatasetNotFoundError(), "dataset", "a/b", exists=True)
+    assert isinstance(refusal, UsageError)
+    assert refusal.cause is Cause.ACCESS_DENIED
 
 
 def test_a_missing_model_has_a_cause_of_its_own_and_similar_names() -> None:

@@ -28,7 +28,12 @@ def host() -> str:
 
 
 def translate_hub_error(
-    error: Exception, kind: RepoKind, name: str, similar: tuple[str, ...] = ()
+    error: Exception,
+    kind: RepoKind,
+    name: str,
+    similar: tuple[str, ...] = (),
+    *,
+    exists: bool = False,
 ) -> Exception:
     """Turn an error of the Hub's libraries into a `TransientError` or a refusal.
 
@@ -37,6 +42,8 @@ def translate_hub_error(
         kind: what was requested.
         name: owner/name.
         similar: lines to type instead if the repository does not exist.
+        exists: the Hub has said that it does. `datasets` raises the same DatasetNotFoundError for
+            a missing dataset and for one whose files this account may not read.
 
     Returns:
         The new error; the same one if it has nothing to do with the Hub.
@@ -45,7 +52,7 @@ def translate_hub_error(
     names = {type(one).__name__ for one in chain}
     if "OfflineModeIsEnabled" in names:
         return offline_mode(kind, name)
-    if "GatedRepoError" in names or _says_gated(error):
+    if "GatedRepoError" in names or (exists and "DatasetNotFoundError" in names):
         return _access_denied(kind, name)
     status = next((s for s in map(_status, chain) if s), 0)
     if names & {"RepositoryNotFoundError", "DatasetNotFoundError"} or status == 404:
@@ -81,15 +88,6 @@ def _offline(kind: RepoKind, name: str, reason: str, remedy: Remedy) -> ComeBack
         need=f"a connection to {host()}, or a copy in a folder",
         remedies=(remedy,),
     )
-
-
-def _says_gated(error: Exception) -> bool:
-    """Whether `datasets` reports a gated dataset.
-
-    It raises the same DatasetNotFoundError for a missing and for a gated dataset, and drops the
-    GatedRepoError behind it (`raise ... from None`), so that its text is the only difference.
-    """
-    return "is a gated dataset" in str(error)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

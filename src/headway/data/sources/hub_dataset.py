@@ -73,6 +73,7 @@ def find(address: str, pulse: Pulse, retry: RetryPolicy = LOOKUP_RETRY) -> list[
     def look() -> list[Source]:
         with _translate_errors(named):
             about = _api().dataset_info(named.id, timeout=_LOOKUP_TIMEOUT_S, files_metadata=True)
+        with _translate_errors(named, exists=True):
             commit = str(about.sha)
             opened = _open(named.id, named.config, commit)
             whole = _with_split(named, opened.splits)
@@ -107,7 +108,7 @@ def rows(
 
     def work(at: int, put: Callable[[Row], None]) -> None:
         number = at
-        with _translate_errors(named, lambda: number + 1):
+        with _translate_errors(named, lambda: number + 1, exists=True):
             data = _open(named.id, named.config, commit).splits[named.split or ""]
             if named.shard:
                 data = data.shard(num_shards=named.shards, index=named.shard - 1)
@@ -220,19 +221,22 @@ def _open(name: str, config: str | None, commit: str) -> _Dataset:
 
 
 @contextlib.contextmanager
-def _translate_errors(named: _Address, row: Callable[[], int] | None = None) -> Generator[None]:
+def _translate_errors(
+    named: _Address, row: Callable[[], int] | None = None, *, exists: bool = False
+) -> Generator[None]:
     """Translate the libraries' errors into `TransientError` or a refusal.
 
     Args:
         named: the dataset.
         row: returns the number of the current row while rows are read.
+        exists: the Hub has said that the dataset exists.
     """
     try:
         yield
     except (Refusal, TransientError, Abandoned):
         raise
     except Exception as error:
-        translated = translate_hub_error(error, "dataset", named.id)
+        translated = translate_hub_error(error, "dataset", named.id, exists=exists)
         if isinstance(translated, Refusal) and translated.cause is Cause.SOURCE_NOT_FOUND:
             translated = translate_hub_error(
                 error, "dataset", named.id, _similar_datasets(named.id)
