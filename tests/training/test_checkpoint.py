@@ -68,7 +68,7 @@ def save(
     final: Path, model: Any, words: Path, state: CheckpointState = STATE
 ) -> torch.optim.Optimizer:
     optimizer = stepped(model)
-    taken(model, optimizer).write(final, state, words)
+    taken(model, optimizer).write(final, state, words, {"global_step": 7})
     return optimizer
 
 
@@ -173,11 +173,10 @@ def test_every_file_of_the_tokenizer_goes_along(tmp_path: Path, words: Path) -> 
     assert not (final / "ids.bin").exists()
 
 
-def test_the_trainers_own_keys_are_there(tmp_path: Path, words: Path) -> None:
+def test_the_trainers_own_state_is_there(tmp_path: Path, words: Path) -> None:
     final = tmp_path / "checkpoint-7"
     save(final, causal("llama"), words)
-    state = json.loads((final / "trainer_state.json").read_text())
-    assert (state["global_step"], state["epoch"], state["log_history"]) == (7, 1.5, [])
+    assert json.loads((final / "trainer_state.json").read_text()) == {"global_step": 7}
     assert not (final / "README.md").exists()
 
 
@@ -192,7 +191,7 @@ def test_f30_weights_that_are_not_finite_are_never_written(
     optimizer = stepped(model)
     model.model.norm.weight.data[3] = value
     with pytest.raises(MachineError) as refused:
-        taken(model, optimizer).write(final, STATE, words)
+        taken(model, optimizer).write(final, STATE, words, {})
     assert refused.value.what == "checkpoint-7 was not written: weights are not finite"
     assert refused.value.have == "NaN or Inf in model.norm.weight"
     assert not final.parent.exists()

@@ -1,5 +1,7 @@
 """Stopped and started again, a run ends with the same bits as one that was not."""
 
+import csv
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -125,6 +127,19 @@ def assert_twins(ran: Ran, twin: Ran) -> None:
     newest, _ = ran.folder.newest_verified()
     assert newest is not None
     assert newest.state().optimizer_steps == newest.state().job_step == 9
+    assert_same_history(ran, twin)
+
+
+def assert_same_history(ran: Ran, twin: Ran) -> None:
+    """What other programs plot: each step once, whatever happened on the way."""
+    csvs = [(one.folder.path / "losses.csv").read_text() for one in (ran, twin)]
+    assert csvs[0] == csvs[1]
+    rows = [dict(row) for row in csv.DictReader(csvs[0].splitlines())]
+    assert [int(row["step"]) for row in rows if row["loss"]] == list(range(1, 10))
+    states = [one.folder.model / "trainer_state.json" for one in (ran, twin)]
+    logs = [json.loads(state.read_text())["log_history"] for state in states]
+    assert logs[0] == logs[1]
+    assert [entry["step"] for entry in logs[0] if "loss" in entry] == list(range(1, 10))
 
 
 @pytest.mark.parametrize(
@@ -214,6 +229,7 @@ def test_f01_killed_between_saves_takes_the_steps_again(
     assert ran.hashes() == twins[kind].hashes()
     assert ran.receipt.rows == twins[kind].receipt.rows
     assert ran.receipt.learning_facts == twins[kind].receipt.learning_facts
+    assert_same_history(ran, twins[kind])
 
 
 def test_f34_killed_after_the_last_save_there_is_nothing_left_to_train(

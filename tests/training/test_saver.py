@@ -367,3 +367,12 @@ def test_the_memory_of_the_copy_is_in_the_plan(here: Path) -> None:
     parts = (memory.process, memory.weights, memory.gradients, memory.optimizer)
     assert memory.peak == sum(parts) + memory.activations + memory.snapshot
     assert plan.memory.snapshot > 0
+
+
+def test_a_run_does_not_fail_for_want_of_its_plots(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "run" / "losses.csv").mkdir(parents=True)
+    ran = run(tmp_path / "run", planned(here, max_steps=2))
+    assert ran.receipt.contract.verdict == "kept"
+    assert [(n.finding.kind, "losses.csv" in n.finding.what) for n in ran.of(Noted)] == [
+        ("warning", True)
+    ] * 2

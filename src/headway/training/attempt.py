@@ -306,6 +306,7 @@ class Attempt:
         peak = peak_memory_bytes(self.plan.machine.device)  # before the audit loads a second model
         ending, verdict = self._judge(ending)
         with self.phase(Phase.WRITING_RECEIPT):
+            self.saver.write_losses()
             receipt = self._receipt(ending, verdict, peak)
             receipt.save(self.folder.path)
             settled = self.trainer.settled

@@ -72,13 +72,20 @@ class Snapshot:
             for name, tensor in moments(self._optimizer, self._parameters).items():
                 self._moments[name] = self._memory[name].copy_(tensor)
 
-    def write(self, final: Path, state: CheckpointState, tokenizer: Path) -> Manifest:
+    def write(
+        self,
+        final: Path,
+        state: CheckpointState,
+        tokenizer: Path,
+        trainer_state: Mapping[str, Any],
+    ) -> Manifest:
         """Write one checkpoint, durably, and read it back.
 
         Args:
             final: the folder's name, checkpoint-N.
             state: headway.json.
             tokenizer: a folder with the tokenizer's files.
+            trainer_state: trainer_state.json.
 
         Raises:
             MachineError: it could not be written or did not read back, or a number is not finite.
@@ -94,7 +101,7 @@ class Snapshot:
                     shutil.copyfile(tokenizer / name, folder / name)
             saved = without_common_counts(self._moments, state.optimizer_steps)
             save_file(saved, folder / "optimizer.safetensors")
-            _write_json(folder / "trainer_state.json", _trainer_state(state))
+            _write_json(folder / "trainer_state.json", trainer_state)
             _write_json(folder / "headway.json", msgspec.to_builtins(state))
 
         return write_folder(final, fill)
@@ -176,20 +183,6 @@ def _mismatch(checkpoint: Path, have: str) -> MachineError:
         need="the tensors of this run's model",
         remedies=(Remedy("--fresh", "start this run over"),),
     )
-
-
-def _trainer_state(state: CheckpointState) -> dict[str, Any]:
-    """The keys that tools for transformers' Trainer read."""
-    return {
-        "epoch": state.epoch,
-        "global_step": state.global_step,
-        "num_input_tokens_seen": state.input_tokens,
-        "log_history": [],
-        "best_metric": None,
-        "best_model_checkpoint": None,
-        "is_local_process_zero": True,
-        "is_world_process_zero": True,
-    }
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Set
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread, get_native_id
 from typing import TypeVar
@@ -19,6 +19,7 @@ from headway.base.units import seconds
 from headway.runs import checkpoint_state
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import Checkpoint, RunFolder
+from headway.runs.loss_history import LossHistory
 from headway.runs.plan import Plan
 from headway.runs.receipt import Losses, Measured, ReceiptCheckpoint
 from headway.runs.settled import Settled
@@ -81,6 +82,7 @@ class Saver:
         self._writing: Future[Written] | None = None
         self._start_s = self._polled_s = time.monotonic()
         self._save_s = plan.saves.seconds_each
+        self._history = LossHistory.of(plan, folder.path)
 
     def prepare(self, setup: Setup) -> None:
         """Allocate memory for copies in the background; called after the first step, not before."""
@@ -175,6 +177,21 @@ class Saver:
                 raise _never_completes(self._name)
         self.check()
 
+    def write_losses(self) -> None:
+        """Write losses.csv at the end of an attempt, with all that was measured."""
+        if not self.failed:  # then a thread may still be using the history
+            self._history.read()
+            self._write_losses()
+
+    def _write_losses(self, up_to: int | None = None) -> None:
+        """Write losses.csv. A run does not fail for want of it."""
+        try:
+            self._history.write_csv(self._folder.path, up_to)
+        except MachineError as error:
+            note = replace(error.finding(), kind="warning")
+            with contextlib.suppress(Refusal):
+                self._log.write(Noted(note))
+
     @property
     def _request(self) -> Path:
         return self._folder.path / REQUEST
@@ -201,8 +218,11 @@ class Saver:
         plan, step = self._plan, state.global_step
         final = self._folder.path / f"checkpoint-{step}"
         try:
-            snapshot.write(final, state, Path(plan.data.store))
+            self._history.read()
+            trainer_state = self._history.trainer_state(plan, state)
+            snapshot.write(final, state, Path(plan.data.store), trainer_state)
             self._folder.publish_checkpoint(final, plan.saves, plan.steps.first)
+            self._write_losses(step)
             written = Written(described(Checkpoint(final, step)), time.monotonic() - start_s)
             num_bytes = written.checkpoint.bytes
             self._log.write(Saved(step, final.name, num_bytes, written.seconds, stall_s))
