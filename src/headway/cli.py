@@ -107,17 +107,22 @@ def _print_traceback(error: Exception) -> None:
 
 
 def _unknown_verb(word: str) -> UsageError:
-    import difflib
+    """A verb that does not exist: another tool's, or one with a typo; nothing else is guessed."""
+    from headway.config.other_tools import verbs
+    from headway.config.typos import nearest
 
-    near = difflib.get_close_matches(word, [*VERBS], n=2)
-    remedies = [Remedy(f"headway {name}", VERBS[name].help) for name in near]
+    other = verbs.VERBS.get(word.lower())
+    near = None if other else nearest(word, VERBS)
+    remedies = [*other.remedies] if other else []
+    if near:
+        remedies.append(Remedy(f"headway {near}", VERBS[near].help))
     if Path(word).exists():
         remedies.insert(0, Remedy(f"headway train {word}", "train on it"))
     return UsageError(
         f"headway has no command {word}",
         cause=Cause.UNKNOWN_COMMAND,
         have=word,
-        need=", ".join(VERBS),
+        need=other.need if other else ", ".join(VERBS),
         remedies=tuple(remedies) or (Remedy("headway --help"),),
     )
 

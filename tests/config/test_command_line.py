@@ -50,7 +50,7 @@ def test_an_unknown_option_is_refused_with_a_similar_one() -> None:
     assert refusal.value.cause is Cause.UNEXPECTED_ARGUMENT
     assert refusal.value.remedies[0].do == "--list"
     with pytest.raises(UsageError) as refusal:
-        parse(["--max-lenght", "512"], OWN, settings=True)
+        parse(["--max-lenght", "512"], OWN, settings=True).settings()
     assert refusal.value.cause is Cause.UNKNOWN_SETTING
     assert refusal.value.remedies[0].do == "--max-length 512"
 
@@ -59,6 +59,55 @@ def test_all_problems_are_listed_at_once() -> None:
     with pytest.raises(Problems) as refusal:
         parse(["--lsit", "--note"], OWN, settings=False)
     assert len(refusal.value.problems) == 2
+
+
+def test_unknown_flags_invalid_values_and_unknown_lines_of_a_file_are_told_together(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("cutoff_len: 512\nseed: 1\nseed: 2\n")
+    argv = [str(file), "--n_layer", "6", "--lr", "fast", "--max-lenght", "8", "--seed"]
+    found = parse([*argv, "--model", "m", "--preset", "tiny"], {}, settings=True)
+    with pytest.raises(Problems) as refusal:
+        found.settings()
+    assert [problem.what.removeprefix(f"{file}:") for problem in refusal.value.problems] == [
+        "--n_layer 6 is not available",
+        "unknown setting --max-lenght",
+        "--seed needs a value",
+        "3:1: seed is set twice",
+        "1:1: unknown setting cutoff_len",
+        "--lr: invalid value fast",
+        "--model and --preset cannot be combined",
+    ]
+
+
+def test_a_file_that_cannot_be_read_is_told_with_the_flags(tmp_path: Path) -> None:
+    with pytest.raises(Problems) as refusal:
+        parse([str(tmp_path / "no.yaml"), "--lr", "fast"], {}, settings=True).settings()
+    assert len(refusal.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--packing", "notes.txt"], ["notes.txt"]),  # data, not the switch's value
+        (["--base_model", "notes.txt"], []),
+        (["--packing", "true"], []),
+        (["--max_iters", "-1", "notes.txt"], ["notes.txt"]),
+    ],
+)
+def test_data_after_a_switch_of_another_tool_is_not_its_value(
+    argv: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("notes.txt").write_text("a")
+    assert parse(argv, {}, settings=True).words == words
+
+
+def test_nothing_is_guessed_farther_than_a_typo() -> None:
+    with pytest.raises(UsageError) as refusal:
+        parse(["--listen"], OWN, settings=False)
+    assert [remedy.do for remedy in refusal.value.remedies] == ["--help"]
 
 
 def test_a_yaml_file_is_read_and_flags_override_it(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from headway.base.errors import Problems, Refusal, UsageError
 from headway.config.resolve import resolve
 from headway.config.settings import Given, Settings
-from headway.config.yaml_file import read_settings, write_settings
+from headway.config.yaml_file import read_settings, scan_settings, write_settings
 
 
 @pytest.fixture(autouse=True)
@@ -246,6 +246,22 @@ def test_other_tools_names_for_data_get_ours() -> None:
         ["data: alpaca.jsonl"],
     )
     assert tries(second) == ["data: [a, b]"]
+
+
+def test_another_tools_section_or_list_of_sections_gets_its_answer(tmp_path: Path) -> None:
+    text = (
+        "datasets:\n- path: a.jsonl\n  type: alpaca\nfsdp_config:\n  a: {b: 1}\nplugins: [a, b]\n"
+    )
+    RUN.write_text(text)
+    file = scan_settings(RUN)
+    with pytest.raises(Problems) as refusal:
+        resolve(file.given)
+    assert [one.what for one in (*file.problems, *refusal.value.problems)] == [
+        "run.yaml:1:1: unknown setting datasets",
+        "run.yaml:5:3: fsdp_config.a: {...} is not available",
+        "run.yaml:6:1: plugins: [a, b] is not available",
+    ]
+    assert tries(refusal.value.problems[0]) == ["delete line 5"]
 
 
 def test_latin_1_is_told_with_its_place_and_how_to_convert_it() -> None:

@@ -40,7 +40,15 @@ def test_l07_warm_up_never_lasts_the_whole_job(asked: Any, num: int, warmup: int
         (folder_of(), {}, 2e-5),
         (folder_of(), {"lora": True}, 2e-4),
         (folder_of(), {"lr": 1e-3}, 1e-3),
+        (folder_of(), {"learning_rate_multiplier": 2}, 4e-5),
+        (folder_of(), {"lora": True, "learning_rate_multiplier": 0.5}, 1e-4),
     ],
 )
 def test_the_peak_rate(start: InitialModel, given: dict[str, Any], peak: float) -> None:
     assert decided(in_memory(1601), start, **given).learning.peak == peak
+
+
+def test_a_multiplied_rate_says_of_what() -> None:
+    plan = decided(in_memory(1601), folder_of(), lora=True, learning_rate_multiplier=2)
+    assert plan.choice("learning_rate").value == 4e-4
+    assert plan.choice("learning_rate").reason == "2 x 2e-4, usual for LoRA"

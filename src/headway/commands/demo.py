@@ -8,6 +8,7 @@ from headway.base.errors import Cause, Remedy, UsageError
 from headway.commands.train import run_training
 from headway.commands.verb import Verb
 from headway.config.command_line import Arguments
+from headway.config.resolve import raise_problems, resolve
 
 if TYPE_CHECKING:
     from headway.config.settings import Given, Settings
@@ -29,6 +30,7 @@ def demo(arguments: Arguments) -> int:
             need="no data",
             remedies=(Remedy(f"headway train {data}", "trains on it"),),
         )
+    raise_problems(arguments.problems)
     return run_training(arguments, "demo", sources(), settings(tuple(arguments.given)))
 
 
@@ -43,7 +45,6 @@ def settings(given: "tuple[Given, ...]") -> "Settings":
     Raises:
         Refusal: what was typed is invalid.
     """
-    from headway.config.resolve import resolve
     from headway.config.settings import Given
 
     ours = {

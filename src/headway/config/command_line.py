@@ -5,14 +5,15 @@ Every setting is a flag, with hyphens or underscores, as `--name value` or `--na
 `--no-name`. An argument that ends in .yaml is the configuration file.
 """
 
-import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from headway.base.errors import Cause, Problems, Refusal, Remedy, UsageError
-from headway.config.resolve import resolve, unknown
+from headway.base.errors import Cause, Refusal, Remedy, UsageError
+from headway.config.other_tools.lookup import names_a_path
+from headway.config.resolve import check, raise_problems, unknown
 from headway.config.settings import (
     Given,
     Settings,
@@ -22,6 +23,7 @@ from headway.config.settings import (
     spellings,
     table,
 )
+from headway.config.typos import nearest
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,13 @@ EVERYWHERE: Mapping[str, Switch] = {
 
 @dataclass
 class Arguments:
-    """A parsed command line."""
+    """A parsed command line; `settings` tells its problems together with those of the values."""
 
     words: list[str] = field(default_factory=list[str])
     given: list[Given] = field(default_factory=list[Given])
     switches: dict[str, str] = field(default_factory=dict[str, str])
     config: str | None = None
+    problems: list[Refusal] = field(default_factory=list[Refusal])
 
     def on(self, switch: str) -> bool:
         """Whether a switch was given."""
@@ -60,16 +63,22 @@ class Arguments:
         """The sources and the settings, including those of the configuration file.
 
         Raises:
-            UsageError: a setting is unknown or invalid.
+            UsageError: an option or a setting is unknown or invalid.
             Problems: several are.
         """
-        words, given = tuple(self.words), self.given
+        words, given, problems = tuple(self.words), self.given, [*self.problems]
         if self.config:
-            from headway.config.yaml_file import read_settings
+            from headway.config.yaml_file import scan_settings
 
-            file = read_settings(Path(self.config))
-            words, given = words or file.data, [*file.given, *given]
-        return words, resolve(given)
+            try:
+                file = scan_settings(Path(self.config))
+                words, given = words or file.data, [*file.given, *given]
+                problems += file.problems
+            except UsageError as problem:
+                problems.append(problem)
+        settings, invalid = check(given)
+        raise_problems([*problems, *invalid])
+        return words, settings
 
 
 def parse(argv: Sequence[str], own: Mapping[str, Switch], *, settings: bool) -> Arguments:
@@ -80,8 +89,11 @@ def parse(argv: Sequence[str], own: Mapping[str, Switch], *, settings: bool) -> 
         own: the command's own options.
         settings: whether the command accepts the settings of a run.
 
+    Returns:
+        With `settings`, also what is wrong, so that it is told with the values that are.
+
     Raises:
-        UsageError: an option is unknown or its value is missing.
+        UsageError: without `settings`: an option is unknown or its value is missing.
         Problems: several are.
     """
     options = {**EVERYWHERE, **own}
@@ -121,8 +133,9 @@ def parse(argv: Sequence[str], own: Mapping[str, Switch], *, settings: bool) -> 
             found.given.append(Given(printed_name(off), "false", name))
         else:
             problems.append(_unknown(name, value, rest, options, settings=settings))
-    if problems:
-        raise problems[0] if len(problems) == 1 else Problems(tuple(problems))
+    if not settings:
+        raise_problems(problems)
+    found.problems = problems
     found.given = _merge_lists(found.given)
     return found
 
@@ -224,16 +237,17 @@ def _second_file(first: str, second: str) -> UsageError:
 def _unknown(
     name: str, value: str, rest: list[str], options: Mapping[str, Switch], *, settings: bool
 ) -> Refusal:
-    if not value and rest and not rest[0].startswith("-"):
-        value = rest.pop(0)
     if settings:
-        return unknown(Given(name, value, name))
-    near = difflib.get_close_matches(normalize(name), [*options], n=2)
+        takes = not value and rest and re.match(r"[^-]|-\d|-$", rest[0])
+        if takes and (names_a_path(name) or not Path(rest[0]).exists()):
+            value = rest.pop(0)  # data that follows a switch of another tool is not its value
+        return unknown(Given(name, value or True, name))
+    near = nearest(normalize(name), [*options])
+    remedies = (Remedy(f"--{near.replace('_', '-')}", options[near].help),) if near else ()
     return UsageError(
         f"unknown option {name}",
         cause=Cause.UNEXPECTED_ARGUMENT,
         have=name,
         need="an option of this command",
-        remedies=tuple(Remedy(f"--{n.replace('_', '-')}", options[n].help) for n in near)
-        or (Remedy("--help", "lists all options"),),
+        remedies=remedies or (Remedy("--help", "lists all options"),),
     )

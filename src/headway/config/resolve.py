@@ -1,12 +1,19 @@
 """Settings resolution: names, values and contradictions, all problems reported together."""
 
-import difflib
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import Field
 from typing import Any, cast
 
 from headway.base.errors import Cause, Problems, Refusal, Remedy, UsageError
-from headway.config.other_tools import FOREIGN, FOREIGN_VALUES
+from headway.config.other_tools.lookup import (
+    answer,
+    is_data,
+    other_value,
+    own_value,
+    text_of,
+)
+from headway.config.other_tools.meaning import Answer, Outcome
 from headway.config.run_name import check_run_name, make_run_name
 from headway.config.settings import (
     Given,
@@ -18,6 +25,7 @@ from headway.config.settings import (
     printed_name,
     spellings,
 )
+from headway.config.typos import nearest
 from headway.config.values import convert
 
 _LONGEST = 80  # characters of a value that a message repeats
@@ -30,6 +38,19 @@ def resolve(given: Iterable[Given]) -> Settings:
         UsageError: a setting is unknown or its value is invalid.
         Problems: several are.
     """
+    settings, problems = check(given)
+    raise_problems(problems)
+    return settings
+
+
+def raise_problems(problems: Sequence[Refusal]) -> None:
+    """Raise all problems as one refusal, if there are any."""
+    if problems:
+        raise problems[0] if len(problems) == 1 else Problems(tuple(problems))
+
+
+def check(given: Iterable[Given]) -> tuple[Settings, list[Refusal]]:
+    """The settings as far as they are valid, and everything that is wrong with the others."""
     known = spellings()
     values: dict[str, object] = {}
     origins: dict[str, str] = {}
@@ -39,8 +60,13 @@ def resolve(given: Iterable[Given]) -> Settings:
         if row is None:
             problems.append(unknown(one))
             continue
+        value = own_value(row, one.value)
+        if isinstance(value, Answer):
+            problems.append(_not_here(row, one, value))
+            continue
         try:
-            values[row.name] = _convert(row, one.value)
+            as_planned = value is None and one.value is not None  # "auto", and -1 steps
+            values[row.name] = row.default if as_planned else _convert(row, value)
         except ValueError as error:
             problems.append(_invalid(row, one, str(error)))
             continue
@@ -50,36 +76,95 @@ def resolve(given: Iterable[Given]) -> Settings:
     if any(name.startswith("lora_") for name in values) and "lora" not in values:
         values["lora"], origins["lora"] = True, "because a lora setting is given"
     settings = Settings(**cast("dict[str, Any]", values), origins=origins)
-    problems += _contradictions(settings)
-    if problems:
-        raise problems[0] if len(problems) == 1 else Problems(tuple(problems))
-    return settings
+    return settings, [*problems, *_contradictions(settings)]
 
 
 def unknown(one: Given) -> UsageError:
-    """An unknown setting, with the most similar one and the line to write instead."""
-    name = normalize(one.name)
-    known = spellings()
-    ours = FOREIGN.get(name)
-    similar = [ours] if ours else difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    rows = [known[n] for n in similar]
-    value = "" if one.value is None else f"{one.value}"
-    if one.value is True:
-        value = "true"
+    """An unknown setting, with the line to write instead.
+
+    That is our name for another tool's setting, or the setting it was meant to be if it is no
+    farther away than a typo; nothing else is guessed.
+    """
+    if is_data(one.name):
+        return _data_name(one)
+    ours = answer(one.name, one.value)
+    if ours is not None:
+        return _other_tools(one, ours)
+    near = nearest(normalize(one.name), spellings())
+    if near is None:
+        remedies = (Remedy("headway train --help", "lists every setting with its default"),)
+    else:
+        row, value = spellings()[near], text_of(one.value)
+        if not value or not _is_valid(row, value):
+            value = example(row)
+        remedies = (Remedy(_line(printed_name(row), value, one), row.metadata["help"]),)
+    return _unknown(one, "a known setting", remedies)
+
+
+def _other_tools(one: Given, ours: Answer) -> UsageError:
+    """A setting of another tool, with our line for it or why there is none."""
+    remedies = _our_lines(ours, one)
+    line = _line(one.name, text_of(one.value), one)
+    match ours.outcome:
+        case Outcome.RENAMED:
+            return _unknown(one, "Headway's name for it", remedies)
+        case Outcome.NOT_NEEDED:
+            what, need = f"{one.name} is not needed", f"nothing: {ours.because}"
+        case Outcome.NOT_HERE:
+            what, need = f"{_display(line)} is not available", ours.because
+    return UsageError(
+        f"{_where(one)}{what}",
+        cause=Cause.UNKNOWN_SETTING,
+        have=line,
+        need=need,
+        remedies=(*remedies, _leave_out(one)),
+    )
+
+
+def _unknown(one: Given, need: str, remedies: tuple[Remedy, ...]) -> UsageError:
     return UsageError(
         f"{_where(one)}unknown setting {one.name}",
         cause=Cause.UNKNOWN_SETTING,
-        have=_line(one.name, value, one),
-        need="Headway's name for it" if ours else "a known setting",
-        remedies=tuple(
-            Remedy(
-                _line(printed_name(row), _translate_value(name, row, value), one),
-                row.metadata["help"],
-            )
-            for row in rows
-        )
-        or (Remedy("headway train --help", "lists every setting with its default"),),
+        have=_line(one.name, text_of(one.value), one),
+        need=need,
+        remedies=remedies,
     )
+
+
+def _our_lines(ours: Answer, like: Given) -> tuple[Remedy, ...]:
+    """Our settings as remedies, on a command line as one."""
+    rows = [(spellings()[name], value) for name, value in ours.lines]
+    lines = [_line(printed_name(row), value, like) for row, value in rows]
+    if like.origin.startswith("-") and len(lines) > 1:
+        return (Remedy(" ".join(lines)),)
+    return tuple(
+        Remedy(line, f"turns off: {row.metadata['help']}" if off else row.metadata["help"])
+        for line, (row, value) in zip(lines, rows, strict=True)
+        for off in [is_flag(row) and value == "false"]
+    )
+
+
+def _leave_out(one: Given) -> Remedy:
+    """How to leave a setting out."""
+    if one.origin.startswith("-"):
+        return Remedy(f"without {one.name}")
+    if one.origin.endswith("=") or not _where(one):
+        return Remedy(f"without {one.name}={text_of(one.value)}")
+    place = one.origin.rsplit(":", 2)
+    return Remedy(f"delete line {place[1]}" if len(place) == 3 else f"without {one.name}")
+
+
+def _data_name(one: Given) -> UsageError:
+    """Another tool's name for what to train on."""
+    typed = one.origin.startswith("-") or one.origin.endswith("=")
+    values = one.value if isinstance(one.value, list | tuple) else [one.value]
+    named = [text for text in map(text_of, cast("list[object]", values)) if text]
+    if typed:
+        line = f"headway train {' '.join(map(shlex.quote, named)) or 'FILE'}"
+    else:
+        line = f"data: {text_of(named) if len(named) > 1 else ''.join(named) or 'FILE'}"
+    need = "the data by itself, without a name" if typed else "Headway's name for it"
+    return _unknown(one, need, (Remedy(line, "files, folders or patterns"),))
 
 
 def _where(one: Given) -> str:
@@ -101,21 +186,33 @@ def _line(name: str, value: str, like: Given) -> str:
     return flag if value == "true" else f"{flag} {value}".rstrip()
 
 
-def _translate_value(foreign: str, row: Field[Any], value: str) -> str:
-    """Translate another tool's value; an example value if the setting does not accept it."""
-    ours = FOREIGN_VALUES.get(foreign, {}).get(value.lower(), value)
+def _is_valid(row: Field[Any], value: str) -> bool:
     try:
-        _convert(row, ours)
+        _convert(row, value)
     except ValueError:
-        return example(row)
-    return ours
+        return False
+    return True
+
+
+def _not_here(row: Field[Any], one: Given, ours: Answer) -> UsageError:
+    """A value that another tool takes for this setting, and Headway does not."""
+    return UsageError(
+        f"{_where(one)}{one.name}: {_display(one.value)} is not available",
+        cause=Cause.INVALID_VALUE,
+        have=_display(one.value),
+        need=ours.because or row.metadata["help"],
+        remedies=_our_lines(ours, one) or (_leave_out(one),),
+    )
 
 
 def _invalid(row: Field[Any], one: Given, need: str) -> UsageError:
-    similar = difflib.get_close_matches(str(one.value), row.metadata["choices"], n=1, cutoff=0.4)
+    near = nearest(str(one.value).lower(), row.metadata["choices"])
+    other = other_value(row)
+    if near is None and other and one.value:
+        return _not_here(row, one, other)
     if row.name == "run_name" and one.value:
-        similar = [make_run_name(str(one.value))]
-    valid = similar[0] if similar else example(row)
+        near = make_run_name(str(one.value))
+    valid = near or example(row)
     return UsageError(
         f"{_where(one)}{one.name}: invalid value {_display(one.value)}",
         cause=Cause.INVALID_VALUE,
@@ -156,6 +253,8 @@ def _contradictions(settings: Settings) -> list[Refusal]:
     if len(starts) > 1:
         shown = ["--continue" if name == "continue_run" else f"--{name}" for name in starts]
         clash(shown[0], shown[1], "one model to start from")
+    if settings.learning_rate and settings.learning_rate_multiplier:
+        clash("--learning-rate", "--learning-rate-multiplier", "one of the two")
     if settings.batch_size and settings.batch_tokens:
         clash("--batch-size", "--batch-tokens", "one size for the optimizer step")
     parts = settings.per_device_train_batch_size, settings.gradient_accumulation_steps

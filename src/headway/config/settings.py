@@ -95,7 +95,7 @@ class Settings:
 
     # length of the run
     num_train_epochs: float | None = _setting(
-        None, "passes over the data", also=("epochs",), above=0
+        None, "passes over the data", also=("epochs", "n_epochs"), above=0
     )
     max_steps: int | None = _setting(
         None, "maximum optimizer steps", also=("max_chunks", "steps"), at_least=1
@@ -107,6 +107,9 @@ class Settings:
 
     # optimization
     learning_rate: float | None = _setting(None, "peak learning rate", also=("lr",), above=0)
+    learning_rate_multiplier: float | None = _setting(
+        None, "times the learning rate that the plan chooses", above=0
+    )
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = _setting(
         "cosine",
         "learning rate schedule after the warmup",
@@ -259,6 +262,7 @@ _EXAMPLES = {
     "gradient_checkpointing": "true",
     "continue_run": "runs/notes",
     "learning_rate": "2e-4",
+    "learning_rate_multiplier": "2",
     "max_length": "128",
     "max_steps": "100",
     "max_time": "10m",

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from headway.base.errors import Cause, Problems, Refusal, Remedy, UsageError
+from headway.base.errors import Cause, Refusal, Remedy, UsageError
 from headway.base.units import plural
-from headway.config.other_tools import FOREIGN_DATA_NAMES
+from headway.config.other_tools.lookup import answer, is_data
+from headway.config.resolve import raise_problems, unknown
 from headway.config.settings import Given, Settings, example, normalize, printed_name, spellings
 
 _TAG = "tag:yaml.org,2002:"
@@ -19,10 +20,11 @@ _PLAIN_TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """A settings file: its data, and every other setting with its position."""
+    """A settings file: its data, every other setting with its position, and what is wrong."""
 
     data: tuple[str, ...]
     given: tuple[Given, ...]
+    problems: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,17 @@ def read_settings(path: Path) -> SettingsFile:
         UsageError: the file cannot be read, is not YAML, or is not a list of settings.
         Problems: several lines are wrong.
     """
+    file = scan_settings(path)
+    raise_problems(file.problems)
+    return file
+
+
+def scan_settings(path: Path) -> SettingsFile:
+    """The same, with the lines that are wrong as `problems`, to be told with all others.
+
+    Raises:
+        UsageError: the file cannot be read, is not YAML, or is not a list of settings.
+    """
     root = _root(path, _text_of(path))
     data: tuple[str, ...] = ()
     given: list[Given] = []
@@ -55,15 +68,15 @@ def read_settings(path: Path) -> SettingsFile:
             _check_duplicate(entry, seen, path)
             if entry.name == "data":
                 data = _data(entry, where)
-            elif normalize(entry.name) in FOREIGN_DATA_NAMES:
-                raise _foreign_data_name(entry, where)
+            elif is_data(entry.name):
+                problems.append(unknown(Given(entry.name, _foreign_value(entry.value), where)))
+            elif answer(entry.name, None) and normalize(entry.name) not in spellings():
+                given.append(Given(entry.name, _foreign_value(entry.value), where))
             else:
                 given.append(Given(entry.name, _value(entry, where), where))
         except UsageError as problem:
             problems.append(problem)
-    if problems:
-        raise problems[0] if len(problems) == 1 else Problems(tuple(problems))
-    return SettingsFile(data, tuple(given))
+    return SettingsFile(data, tuple(given), tuple(problems))
 
 
 def write_settings(settings: Settings, data: tuple[str, ...] = ()) -> str:
@@ -154,18 +167,14 @@ def _data(entry: _Entry, where: str) -> tuple[str, ...]:
     return tuple(value) if isinstance(value, list) else (str(value),)
 
 
-def _foreign_data_name(entry: _Entry, where: str) -> UsageError:
-    nodes = entry.value.value if isinstance(entry.value, yaml.SequenceNode) else [entry.value]
-    names = [one.value for one in nodes if isinstance(one, yaml.ScalarNode)]
-    return UsageError(
-        f"{where}: unknown setting {entry.name}",
-        cause=Cause.UNKNOWN_SETTING,
-        have=entry.name,
-        need="Headway's name for it",
-        remedies=(Remedy(f"data: {', '.join(names) or 'FILE'}", "files, folders or globs"),)
-        if len(names) <= 1
-        else (Remedy(f"data: [{', '.join(names)}]", "files, folders or globs"),),
-    )
+def _foreign_value(node: yaml.Node) -> object:
+    """Another tool's value, of any kind: what is no scalar or list of scalars is `{...}`."""
+    if isinstance(node, yaml.ScalarNode):
+        return None if node.tag == _TAG + "null" else node.value
+    if isinstance(node, yaml.SequenceNode) and node.value:
+        inner = [one.value for one in node.value if isinstance(one, yaml.ScalarNode)]
+        return inner if len(inner) == len(node.value) else "{...}"
+    return "{...}" if node.value else "{}"
 
 
 def _check_duplicate(entry: _Entry, seen: dict[str, _Entry], path: Path) -> None:

@@ -29,8 +29,9 @@ def decide_learning(settings: Settings, model: ModelPlan, num_steps: int) -> Dec
 
 
 def _decide_learning_rate(settings: Settings, model: ModelPlan) -> Decision[float]:
+    times = settings.learning_rate_multiplier or 1.0
     if settings.learning_rate is not None:
-        return Decision(settings.learning_rate)
+        return Decision(settings.learning_rate * times)
     if model.source == "preset":
         peak = _PRESET_LEARNING_RATES[model.name]
         reason = f"usual for {model.name}, trained from scratch"
@@ -38,6 +39,8 @@ def _decide_learning_rate(settings: Settings, model: ModelPlan) -> Decision[floa
         peak, reason = _LORA_LEARNING_RATE, "usual for LoRA"
     else:
         peak, reason = _FULL_LEARNING_RATE, "usual for full fine-tuning"
+    if times != 1:
+        peak, reason = peak * times, f"{times:g} x {units.learning_rate(peak)}, {reason}"
     return Decision(peak, (auto("learning_rate", peak, reason),))
 
 
