@@ -17,10 +17,10 @@ from headway.commands.verb import Verb
 def test_help_and_version_are_words_and_flags(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([], ["--help"], ["-h"], ["help"]):
         assert cli.run(words) == 0
-        assert "headway train DATA..." in capsys.readouterr().out
+        assert "plan and train" in capsys.readouterr().out
     for words in (["help", "train"], ["train", "--help"], ["train", "-h"]):
         assert cli.run(words) == 0
-        assert capsys.readouterr().out.startswith("headway train DATA...")
+        assert capsys.readouterr().out.startswith("usage: headway train DATA...")
     for words in (["--version"], ["-V"], ["version"]):
         assert cli.run(words) == 0
         assert capsys.readouterr().out == f"headway {__version__}\n"

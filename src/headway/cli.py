@@ -11,7 +11,7 @@ from headway.base.host.machine_errors import machine_refusal
 from headway.base.version import __version__
 from headway.commands import archives, demo, doctor, inference, status, train
 from headway.commands.help import overview_lines, verb_lines
-from headway.commands.verb import print_lines, unexpected
+from headway.commands.verb import print_lines, terminal_width, unexpected
 from headway.config.command_line import parse
 from headway.config.values import check_utf8, working_folder
 from headway.ui.standard_streams import prepare_streams
@@ -73,7 +73,8 @@ def _dispatch(argv: Sequence[str]) -> int:
             raise _unknown_verb(words[0])
         if len(words) > 1:
             raise unexpected(f"help {words[0]}", words[1:])
-        print_lines(verb_lines(VERBS[words[0]]) if words else overview_lines(VERBS))
+        width = terminal_width()
+        print_lines(verb_lines(VERBS[words[0]], width) if words else overview_lines(VERBS, width))
         return Exit.KEPT
     if name in ("-V", "--version", "version"):
         if words:
@@ -83,8 +84,9 @@ def _dispatch(argv: Sequence[str]) -> int:
     verb = VERBS.get(name)
     if verb is None:
         raise _unknown_verb(name)
-    if "--help" in words or "-h" in words:
-        print_lines(verb_lines(verb))
+    asked = words[: words.index("--")] if "--" in words else words
+    if "--help" in asked or "-h" in asked:
+        print_lines(verb_lines(verb, terminal_width()))
         return Exit.KEPT
     return verb(parse(words, verb.options, settings=verb.settings))
 

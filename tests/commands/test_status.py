@@ -16,6 +16,7 @@ from headway.base.host import contention
 from headway.base.host.contention import OtherWork
 from headway.base.lock import exclusive_lock
 from headway.cli import run
+from headway.commands import status
 
 
 @pytest.fixture(autouse=True)
@@ -164,3 +165,107 @@ def test_a_process_that_only_has_the_number_is_not_stopped(
         assert capsys.readouterr().out == "support-b is not running\n"
         assert stranger.poll() is None
         stranger.kill()
+
+
+# ---- logs -n, status --watch -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "num"),
+    [(["-n", "2"], 2), (["-n2"], 2), (["--lines", "0"], 0), (["-n", "99"], 3), (["-fn", "1"], 1)],
+)
+def test_only_the_last_lines_are_shown(
+    folder: Path, words: list[str], num: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log(folder, ended=True)
+    assert typed(folder, "logs") == 0
+    whole = capsys.readouterr().out.splitlines(keepends=True)
+    assert typed(folder, "logs", *words) == 0
+    assert capsys.readouterr().out == "".join(whole[len(whole) - num :])
+    assert typed(folder, "logs", "--json", *words) == 0
+    written = (folder / "events.jsonl").read_text().splitlines(keepends=True)
+    assert capsys.readouterr().out == "".join(written[len(written) - num :])
+
+
+def test_what_follows_is_shown_whole(
+    folder: Path, owner: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    log(folder, ended=False, pid=owner.pid)
+
+    def then(_: float) -> None:
+        log(folder, ended=True, pid=owner.pid)
+        owner.kill()
+        owner.wait()
+
+    monkeypatch.setattr(status.time, "sleep", then)
+    assert typed(folder, "logs", "-f", "-n", "1") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 3
+    assert "step 3" in lines[0]
+
+
+@pytest.mark.parametrize("value", ["-1", "many", "1.5", "nan", ""])
+def test_a_number_of_lines_is_a_whole_number(
+    folder: Path, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log(folder, ended=True)
+    assert typed(folder, "logs", f"--lines={value}") == 2
+    assert capsys.readouterr().err.startswith("--lines")
+
+
+def watch_until_it_ends(
+    folder: Path, owner: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch, *words: str
+) -> None:
+    """`status --watch`, with a run that takes a step, does nothing for a second, and ends."""
+    log(folder, ended=False, pid=owner.pid)
+    events, naps = EventLog(folder / "events.jsonl"), list[float]()
+
+    def then(nap_s: float) -> None:
+        naps.append(nap_s)
+        if len(naps) == 1:
+            events.write(step_done(4, first=2488))
+        if len(naps) == 3:
+            events.write(Ended("finished", 0, "kept: 4 of 4 steps"))
+            owner.kill()
+            owner.wait()
+
+    monkeypatch.setattr(status.time, "sleep", then)
+    monkeypatch.setattr(contention, "sample_other_work", lambda _: None)
+    assert typed(folder, "status", *words) == 0
+    assert naps == [status.WATCH_S] * 3
+
+
+def test_a_status_is_watched_until_the_run_ends(
+    folder: Path, owner: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    watch_until_it_ends(folder, owner, monkeypatch, "--watch")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("/")[0] for line in lines[:2]] == ["step 3", "step 4"]
+    assert "\x1b" not in "".join(lines)
+    assert lines[-2].startswith("kept: 4 of 4 steps") or "kept: 4 of 4 steps" in "\n".join(lines)
+
+
+def test_a_status_is_watched_in_place_on_a_terminal(
+    folder: Path, owner: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    watch_until_it_ends(folder, owner, monkeypatch, "-w")
+    out = capsys.readouterr().out
+    first, *others = out.split("\x1b[J")
+    num_lines = first.rpartition("\x1b[")[0].count("\n")
+    assert first.endswith(f"\x1b[{num_lines}F")  # back over what was there, and nothing else
+    assert "step 3" in first
+    assert "kept: 4 of 4 steps" in others[-1]
+
+
+def test_a_watched_status_is_an_object_per_line(
+    folder: Path, owner: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    watch_until_it_ends(folder, owner, monkeypatch, "--watch", "--json")
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["step"] for one in found] == [3, 4, 4, 4]
+    assert [one["exit_code"] for one in found] == [None, None, None, 0]

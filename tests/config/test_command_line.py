@@ -1,13 +1,13 @@
-"""Flags, settings and words of a command line, and the help text."""
+"""Options, settings and words of a command line."""
 
 from pathlib import Path
 
 import pytest
 
 from headway.base.errors import Cause, Problems, UsageError
-from headway.config.command_line import Switch, help_lines, parse
+from headway.config.command_line import Switch, parse
 
-OWN = {"list": Switch("list them"), "note": Switch("a note", "TEXT")}
+OWN = {"list": Switch("list them", short="l"), "note": Switch("a note", "TEXT", short="n")}
 
 
 def test_words_switches_and_settings_are_told_apart() -> None:
@@ -118,8 +118,62 @@ def test_a_yaml_file_is_read_and_flags_override_it(tmp_path: Path) -> None:
     assert (settings.seed, settings.learning_rate) == (2, 1e-3)
 
 
-def test_help_lists_every_option_and_setting() -> None:
-    text = "\n".join(help_lines(OWN, settings=True))
-    for flag in ("--list", "--note TEXT", "--json", "--max-length", "--lora.r"):
-        assert flag in text
-    assert "--max-length" not in "\n".join(help_lines(OWN, settings=False))
+@pytest.mark.parametrize(
+    ("argv", "switches"),
+    [
+        (["-l"], {"list": ""}),
+        (["-n", "20"], {"note": "20"}),
+        (["-n20"], {"note": "20"}),
+        (["-n=20"], {"note": "20"}),
+        (["-n", "-1"], {"note": "-1"}),
+        (["-ln", "20"], {"list": "", "note": "20"}),
+        (["-lqn20"], {"list": "", "quiet": "", "note": "20"}),
+        (["-nl"], {"note": "l"}),
+        (["-vh"], {"verbose": "", "help": ""}),
+    ],
+)
+def test_an_option_may_be_a_letter(argv: list[str], switches: dict[str, str]) -> None:
+    assert parse(argv, OWN, settings=False).switches == switches
+
+
+def test_a_setting_may_be_a_letter() -> None:
+    found = parse(["-m", "models/small", "-oout", "-q"], {}, settings=True)
+    assert [(one.name, one.value) for one in found.given] == [
+        ("--model", "models/small"),
+        ("--output-dir", "out"),
+    ]
+    assert found.on("quiet")
+
+
+@pytest.mark.parametrize("word", ["-x", "-lx", "-m", "-x=1"])
+def test_a_letter_that_is_no_option_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown option {word[:2]}"):
+        parse([word], OWN, settings=False)
+    with pytest.raises(UsageError, match="--note needs a value"):
+        parse(["-ln"], OWN, settings=False)
+
+
+def test_a_name_with_one_hyphen_is_no_row_of_letters() -> None:
+    found = parse(["-max_length", "64", "-lr=1e-3"], {}, settings=True)
+    assert [(one.name, one.value) for one in found.given] == [
+        ("--max_length", "64"),
+        ("--lr", "1e-3"),
+    ]
+
+
+def test_standard_input_and_numbers_are_words() -> None:
+    assert parse(["-", "-1", "--", "-l"], OWN, settings=True).words == ["-", "-1", "-l"]
+
+
+def test_no_letter_stands_for_two_options() -> None:
+    from collections import Counter
+
+    from headway.cli import VERBS
+    from headway.config.command_line import EVERYWHERE
+    from headway.config.settings import table
+
+    for verb in VERBS.values():
+        switches = {**EVERYWHERE, **verb.options}.values()
+        letters = [switch.short for switch in switches if switch.short]
+        letters += [r.metadata["short"] for r in table() if verb.settings and r.metadata["short"]]
+        assert max(Counter(letters).values()) == 1

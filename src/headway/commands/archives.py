@@ -118,10 +118,23 @@ def _needs_names(words: Sequence[str]) -> UsageError:
 
 
 VERBS = {
-    "verify": Verb("verify [RUN]", "recompute a receipt's claims", verify, OUTPUT_DIR),
+    "verify": Verb(
+        "verify [RUN]",
+        "recompute a receipt's claims",
+        verify,
+        OUTPUT_DIR,
+        group="keep",
+        about="Recomputes what a receipt claims from the files of the run, and says what differs. "
+        "It believes nothing in the receipt, and ends with 4 if a claim is wrong.",
+        examples=(
+            ("headway verify", "the newest run"),
+            ("headway verify notes", "the run notes"),
+            ("headway verify notes --json", "every claim, for programs"),
+        ),
+    ),
     "backup": Verb(
         "backup [RUN] | --list [RUN]",
-        "a copy of a run to go back to",
+        "make a copy of a run to go back to",
         backup,
         {
             **_COPY,
@@ -129,6 +142,27 @@ VERBS = {
             "note": Switch("a note to keep with it", "TEXT"),
             "list": Switch("list the backups"),
         },
+        group="keep",
+        about="Makes a verified copy of a run to restore later. Checkpoints are shared with the "
+        "run by hard links where the disk allows it, so a backup costs little space.",
+        examples=(
+            ("headway backup notes", "a copy of the run notes"),
+            ("headway backup notes --note 'before more data'", "with a note"),
+            ("headway backup --list", "every backup there is"),
+        ),
     ),
-    "restore": Verb("restore RUN [BACKUP]", "go back to a backup", restore, _COPY),
+    "restore": Verb(
+        "restore RUN [BACKUP]",
+        "go back to a backup of a run",
+        restore,
+        _COPY,
+        group="keep",
+        about="Puts a run back to the state of a backup, the newest unless one is named. What was "
+        "there is backed up first, so that nothing is lost.",
+        examples=(
+            ("headway restore notes", "back to its newest backup"),
+            ("headway restore notes 20260102-030405-manual", "back to this one"),
+            ("headway restore notes --copy", "without sharing files with the backup"),
+        ),
+    ),
 }

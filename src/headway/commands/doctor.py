@@ -25,5 +25,18 @@ def doctor(arguments: Arguments) -> int:
 
 
 VERBS = {
-    "doctor": Verb("doctor", "is this machine ready to train", doctor, OUTPUT_DIR),
+    "doctor": Verb(
+        "doctor",
+        "check that this machine is ready to train",
+        doctor,
+        OUTPUT_DIR,
+        group="set up",
+        about="Checks packages, devices, threads, memory, disk and limits, and says what to "
+        "change. It ends with 5 if something prevents training.",
+        examples=(
+            ("headway doctor", "everything that matters before a first run"),
+            ("headway doctor -o /data/runs", "with the disk that this folder is on"),
+            ("headway doctor --json", "the same, for programs"),
+        ),
+    ),
 }

@@ -11,6 +11,7 @@ from headway.base.host import packages
 from headway.commands.verb import (
     OUTPUT_DIR,
     Verb,
+    number,
     one_run,
     output_dir,
     print_json,
@@ -27,10 +28,12 @@ _TRUST = {"trust_remote_code": Switch("run code that comes with the model")}
 _SAMPLING = {
     **OUTPUT_DIR,
     **_TRUST,
-    "max_tokens": Switch("maximum new tokens", "N", "256"),
-    "temperature": Switch("0 always takes the most likely token", "T", "0.8"),
-    "top_k": Switch("sample from the K most likely tokens", "K", "50"),
-    "seed": Switch("of the random numbers", "N", "0"),
+    "max_tokens": Switch("maximum new tokens", "N", "256", "n", "sampling"),
+    "temperature": Switch(
+        "0 always takes the most likely token", "T", "0.8", "t", subject="sampling"
+    ),
+    "top_k": Switch("sample from the K most likely tokens", "K", "50", subject="sampling"),
+    "seed": Switch("of the random numbers", "N", "0", subject="sampling"),
 }
 
 
@@ -94,11 +97,11 @@ def inference_request(
     values: dict[str, object] = {
         "kind": kind,
         "checkpoint": str(checkpoint.path.resolve()),
-        "max_length": _number(options, "max_length", plan.data.max_length if plan else 256),
-        "num_tokens": _number(options, "max_tokens", 256),
-        "temperature": _number(options, "temperature", 0.8),
-        "top_k": _number(options, "top_k", 50),
-        "seed": _number(options, "seed", 0),
+        "max_length": number(options, "max_length", plan.data.max_length if plan else 256),
+        "num_tokens": number(options, "max_tokens", 256),
+        "temperature": number(options, "temperature", 0.8),
+        "top_k": number(options, "top_k", 50),
+        "seed": number(options, "seed", 0),
         "trust_remote_code": "trust_remote_code" in options,
         **more,
     }
@@ -152,37 +155,47 @@ def run_and_data(words: Sequence[str], folder: Path) -> tuple[str | None, tuple[
     )
 
 
-def _number(options: Mapping[str, str], name: str, default: float) -> float:
-    if name not in options:
-        return default
-    try:
-        value = float(options[name])
-    except ValueError:
-        value = -1.0
-    if value < 0 or (isinstance(default, int) and value != int(value)):
-        flag = f"--{name.replace('_', '-')}"
-        raise UsageError(
-            f"{flag}: {options[name]} is not a valid number",
-            cause=Cause.INVALID_VALUE,
-            have=options[name],
-            need="a whole number, 0 or more" if isinstance(default, int) else "a number, 0 or more",
-            remedies=(Remedy(f"{flag} {default}"),),
-        )
-    return int(value) if isinstance(default, int) else value
-
-
 VERBS = {
     "generate": Verb(
         "generate [RUN] --prompt TEXT",
-        "text from a prompt",
+        "continue a text with a trained model",
         generate,
-        {"prompt": Switch("the text to continue", "TEXT"), **_SAMPLING},
+        {"prompt": Switch("the text to continue", "TEXT", short="p"), **_SAMPLING},
+        group="use",
+        about="Continues a text with the newest checkpoint of a run. Without a prompt, it begins "
+        "a text of its own.",
+        examples=(
+            ("headway generate -p 'Once upon a time'", "with the newest run"),
+            ("headway generate notes -p 'Once' -t 0 -n 40", "the likeliest 40 tokens"),
+            ("headway generate notes -p 'Once' --seed 7", "another draw"),
+        ),
     ),
-    "chat": Verb("chat [RUN]", "talk to it", chat, _SAMPLING),
+    "chat": Verb(
+        "chat [RUN]",
+        "talk with a trained model",
+        chat,
+        _SAMPLING,
+        group="use",
+        about="Talks with the newest checkpoint of a run, through its own chat template. Each line "
+        "is a turn; /help lists what else can be typed, and Ctrl+D ends.",
+        examples=(
+            ("headway chat", "with the newest run"),
+            ("headway chat notes --temperature 0.5", "with less chance in the answers"),
+            ("echo 'Who are you?' | headway chat notes", "one turn, from a pipe"),
+        ),
+    ),
     "eval": Verb(
         "eval [RUN] DATA...",
-        "held-out loss, perplexity, bits per byte",
+        "measure the loss on other data",
         evaluate,
         {**OUTPUT_DIR, **_TRUST, "max_length": Switch("tokens per row", "N", "as trained")},
+        group="use",
+        about="Measures the loss of a run's newest checkpoint on data that it was not trained on: "
+        "nats per token, perplexity, and bits per byte of text.",
+        examples=(
+            ("headway eval other.txt", "the newest run, on a text"),
+            ("headway eval notes other.txt", "the run notes"),
+            ("headway eval notes 'held-out/*.jsonl' --json", "for programs"),
+        ),
     ),
 }

@@ -1,15 +1,19 @@
 """Commands status, runs, logs and stop: inspection and control of runs."""
 
+import os
 import shlex
 import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headway.base.errors import Cause, Exit, Remedy, UsageError
 from headway.commands.verb import (
     OUTPUT_DIR,
     Verb,
+    number,
     one_run,
     output_dir,
     print_json,
@@ -19,26 +23,77 @@ from headway.commands.verb import (
 )
 from headway.config.command_line import Arguments, Switch
 
+if TYPE_CHECKING:
+    from headway.supervise.progress import Status
+
 POLL_S = 0.05
 FOLLOW_S = 0.2
+WATCH_S = 1.0
+WHOLE_LOG = 1 << 62  # lines
 
 
 def status(arguments: Arguments) -> int:
-    """What a run is doing and since when."""
-    from headway.base.host.contention import sample_other_work
-    from headway.base.process_id import is_alive
+    """What a run is doing and since when, once or until it ends."""
     from headway.supervise.live_jobs import find_status
     from headway.ui.show_run import status_lines
 
-    found = find_status(one_run(arguments), output_dir(arguments))
-    if found.pid and is_alive(found.pid) and not found.ended:
-        other = sample_other_work((found.pid,))
-        found = replace(found, slowed_by=tuple(other.facts() if other else ()))
-    if arguments.on("json"):
+    found = _with_other_work(find_status(one_run(arguments), output_dir(arguments)))
+    if arguments.on("watch"):
+        _watch(found, json=arguments.on("json"))
+    elif arguments.on("json"):
         print_json(found)
     else:
         print_lines(status_lines(found, terminal_width()))
     return Exit.KEPT
+
+
+def _with_other_work(found: "Status") -> "Status":
+    """The status of a live run with what else takes time from this machine."""
+    from headway.base.host.contention import sample_other_work
+    from headway.base.process_id import is_alive
+
+    if not found.pid or found.ended or not is_alive(found.pid):
+        return found
+    other = sample_other_work((found.pid,))
+    return replace(found, slowed_by=tuple(other.facts() if other else ()))
+
+
+def _watch(found: "Status", *, json: bool) -> None:
+    """Show a status again and again until the run has ended or nobody reads.
+
+    On a terminal in place; elsewhere a line whenever it changes; as JSON, an object per line.
+    """
+    from headway.supervise.live_jobs import same_run
+
+    in_place, shown = sys.stdout.isatty() and not json, list[str]()
+    while True:
+        lines = _watched(found, json=json, in_place=in_place)
+        back = f"\x1b[{len(shown)}F\x1b[J" if in_place and shown else ""
+        if (json or lines != shown) and not print_text(back + "\n".join(lines) + "\n"):
+            return
+        shown = lines
+        if found.ended or found.state == "planned":
+            return
+        time.sleep(WATCH_S)
+        found = _with_other_work(same_run(found))
+
+
+def _watched(found: "Status", *, json: bool, in_place: bool) -> list[str]:
+    import msgspec
+
+    from headway.ui.output import columns
+    from headway.ui.show_run import phase_line, status_lines, step_line
+    from headway.ui.text_layout import cut
+
+    width = terminal_width()
+    if json:
+        return [msgspec.json.encode(found).decode()]
+    if in_place:  # a line that wraps would be two to go back over
+        widest = columns(sys.stdout, os.environ)
+        return [cut(line, widest) for line in status_lines(found, width)]
+    if found.ended or found.state == "planned":
+        return status_lines(found, width)
+    return [step_line(found, width) if found.state == "training" else phase_line(found, width)]
 
 
 def runs(arguments: Arguments) -> int:
@@ -65,18 +120,22 @@ def logs(arguments: Arguments) -> int:
     from headway.ui.show_run import log_line
 
     folder, json = find_run(one_run(arguments), output_dir(arguments)), arguments.on("json")
+    most = int(number(arguments.switches, "lines", WHOLE_LOG))
     if not folder.events.exists():
         raise _no_log(folder.path)
     if not arguments.on("follow"):
         if json:
-            print_text(folder.events.read_text(encoding="utf-8"))
+            lines = folder.events.read_text(encoding="utf-8").splitlines()
         else:
-            print_lines([log_line(entry) for entry in read_events(folder.events)])
+            lines = [log_line(entry) for entry in read_events(folder.events)]
+        if lines[-most:] and most:
+            print_lines(lines[-most:])
         return Exit.KEPT
     reader = EventReader(folder.events)
     while True:
         running = is_held(folder.lock)  # checked first: then a dead owner's last lines are there
         new = [entry_json(e).decode() if json else log_line(e) for e in reader.new()]
+        new, most = new[-most:] if most else [], WHOLE_LOG  # of what there was at first
         if (new and not print_lines(new)) or not running:
             return Exit.KEPT
         time.sleep(FOLLOW_S)
@@ -118,13 +177,64 @@ def stop(arguments: Arguments) -> int:
 
 
 VERBS = {
-    "runs": Verb("runs", "list the runs", runs, OUTPUT_DIR),
-    "status": Verb("status [RUN]", "what it is doing right now and since when", status, OUTPUT_DIR),
+    "runs": Verb(
+        "runs",
+        "list the runs",
+        runs,
+        OUTPUT_DIR,
+        group="look",
+        about="Lists every run in the folder: live runs first, then the newest, each with its "
+        "state, steps and losses.",
+        examples=(
+            ("headway runs", "the runs in ./runs"),
+            ("headway runs -o /data/runs", "those in another folder"),
+            ("headway runs --json", "every number, for programs"),
+        ),
+    ),
+    "status": Verb(
+        "status [RUN]",
+        "show what a run is doing and since when",
+        status,
+        {**OUTPUT_DIR, "watch": Switch("show it again every second until it ends", short="w")},
+        group="look",
+        about="Says what a run is doing, since when, how far it is, and what it is waiting for. It "
+        "only reads, so it answers while a trainer is stuck, and cannot disturb it.",
+        examples=(
+            ("headway status", "the newest live run"),
+            ("headway status notes --watch", "the run notes, until it ends"),
+            ("headway status --json", "every number, for programs"),
+        ),
+    ),
     "logs": Verb(
         "logs [RUN]",
-        "what happened, line by line",
+        "show what happened in a run, line by line",
         logs,
-        {**OUTPUT_DIR, "follow": Switch("keep printing until the run ends")},
+        {
+            **OUTPUT_DIR,
+            "follow": Switch("keep printing until the run ends", short="f"),
+            "lines": Switch("only the last N lines of what there is", "N", short="n"),
+        },
+        group="look",
+        about="Prints what happened in a run, line by line, with the time in UTC: steps, saves, "
+        "evaluations, samples, warnings and how it ended.",
+        examples=(
+            ("headway logs", "the newest run"),
+            ("headway logs notes -f -n 20", "the last 20 lines, then what follows"),
+            ("headway logs notes --json", "one object per line, for programs"),
+        ),
     ),
-    "stop": Verb("stop [RUN]", "save and stop it", stop, OUTPUT_DIR),
+    "stop": Verb(
+        "stop [RUN]",
+        "save and stop a run",
+        stop,
+        OUTPUT_DIR,
+        group="look",
+        about="Asks a run to finish its step, save and stop, and waits until it has. The same "
+        "train command resumes it where it stopped.",
+        examples=(
+            ("headway stop", "the newest run"),
+            ("headway stop notes", "the run notes"),
+            ("headway stop -o /data/runs", "the newest run in another folder"),
+        ),
+    ),
 }

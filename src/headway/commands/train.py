@@ -127,8 +127,35 @@ def _screen(arguments: Arguments, logging_steps: int | None) -> "Screen":
 
 
 VERBS = {
-    "plan": Verb("plan DATA... [settings]", "decide everything, train nothing", plan, {}, True),
+    "plan": Verb(
+        "plan DATA... [settings]",
+        "decide everything, train nothing",
+        plan,
+        {},
+        True,
+        group="start",
+        about="Reads the data and decides everything that training would do: rows, steps, batch, "
+        "memory, time and what is refused. It says why, trains nothing, and writes no run.",
+        examples=(
+            ("headway plan notes.txt", "what training on a text would be"),
+            ("headway plan chats.jsonl -m models/small --lora", "adapters on a model"),
+            ("headway plan notes.txt --json", "the whole plan, for programs"),
+        ),
+    ),
     "train": Verb(
-        "train DATA... [settings]", "plan and train; ends with a receipt", train, {}, True
+        "train DATA... [settings]",
+        "plan and train; ends with a receipt",
+        train,
+        {},
+        True,
+        group="start",
+        about="Plans a run, trains it, and ends with a receipt that says whether every planned row "
+        "was trained and whether the model learned. The same command resumes a run that was "
+        "stopped or killed.",
+        examples=(
+            ("headway train notes.txt", "a new model from a text"),
+            ("headway train chats.jsonl -m models/small --lora", "adapters on a model"),
+            ("headway train more.txt --continue notes", "go on with the model of run notes"),
+        ),
     ),
 }

@@ -1,5 +1,6 @@
 """Verb: usage, help, options and function, and helpers that all verbs share."""
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,8 @@ from pathlib import Path
 from headway.base.errors import Cause, Remedy, UsageError
 from headway.config.command_line import Arguments, Switch
 
-OUTPUT_DIR = {"output_dir": Switch("folder with the runs", "DIR", "runs")}
+OUTPUT_DIR = {"output_dir": Switch("folder with the runs", "DIR", "runs", "o")}
+GROUPS = ("start", "look", "use", "keep", "set up")  # in the order of the overview
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class Verb:
             and the first line do not wait for it.
         options: its own switches.
         settings: whether it takes every setting as a flag.
+        group: one of `GROUPS`.
+        about: what it does, in one to three sentences.
+        examples: three command lines, each with what it does.
     """
 
     usage: str
@@ -31,6 +36,9 @@ class Verb:
     run: Callable[[Arguments], int]
     options: Mapping[str, Switch]
     settings: bool = False
+    group: str = ""
+    about: str = ""
+    examples: tuple[tuple[str, str], ...] = ()
 
     def __call__(self, arguments: Arguments) -> int:
         """Do it; returns the exit code.
@@ -78,6 +86,31 @@ def one_run(arguments: Arguments) -> str | None:
             remedies=tuple(Remedy(word) for word in words[:2]),
         )
     return words[0] if words else None
+
+
+def number(switches: Mapping[str, str], name: str, default: float) -> float:
+    """A switch's number; whole if its default is.
+
+    Raises:
+        UsageError: it is none, or below 0.
+    """
+    if name not in switches:
+        return default
+    try:
+        value = float(switches[name].replace("_", "").replace(",", ""))
+    except ValueError:
+        value = -1.0
+    whole = isinstance(default, int)
+    if not 0 <= value < math.inf or (whole and value != int(value)):
+        flag = f"--{name.replace('_', '-')}"
+        raise UsageError(
+            f"{flag}: {switches[name] or 'nothing'} is not a valid number",
+            cause=Cause.INVALID_VALUE,
+            have=switches[name] or "no value",
+            need="a whole number, 0 or more" if whole else "a number, 0 or more",
+            remedies=(Remedy(f"{flag} {default}"),),
+        )
+    return int(value) if whole else value
 
 
 def output_dir(arguments: Arguments) -> Path:

@@ -1,15 +1,15 @@
-"""Command-line parser: flags, settings and the help text.
+"""Command-line parser: options, settings and words.
 
 Every setting is a flag, with hyphens or underscores, as `--name value` or `--name=value`, or
 `section.key=value` without hyphens. A boolean setting is turned on by `--name` and off by
-`--no-name`. An argument that ends in .yaml is the configuration file.
+`--no-name`. An option may have a letter: `-n 20`, `-n20`, and several together, `-fn 20`. An
+argument that ends in .yaml is the configuration file.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 from headway.base.errors import Cause, Refusal, Remedy, UsageError
 from headway.config.other_tools.lookup import names_a_path
@@ -31,17 +31,17 @@ class Switch:
     """An option of a command that is not a setting of a run."""
 
     help: str
-    takes: str = ""  # the name of its value, "" for a switch without one
+    takes: str = ""  # the name of its value or its choices, a|b; "" for a switch without one
     default: str = ""
+    short: str = ""  # its letter
+    subject: str = "options"  # the heading that it is listed under
 
-
-_COLUMN = 28  # of the help text: flags to its left, descriptions to its right
 
 EVERYWHERE: Mapping[str, Switch] = {
-    "json": Switch("print JSON, for programs"),
-    "quiet": Switch("print only errors and the final line"),
-    "verbose": Switch("print everything, and tracebacks of errors"),
-    "help": Switch("show this help"),
+    "json": Switch("print JSON, for programs", subject="output"),
+    "quiet": Switch("print only errors and the final line", short="q", subject="output"),
+    "verbose": Switch("print everything, and tracebacks of errors", short="v", subject="output"),
+    "help": Switch("show this help", short="h", subject="output"),
 }
 
 
@@ -98,6 +98,7 @@ def parse(argv: Sequence[str], own: Mapping[str, Switch], *, settings: bool) -> 
     """
     options = {**EVERYWHERE, **own}
     rows = spellings() if settings else {}
+    names, letters = {*options, *rows}, _letters(options, settings=settings)
     found = Arguments()
     problems: list[Refusal] = []
     rest = list(argv)
@@ -106,14 +107,15 @@ def parse(argv: Sequence[str], own: Mapping[str, Switch], *, settings: bool) -> 
         if word == "--":
             found.words += rest
             break
-        if word in ("-h", "-q", "-v"):
-            word = {"-h": "--help", "-q": "--quiet", "-v": "--verbose"}[word]
-        if not word.startswith("--"):
-            if not _add_word(word, found, settings=settings):
-                problems.append(_second_file(found.config or "", word))
+        if not _is_option(word):
+            problems += _add_word(word, found, settings=settings)
             continue
         name, equals, value = word.partition("=")
         key = normalize(name)
+        name = f"--{name.lstrip('-')}" if key in names else name
+        if key not in names and (long := _spelled_out(word, letters)):
+            rest[:0] = long
+            continue
         switch, row = options.get(key), rows.get(key)
         off = rows.get(key.removeprefix("no_"))
         if switch is not None:
@@ -140,49 +142,49 @@ def parse(argv: Sequence[str], own: Mapping[str, Switch], *, settings: bool) -> 
     return found
 
 
-def help_lines(own: Mapping[str, Switch], *, settings: bool) -> list[str]:
-    """The options of a command, one per line."""
-    lines: list[str] = []
-    for name, switch in {**own, **EVERYWHERE}.items():
-        flags = f"--{name.replace('_', '-')}" + (f" {switch.takes}" if switch.takes else "")
-        lines += _option_help(flags, f"{switch.help}{_default(switch.default)}")
-    if not settings:
-        return lines
-    lines += ["", "settings (also section.key=value, or in a .yaml file):"]
-    for row in table():
-        flag = "--" + printed_name(row).replace("_", "-")
-        choices = row.metadata["choices"]
-        also = "".join(f", --{a.replace('_', '-')}" for a in row.metadata["also"][:2])
-        text = row.metadata["help"] + (f" ({' | '.join(choices)})" if choices else "")
-        lines += _option_help(f"{flag}{also}", f"{text}{_default(row.default)}")
-    return lines
+def _is_option(word: str) -> bool:
+    """Whether a word is an option, by name or by letter: - and -1 are none."""
+    return word.startswith("--") or (word[:1] == "-" and word[1:2].isalpha())
 
 
-def _option_help(flags: str, text: str) -> list[str]:
-    """Flags that are too long for their column get their own line."""
-    if len(flags) <= _COLUMN:
-        return [f"  {flags:{_COLUMN}}  {text}"]
-    return [f"  {flags}", f"  {'':{_COLUMN}}  {text}"]
+def _letters(options: Mapping[str, Switch], *, settings: bool) -> dict[str, tuple[str, bool]]:
+    """By letter: the option it stands for, and whether that takes a value."""
+    letters: dict[str, tuple[str, bool]] = {}
+    for row in table() if settings else ():
+        name = printed_name(row).replace("_", "-")
+        letters[row.metadata["short"]] = f"--{name}", not is_flag(row)
+    for name, switch in options.items():
+        letters[switch.short] = f"--{name.replace('_', '-')}", bool(switch.takes)
+    letters.pop("", None)
+    return letters
 
 
-def _default(value: object) -> str:
-    if isinstance(value, tuple):
-        value = ", ".join(map(str, cast("tuple[object, ...]", value)))
-    return "" if value in (None, "", False) else f" [{value}]"
+def _spelled_out(word: str, letters: Mapping[str, tuple[str, bool]]) -> list[str]:
+    """The options that letters stand for: -fn20 is --follow --lines=20; [] if it is none."""
+    found: list[str] = []
+    for at, letter in enumerate(word[1:], 2):
+        if letter not in letters:
+            return []
+        name, takes_value = letters[letter]
+        if takes_value:
+            value = word[at:].removeprefix("=")
+            return [*found, f"{name}={value}" if value else name]
+        found.append(name)
+    return found
 
 
-def _add_word(word: str, found: Arguments, *, settings: bool) -> bool:
-    """Add a word that is no option; False for a second configuration file."""
+def _add_word(word: str, found: Arguments, *, settings: bool) -> list[Refusal]:
+    """Add a word that is no option; a second configuration file is a problem."""
     name, equals, value = word.partition("=")
     if settings and equals and normalize(name) in spellings() and not Path(word).exists():
         found.given.append(Given(name, value, f"{name}="))
     elif settings and word.endswith((".yaml", ".yml")):
         if found.config:
-            return False
+            return [_second_file(found.config, word)]
         found.config = word
     else:
         found.words.append(word)
-    return True
+    return []
 
 
 def _value(given: str | None, rest: list[str], *, needed: bool) -> str | None:
@@ -237,7 +239,7 @@ def _second_file(first: str, second: str) -> UsageError:
 def _unknown(
     name: str, value: str, rest: list[str], options: Mapping[str, Switch], *, settings: bool
 ) -> Refusal:
-    if settings:
+    if settings and name.startswith("--"):
         takes = not value and rest and re.match(r"[^-]|-\d|-$", rest[0])
         if takes and (names_a_path(name) or not Path(rest[0]).exists()):
             value = rest.pop(0)  # data that follows a switch of another tool is not its value

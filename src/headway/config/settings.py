@@ -6,7 +6,7 @@ Each field of `Settings` is a flag, a key of the configuration file and an argum
 
 import functools
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from headway.base.addresses import hide_credentials
 
@@ -22,6 +22,8 @@ def _setting(
     at_most: float | None = None,
     unit: Literal["", "bytes", "seconds"] = "",
     name: str = "",
+    short: str = "",
+    takes: str = "",
 ) -> Any:
     """One row of the table."""
     metadata = dict(locals())
@@ -35,17 +37,25 @@ class Settings:
 
     # model and tokenizer
     model: str | None = _setting(
-        None, "a transformers model folder, a Headway run, or owner/name on the Hugging Face Hub"
+        None,
+        "a transformers model folder, a Headway run, or owner/name on the Hugging Face Hub",
+        short="m",
+        takes="MODEL",
     )
     preset: str | None = _setting(
         None, "size of a new model, trained from scratch", choices=("tiny", "mini", "small", "base")
     )
-    tokenizer: str | None = _setting(None, "tokenizer folder or tokenizer.json, for a new model")
+    tokenizer: str | None = _setting(
+        None, "tokenizer folder or tokenizer.json, for a new model", takes="PATH"
+    )
     vocab_size: int | None = _setting(
         None, "vocabulary size of a tokenizer trained on the data", at_least=259
     )
     continue_run: str | None = _setting(
-        None, "continue training the model of this run, at its global step", name="continue"
+        None,
+        "continue training the model of this run, at its global step",
+        name="continue",
+        takes="RUN",
     )
     reset_optimizer: bool = _setting(False, "with --continue: start with new optimizer moments")
     trust_remote_code: bool = _setting(False, "run Python code that comes with the model")
@@ -87,7 +97,9 @@ class Settings:
         unit="bytes",
     )
     skip_corrupt: bool = _setting(False, "skip damaged compressed files")
-    endpoint_url: str | None = _setting(None, "URL of the S3-compatible store for s3:// addresses")
+    endpoint_url: str | None = _setting(
+        None, "URL of the S3-compatible store for s3:// addresses", takes="URL"
+    )
     val_size: float = _setting(0, "held-out rows: a number, or a fraction below 1", at_least=0)
     max_rejected: float = _setting(
         0.05, "refuse the data if a larger fraction of rows is unusable", at_least=0, at_most=1
@@ -136,7 +148,7 @@ class Settings:
         0.0, "LoRA dropout", at_least=0, at_most=0.99, name="lora.lora_dropout"
     )
     lora_target_modules: tuple[str, ...] = _setting(
-        ("all-linear",), "modules that get adapters", name="lora.target_modules"
+        ("all-linear",), "modules that get adapters", name="lora.target_modules", takes="NAME"
     )
     seed: int = _setting(
         42, "random seed for weights, row order and dropout", at_least=0, at_most=2**63 - 1
@@ -170,9 +182,9 @@ class Settings:
     grace_s: float = _setting(10, "seconds allowed for saving when asked to stop", above=0)
 
     # the run
-    output_dir: str = _setting("runs", "folder for runs")
+    output_dir: str = _setting("runs", "folder for runs", short="o", takes="DIR")
     run_name: str | None = _setting(
-        None, "name of the run; default: the first source's name", also=("name",)
+        None, "name of the run; default: the first source's name", also=("name",), takes="NAME"
     )
     fresh: bool = _setting(False, "move an existing run folder aside and start over")
     exact: bool = _setting(False, "refuse instead of adjusting settings")
@@ -212,6 +224,47 @@ class Given:
 def table() -> list[Field[Any]]:
     """Every field of `Settings` that can be set."""
     return [row for row in fields(Settings) if row.metadata]
+
+
+# The first setting of each subject; those after it belong to the same one.
+_SUBJECTS = {
+    "model": "model and tokenizer",
+    "max_length": "rows and batches",
+    "assistant_only_loss": "data",
+    "num_train_epochs": "length of the run",
+    "learning_rate": "optimization",
+    "lora": "adapters (LoRA)",
+    "seed": "machine and random numbers",
+    "save_steps": "checkpoints",
+    "eval_steps": "evaluation and samples",
+    "logging_steps": "the run and its folder",
+}
+
+
+def subjects() -> dict[str, list[Field[Any]]]:
+    """The settings by subject, in the table's order."""
+    found: dict[str, list[Field[Any]]] = {}
+    subject = ""
+    for row in table():
+        subject = _SUBJECTS.get(row.name, subject)
+        found.setdefault(subject, []).append(row)
+    return found
+
+
+def value_name(row: Field[Any]) -> str:
+    """What a setting takes, as help shows it: N, TIME, cosine|linear; "" for a flag."""
+    if is_flag(row):
+        return ""
+    if row.metadata["choices"]:
+        return "|".join(row.metadata["choices"])
+    if row.metadata["takes"]:
+        return str(row.metadata["takes"])
+    by_unit = {"bytes": "SIZE", "seconds": "TIME"}
+    if row.metadata["unit"]:
+        return by_unit[row.metadata["unit"]]
+    numbers = {int: "N", float: "X"}
+    kinds = {hints()[row.name], *get_args(hints()[row.name])}
+    return next((name for kind, name in numbers.items() if kind in kinds), "TEXT")
 
 
 def printed_name(row: Field[Any]) -> str:
