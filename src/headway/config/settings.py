@@ -89,6 +89,9 @@ class Settings:
     truncation: Literal["cut", "reject"] = _setting(
         "cut", "what to do with conversations longer than max_length", choices=("cut", "reject")
     )
+    preferred_only: bool = _setting(
+        False, "preference data: train only the preferred answers, and count the others"
+    )
     drop_duplicates: bool = _setting(False, "train only one of several identical records")
     survey_exact: int = _setting(
         64_000_000,

@@ -166,6 +166,7 @@ def _example_options(settings: Settings, source: "ModelSource", day: str) -> "Ex
         assistant_only=settings.assistant_only_loss,
         drop_duplicates=settings.drop_duplicates,
         skip_corrupt=settings.skip_corrupt,
+        preferred_only=settings.preferred_only,
         day=day,
     )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headway.data.formats.json import record_of
 from headway.data.formats.records import Record, Rejected
-from headway.data.formats.row_formats import KEYS, SHAPES, record_of_fields, shape_of
+from headway.data.formats.row_formats import FORMATS, KEYS, record_of_fields, shape_of
 
 CHAT = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}
 DEEP = b"[" * 10_000 + b"]" * 10_000
@@ -23,7 +23,14 @@ DEEP = b"[" * 10_000 + b"]" * 10_000
         (b'{"text": "half', "not JSON"),
         (b"plain words", "not JSON"),
         (b'{"text": "a\0"}', "not JSON"),
-        (b'{"text": NaN}', "not JSON"),
+        (b'{"text": "a", "weight": NaN}', "NaN or infinity in a field that is read"),
+        (b'{"messages": [{"role": "user", "content": "a", "n": [-Infinity]}]}',
+         "NaN or infinity in a field that is read"),
+        (b'{"text": "a", "score": NaN, "b": }', "not JSON"),
+        (b'{"text": "a", "score": nan}', "not JSON"),
+        (b'{"text": "\\ud800", "score": NaN}', "not JSON"),
+        (b'[{"role": "user"}, 7]', "not a JSON object"),
+        (b'{"text": NaN}', "NaN or infinity in a field that is read"),
         (b'{"text": "\\ud800"}', "not JSON"),
         (b'{"text": "a", "n": ' + b"1" * 5000 + b"}", "not JSON"),
         (b'{"text": "caf\xe9"}', "row is not UTF-8"),
@@ -54,15 +61,13 @@ DEEP = b"[" * 10_000 + b"]" * 10_000
          "content is not text"),
         (b'{"messages": [{"role": "user", "content": "a"}], "tools": "t"}',
          "tools are not a list of objects"),
-        (b'{"prompt": "a", "completion": 1}', "prompt and completion are not two texts"),
-        (b'{"prompt": "a", "completion": "b", "label": false}', "preference data"),
-        (b'{"prompt": "a", "chosen": "b", "rejected": "c"}', "preference data"),
-        (b'{"conversations": "hi"}', "conversations are not a list of objects"),
+        (b'{"prompt": "a", "completion": 1}', "the answer is not text"),
+        (b'{"conversations": "hi"}', "messages are not a list of objects"),
         (b'{"conversations": [{"from": "alien", "value": "hi"}]}', "unknown role"),
         (b'{"conversations": [{"from": ["gpt"], "value": "hi"}]}', "unknown role"),
         (b'{"conversations": [{"from": "gpt"}]}', "content is not text"),
-        (b'{"instruction": "a", "output": 1}', "content is not text"),
-        (b'{"instruction": 1, "output": "b"}', "instruction and input are not texts"),
+        (b'{"instruction": "a", "output": 1}', "the answer is not text"),
+        (b'{"instruction": 1, "output": "b"}', "the question is not text"),
         (b'{"instruction": "a", "output": "b", "history": [["c"]]}',
          "history is not a list of pairs"),
         (b'{"instruction": "a", "output": "b", "history": "c"}',
@@ -85,6 +90,33 @@ def test_F51_a_nasty_row_is_rejected_with_its_reason(row: bytes, reason: str) ->
     assert isinstance(rejected, Rejected)
     assert (rejected.file, rejected.line, rejected.reason) == ("f", 2, reason)
     assert len(rejected.detail) <= 200
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "[1, NaN]", '{"a": NaN}'])
+def test_a_field_that_nothing_reads_may_hold_nan(value: str) -> None:
+    record = record_of("f", 1, b'{"text": "NaN \\" NaN", "score": %b}' % value.encode())
+    assert isinstance(record, Record)
+    assert (record.text, record.unread) == ('NaN " NaN', ("score",))
+
+
+@pytest.mark.parametrize("row", [CHAT["messages"], {"messages": json.dumps(CHAT["messages"])}])
+def test_turns_may_be_the_whole_row_or_json_text(row: object) -> None:
+    record = record_of("f", 1, json.dumps(row).encode())
+    assert isinstance(record, Record)
+    assert record.messages == tuple(CHAT["messages"])
+
+
+def test_nulls_that_a_column_needs_are_dropped() -> None:
+    tool = {"function": {"name": "f", "parameters": {"a": {"type": "string", "enum": None}}}}
+    row = {
+        "messages": [{**CHAT["messages"][1], "tool_calls": None, "weight": None}],
+        "tools": [tool],
+    }
+    record = record_of("f", 1, json.dumps(row).encode())
+    assert isinstance(record, Record)
+    assert record.messages == (CHAT["messages"][1],)
+    parameters = {"a": {"type": "string"}}
+    assert record.tools == ({"function": {"name": "f", "parameters": parameters}},)
 
 
 def test_a_key_inside_a_string_or_a_part_is_not_given_twice() -> None:
@@ -207,7 +239,7 @@ def test_a_turn_that_is_not_to_be_trained_keeps_its_mark_in_every_shape() -> Non
     assert isinstance(openai, Record)
     assert isinstance(sharegpt, Record)
     assert (openai.messages or ())[0]["train"] is False
-    assert (sharegpt.messages or ())[0]["weight"] == 0
+    assert (sharegpt.messages or ())[0]["train"] is False
 
 
 def test_tokens_come_as_they_are() -> None:
@@ -249,7 +281,7 @@ def test_every_row_on_the_page_about_data_is_what_the_page_says() -> None:
     rows = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     records = [record_of("data.md", 1, row.encode()) for row in rows]
     shapes = [one.shape if isinstance(one, Record) else one.reason for one in records]
-    taught = [shape.name for shape in SHAPES if shape.name != "preference data"]
+    taught = [shape.name for shape in FORMATS if shape.name != "preference data"]
     assert shapes == taught
 
 
@@ -265,6 +297,14 @@ def test_a_detail_stays_short_however_large_the_value_is() -> None:
         (("text", "messages"), "OpenAI messages"),
         (("text", "input_ids"), "tokens"),
         (("prompt", "chosen", "rejected", "completion"), "preference data"),
+        (("messages", "chosen", "rejected"), "preference data"),
+        (("input", "preferred_output", "non_preferred_output"), "preference data"),
+        (("text", "rejected"), "text"),
+        (("text", "question", "answer"), "text"),
+        (("instruction", "input", "output"), "Alpaca instructions"),
+        (("input", "output"), "question and answer"),
+        (("question",), None),
+        (("answer",), None),
         (("instruction",), None),
         (("prompt",), None),
         ((), None),

@@ -302,3 +302,18 @@ def test_many_usual_rows_are_read_at_a_time(tmp_path: Path, use_dictionary: bool
     file, group = group_of(tmp_path / "a.parquet", table, use_dictionary=use_dictionary)
     with file:
         assert tables.batch_rows(file, group, ["text"]) == 256
+
+
+def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
+    rows = [{"id": 1, "messages": CHAT, "score": 0.5, "system": "be brief"}]
+    (record,) = items(parquet(tmp_path / "a.parquet", rows))
+    assert isinstance(record, Record)
+    assert record.unread == ("id", "score")
+    assert [m["content"] for m in record.messages or ()] == ["be brief", "hi", "ho"]
+
+
+def test_columns_of_csv_hold_json_text(tmp_path: Path) -> None:
+    content = b'input_ids,attention_mask\n"[5, 6, 0]","[1, 1, 0]"\n'
+    (record,) = csv(tmp_path, content)
+    assert isinstance(record, Record)
+    assert (record.ids, record.notes) == ((5, 6), (("padding tokens cut", 1),))

@@ -19,7 +19,7 @@ from headway.data.sources.find import find_sources
 from headway.data.survey.refusals import no_usable_records, remedy_for
 
 ROWS = [{"id": n, "body": f"text {n}"} for n in range(3)]
-PAIRS = [{"question": f"q {n}", "answer": f"a {n}"} for n in range(3)]
+PAIRS = [{"promt": f"q {n}", "completon": f"a {n}"} for n in range(3)]
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -106,7 +106,6 @@ def test_preference_data_is_refused_in_one_clear_line(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", rows)
     rejected = [one for one in records(path) if isinstance(one, Rejected)]
     refusal = no_usable_records(find_sources([str(path)]), rejected, [])
-    assert refusal.what == f"{path} is preference data, which Headway does not train on"
-    assert refusal.need == (
-        "a single answer per prompt: Headway trains on answers, it does not compare them"
-    )
+    assert refusal.what == f"{path} is preference data, and Headway does not compare answers"
+    assert refusal.need == "a single answer per prompt, or --preferred-only"
+    assert refusal.remedies[0].do == "--preferred-only"

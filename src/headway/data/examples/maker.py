@@ -27,6 +27,7 @@ class ExampleOptions:
         assistant_only: train only the answers of conversations.
         drop_duplicates: keep only the first of several identical records.
         skip_corrupt: skip the damaged rest of a compressed file.
+        preferred_only: train the preferred answers of preference data.
         day: that chat templates are told, ISO 8601; "": today.
     """
 
@@ -36,13 +37,14 @@ class ExampleOptions:
     assistant_only: bool
     drop_duplicates: bool = False
     skip_corrupt: bool = False
+    preferred_only: bool = False
     day: str = ""
 
     def key(self, *content: object) -> str:
         """sha256 over these options but for the day, Headway's version and the content."""
         vocabulary = tokenizers.fingerprint(self.tokenizer) if self.tokenizer else self.vocab_size
         chat = (self.template or "", CHATML, self.assistant_only)
-        filters = (self.drop_duplicates, self.skip_corrupt)
+        filters = (self.drop_duplicates, self.skip_corrupt, self.preferred_only)
         return hash_bytes(msgspec.json.encode((__version__, vocabulary, chat, filters, content)))
 
 

@@ -20,6 +20,7 @@ from headway.base.foreign.boundary import Boundary, describe
 from headway.base.pulse import Pulse
 from headway.base.units import size
 from headway.data.formats.compressed import decompress, suffix_of
+from headway.data.formats.fields.preferences import selected
 from headway.data.formats.json import read_json, read_jsonl, record_of, values
 from headway.data.formats.lines import LONGEST_LINE, read_span, strip_bom, whole_lines
 from headway.data.formats.records import (
@@ -50,6 +51,7 @@ def read(
     *,
     span: Span | None = None,
     skip_corrupt: bool = False,
+    preferred_only: bool = False,
 ) -> Iterator[Item]:
     """The records of one source, in order, as they arrive; reading again gives the same ones.
 
@@ -61,6 +63,7 @@ def read(
             `can_split`.
         skip_corrupt: skip the rest of a damaged file. The rows before the damage stay, because
             they were read completely.
+        preferred_only: read the preferred answers of preference data; otherwise it is rejected.
 
     Raises:
         UsageError: a named file cannot be opened or read, or a package is missing.
@@ -72,6 +75,8 @@ def read(
         items = _of_span(source, counted, span, pulse) if span else _of_file(source, counted, pulse)
         for item in items:
             num_items += 1
+            if isinstance(item, Record) and item.feedback:
+                item = selected(item, preferred_only=preferred_only)
             yield item
         if not num_items and span is None:
             reason = RejectReason.BLANK if counted.num_bytes else RejectReason.EMPTY

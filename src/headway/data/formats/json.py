@@ -9,6 +9,8 @@ from typing import Any, cast
 import msgspec
 
 from headway.base.units import count, size
+from headway.data.formats.fields.turns import is_turn
+from headway.data.formats.fields.values import drop_nulls
 from headway.data.formats.lines import LONGEST_LINE, Overlong, lines
 from headway.data.formats.records import (
     DamagedError,
@@ -18,7 +20,7 @@ from headway.data.formats.records import (
     RejectReason,
     UnfitError,
 )
-from headway.data.formats.row_formats import RowFormat, parse_row
+from headway.data.formats.row_formats import RowShape, parse_row
 from headway.data.sources.source import Chunks, Source
 
 _MAX_DEPTH = 100_000  # open brackets: no row has as many
@@ -26,6 +28,7 @@ _COMMAS = b" \t\r\n,"
 _IN_STRING = rb'(?:[^"\\]++|\\.)*+'
 _STRING = re.compile(_IN_STRING, re.DOTALL)
 _TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"' + _IN_STRING + rb'")*+', re.DOTALL)
+_NOT_FINITE = re.compile(rb'"' + _IN_STRING + rb'"|-?Infinity\b|NaN\b', re.DOTALL)
 _decode = msgspec.json.Decoder().decode
 
 
@@ -53,8 +56,8 @@ def read_json(source: Source, pieces: Chunks) -> Iterator[Item]:
 def record_of(file: str, line: int, raw: bytes) -> Record | Rejected:
     """Parse one JSON object as a record, or reject it with a reason."""
     try:
-        fields = _fields(raw)
-        shape, record = parse_row(file, line, fields)
+        fields, has_nan = _fields(raw)
+        shape, record = parse_row(file, line, fields, has_nan=has_nan)
         if _may_repeat(raw, shape, fields):
             _check_repeated(raw, shape)
         return record
@@ -62,13 +65,20 @@ def record_of(file: str, line: int, raw: bytes) -> Record | Rejected:
         return unfit.rejected(file, line)
 
 
-def _fields(raw: bytes) -> dict[str, Any]:
+def _fields(raw: bytes) -> tuple[dict[str, Any], bool]:
+    """The fields of a row, and whether a number in it is NaN or infinite."""
     if isinstance(raw, Overlong):
         raise UnfitError(
             RejectReason.ROW_TOO_LONG, f"more than {size(LONGEST_LINE)}: {_start(raw)}"
         )
+    has_nan = False
     try:
-        fields = _decode(raw)
+        try:
+            fields = _decode(raw)
+        except msgspec.DecodeError:
+            if b"NaN" not in raw and b"Infinity" not in raw:
+                raise
+            fields, has_nan = _decode_with_nan(raw), True
     except RecursionError:
         raise UnfitError(RejectReason.NESTED_TOO_DEEPLY, _start(raw)) from None
     except UnicodeDecodeError:
@@ -77,25 +87,45 @@ def _fields(raw: bytes) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise UnfitError(RejectReason.NOT_JSON, f"{error}: {_start(raw)}") from None
+    if fields and isinstance(fields, list) and all(map(is_turn, cast("list[object]", fields))):
+        fields = {"messages": fields}
     if not isinstance(fields, dict):
         raise UnfitError(RejectReason.NOT_AN_OBJECT, _start(raw))
-    return cast("dict[str, Any]", fields)
+    fields = cast("dict[str, Any]", fields)
+    if b"null" in raw:  # Arrow writes every key that any row has
+        fields = {name: drop_nulls(value) for name, value in fields.items()}
+    return fields, has_nan
 
 
-def _may_repeat(raw: bytes, shape: RowFormat, fields: dict[str, Any]) -> bool:
+def _decode_with_nan(raw: bytes) -> Any:
+    """Decode JSON in which Python wrote NaN or infinity, which JSON does not have.
+
+    Raises:
+        ValueError: it is not JSON for another reason.
+    """
+    _decode(_NOT_FINITE.sub(_without_nan, raw))
+    return json.loads(raw)
+
+
+def _without_nan(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[0][:1] == b'"' else b"null"
+
+
+def _may_repeat(raw: bytes, shape: RowShape, fields: dict[str, Any]) -> bool:
     """Whether a known key may be repeated: its name occurs more often than once per use."""
-    for key, quoted in shape.quoted.items():
-        if key in fields and raw.count(quoted) > 1:
+    for quoted in shape.quoted:
+        if raw.count(quoted) > 1:
             return True
-    if not shape.quoted_in_turns:
+    turns = shape.format.turns
+    if not turns:
         return False
-    num_turns = len(fields[shape.turns])
-    return any(raw.count(key) > num_turns for key in shape.quoted_in_turns)
+    num_turns = len(fields[turns])
+    return any(raw.count(quoted) > num_turns for quoted in shape.format.quoted_in_turns)
 
 
-def _check_repeated(raw: bytes, shape: RowFormat) -> None:
+def _check_repeated(raw: bytes, shape: RowShape) -> None:
     """Reject a repeated key: a decoder would silently keep only one of its values."""
-    read = {*shape.keys, *shape.also, *shape.in_turns}
+    read = {*shape.read, *shape.format.in_turns}
     repeated: list[str] = []
 
     def note(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -26,6 +26,7 @@ class RejectReason(StrEnum):
     # rows as written
     NOT_JSON = "not JSON"
     NOT_AN_OBJECT = "not a JSON object"
+    NAN = "NaN or infinity in a field that is read"
     ROW_TOO_LONG = "row too long"
     NESTED_TOO_DEEPLY = "nested too deeply"
     ROW_NOT_UTF8 = "row is not UTF-8"
@@ -38,18 +39,32 @@ class RejectReason(StrEnum):
     TEXT_NOT_A_STRING = "text is not a string"
     EMPTY_TEXT = "empty text"
     PREFERENCE_DATA = "preference data"
-    PROMPT_NOT_TEXT = "prompt and completion are not two texts"
-    CONVERSATIONS_NOT_A_LIST = "conversations are not a list of objects"
+    NOT_PREFERRED = "not a preferred answer"
+    FIELDS_AMBIGUOUS = "fields that can be read in two ways"
+    QUESTION_NOT_TEXT = "the question is not text"
+    ANSWER_NOT_TEXT = "the answer is not text"
     UNKNOWN_ROLE = "unknown role"
     HISTORY_NOT_PAIRS = "history is not a list of pairs"
-    INSTRUCTION_NOT_TEXT = "instruction and input are not texts"
     MESSAGES_NOT_A_LIST = "messages are not a list of objects"
     TOOLS_NOT_A_LIST = "tools are not a list of objects"
+    TOOLS_DIFFER = "two different lists of tools"
+    CALLS_NOT_A_LIST = "tool calls are not a list of objects"
+    ARGUMENTS_NOT_JSON = "arguments of a tool call are not JSON"
     CONTENT_NOT_TEXT = "content is not text"
+    SYSTEM_NOT_TEXT = "the system prompt is not text"
+    SYSTEMS_DIFFER = "two different system prompts"
+    ROW_UNTRAINED = "marked as not to be trained"
+    FLAG_UNCLEAR = "a training flag that is neither true nor false"
+    FLAG_UNKNOWN = "an unknown training flag"
+    FLAGS_CONTRADICT = "training flags that contradict each other"
 
     # token ids
     IDS_NOT_A_LIST = "input_ids are not a list of token ids"
     LABELS_DO_NOT_MATCH = "labels do not fit input_ids"
+    MASK_DOES_NOT_MATCH = "a mask does not fit input_ids"
+    MASKED_IN_THE_MIDDLE = "attention_mask hides tokens in the middle"
+    POSITIONS = "position_ids do not count from 0"
+    SEVERAL_SEQUENCES = "several sequences in one row"
     NO_LEARNED_LABEL = "no learned label"
     TOKEN_OUTSIDE_VOCABULARY = "a token outside the vocabulary"  # noqa: S105 - a token of text
 
@@ -70,6 +85,23 @@ class RejectReason(StrEnum):
     NO_ANSWER_LEFT = "no answer left within max_length"
 
 
+# Records that were left out because a person or the row itself says so: no errors in the data.
+LEFT_OUT = (RejectReason.DUPLICATE, RejectReason.NOT_PREFERRED, RejectReason.ROW_UNTRAINED)
+
+
+class Feedback(StrEnum):
+    """What a row says about its answer; the worst comes first."""
+
+    BAD = "bad"
+    GOOD = "good"
+    PREFERRED = "preferred"  # to another one, which is left out
+
+    @property
+    def detail(self) -> str:
+        """What was found, for people."""
+        return "answers to compare" if self is Feedback.PREFERRED else f"an answer labeled {self}"
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One document or conversation as read, not yet tokenized.
@@ -87,6 +119,9 @@ class Record:
     ends: bool = True  # False: part of a long text file, with more after it
     shape: str = field(default="text", compare=False)  # name of the row format
     begins: bool = True  # False: part of a long text file, with more before it
+    feedback: Feedback | None = None  # on its answer
+    notes: tuple[tuple[str, int], ...] = field(default=(), compare=False)  # worth counting
+    unread: tuple[str, ...] = field(default=(), compare=False)  # fields that nothing reads
 
     @property
     def kind(self) -> DataKind:

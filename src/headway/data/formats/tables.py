@@ -2,12 +2,13 @@
 
 import csv
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.foreign.budget import Budget, LimitReachedError, limited
 from headway.base.units import count, plural, size
 from headway.data.formats.compressed import check_growth
+from headway.data.formats.fields.values import drop_nulls
 from headway.data.formats.lines import LONGEST_LINE, Overlong, lines
 from headway.data.formats.records import (
     DamagedError,
@@ -17,7 +18,7 @@ from headway.data.formats.records import (
     RejectReason,
     unusable_file,
 )
-from headway.data.formats.row_formats import KEYS, record_of_fields, shape_of
+from headway.data.formats.row_formats import RowShape, record_of_fields, shape_of
 from headway.data.sources.source import Chunks, Source
 
 _BATCH_ROWS = 256  # few: a repeated value is small in the file and large in memory
@@ -134,12 +135,11 @@ def read_parquet(source: Source, file: BinaryIO, pieces: Chunks) -> Iterator[Ite
         names = table.schema_arrow.names
         if not table.metadata.num_rows:
             yield unusable_file(source, RejectReason.EMPTY, "0 rows")
-        elif not _makes_records(names):
+        elif (shape := shape_of(*names)) is None:
             found = f"keys: {', '.join(names)}"[:200]
             yield unusable_file(source, RejectReason.NO_KNOWN_FIELDS, found, keys=tuple(names))
         else:
-            known = [name for name in names if name in KEYS]
-            yield from _read_batches(source, file, table, known, pieces)
+            yield from _read_batches(source, file, table, shape, pieces)
     except LimitReachedError as error:
         raise DamagedError(f"has rows that unfold to {error}") from error
     except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -149,16 +149,16 @@ def read_parquet(source: Source, file: BinaryIO, pieces: Chunks) -> Iterator[Ite
 
 
 def _read_batches(
-    source: Source, file: BinaryIO, table: Any, names: list[str], pieces: Chunks
+    source: Source, file: BinaryIO, table: Any, shape: RowShape, pieces: Chunks
 ) -> Iterator[Item]:
     num_rows = num_bytes = num_characters = 0
-    for batch in _batches(file, table, names):
+    for batch in _batches(file, table, list(shape.read)):
         for row in _python_rows(batch):
             num_rows += 1
             item = (
                 Rejected(source.name, num_rows, RejectReason.ROW_NOT_UTF8)
                 if row is None
-                else record_of_row(source.name, num_rows, row)
+                else record_of_row(source.name, num_rows, row, shape.unread)
             )
             if isinstance(item, Record) and source.size:
                 num_characters += sum(map(len, item.texts))
@@ -230,10 +230,19 @@ def _dictionary_bytes(file: BinaryIO, column: Any) -> int:
     return num_bytes if page == _DICTIONARY_PAGE else 0
 
 
-def record_of_row(file: str, number: int, row: dict[str, Any]) -> Record | Rejected:
-    """Parse a row of typed columns as a record, or reject it with a reason."""
-    fields = {name: _drop_nulls(value) for name, value in row.items()}
-    return record_of_fields(file, number, fields)
+def record_of_row(
+    file: str, number: int, row: dict[str, Any], unread: tuple[str, ...] = ()
+) -> Record | Rejected:
+    """Parse a row of typed columns as a record, or reject it with a reason.
+
+    Args:
+        file: with the table.
+        number: of the row.
+        row: the values that were read.
+        unread: names of the other columns.
+    """
+    fields = {name: drop_nulls(value) for name, value in row.items()}
+    return record_of_fields(file, number, fields, unread)
 
 
 def _python_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
@@ -248,16 +257,6 @@ def _python_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
                 yield batch.slice(at, 1).to_pylist()[0]
             except UnicodeDecodeError:
                 yield None
-
-
-def _drop_nulls(value: Any) -> Any:
-    """Drop null keys: in a column, a message has every key that any message in it has."""
-    if isinstance(value, list):
-        return [_drop_nulls(one) for one in cast("list[Any]", value)]
-    if isinstance(value, dict):
-        items = cast("dict[str, Any]", value).items()
-        return {key: _drop_nulls(one) for key, one in items if one is not None}
-    return value
 
 
 def _pyarrow() -> tuple[Any, Any]:

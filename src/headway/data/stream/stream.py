@@ -16,7 +16,7 @@ from headway.data.examples.maker import ExampleMaker
 from headway.data.examples.record_batches import batch_records
 from headway.data.formats.detect import read
 from headway.data.formats.lines import LineNumbers
-from headway.data.formats.records import DataKind, Record, Rejected, RejectReason, Skipped
+from headway.data.formats.records import LEFT_OUT, DataKind, Record, Rejected, RejectReason, Skipped
 from headway.data.formats.splits import SourceParts
 from headway.data.stream.cursor import HELD_OUT, StreamCursor, StreamPosition
 from headway.data.stream.spec import StreamSpec
@@ -155,8 +155,15 @@ class Stream:
         source, span = self.units[unit]
         self.pulse.progress(place)
         last = None
-        skip_corrupt = self.maker.options.skip_corrupt
-        items = read(source, _ignore, self.pulse, span=span, skip_corrupt=skip_corrupt)
+        options = self.maker.options
+        items = read(
+            source,
+            _ignore,
+            self.pulse,
+            span=span,
+            skip_corrupt=options.skip_corrupt,
+            preferred_only=options.preferred_only,
+        )
         for num_taken, item in enumerate(items, 1):
             if isinstance(item, Record) and item.kind != self.spec.kind:
                 item = Rejected(item.file, item.line, _WRONG_KIND[self.spec.kind], item.kind)
@@ -174,10 +181,10 @@ class Stream:
 
     def _check_rejected(self, builder: "WindowBuilder") -> None:
         most = self.spec.max_rejected * builder.read
-        if builder.bad and builder.read >= _MIN_READ and builder.num_rejected > most:
-            raise too_many_rejected(
-                builder.bad, builder.num_rejected, builder.read, self.spec.max_rejected
-            )
+        if builder.bad and builder.read >= _MIN_READ and builder.num_bad > most:
+            bad = [one for one in builder.bad if one.reason not in LEFT_OUT]
+            if bad:
+                raise too_many_rejected(bad, builder.num_bad, builder.read, self.spec.max_rejected)
 
 
 class _EnoughError(Exception):

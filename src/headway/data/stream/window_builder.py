@@ -7,7 +7,7 @@ import numpy as np
 
 from headway.data.batching.rows import Segment
 from headway.data.examples.examples import Example
-from headway.data.formats.records import Record, Rejected, RejectReason, Skipped
+from headway.data.formats.records import LEFT_OUT, Record, Rejected, RejectReason, Skipped
 from headway.data.order import MASK_64_BIT, num_window_steps, row_hash, row_identities
 from headway.data.stream.cursor import HELD_OUT, StreamCursor, StreamPosition
 from headway.data.stream.spec import StreamSpec
@@ -72,6 +72,11 @@ class WindowBuilder:
     def num_rejected(self) -> int:
         """Records rejected so far."""
         return sum(self.rejected.values())
+
+    @property
+    def num_bad(self) -> int:
+        """Records rejected so far for what they hold, not because they were to be left out."""
+        return sum(num for reason, num in self.rejected.items() if reason not in LEFT_OUT)
 
     def rows(self, one: StreamItem) -> Iterator[list[Segment]]:
         """The rows that an item completes. The position is right at each of them."""

@@ -53,6 +53,7 @@ class Reading:
         conversations: raised at the first conversation; None: conversations are allowed.
         drop_duplicates: reject records with the same content as an earlier one.
         skip_corrupt: skip the rest of a damaged file.
+        preferred_only: read the preferred answers of preference data.
         pulse: shows the progress.
 
     Attributes:
@@ -74,6 +75,7 @@ class Reading:
         *,
         drop_duplicates: bool,
         skip_corrupt: bool,
+        preferred_only: bool = False,
         pulse: Pulse,
     ) -> None:
         self.sources = sources
@@ -81,6 +83,7 @@ class Reading:
         self.conversations = conversations
         self.drop_duplicates = drop_duplicates
         self.skip_corrupt = skip_corrupt
+        self.preferred_only = preferred_only
         self.pulse = pulse
         self.num_bytes = 0
         self.rejected: list[Rejected] = []
@@ -158,7 +161,14 @@ class Reading:
             self.bytes_by_part[-1] += len(chunk)
             self.pulse.progress(self.num_bytes)
 
-        return read(part.source, count, self.pulse, span=part.span, skip_corrupt=self.skip_corrupt)
+        return read(
+            part.source,
+            count,
+            self.pulse,
+            span=part.span,
+            skip_corrupt=self.skip_corrupt,
+            preferred_only=self.preferred_only,
+        )
 
     def _is_accepted(self, record: Record) -> bool:
         if self.conversations and record.kind == "conversations":

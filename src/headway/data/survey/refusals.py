@@ -24,8 +24,8 @@ _KINDS: dict[DataKind, str] = {
     "tokens": "tokenized record",
 }
 _NEED = (
-    "text, or rows with text, messages, conversations, prompt and completion, instruction and "
-    "output, or input_ids"
+    "text, or rows with text, messages, conversations, prompt and completion or another question "
+    "and its answer, or input_ids"
 )
 # Reasons that a whole file is unusable; each reads well after "is".
 _WHOLE_FILE = (
@@ -52,10 +52,6 @@ _SYNONYMS = {
     "body": "text",
     "document": "text",
     "sentence": "text",
-    "question": "prompt",
-    "query": "prompt",
-    "answer": "completion",
-    "response": "completion",
     "chat": "messages",
     "dialog": "messages",
     "dialogue": "messages",
@@ -92,7 +88,7 @@ def no_usable_records(
     common = _by_reason(rejected)[0][1]
     what = f"{common.file}:{common.line}: {common.reason}"
     if common.reason is RejectReason.PREFERENCE_DATA:
-        what = f"{common.file} is preference data, which Headway does not train on"
+        what = f"{common.file} is preference data, and Headway does not compare answers"
     elif len(rejected) > 1:
         what += f"; none of {count(len(rejected))} rows can be trained on"
     return DataRefused(
@@ -221,7 +217,7 @@ def _need(rejected: Rejected) -> str:
     if rejected.reason in _ANSWERS_NOT_WRITTEN:
         return "answers that the chat template writes"
     if rejected.reason is RejectReason.PREFERENCE_DATA:
-        return "a single answer per prompt: Headway trains on answers, it does not compare them"
+        return "a single answer per prompt, or --preferred-only"
     return _NEED
 
 
@@ -241,7 +237,7 @@ def remedy_for(rejected: Rejected) -> Remedy:
     if reason is RejectReason.NO_KNOWN_FIELDS and rejected.keys:
         return _rename_fields(file, rejected.keys)
     if reason is RejectReason.PREFERENCE_DATA:
-        return Remedy("make a file of only the chosen answers, as messages", "then train that file")
+        return Remedy("--preferred-only", "trains the preferred answers, and counts the others")
     if reason in _ANSWERS_UNKNOWN:
         return Remedy("--no-assistant-only-loss", "trains on every token of the conversations")
     if file.startswith("hf://"):

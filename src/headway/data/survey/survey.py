@@ -28,10 +28,11 @@ from headway.data.examples.record_batches import batch_records
 from headway.data.examples.tokenizer import Tokenizer
 from headway.data.formats.compressed import suffix_of
 from headway.data.formats.lines import LONGEST_LINE
-from headway.data.formats.records import DataKind, Record, Rejected, RejectReason
+from headway.data.formats.records import LEFT_OUT, DataKind, Record, Rejected, RejectReason
 from headway.data.formats.splits import SourceParts
 from headway.data.sources.source import Source, Span
 from headway.data.survey.cache import StoreCache
+from headway.data.survey.notes import RecordNotes
 from headway.data.survey.reading import EmptySampleError, Part, Reading
 from headway.data.survey.refusals import (
     no_usable_records,
@@ -114,9 +115,9 @@ def _check(
     found = store.survey
     if conversations and found.kind == "conversations":
         raise conversations
-    bad = sum(n for reason, n in found.records_rejected.items() if reason != RejectReason.DUPLICATE)
+    bad = sum(n for reason, n in found.records_rejected.items() if reason not in LEFT_OUT)
     if bad > max_rejected * found.records_read:
-        rejected = [one for one in store.rejected() if one.reason is not RejectReason.DUPLICATE]
+        rejected = [one for one in store.rejected() if one.reason not in LEFT_OUT]
         raise too_many_rejected(rejected, bad, found.records_read, max_rejected)
     if embedding_rows is not None and found.max_id >= embedding_rows:
         raise token_outside_embedding(store, embedding_rows)
@@ -186,6 +187,7 @@ def _build_store(
         conversations,
         drop_duplicates=options.drop_duplicates,
         skip_corrupt=options.skip_corrupt,
+        preferred_only=options.preferred_only,
         pulse=pulse,
     )
     num_bytes = sum(_size(part) for part in reading.parts)
@@ -260,7 +262,7 @@ class _StoreBuilder:
         self.writer = StoreWriter(folder, kind, self.maker.tokenizer.vocab_size)
         self.num_characters = 0
         self.first: Example | None = None
-        self.notes: Counter[str] = Counter()
+        self.notes = RecordNotes()
         self._tokens_of: list[int] = []  # of each record, in order; 0 for a rejected one
 
     def take(self, batch: Sequence[Record]) -> None:
@@ -272,7 +274,7 @@ class _StoreBuilder:
             else:
                 self._tokens_of.append(len(made.ids))
                 self.writer.add(made)
-                self.notes.update(made.notes)
+                self.notes.add(record, made)
                 self.num_characters += _num_characters(record)
                 self.first = self.first or made
         self.pulse.beat()
@@ -320,7 +322,7 @@ class _StoreBuilder:
                 template_from=self.maker.template_from,
                 files_skipped=dict(Counter(one.reason.value for one in reading.skipped)),
                 duplicates=reading.duplicates,
-                notes=dict(self.notes),
+                notes=self.notes.counts(),
                 shapes=dict(reading.shapes),
                 contents=reading.contents,
                 sampled=self._summarize_sample() if is_sample else None,

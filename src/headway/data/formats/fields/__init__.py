@@ -1,0 +1,1 @@
+"""Fields of a row: what each of them means, by subject."""
