@@ -8,6 +8,7 @@ Usage:
 import sys
 from pathlib import Path
 
+from headway.config.inherited import INHERITED
 from headway.config.settings import Settings, printed_name, table
 
 PAGE = Path(__file__).parent / "configuration.md"
@@ -16,13 +17,14 @@ BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
 
 def rows() -> list[str]:
     """The lines of the table, in the order of the code's own."""
-    lines = ["| setting | also | default | |", "|---|---|---|---|"]
+    lines = ["| setting | also | default | kept by `--continue` | |", "|---|---|---|---|---|"]
     for row in table():
         also = ", ".join(f"`{name}`" for name in row.metadata["also"])
         choices = row.metadata["choices"]
         text = row.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
         default = shown(getattr(Settings(), row.name))
-        lines.append(f"| `{printed_name(row)}` | {also} | {default} | {text} |")
+        kept = INHERITED.get(row.name, "")
+        lines.append(f"| `{printed_name(row)}` | {also} | {default} | {kept} | {text} |")
     return lines
 
 

@@ -9,14 +9,22 @@ from headway.planning.decision import Decision, adjusted, all_choices, all_findi
 def test_an_adjusted_setting_keeps_its_origin_and_reports_why() -> None:
     given = settings(batch_size=32)
     decision = adjusted(
-        given, "batch_size", 12, "too large", have="32", need="12", remedies=(Remedy("fewer"),)
+        given,
+        "batch_size",
+        12,
+        "too large",
+        asked=32,
+        have="32",
+        need="12",
+        remedies=(Remedy("fewer"),),
     )
     assert decision.value == 12
     (choice,) = decision.choices
-    assert (choice.value, choice.origin, choice.reason) == (
+    assert (choice.value, choice.origin, choice.reason, choice.asked) == (
         12,
         "--batch_size",
         "adjusted: too large",
+        32,
     )
     (finding,) = decision.findings
     assert (finding.kind, finding.have, finding.need) == ("adjusted", "32", "12")

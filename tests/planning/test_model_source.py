@@ -161,6 +161,34 @@ def test_adapters_are_gone_on_with(runs: Path) -> None:
     assert start.adapter_parameters == sum(t.numel() for t in saved.values())
 
 
+@pytest.mark.parametrize(
+    ("given", "have"),
+    [
+        ({"lora": False}, "lora false, true in adapters"),
+        ({"lora": True, "lora_r": 8}, "lora.r 8, 2 in adapters"),
+        ({"lora": True, "lora_alpha": 1.0}, "lora.lora_alpha 1, 32 in adapters"),
+        ({"lora": True, "lora_dropout": 0.5}, "lora.lora_dropout 0.5, 0 in adapters"),
+    ],
+)
+def test_adapters_keep_their_shape(runs: Path, given: Any, have: str) -> None:
+    origins = dict.fromkeys(given, "--flag")
+    found = refused(output_dir=str(runs), continue_run="adapters", **given, origins=origins)
+    assert found.what == "adapters has adapters, which training goes on with as they are"
+    assert found.have == have
+    taken_over = origin(
+        output_dir=str(runs), continue_run="adapters", lora=True, lora_r=8, origins=origins,
+        inherited=dict.fromkeys(given, "person"),
+    )  # fmt: skip
+    assert taken_over.initial.adapter is not None
+
+
+def test_new_adapters_on_a_run_have_no_moments_to_go_on_with(runs: Path) -> None:
+    start = origin(output_dir=str(runs), continue_run="full", lora=True).initial
+    assert start.parent is not None
+    assert not start.parent.keeps_optimizer
+    assert start.parent.global_step == 3
+
+
 def test_r05_a_run_without_a_checkpoint_that_verifies_is_refused(runs: Path) -> None:
     broken = runs / "broken"
     (broken / "checkpoint-3").mkdir(parents=True)

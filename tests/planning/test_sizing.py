@@ -9,9 +9,12 @@ import pytest
 from tests.helpers import HERE, TINY, decided, findings, folder_of, in_memory, order_of, settings
 
 from headway.base.errors import DataRefused, Problems, Refusal, UsageError
+from headway.config.resolve import resolve
+from headway.config.settings import ChosenBy, Given
 from headway.data.survey.store import Store
 from headway.planning.decide import decide
 from headway.planning.model_source import InitialModel
+from headway.runs.plan import Plan
 from headway.training.optimizer import learning_rate
 
 CHAT = "." * 18 + "x" * 16  # incident D: 34 tokens
@@ -20,6 +23,71 @@ CHAT = "." * 18 + "x" * 16  # incident D: 34 tokens
 def flags(line: str) -> dict[str, str]:
     """The settings of a remedy that is typed: "--max-length 64" -> {"max_length": "64"}."""
     return {name.replace("-", "_"): value for name, value in re.findall(r"--([\w-]+) (\S+)", line)}
+
+
+# ---- going on: what another run chose, and this data cannot take -------------------------------
+
+
+def continued(store: Store, by: ChosenBy, **values: int) -> Plan:
+    """The plan of a run that takes over what `by` chose in run `first`."""
+    layer = [Given(name, value, "run first", by) for name, value in values.items()]
+    return decide(resolve(layer), ("notes.txt",), store, folder_of(4096), HERE)
+
+
+BY: list[ChosenBy] = ["person", "planner"]
+
+
+@pytest.mark.parametrize("by", BY)
+def test_a_length_and_a_batch_are_taken_over(by: ChosenBy) -> None:
+    plan = continued(in_memory(5000), by, max_length=64, batch_size=4)
+    assert (plan.data.max_length, plan.steps.batch_size) == (64, 4)
+    for name in ("max_length", "batch_size"):
+        choice = plan.choice(name)
+        assert (choice.origin, choice.inherited, choice.asked) == ("run first", by, None)
+
+
+def test_a_multiplier_is_of_the_rate_that_is_taken_over() -> None:
+    layer = [Given("learning_rate", 3e-3, "run first", "planner")]
+    layer += [Given("learning_rate_multiplier", 2, "--flag")]
+    plan = decide(resolve(layer), ("notes.txt",), in_memory(5000), folder_of(), HERE)
+    assert plan.learning.peak == 6e-3
+    assert plan.choice("learning_rate").reason == "2 x 3e-3, as in run first"
+
+
+@pytest.mark.parametrize("by", BY)
+def test_a_text_shorter_than_a_row_gets_shorter_rows(by: ChosenBy) -> None:
+    plan = continued(in_memory(100), by, max_length=256)
+    choice = plan.choice("max_length")
+    assert (choice.value, choice.origin, choice.asked) == (64, "auto", 256)
+    assert choice.reason == "the text has 100 tokens; 256 in run first"
+    assert choice.inherited == by  # the run after this one is asked for 256 again
+
+
+def test_a_length_that_the_planner_chose_grows_with_the_conversations() -> None:
+    store = in_memory(*["." * 100 + "x" * 100] * 8)
+    plan = continued(store, "planner", max_length=64)
+    choice = plan.choice("max_length")
+    assert (plan.data.max_length, plan.data.truncated) == (256, 0)
+    assert choice.reason == "holds the longest conversation (200 tokens); 64 in run first"
+    assert choice.asked == 64
+    longer = continued(store, "planner", max_length=512)
+    assert (longer.data.max_length, longer.choice("max_length").origin) == (512, "run first")
+
+
+def test_a_length_that_a_person_chose_stays() -> None:
+    with pytest.raises(DataRefused, match="max_length 64 cuts off answers"):
+        continued(in_memory(*["." * 100 + "x" * 100] * 8), "person", max_length=64)
+
+
+def test_a_batch_that_was_lowered_keeps_what_was_asked_for() -> None:
+    plan = continued(in_memory(1000), "planner", max_length=256, batch_size=32)
+    choice = plan.choice("batch_size")
+    assert (choice.value, choice.asked, choice.inherited) == (3, 32, "planner")
+
+
+def test_a_short_text_leaves_the_usual_length_to_the_next_run() -> None:
+    assert decided(in_memory(100)).choice("max_length").asked == 256
+    assert decided(in_memory(100), folder_of(4096)).choice("max_length").asked == 1024
 
 
 # ---- incident A: too little text for a batch ---------------------------------------------------

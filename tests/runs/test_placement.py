@@ -145,6 +145,13 @@ def test_a_resume_can_turn_compiling_on_and_off(has_tried: bool) -> None:
     assert carry_over(now, planned(torch_compile=False))[0] == before
 
 
+def test_a_micro_batch_that_was_taken_over_is_not_asked_for_again() -> None:
+    before = replace(Settled.from_plan(planned(micro_batch_tokens=64)), micro_batch_tokens=16)
+    plan = planned(micro_batch_tokens=64)
+    settings = tuple(replace(choice, inherited="person") for choice in plan.settings)
+    assert carry_over(before, replace(plan, settings=settings)) == (before, "")
+
+
 def test_a_micro_batch_that_was_halved_stays_halved() -> None:
     before = replace(Settled.from_plan(planned(micro_batch_tokens=64)), micro_batch_tokens=16)
     assert carry_over(before, planned()) == (before, "")

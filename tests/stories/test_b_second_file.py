@@ -54,6 +54,31 @@ def test_a_second_file_trains_all_its_rows_on_top_of_the_first(
     assert global_steps == list(range(6, 6 + steps))
 
 
+def test_a_second_file_is_trained_like_the_first(headway: Headway) -> None:
+    headway.write("first.txt", "It was the best of times. " * 60)
+    headway.write("second.txt", "It was the worst of times. " * 60)
+    words = ["--max-length", 64, "--batch-size", 4, "--seed", 7, "--max-steps", 3]
+    assert headway("train", "first.txt", *words).code == 0
+    told = headway("train", "second.txt", "--continue", "first", "--weight-decay", 0.2)
+    assert told.code == 0, told.err
+    said = " ".join(told.out.replace(" ·", " ").split())
+    assert "inherited max_length 64 batch_size 4 learning_rate 3e-3 seed 7 as in run first" in said
+    plan = headway.plan("second")
+    origins = {one["name"]: (one["value"], one["origin"]) for one in plan["settings"]}
+    assert origins["max_length"] == (64, "run first")
+    assert origins["batch_size"] == (4, "run first")
+    assert origins["learning_rate"] == (3e-3, "run first")
+    assert origins["seed"] == (7, "run first")
+    assert origins["weight_decay"] == (0.2, "--weight-decay")
+    assert plan["learning"]["peak"] == 3e-3
+    assert plan["steps"]["num"] == plan["steps"]["per_epoch"] > 3  # its own length
+    run_yaml = (headway.here / "runs/second/run.yaml").read_text()
+    assert any(line.split() == ["max_length:", "64", "#", "run", "first"]
+               for line in run_yaml.splitlines())  # fmt: skip
+    again = headway("train", "second.txt", "--continue", "first", "--weight-decay", 0.2)
+    assert "already trained, 0 new steps" in again.out
+
+
 def test_moments_go_on_unless_fresh_ones_are_asked_for(headway: Headway) -> None:
     headway.write("first.jsonl", chats(8, "first"))
     headway.write("second.jsonl", chats(8, "second"))

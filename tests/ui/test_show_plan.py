@@ -32,6 +32,18 @@ def test_the_plan_of_a_continued_run_counts_both_ways() -> None:
     assert "this file adds 2,488 steps, reaching global step 4,976" in words_of(lines)
 
 
+def test_what_was_taken_over_is_one_line() -> None:
+    plan = conversations_plan()
+    assert not any(line.startswith("inherited") for line in shown(plan, 80))
+    taken = (
+        Choice("max_length", 64, "run first", inherited="planner"),
+        Choice("learning_rate", 3e-3, "run first", inherited="person"),
+        Choice("batch_size", 1, "run first", "adjusted: few rows", asked=4, inherited="person"),
+    )
+    lines = shown(replace(plan, settings=taken), 80)
+    assert "inherited  max_length 64 · learning_rate 3e-3 · as in run first" in lines
+
+
 @pytest.mark.parametrize("sources", [("a.jsonl", "b.jsonl"), ("-",), ("s3://bucket/a.jsonl",)])
 def test_what_is_not_one_file_is_called_data(sources: tuple[str, ...]) -> None:
     plan = conversations_plan()

@@ -16,6 +16,7 @@ from headway.config.other_tools.lookup import (
 from headway.config.other_tools.meaning import Answer, Outcome
 from headway.config.run_name import check_run_name, make_run_name
 from headway.config.settings import (
+    ChosenBy,
     Given,
     Settings,
     example,
@@ -54,6 +55,7 @@ def check(given: Iterable[Given]) -> tuple[Settings, list[Refusal]]:
     known = spellings()
     values: dict[str, object] = {}
     origins: dict[str, str] = {}
+    inherited: dict[str, ChosenBy] = {}
     problems: list[Refusal] = []
     for one in given:
         row = known.get(normalize(one.name))
@@ -71,11 +73,14 @@ def check(given: Iterable[Given]) -> tuple[Settings, list[Refusal]]:
             problems.append(_invalid(row, one, str(error)))
             continue
         origins.pop(row.name, None)
+        inherited.pop(row.name, None)
         if values[row.name] is not None:  # null in a file: the plan decides
             origins[row.name] = one.origin
+            if one.chosen_by:
+                inherited[row.name] = one.chosen_by
     if any(name.startswith("lora_") for name in values) and "lora" not in values:
         values["lora"], origins["lora"] = True, "because a lora setting is given"
-    settings = Settings(**cast("dict[str, Any]", values), origins=origins)
+    settings = Settings(**cast("dict[str, Any]", values), origins=origins, inherited=inherited)
     return settings, [*problems, *_contradictions(settings)]
 
 
@@ -253,7 +258,8 @@ def _contradictions(settings: Settings) -> list[Refusal]:
     if len(starts) > 1:
         shown = ["--continue" if name == "continue_run" else f"--{name}" for name in starts]
         clash(shown[0], shown[1], "one model to start from")
-    if settings.learning_rate and settings.learning_rate_multiplier:
+    own_rate = settings.learning_rate and "learning_rate" not in settings.inherited
+    if own_rate and settings.learning_rate_multiplier:
         clash("--learning-rate", "--learning-rate-multiplier", "one of the two")
     if settings.batch_size and settings.batch_tokens:
         clash("--batch-size", "--batch-tokens", "one size for the optimizer step")

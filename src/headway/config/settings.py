@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from headway.base.addresses import hide_credentials
 
+ChosenBy = Literal["person", "planner"]
+
 
 def _setting(
     default: Any = None,
@@ -194,6 +196,8 @@ class Settings:
     test: bool = _setting(False, "two-minute trial run", also=("smoke_test",))
 
     origins: dict[str, str] = field(default_factory=dict[str, str], compare=False)
+    # Taken over from the run that is continued (config/inherited.py), and who chose it there.
+    inherited: dict[str, ChosenBy] = field(default_factory=dict[str, ChosenBy], compare=False)
 
     def origin(self, name: str) -> str:
         """Where a value comes from: a flag, file:line:column, 'you', or 'default'."""
@@ -221,7 +225,8 @@ class Given:
 
     name: str
     value: object  # text from a command line or file, or a value from Python
-    origin: str  # "--lr", "run.yaml:3:1", "you"
+    origin: str  # "--lr", "run.yaml:3:1", "you", "run notes"
+    chosen_by: ChosenBy | None = None  # of a setting of the run that is continued
 
 
 def table() -> list[Field[Any]]:

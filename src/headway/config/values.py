@@ -6,7 +6,7 @@ import re
 import shlex
 import types
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Union, cast, get_args, get_origin
 
 from headway.base.errors import Cause, Remedy, UsageError
@@ -96,6 +96,8 @@ def _check_bounds(bounds: Mapping[str, Any], value: float) -> None:
 
 
 def _text(value: object, _unit: str) -> str:
+    if isinstance(value, PurePath):
+        value = str(value)
     if not isinstance(value, str) or not value:
         raise ValueError("text")
     return value

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from headway.base.errors import Finding, Remedy
-from headway.config.settings import Settings
+from headway.config.settings import ChosenBy, Settings, printed_name, spellings
 from headway.runs.plan import Choice
 
 T = TypeVar("T")
@@ -37,21 +37,27 @@ def adjusted(
     value: T,
     what: str,
     *,
+    asked: object,
     have: str,
     need: str,
     remedies: tuple[Remedy, ...],
 ) -> Decision[T]:
     """A setting that the data, the model or the run cannot take as given."""
     finding = Finding("adjusted", what, have=have, need=need, remedies=remedies)
-    choice = Choice(name, value, settings.origin(name), f"adjusted: {what}")
+    origin, reason = settings.origin(name), f"adjusted: {what}"
+    choice = Choice(name, value, origin, reason, asked, settings.inherited.get(name))
     return Decision(value, (choice,), (finding,))
 
 
 def all_choices(settings: Settings, decisions: Iterable[Decision[Any]]) -> tuple[Choice, ...]:
     """Every setting in the order of the table: as decided, or as given."""
     decided = {choice.name: choice for decision in decisions for choice in decision.choices}
+    inherited: dict[str, ChosenBy] = {
+        printed_name(spellings()[name]): by for name, by in settings.inherited.items()
+    }
     return tuple(
-        decided.get(name) or Choice(name, value, origin) for name, value, origin in settings.items()
+        decided.get(name) or Choice(name, value, origin, inherited=inherited.get(name))
+        for name, value, origin in settings.items()
     )
 
 

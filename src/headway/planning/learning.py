@@ -30,9 +30,12 @@ def decide_learning(settings: Settings, model: ModelPlan, num_steps: int) -> Dec
 
 def _decide_learning_rate(settings: Settings, model: ModelPlan) -> Decision[float]:
     times = settings.learning_rate_multiplier or 1.0
-    if settings.learning_rate is not None:
-        return Decision(settings.learning_rate * times)
-    if model.source == "preset":
+    given = settings.learning_rate
+    if given is not None and times == 1:
+        return Decision(given)
+    if given is not None:
+        peak, reason = given, f"as in {settings.origin('learning_rate')}"
+    elif model.source == "preset":
         peak = _PRESET_LEARNING_RATES[model.name]
         reason = f"usual for {model.name}, trained from scratch"
     elif model.lora:
@@ -58,6 +61,7 @@ def _decide_warmup(settings: Settings, num_steps: int) -> Decision[int]:
         "warmup_steps",
         tenth,
         f"warmup_steps lowered to {tenth:,}: warmup would last the whole run",
+        asked=given,
         have=f"warmup_steps {given:g}, {units.plural(num_steps, 'step')}",
         need="fewer warmup steps than steps",
         remedies=(Remedy(f"--warmup-steps {tenth}", "10% of the steps"),),

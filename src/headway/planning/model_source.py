@@ -5,19 +5,20 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from headway.base.errors import Cause, Refusal, Remedy, UsageError
 from headway.base.files import MANIFEST, cached_hash
 from headway.base.foreign.boundary import Boundary
 from headway.base.network.hub import is_id
 from headway.base.pulse import Phase, Pulse
-from headway.config.settings import Settings
+from headway.config.settings import Settings, printed_name, spellings
 from headway.model.model_config import read_config, read_object
 from headway.model.presets import vocab_size
 from headway.model.safetensors_index import no_weights, stored_tensors, weight_files
 from headway.model.sizes import count_parameters, embedding_rows
 from headway.planning.hub_download import download_model
+from headway.planning.parent_settings import model_path
 from headway.runs.checkpoint_state import FILE, read_state
 from headway.runs.folder import RunFolder, find_run, is_run
 from headway.runs.plan import LoraPlan, Parent
@@ -99,9 +100,7 @@ def find_model_source(settings: Settings, num_bytes: int, pulse: Pulse) -> Model
 
 
 def _from_model(model: str, settings: Settings, pulse: Pulse) -> ModelSource:
-    path = Path(model)
-    if not path.exists() and (Path(settings.output_dir) / model).is_dir():
-        path = Path(settings.output_dir) / model
+    path = model_path(model, settings.output_dir)
     if is_run(path):
         return _from_run(RunFolder(path), settings, pulse)
     if (path / FILE).is_file():
@@ -147,6 +146,8 @@ def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> ModelSourc
         global_step = read_state(path).global_step
         manifest_sha256 = cached_hash(path / MANIFEST).sha256
         adapter, adapter_parameters, base = _adapter(path)
+    if adapter:
+        _check_adapter_settings(settings, adapter, path)
     config, tensors = _read_model(base)
     initial = InitialModel(
         source="run",
@@ -162,7 +163,9 @@ def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> ModelSourc
             checkpoint=str(path),
             global_step=global_step,
             manifest_sha256=manifest_sha256,
-            keeps_optimizer=not settings.reset_optimizer,
+            # Moments of all weights are none for new adapters on them.
+            keeps_optimizer=not settings.reset_optimizer
+            and (adapter is not None or not settings.lora),
         ),
     )
     return ModelSource(initial, path, 0, embedding_rows(tensors, config))
@@ -255,6 +258,48 @@ def _adapter(path: Path) -> tuple[LoraPlan | None, int, Path]:
     )
     base = Path(config["base_model_name_or_path"])
     return plan, count_parameters(stored_tensors(path)), base
+
+
+def _check_adapter_settings(settings: Settings, adapter: LoraPlan, path: Path) -> None:
+    """Check that training can go on with the adapters of a checkpoint: their shape is fixed.
+
+    Raises:
+        UsageError: other adapters, or none, were asked for.
+    """
+    wanted = {
+        "lora": (settings.lora, True),
+        "lora_r": (settings.lora_r, adapter.r),
+        "lora_alpha": (settings.lora_alpha, adapter.alpha),
+        "lora_dropout": (settings.lora_dropout, adapter.dropout),
+        "lora_target_modules": (
+            tuple(sorted(settings.lora_target_modules)),
+            adapter.target_modules,
+        ),
+    }
+    known, name_of_run = spellings(), path.parent.name
+    differing = [
+        f"{printed_name(known[name])} {_shown(now)}, {_shown(there)} in {name_of_run}"
+        for name, (now, there) in wanted.items()
+        if settings.given(name) and name not in settings.inherited and now != there
+    ]
+    if not differing:
+        return
+    raise UsageError(
+        f"{name_of_run} has adapters, which training goes on with as they are",
+        cause=Cause.CONTRADICTION,
+        have="; ".join(differing),
+        need="the same adapters, or new ones on their base model",
+        remedies=(
+            Remedy("leave out the lora settings", f"they are those of {name_of_run}"),
+            Remedy("--model DIR --lora", "new adapters on a whole model, without --continue"),
+        ),
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, cast("tuple[object, ...]", value)))
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
 def _not_a_checkpoint(path: Path) -> Boundary:

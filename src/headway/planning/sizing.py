@@ -15,6 +15,7 @@ from headway.data.order import StoreOrder
 from headway.data.survey.store import Store
 from headway.planning.data_ledger import RowStatistics
 from headway.planning.decision import Decision, adjusted, auto
+from headway.runs.plan import Choice
 
 TEXT_LENGTH = 256  # tokens of a text row, training from scratch
 TEXT_LENGTH_TRAINED = 1024  # ... with a trained model
@@ -42,14 +43,15 @@ def decide_max_length(
             "max_length",
             context,
             f"max_length lowered to {context:,}, the model's context length",
+            asked=given,
             have=f"max_length {given:,}",
             need=f"at most {context:,}",
             remedies=(Remedy(f"--max-length {context}"),),
         )
-    if given:
+    if given and not _must_refit(settings, store, given):
         return Decision(given)
     if store.survey.kind == "text":
-        return _decide_text_length(store, context, from_scratch=from_scratch)
+        return _decide_text_length(settings, store, context, from_scratch=from_scratch)
     longest = store.survey.lengths.max
     length = min(_power_of_two_above(longest, 64), context)
     noun = "conversation" if store.survey.kind == "conversations" else "record"
@@ -58,18 +60,40 @@ def decide_max_length(
         if longest <= length
         else f"the model's context length; the longest {noun} has {longest:,} tokens"
     )
-    return Decision(length, (auto("max_length", length, reason),))
+    return Decision(length, (_fitted(settings, length, reason),))
 
 
-def _decide_text_length(store: Store, context: int, *, from_scratch: bool) -> Decision[int]:
+def _must_refit(settings: Settings, store: Store, length: int) -> bool:
+    """Whether a length that was taken over from another run does not suit this data.
+
+    A text that is shorter than one row has no row of that length. A length that held the longest
+    conversation there, and that nobody asked for, would cut a longer one here.
+    """
+    by = settings.inherited.get("max_length")
+    if by and store.survey.kind == "text":
+        return _num_targets(store) < length
+    return by == "planner" and store.survey.lengths.max > length
+
+
+def _fitted(settings: Settings, length: int, reason: str, usual: int | None = None) -> Choice:
+    """The choice of a length that this data makes; the next run can still take the usual one."""
+    given = settings.max_length
+    before = f"; {given:,} in {settings.origin('max_length')}" if given else ""
+    by = settings.inherited.get("max_length")
+    return Choice("max_length", length, "auto", reason + before, given or usual, by)
+
+
+def _decide_text_length(
+    settings: Settings, store: Store, context: int, *, from_scratch: bool
+) -> Decision[int]:
     usual = TEXT_LENGTH if from_scratch else min(TEXT_LENGTH_TRAINED, context)
     num_targets = _num_targets(store)
-    if num_targets >= usual:
+    if num_targets >= usual and not settings.max_length:
         weights = "training from scratch" if from_scratch else "starting from trained weights"
         return Decision(usual, (auto("max_length", usual, f"usual for text, {weights}"),))
     length = max(2, 1 << max(num_targets.bit_length() - 1, 0))
     reason = f"the text has {num_targets + 1:,} tokens"
-    return Decision(length, (auto("max_length", length, reason),))
+    return Decision(length, (_fitted(settings, length, reason, usual),))
 
 
 def _num_targets(store: Store) -> int:
@@ -252,6 +276,7 @@ def decide_batch_size(
         "batch_size",
         available,
         f"batch_size lowered to {available:,}: there are no more rows",
+        asked=given,
         have=f"batch {given:,} x {rows.max_length:,} = {tokens:,} tokens per step; "
         f"the data has {units.plural(available, 'full row')} ({round(available * mean):,} tokens)"
         + (" and a short one" if rows.has_short else ""),

@@ -114,7 +114,8 @@ def carry_over(settled: Settled, requested: Plan) -> tuple[Settled, str]:
 
 
 def _is_requested(plan: Plan, name: str) -> bool:
-    return plan.choice(name).origin not in {"default", "auto"}
+    choice = plan.choice(name)
+    return choice.origin not in {"default", "auto"} and choice.inherited is None
 
 
 def difference(before: Plan | None, now: Plan) -> str:

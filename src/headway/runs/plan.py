@@ -12,6 +12,7 @@ import msgspec
 from headway.base.errors import Cause, DataRefused, Finding, Remedy
 from headway.base.files import write_whole
 from headway.base.versioned_json import read
+from headway.config.settings import ChosenBy
 from headway.data.formats.records import DataKind
 from headway.data.survey.result import Lengths, SurveySample
 
@@ -25,8 +26,10 @@ class Choice:
 
     name: str
     value: Any
-    origin: str  # "--lr", "run.yaml:3:1", "you", "default", "auto"
+    origin: str  # "--lr", "run.yaml:3:1", "you", "run notes", "default", "auto"
     reason: str = ""
+    asked: Any = None  # the value that was asked for, where the data or the model cannot take it
+    inherited: ChosenBy | None = None  # from the run that is continued: who chose it there
 
 
 @dataclass(frozen=True)

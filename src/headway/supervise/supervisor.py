@@ -39,6 +39,7 @@ from headway.base.units import plural, seconds
 from headway.base.version import __version__
 from headway.config.settings import Settings
 from headway.config.yaml_file import write_settings
+from headway.planning.parent_settings import with_parent_settings
 from headway.runs.folder import RunFolder
 from headway.runs.placement import Placement, carry_over, move_aside, place
 from headway.runs.plan import Plan
@@ -139,6 +140,7 @@ class Supervisor:
     # -- planning ----------------------------------------------------------------------------
 
     def _make_plan(self, *, train: bool) -> Plan:
+        self.request = replace(self.request, settings=with_parent_settings(self.request.settings))
         request = PlanRequest(self.request.sources, self.request.settings, train)
         file = self.live / "request.json"
         with shared_memory_errors():

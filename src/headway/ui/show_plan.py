@@ -35,6 +35,7 @@ def plan_lines(plan: "Plan", width: int, *, verbose: bool = False) -> list[Style
     facts: list[tuple[str, list[str]]] = [
         *_data(plan.data, width),
         ("model", _model(plan.model)),
+        *([("inherited", inherited)] if (inherited := _inherited(plan)) else []),
         ("steps", _steps(plan)),
         ("batch", _batch(plan.steps)),
         ("learning", _learning(plan.learning)),
@@ -155,6 +156,13 @@ def _model(model: "ModelPlan") -> list[str]:
     if model.trust_remote_code:
         parts.append("runs the code in its folder")
     return parts
+
+
+def _inherited(plan: "Plan") -> list[str]:
+    """The settings of the run that is continued, as far as they still apply."""
+    kept = [choice for choice in plan.settings if choice.inherited and choice.asked is None]
+    named = [f"{choice.name} {_value(choice)}" for choice in kept]
+    return [*named, f"as in {kept[0].origin}"] if kept else []
 
 
 def _steps(plan: "Plan") -> list[str]:
