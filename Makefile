@@ -37,12 +37,13 @@ setup: $(READY)
 
 # torch comes first and alone, so that no other package pulls another build of it. What its build
 # wants beyond the lock comes last: nothing for the CPU, NVIDIA's libraries for CUDA.
-$(READY): requirements/lock.txt pyproject.toml
+$(READY): requirements/lock.txt requirements/demo.txt pyproject.toml
 	@$(MAKE) --no-print-directory python
 	@$(PYTHON) -m venv .venv
 	@echo "installing $(TORCH), the largest part"
 	@$(PIP) --no-deps "$(TORCH)" $(CALM)
 	@$(PIP) --require-hashes --no-deps -r requirements/lock.txt $(CALM)
+	@$(PIP) --require-hashes --no-deps -r requirements/demo.txt $(CALM)
 	@$(PIP) --quiet "$(TORCH)" $(CALM)
 	@$(PIP) --quiet --no-deps --no-build-isolation -e . $(CALM)
 	@touch $@

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.helpers import VOCAB, folder_start, llama, plan_of, run, save_model, text_store
+from tests.model.gguf.gguf_files import small_model, write_gguf
 
 from headway.base.errors import Refusal, UsageError
 from headway.base.pulse import Pulse
@@ -64,6 +65,21 @@ def test_a_folder_is_read_without_loading_it(tmp_path: Path) -> None:
     assert start.config["model_type"] == "llama"
     assert (found.tokenizer, found.embedding_rows) == (folder, VOCAB)
     assert start.parent is None  # a foreign folder starts at global step 0
+
+
+def test_a_gguf_file_is_read_as_the_folder_that_it_becomes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = write_gguf(tmp_path / "small.gguf", small_model())
+    found = origin(model=str(path))
+    start = found.initial
+    assert (start.source, start.name) == ("folder", "small.gguf")
+    assert Path(start.path).parent == tmp_path / "cache" / "headway" / "models"
+    assert start.parameters == sum(p.numel() for p in small_model().parameters())
+    assert (str(found.tokenizer), found.embedding_rows) == (start.path, VOCAB + 1)
+    again = origin(model=start.path).initial
+    assert again.weights_sha256 == start.weights_sha256
 
 
 def test_other_weights_have_another_hash(tmp_path: Path) -> None:

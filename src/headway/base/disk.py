@@ -19,7 +19,7 @@ from headway.base.errors import Cause, MachineError, Remedy
 from headway.base.units import count, size
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_ELSEWHERE = Remedy("--output-dir DIR", "a folder of your own, or on another disk")
+ELSEWHERE = Remedy("--output-dir DIR", "a folder of your own, or on another disk")
 
 
 def check_writable(folder: Path, need_bytes: int = 0) -> None:
@@ -74,8 +74,12 @@ def errors_from_rust() -> Generator[None]:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Generator[None]:
+def disk_errors(path: Path, elsewhere: Remedy = ELSEWHERE) -> Generator[None]:
     """Turn an OSError into a refusal.
+
+    Args:
+        path: what is written.
+        elsewhere: how to write to another disk.
 
     Raises:
         MachineError: instead of the OSError.
@@ -86,7 +90,7 @@ def disk_errors(path: Path) -> Generator[None]:
     except OSError as error:
         if error.errno == errno.EMFILE:
             raise
-        raise write_refusal(error, path) from error
+        raise write_refusal(error, path, elsewhere) from error
 
 
 def is_disk_error(error: OSError) -> bool:
@@ -95,7 +99,7 @@ def is_disk_error(error: OSError) -> bool:
 
 
 def write_refusal(
-    error: OSError, path: Path | None = None, elsewhere: Remedy = _ELSEWHERE
+    error: OSError, path: Path | None = None, elsewhere: Remedy = ELSEWHERE
 ) -> MachineError:
     """The refusal for a write that failed.
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from headway.base.disk import disk_errors, errors_from_rust
+from headway.base.disk import ELSEWHERE, disk_errors, errors_from_rust
 from headway.base.errors import Cause, MachineError, Remedy
 from headway.base.units import size
 
@@ -82,19 +82,26 @@ def write_lightly(path: Path, content: bytes) -> None:
             _discard(temporary)
 
 
-def write_folder(final: Path, fill: Callable[[Path], None]) -> Manifest:
+def write_folder(
+    final: Path, fill: Callable[[Path], None], elsewhere: Remedy = ELSEWHERE
+) -> Manifest:
     """Let `fill` write a temporary folder, make it durable, then rename it to `final`.
 
     The order matters: sync every file, write the manifest last, sync the folder, read everything
     back and hash it, rename, sync the parent. Errors are final: after a failed fsync the system may
     have dropped the data, and a second fsync would report success.
 
+    Args:
+        final: the folder's name.
+        fill: writes its files into the folder that it is given.
+        elsewhere: how to write to another disk.
+
     Raises:
         MachineError: the disk is full, read-only or failing, or the files read back differ from
             the files written. Nothing appears under `final`.
     """
-    make_folder(final.parent)
-    with disk_errors(final):
+    make_folder(final.parent, elsewhere)
+    with disk_errors(final, elsewhere):
         temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
         try:
             temporary.chmod(0o755)  # mkdtemp makes it private
@@ -192,13 +199,13 @@ def append_line(path: Path, line: bytes) -> None:
             os.close(descriptor)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, elsewhere: Remedy = ELSEWHERE) -> None:
     """Create a folder and its missing parents, durably; it may exist already.
 
     Raises:
         MachineError: it cannot be created.
     """
-    with disk_errors(folder):
+    with disk_errors(folder, elsewhere):
         missing = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         for made in missing:

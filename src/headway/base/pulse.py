@@ -56,6 +56,7 @@ class Phase(StrEnum):
     LOOKING_UP_MODEL = "looking up the model"
     DOWNLOADING_MODEL = "downloading the model"
     HASHING_MODEL = "hashing the model"
+    CONVERTING_MODEL = "converting the model"
     READING = "reading"
     LOADING_TOKENIZER = "loading the tokenizer"
     TRAINING_TOKENIZER = "training a tokenizer"

@@ -40,7 +40,7 @@ class Settings:
     # model and tokenizer
     model: str | None = _setting(
         None,
-        "a transformers model folder, a Headway run, or owner/name on the Hugging Face Hub",
+        "a transformers folder, a GGUF file, a Headway run, or owner/name on the Hugging Face Hub",
         short="m",
         takes="MODEL",
     )

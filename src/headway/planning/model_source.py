@@ -1,4 +1,4 @@
-"""Model source: a preset, a transformers folder, a run, or the Hugging Face Hub."""
+"""Model source: a preset, a transformers folder, a GGUF file, a run, or the Hugging Face Hub."""
 
 import difflib
 import shlex
@@ -13,6 +13,8 @@ from headway.base.foreign.boundary import Boundary
 from headway.base.network.hub import is_id
 from headway.base.pulse import Phase, Pulse
 from headway.config.settings import Settings, printed_name, spellings
+from headway.model.gguf.container import is_gguf
+from headway.model.gguf.convert import gguf_folder
 from headway.model.model_config import read_config, read_object
 from headway.model.presets import vocab_size
 from headway.model.safetensors_index import no_weights, stored_tensors, weight_files
@@ -107,6 +109,9 @@ def _from_model(model: str, settings: Settings, pulse: Pulse) -> ModelSource:
         return _from_checkpoint(path.resolve(), settings, pulse)
     if is_id(model) and not path.exists() and not path.parent.is_dir():
         return _from_hub(model, settings, pulse)
+    if is_gguf(path):
+        found = _from_folder(gguf_folder(path, pulse), model, pulse)
+        return replace(found, initial=replace(found.initial, name=path.name))
     return _from_folder(path, model, pulse)
 
 
@@ -231,7 +236,8 @@ def _model_not_found(path: Path, model: str) -> Refusal:
         f"model folder {model} does not exist",
         cause=Cause.MODEL_NOT_FOUND,
         have="no such folder",
-        need="config.json, *.safetensors and tokenizer.json in a folder, or owner/name on the Hub",
+        need="a folder with config.json, *.safetensors and tokenizer.json, a GGUF file, or "
+        "owner/name on the Hub",
         remedies=_similar_folders(path) or (Remedy("--preset mini", "train a model from scratch"),),
     )
 

@@ -31,7 +31,13 @@ def test_what_is_not_installed_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("module", "extra"),
-    [("numpy", "train"), ("numpy.typing", "train"), ("pyarrow", "parquet"), ("datasets", "hub")],
+    [
+        ("numpy", "train"),
+        ("numpy.typing", "train"),
+        ("pyarrow", "parquet"),
+        ("datasets", "hub"),
+        ("gguf", "demo"),
+    ],
 )
 def test_an_import_that_fails_names_the_extra_that_brings_it(module: str, extra: str) -> None:
     refused = missing_package(ModuleNotFoundError("", name=module))

@@ -33,6 +33,7 @@ _EXTRAS = {
     "pyarrow": "parquet",
     "s3fs": "s3",
     "datasets": "hub",
+    "gguf": "demo",
 }
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _TRAIN_LINE = "pip install 'headway[train]'"
