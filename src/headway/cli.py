@@ -10,6 +10,7 @@ from headway.base.errors import Cause, Exit, Refusal, Remedy, UsageError, exit_c
 from headway.base.host.machine_errors import machine_refusal
 from headway.base.version import __version__
 from headway.commands import archives, demo, doctor, inference, status, train
+from headway.commands.completion import completion_verb
 from headway.commands.help import overview_lines, verb_lines
 from headway.commands.verb import print_lines, terminal_width, unexpected
 from headway.config.command_line import parse
@@ -24,6 +25,7 @@ VERBS = {
     **archives.VERBS,
     **doctor.VERBS,
 }
+VERBS["completion"] = completion_verb(VERBS)
 
 
 def main() -> None:
@@ -88,7 +90,11 @@ def _dispatch(argv: Sequence[str]) -> int:
     if "--help" in asked or "-h" in asked:
         print_lines(verb_lines(verb, terminal_width()))
         return Exit.KEPT
-    return verb(parse(words, verb.options, settings=verb.settings))
+    arguments = parse(words, verb.options, settings=verb.settings)
+    if arguments.on("help"):  # one of several letters: -vh
+        print_lines(verb_lines(verb, terminal_width()))
+        return Exit.KEPT
+    return verb(arguments)
 
 
 def _print_refusal(refusal: Refusal, *, verbose: bool) -> None:

@@ -66,10 +66,12 @@ def test_every_setting_has_a_subject_and_takes_something_or_is_a_flag() -> None:
 
 
 def examples(verb: str) -> Iterator[list[str]]:
-    """The words after `headway VERB` of each example; only the last part of a pipe."""
+    """The words after `headway VERB` of each example, without what is before or after a pipe."""
     for command, what in VERBS[verb].examples:
         words = shlex.split(command)
-        words = words[words.index("|") + 1 :] if "|" in words else words
+        words = words[words.index("headway") :] if "headway" in words else words
+        words = words[: words.index("|")] if "|" in words else words
+        words = [word.removeprefix("<(").removesuffix(")") for word in words if word != "source"]
         assert words[:2] == ["headway", verb]
         assert what
         yield words[2:]
