@@ -643,6 +643,30 @@ def test_where_everything_is_trained_such_an_answer_is_still_left_out(
     assert left_out == "b<|im_end|>"
 
 
+def test_where_everything_is_trained_questions_are_left_out_only_together(pair: Pair) -> None:
+    template = Template(pair.ours, source_of("chatml", marked=True))
+
+    def made(*messages: dict[str, Any]) -> Example | Rejected:
+        chat = Record("f", 1, messages=messages)
+        return chat_examples([chat], pair.ours, template, assistant_only=False)[0]
+
+    questions = (user("a", train=False), assistant("b"), user("c", train=False), assistant("d"))
+    all_marked = made(*questions)
+    assert isinstance(all_marked, Example)
+    assert pair.ours.decode(all_marked.ids[all_marked.trained], special=True) == (
+        "b<|im_end|>d<|im_end|>"
+    )
+    some = made(*questions[:2], user("c"), assistant("d"))
+    assert isinstance(some, Rejected)
+    assert some.reason == "a turn that is not an answer is marked as not to be trained"
+
+
+def test_a_template_does_not_see_the_flag(pair: Pair) -> None:
+    source = "{% for m in messages %}{{ m | tojson }}{% endfor %}"
+    shown = Template(pair.ours, source).render([user("a"), assistant("b", train=False)])
+    assert "train" not in shown
+
+
 def test_F27_a_conversation_whose_answers_are_all_not_to_be_trained_is_rejected(
     pair: Pair,
 ) -> None:

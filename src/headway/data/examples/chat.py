@@ -201,6 +201,11 @@ class Template:
 
     def _render_training_all(self, messages: Messages, tools: Messages | None) -> Rendered:
         untrained = [n for n in _answer_numbers(messages) if _is_untrained(messages[n])]
+        others = [_is_untrained(message) for message in messages if message["role"] != "assistant"]
+        if others and all(others):
+            return self._render_training_answers(messages, tools)
+        if any(others):
+            raise RenderError(RejectReason.QUESTION_UNTRAINED, "some turns say train: false")
         if not untrained:
             return Rendered(self._render(messages, tools).text, (), inverted=True)
         rendered = self._render_with_answers(messages, tools, untrained)
@@ -273,7 +278,7 @@ class Template:
     def _render(self, messages: Messages, tools: Messages | None, prompt: bool = False) -> Rendered:
         """Render messages that are already normalized."""
         variables = {
-            "messages": messages,
+            "messages": [_without_flag(message) for message in messages],
             "tools": list(tools) if tools else None,
             "documents": None,
             "add_generation_prompt": prompt,
@@ -291,6 +296,12 @@ def _answer_numbers(messages: Messages) -> list[int]:
 
 def _is_untrained(message: Message) -> bool:
     return message.get("train") is False or message.get("weight") == 0
+
+
+def _without_flag(message: Message) -> Message:
+    if "train" not in message:
+        return message
+    return {name: value for name, value in message.items() if name != "train"}
 
 
 def _common_prefix_length(one: str, other: str) -> int:

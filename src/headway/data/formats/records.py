@@ -54,6 +54,7 @@ class RejectReason(StrEnum):
     SYSTEM_NOT_TEXT = "the system prompt is not text"
     SYSTEMS_DIFFER = "two different system prompts"
     ROW_UNTRAINED = "marked as not to be trained"
+    QUESTION_UNTRAINED = "a turn that is not an answer is marked as not to be trained"
     FLAG_UNCLEAR = "a training flag that is neither true nor false"
     FLAG_UNKNOWN = "an unknown training flag"
     FLAGS_CONTRADICT = "training flags that contradict each other"
