@@ -162,3 +162,45 @@ def test_a_refusal_is_told_in_four_parts(
     assert verdict.refused is not None
     assert verdict.refused.code == 2
     assert verdict.refused.findings[0].remedies
+
+
+def test_commands_work_from_a_pipe(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts: list[str] = []
+
+    def write(self: Any, ids: list[int]) -> str:
+        prompts.append(self.tokenizer.decode(ids, special=True))
+        sys.stdout.write("Yes.")
+        return "Yes."
+
+    monkeypatch.setattr(ask._Talk, "_write", write)
+    said = "/system Be brief.\nHi\n/clear\n/x\nBye\n/exit\nnever read\n"
+    spoken(model, tmp_path, monkeypatch, said, kind="chat")
+    system = "<|im_start|>system\nBe brief.<|im_end|>\n"
+    assert prompts == [
+        f"{system}<|im_start|>user\n{word}<|im_end|>\n<|im_start|>assistant\n"
+        for word in ("Hi", "Bye")
+    ]
+    out = capsys.readouterr().out.splitlines()
+    assert [line for line in out if not line.startswith(" ")][:4] == [
+        "instructions set; they come before the conversation so far",
+        "Yes.",
+        "the conversation is forgotten",
+        "there is no /x",
+    ]
+
+
+class Terminal(io.StringIO):
+    """A standard input that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_first_line_says_how_to_get_help(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(io, "StringIO", Terminal)
+    spoken(model, tmp_path, monkeypatch, "", kind="chat")
+    assert capsys.readouterr().out == f"{ask.HINT}\nyou: \n"

@@ -28,8 +28,10 @@ from headway.base.host.child_main import run_child
 from headway.base.process import PULSE_VARIABLE, end_with_parent, report_refusal, send_answer
 from headway.base.pulse import Phase, Pulse
 from headway.base.units import plural
+from headway.data.examples.jinja import RenderError
 from headway.data.examples.tokenizer import Tokenizer, load
 from headway.data.survey.store import Store
+from headway.training.inference.conversation import HINT, Conversation, Message, Next, Reply
 from headway.training.inference.request import READY, Evaluation, InferenceRequest, InferenceResult
 
 _NO_LIMIT = 1 << 62  # bytes: data to evaluate is read completely, whatever its size
@@ -154,27 +156,31 @@ class _Talk:
             self._write(self._text_prompt(self.request.prompt))
             sys.stdout.write("\n")
             return
-        messages: list[dict[str, Any]] = []
+        conversation = Conversation(self._render)
+        if sys.stdin.isatty():
+            _say(HINT)
         while True:
             said = _ask_person()
-            if said is None:
+            reply = conversation.take(said) if said is not None else Reply(Next.END)
+            _say(*reply.lines)
+            if reply.next is Next.END:
                 return
-            if not said.strip():
-                continue
-            messages.append({"role": "user", "content": said})
-            answer = self._write(self._chat_prompt(messages))
-            sys.stdout.write("\n")
-            messages.append({"role": "assistant", "content": answer})
+            if reply.next is Next.ANSWER:
+                conversation.answered(self._write(self._chat_prompt(conversation.messages)))
+                _say("")
 
     def _text_prompt(self, prompt: str) -> list[int]:
         ids = list(self.tokenizer.encode([prompt])[0]) if prompt else []
         return ids or [self.tokenizer.end_id]
 
-    def _chat_prompt(self, messages: list[dict[str, Any]]) -> list[int]:
-        from headway.data.examples.chat import RenderError, Template
+    def _render(self, messages: list[Message]) -> str:
+        from headway.data.examples.chat import Template
 
+        return Template(self.tokenizer).render(messages, add_generation_prompt=True)
+
+    def _chat_prompt(self, messages: list[Message]) -> list[int]:
         try:
-            text = Template(self.tokenizer).render(messages, add_generation_prompt=True)
+            text = self._render(messages)
         except RenderError as error:
             raise UsageError(
                 "the model's chat template rejects this conversation",
@@ -220,7 +226,14 @@ def _ask_person() -> str | None:
         sys.stdout.write("you: ")
         sys.stdout.flush()
     line = sys.stdin.readline()
+    if not line and sys.stdin.isatty():
+        _say("")  # Ctrl+D leaves the cursor behind the prompt
     return line.rstrip("\n") if line else None
+
+
+def _say(*lines: str) -> None:
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
