@@ -15,6 +15,7 @@ from headway.data.formats import detect as formats
 from headway.data.formats import tables
 from headway.data.formats.detect import Item, read
 from headway.data.formats.records import Record, Rejected, RejectReason, Skipped
+from headway.data.formats.tables import Header, find_header
 from headway.data.sources import hub_dataset as hub
 from headway.data.sources.find import find_sources
 from headway.data.sources.source import Source
@@ -317,3 +318,53 @@ def test_columns_of_csv_hold_json_text(tmp_path: Path) -> None:
     (record,) = csv(tmp_path, content)
     assert isinstance(record, Record)
     assert (record.ids, record.notes) == ((5, 6), (("padding tokens cut", 1),))
+
+
+# ---- delimiters ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.CSV"])
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_the_delimiter_is_the_one_that_makes_known_fields(
+    name: str, mark: str, encoding: str, tmp_path: Path
+) -> None:
+    rows = [["prompt", "completion", "price"], ['"a; b, c"', '"d|\te"', '"1,5"'], ["f", "g", "2"]]
+    path = tmp_path / name
+    path.write_text("".join(mark.join(row) + "\r\n" for row in rows), encoding, newline="")
+    for place in (path, tmp_path):
+        sources = find_sources([str(place)])
+        made = [item for source in sources for item in read(source, lambda _: None, Pulse())]
+        said = [one.texts for one in made if isinstance(one, Record)]
+        assert said == [["a; b, c", "d|\te"], ["f", "g"]]
+
+
+@pytest.mark.parametrize("first", ["sep=;\n", "SEP=;\r\n", '"sep=;"\n'])
+def test_the_line_that_names_the_delimiter_is_no_row(first: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{first}prompt;completion\na;b\nonly one\n", newline="")
+    (source,) = find_sources([str(tmp_path / "a.csv")])
+    good, bad = read(source, lambda _: None, Pulse())
+    assert isinstance(good, Record)
+    assert isinstance(bad, Rejected)
+    assert (good.line, bad.line) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("head", "usual", "delimiter", "is_known"),
+    [
+        (b"text\na;b", ",", ",", True),
+        (b"text\na;b", "\t", "\t", True),
+        (b"text;id", ",", ";", True),
+        (b"frage;antwort", ",", ";", False),
+        (b"frage,antwort;nummer", ",", ",", False),
+        (b"words", ",", ",", False),
+        (b"", ",", ",", False),
+        (b'"text";"id"', ",", ";", True),
+        (b'"text;id', ",", ",", False),
+        (b"\r\n\ntext|id\n", ",", "|", True),
+    ],
+)
+def test_a_header_that_names_nothing_known_keeps_the_usual_delimiter_if_it_fits(
+    head: bytes, usual: str, delimiter: str, is_known: bool
+) -> None:
+    assert find_header(head, usual) == Header(delimiter, is_known)

@@ -59,15 +59,6 @@ def test_a_file_that_begins_with_megabytes_of_blanks_is_not_read_to_its_end(
     assert next(pieces) == b"never read"
 
 
-@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
-def test_utf16_is_named_as_the_encoding_and_is_not_binary(order: str) -> None:
-    content = "\ufeffhello".encode(order)
-    assert not is_binary(content)
-    (rejected,) = read_text(NAMED, iter([content]))
-    assert isinstance(rejected, Rejected)
-    assert (rejected.reason, rejected.encoding) == (RejectReason.NOT_UTF8, "utf-16")
-
-
 def test_a_zero_byte_far_into_a_file_does_not_make_it_binary() -> None:
     assert is_binary(b"a" * 8191 + b"\0")
     assert not is_binary(b"a" * 8192 + b"\0")

@@ -28,7 +28,10 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     if path.name.endswith(".parquet"):
         pq.write_table(pa.Table.from_pylist(rows), path)
     elif path.suffix == ".csv":
-        path.write_text("".join(",".join(row) + "\n" for row in table))
+        mark = ";" if "semicolon" in path.name else ","
+        path.write_text("".join(mark.join(row) + "\n" for row in table))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps({"data": rows} if "inside" in path.name else rows))
     elif path.suffix == ".gz":
         path.write_bytes(gzip.compress(lines.encode()))
     else:
@@ -49,7 +52,11 @@ def typed(line: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["a.jsonl", "a.csv", "a.parquet", "a.jsonl.gz", "with 'space.jsonl"]
+    "name",
+    [
+        *("a.jsonl", "a.csv", "a.parquet", "a.jsonl.gz", "with 'space.jsonl"),
+        *("semicolon.csv", "array.json", "inside.json"),
+    ],
 )
 @pytest.mark.parametrize(
     ("rows", "shape"), [(ROWS, "text"), (PAIRS, "prompt and completion")], ids=["text", "pairs"]

@@ -2,6 +2,7 @@
 
 import bz2
 import lzma
+import shlex
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +45,22 @@ def suffix_of(name: str) -> str:
     """The compression suffix of a file name, such as ".gz"; "" if there is none."""
     suffix = Path(name).suffix.lower()
     return suffix if suffix in MEMBERS else ""
+
+
+def converting(file: str, tool: str, suffix: str) -> str:
+    """A command that writes a converted copy next to a local file, or of a remote file here."""
+    target = Path(file).name if "://" in file else file
+    return f"{piped(file, tool)} > {shlex.quote(target + suffix)}"
+
+
+def piped(file: str, tool: str) -> str:
+    """A command that sends the unpacked content of a file through a tool."""
+    quoted, packed = shlex.quote(file), suffix_of(file)
+    unpack = [_UNPACK[packed]] if packed else []
+    if "://" in file:
+        fetch = f"aws s3 cp {quoted} -" if file.startswith("s3:") else f"curl -sL {quoted}"
+        return " | ".join([fetch, *unpack, tool])
+    return f"{_UNPACK[packed]} {quoted} | {tool}" if packed else f"{tool} {quoted}"
 
 
 def decompress(suffix: str, pieces: Chunks, pulse: Pulse) -> Chunks:
@@ -258,5 +275,6 @@ MEMBERS: dict[str, Callable[[], Member]] = {
     ".xz": _xz,
     ".zst": _Zstd,
 }
+_UNPACK = {".gz": "zcat", ".zst": "zstdcat", ".bz2": "bzcat", ".xz": "xzcat"}
 _NAMES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
 _ERRORS = (zlib.error, lzma.LZMAError, OSError, EOFError)

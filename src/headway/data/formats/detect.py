@@ -19,9 +19,11 @@ from headway.base.errors import Cause, DataRefused, Refusal, Remedy, UsageError
 from headway.base.foreign.boundary import Boundary, describe
 from headway.base.pulse import Pulse
 from headway.base.units import size
-from headway.data.formats.compressed import decompress, suffix_of
+from headway.data.formats.compressed import converting, decompress, suffix_of
+from headway.data.formats.encodings import EncodingError, to_utf8, wide_encoding
 from headway.data.formats.fields.preferences import selected
-from headway.data.formats.json import read_json, read_jsonl, record_of, values
+from headway.data.formats.json import read_jsonl
+from headway.data.formats.json_layout import Head, SeveralListsError, find_layout, read_layout
 from headway.data.formats.lines import LONGEST_LINE, read_span, strip_bom, whole_lines
 from headway.data.formats.records import (
     DamagedError,
@@ -31,7 +33,7 @@ from headway.data.formats.records import (
     Skipped,
     unusable_file,
 )
-from headway.data.formats.tables import is_table, read_csv, read_parquet, record_of_row
+from headway.data.formats.tables import find_header, read_csv, read_parquet, record_of_row
 from headway.data.formats.text import is_binary, read_parts, read_text
 from headway.data.sources import hub_dataset as hub
 from headway.data.sources.find import chunks, open_local, open_seekable, source_unreadable
@@ -41,7 +43,11 @@ Reader = Callable[[Source, Chunks], Iterator[Item]]
 OnBytes = Callable[[bytes], None]
 
 _HEAD_BYTES = 1 << 16
-_BLANK = b"\xef\xbb\xbf \t\r\n"
+_HEADER_BYTES = 1 << 20
+_SHOWN_LISTS = 4
+_NO_OBJECT = (RejectReason.NOT_JSON, RejectReason.NOT_AN_OBJECT)
+_LINES = (".jsonl", ".ndjson")
+_BINARY = (".parquet",)
 
 
 def read(
@@ -82,6 +88,9 @@ def read(
             reason = RejectReason.BLANK if counted.num_bytes else RejectReason.EMPTY
             yield unusable_file(source, reason, size(counted.num_bytes))
     except DamagedError as damage:
+        if isinstance(damage, EncodingError) and source.found and not num_items:
+            yield Skipped(source.name, RejectReason.NOT_UTF8, str(damage))
+            return
         if not skip_corrupt:
             raise _source_damaged(source, damage) from damage
         yield Skipped(source.name, RejectReason.DAMAGED, f"{damage}; {num_items} rows before that")
@@ -105,7 +114,8 @@ def _of_file(source: Source, counted: "_Counted", pulse: Pulse) -> Iterator[Item
             file = counted.file(open_seekable(source, pulse))
             return read_parquet(source, file, iter(()))
     pieces = counted.all(chunks(source, pulse))
-    return reader(source, decompress(suffix, pieces, pulse) if suffix else pieces)
+    pieces = decompress(suffix, pieces, pulse) if suffix else pieces
+    return reader(source, pieces if _inner_suffix(source) in _BINARY else to_utf8(pieces))
 
 
 def _of_span(source: Source, counted: "_Counted", span: Span, pulse: Pulse) -> Iterator[Item]:
@@ -197,9 +207,30 @@ def _source_damaged(source: Source, damage: DamagedError) -> DataRefused:
     )
 
 
+def _several_lists(source: Source, several: SeveralListsError) -> DataRefused:
+    names = [".".join(path) for path in several.paths]
+    code = (
+        "import json, sys; f = open(sys.argv[1]) if sys.argv[1:] else sys.stdin; d = json.load(f)"
+    )
+    remedies: list[Remedy] = []
+    for path, name in zip(several.paths, names, strict=True):
+        keys = "".join(f"[{key!r}]" for key in path)
+        write = f"{code}; [print(json.dumps(row)) for row in d{keys}]"
+        command = converting(source.name, f"python -c {shlex.quote(write)}", f".{path[-1]}.jsonl")
+        remedies.append(Remedy(command, f"then train that file: {name} alone"))
+    return DataRefused(
+        f"{source.name} holds several lists of rows",
+        cause=Cause.NO_USABLE_RECORDS,
+        have=", ".join(names),
+        need="one list, or one named train beside others that are held out",
+        remedies=tuple(remedies[:_SHOWN_LISTS]),
+    )
+
+
 # ---- files of lines --------------------------------------------------------------------------
 
 
+@functools.lru_cache(256)
 def line_format(source: Source) -> Literal["jsonl", "text"] | None:
     """The format of a local file whose lines can be read separately; None for any other file.
 
@@ -207,7 +238,12 @@ def line_format(source: Source) -> Literal["jsonl", "text"] | None:
         OSError: it cannot be read.
     """
     seen: list[bytes] = []
-    reader = _reader_by_head(source, seen)
+    try:
+        reader = _reader_by_head(source, seen)
+    except SeveralListsError:  # reported, or skipped, when the file is read
+        return None
+    if wide_encoding(b"".join(seen[:1])):
+        return None
     if reader is _read_jsonl:
         return "jsonl"
     return "text" if reader is read_text and not is_binary(b"".join(seen[:1])) else None
@@ -232,61 +268,44 @@ def _reader_by_head(source: Source, seen: list[bytes]) -> Reader:
 
 def _read_by_content(source: Source, pieces: Chunks) -> Iterator[Item]:
     seen: list[bytes] = []
-    reader = _reader_by_content(source, pieces, seen)
-    return reader(source, itertools.chain(seen, pieces))
+    try:
+        reader = _reader_by_content(source, pieces, seen)
+        yield from reader(source, itertools.chain(seen, pieces))
+    except SeveralListsError as several:
+        if not source.found:
+            raise _several_lists(source, several) from several
+        names = ", ".join(".".join(path) for path in several.paths)
+        yield Skipped(source.name, RejectReason.SEVERAL_LISTS, names)
 
 
 def _reader_by_content(source: Source, pieces: Chunks, seen: list[bytes]) -> Reader:
-    """JSON if it begins with an object or an array of objects, otherwise text.
+    """JSON if it begins like JSON or is named so, otherwise text.
 
-    In a folder the object must also be a record, since source code contains JSON too.
+    In a folder, what is not named `.jsonl` must also begin with a record: source code contains
+    JSON too.
 
     Args:
         source: where the content is from.
         pieces: the content; the pieces that are read are added to `seen`.
         seen: an empty list.
+
+    Raises:
+        SeveralListsError: an object has several lists of rows.
     """
-    named_json = _inner_suffix(source) == ".json" and not source.found
-    first = _first_byte(pieces, seen)
-    if first not in (b"{", b"["):
-        return _read_jsonl if named_json else read_text
-    value = _first_value(pieces, seen)
-    row = record_of(source.name, 1, value) if value and value[:1] == b"{" else None
-    is_json = isinstance(row, Record) or (
-        row and row.reason is not RejectReason.NOT_JSON and not source.found
+    suffix = _inner_suffix(source)
+    is_named = suffix in _LINES or (suffix == ".json" and not source.found)
+    layout = find_layout(source.name, Head(pieces, seen))
+    if layout is None:
+        return _read_jsonl if is_named else read_text
+    first = layout.first
+    is_json = isinstance(first, Record) or (
+        first is not None and first.reason not in _NO_OBJECT and not source.found
     )
-    if not (is_json or named_json):
+    if not is_json and not is_named:
         return read_text
-    return _read_json if first == b"[" or (value and b"\n" in value) else _read_jsonl
-
-
-def _first_byte(pieces: Chunks, seen: list[bytes]) -> bytes:
-    """The first byte that is not white space."""
-    for chunk in pieces:
-        seen.append(chunk)
-        if first := chunk.lstrip(_BLANK)[:1]:
-            return first
-    return b""
-
-
-def _first_value(pieces: Chunks, seen: list[bytes]) -> bytes | None:
-    """The first JSON value; None if it is incomplete."""
-
-    def replay() -> Chunks:
-        yield from list(seen)
-        for chunk in pieces:
-            seen.append(chunk)
-            yield chunk
-
-    try:
-        found = next(values(strip_bom(replay())), None)
-    except DamagedError:
-        return None
-    return found and found[1]
-
-
-def _read_json(source: Source, pieces: Chunks) -> Iterator[Item]:
-    return read_json(source, strip_bom(pieces))
+    if layout.kind == "lines":
+        return _read_jsonl
+    return functools.partial(read_layout, layout=layout)
 
 
 def _read_jsonl(source: Source, pieces: Chunks) -> Iterator[Item]:
@@ -325,24 +344,25 @@ def _type_name(value: object) -> str:
     return type(value).__name__
 
 
-def _read_table(source: Source, pieces: Chunks, delimiter: str) -> Iterator[Item]:
+def _read_table(source: Source, pieces: Chunks, usual: str) -> Iterator[Item]:
     """Rows of a table; in a folder, a file whose header names no record fields is plain text."""
     seen: list[bytes] = []
-    while source.found and b"\n" not in b"".join(seen[-1:]):
+    num_bytes = 0
+    while num_bytes < _HEADER_BYTES and b"\n" not in b"".join(seen[-1:]).lstrip():
         chunk = next(pieces, b"")
         if not chunk:
             break
         seen.append(chunk)
+        num_bytes += len(chunk)
+    header = find_header(b"".join(seen), usual)
     content = itertools.chain(seen, pieces)
-    if source.found and not is_table(b"".join(seen), delimiter):
+    if source.found and not header.is_known:
         return read_text(source, content)
-    return read_csv(source, content, delimiter)
+    return read_csv(source, content, header)
 
 
 # By suffix; all other files by their content.
 READERS: dict[str, Reader] = {
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".parquet": _read_parquet,

@@ -25,19 +25,40 @@ from headway.data.sources.source import Chunks, Source
 
 _MAX_DEPTH = 100_000  # open brackets: no row has as many
 _COMMAS = b" \t\r\n,"
-_IN_STRING = rb'(?:[^"\\]++|\\.)*+'
-_STRING = re.compile(_IN_STRING, re.DOTALL)
-_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"' + _IN_STRING + rb'")*+', re.DOTALL)
-_NOT_FINITE = re.compile(rb'"' + _IN_STRING + rb'"|-?Infinity\b|NaN\b', re.DOTALL)
+IN_STRING = rb'(?:[^"\\]++|\\.)*+'
+_STRING = re.compile(IN_STRING, re.DOTALL)
+TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"' + IN_STRING + rb'")*+', re.DOTALL)
+_NOT_FINITE = re.compile(rb'"' + IN_STRING + rb'"|-?Infinity\b|NaN\b', re.DOTALL)
 _decode = msgspec.json.Decoder().decode
 
 
 def read_jsonl(source: Source, pieces: Chunks) -> Iterator[Item]:
-    """One record per line; blank lines are skipped."""
+    """One record per line; blank lines are skipped.
+
+    A line may end in a comma, or hold several objects.
+    """
     name = source.name
     for line, raw in enumerate(lines(pieces), 1):
         if raw and not raw.isspace():
-            yield record_of(name, line, raw)
+            item = record_of(name, line, raw)
+            if isinstance(item, Rejected) and item.reason is RejectReason.NOT_JSON:
+                yield from _records_of_line(item, raw)
+            else:
+                yield item
+
+
+def _records_of_line(rejected: Rejected, raw: bytes) -> Iterator[Record | Rejected]:
+    """The objects of a line that is not a single one; else the line as it was rejected."""
+    try:
+        found = [value for _, value in values(iter([raw]))]
+    except DamagedError:
+        found = []
+    made = [record_of(rejected.file, rejected.line, one) for one in found if one[:1] == b"{"]
+    is_whole = len(made) == len(found) and raw.lstrip()[:1] == b"{"
+    if made and is_whole and not any(getattr(one, "reason", "") == rejected.reason for one in made):
+        yield from made
+    else:
+        yield rejected
 
 
 def read_json(source: Source, pieces: Chunks) -> Iterator[Item]:
@@ -165,16 +186,25 @@ def values(pieces: Chunks) -> Iterator[tuple[int, bytes]]:
     Raises:
         DamagedError: the input ends inside an object or the array.
     """
-    scanner = _Scanner()
+    scanner = Scanner()
     for chunk in pieces:
         yield from scanner.feed(chunk)
     yield from scanner.finish()
 
 
-class _Scanner:
-    """Finds where objects begin and end, from the brackets outside strings."""
+class Scanner:
+    """Finds where objects begin and end, from the brackets outside strings.
 
-    def __init__(self) -> None:
+    Args:
+        is_alone: stop at the end of the first array.
+
+    Attributes:
+        is_over: whether that was reached.
+    """
+
+    def __init__(self, *, is_alone: bool = False) -> None:
+        self.is_over = False
+        self._is_alone = is_alone
         self._parts: list[
             bytes
         ] = []  # carried over from earlier pieces: of a value, or between two
@@ -191,11 +221,11 @@ class _Scanner:
     def feed(self, piece: bytes) -> Iterator[tuple[int, bytes]]:
         """The values that end in this piece."""
         self._piece, self._begin = piece, 0
-        while self._at < len(piece):
+        while self._at < len(piece) and not self.is_over:
             if self._in_string:
                 self._skip_string()
                 continue
-            self._at = _end(_TO_BRACKET, piece, self._at) + 1
+            self._at = end_of(TO_BRACKET, piece, self._at) + 1
             found = piece[self._at - 1 : self._at]
             if found == b'"':  # a string that does not end in this piece
                 self._in_string = True
@@ -217,13 +247,23 @@ class _Scanner:
         yield from self._read_between(0)
 
     @property
+    def line(self) -> int:
+        """The line that it has come to."""
+        return self._line
+
+    @property
+    def left_over(self) -> bytes:
+        """What was read after the array."""
+        return b"".join(self._parts)
+
+    @property
     def _place(self) -> str:
         inside = "the array, after" if self._depth == self._base else "the row that begins on"
         return f"{inside} line {count(self._line)}"
 
     def _skip_string(self) -> None:
         """Skip to the end of the string, or of the piece."""
-        end = _end(_STRING, self._piece, self._at)
+        end = end_of(_STRING, self._piece, self._at)
         stopped_at = self._piece[end : end + 1]
         self._in_string = stopped_at != b'"'
         # A backslash that ends the piece escapes the first byte of the next one.
@@ -249,6 +289,7 @@ class _Scanner:
             yield from self._read_between(self._at - 1)
             self._take(self._at)
             self._depth = self._base = 0
+            self.is_over = self._is_alone
 
     def _read_between(self, end: int) -> Iterator[tuple[int, bytes]]:
         line, left = self._line, self._take(end).rstrip(_COMMAS)
@@ -265,7 +306,7 @@ class _Scanner:
         return taken
 
 
-def _end(pattern: re.Pattern[bytes], piece: bytes, at: int) -> int:
+def end_of(pattern: re.Pattern[bytes], piece: bytes, at: int) -> int:
     """Where the match of a pattern that also matches the empty string ends."""
     matched = pattern.match(piece, at)
     assert matched is not None

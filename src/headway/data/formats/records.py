@@ -22,6 +22,9 @@ class RejectReason(StrEnum):
     NOT_UTF8 = "not UTF-8"
     DAMAGED = "damaged"
     UNREADABLE = "unreadable"
+    OTHER_SPLIT = "another split"
+    SEVERAL_LISTS = "several lists of rows"
+    LFS_POINTER = "a Git LFS pointer"
 
     # rows as written
     NOT_JSON = "not JSON"
@@ -32,6 +35,7 @@ class RejectReason(StrEnum):
     ROW_NOT_UTF8 = "row is not UTF-8"
     REPEATED_KEY = "a key twice"
     NOT_CSV = "not CSV"
+    CUT_CELLS = "cells cut by the server"
     WRONG_NUMBER_OF_FIELDS = "fields do not fit the header"
 
     # what the fields hold
@@ -149,7 +153,6 @@ class Rejected:
         reason: the category it is counted under.
         detail: what was found, shortened.
         keys: the fields of the row, if none of them is known.
-        encoding: suggested by the first bytes of a text that is not UTF-8.
     """
 
     file: str
@@ -157,7 +160,6 @@ class Rejected:
     reason: RejectReason
     detail: str = ""
     keys: tuple[str, ...] = ()
-    encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +201,11 @@ def unusable_file(
     detail: str = "",
     *,
     keys: tuple[str, ...] = (),
-    encoding: str = "",
 ) -> Skipped | Rejected:
     """A file without records: skipped if found in a folder, rejected if the user named it."""
     if source.found:
         return Skipped(source.name, reason, detail)
-    return Rejected(source.name, 1, reason, detail, keys, encoding)
+    return Rejected(source.name, 1, reason, detail, keys)
 
 
 def content_key(record: Record) -> bytes:

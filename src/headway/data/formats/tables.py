@@ -1,7 +1,9 @@
 """Table readers: CSV and TSV with a header row, Parquet in batches."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from headway.base.errors import Cause, Remedy, UsageError
@@ -26,38 +28,82 @@ _BATCH_BYTES = 64 << 20
 _HEADER_BYTES, _NEXT_I32, _DICTIONARY_PAGE = 16, b"\x15", 2  # of a Parquet page
 _BUFFER_BYTES = 1 << 20
 _BUDGET = Budget(memory_bytes=512_000_000, cpu_s=60.0)  # of one batch
+_DELIMITERS = (",", ";", "\t", "|")
+_SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
 
 # ---- CSV -------------------------------------------------------------------------------------
 
 
-def read_csv(source: Source, pieces: Chunks, delimiter: str) -> Iterator[Item]:
+@dataclass(frozen=True)
+class Header:
+    """How the first row of a table is written.
+
+    Attributes:
+        delimiter: between fields.
+        is_known: it names the fields of a known format.
+        num_before: lines before it: Excel writes one that names the delimiter.
+    """
+
+    delimiter: str
+    is_known: bool
+    num_before: int = 0
+
+
+def find_header(head: bytes, usual: str) -> Header:
+    """The delimiter that makes the first line name the fields of a known format.
+
+    If none does, it is the usual one, or another if only that one makes several fields.
+
+    Args:
+        head: the beginning of the content.
+        usual: the delimiter that the file's name suggests.
+    """
+    line, _, rest = head.lstrip(b"\r\n").partition(b"\n")
+    named = _SEPARATOR_LINE.fullmatch(line.strip())
+    if named:
+        line, usual = rest.partition(b"\n")[0], named[1].decode(errors="replace")
+    num_before = 1 if named else 0
+    fields = {mark: _fields_of(line, mark) for mark in dict.fromkeys((usual, *_DELIMITERS))}
+    for mark, names in fields.items():
+        if shape_of(*names):
+            return Header(mark, True, num_before)
+    most = max(fields, key=lambda mark: len(fields[mark]))
+    return Header(usual if len(fields[usual]) > 1 else most, False, num_before)
+
+
+def _fields_of(line: bytes, delimiter: str) -> list[str]:
+    try:
+        header = next(_rows(iter([line]), delimiter), None)
+    except DamagedError:
+        return []
+    return [] if header is None or isinstance(header[1], str) else _names_of(header[1])
+
+
+def _names_of(row: Sequence[str]) -> list[str]:
+    return [_printable(name).strip() for name in row]
+
+
+def read_csv(source: Source, pieces: Chunks, header: Header) -> Iterator[Item]:
     """One record per row; the first row names the fields.
 
     Raises:
         DamagedError: the file ends inside a quoted field, or has no valid header.
     """
     names: list[str] = []
-    num_rows = 0
-    for line, row in _rows(pieces, delimiter):
+    num_rows, left = 0, header.num_before
+    for line, row in _rows(pieces, header.delimiter):
+        if left and row:
+            left -= 1
+            continue
         if not names and isinstance(row, str):
             raise DamagedError(f"has no valid header on line {count(line)}: {row}")
         if not names:
-            names = [_printable(name).strip() for name in row]
+            names = _names_of(row)
         elif row:
             num_rows += 1
             yield _record(source.name, line, names, row)
     if names and not num_rows:
         yield unusable_file(source, RejectReason.EMPTY, "a header without rows")
-
-
-def is_table(head: bytes, delimiter: str) -> bool:
-    """Whether the first line is a header that names the fields of a known format."""
-    header = next(_rows(iter([head.partition(b"\n")[0]]), delimiter), None)
-    return header is not None and not isinstance(header[1], str) and _makes_records(header[1])
-
-
-def _makes_records(names: list[str]) -> bool:
-    return shape_of(*names) is not None
 
 
 def _rows(pieces: Chunks, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:

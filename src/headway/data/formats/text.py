@@ -12,7 +12,6 @@ LONGEST_WHOLE = 16 << 20  # bytes; a longer file is read in parts
 PART_BYTES = 1 << 20
 _SNIFF_BYTES = 8192
 _BOM = codecs.BOM_UTF8
-_UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_text(source: Source, pieces: Chunks) -> Iterator[Item]:
@@ -39,7 +38,7 @@ def read_text(source: Source, pieces: Chunks) -> Iterator[Item]:
 
 def is_binary(head: bytes) -> bool:
     """Whether a file with this beginning is binary."""
-    return b"\0" in head[:_SNIFF_BYTES] and not head.startswith(_UTF16_BOMS)
+    return b"\0" in head[:_SNIFF_BYTES]
 
 
 def _document(source: Source, content: bytes) -> Item:
@@ -47,8 +46,7 @@ def _document(source: Source, content: bytes) -> Item:
         text = _decode(content)
     except UnicodeDecodeError as error:
         place = _describe_byte(content, error.start, 0)
-        encoding = _encoding(content)
-        return unusable_file(source, RejectReason.NOT_UTF8, place, encoding=encoding)
+        return unusable_file(source, RejectReason.NOT_UTF8, place)
     return Record(source.name, 1, text=text)
 
 
@@ -94,18 +92,12 @@ def _part(source: Source, line: int, part: bytes, begin: int, *, ends: bool) -> 
         return Record(source.name, line, text=text, ends=ends, begins=begin == 0)
     except UnicodeDecodeError as error:
         place = _describe_byte(part, error.start, begin)
-        encoding = "" if begin else _encoding(part)
-        return Rejected(source.name, line, RejectReason.NOT_UTF8, place, encoding=encoding)
+        return Rejected(source.name, line, RejectReason.NOT_UTF8, place)
 
 
 def _decode(content: bytes, *, is_first: bool = True) -> str:
     content = content.removeprefix(_BOM) if is_first else content
     return content.decode().replace("\r\n", "\n")
-
-
-def _encoding(content: bytes) -> str:
-    """The encoding that the first bytes suggest, for text that is not UTF-8; "" if unknown."""
-    return "utf-16" if content[:1] in (b"\xff", b"\xfe") else ""
 
 
 def _describe_byte(content: bytes, at: int, begin: int) -> str:

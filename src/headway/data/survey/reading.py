@@ -28,6 +28,9 @@ from headway.data.formats.records import (
 from headway.data.sources.source import Source, Span
 from headway.data.survey.refusals import mixed_kinds, no_usable_records
 
+# Reasons to pass over a part of a file whose other rows are read.
+_OF_A_PART = (RejectReason.OTHER_SPLIT,)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -126,7 +129,7 @@ class Reading:
                     elif self._is_accepted(item):
                         self.records_by_part[-1] += 1
                         yield item
-            if len(self.skipped) > num_skipped:
+            if any(one.reason not in _OF_A_PART for one in self.skipped[num_skipped:]):
                 del hashes[part.source.name]  # the content of a skipped file does not count
         sizes = {p.source.name: f"{p.source.size}:" if p.max_bytes else "" for p in self.parts}
         self.contents = {name: sizes[name] + one.hexdigest() for name, one in hashes.items()}

@@ -12,7 +12,7 @@ import numpy as np
 from headway.base.errors import Cause, DataRefused, Remedy
 from headway.base.units import count, plural, share
 from headway.data.examples import tokenizer as tokenizers
-from headway.data.formats.compressed import suffix_of
+from headway.data.formats.compressed import converting, piped, suffix_of
 from headway.data.formats.records import DataKind, Record, Rejected, RejectReason, Skipped
 from headway.data.formats.row_formats import KEYS
 from headway.data.sources.source import STANDARD_INPUT, Source
@@ -45,7 +45,6 @@ _ANSWERS_NOT_WRITTEN = (
     RejectReason.NO_UNTRAINED_TOKEN,
     RejectReason.TEMPLATE_FAILS,
 )
-_UNPACK = {".gz": "zcat", ".zst": "zstdcat", ".bz2": "bzcat", ".xz": "xzcat"}
 # Common names for the fields that a row is read from.
 _SYNONYMS = {
     "content": "text",
@@ -231,8 +230,7 @@ def remedy_for(rejected: Rejected) -> Remedy:
         command = "COMMAND | tee data.txt | headway train -"
         return Remedy(command, "keeps a copy of the input to look at")
     if reason is RejectReason.NOT_UTF8:
-        encoding = rejected.encoding or "latin1"
-        command = _converting(file, f"iconv -f {encoding} -t utf-8", ".utf8")
+        command = converting(file, "iconv -f latin1 -t utf-8", ".utf8")
         return Remedy(command, "then train that file")
     if reason is RejectReason.NO_KNOWN_FIELDS and rejected.keys:
         return _rename_fields(file, rejected.keys)
@@ -247,7 +245,7 @@ def remedy_for(rejected: Rejected) -> Remedy:
     if _inner_suffix(file) == ".parquet":
         row = f".slice({rejected.line - 1}, 1).to_pylist()"
         return Remedy(_python(f"print(p.read_table({file!r}){row})"), "shows the first of them")
-    return Remedy(_piped(file, f"sed -n {rejected.line}p"), "shows the first of them")
+    return Remedy(piped(file, f"sed -n {rejected.line}p"), "shows the first of them")
 
 
 def _rename_fields(file: str, keys: Sequence[str]) -> Remedy:
@@ -269,8 +267,8 @@ def _rename_fields(file: str, keys: Sequence[str]) -> Remedy:
     if suffix in (".csv", ".tsv"):
         rules = [f"-e '1s/{key}/{name}/'" for key, name in names.items()]
     else:
-        rules = [f"""-e 's/"{key}":/"{name}":/'""" for key, name in names.items()]
-    return Remedy(_converting(file, " ".join(["sed", *rules]), suffix or ".jsonl"), gives)
+        rules = [f"""-e 's/"{key}" *:/"{name}":/g'""" for key, name in names.items()]
+    return Remedy(converting(file, " ".join(["sed", *rules]), suffix or ".jsonl"), gives)
 
 
 def _inner_suffix(file: str) -> str:
@@ -280,19 +278,3 @@ def _inner_suffix(file: str) -> str:
 
 def _python(code: str) -> str:
     return f"python -c {shlex.quote(f'import pyarrow.parquet as p; {code}')}"
-
-
-def _converting(file: str, tool: str, suffix: str) -> str:
-    """A command that writes a converted copy next to a local file, or of a remote file here."""
-    target = Path(file).name if "://" in file else file
-    return f"{_piped(file, tool)} > {shlex.quote(target + suffix)}"
-
-
-def _piped(file: str, tool: str) -> str:
-    """A command that sends the unpacked content of a file through a tool."""
-    quoted, packed = shlex.quote(file), suffix_of(file)
-    unpack = [_UNPACK[packed]] if packed else []
-    if "://" in file:
-        fetch = f"aws s3 cp {quoted} -" if file.startswith("s3:") else f"curl -sL {quoted}"
-        return " | ".join([fetch, *unpack, tool])
-    return f"{_UNPACK[packed]} {quoted} | {tool}" if packed else f"{tool} {quoted}"
