@@ -54,9 +54,11 @@ def test_openais_file_trains_end_to_end(headway: Headway) -> None:
     )  # 4: two steps may not show that anything was learned
     receipt = headway.receipt("openai")
     assert receipt["contract"]["verdict"] == "kept"
-    example = headway.plan("openai")["data"]["marked_example"]
-    assert "WRONG" in example
-    assert "\u00abWRONG" not in example
+    everything = [json.loads(json.dumps(openai_row(n)).replace('"weight": 0', '"weight": 1'))
+                  for n in range(8)]  # fmt: skip
+    more = headway("plan", write(headway, "all.jsonl", everything), "--model", folder, "--json")
+    wrong = len("WRONG") + 1  # bytes, and the token that ends the turn
+    assert more.json["data"]["trained_tokens"] - data["trained_tokens"] == 8 * wrong
 
 
 def test_preferences_are_refused_and_the_remedy_trains_the_preferred_answers(
@@ -77,6 +79,9 @@ def test_preferences_are_refused_and_the_remedy_trains_the_preferred_answers(
     assert receipt["rows"]["rejected"] == {"not a preferred answer": 3}
     assert receipt["rows"]["trained"] == 9
     assert "6 answers left out: another one is preferred" in " ".join(trained.out.split())
+    assert headway("eval", "pairs", rows).code == 3
+    evaluated = headway("eval", "pairs", rows, "--preferred-only", "--json")
+    assert evaluated.json["rows"] == 9
     rejected = (headway.here / "runs" / "pairs" / "rejected.jsonl").read_text().splitlines()
     assert [json.loads(line)["line"] for line in rejected] == [7, 9, 11]
 

@@ -103,6 +103,7 @@ def inference_request(
         "top_k": number(options, "top_k", 50),
         "seed": number(options, "seed", 0),
         "trust_remote_code": "trust_remote_code" in options,
+        "preferred_only": "preferred_only" in options,
         **more,
     }
     return msgspec.convert(values, InferenceRequest)
@@ -188,7 +189,12 @@ VERBS = {
         "eval [RUN] DATA...",
         "measure the loss on other data",
         evaluate,
-        {**OUTPUT_DIR, **_TRUST, "max_length": Switch("tokens per row", "N", "as trained")},
+        {
+            **OUTPUT_DIR,
+            **_TRUST,
+            "max_length": Switch("tokens per row", "N", "as trained"),
+            "preferred_only": Switch("preference data: only the preferred answers"),
+        },
         group="use",
         about="Measures the loss of a run's newest checkpoint on data that it was not trained on: "
         "nats per token, perplexity, and bits per byte of text.",

@@ -85,7 +85,10 @@ class RowFormat:
 
     def own(self, names: tuple[str, ...]) -> frozenset[str]:
         """The keys that `read` reads of a row with fields of these names."""
-        return frozenset((*self.keys, *self.also, *(question_keys(names) if self.asks else ())))
+        asked = question_keys(names) if self.asks else ()
+        is_other_beside = self is _PREFERENCE and not any(name in names for name in PREFERRED)
+        answered = ANSWERS if is_other_beside else ()
+        return frozenset((*self.keys, *self.also, *asked, *answered))
 
 
 @dataclass(frozen=True)

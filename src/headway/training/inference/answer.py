@@ -82,7 +82,13 @@ def evaluate(request: InferenceRequest, pulse: Pulse) -> Evaluation:
     folder = Path(request.checkpoint)
     store = survey(
         find_sources(request.data, pulse=pulse),
-        ExampleOptions(tokenizer=folder, vocab_size=0, template=None, assistant_only=True),
+        ExampleOptions(
+            tokenizer=folder,
+            vocab_size=0,
+            template=None,
+            assistant_only=True,
+            preferred_only=request.preferred_only,
+        ),
         max_rejected=0.05,
         exact_bytes=_NO_LIMIT,
         cache=cache_folder("stores"),

@@ -23,6 +23,7 @@ class InferenceRequest:
     seed: int = 0
     threads: int = 0
     trust_remote_code: bool = False
+    preferred_only: bool = False
 
 
 @dataclass(frozen=True)

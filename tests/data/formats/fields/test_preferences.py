@@ -41,6 +41,8 @@ PAIRS: dict[str, dict[str, Any]] = {
     "question": {"question": "hi", "chosen_response": "good", "rejected_response": "bad"},
     "stack exchange": {"question": "hi", "response_j": "good", "response_k": "bad"},
     "Swift": {"messages": [USER, GOOD], "rejected_response": "bad"},
+    "Swift, a pair": {"query": "hi", "response": "good", "rejected_response": "bad"},
+    "completion": {"prompt": "hi", "completion": "good", "rejected": "bad"},
     "transcripts": {"chosen": "\n\nHuman: hi\n\nAssistant: good",
                     "rejected": "\n\nHuman: hi\n\nAssistant: bad"},
     "JSON text": {"prompt": "hi", "chosen": json.dumps([USER, GOOD]),
@@ -163,6 +165,7 @@ def test_a_preferred_text_without_a_question_is_a_text() -> None:
          RejectReason.FIELDS_AMBIGUOUS),
         ({"messages": [USER, GOOD], "chosen": "a", "rejected": "b"},
          RejectReason.FIELDS_AMBIGUOUS),
+        ({"prompt": "p", "rejected": "a"}, RejectReason.FIELDS_AMBIGUOUS),
         ({"prompt": "p", "chosen": [1], "rejected": [2]}, RejectReason.ANSWER_NOT_TEXT),
     ],
 )  # fmt: skip

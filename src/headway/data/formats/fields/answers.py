@@ -66,7 +66,7 @@ def answer_key(fields: dict[str, Any]) -> str:
 def _only(names: list[str], fields: dict[str, Any]) -> str:
     given = [name for name in names if not is_missing(fields[name])] or names[:1]
     if len(given) != 1:
-        raise UnfitError(RejectReason.FIELDS_AMBIGUOUS, " or ".join(given) or "no question")
+        raise UnfitError(RejectReason.FIELDS_AMBIGUOUS, " or ".join(given) or "no answer")
     return given[0]
 
 

@@ -13,7 +13,10 @@ from headway.data.formats.fields.values import (
 )
 from headway.data.formats.records import Record, RejectReason, UnfitError
 
-SYSTEM_KEYS = ("system", "system_prompt", "system_message", "system_instruction")
+SYSTEM_KEYS = (
+    *("system", "system_prompt", "system_message", "system_instruction", "system_instructions"),
+    *("systemPrompt", "systemMessage", "systemInstruction", "sys_prompt"),
+)
 TOOL_KEYS = ("tools", "functions")
 MEDIA_KEYS = ("images", "videos", "audios")
 BESIDE = (*SYSTEM_KEYS, *TOOL_KEYS, *MEDIA_KEYS)  # the turns of any conversation

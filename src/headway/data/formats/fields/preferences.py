@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from headway.data.formats.fields.answers import (
     QUESTIONS,
+    answer_key,
     answer_turns,
     question_key,
     question_turns,
@@ -58,6 +59,8 @@ def preference(file: str, line: int, fields: dict[str, Any]) -> Record:
     if len(answers) > 1:
         raise UnfitError(RejectReason.FIELDS_AMBIGUOUS, " or ".join(answers))
     asked = _asked(fields)
+    if not answers and others and not any(name in fields for name in TURNS):
+        answers = [answer_key(fields)]
     if answers:
         shared = fields[others[0]] if others else None
         asked, told = _preferred(asked, answers[0], fields[answers[0]], shared)
