@@ -7,7 +7,7 @@
 #   make test        the tests
 #   make chaos       the long campaigns: a thousand kills and flipped bits, a hundred power cuts
 #   make bench       the measurements behind each claim of speed
-#   make docs        the generated pages: schemas, the table of settings, the tree in the README
+#   make docs        the generated pages: schemas, the tables of settings and words, the tree in the README
 #   make lock        pin the newest packages that fit
 #
 # Another Python: make setup PYTHON=python3.12
@@ -63,6 +63,7 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/python docs/make_schemas.py --check
 	$(BIN)/python docs/make_settings.py --check
+	$(BIN)/python docs/make_words.py --check
 	$(BIN)/python docs/make_tree.py --check
 
 fix: setup
@@ -101,6 +102,7 @@ build/peers/%:
 docs: setup
 	$(BIN)/python docs/make_schemas.py
 	$(BIN)/python docs/make_settings.py
+	$(BIN)/python docs/make_words.py
 	$(BIN)/python docs/make_tree.py
 
 # The lock holds no torch and nothing that only a CUDA build of it wants: see `setup`.

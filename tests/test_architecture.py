@@ -271,6 +271,20 @@ def test_a_stale_table_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert page.read_text().endswith("|\n<!-- /settings -->\nafter\n")
 
 
+def test_the_tables_of_other_tools_words_are_what_the_code_says() -> None:
+    assert script("make_words").main(["--check"]) == 0, "run: make docs"
+
+
+def test_a_stale_table_of_words_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = script("make_words")
+    for name in made.PAGES:
+        (tmp_path / name).write_text("# Before\n<!-- words -->\nold\n<!-- /words -->\nafter\n")
+    monkeypatch.setattr(made, "DOCS", tmp_path)
+    assert made.main(["--check"]) == 1
+    assert made.main([]) == 0
+    assert made.main(["--check"]) == 0
+
+
 # -- the lock
 
 

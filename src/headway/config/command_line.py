@@ -67,6 +67,7 @@ class Arguments:
             Problems: several are.
         """
         words, given, problems = tuple(self.words), self.given, [*self.problems]
+        hints: list[UsageError] = []
         if self.config:
             from headway.config.yaml_file import scan_settings
 
@@ -74,10 +75,12 @@ class Arguments:
                 file = scan_settings(Path(self.config))
                 words, given = words or file.data, [*file.given, *given]
                 problems += file.problems
+                hints = [file.hint] if file.hint else []
             except UsageError as problem:
                 problems.append(problem)
         settings, invalid = check(given)
-        raise_problems([*problems, *invalid])
+        problems += invalid
+        raise_problems([*problems, *(hints if problems else [])])
         return words, settings
 
 

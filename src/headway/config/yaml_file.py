@@ -10,6 +10,7 @@ import yaml
 
 from headway.base.errors import Cause, Refusal, Remedy, UsageError
 from headway.base.units import plural
+from headway.config.other_tools.files import tool_of
 from headway.config.other_tools.lookup import answer, is_data
 from headway.config.resolve import raise_problems, unknown
 from headway.config.settings import Given, Settings, example, normalize, printed_name, spellings
@@ -25,6 +26,7 @@ class SettingsFile:
     data: tuple[str, ...]
     given: tuple[Given, ...]
     problems: tuple[Refusal, ...] = ()
+    hint: UsageError | None = None  # the whole of it was written for another tool
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def scan_settings(path: Path) -> SettingsFile:
     Raises:
         UsageError: the file cannot be read, is not YAML, or is not a list of settings.
     """
-    root = _root(path, _text_of(path))
+    root = read_yaml(path)
     data: tuple[str, ...] = ()
     given: list[Given] = []
     seen: dict[str, _Entry] = {}
@@ -76,7 +78,9 @@ def scan_settings(path: Path) -> SettingsFile:
                 given.append(Given(entry.name, _value(entry, where), where))
         except UsageError as problem:
             problems.append(problem)
-    return SettingsFile(data, tuple(given), tuple(problems))
+    tool = tool_of(entry.name for entry in seen.values())
+    hint = _other_tools_file(path, tool) if tool else None
+    return SettingsFile(data, tuple(given), tuple(problems), hint)
 
 
 def write_settings(settings: Settings, data: tuple[str, ...] = ()) -> str:
@@ -177,6 +181,18 @@ def _foreign_value(node: yaml.Node) -> object:
     return "{...}" if node.value else "{}"
 
 
+def _other_tools_file(path: Path, tool: str) -> UsageError:
+    return UsageError(
+        f"{path} was written for {tool}",
+        cause=Cause.UNKNOWN_SETTING,
+        have=f"settings of {tool}",
+        need="the same settings in Headway's words",
+        remedies=(
+            Remedy(f"headway convert {path} -o headway.yaml", "translates it, line by line"),
+        ),
+    )
+
+
 def _check_duplicate(entry: _Entry, seen: dict[str, _Entry], path: Path) -> None:
     """Refuse a setting that the file sets twice, under any of its names."""
     row = spellings().get(normalize(entry.name))
@@ -198,6 +214,15 @@ def _place(path: Path, node: yaml.Node) -> str:
 
 
 # From a file to a tree of YAML nodes.
+
+
+def read_yaml(path: Path) -> yaml.MappingNode:
+    """The top-level mapping of a file.
+
+    Raises:
+        UsageError: the file cannot be read, is not YAML, or is not a list of settings.
+    """
+    return _root(path, _text_of(path))
 
 
 def _text_of(path: Path) -> str:

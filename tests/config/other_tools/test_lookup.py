@@ -112,6 +112,7 @@ SPELLINGS = {
     "--train-on-inputs": "--no-assistant-only-loss",
     "--train_on_inputs true": "--no-assistant-only-loss",
     "--train_on_inputs=false": "--assistant-only-loss",
+    "--train_on_inputs maybe": "--no-assistant-only-loss",
     "--adapter lora": "--lora",
     "--adapter qlora": NOT_HERE,
     "--lora_target_linear": "--lora.target-modules all-linear",

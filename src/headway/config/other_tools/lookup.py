@@ -45,18 +45,18 @@ def answer(name: str, value: object) -> Answer | None:
     normal = normalize(name)
     meaning = meanings().get(normal)
     if meaning is not None:
-        return _by_value(meaning, value)
+        return answer_of(meaning, value)
     section, _, key = normal.rpartition(".")
     if not section:
         return None
     outer = meanings().get(section.partition(".")[0])
     if outer is not None and outer.outcome is not Outcome.RENAMED:
-        return replace(_by_value(outer, "set"), outcome=outer.outcome)
+        return replace(answer_of(outer, "set"), outcome=outer.outcome)
     if key in spellings():
         row = spellings()[key]
         return _ours(row.name, value)
     inner = meanings().get(key)
-    return _by_value(inner, value) if inner else None
+    return answer_of(inner, value) if inner else None
 
 
 def own_value(row: Field[Any], value: object) -> object:
@@ -95,7 +95,8 @@ def text_of(value: object) -> str:
             return str(value)
 
 
-def _by_value(meaning: Meaning, value: object) -> Answer:
+def answer_of(meaning: Meaning, value: object) -> Answer:
+    """What becomes of a value of a setting with this meaning."""
     said = _word(value)
     found = meaning.values.get(said)
     if isinstance(found, Answer):
@@ -138,7 +139,9 @@ def _ours(name: str, value: object, meaning: Meaning | None = None) -> Answer:
     except ValueError:
         if other := other_value(row):
             return other
-        return Answer(Outcome.RENAMED, ((name, example(row)),), exact=False)
+        like = meaning.values.get("true") if meaning else None  # of an opposite: the opposite
+        ours = like if isinstance(like, str) else example(row)
+        return Answer(Outcome.RENAMED, ((name, ours),), exact=False)
     text = ",".join(map(str, ours)) if isinstance(ours, list | tuple) else text_of(ours)
     return Answer(Outcome.RENAMED, ((name, text),))
 

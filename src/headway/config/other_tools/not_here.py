@@ -188,7 +188,6 @@ NOT_HERE: tuple[Meaning, ...] = (
         new_special_tokens_config new_tokens special_tokens split_special_tokens
         stop_token_ids tokenizer_use_mistral_common tokens unk_token""",
     ),
-    not_here("rows have no padding", "pad_token", decides=False),
     not_here(
         "safetensors at the address as they are; a commit: download it and name the folder",
         "model_commit_hash model_revision revision revision_of_model",

@@ -200,6 +200,7 @@ NOT_NEEDED: tuple[Meaning, ...] = (
             ),
         },
     ),
+    not_needed("rows have no padding", "pad_token special_tokens.pad_token"),
     not_needed("its tokens are those of the model", "resize_vocab resize_token_embeddings vocab"),
     # what is shown, and processes
     not_needed(

@@ -244,6 +244,12 @@ _ADAMW = words(
     """adam_w adamw_fused adamw_hf adamw_torch adamw_torch_fused adamw_torch_npu_fused
     adamw_torch_xla fusedadamw torch.optim.adamw transformers.adamw"""
 )
+_ROUNDED_ADAMW = words(
+    """adamw_8bit adamw_bnb_8bit adamw_torch_4bit adamw_torch_8bit bitsandbytes.optim.adamw8bit
+    bitsandbytes.optim.pagedadamw paged_adamw paged_adamw_32bit paged_adamw_8bit
+    torchao.optim.adamw8bit"""
+)
+_EXACT_ADAMW = missing("AdamW with its state in fp32, in memory", ("optim", "adamw"), decides=False)
 _OTHER_OPTIMIZER = missing("AdamW in fp32 is the only optimizer", ("optim", "adamw"))
 _OTHER_SCHEDULE = missing(
     "the schedules are cosine, linear and constant", ("lr_scheduler_type", "cosine")
@@ -255,7 +261,11 @@ _AUTO: Mapping[str, str | Answer | None] = {"auto": None}
 # Our setting -> another tool's word for a value of it, in lower case -> ours. These mean exactly
 # the same and are accepted; None: let the plan decide. "*" stands for every other word.
 OWN_VALUES: Mapping[str, Mapping[str, str | Answer | None]] = {
-    "optim": {**dict.fromkeys(_ADAMW, "adamw"), "*": _OTHER_OPTIMIZER},
+    "optim": {
+        **dict.fromkeys(_ADAMW, "adamw"),
+        **dict.fromkeys(_ROUNDED_ADAMW, _EXACT_ADAMW),
+        "*": _OTHER_OPTIMIZER,
+    },
     "lr_scheduler_type": {
         **dict.fromkeys(("constant_with_warmup", "get_constant_schedule_with_warmup"), "constant"),
         **dict.fromkeys(("warmuplr", "constant_schedule_with_warmup"), "constant"),

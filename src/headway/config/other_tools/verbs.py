@@ -61,7 +61,7 @@ _BY_MEANING: tuple[tuple[str, VerbMeaning], ...] = (
     ),
     ("go-on resume resume-training resume_training unpause", _RESUME),
     (
-        "complete completion infer inference interact prompt repl run sample serve talk ask api "
+        "complete infer inference interact prompt repl run sample serve talk ask api "
         "webchat webui vllm-serve",
         _TALK,
     ),
@@ -85,6 +85,7 @@ _BY_MEANING: tuple[tuple[str, VerbMeaning], ...] = (
     ("tail watch follow events log", _renamed("logs RUN", "what happened, line by line")),
     ("progress monitor top state", _renamed("status RUN", "what it is doing")),
     ("validate proof fsck", _renamed("verify RUN", "checks a run's folder")),
+    ("translate import migrate", _renamed("convert FILE", "another tool's settings in ours")),
     (
         "download pull get-model",
         VerbMeaning(

@@ -1,0 +1,1 @@
+"""Conversion of other tools' configuration files to ours."""
