@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.helpers import decided, findings, folder_of, in_memory, order_of
 
 from headway.base.errors import DataRefused
+from headway.data.examples.notes import LOST, ExampleNote
 
 CHAT = "." * 18 + "x" * 16  # incident D: 34 tokens
 
@@ -78,3 +79,19 @@ def test_the_ledger_adds_up(
     assert rows.planned == len(set(applied)) or rows.planned == order.rows_per_epoch
     assert not set(applied) & set(order.held_out().tolist())
     assert rows.row_sum == order.row_sum(plan.steps.num)
+
+
+# ---- what the template does not write ----------------------------------------------------------
+
+
+def test_what_the_template_loses_is_a_warning_with_its_number() -> None:
+    notes = {note.value: 3 for note in LOST}
+    plan = decided(in_memory(*["..xx"] * 50, notes=notes), folder_of())
+    assert findings(plan, "warning") == [f"3 {note}" for note in LOST]
+    assert plan.data.notes == notes
+
+
+def test_answers_without_an_end_are_a_warning() -> None:
+    notes = {ExampleNote.WITHOUT_END.value: 50, ExampleNote.UNPROMPTED.value: 50}
+    plan = decided(in_memory(*["..xx"] * 50, notes=notes), folder_of())
+    assert findings(plan, "warning") == [f"50 {ExampleNote.WITHOUT_END}"]

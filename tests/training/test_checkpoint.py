@@ -15,7 +15,7 @@ from tests.training.jobs import STATE
 from headway.base import files
 from headway.base.errors import MachineError
 from headway.base.files import FileProblem, verify_folder
-from headway.data.examples.chat import CHATML
+from headway.data.examples.chatml import CHATML
 from headway.model.forward import Forward
 from headway.model.load import from_folder, trainable, with_adapter, with_lora
 from headway.runs.checkpoint_state import CheckpointState

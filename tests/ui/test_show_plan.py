@@ -158,3 +158,23 @@ def test_data_cannot_write_on_the_screen_by_itself() -> None:
     lines = shown(plan, 80)
     assert all(line.isprintable() for line in lines)
     assert "«�]0;owned��[2J»↵next" in words_of(lines)
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "dropped", "shown_as"),
+    [
+        (3, 0, "3 duplicates (--drop-duplicates trains one of each)"),
+        (1, 0, "1 duplicate (--drop-duplicates trains one of each)"),
+        (3, 3, ""),
+        (0, 0, ""),
+    ],
+)
+def test_duplicates_come_with_the_flag_that_drops_them(
+    duplicates: int, dropped: int, shown_as: str
+) -> None:
+    plan = conversations_plan()
+    records = replace(plan.data.records, rejected={"a duplicate": dropped} if dropped else {})
+    plan = replace(plan, data=replace(plan.data, duplicates=duplicates, records=records))
+    screen = " ".join(" ".join(shown(plan, 120)).split())
+    assert ("--drop-duplicates" in screen) is bool(shown_as)
+    assert shown_as in screen

@@ -88,6 +88,14 @@ class Settings:
     assistant_only_loss: bool = _setting(
         True, "conversations: train only on the assistant's messages"
     )
+    keep_empty_answers: bool = _setting(
+        False, "train answers without a word; by default, their conversations are rejected"
+    )
+    add_special_tokens: Literal["auto", "always", "never"] = _setting(
+        "auto",
+        "texts: add BOS (if the tokenizer does) and the end token; auto: unless a text has them",
+        choices=("auto", "always", "never"),
+    )
     truncation: Literal["cut", "reject"] = _setting(
         "cut", "what to do with conversations longer than max_length", choices=("cut", "reject")
     )

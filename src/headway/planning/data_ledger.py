@@ -5,13 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headway.base import units
+from headway.base.errors import Finding, Remedy
+from headway.config.settings import Settings
 from headway.data.batching.rows import StoreRows
+from headway.data.examples.notes import LOST, ExampleNote
 from headway.data.formats.records import RejectReason
 from headway.data.order import StoreOrder
 from headway.data.survey.result import Lengths
 from headway.data.survey.store import summarize
+from headway.planning.decision import Decision
 from headway.planning.step_layout import StepLayout
-from headway.runs.plan import DataPlan, RecordLedger, RowLedger, StreamPlan
+from headway.runs.plan import DataPlan, ModelPlan, RecordLedger, RowLedger, StreamPlan
 
 _WINDOW_TOKENS = 1 << 19  # about 2 MB of text: less than a second to tokenize
 _PADDING_STEPS = 200  # to estimate the padding from
@@ -162,3 +167,62 @@ def padding_to_longest(order: StoreOrder, lengths_R: NDArray[np.int64]) -> float
         num_tokens += int(batch.sum())
         num_padded += int(batch.max()) * len(batch)
     return 1 - num_tokens / num_padded
+
+
+# ---- findings ----------------------------------------------------------------------------------
+
+
+def advise_data(settings: Settings, data: DataPlan, model: ModelPlan) -> Decision[None]:
+    """What to expect of this data."""
+    findings: list[Finding] = []
+    tokens = data.trained_tokens
+    if model.source == "preset" and tokens < model.parameters:
+        weights = units.short_count(model.parameters)
+        smaller = "or a smaller --preset, or --model with a model that knows the language"
+        findings.append(
+            Finding(
+                "warning",
+                f"{units.count(tokens)} tokens for {weights} weights: it will repeat your text",
+                f"{tokens / model.parameters:.2g} tokens per weight",
+                "about 20 per weight to write new text",
+                (Remedy("more text", smaller),),
+            )
+        )
+    rejected = sum(data.records.rejected.values())
+    if rejected:
+        file = Remedy("rejected.jsonl in the run's folder", "each with file, line and reason")
+        findings.append(
+            Finding(
+                "warning",
+                f"{units.plural(rejected, 'record')} of {data.records.read:,} rejected",
+                ", ".join(f"{num:,} {reason}" for reason, num in data.records.rejected.items()),
+                "",
+                (file,),
+            )
+        )
+    findings += [_loss(note, data.notes[note]) for note in LOST if note in data.notes]
+    if num := data.notes.get(ExampleNote.WITHOUT_END):
+        findings.append(_without_end(num))
+    if settings.test:
+        findings.append(Finding("ok", "test run: at most 20 steps and two minutes"))
+    return Decision(None, findings=tuple(findings))
+
+
+def _loss(note: ExampleNote, num: int) -> Finding:
+    return Finding(
+        "warning",
+        f"{units.count(num)} {note}",
+        "a chat template without a place for them: they are not in the text",
+        "a template that writes what is to be learned",
+        (Remedy("--model DIR", "a model whose template does"),),
+    )
+
+
+def _without_end(num: int) -> Finding:
+    return Finding(
+        "warning",
+        f"{units.count(num)} {ExampleNote.WITHOUT_END}",
+        "what they teach does not include where to stop",
+        "a turn after them, whose first token ends the answer, or a template that writes an end",
+        (Remedy("--model DIR", "a model whose template ends each answer"),),
+    )

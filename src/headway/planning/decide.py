@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headway.base import units
 from headway.base.errors import Cause, Finding, Problems, Remedy, UsageError
 from headway.base.version import __version__
 from headway.config.run_name import make_run_name
@@ -19,7 +18,7 @@ from headway.data.survey.store import Store
 from headway.model.presets import config as preset_config
 from headway.model.sizes import context_of, lora_parameters, shape_of
 from headway.planning.compute import Compute, MachineFacts, decide_compute
-from headway.planning.data_ledger import RowStatistics, data_plan, row_statistics
+from headway.planning.data_ledger import RowStatistics, advise_data, data_plan, row_statistics
 from headway.planning.decision import Decision, all_choices, all_findings, auto
 from headway.planning.learning import decide_learning
 from headway.planning.memory import MemoryInputs, estimate_memory, fit_memory
@@ -120,7 +119,7 @@ def decide(
     time = estimate_time(model, steps, data, compute.value, facts)
     compiles = decide_compile(settings, time, compute.value, facts)
     decisions = (sizes, num_steps, learning, saves, compute, fit, compiles)
-    advice = (_advise(settings, data, model), advise_evaluation(evaluation, data, steps))
+    advice = (advise_data(settings, data, model), advise_evaluation(evaluation, data, steps))
     findings = all_findings((*decisions, *advice))
     _refuse_adjustments(findings if settings.exact else ())
     return Plan(
@@ -166,6 +165,7 @@ def _identity(
         assistant_only_loss=settings.assistant_only_loss,
         reset_optimizer=settings.reset_optimizer,
         truncation=settings.truncation,
+        add_special_tokens=settings.add_special_tokens,
     )
 
 
@@ -345,39 +345,6 @@ def _max_time_s(settings: Settings) -> float | None:
 
 
 # ---- findings ----------------------------------------------------------------------------------
-
-
-def _advise(settings: Settings, data: DataPlan, model: ModelPlan) -> Decision[None]:
-    """What to expect of this data."""
-    findings: list[Finding] = []
-    tokens = data.trained_tokens
-    if model.source == "preset" and tokens < model.parameters:
-        weights = units.short_count(model.parameters)
-        smaller = "or a smaller --preset, or --model with a model that knows the language"
-        findings.append(
-            Finding(
-                "warning",
-                f"{units.count(tokens)} tokens for {weights} weights: it will repeat your text",
-                f"{tokens / model.parameters:.2g} tokens per weight",
-                "about 20 per weight to write new text",
-                (Remedy("more text", smaller),),
-            )
-        )
-    rejected = sum(data.records.rejected.values())
-    if rejected:
-        file = Remedy("rejected.jsonl in the run's folder", "each with file, line and reason")
-        findings.append(
-            Finding(
-                "warning",
-                f"{units.plural(rejected, 'record')} of {data.records.read:,} rejected",
-                ", ".join(f"{num:,} {reason}" for reason, num in data.records.rejected.items()),
-                "",
-                (file,),
-            )
-        )
-    if settings.test:
-        findings.append(Finding("ok", "test run: at most 20 steps and two minutes"))
-    return Decision(None, findings=tuple(findings))
 
 
 def _refuse_adjustments(findings: Iterable[Finding]) -> None:

@@ -30,6 +30,7 @@ def identity(
     assistant_only_loss: bool,
     reset_optimizer: bool,
     truncation: str,
+    add_special_tokens: str = "auto",
 ) -> str:
     """What makes two plans the same: everything that changes weights, saves or evaluations.
 
@@ -45,8 +46,9 @@ def identity(
         "fresh_moments": reset_optimizer,
     }
     day = [data.template_day] if data.template_day else []
+    special = [add_special_tokens] if add_special_tokens != "auto" else []
     same = {
-        "data": [data.fingerprint, data.tokenizer, data.template, data.max_length, *day],
+        "data": [data.fingerprint, data.tokenizer, data.template, data.max_length, *day, *special],
         "rows": [data.rows, assistant_only_loss],
         **({"flow": [data.stream.steps_per_window, truncation]} if data.stream else {}),
         "model": weights,
@@ -74,4 +76,10 @@ def identity_of(plan: Plan) -> str:
         assistant_only_loss=plan.choice("assistant_only_loss").value,
         reset_optimizer=plan.choice("reset_optimizer").value,
         truncation=plan.choice("truncation").value,
+        add_special_tokens=_chosen(plan, "add_special_tokens", "auto"),
     )
+
+
+def _chosen(plan: Plan, name: str, default: str) -> str:
+    """A setting of a plan, which an older version may have made without it."""
+    return next((choice.value for choice in plan.settings if choice.name == name), default)

@@ -167,6 +167,8 @@ def _example_options(settings: Settings, source: "ModelSource", day: str) -> "Ex
         drop_duplicates=settings.drop_duplicates,
         skip_corrupt=settings.skip_corrupt,
         preferred_only=settings.preferred_only,
+        keep_empty_answers=settings.keep_empty_answers,
+        add_special_tokens=settings.add_special_tokens,
         day=day,
     )
 

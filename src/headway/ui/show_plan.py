@@ -100,7 +100,11 @@ def _records(data: "DataPlan", noun: str) -> list[str]:
     about = "about " if data.stream else ""
     shapes = [shape for shape in data.shapes if shape not in _OBVIOUS_SHAPES]
     read_as = [f"read as {' and '.join(shapes)}"] if shapes else []
-    duplicates = [plural(data.duplicates, "duplicate")] if data.duplicates else []
+    from headway.data.formats.records import RejectReason
+
+    kept = data.duplicates - records.rejected.get(RejectReason.DUPLICATE, 0)
+    duplicates = [f"{plural(kept, 'duplicate')} (--drop-duplicates trains one of each)"]
+    duplicates = duplicates if kept > 0 else []
     if not records.rejected:
         return [about + plural(records.accepted, noun), *read_as, *duplicates]
     why = ", ".join(f"{count(number)} {reason}" for reason, number in records.rejected.items())

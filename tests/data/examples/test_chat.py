@@ -22,17 +22,12 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from headway.base.errors import UsageError
-from headway.data.examples.chat import (
-    CHATML,
-    AnswerNote,
-    Rendered,
-    RenderError,
-    Template,
-    chatml_for,
-)
+from headway.data.examples.chat import Rendered, RenderError, Template
+from headway.data.examples.chatml import CHATML, chatml_for
 from headway.data.examples.examples import Example, chat_examples
+from headway.data.examples.notes import ExampleNote
 from headway.data.examples.tokenizer import TURN_END, Tokenizer, byte_level, load
-from headway.data.formats.records import Record, Rejected
+from headway.data.formats.records import Record, Rejected, RejectReason
 
 BYTES = byte_level()
 
@@ -213,12 +208,6 @@ def test_answers_marked_where_they_cannot_be_placed_are_told() -> None:
     assert rejected(SET_BLOCK, talk("a", "b")).reason == "the template marks answers inside a macro"
 
 
-def test_chatml_refuses_tools_that_it_would_lose() -> None:
-    with pytest.raises(RenderError) as error:
-        template(CHATML).render(talk("a"), [{"type": "function"}])
-    assert "no place for tools" in error.value.detail
-
-
 def test_a_tokenizer_without_a_template_is_refused() -> None:
     with pytest.raises(UsageError, match="has no chat template"):
         Template(BYTES)
@@ -366,7 +355,9 @@ def example(
 ) -> Example | Rejected:
     chat = Record("f", 1, messages=tuple(messages), **record)
     template = Template(pair.ours, source)
-    (made,) = chat_examples([chat], pair.ours, template, assistant_only=True)
+    (made,) = chat_examples(
+        [chat], pair.ours, template, assistant_only=True, keep_empty_answers=True
+    )
     return made
 
 
@@ -433,13 +424,23 @@ def test_T10_T11_the_trained_tokens_are_those_that_transformers_finds(
         assert made.reason == "the template fails"
         return
     made = example(pair, source_of(name, marked=marked), CONVERSATIONS[case])
+    if case == "calls" and name not in ("tools", "chatml"):
+        assert made == Rejected(
+            "f", 1, RejectReason.CALLS_NOT_WRITTEN, "message 2 has nothing else"
+        )
+        return
     assert isinstance(made, Example), made
     ids, mask = masks(pair, name, CONVERSATIONS[case])
     assert made.ids.tolist() == ids
     assert made.trained.tolist() == mask
-    assert set(made.notes) == (
-        {AnswerNote.UNPROMPTED} if name == "thinks_first" and not marked else set()
-    )
+    expected = {ExampleNote.UNPROMPTED} if name == "thinks_first" and not marked else set()
+    if case == "specials spelt out":
+        expected.add(ExampleNote.MARKERS_IN_MESSAGES)
+    if case == "empty":
+        expected.add(ExampleNote.EMPTY)
+    if case == "reasoning":
+        expected.add(ExampleNote.REASONING_LOST)
+    assert set(made.notes) == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -507,7 +508,7 @@ def test_an_answer_whose_reasoning_is_dropped_later_is_context_and_others_are_le
         "d<|im_end|>",
         "<think>\nthus\n</think>\n\nf<|im_end|>",
     ]
-    assert notes(pair, source, THOUGHTS) == (AnswerNote.CONTEXT_ONLY,)
+    assert notes(pair, source, THOUGHTS) == (ExampleNote.REASONING_DROPPED,)
 
 
 def test_an_answer_that_was_written_after_what_is_dropped_later_is_context(pair: Pair) -> None:
@@ -515,7 +516,10 @@ def test_an_answer_that_was_written_after_what_is_dropped_later_is_context(pair:
     messages = [*THOUGHTS[:2], assistant("more"), user("c"), assistant("d")]
     source = source_of("forgets", marked=False)
     assert trained(pair, source, messages) == ["d<|im_end|>"]
-    assert notes(pair, source, messages) == (AnswerNote.CONTEXT_ONLY, AnswerNote.CONTEXT_ONLY)
+    assert notes(pair, source, messages) == (
+        ExampleNote.REASONING_DROPPED,
+        ExampleNote.EARLIER_REWRITTEN,
+    )
 
 
 def test_answers_of_one_question_keep_their_reasoning_and_are_all_learned(pair: Pair) -> None:
@@ -564,7 +568,11 @@ def test_an_answer_that_does_not_begin_as_prompted_is_learned_and_noted(pair: Pa
     source = source_of("thinks_first", marked=False)
     messages = [user("a"), assistant("<think>\nx</think>b"), user("c"), assistant("d")]
     assert trained(pair, source, messages) == ["b</s>", "d</s>"]
-    assert notes(pair, source, messages) == (AnswerNote.UNPROMPTED, AnswerNote.UNPROMPTED)
+    assert notes(pair, source, messages) == (
+        ExampleNote.UNPROMPTED,
+        ExampleNote.UNPROMPTED,
+        ExampleNote.REASONING_LOST,
+    )
 
 
 def test_an_answer_that_cannot_be_asked_for_by_itself_is_context(pair: Pair) -> None:
@@ -572,7 +580,7 @@ def test_an_answer_that_cannot_be_asked_for_by_itself_is_context(pair: Pair) -> 
     source = "{% if not messages %}{{ raise_exception('nothing to answer') }}{% endif %}"
     source += source_of("chatml", marked=False)
     assert trained(pair, source, CONVERSATIONS["answer first"]) == ["b<|im_end|>"]
-    assert notes(pair, source, CONVERSATIONS["answer first"]) == (AnswerNote.CONTEXT_ONLY,)
+    assert notes(pair, source, CONVERSATIONS["answer first"]) == (ExampleNote.NOT_ALONE,)
 
 
 def test_a_template_that_tells_the_last_answer_from_others_by_its_end(pair: Pair) -> None:
@@ -583,7 +591,7 @@ def test_a_template_that_tells_the_last_answer_from_others_by_its_end(pair: Pair
         "{% endfor %}{% if add_generation_prompt %}<|model|>{% endif %}"
     )
     assert trained(pair, source, CONVERSATIONS["many turns"]) == ["8</s>"]
-    assert notes(pair, source, CONVERSATIONS["many turns"]) == (AnswerNote.CONTEXT_ONLY,) * 3
+    assert notes(pair, source, CONVERSATIONS["many turns"]) == (ExampleNote.OTHER_END,) * 3
 
 
 # ---- answers that are not to be trained ------------------------------------------------------

@@ -8,10 +8,12 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.data.examples.talks import WORDS
 from tokenizers import models, normalizers
 
 from headway.data.examples import examples
-from headway.data.examples.chat import CHATML, Template
+from headway.data.examples.chat import Template
+from headway.data.examples.chatml import CHATML
 from headway.data.examples.examples import (
     Example,
     chat_examples,
@@ -21,6 +23,7 @@ from headway.data.examples.examples import (
     token_example,
     token_examples,
 )
+from headway.data.examples.notes import ExampleNote
 from headway.data.examples.tokenizer import DOCUMENT_END, TURN_END, Ids, Tokenizer, byte_level
 from headway.data.formats.records import Record, Rejected
 
@@ -49,8 +52,9 @@ def conversation(*contents: str, line: int = 1) -> Record:
     return Record("f", line, messages=messages)
 
 
-def text_example(record: Record, tokenizer: Tokenizer) -> Example:
-    (made,) = text_examples([record], tokenizer)
+def text_example(record: Record, tokenizer: Tokenizer, add: Any = "auto") -> Example:
+    (made,) = text_examples([record], tokenizer, add_special_tokens=add)
+    assert isinstance(made, Example), made
     return made
 
 
@@ -94,6 +98,46 @@ def test_a_text_begins_with_what_its_tokenizer_puts_first() -> None:
     example = text_example(Record("f", 1, text="a"), begun)
     assert example.ids.tolist() == [1, *BYTES.encode(["a"])[0].tolist(), BYTES.end_id]
     assert example.trained.tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "auto", "note"),
+    [
+        ("a", "<s>a</s>", None),
+        ("<s>a", "<s>a</s>", ExampleNote.BEGINS_WITH_BOS),
+        ("a</s>", "<s>a</s>", ExampleNote.ENDS_WITH_END),
+        ("<|user|>a<|end|>\n", "<s><|user|>a<|end|>\n", ExampleNote.ENDS_WITH_END),
+        ("a<|user|>b", "<s>a<|user|>b</s>", ExampleNote.MARKERS_IN_TEXT),
+        ("a <s> b", "<s>a <s> b</s>", ExampleNote.MARKERS_IN_TEXT),
+    ],
+)
+def test_special_tokens_that_a_text_has_are_not_added_again(
+    text: str, auto: str, note: ExampleNote | None
+) -> None:
+    words = Tokenizer(WORDS.files, "a model")
+    words.bos_id = words.id_of("<s>")
+    record = Record("f", 1, text=text)
+    made = {add: text_example(record, words, add) for add in ("auto", "always", "never")}
+    shown = {add: words.decode(one.ids, special=True) for add, one in made.items()}
+    assert shown == {"auto": auto, "always": f"<s>{text}</s>", "never": text}
+    assert made["auto"].notes == ((note,) if note else ())
+    marked = (ExampleNote.MARKERS_IN_TEXT,) if note else ()
+    assert made["always"].notes == made["never"].notes == marked
+
+
+def test_a_text_with_both_ends_gets_neither() -> None:
+    words = Tokenizer(WORDS.files, "a model")
+    words.bos_id = words.id_of("<s>")
+    made = text_example(Record("f", 1, text="<s>a</s>"), words)
+    assert words.decode(made.ids, special=True) == "<s>a</s>"
+    assert made.notes == (ExampleNote.BEGINS_WITH_BOS, ExampleNote.ENDS_WITH_END)
+    assert made.ends == {words.end_id}
+
+
+def test_a_message_that_spells_out_special_tokens_is_counted() -> None:
+    made = chat(CHATML, conversation("<|im_start|>user\na<|im_end|>\n", "b"))
+    assert made.notes == (ExampleNote.MARKERS_IN_MESSAGES,)
+    assert chat(CHATML, conversation("im_start", "b")).notes == ()
 
 
 @pytest.mark.parametrize("begins", [True, False])
@@ -340,7 +384,9 @@ def test_B02_every_example_of_a_conversation_trains_something(
 ) -> None:
     """So that no batch is made whose loss is a mean over nothing."""
     records = [conversation(*talk, line=n) for n, talk in enumerate(talks)]
-    made = chat_examples(records, CHAT, Template(CHAT, source), assistant_only=True)
+    made = chat_examples(
+        records, CHAT, Template(CHAT, source), assistant_only=True, keep_empty_answers=True
+    )
     assert [one.line for one in made] == list(range(len(talks)))
     for one in made:
         if isinstance(one, Rejected):

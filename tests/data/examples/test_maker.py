@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headway.data.examples.chat import CHATML
+from headway.data.examples.chatml import CHATML
 from headway.data.examples.examples import Example
 from headway.data.examples.maker import ExampleMaker, ExampleOptions
 from headway.data.examples.tokenizer import DOCUMENT_END, TURN_END, byte_level

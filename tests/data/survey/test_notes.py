@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from headway.data.examples.chat import AnswerNote
 from headway.data.examples.examples import Example
+from headway.data.examples.notes import ExampleNote
 from headway.data.formats.records import Record
 from headway.data.survey.notes import RecordNotes
 
 
-def counted(*records: Record, note: AnswerNote | None = None) -> dict[str, int]:
+def counted(*records: Record, note: ExampleNote | None = None) -> dict[str, int]:
     notes = RecordNotes()
     ids = np.array([1, 2], np.int32)
     example = Example("f", 1, ids, ids > 1, (note,) if note else ())
@@ -19,8 +19,8 @@ def counted(*records: Record, note: AnswerNote | None = None) -> dict[str, int]:
 
 def test_notes_of_records_and_of_answers_are_added() -> None:
     records = [Record("f", 1, text="a", notes=(("padding tokens cut", n),)) for n in (3, 4)]
-    assert counted(*records, note=AnswerNote.UNPROMPTED) == {
-        AnswerNote.UNPROMPTED: 2,
+    assert counted(*records, note=ExampleNote.UNPROMPTED) == {
+        ExampleNote.UNPROMPTED: 2,
         "padding tokens cut": 7,
     }
 

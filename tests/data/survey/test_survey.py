@@ -17,7 +17,7 @@ import pytest
 from headway.base.errors import Cause, DataRefused, MachineError, UsageError
 from headway.base.pulse import Pulse, read_pulse
 from headway.data.examples import maker as making_module
-from headway.data.examples.chat import CHATML
+from headway.data.examples.chatml import CHATML
 from headway.data.examples.maker import ExampleOptions
 from headway.data.examples.tokenizer import DOCUMENT_END, TURN_END, byte_level, load
 from headway.data.formats.records import Record
@@ -629,3 +629,73 @@ def test_a_template_that_does_not_ask_has_one_store_for_all_days(tmp_path: Path)
     stores = [look(tmp_path / "cache", chats, day=day) for day in ("2026-11-30", "2031-01-01")]
     assert stores[0].folder == stores[1].folder
     assert stores[0].survey.template_day == ""
+
+
+# ---- answers that say nothing ----------------------------------------------------------------
+
+
+def answers(path: Path, num: int, num_empty: int) -> Path:
+    question = {"role": "user", "content": "q"}
+    said = [{"role": "assistant", "content": "answer" * (n >= num_empty)} for n in range(num)]
+    return jsonl(path, *({"messages": [question, answer]} for answer in said))
+
+
+def test_empty_answers_are_refused_with_the_flag_that_keeps_them(
+    cache: Path, tmp_path: Path
+) -> None:
+    path = answers(tmp_path / "a.jsonl", 20, 10)
+    found = refused(cache, path)
+    assert found.cause is Cause.TOO_MANY_REJECTED
+    assert found.what == "10 of 20 rows cannot be trained on"
+    assert f"10 an empty answer, first {path}:1: message 2" in found.have
+    assert found.remedies[0].do == "--keep-empty-answers"
+    kept = look(cache, path, keep_empty_answers=True).survey
+    assert kept.notes == {"empty answers, trained as they are": 10}
+    assert (kept.records_accepted, kept.records_rejected) == (20, {})
+
+
+def test_a_few_empty_answers_are_rejected_and_counted(cache: Path, tmp_path: Path) -> None:
+    found = look(cache, answers(tmp_path / "a.jsonl", 40, 2)).survey
+    assert found.records_rejected == {"an empty answer": 2}
+    assert (found.records_read, found.records_accepted) == (40, 38)
+
+
+def test_only_empty_answers_are_refused_with_the_same_flag(cache: Path, tmp_path: Path) -> None:
+    found = refused(cache, answers(tmp_path / "a.jsonl", 3, 3))
+    assert found.need == "answers that say something"
+    assert [remedy.do for remedy in found.remedies] == ["--keep-empty-answers"]
+
+
+def test_tool_calls_that_the_template_loses_are_refused(cache: Path, tmp_path: Path) -> None:
+    template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|im_end|>{% endfor %}"
+    call = {"type": "function", "function": {"name": "weather", "arguments": {}}}
+    messages = [
+        {"role": "user", "content": "weather?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "21"},
+        {"role": "assistant", "content": "21"},
+    ]
+    path = jsonl(tmp_path / "a.jsonl", *[{"messages": messages}] * 3)
+    found = refused(cache, path, tokenizer=saved(tmp_path / "model", template))
+    assert "3 an answer that is a tool call, which the template does not write" in found.have
+    assert found.need == "answers that the chat template writes"
+    assert found.remedies[0].do == "--model DIR"
+
+
+# ---- the tokens that begin and end what is trained -------------------------------------------
+
+
+def test_all_tokens_that_end_answers_are_known(cache: Path, tmp_path: Path) -> None:
+    once = (
+        "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>{% else %}<|endoftext|>{% endif %}"
+    )
+    path = jsonl(tmp_path / "a.jsonl", {"messages": [*CHAT["messages"], *CHAT["messages"]]})
+    found = look(cache, path, tokenizer=saved(tmp_path / "model", once)).survey
+    words = byte_level()
+    assert found.end_ids == (words.id_of(DOCUMENT_END), words.id_of(TURN_END))
+    assert found.begin_id == words.id_of("<|im_start|>")
+    assert look(cache, path).survey.end_ids == (words.id_of(TURN_END),)
+    text = look(cache, TINY).survey
+    assert text.end_ids == (words.end_id,)
+    assert text.begin_id == words.encode([TINY.read_text()[0]])[0][0]

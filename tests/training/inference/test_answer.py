@@ -16,7 +16,7 @@ from tests.helpers import byte_level, save_model
 from headway.base.errors import DataRefused
 from headway.base.process import REPORT_VARIABLE, Report
 from headway.base.pulse import Pulse
-from headway.data.examples.chat import CHATML
+from headway.data.examples.chatml import CHATML
 from headway.training.inference import answer as ask
 from headway.training.inference.answer import evaluate
 from headway.training.inference.request import Evaluation, InferenceRequest, InferenceResult

@@ -182,7 +182,7 @@ NOT_HERE: tuple[Meaning, ...] = (
     ),
     not_here(
         "the tokens of the model's tokenizer_config.json",
-        """add_bos add_bos_token add_eos add_eos_token add_special_tokens add_tokens
+        """add_bos add_bos_token add_eos add_eos_token add_tokens
         added_tokens_overrides additional_special_tokens bos_token bos_token_id eos_token
         eos_token_id eot_tokens fix_untrained_tokens init_special_tokens new_special_tokens
         new_special_tokens_config new_tokens special_tokens split_special_tokens

@@ -7,72 +7,37 @@ any other template, an answer is the text that its message adds to the conversat
     messages[:2]                          <|user|>Hi<|end|><|assistant|>Hello!<|end|>
     trained                                                             ^^^^^^^^^^^^^
 
-Some templates rewrite an answer once more turns follow: they drop its reasoning or its end token.
 A row is one rendering of the whole conversation, so an answer is trained only where the row, up to
-the end of that answer, equals what the model reads and writes at that turn. Any other answer is
-context only and gets a note. A row ends with its last trained answer: later turns teach nothing
-and cannot change what came before.
+the end of that answer, equals what the model reads and writes at that turn. `answer_spans.py` says
+what counts as equal where a template writes earlier turns otherwise. Any other answer is context
+only and gets a note with the reason. A row ends with its last trained answer: later turns teach
+nothing and cannot change what came before.
+
+What a template does not write of a conversation is noted too (`lost_parts.py`). A conversation with
+an answer that is nothing but its end, because it was empty or because the template lost it, is
+rejected: it would teach the model to say nothing.
 """
 
 import contextlib
+import re
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.foreign.budget import Budget, LimitReachedError, limited
+from headway.data.examples.answer_spans import SpanLocator, Turn
 from headway.data.examples.jinja import RENDER_BUDGET, Jinja, RenderError, Span
-from headway.data.examples.tokenizer import TURN_END, Tokenizer
+from headway.data.examples.lost_parts import LostParts, PartFinder, calls_of, reasoning_of
+from headway.data.examples.notes import ExampleNote
+from headway.data.examples.tokenizer import Tokenizer
 from headway.data.formats.records import Record, Rejected, RejectReason
 
 _MANY_MESSAGES = 100  # of a conversation
-
-# ChatML with its answers marked.
-CHATML = """\
-{%- if tools %}
-    {{- raise_exception('this chat template has no place for tools') }}
-{%- endif %}
-{%- for message in messages %}
-    {{- '<|im_start|>' + message['role'] + '\\n' }}
-    {%- if message['tool_calls'] %}
-        {{- raise_exception('this chat template has no place for tool calls') }}
-    {%- elif message['role'] == 'assistant' %}
-        {%- generation %}
-            {{- message['content'] + '<|im_end|>' }}
-        {%- endgeneration %}
-    {%- else %}
-        {{- message['content'] + '<|im_end|>' }}
-    {%- endif %}
-    {{- '\\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\\n' }}
-{%- endif %}
-"""
-
-
-def chatml_for(tokenizer: Tokenizer) -> str:
-    """ChatML for a tokenizer that has no template.
-
-    Turns end in ChatML's own end token if the vocabulary has it, otherwise in the tokenizer's. The
-    text starts with the BOS token if the tokenizer adds one.
-    """
-    template = CHATML
-    if tokenizer.id_of(TURN_END) is None:
-        template = template.replace(f"'{TURN_END}'", "eos_token")
-    return template if tokenizer.bos_id is None else "{{- bos_token }}\n" + template
-
-
-class AnswerNote(StrEnum):
-    """Something worth counting about an answer; the value is shown to people after the count."""
-
-    CONTEXT_ONLY = "answers used as context only: the template rewrites them in later turns"
-    UNPROMPTED = "answers that do not start with the template's generation prompt"
-
+_THOUGHT_TAG = re.compile(r"</?[\w:]*think[\w:]*>|\[/?THINK\]")
 
 Message = dict[str, Any]
 Messages = Sequence[Message]
@@ -85,13 +50,13 @@ class Rendered:
     Attributes:
         answers: character spans [begin, end) of answers.
         inverted: False: train only the spans. True: train everything except the spans.
-        notes: one note per answer that needs one.
+        notes: one note for each part that needs one.
     """
 
     text: str
     answers: tuple[Span, ...]
     inverted: bool = False
-    notes: tuple[AnswerNote, ...] = ()
+    notes: tuple[ExampleNote, ...] = ()
 
 
 class Template:
@@ -133,6 +98,8 @@ class Template:
         compiled = partial(Jinja, now=now, name=name, budget=budget)
         self._plain = compiled(source)
         self._with_tools = compiled(with_tools) if with_tools else self._plain
+        self._spans = SpanLocator(tokenizer.special_tokens)
+        self._parts = PartFinder(lambda messages, tools: self._render(messages, tools).text)
         self.uses_date = self._plain.uses_date or self._with_tools.uses_date
 
     def render(
@@ -157,13 +124,16 @@ class Template:
         with self._within_budget("these messages", len(normalized)):
             return self._render(normalized, tools, add_generation_prompt).text
 
-    def render_record(self, record: Record, *, assistant_only: bool) -> Rendered | Rejected:
+    def render_record(
+        self, record: Record, *, assistant_only: bool, keep_empty_answers: bool = False
+    ) -> Rendered | Rejected:
         """Render a conversation and locate the trained characters.
 
         Args:
             record: a conversation.
             assistant_only: train only the answers instead of everything. Either way, an answer
                 whose message says `train: false` or `weight: 0` is not trained.
+            keep_empty_answers: train answers without a word, if that is how they were written.
 
         Raises:
             UsageError: the template takes more memory or time than it may.
@@ -171,9 +141,14 @@ class Template:
         messages = [_normalize(message) for message in record.messages or ()]
         try:
             with self._within_budget(f"{record.file}:{record.line}", len(messages)):
+                trained = [n for n in _answer_numbers(messages) if not _is_untrained(messages[n])]
                 if assistant_only:
-                    return self._render_training_answers(messages, record.tools)
-                return self._render_training_all(messages, record.tools)
+                    messages = _until_last(trained, messages)
+                render = self._render_answers if assistant_only else self._render_everything
+                rendered = render(messages, record.tools, trained)
+                lost = self._parts.find(messages, record.tools)
+                empty = self._check_answers(messages, trained, lost, keep_empty_answers)
+                return replace(rendered, notes=(*rendered.notes, *lost.notes, *empty))
         except RenderError as error:
             return Rejected(record.file, record.line, error.reason, error.detail)
 
@@ -190,27 +165,30 @@ class Template:
         except LimitReachedError as error:
             raise self._plain.too_costly(error, f"to render {what}") from error
 
-    def _render_training_answers(self, messages: Messages, tools: Messages | None) -> Rendered:
-        trained = [n for n in _answer_numbers(messages) if not _is_untrained(messages[n])]
-        if not trained:
-            has_answers = bool(_answer_numbers(messages))
-            why = "every answer says train: false" if has_answers else "no assistant message"
-            raise RenderError(RejectReason.NO_TRAINED_TOKEN, why)
-        row = messages[: trained[-1] + 1]
-        return self._render_with_answers(row, tools, trained)
+    def _render_answers(
+        self, messages: Messages, tools: Messages | None, trained: Sequence[int]
+    ) -> Rendered:
+        rendered = self._render_with_answers(messages, tools, trained)
+        said = [rendered.text[begin:end] for begin, end in rendered.answers]
+        num_wordless = sum(map(self._spans.is_wordless, said))
+        if any(said) and num_wordless > sum(self._is_blank(messages[n]) for n in trained):
+            raise RenderError(RejectReason.ANSWER_NOT_WRITTEN, "it writes nothing but its end")
+        return rendered
 
-    def _render_training_all(self, messages: Messages, tools: Messages | None) -> Rendered:
-        untrained = [n for n in _answer_numbers(messages) if _is_untrained(messages[n])]
+    def _render_everything(
+        self, messages: Messages, tools: Messages | None, trained: Sequence[int]
+    ) -> Rendered:
+        untrained = [n for n in _answer_numbers(messages) if n not in trained]
         others = [_is_untrained(message) for message in messages if message["role"] != "assistant"]
         if others and all(others):
-            return self._render_training_answers(messages, tools)
+            return self._render_answers(_until_last(trained, messages), tools, trained)
         if any(others):
             raise RenderError(RejectReason.QUESTION_UNTRAINED, "some turns say train: false")
         if not untrained:
             return Rendered(self._render(messages, tools).text, (), inverted=True)
         rendered = self._render_with_answers(messages, tools, untrained)
-        if AnswerNote.CONTEXT_ONLY in rendered.notes:
-            raise _rewrites_earlier_turns()
+        if len(rendered.answers) < len(untrained):
+            raise _rewrites_earlier_turns(rendered.notes)
         return replace(rendered, inverted=True, notes=())
 
     def _render_with_answers(
@@ -237,43 +215,57 @@ class Template:
         return replace(whole, answers=tuple(kept))
 
     def _answers_by_prefix(
-        self, messages: Messages, tools: Messages | None, numbers: Sequence[int], whole: str
+        self, messages: Messages, tools: Messages | None, numbers: Sequence[int], row: str
     ) -> Rendered:
         found: list[Span] = []
-        notes: list[AnswerNote] = []
+        notes: list[ExampleNote] = []
         for number in numbers:
-            located = self._locate_answer(number, messages, tools, whole)
-            if located is None:
-                notes.append(AnswerNote.CONTEXT_ONLY)
+            try:
+                located = self._spans.locate(self._turn(number, messages, tools, row))
+            except RenderError:  # it accepts the whole conversation, but not this part of it
+                located = ExampleNote.NOT_ALONE
+            if isinstance(located, ExampleNote):
+                notes.append(located)
                 continue
-            begin, end, is_prompted = located
-            found.append((begin, end))
-            if not is_prompted:
-                notes.append(AnswerNote.UNPROMPTED)
+            found.append((located.begin, located.end))
+            notes += located.notes
         if not found:
-            raise _rewrites_earlier_turns()
-        return Rendered(whole, tuple(found), notes=tuple(notes))
+            raise _rewrites_earlier_turns(notes)
+        return Rendered(row, tuple(found), notes=tuple(notes))
 
-    def _locate_answer(
-        self, number: int, messages: Messages, tools: Messages | None, whole: str
-    ) -> tuple[int, int, bool] | None:
-        """The span of an answer in `whole`, and whether it follows the generation prompt.
-
-        None if `whole` does not start with the rendering that has this answer as its last message.
-        """
+    def _turn(self, number: int, messages: Messages, tools: Messages | None, row: str) -> Turn:
         earlier, until = messages[:number], messages[: number + 1]
-        try:
-            after = whole if len(until) == len(messages) else self._render(until, tools).text
-            if not whole.startswith(after):
-                return None
-            before = self._render(earlier, tools, prompt=True).text
-            if after.startswith(before):
-                return len(before), len(after), True
-            begin = _common_prefix_length(before, after)
-            unprompted = len(self._render(earlier, tools).text) if earlier else 0
-            return (begin, len(after), False) if begin >= unprompted else None
-        except RenderError:  # the template accepts the whole conversation, but not this part of it
-            return None
+        return Turn(
+            row=row,
+            asked=self._render(earlier, tools, prompt=True).text,
+            answered=row if len(until) == len(messages) else self._render(until, tools).text,
+            earlier=lambda: self._render(earlier, tools).text if earlier else "",
+            reasoning=reasoning_of(messages[number]),
+        )
+
+    def _check_answers(
+        self, messages: Messages, trained: Sequence[int], lost: LostParts, keep_empty: bool
+    ) -> list[ExampleNote]:
+        """Refuse a conversation with a trained answer that is nothing but its end."""
+        empty: list[ExampleNote] = []
+        for number in trained:
+            message, where = messages[number], f"message {number + 1}"
+            if not self._is_blank(message):
+                continue
+            if number in lost.calls:
+                raise RenderError(RejectReason.CALLS_NOT_WRITTEN, f"{where} has nothing else")
+            if number in lost.reasoning:
+                raise RenderError(RejectReason.REASONING_NOT_WRITTEN, f"{where} has nothing else")
+            if calls_of(message) or reasoning_of(message):
+                continue
+            if not keep_empty:
+                raise RenderError(RejectReason.EMPTY_ANSWER, where)
+            empty.append(ExampleNote.EMPTY)
+        return empty
+
+    def _is_blank(self, message: Message) -> bool:
+        """Whether a message says nothing: no content, or an empty reasoning block."""
+        return self._spans.is_wordless(_THOUGHT_TAG.sub("", message.get("content") or ""))
 
     def _render(self, messages: Messages, tools: Messages | None, prompt: bool = False) -> Rendered:
         """Render messages that are already normalized."""
@@ -304,16 +296,21 @@ def _without_flag(message: Message) -> Message:
     return {name: value for name, value in message.items() if name != "train"}
 
 
-def _common_prefix_length(one: str, other: str) -> int:
-    pairs = zip(one, other, strict=False)
-    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+def _until_last(trained: Sequence[int], messages: Messages) -> Messages:
+    """The messages up to the last trained answer.
+
+    Raises:
+        RenderError: there is none.
+    """
+    if not trained:
+        has_answers = bool(_answer_numbers(messages))
+        why = "every answer says train: false" if has_answers else "no assistant message"
+        raise RenderError(RejectReason.NO_TRAINED_TOKEN, why)
+    return messages[: trained[-1] + 1]
 
 
-def _rewrites_earlier_turns() -> RenderError:
-    return RenderError(
-        RejectReason.TEMPLATE_CHANGES_EARLIER_TURNS,
-        "it rewrites or drops an answer once more turns follow",
-    )
+def _rewrites_earlier_turns(notes: Sequence[ExampleNote]) -> RenderError:
+    return RenderError(RejectReason.TEMPLATE_CHANGES_EARLIER_TURNS, notes[0])
 
 
 def _normalize(message: Message) -> Message:

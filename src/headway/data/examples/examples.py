@@ -5,17 +5,20 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headway.data.examples.chat import AnswerNote, Rendered, Template
+from headway.data.examples.chat import Rendered, Template
+from headway.data.examples.notes import ExampleNote
 from headway.data.examples.tokenizer import Ids, Offsets, Tokenizer
 from headway.data.formats.records import Record, Rejected, RejectReason
 
 Flags = NDArray[np.bool_]
 OnTokens = Callable[[int], None]
+
+AddSpecialTokens = Literal["auto", "always", "never"]
 
 UNTRAINED = -100  # the label of a token that is not trained
 
@@ -32,14 +35,16 @@ class Example:
     Attributes:
         ids: (T,) token ids; a text ends with the end token.
         trained: (T,) whether the model learns to predict this token; never true for the first.
-        notes: one note per answer that needs one.
+        notes: one note for each thing that is worth counting.
+        ends: ids of the special tokens that end what is trained.
     """
 
     file: str
     line: int
     ids: Ids
     trained: Flags
-    notes: tuple[AnswerNote, ...] = ()
+    notes: tuple[ExampleNote, ...] = ()
+    ends: frozenset[int] = frozenset()
 
 
 def _ignore(_: int) -> None:
@@ -47,8 +52,11 @@ def _ignore(_: int) -> None:
 
 
 def text_examples(
-    records: Sequence[Record], tokenizer: Tokenizer, on_tokens: OnTokens = _ignore
-) -> list[Example]:
+    records: Sequence[Record],
+    tokenizer: Tokenizer,
+    on_tokens: OnTokens = _ignore,
+    add_special_tokens: AddSpecialTokens = "auto",
+) -> list[Example | Rejected]:
     """Documents as examples: BOS if the tokenizer adds one, the text's tokens, the end token.
 
     A part of a document has BOS only if the document starts in it, and the end token only if the
@@ -57,28 +65,55 @@ def text_examples(
     Args:
         records: the documents.
         tokenizer: encodes them.
+        add_special_tokens: "auto" adds BOS and end token unless the text itself spells them out.
         on_tokens: called with the number of new tokens as they are made.
     """
-    empty = np.zeros(0, dtype=np.int32)
-    bos = empty if tokenizer.bos_id is None else np.array([tokenizer.bos_id], dtype=np.int32)
-    end = np.array([tokenizer.end_id], dtype=np.int32)
-    ids: list[list[Ids]] = [[bos if record.begins else empty] for record in records]
+    ids: list[list[Ids]] = [[] for _ in records]
     texts = [record.text or "" for record in records]
     for pieces in _piece_batches(texts, tokenizer):
         encoded = tokenizer.encode([piece.text for piece in pieces])
         for piece, part in zip(pieces, encoded, strict=True):
             ids[piece.number].append(part)
         on_tokens(sum(map(len, encoded)))
+    is_special = _special_table(tokenizer)
     return [
-        _text_example(record, np.concatenate([*parts, end if record.ends else empty]))
+        _text_example(record, _concatenate(parts), tokenizer, is_special, add_special_tokens)
         for record, parts in zip(records, ids, strict=True)
     ]
 
 
-def _text_example(record: Record, ids: Ids) -> Example:
+def _text_example(
+    record: Record, ids: Ids, tokenizer: Tokenizer, is_special: Flags, add: AddSpecialTokens
+) -> Example | Rejected:
+    has_bos = len(ids) > 0 and ids[0] == tokenizer.bos_id
+    has_end = (record.text or "").rstrip().endswith(tuple(tokenizer.special_tokens))
+    adds_bos = record.begins and tokenizer.bos_id is not None and add != "never"
+    adds_end = record.ends and add != "never"
+    notes: list[ExampleNote] = []
+    if add == "auto" and adds_bos and has_bos:
+        adds_bos = False
+        notes.append(ExampleNote.BEGINS_WITH_BOS)
+    if add == "auto" and adds_end and has_end:
+        adds_end = False
+        notes.append(ExampleNote.ENDS_WITH_END)
+    if not notes and is_special[ids].any():
+        notes.append(ExampleNote.MARKERS_IN_TEXT)
+    bos = [tokenizer.bos_id] if adds_bos else []
+    end = [tokenizer.end_id] if adds_end else []
+    ids = np.concatenate([np.array(bos, np.int32), ids, np.array(end, np.int32)])
+    if not len(ids):
+        return Rejected(record.file, record.line, RejectReason.EMPTY_TEXT, "no tokens")
     trained = np.ones(len(ids), dtype=np.bool_)
     trained[:1] = False
-    return Example(record.file, record.line, ids, trained)
+    ends = _last_special(ids[1:], tokenizer) if record.ends else []
+    return Example(record.file, record.line, ids, trained, tuple(notes), _known(ends))
+
+
+def _special_table(tokenizer: Tokenizer) -> Flags:
+    """(V,) whether an id is a special token's."""
+    table = np.zeros(tokenizer.vocab_size, dtype=np.bool_)
+    table[list(tokenizer.special_ids)] = True
+    return table
 
 
 def token_example(record: Record, vocab_size: int) -> Example | Rejected:
@@ -117,6 +152,7 @@ def chat_examples(
     template: Template,
     *,
     assistant_only: bool,
+    keep_empty_answers: bool = False,
     on_tokens: OnTokens = _ignore,
 ) -> list[Example | Rejected]:
     """Conversations as examples: the tokens that the template writes, and nothing else.
@@ -126,9 +162,15 @@ def chat_examples(
         tokenizer: encodes what the template writes.
         template: renders the conversations; it writes BOS itself if the model needs one.
         assistant_only: train only the answers.
+        keep_empty_answers: train answers without a word instead of rejecting the conversation.
         on_tokens: called with the number of new tokens as they are made.
     """
-    rendered = [template.render_record(r, assistant_only=assistant_only) for r in records]
+    rendered = [
+        template.render_record(
+            record, assistant_only=assistant_only, keep_empty_answers=keep_empty_answers
+        )
+        for record in records
+    ]
     texts = [one.text if isinstance(one, Rendered) else "" for one in rendered]
     ids: list[list[Ids]] = [[] for _ in records]
     offsets: list[list[Offsets]] = [[] for _ in records]
@@ -138,19 +180,28 @@ def chat_examples(
             ids[piece.number].append(part)
             offsets[piece.number].append(spans + piece.begin if piece.begin else spans)
         on_tokens(sum(len(part) for part, _ in encoded))
+    is_special = _special_table(tokenizer)
     return [
         one
         if isinstance(one, Rejected)
-        else _chat_example(record, one, _concatenate(parts), _concatenate(spans), tokenizer)
+        else _chat_example(
+            record, one, _concatenate(parts), _concatenate(spans), tokenizer, is_special
+        )
         for record, one, parts, spans in zip(records, rendered, ids, offsets, strict=True)
     ]
 
 
 def _chat_example(
-    record: Record, rendered: Rendered, ids: Ids, offsets: Offsets, tokenizer: Tokenizer
+    record: Record,
+    rendered: Rendered,
+    ids: Ids,
+    offsets: Offsets,
+    tokenizer: Tokenizer,
+    is_special: Flags,
 ) -> Example | Rejected:
     file, line = record.file, record.line
-    trained = _in_answers(rendered, ids, offsets, tokenizer) ^ rendered.inverted
+    in_answer, ends = _in_answers(rendered, ids, offsets, tokenizer)
+    trained = in_answer ^ rendered.inverted
     after_first = trained[1:] if len(ids) and ids[0] == tokenizer.bos_id else trained
     if not rendered.inverted and after_first.all() and _has_prompt(record) and len(ids):
         return Rejected(
@@ -164,12 +215,26 @@ def _chat_example(
         return Rejected(
             file, line, RejectReason.NO_TRAINED_TOKEN, "the template does not write any answer"
         )
-    return Example(file, line, ids, trained, rendered.notes)
+    if rendered.inverted:
+        ends = _last_special(ids[trained], tokenizer)
+    without_end = (ExampleNote.WITHOUT_END,) * ends.count(None)
+    notes = (*rendered.notes, *without_end, *_marker_notes(record, ids[is_special[ids]], tokenizer))
+    return Example(file, line, ids, trained, notes, _known(ends))
 
 
-def _in_answers(rendered: Rendered, ids: Ids, offsets: Offsets, tokenizer: Tokenizer) -> Flags:
-    """(T,) which tokens belong to an answer."""
+def _marker_notes(record: Record, special: Ids, tokenizer: Tokenizer) -> tuple[ExampleNote, ...]:
+    """A note if a special token of the row is spelled out in a message."""
+    spelled = [tokenizer.token_of(one) or "" for one in set(special.tolist())]
+    has_marker = any(token in text for text in record.texts for token in spelled if token)
+    return (ExampleNote.MARKERS_IN_MESSAGES,) if has_marker else ()
+
+
+def _in_answers(
+    rendered: Rendered, ids: Ids, offsets: Offsets, tokenizer: Tokenizer
+) -> tuple[Flags, list[int | None]]:
+    """(T,) which tokens belong to an answer, and the special token that ends each answer."""
     in_answer = np.zeros(len(ids), dtype=np.bool_)
+    ends: list[int | None] = []
     for begin, end in rendered.answers:
         # a token that overlaps an answer belongs to it
         first = int(offsets[:, 1].searchsorted(begin, side="right"))
@@ -177,7 +242,29 @@ def _in_answers(rendered: Rendered, ids: Ids, offsets: Offsets, tokenizer: Token
         if begin < end and first <= last:
             last = _end_of_turn(first, last, rendered.text, ids, offsets, tokenizer.special_ids)
             in_answer[first : last + 1] = True
-    return in_answer
+            ends.append(int(ids[last]) if ids[last] in tokenizer.special_ids else None)
+    return in_answer, ends
+
+
+def _known(ends: Sequence[int | None]) -> frozenset[int]:
+    return frozenset(end for end in ends if end is not None)
+
+
+def end_token_ids(example: Example, tokenizer: Tokenizer) -> frozenset[int]:
+    """The ids that end the example's text or answers; of token ids, the last special one."""
+    return example.ends or _known(_last_special(example.ids[example.trained], tokenizer))
+
+
+def end_token_id(example: Example, tokenizer: Tokenizer) -> int:
+    """The id that ends the example's text or last answer, or else the tokenizer's end token."""
+    end = _last_special(example.ids[example.trained], tokenizer)[0]
+    return tokenizer.end_id if end is None else end
+
+
+def _last_special(ids: Ids, tokenizer: Tokenizer) -> list[int | None]:
+    """The last special token, or None."""
+    special = ids[np.isin(ids, list(tokenizer.special_ids))]
+    return [int(special[-1]) if len(special) else None]
 
 
 def _end_of_turn(
@@ -201,13 +288,7 @@ def _has_prompt(record: Record) -> bool:
 
 
 def _concatenate(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def end_token_id(example: Example, tokenizer: Tokenizer) -> int:
-    """The id that ends the example's text or last answer, or else the tokenizer's end token."""
-    ends = example.ids[example.trained & np.isin(example.ids, list(tokenizer.special_ids))]
-    return int(ends[-1]) if len(ends) else tokenizer.end_id
+    return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros(0, np.int32)])
 
 
 # ---- long texts ------------------------------------------------------------------------------

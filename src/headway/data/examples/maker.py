@@ -10,8 +10,15 @@ import msgspec
 from headway.base.files import hash_bytes
 from headway.base.version import __version__
 from headway.data.examples import tokenizer as tokenizers
-from headway.data.examples.chat import CHATML, Template, chatml_for
-from headway.data.examples.examples import Example, chat_examples, text_examples, token_examples
+from headway.data.examples.chat import Template
+from headway.data.examples.chatml import CHATML, chatml_for
+from headway.data.examples.examples import (
+    AddSpecialTokens,
+    Example,
+    chat_examples,
+    text_examples,
+    token_examples,
+)
 from headway.data.examples.tokenizer import TURN_END, Tokenizer
 from headway.data.formats.records import DataKind, Record, Rejected
 
@@ -28,6 +35,8 @@ class ExampleOptions:
         drop_duplicates: keep only the first of several identical records.
         skip_corrupt: skip the damaged rest of a compressed file.
         preferred_only: train the preferred answers of preference data.
+        keep_empty_answers: train answers without a word instead of rejecting the conversation.
+        add_special_tokens: whether a text gets BOS and the end token.
         day: that chat templates are told, ISO 8601; "": today.
     """
 
@@ -38,6 +47,8 @@ class ExampleOptions:
     drop_duplicates: bool = False
     skip_corrupt: bool = False
     preferred_only: bool = False
+    keep_empty_answers: bool = False
+    add_special_tokens: AddSpecialTokens = "auto"
     day: str = ""
 
     def key(self, *content: object) -> str:
@@ -45,6 +56,7 @@ class ExampleOptions:
         vocabulary = tokenizers.fingerprint(self.tokenizer) if self.tokenizer else self.vocab_size
         chat = (self.template or "", CHATML, self.assistant_only)
         filters = (self.drop_duplicates, self.skip_corrupt, self.preferred_only)
+        filters += (self.keep_empty_answers, self.add_special_tokens)
         return hash_bytes(msgspec.json.encode((__version__, vocabulary, chat, filters, content)))
 
 
@@ -97,8 +109,11 @@ class ExampleMaker:
                 self.tokenizer,
                 self._template,
                 assistant_only=self.options.assistant_only,
+                keep_empty_answers=self.options.keep_empty_answers,
                 on_tokens=self._on_tokens,
             )
         if self.kind == "tokens":
             return token_examples(records, self.tokenizer.vocab_size, self._on_tokens)
-        return text_examples(records, self.tokenizer, self._on_tokens)
+        return text_examples(
+            records, self.tokenizer, self._on_tokens, self.options.add_special_tokens
+        )

@@ -56,6 +56,7 @@ class Tokenizer:
         origin: where the tokenizer came from, as text for people.
         special: special tokens by role ("eos_token", ...), as templates name them.
         special_ids: ids of special tokens.
+        special_tokens: their spellings.
         vocab_size: embedding rows that the ids need: the largest id + 1.
         end_token: ends a document, or an answer if the tokenizer was trained here on conversations.
         end_id: its id.
@@ -75,7 +76,8 @@ class Tokenizer:
             vocab: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
             added = self._backend.get_added_tokens_decoder()
         self.vocab_size = _vocab_size(vocab, origin)
-        self.special_ids = frozenset(one for one, token in added.items() if token.special)
+        special = {one: token.content for one, token in added.items() if token.special}
+        self.special_ids, self.special_tokens = frozenset(special), frozenset(special.values())
         config = read_object(self.files, CONFIG, origin)
         self.special = special_tokens(self.files, origin)
         if self.special.get("eos_token") not in vocab:

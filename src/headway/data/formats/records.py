@@ -76,6 +76,10 @@ class RejectReason(StrEnum):
     # examples
     NO_TRAINED_TOKEN = "no trained token"  # noqa: S105 - a token of text
     NO_UNTRAINED_TOKEN = "no untrained token"  # noqa: S105 - a token of text
+    EMPTY_ANSWER = "an empty answer"
+    CALLS_NOT_WRITTEN = "an answer that is a tool call, which the template does not write"
+    REASONING_NOT_WRITTEN = "an answer that is reasoning, which the template does not write"
+    ANSWER_NOT_WRITTEN = "an answer that the template does not write"
     TEMPLATE_FAILS = "the template fails"
     TEMPLATE_CHANGES_EARLIER_TURNS = "the template changes earlier turns"
     TEMPLATE_MARKS_IN_MACRO = "the template marks answers inside a macro"

@@ -40,7 +40,13 @@ _ANSWERS_UNKNOWN = (
     RejectReason.NO_UNTRAINED_TOKEN,
     RejectReason.TEMPLATE_CHANGES_EARLIER_TURNS,
 )
+_ANSWERS_LOST = (
+    RejectReason.CALLS_NOT_WRITTEN,
+    RejectReason.REASONING_NOT_WRITTEN,
+    RejectReason.ANSWER_NOT_WRITTEN,
+)
 _ANSWERS_NOT_WRITTEN = (
+    *_ANSWERS_LOST,
     RejectReason.NO_TRAINED_TOKEN,
     RejectReason.NO_UNTRAINED_TOKEN,
     RejectReason.TEMPLATE_FAILS,
@@ -215,6 +221,8 @@ def _table(rejected: Sequence[Rejected]) -> str:
 def _need(rejected: Rejected) -> str:
     if rejected.reason in _ANSWERS_NOT_WRITTEN:
         return "answers that the chat template writes"
+    if rejected.reason is RejectReason.EMPTY_ANSWER:
+        return "answers that say something"
     if rejected.reason is RejectReason.PREFERENCE_DATA:
         return "a single answer per prompt, or --preferred-only"
     return _NEED
@@ -240,6 +248,10 @@ def remedy_for(rejected: Rejected) -> Remedy:
         return _rename_fields(file, rejected.keys)
     if reason is RejectReason.PREFERENCE_DATA:
         return Remedy("--preferred-only", "trains the preferred answers, and counts the others")
+    if reason is RejectReason.EMPTY_ANSWER:
+        return Remedy("--keep-empty-answers", "trains them too: the model learns to say nothing")
+    if reason in _ANSWERS_LOST:
+        return Remedy("--model DIR", "a model whose chat template writes them")
     if reason in _ANSWERS_UNKNOWN:
         return Remedy("--no-assistant-only-loss", "trains on every token of the conversations")
     if file.startswith("hf://"):

@@ -71,5 +71,7 @@ class Survey:
     notes: dict[str, int] = field(default_factory=dict[str, int])  # number of each
     contents: dict[str, str] = field(default_factory=dict[str, str])  # sha256 by source
     template_day: str = ""  # that the template was told, ISO 8601; "" if it does not ask
+    end_ids: tuple[int, ...] = ()  # all tokens that end what is trained
+    begin_id: int | None = None  # the first token of the first example
     examples: str = ""  # sha256 over the examples: token ids, and which are trained
     sampled: SurveySample | None = None  # None: the sources were read completely

@@ -22,7 +22,12 @@ from headway.base.files import hash_bytes
 from headway.base.pulse import Phase, Pulse
 from headway.base.units import size
 from headway.data.examples import tokenizer as tokenizers
-from headway.data.examples.examples import Example, end_token_id, render_marked
+from headway.data.examples.examples import (
+    Example,
+    end_token_id,
+    end_token_ids,
+    render_marked,
+)
 from headway.data.examples.maker import ExampleMaker, ExampleOptions
 from headway.data.examples.record_batches import batch_records
 from headway.data.examples.tokenizer import Tokenizer
@@ -263,6 +268,7 @@ class _StoreBuilder:
         self.num_characters = 0
         self.first: Example | None = None
         self.notes = RecordNotes()
+        self.ends: set[int] = set()
         self._tokens_of: list[int] = []  # of each record, in order; 0 for a rejected one
 
     def take(self, batch: Sequence[Record]) -> None:
@@ -275,6 +281,7 @@ class _StoreBuilder:
                 self._tokens_of.append(len(made.ids))
                 self.writer.add(made)
                 self.notes.add(record, made)
+                self.ends |= end_token_ids(made, self.maker.tokenizer)
                 self.num_characters += _num_characters(record)
                 self.first = self.first or made
         self.pulse.beat()
@@ -311,6 +318,8 @@ class _StoreBuilder:
                 vocab_size=words.vocab_size,
                 max_id=writer.max_id,
                 end_id=end_token_id(self.first, words),
+                end_ids=tuple(sorted(self.ends)),
+                begin_id=int(self.first.ids[0]),
                 fingerprint=_fingerprint(reading),
                 tokenizer=words.fingerprint,
                 tokenizer_from=words.origin,
