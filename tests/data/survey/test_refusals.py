@@ -116,17 +116,3 @@ def test_preference_data_is_refused_in_one_clear_line(tmp_path: Path) -> None:
     assert refusal.what == f"{path} is preference data, and Headway does not compare answers"
     assert refusal.need == "a single answer per prompt, or --preferred-only"
     assert refusal.remedies[0].do == "--preferred-only"
-
-
-def test_a_file_that_is_one_conversation_comes_with_a_line_that_makes_it_a_row(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "talk.json"
-    chat = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
-    path.write_text(json.dumps(chat))
-    bad = records(path)[0]
-    assert isinstance(bad, Rejected)
-    typed(remedy_for(bad).do)
-    (made,) = records(tmp_path / "talk.jsonl")
-    assert isinstance(made, Record)
-    assert made.messages == tuple(chat)

@@ -5,15 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headway.data.formats.fields.answers import (
-    ANSWERS,
-    QUESTIONS,
-    alpaca,
-    completion,
-    pair,
-    question_keys,
-)
+from headway.data.formats.fields.answers import alpaca, completion, pair
 from headway.data.formats.fields.conversations import BESIDE, conversation
+from headway.data.formats.fields.pairs import ANSWERS, QUESTIONS, question_keys
 from headway.data.formats.fields.preferences import (
     FEEDBACK,
     OTHERS,
@@ -210,6 +204,10 @@ def _sharegpt(file: str, line: int, fields: dict[str, Any]) -> Record:
     return conversation(file, line, fields, fields["conversations"], "ShareGPT conversations")
 
 
+def _dialogue(file: str, line: int, fields: dict[str, Any]) -> Record:
+    return conversation(file, line, fields, fields["conversation"], "conversation of pairs")
+
+
 _ANSWERS_TO_COMPARE = frozenset((*PREFERRED, *OTHERS))
 _PREFERENCE = RowFormat(
     "preference data", (), preference, (*TURNS, *PREFERRED, *OTHERS, *BESIDE),
@@ -222,6 +220,7 @@ FORMATS = (
     RowFormat("OpenAI messages", ("messages",), _openai, BESIDE, "messages", ("role", "content")),
     RowFormat("ShareGPT conversations", ("conversations",), _sharegpt, BESIDE,
               "conversations", ("from", "value")),
+    RowFormat("conversation of pairs", ("conversation",), _dialogue, BESIDE),
     RowFormat("tokens", ("input_ids",), tokens, TOKEN_KEYS),
     RowFormat("prompt and completion", ("prompt", "completion"), completion,
               ("history", *BESIDE)),

@@ -60,7 +60,6 @@ _SYNONYMS = {
     "chat": "messages",
     "dialog": "messages",
     "dialogue": "messages",
-    "conversation": "messages",
     "tokens": "input_ids",
 }
 
@@ -241,10 +240,6 @@ def remedy_for(rejected: Rejected) -> Remedy:
         command = converting(file, "iconv -f latin1 -t utf-8", ".utf8")
         return Remedy(command, "then train that file")
     if reason is RejectReason.NO_KNOWN_FIELDS and rejected.keys:
-        if {"role", "content"} <= set(rejected.keys) and _inner_suffix(file) == ".json":
-            code = f"import json; print(json.dumps({{'messages': json.load(open({file!r}))}}))"
-            command = f"python -c {shlex.quote(code)} > {shlex.quote(file + 'l')}"
-            return Remedy(command, "if the file is one conversation")
         return _rename_fields(file, rejected.keys)
     if reason is RejectReason.PREFERENCE_DATA:
         return Remedy("--preferred-only", "trains the preferred answers, and counts the others")

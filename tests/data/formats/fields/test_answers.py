@@ -5,17 +5,13 @@ from typing import Any
 import pytest
 
 from headway.data.formats.fields.answers import (
-    ANSWERS,
-    QUESTIONS,
     alpaca,
-    answer_key,
     answer_turns,
     completion,
     pair,
-    question_key,
-    question_keys,
     question_turns,
 )
+from headway.data.formats.fields.pairs import ANSWERS, QUESTIONS
 from headway.data.formats.records import Record, Rejected, RejectReason, UnfitError
 from headway.data.formats.row_formats import record_of_fields
 
@@ -32,8 +28,6 @@ def said(row: dict[str, Any]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_a_question_and_its_answer_under_any_two_names(question: str, answer: str) -> None:
     assert said({question: "hi", answer: "ho"}) == [("user", "hi"), ("assistant", "ho")]
-    assert question_key({question: "hi", answer: "ho"}) == question
-    assert answer_key({question: "hi", answer: "ho"}) == answer
 
 
 @pytest.mark.parametrize(
@@ -42,6 +36,7 @@ def test_a_question_and_its_answer_under_any_two_names(question: str, answer: st
         {"question": "a", "answer": "b", "response": "c"},
         {"question": "a", "prompt": "b", "answer": "c"},
         {"user": "a", "input": "b", "assistant": "c"},
+        {"instruction": [USER], "input": "b", "output": "c"},
     ],
 )
 def test_two_questions_or_two_answers_are_refused(row: dict[str, Any]) -> None:
@@ -69,8 +64,6 @@ def test_a_context_of_anything_else_is_not_read_and_says_so() -> None:
     record = record_of_fields("f", 1, {"question": "q", "context": "c", "answer": "a"})
     assert isinstance(record, Record)
     assert record.unread == ("context",)
-    assert question_keys(("question", "context")) == ("question",)
-    assert question_keys(("instruction", "context")) == ("instruction", "context")
 
 
 @pytest.mark.parametrize(

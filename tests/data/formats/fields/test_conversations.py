@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from headway.data.formats.fields.conversations import SYSTEM_KEYS, conversation
+from headway.data.formats.fields.conversations import conversation
+from headway.data.formats.fields.pairs import SYSTEM_KEYS
 from headway.data.formats.records import Record, RejectReason, UnfitError
 from headway.data.formats.row_formats import record_of_fields
 
@@ -15,6 +16,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "messages": {"messages": [USER, ANSWER]},
     "conversations": {"conversations": [{"from": "human", "value": "hi"},
                                         {"from": "gpt", "value": "ho"}]},
+    "pairs": {"conversation": [{"human": "hi", "assistant": "ho"}]},
     "prompt": {"prompt": "hi", "completion": "ho"},
     "prompt list": {"prompt": [USER], "completion": [ANSWER]},
     "alpaca": {"instruction": "hi", "output": "ho"},
@@ -103,7 +105,7 @@ def test_pictures_are_not_ignored(name: str) -> None:
     assert record({"messages": [USER, ANSWER], name: []}).messages == (USER, ANSWER)
 
 
-@pytest.mark.parametrize("key", ["messages", "conversations"])
+@pytest.mark.parametrize("key", ["messages", "conversations", "conversation"])
 def test_turns_may_be_json_text(key: str) -> None:
     assert record({key: json.dumps([USER, ANSWER])}).messages == (USER, ANSWER)
 

@@ -1,15 +1,12 @@
 """Questions and answers: fields that hold the two sides of a conversation."""
 
-from typing import Any, cast
+from typing import Any
 
 from headway.data.formats.fields.conversations import conversation
+from headway.data.formats.fields.pairs import answer_key, question_key, question_text, second_parts
 from headway.data.formats.fields.turns import is_turn
 from headway.data.formats.fields.values import from_json, is_list, is_missing, shorten
 from headway.data.formats.records import Record, RejectReason, UnfitError
-
-QUESTIONS = ("prompt", "instruction", "question", "query", "input", "user", "human")
-ANSWERS = ("completion", "output", "response", "answer", "assistant", "gpt", "bot")
-_MORE = {"input": ("instruction",), "context": ("instruction",)}  # a question's second part
 
 
 def completion(file: str, line: int, fields: dict[str, Any]) -> Record:
@@ -35,41 +32,6 @@ def pair(file: str, line: int, fields: dict[str, Any]) -> Record:
     )
 
 
-def question_keys(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those names that hold a question or come before it."""
-    more = [name for name, of in _MORE.items() if any(one in names for one in of)]
-    return tuple(name for name in names if name in (*QUESTIONS, *more, "history"))
-
-
-def question_key(fields: dict[str, Any]) -> str:
-    """The field that holds the question.
-
-    Raises:
-        UnfitError: several do, or none.
-    """
-    found = [name for name in QUESTIONS if name in fields]
-    for more, of in _MORE.items():
-        if more in found and any(name in found for name in of):
-            found.remove(more)
-    return _only(found, fields)
-
-
-def answer_key(fields: dict[str, Any]) -> str:
-    """The field that holds the answer.
-
-    Raises:
-        UnfitError: several do, or none.
-    """
-    return _only([name for name in ANSWERS if name in fields], fields)
-
-
-def _only(names: list[str], fields: dict[str, Any]) -> str:
-    given = [name for name in names if not is_missing(fields[name])] or names[:1]
-    if len(given) != 1:
-        raise UnfitError(RejectReason.FIELDS_AMBIGUOUS, " or ".join(given) or "no answer")
-    return given[0]
-
-
 def _asked_and_answered(
     file: str, line: int, fields: dict[str, Any], keys: tuple[str, str], shape: str
 ) -> Record:
@@ -92,13 +54,10 @@ def question_turns(fields: dict[str, Any], key: str) -> list[object]:
     """
     value = fields[key]
     if is_list(value):
+        if more := [name for name in second_parts(key) if not is_missing(fields.get(name))]:
+            raise UnfitError(RejectReason.FIELDS_AMBIGUOUS, f"{key} and {more[0]}")
         return [*_history(fields), *value]
-    more = [fields.get(name) or "" for name, of in _MORE.items() if key in of]
-    asked = [value, *more]
-    if not all(isinstance(part, str) for part in asked):
-        raise UnfitError(RejectReason.QUESTION_NOT_TEXT, f"{key}: {shorten(asked)}")
-    text = "\n\n".join(filter(None, cast("list[str]", asked)))
-    return [*_history(fields), {"role": "user", "content": text}]
+    return [*_history(fields), {"role": "user", "content": question_text(fields, key)}]
 
 
 def answer_turns(key: str, value: object) -> list[object]:

@@ -3,7 +3,8 @@
 from collections import Counter
 from typing import Any, cast
 
-from headway.data.formats.fields.turns import message_of
+from headway.data.formats.fields.pairs import SYSTEM_KEYS, is_pair, turns_of_pair
+from headway.data.formats.fields.turns import is_turn, message_of
 from headway.data.formats.fields.values import (
     from_json,
     is_list_of_objects,
@@ -13,10 +14,6 @@ from headway.data.formats.fields.values import (
 )
 from headway.data.formats.records import Record, RejectReason, UnfitError
 
-SYSTEM_KEYS = (
-    *("system", "system_prompt", "system_message", "system_instruction", "system_instructions"),
-    *("systemPrompt", "systemMessage", "systemInstruction", "sys_prompt"),
-)
 TOOL_KEYS = ("tools", "functions")
 MEDIA_KEYS = ("images", "videos", "audios")
 BESIDE = (*SYSTEM_KEYS, *TOOL_KEYS, *MEDIA_KEYS)  # the turns of any conversation
@@ -46,6 +43,8 @@ def conversation(
     turns = from_json(turns)
     if not is_list_of_objects(turns) or not turns:
         raise UnfitError(RejectReason.MESSAGES_NOT_A_LIST, f"messages: {shorten(turns)}")
+    if not num_context and not is_turn(turns[0]) and is_pair(turns[0]):
+        turns = [turn for pair in turns for turn in turns_of_pair(pair)]
     noted: list[str] = []
     messages = tuple([message_of(turn, noted) for turn in turns])
     if len(fields) == 1 and not noted and not num_context:

@@ -4,14 +4,9 @@ import re
 from dataclasses import replace
 from typing import Any, cast
 
-from headway.data.formats.fields.answers import (
-    QUESTIONS,
-    answer_key,
-    answer_turns,
-    question_key,
-    question_turns,
-)
+from headway.data.formats.fields.answers import answer_turns, question_turns
 from headway.data.formats.fields.conversations import conversation
+from headway.data.formats.fields.pairs import QUESTIONS, answer_key, question_key
 from headway.data.formats.fields.turns import is_turn
 from headway.data.formats.fields.values import (
     as_flag,
