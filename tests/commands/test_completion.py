@@ -68,7 +68,7 @@ def offered(here: Path, *typed: str) -> list[str]:
         ("train my", ["my data.txt"]),  # quoted by readline, as a file name
         ("train --lora no", ["notes.txt"]),
         ("eval no", ["notes", "notes.txt"]),
-        ("runs ''", []),
+        ("runs --delete n", ["nested", "notes"]),
         ("completion ''", ["bash", "zsh", "fish"]),
     ],
 )

@@ -15,7 +15,7 @@ from headway.base.files import MANIFEST, write_folder
 from headway.base.pulse import Pulse
 from headway.cli import run as headway
 from headway.commands.inference import inference_request
-from headway.runs.backup import list_backups
+from headway.runs.archive.backup import list_backups
 from headway.runs.folder import RunFolder
 from headway.runs.placement import place
 from headway.runs.plan import load_plan

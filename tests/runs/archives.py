@@ -13,9 +13,9 @@ from typing import Any
 
 from headway.base.files import replace_link, write_folder
 from headway.base.pulse import Pulse
-from headway.runs.backup import Backup, make_backup
+from headway.runs.archive.backup import Backup, make_backup
+from headway.runs.archive.restore import Restored, restore
 from headway.runs.folder import RunFolder
-from headway.runs.restore import Restored, restore
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 WEIGHTS = 50_000
@@ -91,7 +91,7 @@ def killed_at(number: int, what: Callable[[], object]) -> bool:
 def in_own_process(module: str, campaign: str, here: Path, mutant: str = "") -> set[str]:
     """What a campaign saw in a process of its own: other tests leave threads, a fork loses them."""
     code = (
-        f"import sys; from pathlib import Path; from tests.runs import {module} as tests\n"
+        f"import sys; from pathlib import Path; from tests.runs.archive import {module} as tests\n"
         f"{mutant}\nprint(*tests.{campaign}(Path(sys.argv[1])))"
     )
     done = subprocess.run(

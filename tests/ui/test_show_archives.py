@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from headway.runs.backup import Backup, BackupInfo
-from headway.runs.restore import Restored
+from headway.runs.archive.backup import Backup, BackupInfo
+from headway.runs.archive.restore import Restored
 from headway.runs.verify import Claim, Verification
 from headway.ui.show_archives import (
     backup_lines,

@@ -44,7 +44,7 @@ def verify(arguments: Arguments) -> int:
 
 def backup(arguments: Arguments) -> int:
     """Back up a run, or list the backups."""
-    from headway.runs import backup as backups
+    from headway.runs.archive import backup as backups
     from headway.runs.folder import find_run
     from headway.ui.show_archives import backup_lines
     from headway.ui.spinner import show_progress
@@ -69,7 +69,7 @@ def backup(arguments: Arguments) -> int:
 
 
 def _list_backups(run: str | None, folder: Path, *, json: bool) -> int:
-    from headway.runs import backup as backups
+    from headway.runs.archive import backup as backups
     from headway.ui.show_archives import backups_table
 
     runs = [backups.find_run_or_backups(run, folder)] if run else backups.runs_with_backups(folder)
@@ -86,8 +86,8 @@ def _list_backups(run: str | None, folder: Path, *, json: bool) -> int:
 
 def restore(arguments: Arguments) -> int:
     """Go back to a backup; what was there is backed up first."""
-    from headway.runs import backup as backups
-    from headway.runs import restore as restoring
+    from headway.runs.archive import backup as backups
+    from headway.runs.archive import restore as restoring
     from headway.ui.show_archives import restored_lines
     from headway.ui.spinner import show_progress
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway.base.errors import Cause, Exit, Remedy, UsageError
+from headway.commands.deletion import delete_runs
 from headway.commands.verb import (
     OUTPUT_DIR,
     Verb,
@@ -20,6 +21,7 @@ from headway.commands.verb import (
     print_lines,
     print_text,
     terminal_width,
+    unexpected,
 )
 from headway.config.command_line import Arguments, Switch
 
@@ -101,6 +103,10 @@ def runs(arguments: Arguments) -> int:
     from headway.supervise.live_jobs import all_statuses
     from headway.ui.show_run import runs_table
 
+    if arguments.on("delete"):
+        return delete_runs(arguments)
+    if arguments.words:
+        raise unexpected("runs", arguments.words)
     folder = output_dir(arguments)
     found = all_statuses(folder)
     if arguments.on("json"):
@@ -178,17 +184,22 @@ def stop(arguments: Arguments) -> int:
 
 VERBS = {
     "runs": Verb(
-        "runs",
-        "list the runs",
+        "runs [--delete RUN...]",
+        "list the runs, or delete some",
         runs,
-        OUTPUT_DIR,
+        {
+            **OUTPUT_DIR,
+            "delete": Switch("delete the named runs, after asking", subject="deleting"),
+            "yes": Switch("delete without asking", short="y", subject="deleting"),
+        },
         group="look",
         about="Lists every run in the folder: live runs first, then the newest, each with its "
-        "state, steps and losses.",
+        "state, steps and losses. With --delete, it deletes the runs that you name, if none is "
+        "live or needed by another; their backups are kept.",
         examples=(
             ("headway runs", "the runs in ./runs"),
             ("headway runs -o /data/runs", "those in another folder"),
-            ("headway runs --json", "every number, for programs"),
+            ("headway runs --delete notes notes-2", "two of them, after asking"),
         ),
     ),
     "status": Verb(

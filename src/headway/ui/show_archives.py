@@ -1,12 +1,14 @@
 """Display of verifications, backups and restores."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headway.base.units import plural, size
-from headway.runs.backup import Backup
-from headway.runs.restore import Restored
+from headway.runs.archive.backup import Backup
+from headway.runs.archive.deletion import Deletion
+from headway.runs.archive.restore import Restored
 from headway.ui.text_layout import cells, cut, flow, fold, one_line, printable, table
 
 if TYPE_CHECKING:
@@ -107,3 +109,35 @@ def backups_table(found: Mapping[Path, Sequence[Backup]], width: int) -> list[st
     own = sum(one.own_bytes for one in every)
     end = f"{plural(len(every), 'backup')}, {size(own)} not shared with the runs"
     return [*(cut(line, width) for line in shown), "", *flow([end], width)]
+
+
+def deletion_lines(found: Deletion, width: int) -> list[str]:
+    """What deleting a run would delete, what it frees, and what stays."""
+    facts = [f"{found.run}: {found.folder}", plural(found.checkpoints, "checkpoint")]
+    facts.append(f"frees {size(found.bytes_freed)}")
+    return [*flow(facts, width), *_remaining(found, width)]
+
+
+def deleted_lines(done: Deletion, width: int) -> list[str]:
+    """What was deleted, and what is left of it."""
+    freed = f"{size(done.bytes_freed)} freed"
+    return [*flow([f"deleted {done.run}", freed], width), *_remaining(done, width)]
+
+
+def _remaining(found: Deletion, width: int) -> list[str]:
+    lines: list[str] = []
+    if found.backups:
+        kept = [f"{plural(len(found.backups), 'backup')} kept"]
+        kept += [f"{size(found.bytes_shared)} shared with them"] if found.bytes_shared else []
+        lines += [f"  {line}" for line in flow(kept, width - 2)]
+        run = Path(found.folder)
+        is_usual = run.parent == Path("runs").absolute()
+        typed = shlex.quote(found.run if is_usual else found.folder)
+        lines.append(f"  headway restore {typed} {found.backups[-1]}")
+    if found.descendants:
+        names = ", ".join(map(printable, found.descendants))
+        lines += [
+            f"  {line}"
+            for line in flow([f"continued by {names}, which has weights of its own"], width - 2)
+        ]
+    return lines

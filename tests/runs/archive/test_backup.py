@@ -22,8 +22,8 @@ from tests.runs.archives import (
 from headway.base.errors import ComeBack, UsageError
 from headway.base.files import verify_folder
 from headway.base.lock import RunLock
-from headway.runs import backup as backups
-from headway.runs.backup import damaged_files, list_backups
+from headway.runs.archive import backup as backups
+from headway.runs.archive.backup import damaged_files, list_backups
 from headway.runs.folder import RunFolder, list_runs
 
 
@@ -182,9 +182,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from headway.base.errors import MachineError
 from headway.base.pulse import Pulse
-from headway.runs.backup import list_backups, make_backup
+from headway.runs.archive.backup import list_backups, make_backup
 from headway.runs.folder import RunFolder
-from headway.runs.restore import restore
+from headway.runs.archive.restore import restore
 
 run, verb = Path(sys.argv[1]), sys.argv[2]
 filler = os.open(run.parent / "filler", os.O_WRONLY | os.O_CREAT)

@@ -17,9 +17,9 @@ from tests.runs.archives import (
 
 from headway.base.errors import ComeBack, MachineError, UsageError
 from headway.base.lock import RunLock
-from headway.runs import backup as backups
-from headway.runs import restore as restoring
-from headway.runs.backup import list_backups
+from headway.runs.archive import backup as backups
+from headway.runs.archive import restore as restoring
+from headway.runs.archive.backup import list_backups
 from headway.runs.folder import RunFolder
 
 

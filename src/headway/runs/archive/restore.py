@@ -15,7 +15,7 @@ from headway.base.errors import Cause, ComeBack, MachineError, Remedy, UsageErro
 from headway.base.files import FileProblem, hash_file, replace_link, sync_folder, verify_folder
 from headway.base.lock import exclusive_lock
 from headway.base.pulse import Phase, Pulse
-from headway.runs.backup import (
+from headway.runs.archive.backup import (
     Backup,
     backup_lock,
     copy_files,
