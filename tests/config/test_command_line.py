@@ -104,6 +104,37 @@ def test_data_after_a_switch_of_another_tool_is_not_its_value(
     assert parse(argv, {}, settings=True).words == words
 
 
+@pytest.mark.parametrize(
+    ("word", "tried"),
+    [
+        ("cutoff_len=512", "max_length=512"),
+        ("training.steps=100", "max_steps=100"),
+        ("max_lenght=512", "max_length=512"),
+        ("packing=true", "without packing=true"),
+        ("dataset=a.jsonl", "headway train a.jsonl"),
+    ],
+)
+def test_another_tools_name_and_value_are_no_file(word: str, tried: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        parse(["notes.txt", word], {}, settings=True).settings()
+    assert [remedy.do for remedy in refusal.value.remedies] == [tried]
+
+
+@pytest.mark.parametrize("word", ["https://host/a?name=b", "a=b.txt", "dir/max_lenght=1"])
+def test_a_file_or_address_may_have_an_equals_sign(word: str) -> None:
+    assert parse([word], {}, settings=True).words == [word]
+
+
+def test_options_of_other_tools_get_ours_where_the_command_has_it() -> None:
+    own = {"max_tokens": Switch("maximum new tokens", "N")}
+    with pytest.raises(UsageError) as refusal:
+        parse(["--max_new_tokens", "5"], own, settings=False)
+    assert refusal.value.remedies[0].do == "--max-tokens"
+    with pytest.raises(UsageError) as refusal:
+        parse(["--max_new_tokens", "5"], OWN, settings=False)
+    assert refusal.value.remedies[0].do == "--help"
+
+
 def test_nothing_is_guessed_farther_than_a_typo() -> None:
     with pytest.raises(UsageError) as refusal:
         parse(["--listen"], OWN, settings=False)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headway.base.errors import Cause, Refusal, Remedy, UsageError
-from headway.config.other_tools.lookup import names_a_path
+from headway.config.other_tools.lookup import answer, is_data, names_a_path
+from headway.config.other_tools.same import OPTIONS
 from headway.config.resolve import check, raise_problems, unknown
 from headway.config.settings import (
     Given,
@@ -181,6 +182,8 @@ def _add_word(word: str, found: Arguments, *, settings: bool) -> list[Refusal]:
     name, equals, value = word.partition("=")
     if settings and equals and normalize(name) in spellings() and not Path(word).exists():
         found.given.append(Given(name, value, f"{name}="))
+    elif settings and equals and _is_name(name) and not Path(word).exists():
+        return [unknown(Given(name, value, f"{name}="))]
     elif settings and word.endswith((".yaml", ".yml")):
         if found.config:
             return [_second_file(found.config, word)]
@@ -188,6 +191,12 @@ def _add_word(word: str, found: Arguments, *, settings: bool) -> list[Refusal]:
     else:
         found.words.append(word)
     return []
+
+
+def _is_name(word: str) -> bool:
+    """Whether it is another tool's name of a setting, or one of ours with a typo."""
+    known = answer(word, "") is not None or is_data(word)
+    return known or (nearest(normalize(word), spellings()) is not None)
 
 
 def _value(given: str | None, rest: list[str], *, needed: bool) -> str | None:
@@ -247,7 +256,8 @@ def _unknown(
         if takes and (names_a_path(name) or not Path(rest[0]).exists()):
             value = rest.pop(0)  # data that follows a switch of another tool is not its value
         return unknown(Given(name, value or True, name))
-    near = nearest(normalize(name), [*options])
+    ours = OPTIONS.get(normalize(name), "")
+    near = ours if ours in options else nearest(normalize(name), [*options])
     remedies = (Remedy(f"--{near.replace('_', '-')}", options[near].help),) if near else ()
     return UsageError(
         f"unknown option {name}",

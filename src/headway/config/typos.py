@@ -14,12 +14,27 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """
     found, least = None, _LONG
     for name in known:
-        longer = max(len(word), len(name))
-        allowed = (longer >= _SHORT) + (longer >= _LONG)
-        slips = distance(word, name) if abs(len(word) - len(name)) <= allowed else _LONG
-        if slips <= allowed and slips < least:
+        slips = _slips(word, name)
+        if slips is not None and slips < least:
             found, least = name, slips
     return found
+
+
+def _slips(word: str, name: str) -> int | None:
+    """Slips between two names, None if they are two names: val_file is no slip of val_size."""
+    longer = max(len(word), len(name))
+    allowed = (longer >= _SHORT) + (longer >= _LONG)
+    if abs(len(word) - len(name)) > allowed:
+        return None
+    slips = distance(word, name)
+    if slips <= 1 or slips > allowed:
+        return slips if slips <= allowed else None
+    parts, wanted = word.split("_"), name.split("_")
+    if len(parts) != len(wanted):
+        return None
+    pairs = list(zip(parts, wanted, strict=True))
+    alike = all(distance(one, other) <= 1 + (len(other) >= _LONG) for one, other in pairs)
+    return slips if alike else None
 
 
 def distance(one: str, other: str) -> int:

@@ -15,6 +15,7 @@ from headway.config.values import convert
 
 TABLE: tuple[Meaning, ...] = (*SAME, *NOT_NEEDED, *NOT_HERE)
 _PATHS = ("model", "tokenizer", "output_dir")
+_SECTIONS = ("train", "eval")  # also sections whose keys have meanings of their own
 _OFF = {"", "0", "0.0", "false", "no", "none", "null", "off", "[]", "{}", "disabled", "disable"}
 
 
@@ -26,7 +27,7 @@ def meanings() -> Mapping[str, Meaning]:
 
 def is_data(name: str) -> bool:
     """Whether other tools name by it what to train on."""
-    return normalize(name) in DATA_NAMES
+    return normalize(name).rpartition(".")[2] in DATA_NAMES
 
 
 def names_a_path(name: str) -> bool:
@@ -50,7 +51,7 @@ def answer(name: str, value: object) -> Answer | None:
     if not section:
         return None
     outer = meanings().get(section.partition(".")[0])
-    if outer is not None and outer.outcome is not Outcome.RENAMED:
+    if outer is not None and outer.outcome is not Outcome.RENAMED and section not in _SECTIONS:
         return replace(answer_of(outer, "set"), outcome=outer.outcome)
     if key in spellings():
         row = spellings()[key]

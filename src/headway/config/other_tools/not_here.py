@@ -10,15 +10,16 @@ NOT_HERE: tuple[Meaning, ...] = (
     # weights in fewer bits
     not_here(
         "adapters train on the unquantized model",
-        """awq bits bnb_4bit_compute_dtype bnb_4bit_quant_storage bnb_4bit_quant_type
-        bnb_4bit_use_double_quant bnb_config_kwargs bnb_config double_quantization fp8
-        fp8_backend fp8_config fp8_enable_fsdp_float8_all_gather gptq int8 load_in_4bit
-        load_in_8bit load_in_fp8 model_quantization_config model_quantization_config_kwargs
-        nf4 qat qlora qlora_sharded_model_loading quant_bits quant_method quantization
-        quantization_bit quantization_config quantization_device_map quantization_method
-        quantization_type quantize quantize_base quantize_moe_experts quantizer use_4bit
-        use_8bit use_bnb_nested_quant use_nested_quant use_onebitllms use_quantization
-        use_qlora use_torchao""",
+        """awq bits bnb_4bit_compute_dtype bnb_4bit_quant_storage bnb_4bit_quant_type bnb
+        eight_bit four_bit fp4 gguf_quantization int4 quant quantize_4bit
+        use_4bit_quantization bnb_4bit_use_double_quant bnb_config_kwargs bnb_config
+        double_quantization fp8 fp8_backend fp8_config fp8_enable_fsdp_float8_all_gather gptq
+        int8 load_in_4bit load_in_8bit load_in_fp8 model_quantization_config
+        model_quantization_config_kwargs nf4 qat qlora qlora_sharded_model_loading quant_bits
+        quant_method quantization quantization_bit quantization_config quantization_device_map
+        quantization_method quantization_type quantize quantize_base quantize_moe_experts
+        quantizer use_4bit use_8bit use_bnb_nested_quant use_nested_quant use_onebitllms
+        use_quantization use_qlora use_torchao""",
         lines=(("lora", "true"),),
     ),
     not_here(
@@ -32,21 +33,24 @@ NOT_HERE: tuple[Meaning, ...] = (
         "one process trains on one device; memory is planned to fit it",
         """accelerate_config accelerator_config context_parallel context_parallel_degree
         context_parallel_size cp_size cpu_offload data_parallel_replicate_degree
-        data_parallel_shard_degree ddp ddp_backend ddp_broadcast_buffers ddp_bucket_cap_mb
-        ddp_find_unused_parameters ddp_static_graph ddp_timeout deepcompile deepspeed
-        deepspeed_config deepspeed_multinode_launcher devices distributed_backend
-        distributed_type dp dp_replicate_size dp_shard_size expert_parallel_degree fsdp
-        fsdp_auto_wrap_policy fsdp_backward_prefetch fsdp_config fsdp_cpu_offload
-        fsdp_cpu_ram_efficient_loading fsdp_final_state_dict_type fsdp_forward_prefetch
-        fsdp_reshard_after_forward fsdp_sharding_strategy fsdp_state_dict_type
-        fsdp_sync_module_states fsdp_transformer_layer_cls_to_wrap fsdp_use_orig_params
-        fsdp_version gpu_ids gpus heads_k_stride hostfile local_rank local_world_size
-        machine_rank main_process_ip main_process_port master_addr master_port
-        memory_efficient_fsdp_wrap multi_gpu nnodes node_rank nproc_per_node num_gpus
-        num_machines num_nodes num_processes offload offload_optimizer
-        offload_optimizer_device offload_param offload_param_device optimizer_offload
-        parallelism_config pipeline_parallel_degree pipeline_parallel_size pp_size
-        ray_init_kwargs ray_num_workers ray_run_name rdzv_backend rdzv_endpoint
+        data_parallel_shard_degree ddp ddp_backend cp cuda_visible_devices deepspeed_stage
+        distributed ds_config ep fsdp_policy gpu_id max_restarts n_gpus nodes nproc num_gpu
+        parallel pipeline_model_parallel_size pp rdzv_id sequence_parallel standalone
+        tensor_model_parallel_size tp use_deepspeed use_distributed_optimizer zero zero2 zero3
+        dynamo_backend ddp_broadcast_buffers ddp_bucket_cap_mb ddp_find_unused_parameters
+        ddp_static_graph ddp_timeout deepcompile deepspeed deepspeed_config
+        deepspeed_multinode_launcher devices distributed_backend distributed_type dp
+        dp_replicate_size dp_shard_size expert_parallel_degree fsdp fsdp_auto_wrap_policy
+        fsdp_backward_prefetch fsdp_config fsdp_cpu_offload fsdp_cpu_ram_efficient_loading
+        fsdp_final_state_dict_type fsdp_forward_prefetch fsdp_reshard_after_forward
+        fsdp_sharding_strategy fsdp_state_dict_type fsdp_sync_module_states
+        fsdp_transformer_layer_cls_to_wrap fsdp_use_orig_params fsdp_version gpu_ids gpus
+        heads_k_stride hostfile local_rank local_world_size machine_rank main_process_ip
+        main_process_port master_addr master_port memory_efficient_fsdp_wrap multi_gpu nnodes
+        node_rank nproc_per_node num_gpus num_machines num_nodes num_processes offload
+        offload_optimizer offload_optimizer_device offload_param offload_param_device
+        optimizer_offload parallelism_config pipeline_parallel_degree pipeline_parallel_size
+        pp_size ray_init_kwargs ray_num_workers ray_run_name rdzv_backend rdzv_endpoint
         resources_per_worker ring_attn_func sequence_parallel_degree sequence_parallel_size
         sp_size strategy tensor_parallel tensor_parallel_degree tensor_parallel_dim
         tensor_parallel_plan tensor_parallel_size torchdistx_path tp_size use_cpu_offload
@@ -61,24 +65,26 @@ NOT_HERE: tuple[Meaning, ...] = (
     # other trackers, the Hub
     not_here(
         "nothing is sent anywhere: the run's events.jsonl and receipt.json have every number",
-        """comet_api_key comet_experiment_config comet_experiment_key comet_mode comet_online
-        comet_project_name comet_workspace enable_tensorboard enable_wandb
-        hf_mlflow_log_artifacts log_completions log_dir log_with logger logger_name
-        logging_dir metric_logger mlflow_experiment_name mlflow_tracking_uri otel_metrics_host
-        otel_metrics_port project report_to swanlab_api_key swanlab_lark_secret
-        swanlab_lark_webhook_url swanlab_logdir swanlab_mode swanlab_project swanlab_workspace
-        tensorboard tensorboard_dir trackio_bucket_id trackio_project_name trackio_space_id
-        trackio_static_space_id track_experiments tracker use_comet use_mlflow
-        use_otel_metrics use_swanlab use_tensorboard use_trackio use_wandb wandb wandb_api_key
-        wandb_entity wandb_group wandb_log wandb_log_model wandb_mode wandb_project
-        wandb_run_id wandb_token wandb_watch wandb_tags eval_table_size log_multimodal
-        num_completions_to_print log log_model save_logs log.run log.group log.teamspace
-        log.metadata log.checkpoint_name""",
+        """comet_api_key comet_experiment_config comet_experiment_key comet_mode aim clearml
+        dvclive log_file mlflow neptune sacred comet_online comet_project_name comet_workspace
+        enable_tensorboard enable_wandb hf_mlflow_log_artifacts log_completions log_dir
+        log_with logger logger_name logging_dir metric_logger mlflow_experiment_name
+        mlflow_tracking_uri otel_metrics_host otel_metrics_port project report_to
+        swanlab_api_key swanlab_lark_secret swanlab_lark_webhook_url swanlab_logdir
+        swanlab_mode swanlab_project swanlab_workspace tensorboard tensorboard_dir
+        trackio_bucket_id trackio_project_name trackio_space_id trackio_static_space_id
+        track_experiments tracker use_comet use_mlflow use_otel_metrics use_swanlab
+        use_tensorboard use_trackio use_wandb wandb wandb_api_key wandb_entity wandb_group
+        wandb_log wandb_log_model wandb_mode wandb_project wandb_run_id wandb_token
+        wandb_watch wandb_tags eval_table_size log_multimodal num_completions_to_print log
+        log_model save_logs log.run log.group log.teamspace log.metadata log.checkpoint_name""",
         decides=False,
     ),
     not_here(
         "nothing is uploaded: runs/NAME/model is an ordinary transformers folder",
-        """export_dir export_device export_hub_model_id export_legacy_format
+        """export_dir export_device export_gguf hf_repo hub_path merge merge_weights
+        merged_output push_model push_to_huggingface repo_id repo_name save_merged_model
+        save_method upload_to_hub export_hub_model_id export_legacy_format
         export_quantization_bit export_quantization_dataset export_quantization_maxlen
         export_quantization_nsamples export_size hub_always_push hub_model_id hub_private_repo
         hub_repo_id hub_revision hub_strategy push_to_hub push_to_hub_model_id
@@ -103,9 +109,10 @@ NOT_HERE: tuple[Meaning, ...] = (
     # which weights are kept
     not_here(
         "training ends after its steps, and the newest weights are kept; eval_steps shows the loss",
-        """early_stopping early_stopping_patience early_stopping_steps early_stopping_threshold
-        early_stopping_callback greater_is_better keep_best load_best_model
-        load_best_model_at_end metric_for_best_model save_best use_early_stopping""",
+        """early_stopping early_stopping_patience early_stop patience early_stopping_steps
+        early_stopping_threshold early_stopping_callback greater_is_better keep_best
+        load_best_model load_best_model_at_end metric_for_best_model save_best
+        use_early_stopping""",
         lines=(("eval_steps", "100"),),
         values={
             **dict.fromkeys(("loss", "eval_loss"), needless("the held-out loss is what is shown"))
@@ -118,14 +125,16 @@ NOT_HERE: tuple[Meaning, ...] = (
     ),
     not_here(
         "val_size holds out rows; headway eval RUN FILE evaluates another file",
-        """compute_accuracy compute_metrics do_bench_eval bench_dataset bench_split
-        dataset_test_split eval_causal_lm_metrics eval_data eval_dataset eval_datasets
-        eval_file eval_max_new_tokens eval_num_beams eval_sequence_len evaluate_example
-        evals_per_epoch generate_samples generation_do_sample generation_prompt_ratio
-        generation_temperature generation_top_k generation_top_p max_eval_samples n_shot
-        num_generation_samples predict_with_generate task_dir test_dataset test_datasets
-        test_file val_data val_data_path val_dataset valid_file validation_data
-        validation_file validation_dataset eval_split_name valid_data""",
+        """compute_accuracy compute_metrics core_metric_every dev_file eval evaluate evaluation
+        evaluation_data test_batches test_data val val_file val_path validate validation
+        do_bench_eval bench_dataset bench_split dataset_test_split eval_causal_lm_metrics
+        eval_data eval_dataset eval_datasets eval_file eval_max_new_tokens eval_num_beams
+        eval_sequence_len evaluate_example evals_per_epoch generate_samples
+        generation_do_sample generation_prompt_ratio generation_temperature generation_top_k
+        generation_top_p max_eval_samples n_shot num_generation_samples predict_with_generate
+        task_dir test_dataset test_datasets test_file val_data val_data_path val_dataset
+        valid_file validation_data validation_file validation_dataset eval_split_name
+        valid_data""",
         decides=False,
         lines=(("val_size", "0.05"),),
     ),
@@ -144,7 +153,8 @@ NOT_HERE: tuple[Meaning, ...] = (
     ),
     not_here(
         "every row of the data is trained: make a smaller file, or set max_steps",
-        """dataset_fraction dataset_shard_idx dataset_shard_num max_prompt_len max_prompt_length
+        """dataset_fraction data_fraction limit line_by_line max_examples target_param_data_ratio
+        train_samples dataset_shard_idx dataset_shard_num max_prompt_len max_prompt_length
         max_samples max_train_samples min_sample_len num_samples n_samples num_train_samples
         sample_size subset_size""",
         lines=(("max_steps", "100"),),
@@ -164,11 +174,11 @@ NOT_HERE: tuple[Meaning, ...] = (
     ),
     not_here(
         "the model's own chat template; another: write it to MODEL/chat_template.jinja",
-        """chat_template chat_template_jinja chat_template_kwargs chat_template_path
-        conversation_template conv_template custom_chat_template default_system
-        default_system_message drop_system_message enable_thinking preserve_thinking
-        prompt_format prompt_style prompt_template split_thinking system_message system_prompt
-        train_on_eos train_on_eot""",
+        """chat_template chat_template_jinja instruct prompt_template_name system
+        chat_template_kwargs chat_template_path conversation_template conv_template
+        custom_chat_template default_system default_system_message drop_system_message
+        enable_thinking preserve_thinking prompt_format prompt_style prompt_template
+        split_thinking system_message system_prompt train_on_eos train_on_eot""",
         values={
             **dict.fromkeys(
                 ["tokenizer_default", "tokenizer_default_fallback_chatml", "true"], _OWN_TEMPLATE
@@ -196,22 +206,25 @@ NOT_HERE: tuple[Meaning, ...] = (
     # the model's shape
     not_here(
         "the preset, for a new model",
-        """bias ffn_dim_multiplier hidden_dim hidden_size intermediate_size model_config
-        model_flavor multiple_of n_embd n_head n_heads n_kv_heads n_layer n_layers
-        num_attention_heads num_hidden_layers num_key_value_heads num_layers reinit_weights
-        tie_embeddings train_from_scratch from_scratch depth d_model""",
+        """bias ffn_dim_multiplier hidden_dim activation arch config_name config_overrides
+        embed_dim ffn_hidden_size init_method_std layer_norm_eps merge_file n_embed
+        n_positions normalization num_heads position_embedding_type swiglu tie_word_embeddings
+        untie_embeddings_and_output_weights vocab_file ignore_mismatched_sizes hidden_size
+        intermediate_size model_config model_flavor multiple_of n_embd n_head n_heads
+        n_kv_heads n_layer n_layers num_attention_heads num_hidden_layers num_key_value_heads
+        num_layers reinit_weights tie_embeddings train_from_scratch from_scratch depth d_model""",
         lines=(("preset", "small"),),
     ),
     not_here(
         "the model as its config.json says: change it there",
-        """attention_dropout attn_dropout dropout dropout_prob embd_pdrop hidden_dropout
-        llama4_linearized_experts mean_resizing_embeddings mixture_of_depths model_init_kwargs
-        model_kwargs overrides_of_model_config overrides_of_model_kwargs resid_pdrop
-        resize_token_embeddings_to_32x rope_scaling rope_theta router_aux_loss_coef
-        moe_aux_loss_coef s2_attention scaling_softmax scaling_softmax_bias
-        scaling_softmax_factor shift_attn shrink_embeddings use_pose pose_max_context_len
-        pose_num_chunks pose_split_on_token_ids yarn aux_loss_coef output_router_logits
-        ignore_bias_buffers disable_dropout""",
+        """attention_dropout embd_dropout resid_dropout attn_dropout dropout dropout_prob
+        embd_pdrop hidden_dropout llama4_linearized_experts mean_resizing_embeddings
+        mixture_of_depths model_init_kwargs model_kwargs overrides_of_model_config
+        overrides_of_model_kwargs resid_pdrop resize_token_embeddings_to_32x rope_scaling
+        rope_theta router_aux_loss_coef moe_aux_loss_coef s2_attention scaling_softmax
+        scaling_softmax_bias scaling_softmax_factor shift_attn shrink_embeddings use_pose
+        pose_max_context_len pose_num_chunks pose_split_on_token_ids yarn aux_loss_coef
+        output_router_logits ignore_bias_buffers disable_dropout""",
     ),
     # which weights are trained
     not_here(
@@ -232,19 +245,20 @@ NOT_HERE: tuple[Meaning, ...] = (
     ),
     not_here(
         "plain LoRA, scaled by alpha / r",
-        """adalora create_new_adapter init_lora_weights lora_alpha_pattern lora_rank_pattern
-        lora_init loftq_config loftq_bits loraplus_lr_embedding loraplus_lr_ratio
-        module_dropout oft_block_size oft_rank oft_target peft_config peft_init_lora_weights
-        peft_use_dora peft_use_rslora pissa_convert pissa_init pissa_iter relora
-        relora_cpu_offload relora_prune_method relora_prune_ratio relora_steps
-        jagged_restart_anneal_steps jagged_restart_steps jagged_restart_warmup_steps rslora
-        use_dora use_loftq use_rslora dora rank_pattern alpha_pattern""",
+        """adalora create_new_adapter lora_config lora_scale use_lora_plus init_lora_weights
+        lora_alpha_pattern lora_rank_pattern lora_init loftq_config loftq_bits
+        loraplus_lr_embedding loraplus_lr_ratio module_dropout oft_block_size oft_rank
+        oft_target peft_config peft_init_lora_weights peft_use_dora peft_use_rslora
+        pissa_convert pissa_init pissa_iter relora relora_cpu_offload relora_prune_method
+        relora_prune_ratio relora_steps jagged_restart_anneal_steps jagged_restart_steps
+        jagged_restart_warmup_steps rslora use_dora use_loftq use_rslora dora rank_pattern
+        alpha_pattern""",
         lines=(("lora", "true"),),
     ),
     not_here(
         "merge the adapters with PEFT's merge_and_unload() first; --continue RUN for a run of ours",
-        """adapter_checkpoint adapter_folder adapter_name_or_path adapter_path lora_model_dir
-        lora_path lora_weights peft_model_id peft_path resume_adapter_file
+        """adapter_checkpoint lora_adapter adapter_folder adapter_name_or_path adapter_path
+        lora_model_dir lora_path lora_weights peft_model_id peft_path resume_adapter_file
         resume_lora_training""",
     ),
     # optimization
@@ -254,36 +268,40 @@ NOT_HERE: tuple[Meaning, ...] = (
         apollo_rank apollo_scale apollo_scale_front apollo_scale_type apollo_target
         apollo_update_interval badam_mask_mode badam_mode badam_start_block
         badam_switch_interval badam_switch_mode badam_update_ratio dion_lr dion_momentum
-        dion_rank_fraction dion_rank_multiple_of galore galore_layerwise galore_proj_type
-        galore_rank galore_scale galore_target galore_update_interval momentum nesterov
-        optim_args optimizer_kwargs qgalore_cos_threshold qgalore_gamma_proj qgalore_proj_bits
-        qgalore_proj_group_size qgalore_proj_quant qgalore_proj_type qgalore_queue_size
-        qgalore_rank qgalore_scale qgalore_update_proj_gap use_8bit_adam use_8bit_optimizer
-        use_adafactor use_adam_mini use_apollo use_badam use_galore use_muon muon_lr lion sgd
-        adafactor use_adamw_8bit""",
+        dion_rank_fraction dion_rank_multiple_of amsgrad ema ema_decay swa galore
+        galore_layerwise galore_proj_type galore_rank galore_scale galore_target
+        galore_update_interval momentum nesterov optim_args optimizer_kwargs
+        qgalore_cos_threshold qgalore_gamma_proj qgalore_proj_bits qgalore_proj_group_size
+        qgalore_proj_quant qgalore_proj_type qgalore_queue_size qgalore_rank qgalore_scale
+        qgalore_update_proj_gap use_8bit_adam use_8bit_optimizer use_adafactor use_adam_mini
+        use_apollo use_badam use_galore use_muon muon_lr lion sgd adafactor use_adamw_8bit""",
         lines=(("optim", "adamw"),),
     ),
     not_here(
         "cosine and linear end at 0 after the last step",
-        """cosine_constant_lr_ratio cosine_min_lr_ratio lr_decay_iters lr_decay_ratio
-        lr_decay_steps lr_div_factor lr_end lr_min lr_quadratic_warmup lr_scheduler_kwargs
-        min_learning_rate min_lr min_lr_rate min_lr_ratio num_cycles decay_ratio final_lr
-        lr_final cooldown_steps wsd_decay_steps warmup_start_lr""",
+        """cosine_constant_lr_ratio cycle_length decay_steps lr_decay lr_gamma
+        override_opt_param_scheduler power step_size warmup_epochs cosine_min_lr_ratio
+        lr_decay_iters lr_decay_ratio lr_decay_steps lr_div_factor lr_end lr_min
+        lr_quadratic_warmup lr_scheduler_kwargs min_learning_rate min_lr min_lr_rate
+        min_lr_ratio num_cycles decay_ratio final_lr lr_final cooldown_steps wsd_decay_steps
+        warmup_start_lr""",
         lines=(("lr_scheduler_type", "cosine"),),
     ),
     not_here(
         "one learning rate for all weights",
-        """embedding_learning_rate embedding_lr embedding_lr_scale head_lr layerwise_lr_decay
-        lr_groups discriminative_lr backbone_lr vision_lr""",
+        """embedding_learning_rate matrix_lr scalar_lr unembedding_lr embedding_lr
+        embedding_lr_scale head_lr layerwise_lr_decay lr_groups discriminative_lr backbone_lr
+        vision_lr""",
         lines=(("learning_rate", "2e-4"),),
     ),
     not_here(
         "the loss is cross-entropy over the trained tokens",
-        """asft_alpha custom_loss distill eaft_alpha eaft_k label_smoothing
-        label_smoothing_factor loss_fn loss_function loss_type neft_alpha neftune
-        neftune_alpha neftune_noise_alpha noisy_embedding_alpha use_asft_loss use_dft_loss
-        use_eaft use_eaft_loss z_loss z_loss_weight kd_ratio kd_loss kd_alpha kd_temperature
-        teacher_model teacher_model_name_or_path prompt_loss_weight mask_ratio mtp_loss_weight""",
+        """asft_alpha class_weights criterion focal_loss kl kl_coeff label_smooth custom_loss
+        distill eaft_alpha eaft_k label_smoothing label_smoothing_factor loss_fn loss_function
+        loss_type neft_alpha neftune neftune_alpha neftune_noise_alpha noisy_embedding_alpha
+        use_asft_loss use_dft_loss use_eaft use_eaft_loss z_loss z_loss_weight kd_ratio
+        kd_loss kd_alpha kd_temperature teacher_model teacher_model_name_or_path
+        prompt_loss_weight mask_ratio mtp_loss_weight""",
         values={
             **dict.fromkeys(
                 ["nll", "chunked_nll", "ce", "cross_entropy", "causal_lm", "sft"], _PLAIN_LOSS

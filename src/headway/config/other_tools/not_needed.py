@@ -12,9 +12,10 @@ NOT_NEEDED: tuple[Meaning, ...] = (
     # going on, and files that are there
     not_needed(
         "the same command resumes its run where it stopped; --fresh starts over",
-        """auto_resume auto_resume_from_checkpoints load_checkpoint recipe_checkpoint resume
-        resume_checkpoint resume_from resume_from_checkpoint resume_run resume_training
-        resume_training_checkpoint_path restore_callback_states_from_checkpoint""",
+        """auto_resume auto_resume_from_checkpoints resume_id resume_path start_from
+        load_checkpoint recipe_checkpoint resume resume_checkpoint resume_from
+        resume_from_checkpoint resume_run resume_training resume_training_checkpoint_path
+        restore_callback_states_from_checkpoint""",
     ),
     not_needed(
         "a resume seeks to the next row, and trains none twice", "ignore_data_skip skip_batches"
@@ -31,7 +32,8 @@ NOT_NEEDED: tuple[Meaning, ...] = (
     ),
     not_needed(
         "a signal, a full disk or a fault ends with a checkpoint, and time makes more of them",
-        "save_strategy save_first_step checkpoint_strategy always_save_checkpoint",
+        """save_strategy save_first_step save_last save_model checkpoint_strategy
+        always_save_checkpoint""",
         {
             "epoch": missing(
                 "save_steps counts steps; headway plan tells how many an epoch has", decides=False
@@ -43,7 +45,7 @@ NOT_NEEDED: tuple[Meaning, ...] = (
     # what is trained, and how
     not_needed(
         "headway train does this, and nothing else",
-        "do_train do_finetune is_training mode trainer_cls trainer_type",
+        "do_train do_finetune finetune train is_training mode trainer_cls trainer_type",
         {"false": missing("headway eval RUN DATA only evaluates", decides=False)},
     ),
     not_needed(
@@ -103,9 +105,9 @@ NOT_NEEDED: tuple[Meaning, ...] = (
     ),
     not_needed(
         "attention is chosen by trying: documents of one row never see each other",
-        """attention attention_implementation attn_impl attn_implementation eager_attention flash
-        flash_attention flash_attn flash_attention_2 flash_attn_2 flash_optimum flash_sdp
-        flex_attention fused_attn_kernel sage_attention sdp_attention sdpa_attention
+        """attention attention_implementation attn_impl attn_implementation eager_attention eager
+        sdpa flash flash_attention flash_attn flash_attention_2 flash_attn_2 flash_optimum
+        flash_sdp flex_attention fused_attn_kernel sage_attention sdp_attention sdpa_attention
         sdpa_varlen use_flash_attention use_flash_attention_2 use_flash_attn use_flash_attn_2
         use_sdpa xformers_attention use_xformers flash_attn_d512 large_head_attention
         gemma4_hybrid_attn_impl""",
@@ -151,12 +153,13 @@ NOT_NEEDED: tuple[Meaning, ...] = (
     # the data
     not_needed(
         "rows are recognized by their keys",
-        """column_mapping columns conversation_column data_format dataset_column dataset_format
-        dataset_text_field dataset_type dataset_kwargs ds_type field_messages format
-        format_type formatting formatting_func input_column input_key messages_field
-        prompt_column prompt_field prompt_key response_column text_column text_field text_key
-        completion_column output_column label_names instruction_template response_template
-        data_template""",
+        """column_mapping answer_column chat_format completion_key conversation_format
+        instruction_column messages_key prompt_col response_key columns conversation_column
+        data_format dataset_column dataset_format dataset_text_field dataset_type
+        dataset_kwargs ds_type field_messages format format_type formatting formatting_func
+        input_column input_key messages_field prompt_column prompt_field prompt_key
+        response_column text_column text_field text_key completion_column output_column
+        label_names instruction_template response_template data_template""",
         {
             "*": _OWN_FIELDS,
             **dict.fromkeys(
@@ -171,7 +174,8 @@ NOT_NEEDED: tuple[Meaning, ...] = (
     ),
     not_needed(
         "only the keys that are needed are read",
-        "remove_unused_columns dataset_keep_in_memory dataset_dir media_dir",
+        """remove_unused_columns lazy_preprocess keep_linebreaks dataset_keep_in_memory
+        dataset_dir media_dir""",
     ),
     not_needed(
         "rows are tokenized once and kept in the cache; a change is noticed",
@@ -205,10 +209,11 @@ NOT_NEEDED: tuple[Meaning, ...] = (
     # what is shown, and processes
     not_needed(
         "the screen shows loss, speed, tokens and the time that is left",
-        """disable_tqdm disable_progress_bar log_level log_level_replica logging_first_step
-        logging_strategy log_on_each_node progress_bar plot_loss print_param_status
-        show_progress verbosity badam_verbose logging_nan_inf_filter include_for_metrics debug
-        num_items_to_log total_num_tokens total_supervised_tokens""",
+        """disable_tqdm no_progress progress silent disable_progress_bar log_level
+        log_level_replica logging_first_step logging_strategy log_on_each_node progress_bar
+        plot_loss print_param_status show_progress verbosity badam_verbose
+        logging_nan_inf_filter include_for_metrics debug num_items_to_log total_num_tokens
+        total_supervised_tokens""",
     ),
     not_needed(
         "a loss that is not finite ends the run before it reaches the weights",

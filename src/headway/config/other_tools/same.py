@@ -40,10 +40,11 @@ SAME: tuple[Meaning, ...] = (
     # the model
     renamed(
         "model",
-        """base_model base_model_name base_model_name_or_path checkpoint_dir from_pretrained
-        hf_model hf_model_path initial_checkpoint_dir model_dir model_id model_name
-        model_name_or_path model_path pretrained_model pretrained_model_name_or_path
-        pretrained_model_path""",
+        """base_model base_model_name checkpoint checkpoint_path ckpt ckpt_path init_checkpoint
+        load load_from load_path model_checkpoint pretrained pretrained_path weights
+        base_model_name_or_path checkpoint_dir from_pretrained hf_model hf_model_path
+        initial_checkpoint_dir model_dir model_id model_name model_name_or_path model_path
+        pretrained_model pretrained_model_name_or_path pretrained_model_path""",
     ),
     renamed(
         "model",
@@ -55,15 +56,16 @@ SAME: tuple[Meaning, ...] = (
     ),
     renamed(
         "tokenizer",
-        "tokenizer_config tokenizer_dir tokenizer_name tokenizer_name_or_path tokenizer_path",
+        """tokenizer_config tokenizer_dir tokenizer_model tokenizer_name tokenizer_name_or_path
+        tokenizer_path""",
     ),
     renamed("trust_remote_code", "allow_remote_code trust_remote_code_model"),
     # rows and batches
     renamed(
         "max_length",
-        """context_len context_length cutoff_len cutoff_length max_context_length max_len
-        max_packed_sequence_len max_seq_len max_sequence_length model_max_length n_ctx
-        seq_length sequence_len""",
+        """context_len context_window ctx context_length cutoff_len cutoff_length
+        max_context_length max_len max_packed_sequence_len max_seq_len max_sequence_length
+        model_max_length n_ctx seq_length sequence_len""",
     ),
     renamed(
         "batch_size",
@@ -75,11 +77,13 @@ SAME: tuple[Meaning, ...] = (
         """device_batch_size local_batch_size micro_batch_size microbatch_size mini_batch_size
         per_device_batch_size per_gpu_train_batch_size train_micro_batch_size_per_gpu""",
     ),
-    renamed("batch_tokens", "batch_size_tokens tokens_per_batch"),
+    renamed(
+        "batch_tokens", "batch_size_tokens max_tokens_per_batch tokens_per_step tokens_per_batch"
+    ),
     renamed(
         "gradient_accumulation_steps",
-        """accumulate_grad_batches accumulation_steps grad_accum_steps grad_accumulation_steps
-        gradient_accumulation gradient_accumulation_iters""",
+        """accumulate_grad_batches accumulation_steps grad_accum_steps update_freq
+        grad_accumulation_steps gradient_accumulation gradient_accumulation_iters""",
     ),
     renamed(
         "assistant_only_loss",
@@ -111,8 +115,8 @@ SAME: tuple[Meaning, ...] = (
     renamed("drop_duplicates", "dataset_exact_deduplication dedup deduplicate"),
     renamed(
         "val_size",
-        """eval_split_size test_size test_split_size val_set_size val_split val_split_fraction
-        valid_size validation_size validation_split""",
+        """eval_split_size split_dataset_ratio test_size test_split_size val_set_size val_split
+        val_split_fraction valid_size validation_size validation_split""",
     ),
     renamed(
         "val_size",
@@ -121,19 +125,23 @@ SAME: tuple[Meaning, ...] = (
     ),
     # length of the run
     renamed(
-        "num_train_epochs", "dataset_num_epochs epoch max_epoch max_epochs num_epochs train_epochs"
+        "num_train_epochs",
+        "dataset_num_epochs epoch num_epoch max_epoch max_epochs num_epochs train_epochs",
     ),
     renamed(
         "max_steps",
-        """iters max_iterations max_iters max_train_steps max_training_steps max_updates
-        num_iterations num_steps num_train_steps num_training_steps total_steps train_iters
-        train_steps training_steps""",
+        """iters max_iterations adam_iter max_update total_num_update max_iters max_train_steps
+        max_training_steps max_updates num_iterations num_steps num_train_steps
+        num_training_steps total_steps train_iters train_steps training_steps""",
     ),
     renamed("max_tokens", "max_train_tokens total_tokens"),
+    renamed("max_time", "max_hours", convert=lambda hours: f"{float(hours):g}h"),
+    renamed("max_time", "max_minutes", convert=lambda minutes: f"{float(minutes):g}m"),
     renamed("max_time", "max_training_time max_wall_time time_limit"),
     # optimization
     renamed(
-        "learning_rate", "base_lr initial_lr max_learning_rate max_lr peak_learning_rate peak_lr"
+        "learning_rate",
+        "base_lr lrate initial_lr max_learning_rate max_lr peak_learning_rate peak_lr",
     ),
     renamed(
         "lr_scheduler_type",
@@ -144,7 +152,7 @@ SAME: tuple[Meaning, ...] = (
     renamed(
         "warmup_steps",
         """lr_warmup_fraction lr_warmup_iters lr_warmup_steps num_warmup_steps warmup
-        warmup_fraction warmup_iters warmup_proportion warmup_ratio""",
+        warmup_fraction lr_warmup warmup_updates warmup_iters warmup_proportion warmup_ratio""",
     ),
     renamed("weight_decay", "adam_weight_decay wd"),
     renamed(
@@ -165,17 +173,22 @@ SAME: tuple[Meaning, ...] = (
         "adapter finetuning_type fine_tune_type peft_type train_type training_type tuner_type",
         _ADAPTER,
     ),
-    renamed("lora.r", "lora_dim lora_rank rank"),
-    renamed("lora.target_modules", "lora_attn_modules lora_modules lora_target target_modules"),
+    renamed("lora.r", "lora_dim r lora_rank rank"),
+    renamed(
+        "lora.target_modules",
+        "lora_attn_modules lora_targets target_module lora_modules lora_target target_modules",
+    ),
     renamed(
         "lora.target_modules",
         "lora_target_linear",
         {"true": "all-linear", "false": needless("lora.target_modules names the modules")},
     ),
+    renamed("lora.lora_alpha", "alpha"),
     renamed("seed", "random_seed random_state rng_seed"),
     # the machine
     renamed("device", "accelerator", {"gpu": "cuda", "auto": _DECIDED}),
-    renamed("device", "no_cuda use_cpu", {"true": "cpu", "false": _DECIDED}),
+    renamed("device", "use_gpu", {"true": "cuda", "false": "cpu"}),
+    renamed("device", "cpu no_cuda use_cpu", {"true": "cpu", "false": _DECIDED}),
     renamed("device", "use_mps_device", {"true": "mps", "false": _DECIDED}),
     renamed(
         "bf16",
@@ -186,18 +199,18 @@ SAME: tuple[Meaning, ...] = (
     renamed("bf16", "float32 fp32", _OPPOSITE),
     renamed(
         "gradient_checkpointing",
-        """activation_checkpoint activation_checkpointing enable_activation_checkpointing
-        fsdp_activation_checkpointing grad_checkpoint grad_checkpointing recompute
-        use_gradient_checkpointing""",
+        """activation_checkpoint recompute_activations activation_checkpointing
+        enable_activation_checkpointing fsdp_activation_checkpointing grad_checkpoint
+        grad_checkpointing recompute use_gradient_checkpointing""",
     ),
     renamed("gradient_checkpointing", "disable_gradient_checkpointing", _OPPOSITE),
-    renamed("torch_compile", "compile compile_model use_compile use_torch_compile"),
-    renamed("threads", "cpu_threads num_threads omp_num_threads"),
+    renamed("torch_compile", "compile compile_model compile.enable use_compile use_torch_compile"),
+    renamed("threads", "cpu_threads cpus num_cpu omp num_threads omp_num_threads"),
     # checkpoints, evaluation, logging
     renamed(
         "save_steps",
-        """checkpoint_every checkpoint_interval checkpointing_steps ckpt_freq ckpt_interval
-        save_every save_every_n_steps save_freq save_interval steps_per_save""",
+        """checkpoint_every checkpoint.interval checkpoint_interval checkpointing_steps ckpt_freq
+        ckpt_interval save_every save_every_n_steps save_freq save_interval steps_per_save""",
     ),
     renamed(
         "save_total_limit",
@@ -208,7 +221,7 @@ SAME: tuple[Meaning, ...] = (
         """eval_every eval_every_n_steps eval_freq eval_interval evaluation_steps eval.interval
         run_val_every_n_steps steps_per_eval val_check_interval val_interval validation_steps""",
     ),
-    renamed("sample_steps", "sample_every sample_interval"),
+    renamed("sample_steps", "sample_every generate_every sample_freq sample_interval"),
     renamed("sample_tokens", "generation_max_new_tokens"),
     renamed(
         "logging_steps",
@@ -218,15 +231,18 @@ SAME: tuple[Meaning, ...] = (
     # the run
     renamed(
         "output_dir",
-        "out out_dir output output_path result_dir results_dir save_dir save_folder save_path",
+        """out out_dir checkpoint.folder job.dump_folder result_folder save output output_path
+        result_dir results_dir save_dir save_folder save_path""",
     ),
     renamed(
         "run_name",
         """exp_name experiment_name job_name suffix swanlab_run_name mlflow_run_name
         trackio_run_name wandb_name wandb_run_name""",
     ),
-    renamed("fresh", "overwrite overwrite_output_dir"),
-    renamed("sample_prompts", "generation_prompts sample_prompt"),
+    renamed("continue", "continue_from"),
+    renamed("reset_optimizer", "no_load_optim reset_optim"),
+    renamed("fresh", "restart overwrite overwrite_output_dir"),
+    renamed("sample_prompts", "generation_prompts prompt prompts sample_prompt"),
 )
 
 # Other tools' names for what to train on: no setting, but an argument, or `data:` in a file.
@@ -239,6 +255,17 @@ DATA_NAMES = frozenset(
         training_data training_file training_files"""
     )
 )
+
+# Other tools' names for options of generate and chat, which are no settings of a run.
+OPTIONS: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("max_new_tokens", "max_gen_len", "max_length", "n_predict", "num_tokens"), "max_tokens"
+    ),
+    **dict.fromkeys(("temp", "sampling_temperature"), "temperature"),
+    **dict.fromkeys(("random_seed", "random_state"), "seed"),
+    **dict.fromkeys(("input", "text", "start", "prompts"), "prompt"),
+    **dict.fromkeys(("allow_remote_code", "trust_remote"), "trust_remote_code"),
+}
 
 _ADAMW = words(
     """adam_w adamw_fused adamw_hf adamw_torch adamw_torch_fused adamw_torch_npu_fused
