@@ -62,7 +62,8 @@ def test_a_number_that_is_no_flag_is_not_read_and_says_so(name: str, value: obje
 @pytest.mark.parametrize(
     "flags",
     [{"train_on_input": False}, {"train_on_inputs": "false"}, {"assistant_only_loss": True},
-     {"completion_only_loss": 1}, {"mask_prompt": True}, {"mask": "User"}, {"mask": "human"}],
+     {"completion_only_loss": 1}, {"mask_prompt": True}, {"mask": "User"}, {"mask": "human"},
+     {"unmask": False}],
 )  # fmt: skip
 def test_what_is_done_anyway_is_accepted(flags: dict[str, Any]) -> None:
     assert check(**flags) == ()
@@ -71,7 +72,8 @@ def test_what_is_done_anyway_is_accepted(flags: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "flags",
     [{"train_on_input": True}, {"train_on_prompt": 1}, {"assistant_only_loss": False},
-     {"mask": "Assistant"}, {"mask": [1, 0]}, {"mask": True}, {"mask_prompt": "no"}],
+     {"mask": "Assistant"}, {"mask": [1, 0]}, {"mask": True}, {"mask_prompt": "no"},
+     {"unmask": True}],
 )  # fmt: skip
 def test_what_a_single_row_cannot_ask_for_is_refused(flags: dict[str, Any]) -> None:
     assert reason(**flags) is RejectReason.FLAG_UNKNOWN

@@ -13,7 +13,7 @@ ROW_FLAGS = (
 )
 PROMPT_FLAGS = (
     *("train_on_input", "train_on_inputs", "train_on_prompt", "train_on_source"),
-    *("assistant_only_loss", "completion_only_loss", "mask_prompt", "mask"),
+    *("assistant_only_loss", "completion_only_loss", "mask_prompt", "mask", "unmask"),
 )
 _ONLY_ANSWERS_IF_TRUE = ("assistant_only_loss", "completion_only_loss", "mask_prompt")
 _USERS = ("user", "human", "prompt", "input")

@@ -45,11 +45,16 @@ def with_one_flag(turn: dict[str, Any]) -> dict[str, Any]:
     if not names:
         return turn
     said = _read_flags(turn, names)
-    if len(set(said.values())) > 1:
+    if len(said) > 1 and len(set(said.values())) > 1:
         found = ", ".join(f"{name}: {shorten(turn[name])}" for name in said)
         raise UnfitError(RejectReason.FLAGS_CONTRADICT, found)
-    others = {name: value for name, value in turn.items() if not _is_flag(name)}
-    return {**others, "train": next(iter(said.values()))} if said else others
+    one = dict(turn)
+    for name in names:
+        if _is_flag(name):
+            del one[name]
+    if said:
+        one["train"] = next(iter(said.values()))
+    return one
 
 
 def trained_if(name: str, flag: bool) -> bool:
@@ -76,9 +81,11 @@ def _read_flags(turn: dict[str, Any], names: tuple[str, ...]) -> dict[str, bool]
     return said
 
 
+@functools.lru_cache(1024)
 def _is_flag(name: str) -> bool:
     return _letters(name) in _FLAGS
 
 
+@functools.lru_cache(1024)
 def _letters(name: str) -> str:
     return "".join(filter(str.isalpha, name.lower()))

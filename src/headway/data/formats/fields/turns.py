@@ -109,6 +109,8 @@ def _calls_in_text(value: object) -> list[dict[str, Any]] | None:
 
 def _with_calls(message: dict[str, Any]) -> dict[str, Any]:
     """A message with its calls as a list, and with their arguments as objects."""
+    if "tool_calls" not in message and "function_call" not in message:
+        return message
     legacy = from_json(message.get("function_call"))
     calls = from_json(message.get("tool_calls"))
     if is_missing(legacy) and calls is None:

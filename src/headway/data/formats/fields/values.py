@@ -29,10 +29,13 @@ def is_missing(value: object) -> bool:
 def is_shallow(value: object, levels: int = DEEPEST) -> bool:
     """Whether lists and objects are nested at most `levels` deep."""
     if isinstance(value, dict):
-        value = list(cast("dict[str, object]", value).values())
-    if not isinstance(value, list):
+        inner = cast("dict[str, object]", value).values()
+    elif isinstance(value, list):
+        inner = cast("list[object]", value)
+    else:
         return True
-    return levels > 0 and all(is_shallow(one, levels - 1) for one in cast("list[object]", value))
+    nested = [one for one in inner if isinstance(one, dict | list)]
+    return levels > 0 and all(is_shallow(one, levels - 1) for one in nested)
 
 
 def has_nan(value: object) -> bool:
@@ -67,10 +70,14 @@ def from_json(value: object) -> Any:
 def drop_nulls(value: Any) -> Any:
     """Drop null keys: in a column, a message has every key that any message in it has."""
     if isinstance(value, list):
-        return [drop_nulls(one) for one in cast("list[Any]", value)]
+        items = cast("list[Any]", value)
+        return [drop_nulls(one) if isinstance(one, dict | list) else one for one in items]
     if isinstance(value, dict):
-        items = cast("dict[str, Any]", value).items()
-        return {key: drop_nulls(one) for key, one in items if one is not None}
+        return {
+            key: drop_nulls(one) if isinstance(one, dict | list) else one
+            for key, one in cast("dict[str, Any]", value).items()
+            if one is not None
+        }
     return value
 
 
