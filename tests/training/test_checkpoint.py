@@ -16,12 +16,14 @@ from headway.base import files
 from headway.base.errors import MachineError
 from headway.base.files import FileProblem, verify_folder
 from headway.data.examples.chatml import CHATML
+from headway.data.examples.tokenizer import load as load_tokenizer
 from headway.model.forward import Forward
 from headway.model.load import from_folder, trainable, with_adapter, with_lora
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import Checkpoint
 from headway.runs.plan import LearningPlan
 from headway.training.checkpoint import Snapshot, load_moments, load_weights
+from headway.training.initial_weights import add_end_ids, end_ids_of, load_folder
 from headway.training.optimizer import make_optimizer, moments
 
 LEARNING = LearningPlan("adamw", 1e-2, "constant", 0, 0.1, 0.9, 0.95, 1e-8, 1.0)
@@ -152,6 +154,20 @@ def test_plain_peft_loads_the_adapters(tmp_path: Path, base: Path, words: Path) 
     with torch.no_grad():
         wanted = model.eval()(input_ids=ids).logits
         assert torch.equal(loaded.eval()(input_ids=ids).logits, wanted)
+
+
+@pytest.mark.parametrize("kind", ["llama", "adapters"])
+def test_the_tokens_that_end_answers_are_in_the_checkpoint(
+    tmp_path: Path, base: Path, words: Path, kind: str
+) -> None:
+    final, model = tmp_path / "checkpoint-7", KINDS[kind](base)
+    before = end_ids_of(model)
+    add_end_ids(model, [7, 9, 7])
+    save(final, model, words)
+    told = json.loads((final / "generation_config.json").read_text())
+    assert told["eos_token_id"] == [*before, 7, 9]
+    assert end_ids_of(load_folder(final)) == [*before, 7, 9]
+    assert set(load_tokenizer(final).end_ids) >= {7, 9}
 
 
 @pytest.mark.parametrize("kind", ["llama", "adapters"])

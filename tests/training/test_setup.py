@@ -8,7 +8,12 @@ from tests.helpers import causal, run
 from tests.training.jobs import adapted, planned
 
 from headway.base.errors import BrokenContract, DataRefused, UsageError
+from headway.base.pulse import Pulse
+from headway.data.survey.store import Store
+from headway.runs.settled import Settled
 from headway.training import setup
+from headway.training.initial_weights import end_ids_of
+from headway.training.setup import set_up
 
 
 def test_d17_data_that_changed_since_the_plan_is_refused(here: Path, tmp_path: Path) -> None:
@@ -41,3 +46,10 @@ def test_tokens_that_are_others_than_the_plans_are_refused(here: Path, tmp_path:
     with pytest.raises(DataRefused, match="tokenized differently when this run started"):
         run(tmp_path / "run", plan)
     assert not (tmp_path / "run" / "receipt.json").exists()
+
+
+def test_the_model_stops_at_every_token_that_ended_an_answer(here: Path) -> None:
+    plan = planned(here)
+    survey = Store(Path(plan.data.store)).survey
+    setup = set_up(plan, Settled.from_plan(plan), Pulse())
+    assert set(end_ids_of(setup.forward.weights)) >= set(survey.end_ids) > set()

@@ -81,6 +81,7 @@ def inference_request(
     import msgspec
 
     from headway.runs.folder import find_run
+    from headway.runs.identity import chosen
     from headway.training.inference.request import InferenceRequest
 
     found = find_run(run, folder)
@@ -104,6 +105,10 @@ def inference_request(
         "seed": number(options, "seed", 0),
         "trust_remote_code": "trust_remote_code" in options,
         "preferred_only": "preferred_only" in options,
+        "keep_empty_answers": "keep_empty_answers" in options,
+        "max_rejected": number(options, "max_rejected", 0.05),
+        "begin_id": plan.data.begin_id if plan else None,
+        "add_special_tokens": chosen(plan, "add_special_tokens", "auto") if plan else "auto",
         **more,
     }
     return msgspec.convert(values, InferenceRequest)
@@ -194,6 +199,8 @@ VERBS = {
             **_TRUST,
             "max_length": Switch("tokens per row", "N", "as trained"),
             "preferred_only": Switch("preference data: only the preferred answers"),
+            "keep_empty_answers": Switch("measure answers without a word too"),
+            "max_rejected": Switch("largest fraction of rows that may be unusable", "F", "0.05"),
         },
         group="use",
         about="Measures the loss of a run's newest checkpoint on data that it was not trained on: "

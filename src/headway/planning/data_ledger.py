@@ -109,6 +109,7 @@ def data_plan(
         not_shared=layout.not_shared,
         template_day=survey.template_day,
         examples=survey.examples,
+        begin_id=survey.begin_id,
     )
 
 

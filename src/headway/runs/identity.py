@@ -76,10 +76,10 @@ def identity_of(plan: Plan) -> str:
         assistant_only_loss=plan.choice("assistant_only_loss").value,
         reset_optimizer=plan.choice("reset_optimizer").value,
         truncation=plan.choice("truncation").value,
-        add_special_tokens=_chosen(plan, "add_special_tokens", "auto"),
+        add_special_tokens=chosen(plan, "add_special_tokens", "auto"),
     )
 
 
-def _chosen(plan: Plan, name: str, default: str) -> str:
+def chosen(plan: Plan, name: str, default: str) -> str:
     """A setting of a plan, which an older version may have made without it."""
     return next((choice.value for choice in plan.settings if choice.name == name), default)

@@ -95,6 +95,7 @@ class DataPlan:
     not_shared: str = ""  # why prefixes are not shared
     template_day: str = ""  # that the chat template was told, ISO 8601; "" if it does not ask
     examples: str = ""  # sha256 over the examples, or those of the sample
+    begin_id: int | None = None  # the token that they begin with
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,8 @@ class Snapshot:
         if self._adapted:
             plain.save_pretrained(folder, state_dict=self._weights, save_embedding_layers=False)
             (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+            if plain.generation_config is not None:  # where to stop; PEFT leaves it to the base
+                plain.generation_config.save_pretrained(folder)
         else:
             plain.save_pretrained(folder, state_dict=dict(self._weights))
 

@@ -1,11 +1,14 @@
 """Initial weights, a function of the plan alone."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from headway.base.errors import Cause, UsageError
+from headway.data.examples.tokenizer_files import read_end_ids
 from headway.model.load import from_config, from_folder, is_adapter, with_adapter, with_lora
 from headway.runs.plan import ModelPlan, Plan
 
@@ -41,7 +44,24 @@ def load_folder(folder: Path, *, trust_remote_code: bool = False) -> nn.Module:
             have=f"adapters for {base}",
             need="that folder in its place",
         )
-    return with_adapter(from_folder(base, trust_remote_code=trust_remote_code), folder)
+    model = with_adapter(from_folder(base, trust_remote_code=trust_remote_code), folder)
+    add_end_ids(model, read_end_ids(folder))  # PEFT reads adapters only
+    return model
+
+
+def end_ids_of(model: nn.Module) -> list[int]:
+    """The ids at which the model stops, according to its generation config."""
+    generation: Any = getattr(model, "generation_config", None)
+    ends = generation.eos_token_id if generation is not None else None
+    return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+
+
+def add_end_ids(model: nn.Module, ids: Iterable[int]) -> None:
+    """Add ids to those at which the model stops; checkpoints carry them to other programs."""
+    generation: Any = getattr(model, "generation_config", None)
+    ends = list(dict.fromkeys((*end_ids_of(model), *ids)))
+    if generation is not None and ends:
+        generation.eos_token_id = ends if len(ends) > 1 else ends[0]
 
 
 def _adapted(loaded: nn.Module, model: ModelPlan, seed: int) -> nn.Module:

@@ -36,7 +36,7 @@ from headway.runs.plan import Parent, Plan
 from headway.runs.receipt import Losses
 from headway.runs.settled import Settled
 from headway.training.checkpoint import load_moments, load_weights
-from headway.training.initial_weights import starting_model
+from headway.training.initial_weights import add_end_ids, starting_model
 from headway.training.ledger import Totals
 from headway.training.optimizer import make_optimizer, restore_moments
 from headway.training.phases import Phases
@@ -113,7 +113,7 @@ def set_up(plan: Plan, settled: Settled, pulse: Pulse) -> Setup:
     parameters = trainable(model)
     if not parameters:
         raise _nothing_trainable(model)
-    _add_end_token(model, store.survey.end_id)
+    add_end_ids(model, store.survey.end_ids or [store.survey.end_id])
     if settled.gradient_checkpointing:
         _checkpoint_activations(model)
     if client:
@@ -308,18 +308,6 @@ def _check_data(store: Store, plan: Plan) -> None:
             need=f"tokens {data.examples[:12]}, as in plan.json",
             remedies=(Remedy("--fresh", "start over with the tokens as they are now"),),
         )
-
-
-def _add_end_token(model: nn.Module, end_id: int) -> None:
-    """Add the end token to the generation config, for programs that load a checkpoint."""
-    generation: Any = getattr(model, "generation_config", None)
-    if generation is None:
-        return
-    ends = generation.eos_token_id
-    ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
-    if end_id not in ends:
-        ends.append(end_id)
-        generation.eos_token_id = ends if len(ends) > 1 else ends[0]
 
 
 def _checkpoint_activations(model: nn.Module) -> None:

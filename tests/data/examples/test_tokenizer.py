@@ -296,3 +296,25 @@ def test_the_fast_fingerprint_changes_with_any_file(tmp_path: Path) -> None:
     assert fingerprint(folder) == before
     (folder / "chat_template.jinja").write_text("x")
     assert fingerprint(folder) != before
+
+
+@pytest.mark.parametrize(
+    ("prompt", "bos", "begin", "ids"),
+    [
+        ("a", None, None, "a"),
+        ("a", "<|im_start|>", None, "<|im_start|>a"),
+        ("<|im_start|>a", "<|im_start|>", None, "<|im_start|>a"),
+        ("", "<|im_start|>", None, "<|im_start|>"),
+        ("a", "<|im_start|>", "<|im_start|>", "<|im_start|>a"),
+        ("a", "<|im_start|>", "b", "a"),  # trained without BOS
+        ("", None, "b", "b"),
+        ("", None, None, "<|endoftext|>"),
+    ],
+)
+def test_a_prompt_begins_as_training_began(
+    prompt: str, bos: str | None, begin: str | None, ids: str
+) -> None:
+    words = byte_level()
+    words.bos_id = words.id_of(bos) if bos else None
+    found = words.prompt_ids(prompt, words.id_of(begin) if begin else None)
+    assert words.decode(found, special=True) == ids

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from headway.base.errors import DataRefused
 from headway.base.process import REPORT_VARIABLE, Report
 from headway.base.pulse import Pulse
 from headway.data.examples.chatml import CHATML
+from headway.data.examples.tokenizer import DOCUMENT_END, load
 from headway.training.inference import answer as ask
 from headway.training.inference.answer import evaluate
 from headway.training.inference.request import Evaluation, InferenceRequest, InferenceResult
@@ -119,6 +121,42 @@ def test_text_goes_on_from_the_prompt(
     assert outs[0].startswith("Once upon")
     assert outs[0].endswith("\n")
     assert outs[0] == outs[1]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "begin_id", "asked"),
+    [
+        ("", None, ["<|im_end|>"]),  # a tokenizer without BOS, and nothing is known of the data
+        ("", DOCUMENT_END, [DOCUMENT_END]),
+        ("", "a", ["a"]),
+        ("b", "a", ["b"]),
+    ],
+)
+def test_text_begins_as_training_began(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prompt: str,
+    begin_id: str | None,
+    asked: list[str],
+) -> None:
+    words, prompts = load(model), list[list[int]]()
+    monkeypatch.setattr(ask._Talk, "_write", lambda _, ids: prompts.append(ids))
+    first = words.id_of(begin_id) if begin_id else None
+    spoken(model, tmp_path, monkeypatch, kind="generate", prompt=prompt, begin_id=first)
+    assert prompts == [[words.id_of(token) for token in asked]]
+
+
+def test_answers_end_where_training_ended(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At every id in the checkpoint's generation config, also beside adapters."""
+    folder = shutil.copytree(model, tmp_path / "copy")
+    config = json.loads((folder / "generation_config.json").read_text())
+    config["eos_token_id"] = list(range(load(folder).vocab_size))  # whatever it says first
+    (folder / "generation_config.json").write_text(json.dumps(config))
+    spoken(folder, tmp_path, monkeypatch, kind="generate", prompt="Once upon")
+    assert capsys.readouterr().out == "Once upon\n"
 
 
 def test_a_conversation_goes_on_until_the_end_of_input(

@@ -156,6 +156,19 @@ class Tokenizer:
             encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
             return _ids_of(encodings)
 
+    def prompt_ids(self, prompt: str, begin_id: int | None) -> list[int]:
+        """The ids of a prompt, beginning as the training data began.
+
+        Args:
+            prompt: "": only the beginning.
+            begin_id: the first token of the training data; None: unknown, so BOS if there is one.
+        """
+        ids: list[int] = self.encode([prompt])[0].tolist() if prompt else []
+        begin = self.bos_id if begin_id is None else begin_id
+        if begin is not None and begin == self.bos_id and ids[:1] != [begin]:
+            ids = [begin, *ids]
+        return ids or [self.end_id if begin is None else begin]
+
     def encode_with_offsets(self, texts: Sequence[str]) -> list[tuple[Ids, Offsets]]:
         """Encode each text to (T,) ids and (T, 2) character spans [begin, end)."""
         with failing(self.origin)():

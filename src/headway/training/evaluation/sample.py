@@ -15,6 +15,7 @@ from headway.data.examples import tokenizer
 from headway.model.attention import current_implementation, use_implementation
 from headway.model.forward import Forward
 from headway.runs.plan import Plan
+from headway.training.initial_weights import end_ids_of
 
 
 @contextmanager
@@ -40,14 +41,14 @@ def samples(forward: Forward, plan: Plan, global_step: int, pulse: Pulse) -> Ite
     """A continuation of each of the plan's prompts."""
     words = tokenizer.load(Path(plan.data.store))
     for prompt in plan.evaluation.sample_prompts or ("",):
-        ids = words.encode([prompt])[0].tolist() if prompt else [words.end_id]
+        ids = words.prompt_ids(prompt, plan.data.begin_id)
         with inference_mode_restored(forward.model, forward.original_attention):
             tokens = list(
                 generate(
                     forward.model,
                     ids,
                     num_tokens=plan.evaluation.sample_tokens,
-                    end_ids=words.end_ids,
+                    end_ids=[*words.end_ids, *end_ids_of(forward.model)],
                     seed=plan.seed + global_step,
                     on_token=pulse.beat,
                 )

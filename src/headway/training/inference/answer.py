@@ -10,7 +10,6 @@ import os
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
 
 import msgspec
 
@@ -88,8 +87,10 @@ def evaluate(request: InferenceRequest, pulse: Pulse) -> Evaluation:
             template=None,
             assistant_only=True,
             preferred_only=request.preferred_only,
+            keep_empty_answers=request.keep_empty_answers,
+            add_special_tokens=request.add_special_tokens,
         ),
-        max_rejected=0.05,
+        max_rejected=request.max_rejected,
         exact_bytes=_NO_LIMIT,
         cache=cache_folder("stores"),
         pulse=pulse,
@@ -140,7 +141,7 @@ class _Talk:
     def __init__(self, request: InferenceRequest, pulse: Pulse) -> None:
         import torch
 
-        from headway.training.initial_weights import load_folder
+        from headway.training.initial_weights import end_ids_of, load_folder
 
         self.request = request
         self.pulse = pulse
@@ -150,16 +151,15 @@ class _Talk:
         self.tokenizer = load(folder)
         pulse.enter(Phase.LOADING_MODEL)
         self.model = load_folder(folder, trust_remote_code=request.trust_remote_code)
-        ends: Any = cast("Any", self.model).generation_config.eos_token_id
-        ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
-        self.end_ids = sorted({*ends, self.tokenizer.end_id})
+        self.end_ids = sorted({*end_ids_of(self.model), *self.tokenizer.end_ids})
         pulse.enter(READY)
 
     def run(self) -> None:
         """Answer until the input ends."""
         if self.request.kind == "generate":
             sys.stdout.write(self.request.prompt)
-            self._write(self._text_prompt(self.request.prompt))
+            begin_id = self.request.begin_id
+            self._write(self.tokenizer.prompt_ids(self.request.prompt, begin_id))
             sys.stdout.write("\n")
             return
         conversation = Conversation(self._render)
@@ -174,10 +174,6 @@ class _Talk:
             if reply.next is Next.ANSWER:
                 conversation.answered(self._write(self._chat_prompt(conversation.messages)))
                 _say("")
-
-    def _text_prompt(self, prompt: str) -> list[int]:
-        ids = list(self.tokenizer.encode([prompt])[0]) if prompt else []
-        return ids or [self.tokenizer.end_id]
 
     def _render(self, messages: list[Message]) -> str:
         from headway.data.examples.chat import Template

@@ -24,6 +24,10 @@ class InferenceRequest:
     threads: int = 0
     trust_remote_code: bool = False
     preferred_only: bool = False
+    keep_empty_answers: bool = False
+    add_special_tokens: Literal["auto", "always", "never"] = "auto"
+    max_rejected: float = 0.05
+    begin_id: int | None = None  # the first token of what the model was trained on
 
 
 @dataclass(frozen=True)
