@@ -1,5 +1,6 @@
 """Setup: data that changed, a frozen model and a missing folder are refused before step 1."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,6 @@ from tests.training.jobs import adapted, planned
 
 from headway.base.errors import BrokenContract, DataRefused, UsageError
 from headway.base.pulse import Pulse
-from headway.data.survey.store import Store
 from headway.runs.settled import Settled
 from headway.training import setup
 from headway.training.initial_weights import end_ids_of
@@ -48,8 +48,12 @@ def test_tokens_that_are_others_than_the_plans_are_refused(here: Path, tmp_path:
     assert not (tmp_path / "run" / "receipt.json").exists()
 
 
-def test_the_model_stops_at_every_token_that_ended_an_answer(here: Path) -> None:
+@pytest.mark.parametrize("ends", [[], [3, 4]], ids=["of an older store", "all"])
+def test_the_model_stops_at_every_token_that_ended_an_answer(here: Path, ends: list[int]) -> None:
     plan = planned(here)
-    survey = Store(Path(plan.data.store)).survey
-    setup = set_up(plan, Settled.from_plan(plan), Pulse())
-    assert set(end_ids_of(setup.forward.weights)) >= set(survey.end_ids) > set()
+    meta = Path(plan.data.store) / "store.json"
+    store = json.loads(meta.read_text())
+    store["survey"]["end_ids"] = ends
+    meta.write_text(json.dumps(store))
+    found = end_ids_of(set_up(plan, Settled.from_plan(plan), Pulse()).forward.weights)
+    assert set(found) >= set(ends or [store["survey"]["end_id"]])
