@@ -199,3 +199,44 @@ def test_f04_a_second_signal_leaves_the_call_at_once(
     os.kill(one.process.pid, signal.SIGCONT)
     assert one.lines() == [said, *AFTER]
     assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+IN_PYTHON = """
+import headway
+from headway.base.errors import Refusal
+
+def refused(call):
+    try:
+        call()
+    except Refusal as error:
+        print(error)
+
+refused(lambda: headway.train("notes.txt", max_lenght=128, learning_rate="fast"))
+refused(lambda: headway.plan("notes.txt", preset="tiny", max_length=100_000, exact=True))
+refused(lambda: headway.plan("notes.txt", model="no-such-folder"))
+plan = headway.plan("notes.txt", preset="tiny", max_steps=2)
+print(repr(plan))
+print(plan._repr_html_())
+"""
+
+
+def test_what_a_program_sees_is_python(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text(TEXT)
+    done = subprocess.run(
+        [sys.executable, "-c", IN_PYTHON],
+        cwd=tmp_path,
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=LIMIT_S,
+    )
+    *refusals, line, table = done.stdout.splitlines()
+    tries = [one.removeprefix("  try   ") for one in refusals if one.startswith("  try")]
+    assert "max_length=128   maximum tokens per row" in tries
+    assert "learning_rate=0.0002   peak learning rate" in tries
+    assert sum(one.startswith("max_length=") for one in tries) >= 2
+    assert any(one.startswith('preset="') for one in tries)
+    assert not any("--" in one for one in refusals)
+    assert line.startswith("<Plan notes: 2 steps of ")
+    assert table.startswith("<table>")

@@ -1,12 +1,15 @@
 """Python interface: plan() and train() for scripts and notebooks."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from headway.base.errors import BrokenContract, Cause, ComeBack, Exit, Remedy
+from headway.base.errors import BrokenContract, Cause, ComeBack, Exit, Refusal, Remedy
 from headway.base.host import packages
 from headway.base.process import Stop, raise_now
+from headway.config.python_errors import in_python
+from headway.config.python_spelling import ORIGIN
 from headway.config.resolve import resolve
 from headway.config.settings import Given
 from headway.config.values import check_utf8, working_folder
@@ -35,14 +38,15 @@ def plan(data: Data, **settings: Any) -> Plan:
         KeyboardInterrupt: Ctrl+C.
         ComeBack: SIGTERM or SIGUSR1 arrived first.
     """
-    packages.require("plan", packages.READING)
-    request, stop = _request(data, settings), Stop()
-    screen = make_screen(*standard_streams(), quiet=True)
-    try:
-        with stop.listening(raise_now):
-            result = Supervisor(request, screen, stop).plan()
-    finally:
-        screen.close(1.0 if stop.by else PATIENCE_S)
+    with _python_spelling():
+        packages.require("plan", packages.READING)
+        request, stop = _request(data, settings), Stop()
+        screen = make_screen(*standard_streams(), quiet=True)
+        try:
+            with stop.listening(raise_now):
+                result = Supervisor(request, screen, stop).plan()
+        finally:
+            screen.close(1.0 if stop.by else PATIENCE_S)
     if result.plan is None:
         _raise_stopped(stop, "planning")
     return result.plan
@@ -72,14 +76,15 @@ def train(data: Data, *, quiet: bool = False, **settings: Any) -> Receipt:
         ComeBack: SIGTERM or SIGUSR1.
         SystemExit: SIGTERM or SIGUSR1 as a second signal.
     """
-    packages.require("train", packages.TRAINING)
-    request, stop = _request(data, settings), Stop()
-    screen = make_screen(*standard_streams(), quiet=quiet)
-    try:
-        with stop.listening(raise_now):
-            result = Supervisor(request, screen, stop).train()
-    finally:
-        screen.close(1.0 if stop.by else PATIENCE_S)
+    with _python_spelling():
+        packages.require("train", packages.TRAINING)
+        request, stop = _request(data, settings), Stop()
+        screen = make_screen(*standard_streams(), quiet=quiet)
+        try:
+            with stop.listening(raise_now):
+                result = Supervisor(request, screen, stop).train()
+        finally:
+            screen.close(1.0 if stop.by else PATIENCE_S)
     receipt = result.receipt
     if stop.by and (receipt is None or receipt.outcome == "interrupted"):
         _raise_stopped(stop, "training", receipt)
@@ -88,10 +93,19 @@ def train(data: Data, *, quiet: bool = False, **settings: Any) -> Receipt:
     return receipt
 
 
+@contextlib.contextmanager
+def _python_spelling() -> Generator[None]:
+    """Let refusals say what to type in Python: max_length=128 instead of --max-length 128."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise in_python(refusal).with_traceback(refusal.__traceback__) from refusal.__cause__
+
+
 def _request(data: Data, settings: dict[str, Any]) -> Request:
     sources = (data,) if isinstance(data, str | Path) else tuple(data)
     check_utf8([str(one) for one in (*sources, *settings.values(), working_folder())])
-    given = [Given(name, value, "you") for name, value in settings.items()]
+    given = [Given(name, value, ORIGIN) for name, value in settings.items()]
     return Request(tuple(str(source) for source in sources), resolve(given), ("headway.train",))
 
 

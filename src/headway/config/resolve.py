@@ -6,6 +6,7 @@ from dataclasses import Field
 from typing import Any, cast
 
 from headway.base.errors import Cause, Problems, Refusal, Remedy, UsageError
+from headway.config import python_spelling
 from headway.config.other_tools.lookup import (
     answer,
     is_data,
@@ -151,7 +152,7 @@ def _our_lines(ours: Answer, like: Given) -> tuple[Remedy, ...]:
 
 def _leave_out(one: Given) -> Remedy:
     """How to leave a setting out."""
-    if one.origin.startswith("-"):
+    if one.origin.startswith("-") or one.origin == python_spelling.ORIGIN:
         return Remedy(f"without {one.name}")
     if one.origin.endswith("=") or not _where(one):
         return Remedy(f"without {one.name}={text_of(one.value)}")
@@ -161,7 +162,7 @@ def _leave_out(one: Given) -> Remedy:
 
 def _data_name(one: Given) -> UsageError:
     """Another tool's name for what to train on."""
-    typed = one.origin.startswith("-") or one.origin.endswith("=")
+    typed = one.origin.startswith("-") or one.origin.endswith("=") or not _where(one)
     values = one.value if isinstance(one.value, list | tuple) else [one.value]
     named = [text for text in map(text_of, cast("list[object]", values)) if text]
     if typed:
@@ -175,11 +176,13 @@ def _data_name(one: Given) -> UsageError:
 def _where(one: Given) -> str:
     """The position of a setting in a file; "" on the command line."""
     typed = one.origin.startswith("--") or one.origin.endswith("=")
-    return "" if typed else f"{one.origin}: "
+    return "" if typed or one.origin == python_spelling.ORIGIN else f"{one.origin}: "
 
 
 def _line(name: str, value: str, like: Given) -> str:
-    """A setting written in the style of `like`: as a flag, as name=value or as a line of YAML."""
+    """A setting in the style of `like`: a flag, name=value, an argument, or a line of YAML."""
+    if like.origin == python_spelling.ORIGIN:
+        return python_spelling.python_argument(name, value)
     if like.origin.endswith("="):
         return f"{name}={value}"
     if not like.origin.startswith("--"):
@@ -239,11 +242,18 @@ def _convert(row: Field[Any], value: object) -> object:
     return converted
 
 
+def _as_given(flag: str, settings: Settings) -> str:
+    """The name of a setting as it is spelled where it was given: as a flag, or in Python."""
+    row = spellings()[normalize(flag)]
+    return row.name if settings.origin(row.name) == python_spelling.ORIGIN else flag
+
+
 def _contradictions(settings: Settings) -> list[Refusal]:
     """Settings that are valid separately but not together."""
     problems: list[Refusal] = []
 
     def clash(first: str, second: str, need: str) -> None:
+        first, second = _as_given(first, settings), _as_given(second, settings)
         problems.append(
             UsageError(
                 f"{first} and {second} cannot be combined",
@@ -285,5 +295,5 @@ def _contradictions(settings: Settings) -> list[Refusal]:
             "--tokenizer", "--vocab-size", "either an existing tokenizer or a new one of this size"
         )
     if settings.preset and settings.lora:
-        clash("--preset", "--lora", "a pretrained model for the adapters: --model DIR")
+        clash("--preset", "--lora", "a pretrained model for the adapters")
     return problems

@@ -15,6 +15,7 @@ from headway.base.versioned_json import read
 from headway.config.settings import ChosenBy
 from headway.data.formats.records import DataKind
 from headway.data.survey.result import Lengths, SurveySample
+from headway.runs.facts import html_table, plan_facts, plan_line
 
 SCHEMA = "headway.plan/2"
 TIGHT = 0.6  # of free memory: an estimated peak above this is tried before step 1
@@ -305,6 +306,14 @@ class Plan:
                 need="at least one row and one step",
                 remedies=(Remedy("more data"),),
             )
+
+    def __repr__(self) -> str:
+        """One line."""
+        return f"<Plan {plan_line(self)}>"
+
+    def _repr_html_(self) -> str:
+        """A table, in a notebook."""
+        return html_table(f"plan for {self.name}", plan_facts(self))
 
     @property
     def computed_tokens(self) -> int:

@@ -15,6 +15,7 @@ from headway.base.files import write_whole
 from headway.base.host.contention import OtherWork
 from headway.base.units import plural
 from headway.base.versioned_json import read
+from headway.runs.facts import html_table, receipt_facts
 
 SCHEMA = "headway.receipt/1"
 MAX_NAMES = 10  # tensors that a receipt lists by name
@@ -355,6 +356,14 @@ class Receipt:
     contract: Judgment
     learning: Judgment
     line: str  # the closing line
+
+    def __repr__(self) -> str:
+        """One line."""
+        return f"<Receipt {self.run} {self.outcome} · {self.line}>"
+
+    def _repr_html_(self) -> str:
+        """A table, in a notebook."""
+        return html_table(f"{self.run} {self.outcome}", receipt_facts(self))
 
     def save(self, folder: Path) -> None:
         """Write receipt.json into the run's folder.
