@@ -87,14 +87,14 @@ def write_settings(settings: Settings, data: tuple[str, ...] = ()) -> str:
     """The text of run.yaml: every setting with its origin; `read_settings` reads it back."""
     lines = ["# Every setting of this run, and where it comes from."]
     if data:
-        lines += ["data:", *(f"  - {_yaml(one)}" for one in data)]
-    rows = [(f"{name}: {_yaml(value)}", origin) for name, value, origin in settings.items()]
+        lines += ["data:", *(f"  - {as_yaml(one)}" for one in data)]
+    rows = [(f"{name}: {as_yaml(value)}", origin) for name, value, origin in settings.items()]
     column = max(len(row) for row, _ in rows if len(row) <= 40)
     lines += [f"{row:{column}}  # {' '.join(origin.split())}" for row, origin in rows]
     return "\n".join(lines) + "\n"
 
 
-def _yaml(value: object) -> str:
+def as_yaml(value: object) -> str:
     """A value on one line; text in double quotes, so that YAML cannot reinterpret it."""
     match value:
         case None:

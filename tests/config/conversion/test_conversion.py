@@ -1,12 +1,22 @@
 """Whole files of other tools: the settings they come to, and what decides that is missing."""
 
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from transformers import TrainingArguments
 
 from headway.base.errors import UsageError
 from headway.config.conversion.conversion import Conversion, convert
+from headway.config.conversion.text import text_of_conversion
+from headway.config.other_tools.files import TOOLS
+from headway.config.other_tools.lookup import meanings
+from headway.config.other_tools.same import DATA_NAMES
+from headway.config.resolve import resolve
+from headway.config.settings import spellings
+from headway.config.yaml_file import read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -204,6 +214,62 @@ def test_two_values_for_one_setting_are_a_problem_unless_one_is_stronger() -> No
 def test_settings_that_contradict_each_other_are_a_problem() -> None:
     (problem,) = made(f"{AXOLOTL}batch_size: 3\n").problems
     assert "cannot be combined" in problem.what
+
+
+def test_a_file_that_sets_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="sets nothing") as refusal:
+        made("method:\n  type: supervised\nsuffix:\n")
+    assert refusal.value.have == "2 keys of OpenAI's fine-tuning"
+
+
+def test_numbers_may_be_written_as_people_write_them() -> None:
+    found = made(
+        "stage: sft\ntemplate: qwen\nlora_rank: 8.0\nwarmup_steps: 1,000\nwarmup_ratio: 0\n"
+    )
+    assert values(found)["lora.lora_alpha"] == "16"
+    assert values(found)["warmup_steps"] == "1,000"
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.sampled_from(["auto", "true", "lora", "epoch", "a,b", "", "1e-4", "0", "{", "adamw_8bit"]),
+    st.text(max_size=5),
+    st.lists(
+        st.one_of(st.text(max_size=3), st.dictionaries(st.text(max_size=4), st.text())), max_size=2
+    ),
+    st.dictionaries(
+        st.sampled_from(["path", "type", "lr", "beta", "x"]), st.text(max_size=3), max_size=2
+    ),
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted({*meanings(), *spellings(), *DATA_NAMES})), VALUES, max_size=8
+    ),
+    st.sampled_from(sorted(TOOLS)),
+)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
+def test_any_file_is_converted_or_told_and_what_is_written_is_read_back(
+    keys: dict[str, object], tool: str
+) -> None:
+    Path("any.json").write_text(json.dumps(keys))
+    try:
+        found = convert(Path("any.json"), tool)
+    except UsageError:
+        return
+    Path("ours.yaml").write_text(text_of_conversion(found, Path("any.json")))
+    if not (found.settings or found.data):
+        return  # nothing but problems
+    file = read_settings(Path("ours.yaml"))
+    assert file.data == found.data
+    if not found.problems:
+        resolve(file.given)
 
 
 def test_a_file_of_no_known_tool_is_refused_with_their_names() -> None:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 from headway.base.errors import Cause, Refusal, Remedy, UsageError
+from headway.base.units import plural
 from headway.config.conversion.data_entries import DataLines, data_of
 from headway.config.conversion.keys import Key, read_keys
 from headway.config.other_tools.files import (
@@ -77,7 +79,19 @@ def convert(path: Path, tool_name: str = "") -> Conversion:
     _add_unsaid(made, tool)
     given = [Given(name, value, "you") for name, (value, _) in made.settings.items()]
     made.problems += check(given)[1]
+    if not (made.settings or made.data or made.problems):
+        raise _nothing(path, tool, keys)
     return made
+
+
+def _nothing(path: Path, tool: Tool, keys: Sequence[Key]) -> UsageError:
+    return UsageError(
+        f"{path} sets nothing that Headway has to be told",
+        cause=Cause.CONFIG_INVALID,
+        have=f"{plural(len(keys), 'key')} of {tool.name}",
+        need="a setting, or data",
+        remedies=(Remedy("headway plan DATA", "decides everything by itself"),),
+    )
 
 
 def _recognized(path: Path, keys: Sequence[Key]) -> Tool:
@@ -165,8 +179,8 @@ def _stronger(name: str, before: str, value: str, key: str) -> str | None:
     match name:
         case "lora.target_modules" if "all-linear" in (before, value):
             return "all-linear"
-        case "warmup_steps" if float(before) == 0 or float(value) == 0:
-            return before if float(value) == 0 else value
+        case "warmup_steps" if not (_number(name, before) and _number(name, value)):
+            return before if not _number(name, value) else value
         case "bf16" if key in ("dtype", "torch_dtype", "model_dtype", "tf32"):
             return before  # of the weights as they are loaded; ours are fp32
         case "bf16":
@@ -175,6 +189,12 @@ def _stronger(name: str, before: str, value: str, key: str) -> str | None:
             return before
         case _:
             return None
+
+
+def _number(name: str, text: str) -> float:
+    """The number that a setting's text stands for."""
+    row = spellings()[name]
+    return float(cast("float", convert_value(hints()[row.name], row.metadata, text)))
 
 
 def _add_data_notes(made: Conversion, path: Path, data: DataLines) -> None:
@@ -227,7 +247,7 @@ def _add_unsaid(made: Conversion, tool: Tool) -> None:
     if made.settings.get("lora", ("", ""))[0] == "true":
         add(tool.unsaid_lora)
     if made.unsaid.get("lora.lora_alpha") == TWICE_THE_RANK:
-        alpha = f"{2 * int(made.settings['lora.r'][0])}"
+        alpha = f"{2 * _number('lora.r', made.settings['lora.r'][0]):g}"
         made.unsaid["lora.lora_alpha"] = alpha
         made.settings["lora.lora_alpha"] = (alpha, "")
 

@@ -1,10 +1,10 @@
 """Text of a converted file: our settings with the lines they were, and what became of the rest."""
 
-import json
 import re
 from pathlib import Path
 
 from headway.config.conversion.conversion import Conversion
+from headway.config.yaml_file import as_yaml
 
 _COLUMN = 40
 _PLAIN = re.compile(r"[\w./][\w./+:-]*")
@@ -29,14 +29,16 @@ def text_of_conversion(made: Conversion, path: Path) -> str:
     lines += _commented("Different here:", made.different)
     lines += _commented("Not needed:", made.not_needed)
     lines += _commented("Not available:", made.not_here)
-    return "\n".join(lines) + "\n"
+    # What a comment repeats may hold what YAML does not allow.
+    shown = ("".join(c if c.isprintable() else "?" for c in line) for line in lines)
+    return "\n".join(shown) + "\n"
 
 
 def quoted(text: str) -> str:
     """A text in YAML: in double quotes unless it can only be read as itself."""
     if _PLAIN.fullmatch(text) and text.lower() not in _SPECIAL and not text.endswith(":"):
         return text
-    return json.dumps(text, ensure_ascii=False)
+    return as_yaml(text)
 
 
 def _value(name: str, value: str) -> str:
