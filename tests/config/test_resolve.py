@@ -56,7 +56,8 @@ def test_a_typo_on_the_command_line_gets_a_line_to_type() -> None:
         (Given("--bf16", "maybe", "--bf16"), "--bf16"),
         (Given("max_steps", "many", "max_steps="), "max_steps=100"),
         (Given("max_steps", "many", "run.yaml:2:1"), "max_steps: 100"),
-        (Given("max_steps", "many", "you"), "max_steps: 100"),
+        (Given("max_steps", "many", "you"), "max_steps=100"),
+        (Given("max_steps", "many", "run.yaml:3:1"), "max_steps: 100"),
     ],
 )
 def test_a_remedy_is_written_as_the_setting_was(one: Given, line: str) -> None:
@@ -118,9 +119,13 @@ def test_f63_all_problems_are_told_at_once() -> None:
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict[str, object]) -> None:
+    flags = [Given(name, value, f"--{name}") for name, value in settings.items()]
     with pytest.raises(UsageError, match="cannot be combined") as refusal:
-        asked(**settings)
+        resolve(flags)
     assert all(line.startswith("remove --") for line in tries(refusal.value))
+    with pytest.raises(UsageError, match="cannot be combined") as refusal:
+        asked(**settings)  # from Python
+    assert all(line.removeprefix("remove ").isidentifier() for line in tries(refusal.value))
 
 
 @pytest.mark.parametrize(

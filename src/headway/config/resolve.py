@@ -244,8 +244,8 @@ def _convert(row: Field[Any], value: object) -> object:
 
 def _as_given(flag: str, settings: Settings) -> str:
     """The name of a setting as it is spelled where it was given: as a flag, or in Python."""
-    row = spellings()[normalize(flag)]
-    return row.name if settings.origin(row.name) == python_spelling.ORIGIN else flag
+    is_python = python_spelling.ORIGIN in settings.origins.values()
+    return spellings()[normalize(flag)].name if is_python else flag
 
 
 def _contradictions(settings: Settings) -> list[Refusal]:
