@@ -42,10 +42,10 @@ def test_help_tells_every_verb_and_each_verb_its_options(headway: Headway) -> No
     told = headway("--help")
     assert told.code == 0
     for verb in VERBS:
-        assert f"headway {verb}" in told.out
+        assert f"\n  {verb} " in told.out
         page = headway(verb, "--help")
         assert page.code == 0
-        assert page.out.startswith(f"headway {verb}")
+        assert page.out.startswith(f"usage: headway {verb}")
         assert (ROOT / "docs" / f"{verb}.md").exists(), f"docs/{verb}.md"
     assert all(len(line) <= 100 for line in told.out.splitlines())
 

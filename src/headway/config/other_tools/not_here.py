@@ -9,7 +9,7 @@ _OWN_TEMPLATE = needless("the model's own chat template writes the conversations
 NOT_HERE: tuple[Meaning, ...] = (
     # weights in fewer bits
     not_here(
-        "adapters train on the unquantized model",
+        "an unquantized model: adapters train on it as it is",
         """awq bits bnb_4bit_compute_dtype bnb_4bit_quant_storage bnb_4bit_quant_type bnb
         eight_bit four_bit fp4 gguf_quantization int4 quant quantize_4bit
         use_4bit_quantization bnb_4bit_use_double_quant bnb_config_kwargs bnb_config
@@ -30,7 +30,7 @@ NOT_HERE: tuple[Meaning, ...] = (
     ),
     # several machines or devices
     not_here(
-        "one process trains on one device; memory is planned to fit it",
+        "one process on one device: the plan fits the run into its memory",
         """accelerate_config accelerator_config context_parallel context_parallel_degree
         context_parallel_size cp_size cpu_offload data_parallel_replicate_degree
         data_parallel_shard_degree ddp ddp_backend cp cuda_visible_devices deepspeed_stage
@@ -64,7 +64,7 @@ NOT_HERE: tuple[Meaning, ...] = (
     ),
     # other trackers, the Hub
     not_here(
-        "nothing is sent anywhere: the run's events.jsonl and receipt.json have every number",
+        "the run's own events.jsonl, losses.csv and receipt.json: nothing is sent anywhere",
         """comet_api_key comet_experiment_config comet_experiment_key comet_mode aim clearml
         dvclive log_file mlflow neptune sacred comet_online comet_project_name comet_workspace
         enable_tensorboard enable_wandb hf_mlflow_log_artifacts log_completions log_dir
@@ -81,7 +81,7 @@ NOT_HERE: tuple[Meaning, ...] = (
         decides=False,
     ),
     not_here(
-        "nothing is uploaded: runs/NAME/model is an ordinary transformers folder",
+        "runs/NAME/model, an ordinary transformers folder: nothing is uploaded",
         """export_dir export_device export_gguf hf_repo hub_path merge merge_weights
         merged_output push_model push_to_huggingface repo_id repo_name save_merged_model
         save_method upload_to_hub export_hub_model_id export_legacy_format
@@ -309,7 +309,7 @@ NOT_HERE: tuple[Meaning, ...] = (
         },
     ),
     not_here(
-        "Headway trains by the next token, without preferences or rewards",
+        "training by the next token: there are no preferences or rewards here",
         """advantage_estimator beta center_rewards_coefficient cpo_alpha desirable_weight
         discopop_tau dpo dpo_beta dpo_generate_during_eval dpo_ftx dpo_label_smoothing
         dpo_loss_type dpo_loss_weights dpo_norm_loss dpo_padding_free dpo_use_liger_kernel

@@ -54,7 +54,7 @@ NOT_NEEDED: tuple[Meaning, ...] = (
         {
             **dict.fromkeys(
                 ("rm", "ppo", "dpo", "kto", "orpo", "grpo", "simpo", "reward", "rlhf"),
-                missing("Headway trains by the next token, without preferences or rewards"),
+                missing("training by the next token: there are no preferences or rewards here"),
             ),
             **dict.fromkeys(
                 ("seq_cls", "token_cls", "question_ans", "seq_2_seq_lm", "classification"),
