@@ -107,6 +107,26 @@ def test_rows_with_other_fields_inside_an_object_are_told_with_their_fields(tmp_
     ] * 2
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]},
+         RejectReason.FLAG_UNCLEAR),
+        ({"messages": [{"role": "alien", "content": "a"}], "id": 1}, RejectReason.UNKNOWN_ROLE),
+        ({"text": "a", "messages": [{"a": 1}]}, RejectReason.UNKNOWN_ROLE),
+        ({"prompt": [{"role": "user"}], "completion": 7}, RejectReason.ANSWER_NOT_TEXT),
+    ],
+)  # fmt: skip
+def test_a_single_row_with_something_wrong_in_it_is_no_list_of_rows(
+    row: dict[str, Any], reason: RejectReason, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(json.dumps(row))
+    (found,) = items(tmp_path / name)
+    assert isinstance(found, Rejected)
+    assert found.reason is reason
+
+
 def test_a_line_with_rows_inside_is_no_file_of_them(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(f"{json.dumps({'data': TEXTS})}\n" * 2)
     assert texts(tmp_path / "a.jsonl") == ["no text or messages"] * 2

@@ -116,3 +116,24 @@ def test_preference_data_is_refused_in_one_clear_line(tmp_path: Path) -> None:
     assert refusal.what == f"{path} is preference data, and Headway does not compare answers"
     assert refusal.need == "a single answer per prompt, or --preferred-only"
     assert refusal.remedies[0].do == "--preferred-only"
+
+
+@pytest.mark.parametrize(
+    ("row", "need"),
+    [
+        ({"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]},
+         "true or false: a turn is trained or not"),
+        ({"input_ids": [1, 2, 3], "position_ids": [0, 1, 0]},
+         "one sequence per row; Headway packs rows itself"),
+        ({"question": "a", "answer": "b", "response": "c"}, "one question and one answer per row"),
+        ({"messages": [{"role": "alien"}]}, "text, or rows with text, messages, conversations, "
+         "prompt and completion or another question and its answer, or input_ids"),
+    ],
+)  # fmt: skip
+def test_what_is_needed_depends_on_what_is_wrong(
+    row: dict[str, Any], need: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    rejected = [one for one in records(path) if isinstance(one, Rejected)]
+    assert no_usable_records(find_sources([str(path)]), rejected, []).need == need

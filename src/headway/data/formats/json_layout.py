@@ -135,8 +135,7 @@ def find_layout(name: str, head: Head) -> JsonLayout | None:
         return _of_list(name, cast("list[Any]", value), line, head)
     if isinstance(value, dict):
         record = record_of(name, 1, line)
-        is_record = isinstance(record, Record)
-        return (None if is_record else _inside(name, line, head)) or JsonLayout("lines", record)
+        return _inside(name, line, head, record) or JsonLayout("lines", record)
     return _of_array(name, head) if first == b"[" else _of_object(name, head, is_whole)
 
 
@@ -172,7 +171,7 @@ def _of_object(name: str, head: Head, is_whole: bool) -> JsonLayout | None:
     if first is None:
         return None
     record = record_of(name, 1, first)
-    if not isinstance(record, Record) and (inside := _inside(name, first, head)):
+    if inside := _inside(name, first, head, record):
         return inside
     if b"\n" not in first:  # a long row, or something else on its line
         is_endless = not is_whole and head.after(first, b", \t")[:1] == b"{"
@@ -184,11 +183,22 @@ def _of_object(name: str, head: Head, is_whole: bool) -> JsonLayout | None:
     return JsonLayout("values", record) if is_one else None
 
 
-def _inside(name: str, whole: bytes, head: Head) -> JsonLayout | None:
-    """The layout of an object that is all of the content and holds rows; else None."""
+def _inside(name: str, whole: bytes, head: Head, record: Record | Rejected) -> JsonLayout | None:
+    """The layout of an object that is all of the content and holds rows; else None.
+
+    Args:
+        name: of the source.
+        whole: the object.
+        head: the content.
+        record: the object as a row. A row with known fields, but with something wrong in it, is
+            still a row: objects in it that are none are its turns.
+    """
+    if isinstance(record, Record):
+        return None
     outline = Outline()
     outline.feed(whole)
-    objects = [one for one in outline.lists if one.has_objects]
+    is_row = record.reason is not RejectReason.NO_KNOWN_FIELDS
+    objects = [one for one in outline.lists if one.has_objects and not is_row]
     rows = [one for one in outline.lists if one.has_rows] or (objects if len(objects) == 1 else [])
     if not rows or head.after(whole):
         return None

@@ -27,6 +27,22 @@ _NEED = (
     "text, or rows with text, messages, conversations, prompt and completion or another question "
     "and its answer, or input_ids"
 )
+_NEEDS = {
+    RejectReason.EMPTY_ANSWER: "answers that say something",
+    RejectReason.PREFERENCE_DATA: "a single answer per prompt, or --preferred-only",
+    RejectReason.FIELDS_AMBIGUOUS: "one question and one answer per row",
+    RejectReason.FLAG_UNCLEAR: "true or false: a turn is trained or not",
+    RejectReason.FLAG_UNKNOWN: "train: true or false on a turn, labels or loss_mask on tokens",
+    RejectReason.FLAGS_CONTRADICT: "flags that agree",
+    RejectReason.SYSTEMS_DIFFER: "one system prompt",
+    RejectReason.TOOLS_DIFFER: "one list of tools",
+    RejectReason.ARGUMENTS_NOT_JSON: "arguments that are JSON",
+    RejectReason.MASK_DOES_NOT_MATCH: "a 0 or 1 for each of the input_ids",
+    RejectReason.MASKED_IN_THE_MIDDLE: "padding at the beginning or the end only; labels of -100 "
+    "or a loss_mask leave tokens in the middle untrained",
+    RejectReason.SEVERAL_SEQUENCES: "one sequence per row; Headway packs rows itself",
+    RejectReason.POSITIONS: "positions 0, 1, 2, ..., or no position_ids",
+}
 # Reasons that a whole file is unusable; each reads well after "is".
 _WHOLE_FILE = (
     RejectReason.EMPTY,
@@ -220,11 +236,7 @@ def _table(rejected: Sequence[Rejected]) -> str:
 def _need(rejected: Rejected) -> str:
     if rejected.reason in _ANSWERS_NOT_WRITTEN:
         return "answers that the chat template writes"
-    if rejected.reason is RejectReason.EMPTY_ANSWER:
-        return "answers that say something"
-    if rejected.reason is RejectReason.PREFERENCE_DATA:
-        return "a single answer per prompt, or --preferred-only"
-    return _NEED
+    return _NEEDS.get(rejected.reason, _NEED)
 
 
 # ---- remedies --------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ PAIRS: dict[str, dict[str, Any]] = {
     "texts": {"prompt": "hi", "chosen": "good", "rejected": "bad"},
     "lists": {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]},
     "implicit prompt": {"chosen": [USER, GOOD], "rejected": [USER, BAD]},
-    "prompt in both": {"prompt": "hi", "chosen": [USER, GOOD], "rejected": [USER, BAD],
+    "prompt in both": {"prompt": " hi\n", "chosen": [USER, GOOD], "rejected": [USER, BAD],
                        "messages": [USER, GOOD]},
     "OpenAI": {"input": {"messages": [USER], "tools": [], "parallel_tool_calls": True},
                "preferred_output": [GOOD], "non_preferred_output": [BAD]},

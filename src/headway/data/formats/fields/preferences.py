@@ -188,4 +188,5 @@ def _role(turn: object) -> object:
 
 def _said(turn: object) -> object:
     fields = cast("dict[str, object]", turn)
-    return fields.get("content", fields.get("value"))
+    said = fields.get("content", fields.get("value"))
+    return said.strip() if isinstance(said, str) else said
