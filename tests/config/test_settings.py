@@ -109,3 +109,11 @@ def test_f62_settings_are_shown_and_saved_without_credentials() -> None:
     shown = {name: value for name, value, _ in settings.items()}
     assert (shown["endpoint_url"], shown["model"]) == ("http://h:9000/", "https://h/model")
     assert "canary" not in write_settings(settings)
+
+
+@pytest.mark.parametrize(
+    "name", ["save_steps", "eval_steps", "sample_steps", "batch_tokens", "vocab_size", "val_size"]
+)
+def test_an_example_is_one_that_a_person_would_use(name: str) -> None:
+    row = spellings()[name]
+    assert float(example(row)) > (row.metadata["at_least"] or 0)

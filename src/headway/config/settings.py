@@ -311,6 +311,8 @@ def example(row: Field[Any]) -> str:
     """A valid value for the setting."""
     if row.metadata["choices"]:
         return str(row.metadata["choices"][0])
+    if row.name in _EXAMPLES:
+        return _EXAMPLES[row.name]
     match row.default:
         case bool():
             return "true"
@@ -318,7 +320,7 @@ def example(row: Field[Any]) -> str:
             return ", ".join(row.default) or "text"
         case None:
             least = row.metadata["at_least"]
-            return _EXAMPLES.get(row.name, str(1 if least is None else least))
+            return str(1 if least is None else least)
         case default:
             return str(default)
 
@@ -327,6 +329,17 @@ _EXAMPLES = {
     "endpoint_url": "http://127.0.0.1:9000",
     "keep_every": "1000",
     "batch_size": "8",
+    "batch_tokens": "16384",
+    "eval_steps": "100",
+    "logging_steps": "10",
+    "micro_batch_tokens": "4096",
+    "per_device_train_batch_size": "8",
+    "sample_steps": "100",
+    "save_steps": "500",
+    "threads": "4",
+    "val_size": "0.05",
+    "vocab_size": "4096",
+    "warmup_steps": "0.05",
     "bf16": "true",
     "gradient_checkpointing": "true",
     "continue_run": "runs/notes",

@@ -230,6 +230,8 @@ REFUSED_VALUES = {
     "--lr_scheduler_type cosine_with_restarts": "--lr-scheduler-type cosine",
     "--lr_scheduler_type cosin": "--lr-scheduler-type cosine",
     "--max_grad_norm 0": "--max-grad-norm 1e9",
+    "--save_steps 0.1": "--save-steps 500",  # not at every step
+    "--eval_steps epoch": "without --eval_steps",
 }
 
 
@@ -274,7 +276,8 @@ def test_a_value_that_is_not_available_gets_one_that_is(line: str) -> None:
     refusal = refused(line)
     assert refusal.cause is Cause.INVALID_VALUE
     assert refusal.remedies[0].do == REFUSED_VALUES[line]
-    parse(shlex.split(refusal.remedies[0].do), {}, settings=True).settings()
+    if REFUSED_VALUES[line].startswith("--"):
+        parse(shlex.split(refusal.remedies[0].do), {}, settings=True).settings()
 
 
 def test_every_argument_of_transformers_is_known() -> None:
