@@ -114,8 +114,6 @@ def test_f63_all_problems_are_told_at_once() -> None:
         {"batch_size": 8, "gradient_accumulation_steps": 3},
         {"model": "m", "tokenizer": "t"},
         {"tokenizer": "t", "vocab_size": 1000},
-        {"preset": "tiny", "lora": True},
-        {"preset": "tiny", "lora.r": 8},
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict[str, object]) -> None:
@@ -126,6 +124,13 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, obj
     with pytest.raises(UsageError, match="cannot be combined") as refusal:
         asked(**settings)  # from Python
     assert all(line.removeprefix("remove ").isidentifier() for line in tries(refusal.value))
+
+
+@pytest.mark.parametrize("settings", [{"lora": True}, {"lora.r": 8}])
+def test_adapters_on_random_weights_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="a new model's are random") as refusal:
+        asked(preset="tiny", **settings)
+    assert tries(refusal.value) == ["--preset tiny", "--lora --model DIR"]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,16 @@ def test_from_nothing_by_the_size_of_the_data(num_bytes: int, given: Any, name: 
     assert found.embedding_rows is None
 
 
+@pytest.mark.parametrize(
+    ("num_bytes", "given", "name"),
+    [(1000, {}, "tiny"), (10**6, {}, "mini"), (1000, {"preset": "base"}, "base")],
+)
+def test_adapters_on_random_weights_are_refused(num_bytes: int, given: Any, name: str) -> None:
+    with pytest.raises(UsageError, match="a new model's are random") as refused:
+        origin(num_bytes, lora=True, **given)
+    assert [one.do for one in refused.value.remedies] == [f"--preset {name}", "--lora --model DIR"]
+
+
 def test_a_folder_is_read_without_loading_it(tmp_path: Path) -> None:
     folder = save_model(tmp_path / "base")
     found = origin(model=str(folder))

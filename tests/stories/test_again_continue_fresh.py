@@ -42,6 +42,29 @@ def test_other_settings_make_a_second_run_and_say_what_differs(headway: Headway)
     assert headway.receipt("tale-2")["steps"]["applied"] == 3
 
 
+def test_a_new_file_in_a_folder_is_offered_on_top_of_the_run(headway: Headway) -> None:
+    headway.write("inbox/a.txt", TEXT)
+    assert headway("train", "inbox/", *SMALL, "--max-steps", 2).code == 0
+    headway.write("inbox/b.txt", "It was the age of wisdom, it was the age of foolishness. " * 40)
+    told = headway("train", "inbox/", *SMALL, "--max-steps", 2)
+    assert told.code == 0, told.err
+    said = " ".join(told.out.split())
+    assert "run inbox has trained 1 of these files already" in said
+    line = "headway train inbox/b.txt --continue inbox --run-name inbox-2"
+    assert f"try {line}" in said
+    # Typed as it stands, instead of that: only the new file, as the first one was trained.
+    typed = headway(*line.split()[1:], "--fresh")
+    assert typed.code == 0, typed.err
+    plan = headway.plan("inbox-2")
+    assert plan["data"]["sources"] == ["inbox/b.txt"]
+    assert (plan["steps"]["first"], plan["data"]["max_length"]) == (2, 64)
+    headway.write("inbox/c.txt", "It was the season of Light, it was the season of Darkness. " * 40)
+    third = headway("train", "inbox/", *SMALL, "--max-steps", 2)
+    assert "headway train inbox/c.txt --continue inbox-2 --run-name inbox-3" in " ".join(
+        third.out.split()
+    )
+
+
 def test_a_named_run_is_never_mixed_with_another(headway: Headway) -> None:
     headway.write("tale.txt", TEXT)
     named = ["--run-name", "mine"]

@@ -248,6 +248,24 @@ def _as_given(flag: str, settings: Settings) -> str:
     return spellings()[normalize(flag)].name if is_python else flag
 
 
+def adapters_on_random_weights(preset: str) -> UsageError:
+    """The refusal of adapters where there are no trained weights to adapt.
+
+    Args:
+        preset: of the new model, as asked for or as the plan would choose it.
+    """
+    return UsageError(
+        "--lora trains adapters beside frozen weights, and a new model's are random",
+        cause=Cause.CONTRADICTION,
+        have=f"--lora, and a {preset} model from scratch",
+        need="all weights trained, or a pretrained model to adapt",
+        remedies=(
+            Remedy(f"--preset {preset}", "without --lora: trains all weights"),
+            Remedy("--lora --model DIR", "adapters on a transformers folder or a run"),
+        ),
+    )
+
+
 def _contradictions(settings: Settings) -> list[Refusal]:
     """Settings that are valid separately but not together."""
     problems: list[Refusal] = []
@@ -295,5 +313,5 @@ def _contradictions(settings: Settings) -> list[Refusal]:
             "--tokenizer", "--vocab-size", "either an existing tokenizer or a new one of this size"
         )
     if settings.preset and settings.lora:
-        clash("--preset", "--lora", "a pretrained model for the adapters")
+        problems.append(adapters_on_random_weights(settings.preset))
     return problems

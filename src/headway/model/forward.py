@@ -6,6 +6,7 @@ objective's business (`model/loss.py`). N is the tokens of a micro-batch, M the 
 these, C the model's width, V the vocabulary.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
@@ -76,6 +77,7 @@ class Forward:
         whole: Any = plain.get_base_model() if hasattr(plain, "get_base_model") else plain
         self._head = plain.get_output_embeddings()
         self._layers = getattr(whole, getattr(whole, "base_model_prefix", "") or "model", None)
+        self._can_select = "logits_to_keep" in inspect.signature(whole.forward).parameters
         self.has_custom_logits = self._layers is None or type(self._head) is not nn.Linear
         self.run_separately(self.runs_separately)
         self.compile(self.is_compiled)
@@ -168,7 +170,9 @@ class Forward:
         if self.runs_separately:
             return self._separate_logits(micro)
         layout = AttentionLayout(micro.documents, micro.ids_N.device)
-        return self._logits_at(micro.ids_N, micro.positions_N, micro.trained_at_M, documents=layout)
+        positions = micro.positions_N[None]
+        at_M = micro.trained_at_M
+        return self._logits_at(micro.ids_N, at_M, position_ids=positions, documents=layout)
 
     def _separate_logits(self, micro: PackedMicroBatch) -> Tensor:
         """(M, V) each document after its shared prefix, one at a time."""
@@ -183,28 +187,19 @@ class Forward:
                 spans = [slice(begin, end)]
                 if group.prefix:
                     spans.insert(0, group.prefix.slice)
-                ids, positions = (
-                    torch.cat([tensor_N[span] for span in spans])
-                    for tensor_N in (micro.ids_N, micro.positions_N)
-                )
-                logits.append(self._logits_at(ids, positions, at_M[own] - end + len(ids)))
+                ids = torch.cat([micro.ids_N[span] for span in spans])
+                logits.append(self._logits_at(ids, at_M[own] - end + len(ids)))
                 order.append(own)
             begin = end
         if not order:
-            return self._logits_at(micro.ids_N[:1], micro.positions_N[:1], at_M)
+            return self._logits_at(micro.ids_N[:1], at_M)
         return torch.cat(logits)[torch.cat(order).argsort()]
 
-    def _logits_at(
-        self, ids: Tensor, positions: Tensor, at: Tensor, **documents: AttentionLayout
-    ) -> Tensor:
-        output: Any = self.model(
-            input_ids=ids[None],
-            position_ids=positions[None],
-            use_cache=False,
-            logits_to_keep=at,
-            **documents,
-        )
-        return output.logits[0]
+    def _logits_at(self, ids: Tensor, at: Tensor, **packed: Any) -> Tensor:
+        """(M, V) logits at some positions; a document by itself has the model's own positions."""
+        selected = {"logits_to_keep": at} if self._can_select else {}
+        output: Any = self.model(input_ids=ids[None], use_cache=False, **selected, **packed)
+        return output.logits[0] if self._can_select else output.logits[0].index_select(0, at)
 
 
 def _call_on_layers(model: nn.Module, on_layer: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ from headway.base.files import MANIFEST, cached_hash
 from headway.base.foreign.boundary import Boundary
 from headway.base.network.hub import is_id
 from headway.base.pulse import Phase, Pulse
+from headway.config.resolve import adapters_on_random_weights
 from headway.config.settings import Settings, printed_name, spellings
 from headway.model.gguf.container import is_gguf
 from headway.model.gguf.convert import gguf_folder
@@ -93,6 +94,8 @@ def find_model_source(settings: Settings, num_bytes: int, pulse: Pulse) -> Model
     if settings.model:
         return _from_model(settings.model, settings, pulse)
     name = settings.preset or ("tiny" if num_bytes < BYTE_LEVEL_BELOW else "mini")
+    if settings.lora:
+        raise adapters_on_random_weights(name)
     return ModelSource(
         initial=InitialModel("preset", name, ""),
         tokenizer=_existing_tokenizer(settings.tokenizer),

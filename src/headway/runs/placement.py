@@ -10,10 +10,11 @@ from typing import Literal
 import msgspec
 
 from headway.base.disk import disk_errors
-from headway.base.errors import Cause, Remedy, UsageError
+from headway.base.errors import Cause, Finding, Remedy, UsageError
 from headway.base.lock import is_held
 from headway.config.run_name import append_to_name
 from headway.runs.folder import RunFolder
+from headway.runs.new_data import find_new_data
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
 
@@ -27,6 +28,7 @@ class Placement:
     folder: RunFolder
     kind: Literal["new", "resume", "done"]
     note: str = ""  # one line to show, "" if there is none
+    finding: Finding | None = None  # to show with the plan
 
 
 def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Placement:
@@ -44,18 +46,19 @@ def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Placemen
     first = _numbered(output_dir, plan.name, 1)
     if fresh:
         return Placement(first, "new")
-    differences = ""
+    differences, others = "", list[RunFolder]()
     for number in range(1, _MAX_RUNS):
         folder = _numbered(output_dir, plan.name, number)
         if not folder.path.exists() or folder.has_only_begun:
             note = (
                 f"{first.path} {differences}; this run is {folder.path.name}" if differences else ""
             )
-            return Placement(folder, "new", note)
+            return Placement(folder, "new", note, _new_data(others, plan, folder))
         before = folder.plan()
         if before and before.identity == plan.identity:
             return Placement(folder, "done" if folder.is_finished else "resume")
         differences = differences or "has " + difference(before, plan)
+        others.append(folder)
         if named:
             raise _taken(folder, plan, differences)
     raise AssertionError("ten thousand runs of one name")
@@ -71,6 +74,13 @@ def plans_of(name: str, output_dir: Path) -> list[Plan]:
         plan = folder.plan()
         found += [plan] if plan else []
     return found
+
+
+def _new_data(others: list[RunFolder], plan: Plan, folder: RunFolder) -> Finding | None:
+    """What to type instead if a part of the data has been trained already."""
+    parent = plan.model.parent
+    new = find_new_data([RunFolder(Path(parent.run))] if parent else others, plan)
+    return new.finding(plan, folder.path.name) if new else None
 
 
 def _numbered(output_dir: Path, name: str, number: int) -> RunFolder:
@@ -155,6 +165,10 @@ def _display_value(value: object) -> str:
 def _taken(folder: RunFolder, plan: Plan, differences: str) -> UsageError:
     sources, name = " ".join(plan.data.sources), shlex.quote(plan.name)
     second = shlex.quote(append_to_name(plan.name, "-2"))
+    new = find_new_data([folder], plan)
+    on = f"headway train {sources} --continue {name}"
+    goes_on = new.command(plan, append_to_name(plan.name, "-2")) if new else on
+    what = "trains what is new, on top of its weights" if new else "continues from its weights"
     return UsageError(
         f"run {plan.name} already exists with a different plan",
         cause=Cause.RUN_EXISTS,
@@ -163,7 +177,7 @@ def _taken(folder: RunFolder, plan: Plan, differences: str) -> UsageError:
         remedies=(
             Remedy(f"headway train {sources} --run-name {second}", "keeps both"),
             Remedy(f"headway train {sources} --run-name {name} --fresh", "moves the old run aside"),
-            Remedy(f"headway train {sources} --continue {name}", "continues from its weights"),
+            Remedy(goes_on, what),
         ),
     )
 

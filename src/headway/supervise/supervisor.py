@@ -190,7 +190,8 @@ class Supervisor:
             aside = move_aside(where.folder)
             if aside:
                 self.screen.say(f"moved the old run to {aside}")
-        self.screen.plan(settled.applied_to(plan))
+        told = (*plan.findings, *([where.finding] if where.finding else []))
+        self.screen.plan(replace(settled.applied_to(plan), findings=told))
         return self._run(where, plan, settled, worker)
 
     def _already_trained(self, folder: RunFolder, plan: Plan) -> Result:

@@ -10,6 +10,7 @@ from tests.helpers import causal, micro_of, padded_losses
 from tests.training.trial_models import DOCUMENTS, convolutions, leaky
 
 from headway.base.documents import DocumentGroup, document_lengths
+from headway.base.errors import Cause, UsageError
 from headway.model import attention
 from headway.model.attention_layout import AttentionLayout
 from headway.model.forward import Forward
@@ -119,6 +120,24 @@ def test_gpt_neo_trains_rows_that_are_longer_together_than_its_context() -> None
     micro = micro_of(20, 30)  # 50 tokens
     assert try_packing(forward, micro).leaks
     forward.loss(micro, 10).backward()
+
+
+def test_an_encoder_is_refused() -> None:
+    small = {"num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 2}
+    encoder = Forward(causal("roberta", max_position_embeddings=64, hidden_size=16, **small))
+    with pytest.raises(UsageError, match="roberta sees the tokens that it is to predict") as error:
+        try_packing(encoder, micro_of(*DOCUMENTS))
+    assert error.value.cause is Cause.MODEL_UNSUPPORTED
+
+
+def test_documents_alone_have_the_models_own_positions() -> None:
+    config = {"max_position_embeddings": 64, "hidden_size": 16, "is_decoder": True}
+    small = {"num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 2}
+    model = causal("roberta", **config, **small).eval()  # its positions begin at 2
+    forward = Forward(model)
+    assert try_packing(forward, micro_of(*DOCUMENTS)).leaks
+    ours, own = forward.losses(micro_of(12)), padded_losses(model, micro_of(12))
+    assert torch.allclose(ours, own, atol=1e-5)
 
 
 def test_a_model_that_fails_alone_too_raises_what_it_raised() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from headway.base.documents import DocumentGroup, document_lengths
+from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.foreign.boundary import describe
 from headway.data.batching.batches import MicroTensors
 from headway.model import attention
@@ -49,7 +50,8 @@ def try_packing(forward: Forward, micro: MicroTensors, *, tolerance: float = 2e-
         tolerance: nats; rounding stays far below, a leak far above.
 
     Raises:
-        Exception: the model fails even when documents run alone, or memory ran out.
+        UsageError: the model sees the tokens that it is to predict.
+        Exception: it fails even when documents run alone, or memory ran out.
     """
     two = longest_documents(micro)
     model, was_training = forward.model, forward.model.training
@@ -87,14 +89,51 @@ def _compare_packed(forward: Forward, two: MicroTensors, tolerance: float) -> Pa
     in_second_M = two.trained_at_M >= first
     is_independent = _are_close(packed[in_second_M], changed[in_second_M], _SAME_TOKENS)
     leaks = not (_are_close(packed, alone, tolerance) and is_independent)
+    if leaks:
+        _refuse_looking_ahead(forward, two, alone)
     return PackingTrial(leaks, not is_product)
 
 
 def _alone(forward: Forward, two: MicroTensors, why: str) -> PackingTrial:
     """What is left for a model that does not run packed; raises if it does not run at all."""
     forward.run_separately()
-    forward.losses(two)
+    _refuse_looking_ahead(forward, two, forward.losses(two))
     return PackingTrial(leaks=True, has_custom_logits=True, why=why)
+
+
+def _refuse_looking_ahead(forward: Forward, two: MicroTensors, alone: Tensor) -> None:
+    """Check that a token's loss does not depend on later tokens.
+
+    Packed attention is causal by itself; a model's own may not be. An encoder sees the token that
+    it is to predict: its loss falls fast, and it cannot write.
+
+    Args:
+        forward: runs documents separately.
+        two: some documents.
+        alone: their losses.
+
+    Raises:
+        UsageError: it does.
+    """
+    other_ids_N = two.ids_N.clone()
+    last = other_ids_N[-1]
+    other_ids_N[-1] = torch.where(last > 0, last - 1, 1)
+    changed = forward.losses(replace(two, ids_N=other_ids_N))
+    before_M = two.trained_at_M < len(two.ids_N) - 1
+    differ_M = (alone - changed).abs()[before_M] > _SAME_PRODUCTS  # not where either is NaN
+    if not bool(differ_M.any()):
+        return
+    kind = str(getattr(getattr(forward.model, "config", None), "model_type", "this model"))
+    raise UsageError(
+        f"{kind} sees the tokens that it is to predict",
+        cause=Cause.MODEL_UNSUPPORTED,
+        have="losses that change with a later token, as those of an encoder do",
+        need="a causal language model, whose tokens see only the ones before them",
+        remedies=(
+            Remedy("--model DIR", "a causal model, such as a Llama, Qwen or GPT-2"),
+            Remedy("--preset tiny", "train a model from scratch"),
+        ),
+    )
 
 
 def _are_close(ours_M: Tensor, theirs_M: Tensor, tolerance: float) -> bool:
