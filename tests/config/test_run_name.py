@@ -62,6 +62,9 @@ def test_a_name_with_a_password_is_refused_without_it() -> None:
     [
         ("data/notes.train.txt", "notes"),
         ("-", "stdin"),
+        ("/dev/stdin", "stdin"),
+        ("/dev/fd/63", "stdin"),
+        ("/proc/self/fd/11", "stdin"),
         ("data/*", "data"),
         ("..", "run"),
         ("/", "run"),

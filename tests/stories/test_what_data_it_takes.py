@@ -94,3 +94,57 @@ def test_T04_an_endless_word_among_rows_is_planned(headway: Headway) -> None:
     told = headway("plan", "words.jsonl", "--json")
     assert told.code == 0, told.err
     assert told.json["data"]["records"]["accepted"] == 61
+
+
+def test_what_is_not_read_is_on_the_screen_and_in_the_json(headway: Headway) -> None:
+    for name in ("README.md", "LICENSE", "runs/a/plan.json", "runs/a/run.yaml", ".cache/x.txt"):
+        headway.write(f"data/{name}", '{"text": "not this"}')
+    headway.write("data/photo.png", b"\x89PNG\0\0")
+    headway.write("data/rows.jsonl", jsonl(TEXTS))
+    headway.write("data/other.json", json.dumps({"train": TEXTS, "test": TEXTS}))
+    told = headway("plan", "data")
+    assert told.code == 0, told.err
+    assert "120 documents" in told.out
+    said = " ".join(told.out.split())
+    assert "documentation beside data: data/LICENSE, data/README.md" in said
+    assert "a run of Headway: data/runs/a" in said
+    assert "another split: data/other.json: test" in said
+    passed = headway("plan", "data", "--json").json["data"]["passed_over"]
+    assert {(one["reason"], one["num"]) for one in passed} == {
+        ("documentation beside data", 2),
+        ("a run of Headway", 1),
+        ("hidden", 1),
+        ("binary", 1),
+        ("another split", 1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("{} plan /dev/stdin --json < rows.jsonl", "stdin"),
+        ("gzip -c rows.jsonl | zcat | {} plan /dev/fd/0 --json", "stdin"),
+        ("{} plan <(cat rows.jsonl) --json", "stdin"),
+        ("{} plan <(head -n 20 rows.jsonl) <(tail -n 40 rows.jsonl) --json", "stdin"),
+        ("{} plan /dev/fd/7 --json 7< rows.jsonl", "stdin"),
+        ("mkfifo pipe; cat rows.jsonl > pipe & {} plan pipe --json", "pipe"),
+    ],
+)
+def test_open_descriptors_and_pipes_are_read_as_standard_input_is(
+    headway: Headway, command: str, name: str
+) -> None:
+    headway.write("rows.jsonl", jsonl(TEXTS))
+    headway.before = ["bash", "-c", command.format('"$@"'), "bash"]
+    told = headway()
+    assert told.code == 0, told.err
+    assert told.json["name"] == name
+    assert told.json["data"]["records"] == {"read": 60, "rejected": {}, "accepted": 60}
+
+
+def test_what_a_command_writes_is_trained_and_evaluated(headway: Headway) -> None:
+    headway.write("rows.jsonl", jsonl(TEXTS))
+    line = '"$@" train <(cat rows.jsonl) --preset tiny --max-steps 2 --run-name a'
+    headway.before = ["bash", "-c", f'{line} && "$@" eval a <(cat rows.jsonl) --json', "bash"]
+    told = headway()
+    assert told.code == 0, told.err
+    assert '"rows":' in told.out

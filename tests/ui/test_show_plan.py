@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 from tests.ui.fixtures import WIDTHS, conversations_plan, text_plan, texts, words_of
 
+from headway.data.survey.result import PassedOver
 from headway.runs.plan import Choice, Plan, WorkSaved
 from headway.ui.show_plan import plan_lines
 from headway.ui.text_layout import cells
@@ -178,3 +179,16 @@ def test_duplicates_come_with_the_flag_that_drops_them(
     screen = " ".join(" ".join(shown(plan, 120)).split())
     assert ("--drop-duplicates" in screen) is bool(shown_as)
     assert shown_as in screen
+
+
+def test_what_is_not_read_is_named_with_the_reason() -> None:
+    plan = text_plan()
+    assert not any(line.startswith("not read") for line in shown(plan, 80))
+    passed = (
+        PassedOver("documentation beside data", 1, ("README.md",)),
+        PassedOver("hidden", 7, (".a", ".b", ".c", ".d")),
+    )
+    lines = shown(replace(plan, data=replace(plan.data, passed_over=passed)), 80)
+    at = next(n for n, line in enumerate(lines) if line.startswith("not read"))
+    assert "documentation beside data: README.md" in lines[at]
+    assert "hidden: .a, .b, .c and 4 more" in words_of(lines)

@@ -199,8 +199,8 @@ class ChildProcess:
         pulse: the file that it writes its pulse to.
         log: a file that keeps its standard error.
         log_stdout: keep its standard output there too.
-        stdin: as for `subprocess.Popen`.
-        stdout: as for `subprocess.Popen`.
+        stdin, stdout: as for `subprocess.Popen`.
+        descriptors: more of this process's open ones that it inherits, under the same numbers.
         own_session: start it in a session of its own, where the terminal's Ctrl+C does not reach.
         restarts: how often `restart` may replace it.
 
@@ -219,6 +219,7 @@ class ChildProcess:
         log_stdout: bool = False,
         stdin: int | IO[bytes] | None = None,
         stdout: int | IO[bytes] | None = None,
+        descriptors: Sequence[int] = (),
         own_session: bool = True,
         restarts: RestartPolicy = RestartPolicy(),
     ) -> None:
@@ -235,7 +236,7 @@ class ChildProcess:
         if pulse:
             self._environment[PULSE_VARIABLE] = str(pulse)
         self._log_stdout = log_stdout
-        self._stdin, self._stdout = stdin, stdout
+        self._stdin, self._stdout, self._descriptors = stdin, stdout, tuple(descriptors)
         self._own_session = own_session
         self._restarts = restarts
         self._num_without_progress = 0
@@ -354,7 +355,7 @@ class ChildProcess:
                 stderr=log,
                 env={**self._environment, REPORT_VARIABLE: str(theirs)},
                 start_new_session=self._own_session,
-                pass_fds=(theirs,),
+                pass_fds=(theirs, *self._descriptors),
             )
         return process, open(ours, "rb", buffering=0)  # noqa: PTH123 - a descriptor
 
@@ -380,10 +381,8 @@ def _send(report: Report) -> bool:
     descriptor = os.environ.get(REPORT_VARIABLE)
     if descriptor is None:
         return False
-    with (
-        contextlib.suppress(OSError),  # the other process is gone
-        open(int(descriptor), "wb", closefd=False) as pipe,
-    ):
+    # OSError: the other process is gone
+    with contextlib.suppress(OSError), open(int(descriptor), "wb", closefd=False) as pipe:
         pipe.write(msgspec.json.encode(report))
     return True
 

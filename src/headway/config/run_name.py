@@ -43,7 +43,8 @@ def make_run_name(source: str, *, trial: bool = False) -> str:
         trial: it is a test run.
     """
     named = hide_credentials(source)
-    stem = "stdin" if source == "-" else Path(named.rstrip("/*")).name.split(".")[0]
+    is_open = source in ("-", "/dev/stdin") or source.startswith(("/dev/fd/", "/proc/self/fd/"))
+    stem = "stdin" if is_open else Path(named.rstrip("/*")).name.split(".")[0]
     kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem)
     suffix = _SUFFIX if trial else ""
     return append_to_name(kept.strip("-")[:_MAX_MADE].rstrip("-") or "run", suffix)

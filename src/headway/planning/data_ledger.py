@@ -110,6 +110,7 @@ def data_plan(
         template_day=survey.template_day,
         examples=survey.examples,
         begin_id=survey.begin_id,
+        passed_over=survey.passed_over,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 from headway.base.errors import Cause, Refusal, Remedy, UsageError
 from headway.base.files import MANIFEST, cached_hash
 from headway.base.foreign.boundary import Boundary
+from headway.base.foreign.lfs import check_fetched
 from headway.base.network.hub import is_id
 from headway.base.pulse import Phase, Pulse
 from headway.config.resolve import adapters_on_random_weights
@@ -215,6 +216,7 @@ def _read_model(path: Path) -> tuple[dict[str, Any], Mapping[str, tuple[str, tup
     """
     if not (path / "config.json").is_file():
         raise _not_a_model(path, "no config.json")
+    check_fetched(path)
     try:
         tensors = stored_tensors(path)
     except (OSError, ValueError) as error:

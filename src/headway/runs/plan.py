@@ -14,7 +14,7 @@ from headway.base.files import write_whole
 from headway.base.versioned_json import read
 from headway.config.settings import ChosenBy
 from headway.data.formats.records import DataKind
-from headway.data.survey.result import Lengths, SurveySample
+from headway.data.survey.result import Lengths, PassedOver, SurveySample
 from headway.runs.facts import html_table, plan_facts, plan_line
 
 SCHEMA = "headway.plan/2"
@@ -97,6 +97,7 @@ class DataPlan:
     template_day: str = ""  # that the chat template was told, ISO 8601; "" if it does not ask
     examples: str = ""  # sha256 over the examples, or those of the sample
     begin_id: int | None = None  # the token that they begin with
+    passed_over: tuple[PassedOver, ...] = ()  # files, folders and parts of files that are not read
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import msgspec
 
 from headway.base.errors import Exit
 from headway.base.process import ChildProcess
+from headway.data.sources.descriptors import inherited
 from headway.supervise.child import death_refusal, torch_environment
 from headway.supervise.runtime_folder import LiveFolder
 from headway.training.inference.request import Evaluation, InferenceRequest, InferenceResult
@@ -51,6 +52,7 @@ def _run(
         environment=torch_environment() | _output_encoding(),
         pulse=pulse,
         log=live / "answer.err",
+        descriptors=inherited(request.data),
         own_session=False,  # it reads from the terminal, and Ctrl+C ends the answer
     )
     try:

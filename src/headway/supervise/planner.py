@@ -12,7 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,10 +56,10 @@ from headway.supervise.allocator import choose_allocator
 from headway.supervise.thread_waiting import choose_waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from headway.data.examples.maker import ExampleOptions
-    from headway.data.sources.source import Source
+    from headway.data.sources.folders import Found
     from headway.planning.compute import MachineFacts
     from headway.planning.model_source import ModelSource
 
@@ -175,13 +175,14 @@ def _example_options(settings: Settings, source: "ModelSource", day: str) -> "Ex
 
 def _plan_rows(
     request: PlanRequest,
-    found: "Sequence[Source]",
+    found: "Found",
     source: "ModelSource",
     options: "ExampleOptions",
     machine: "MachineFacts",
     pulse: Pulse,
 ) -> Plan:
     """Survey the data and decide."""
+    from headway.data.survey.result import by_reason
     from headway.data.survey.survey import survey
     from headway.planning.decide import decide
 
@@ -198,7 +199,9 @@ def _plan_rows(
         pulse=pulse,
     )
     pulse.enter(Phase.PLANNING)
-    return decide(settings, sources, store, source.initial, machine)
+    plan = decide(settings, sources, store, source.initial, machine)
+    passed = by_reason((one.name, one.reason.value) for one in found.passed)
+    return replace(plan, data=replace(plan.data, passed_over=passed + plan.data.passed_over))
 
 
 def read_machine_facts(asked: str | None) -> "MachineFacts":

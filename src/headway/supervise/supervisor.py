@@ -21,7 +21,6 @@ import msgspec
 from headway.base.addresses import hide_credentials
 from headway.base.disk import disk_errors
 from headway.base.errors import (
-    Cause,
     Exit,
     Finding,
     MachineError,
@@ -39,6 +38,7 @@ from headway.base.units import plural, seconds
 from headway.base.version import __version__
 from headway.config.settings import Settings
 from headway.config.yaml_file import write_settings
+from headway.data.sources.descriptors import inherited, reads_standard_input
 from headway.planning.parent_settings import with_parent_settings
 from headway.runs.folder import RunFolder
 from headway.runs.placement import Placement, carry_over, move_aside, place
@@ -52,7 +52,7 @@ from headway.supervise.progress import Aim, Progress
 from headway.supervise.runtime_folder import LiveFolder
 from headway.supervise.screen import Screen
 from headway.supervise.shared_memory import shared_memory_errors
-from headway.supervise.watch import Watch
+from headway.supervise.watch import Watch, log_deleted
 
 _EXIT_S = 5.0  # for a trainer to end after its last event
 _DEATH_S = 2.0  # for a killed one to be gone
@@ -150,7 +150,8 @@ class Supervisor:
             [str(file)],
             name="planner",
             environment=child_environment(),
-            stdin=None if "-" in self.request.sources else subprocess.DEVNULL,
+            stdin=None if reads_standard_input(self.request.sources) else subprocess.DEVNULL,
+            descriptors=inherited(self.request.sources),
         )
         watch = Watch(self.screen, self.live, Progress(self.job.run, pid=os.getpid()))
         for _ in watch.follow(planner):
@@ -306,7 +307,7 @@ class Supervisor:
     def _note_lost_log(self, watch: Watch, log: EventLog) -> None:
         if watch.take_log_loss():
             with contextlib.suppress(MachineError):  # its folder may be gone, too
-                log.write(Noted(_log_deleted(log.path)))
+                log.write(Noted(log_deleted(log.path)))
 
     def _finish(self, folder: RunFolder, worker: ChildProcess, watch: Watch, log: EventLog) -> int:
         """The exit code; a worker that died without a last event gets one."""
@@ -343,6 +344,7 @@ class Supervisor:
         name: str,
         environment: dict[str, str],
         stdin: int | None,
+        descriptors: tuple[int, ...] = (),
     ) -> ChildProcess:
         # Ctrl+C reaches the program alone, which forwards it in order.
         child = ChildProcess(
@@ -353,6 +355,7 @@ class Supervisor:
             log=self.live / f"{name}.err",
             log_stdout=True,
             stdin=stdin,
+            descriptors=descriptors,
         )
         self._children.append(child)
         return child
@@ -374,16 +377,6 @@ class Supervisor:
             child.send_signal(signal.SIGKILL)
         self.screen.close(0.2)
         self._live_folder.remove()
-
-
-def _log_deleted(path: Path) -> Finding:
-    return Finding(
-        "warning",
-        f"{path.name} was deleted or replaced during the run",
-        have="what was logged before is lost; the run goes on",
-        need="the whole log, to verify the receipt later",
-        cause=Cause.LOG_DELETED,
-    )
 
 
 def _resumed(where: Placement, requested: Plan) -> tuple[Placement, Plan, Settled]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
+from headway.base.errors import Cause, Finding
 from headway.base.events import EventReader
 from headway.base.process import ChildProcess
 from headway.supervise.live_jobs import copy_pulses, read_pulses
@@ -84,3 +85,14 @@ class Watch:
         if self.run and time.monotonic() - self._copied_s >= COPY_S:
             self._copied_s = time.monotonic()
             copy_pulses(self.live, self.run)
+
+
+def log_deleted(path: Path) -> Finding:
+    """The warning that a log is gone."""
+    return Finding(
+        "warning",
+        f"{path.name} was deleted or replaced during the run",
+        have="what was logged before is lost; the run goes on",
+        need="the whole log, to verify the receipt later",
+        cause=Cause.LOG_DELETED,
+    )

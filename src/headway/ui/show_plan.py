@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # slow to import, and the first line must not wait
     )
 
 _NOUNS = {"text": "document", "conversations": "conversation", "tokens": "record"}
+_SHOWN_NAMES = 3
 _OBVIOUS_SHAPES = ("text",)  # not worth mentioning
 
 
@@ -63,6 +64,7 @@ def _data(data: "DataPlan", width: int) -> list[tuple[str, list[str]]]:
     return [
         ("data", [*_sources(data.sources), size(data.bytes), *_records(data, noun)]),
         *([("read", _read(data.stream))] if data.stream else []),
+        *([("not read", _passed_over(data))] if data.passed_over else []),
         ("rows", [f"up to {plural(data.max_length, 'token')}", *_rows(data)]),
         ("tokens", _tokens(data)),
         (
@@ -87,6 +89,16 @@ def _read(stream: "StreamPlan") -> list[str]:
     if sampled.whole:
         parts.append(f"counts are estimates, tokens within {share(sampled.error)}")
     return [*parts, "the rest during training"]
+
+
+def _passed_over(data: "DataPlan") -> list[str]:
+    """What is not read, with the names of a few."""
+    parts: list[str] = []
+    for passed in data.passed_over:
+        names = ", ".join(map(one_line, passed.names[:_SHOWN_NAMES]))
+        more = f" and {count(more)} more" if (more := passed.num - _SHOWN_NAMES) > 0 else ""
+        parts.append(f"{passed.reason}: {names}{more}")
+    return parts
 
 
 def _sources(sources: tuple[str, ...]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import ipc
 
 from headway.base.pulse import Pulse
 from headway.data.formats.detect import read
@@ -27,6 +28,11 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     table = [list(rows[0]), *([str(v) for v in row.values()] for row in rows)]
     if path.name.endswith(".parquet"):
         pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix in (".arrow", ".feather"):
+        table_of_rows = pa.Table.from_pylist(rows)
+        new = ipc.new_stream if path.suffix == ".arrow" else ipc.new_file
+        with new(path, table_of_rows.schema) as writer:
+            writer.write_table(table_of_rows)
     elif path.suffix == ".csv":
         mark = ";" if "semicolon" in path.name else ","
         path.write_text("".join(mark.join(row) + "\n" for row in table))
@@ -55,7 +61,7 @@ def typed(line: str) -> str:
     "name",
     [
         *("a.jsonl", "a.csv", "a.parquet", "a.jsonl.gz", "with 'space.jsonl"),
-        *("semicolon.csv", "array.json", "inside.json"),
+        *("semicolon.csv", "array.json", "inside.json", "a.arrow", "a.feather"),
     ],
 )
 @pytest.mark.parametrize(
@@ -74,7 +80,9 @@ def test_D05_fields_with_other_names_come_with_a_line_that_renames_them(
     assert [getattr(one, "shape", one) for one in renamed] == [shape] * 3
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "a.jsonl.gz"])
+@pytest.mark.parametrize(
+    "name", ["a.jsonl", "a.csv", "a.parquet", "a.jsonl.gz", "a.arrow", "a.feather"]
+)
 def test_D06_a_bad_row_comes_with_a_line_that_shows_it(name: str, tmp_path: Path) -> None:
     path = write(tmp_path / name, [{"text": "good"}, {"text": "  "}, {"text": "fine"}])
     (bad,) = [one for one in records(path) if isinstance(one, Rejected)]

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from headway.data.survey.result import Lengths, Survey, SurveySample
+from headway.data.survey.result import Lengths, Survey, SurveySample, by_reason
 
 REQUIRED: dict[str, Any] = {
     "kind": "text",
@@ -49,3 +49,11 @@ def test_two_surveys_do_not_share_their_counts() -> None:
 @pytest.mark.parametrize(("whole", "scale"), [(1000, 10.0), (100, 1.0), (0, None)])
 def test_a_sample_tells_how_much_larger_the_sources_are(whole: int, scale: float | None) -> None:
     assert SurveySample(100, whole, 48, 0.02).scale == scale
+
+
+def test_what_is_not_read_is_counted_by_reason_with_the_first_names() -> None:
+    passed = [(f"file {n}", "empty" if n % 2 else "binary") for n in range(13)]
+    binary, empty = by_reason(passed)
+    assert (binary.reason, binary.num, empty.reason, empty.num) == ("binary", 7, "empty", 6)
+    assert binary.names == tuple(f"file {n}" for n in range(0, 10, 2))
+    assert by_reason([]) == ()

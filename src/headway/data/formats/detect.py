@@ -17,8 +17,10 @@ import msgspec
 
 from headway.base.errors import Cause, DataRefused, Refusal, Remedy, UsageError
 from headway.base.foreign.boundary import Boundary, describe
+from headway.base.foreign.lfs import POINTER_BYTES, fetch_remedy, is_pointer
 from headway.base.pulse import Pulse
 from headway.base.units import size
+from headway.data.formats.arrow import read_arrow
 from headway.data.formats.compressed import converting, decompress, suffix_of
 from headway.data.formats.encodings import EncodingError, to_utf8, wide_encoding
 from headway.data.formats.fields.preferences import selected
@@ -36,7 +38,8 @@ from headway.data.formats.records import (
 from headway.data.formats.tables import find_header, read_csv, read_parquet, record_of_row
 from headway.data.formats.text import is_binary, read_parts, read_text
 from headway.data.sources import hub_dataset as hub
-from headway.data.sources.find import chunks, open_local, open_seekable, source_unreadable
+from headway.data.sources.find import chunks, open_local, open_seekable
+from headway.data.sources.folders import source_unreadable
 from headway.data.sources.source import Chunks, Source, Span
 
 Reader = Callable[[Source, Chunks], Iterator[Item]]
@@ -47,7 +50,7 @@ _HEADER_BYTES = 1 << 20
 _SHOWN_LISTS = 4
 _NO_OBJECT = (RejectReason.NOT_JSON, RejectReason.NOT_AN_OBJECT)
 _LINES = (".jsonl", ".ndjson")
-_BINARY = (".parquet",)
+_BINARY = (".parquet", ".arrow", ".feather")
 
 
 def read(
@@ -109,11 +112,15 @@ def _of_file(source: Source, counted: "_Counted", pulse: Pulse) -> Iterator[Item
     reader = READERS.get(_inner_suffix(source), _read_by_content)
     if source.address.startswith("hf:"):
         return _read_rows(source, counted, pulse)
-    if reader is _read_parquet and not suffix and source.address and source.size:
+    if reader is _read_parquet and not suffix and source.address and source.size > POINTER_BYTES:
         with contextlib.suppress(UsageError):  # a server without range requests
             file = counted.file(open_seekable(source, pulse))
             return read_parquet(source, file, iter(()))
     pieces = counted.all(chunks(source, pulse))
+    head = next(pieces, b"")
+    if is_pointer(head):
+        return iter([_passed_pointer(source)])
+    pieces = itertools.chain([head] if head else [], pieces)
     pieces = decompress(suffix, pieces, pulse) if suffix else pieces
     return reader(source, pieces if _inner_suffix(source) in _BINARY else to_utf8(pieces))
 
@@ -128,6 +135,23 @@ def _of_span(source: Source, counted: "_Counted", span: Span, pulse: Pulse) -> I
     if is_jsonl:
         return read_jsonl(source, pieces if inside.begin else strip_bom(pieces))
     return read_parts(source, pieces, inside.begin, ends=inside.end == source.size)
+
+
+def _passed_pointer(source: Source) -> Skipped:
+    """A pointer in a folder whose name is not that of data.
+
+    Raises:
+        DataRefused: it stands for data.
+    """
+    if source.found and _inner_suffix(source) not in (*READERS, *_LINES, ".json", ".txt", ".md"):
+        return Skipped(source.name, RejectReason.LFS_POINTER)
+    raise DataRefused(
+        f"{source.name} is a Git LFS pointer",
+        cause=Cause.SOURCE_DAMAGED,
+        have="a few lines that stand for a file which was not fetched",
+        need="the file itself",
+        remedies=(fetch_remedy(source.name),),
+    )
 
 
 class _Counted:
@@ -366,4 +390,6 @@ READERS: dict[str, Reader] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".parquet": _read_parquet,
+    ".arrow": read_arrow,
+    ".feather": read_arrow,
 }

@@ -23,11 +23,11 @@ from headway.data.formats.records import (
 from headway.data.formats.row_formats import RowShape, record_of_fields, shape_of
 from headway.data.sources.source import Chunks, Source
 
-_BATCH_ROWS = 256  # few: a repeated value is small in the file and large in memory
-_BATCH_BYTES = 64 << 20
+BATCH_ROWS = 256  # few: a repeated value is small in the file and large in memory
+BATCH_BYTES = 64 << 20
 _HEADER_BYTES, _NEXT_I32, _DICTIONARY_PAGE = 16, b"\x15", 2  # of a Parquet page
 _BUFFER_BYTES = 1 << 20
-_BUDGET = Budget(memory_bytes=512_000_000, cpu_s=60.0)  # of one batch
+BUDGET = Budget(memory_bytes=512_000_000, cpu_s=60.0)  # of one batch
 _DELIMITERS = (",", ";", "\t", "|")
 _SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
 
@@ -175,7 +175,7 @@ def read_parquet(source: Source, file: BinaryIO, pieces: Chunks) -> Iterator[Ite
         DamagedError: the file is not Parquet, or is truncated.
         UsageError: pyarrow is not installed.
     """
-    pyarrow, parquet = _pyarrow()
+    pyarrow, parquet = import_pyarrow(".parquet")
     try:
         table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
         names = table.schema_arrow.names
@@ -199,7 +199,7 @@ def _read_batches(
 ) -> Iterator[Item]:
     num_rows = num_bytes = num_characters = 0
     for batch in _batches(file, table, list(shape.read)):
-        for row in _python_rows(batch):
+        for row in python_rows(batch):
             num_rows += 1
             item = (
                 Rejected(source.name, num_rows, RejectReason.ROW_NOT_UTF8)
@@ -226,7 +226,7 @@ def _batches(file: BinaryIO, table: Any, names: list[str]) -> Iterator[Any]:
 
 
 def _next(batches: Iterator[Any]) -> Any:
-    with limited(_BUDGET):
+    with limited(BUDGET):
         return next(batches, None)
 
 
@@ -246,7 +246,7 @@ def batch_rows(file: BinaryIO, group: Any, names: Sequence[str]) -> int:
         if column.path_in_schema.partition(".")[0] in names:
             values = -(-column.num_values // max(group.num_rows, 1))
             row_bytes = max(row_bytes, values * _dictionary_bytes(file, column))
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(row_bytes, 1)))
+    return max(1, min(BATCH_ROWS, BATCH_BYTES // max(row_bytes, 1)))
 
 
 def _dictionary_bytes(file: BinaryIO, column: Any) -> int:
@@ -291,10 +291,10 @@ def record_of_row(
     return record_of_fields(file, number, fields, unread)
 
 
-def _python_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
+def python_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
     """The rows of a batch; None for a row with an invalid string."""
     try:
-        with limited(_BUDGET):
+        with limited(BUDGET):
             rows = batch.to_pylist()
         yield from rows
     except UnicodeDecodeError:
@@ -305,13 +305,21 @@ def _python_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
                 yield None
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def import_pyarrow(suffix: str) -> tuple[Any, Any]:
+    """The modules pyarrow and pyarrow.parquet.
+
+    Args:
+        suffix: of the file that needs them.
+
+    Raises:
+        UsageError: they are not installed.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise UsageError(
-            "reading .parquet needs a package that is not installed",
+            f"reading {suffix} needs a package that is not installed",
             cause=Cause.MISSING_PACKAGE,
             have="no pyarrow",
             need="headway[parquet]",

@@ -11,12 +11,11 @@ import re
 import select
 import shlex
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
-from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, ComeBack, DataRefused, Problems, Refusal, Remedy, UsageError
 from headway.base.foreign.boundary import Boundary
 from headway.base.network.hub import is_id
@@ -25,19 +24,32 @@ from headway.base.units import plural, size
 from headway.data.sources import http as web
 from headway.data.sources import hub_dataset as hub
 from headway.data.sources import s3
+from headway.data.sources.descriptors import descriptor_of
+from headway.data.sources.folders import (
+    Found,
+    Passed,
+    PassReason,
+    kind_of_folder,
+    printable,
+    source_unreadable,
+    stamp_of,
+    walk,
+    without_documentation,
+)
 from headway.data.sources.seekable import seekable_file
 from headway.data.sources.source import STANDARD_INPUT, Chunks, Source
 
-T = TypeVar("T")
 _CHUNK_BYTES = 1 << 20
 _POLL_MS = 500  # how often a wait beats the pulse
 _NEED = "a file, a folder, a pattern, an address, or - for standard input"
-_FILES = re.compile(r"\.(txt|md|jsonl?|ndjson|csv|tsv|parquet|gz|zst|bz2|xz)$", re.IGNORECASE)
+_FILES = re.compile(
+    r"\.(txt|md|jsonl?|ndjson|csv|tsv|parquet|arrow|feather|gz|zst|bz2|xz)$", re.IGNORECASE
+)
 
 
 def find_sources(
     sources: Sequence[str], *, endpoint_url: str | None = None, pulse: Pulse | None = None
-) -> list[Source]:
+) -> Found:
     """The sources, in the order given; files of a folder in the order of their paths.
 
     Args:
@@ -57,53 +69,75 @@ def find_sources(
             "no data given", cause=Cause.MISSING_ARGUMENT, need=_NEED, remedies=(remedy,)
         )
     found: list[Source] = []
+    passed: list[Passed] = []
     problems: list[Refusal] = []
     for name in sources:
         try:
             with _not_listable(name)():
-                found += _expand(name, endpoint_url or "", pulse or Pulse())
+                expanded = _expand(name, endpoint_url or "", pulse or Pulse())
+                found += expanded
+                passed += expanded.passed
         except Refusal as refusal:
             problems.append(refusal)
     if problems:
         raise problems[0] if len(problems) == 1 else Problems(tuple(problems))
-    return found
+    return Found(found, passed)
 
 
-def _expand(name: str, endpoint: str, pulse: Pulse) -> list[Source]:
-    if name == "-":
-        return [Source(STANDARD_INPUT, None)]
+def _expand(name: str, endpoint: str, pulse: Pulse) -> Found:
+    descriptor = descriptor_of(name)
+    if descriptor is not None:
+        return Found([_open_descriptor(name, descriptor)])
     scheme = re.match(r"([A-Za-z0-9+.-]+)://", name)
     match scheme and scheme[1].lower():
         case None:
             return _find_local(name, pulse)
         case "http" | "https":
-            return [web.find(name, pulse)]
+            return Found([web.find(name, pulse)])
         case "s3":
-            return s3.find(name, endpoint, pulse)
+            return Found(s3.find(name, endpoint, pulse))
         case "hf":
-            return hub.find(name, pulse)
+            return Found(hub.find(name, pulse))
         case other:
             raise _no_such_scheme(name, other)
 
 
-def _find_local(name: str, pulse: Pulse) -> list[Source]:
+def _open_descriptor(name: str, number: int) -> Source:
+    """A descriptor that whoever started the program left open for it.
+
+    Raises:
+        UsageError: it is not open, or is written to.
+    """
+    if number == 0:
+        return Source(STANDARD_INPUT, None)
+    try:
+        if number <= 2:
+            raise ValueError("the program writes there")
+        os.fstat(number)
+    except (OSError, ValueError) as error:
+        raise source_unreadable(name, error) from None
+    return Source(name, Path(name))
+
+
+def _find_local(name: str, pulse: Pulse) -> Found:
     path = Path(name)
     try:
         status = path.stat()
     except FileNotFoundError:
-        found = [s for match in _matches(name, pulse) for s in _walk(Path(match), pulse)]
+        walked = [walk(Path(match), pulse) for match in _matches(name, pulse)]
+        found = [source for one in walked for source in one]
         if found:
-            return found
+            return without_documentation(Found(found, [p for one in walked for p in one.passed]))
         if not is_id(name) or path.parent.is_dir() or _FILES.search(name):
             raise _source_missing(name) from None
-        return _on_hub(name, pulse)
+        return Found(_on_hub(name, pulse))
     except (OSError, ValueError) as error:
         raise source_unreadable(name, error) from None
     if stat.S_ISDIR(status.st_mode):
         return _list_folder(path, pulse)
     if not stat.S_ISREG(status.st_mode):
-        return [Source(_printable(name), path)]
-    return [Source(_printable(name), path, status.st_size, stamp=_stamp(status))]
+        return Found([Source(printable(name), path)])
+    return Found([Source(printable(name), path, status.st_size, stamp=stamp_of(status))])
 
 
 def _matches(pattern: str, pulse: Pulse) -> list[str]:
@@ -116,17 +150,19 @@ def _matches(pattern: str, pulse: Pulse) -> list[str]:
     return sorted(found)
 
 
-def _list_folder(folder: Path, pulse: Pulse) -> list[Source]:
-    weights = sorted(folder.glob("*.safetensors"))
-    if weights and (folder / "config.json").exists():
+def _list_folder(folder: Path, pulse: Pulse) -> Found:
+    names = {path.name for path in folder.iterdir()} if os.access(folder, os.R_OK) else set[str]()
+    kind = kind_of_folder(names)
+    if kind in (PassReason.MODEL, PassReason.RUN):
+        flag = "--model" if kind is PassReason.MODEL else "--continue"
         raise UsageError(
-            f"{folder} is a model, not data",
+            f"{folder} is {kind}, not data",
             cause=Cause.NOT_DATA,
-            have=f"config.json and {weights[0].name}",
+            have=" and ".join(sorted(names)[:3]),
             need="text or conversations",
-            remedies=(Remedy(f"--model {shlex.quote(str(folder))}", "trains it on data"),),
+            remedies=(Remedy(f"{flag} {shlex.quote(str(folder))}", "trains it on data"),),
         )
-    found = _walk(folder, pulse)
+    found = walk(folder, pulse, is_named=True)
     if not found:
         raise DataRefused(
             f"{folder} contains no files",
@@ -136,71 +172,6 @@ def _list_folder(folder: Path, pulse: Pulse) -> list[Source]:
             remedies=(Remedy(f"ls -lA {shlex.quote(str(folder))}", "lists the folder"),),
         )
     return found
-
-
-def _walk(path: Path, pulse: Pulse) -> list[Source]:
-    """A file, or the files below a folder except hidden files, caches and links out of it."""
-    inside = Path(os.path.realpath(path))
-    is_folder = path.is_dir()
-    files = _files_below(path, pulse) if is_folder else [path]
-    found: list[Source] = []
-    for file in sorted(files, key=lambda file: file.parts):
-        pulse.beat()
-        # Not `resolve`, which some versions of Python refuse for a link that leads to itself.
-        leads_out = file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(inside)
-        if file.is_file() and not (is_folder and leads_out):
-            status = file.stat()
-            name = _printable(str(file))
-            found.append(Source(name, file, status.st_size, True, _stamp(status)))
-    return found
-
-
-def _files_below(folder: Path, pulse: Pulse) -> list[Path]:
-    """The files in a folder and the folders in it, however deep; links to folders are left out.
-
-    Raises:
-        UsageError: a folder cannot be read.
-    """
-    files: list[Path] = []
-    waiting = [folder]
-    while waiting:
-        place = waiting.pop()
-        try:
-            with os.scandir(place) as entries:
-                for entry in _counted(entries, pulse):
-                    if entry.name[0] == ".":
-                        continue
-                    if not _is_folder(entry):
-                        files.append(place / entry.name)
-                    elif entry.name != "__pycache__" and not entry.is_symlink():
-                        waiting.append(place / entry.name)
-        except OSError as error:
-            raise source_unreadable(_printable(str(place)), error) from error
-    return files
-
-
-def _counted(found: Iterable[T], pulse: Pulse) -> Iterator[T]:
-    """What is found, one by one; each shows in the pulse."""
-    for one in found:
-        pulse.progress(pulse.done + 1)
-        yield one
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself, or to where nobody may look
-        return False
-
-
-def _printable(name: str) -> str:
-    """A file name as it is shown: valid text, and no signature of the address it came from."""
-    return hide_credentials(os.fsencode(name).decode(errors="replace"))
-
-
-def _stamp(status: os.stat_result) -> tuple[int | str, ...]:
-    times = status.st_mtime_ns, status.st_ctime_ns
-    return status.st_size, *times, status.st_ino, status.st_dev
 
 
 def _on_hub(name: str, pulse: Pulse) -> list[Source]:
@@ -215,7 +186,7 @@ def _on_hub(name: str, pulse: Pulse) -> list[Source]:
 
 
 def _not_listable(name: str) -> Boundary:
-    shown = _printable(name)
+    shown = printable(name)
     return Boundary(
         f"cannot find data in {shown}",
         cause=Cause.SOURCE_UNREADABLE,
@@ -267,18 +238,6 @@ def _similar_paths(path: Path) -> list[str]:
     whole = [place.joinpath(*lost[1:]) for place in near]
     nearest = (full if full.exists() else part for full, part in zip(whole, near, strict=True))
     return [shlex.quote(str(place)) for place in nearest]
-
-
-def source_unreadable(name: str, error: OSError | ValueError) -> UsageError:
-    """The refusal of a source that this user cannot read."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return UsageError(
-        f"cannot read {name}",
-        cause=Cause.SOURCE_UNREADABLE,
-        have=reason,
-        need=f"a file that user {os.getuid()} may read",
-        remedies=(Remedy(f"ls -ld {shlex.quote(name)}", "shows its owner and permissions"),),
-    )
 
 
 # ---- bytes -----------------------------------------------------------------------------------
@@ -360,7 +319,7 @@ def check_unchanged(source: Source, file: FileIO) -> None:
     Raises:
         ComeBack: the file changed.
     """
-    if _stamp(os.fstat(file.fileno())) != source.stamp:
+    if stamp_of(os.fstat(file.fileno())) != source.stamp:
         raise _changed(source)
 
 
@@ -378,9 +337,11 @@ def _changed(source: Source) -> ComeBack:
 
 def _stream(source: Source, pulse: Pulse) -> Chunks:
     """The bytes as they arrive, unbuffered: a buffer would hold back the lines of a slow writer."""
-    if source.path is None:
-        descriptor = 0
+    given = 0 if source.path is None else descriptor_of(str(source.path))
+    if given is not None:
+        descriptor = given  # at the place that its owner left it at, and left open
     else:
+        assert source.path is not None
         # Nonblocking: opening a pipe would otherwise wait silently for its writer.
         descriptor = os.open(source.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -396,5 +357,5 @@ def _stream(source: Source, pulse: Pulse) -> Chunks:
                 return
             yield chunk
     finally:
-        if source.path is not None:
+        if given is None:
             os.close(descriptor)

@@ -15,6 +15,7 @@ from headway.data.examples import tokenizer as tokenizers
 from headway.data.formats.compressed import converting, piped, suffix_of
 from headway.data.formats.records import DataKind, Record, Rejected, RejectReason, Skipped
 from headway.data.formats.row_formats import KEYS
+from headway.data.sources.descriptors import descriptor_of
 from headway.data.sources.source import STANDARD_INPUT, Source
 from headway.data.survey.store import Store
 
@@ -67,6 +68,7 @@ _ANSWERS_NOT_WRITTEN = (
     RejectReason.NO_UNTRAINED_TOKEN,
     RejectReason.TEMPLATE_FAILS,
 )
+_TABLES = (".parquet", ".arrow", ".feather")
 # Common names for the fields that a row is read from.
 _SYNONYMS = {
     "content": "text",
@@ -245,7 +247,7 @@ def _need(rejected: Rejected) -> str:
 def remedy_for(rejected: Rejected) -> Remedy:
     """The command that fixes a rejected row or file, or shows it."""
     reason, file = rejected.reason, rejected.file
-    if file == STANDARD_INPUT:
+    if file == STANDARD_INPUT or descriptor_of(file) is not None:
         command = "COMMAND | tee data.txt | headway train -"
         return Remedy(command, "keeps a copy of the input to look at")
     if reason is RejectReason.NOT_UTF8:
@@ -265,9 +267,9 @@ def remedy_for(rejected: Rejected) -> Remedy:
         return Remedy(f"look at row {rejected.line}", "on the dataset's page on the Hub")
     if reason in _WHOLE_FILE:
         return Remedy(f"ls -l {shlex.quote(file)}", "shows the file")
-    if _inner_suffix(file) == ".parquet":
-        row = f".slice({rejected.line - 1}, 1).to_pylist()"
-        return Remedy(_python(f"print(p.read_table({file!r}){row})"), "shows the first of them")
+    if _inner_suffix(file) in _TABLES:
+        show = f"print(t.slice({rejected.line - 1}, 1).to_pylist())"
+        return Remedy(_python(file, show), "shows the first of them")
     return Remedy(piped(file, f"sed -n {rejected.line}p"), "shows the first of them")
 
 
@@ -282,11 +284,10 @@ def _rename_fields(file: str, keys: Sequence[str]) -> Remedy:
         renamed = ", ".join(f"{old} to {new}" for old, new in names.items())
         return Remedy(f"make a copy that renames {renamed}", gives)
     suffix = _inner_suffix(file)
-    if suffix == ".parquet":
-        table = f"t = p.read_table({file!r})"
+    if suffix in _TABLES:
         renamed = f"t.rename_columns([{names!r}.get(n, n) for n in t.column_names])"
         write = f"p.write_table({renamed}, {file + '.parquet'!r})"
-        return Remedy(_python(f"{table}; {write}"), gives)
+        return Remedy(_python(file, write), gives)
     if suffix in (".csv", ".tsv"):
         rules = [f"-e '1s/{key}/{name}/'" for key, name in names.items()]
     else:
@@ -299,5 +300,13 @@ def _inner_suffix(file: str) -> str:
     return Path(file.removesuffix(suffix_of(file))).suffix.lower()
 
 
-def _python(code: str) -> str:
-    return f"python -c {shlex.quote(f'import pyarrow.parquet as p; {code}')}"
+def _python(file: str, code: str) -> str:
+    """A command that reads a table as `t`, and runs code on it."""
+    if _inner_suffix(file) == ".parquet":
+        read = f"t = p.read_table({file!r})"
+    else:
+        read = (
+            f"import pyarrow.ipc as i; f = open({file!r}, 'rb'); is_file = f.read(6) == b'ARROW1'; "
+            "f.seek(0); t = (i.open_file if is_file else i.open_stream)(f).read_all()"
+        )
+    return f"python -c {shlex.quote(f'import pyarrow.parquet as p; {read}; {code}')}"

@@ -1,5 +1,6 @@
 """Survey result: what was found in the sources, as plain values without numpy."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from headway.data.formats.records import DataKind
@@ -13,6 +14,36 @@ class Lengths:
     median: float
     p95: float
     max: int
+
+
+_SHOWN_NAMES = 5
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """What is not read for one reason.
+
+    Attributes:
+        reason: why.
+        num: files, folders or parts of files.
+        names: the first of them.
+    """
+
+    reason: str
+    num: int
+    names: tuple[str, ...]
+
+
+def by_reason(passed: Iterable[tuple[str, str]]) -> tuple[PassedOver, ...]:
+    """What is not read, with one entry for each reason.
+
+    Args:
+        passed: names and reasons.
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in passed:
+        names.setdefault(reason, []).append(name)
+    return tuple(PassedOver(r, len(all_), tuple(all_[:_SHOWN_NAMES])) for r, all_ in names.items())
 
 
 @dataclass(frozen=True)
@@ -65,7 +96,7 @@ class Survey:
     marked_example: str  # one example as text, trained tokens between guillemets
     seconds: float
     template_from: str = ""  # "as given", "its own" or "ChatML"; "" for text
-    files_skipped: dict[str, int] = field(default_factory=dict[str, int])  # by reason
+    passed_over: tuple[PassedOver, ...] = ()  # files and parts of files that were skipped
     duplicates: int = 0  # records with the same content as an earlier one
     shapes: dict[str, int] = field(default_factory=dict[str, int])  # recognized formats
     notes: dict[str, int] = field(default_factory=dict[str, int])  # number of each

@@ -33,7 +33,7 @@ from headway.data.examples.record_batches import batch_records
 from headway.data.examples.tokenizer import Tokenizer
 from headway.data.formats.compressed import suffix_of
 from headway.data.formats.lines import LONGEST_LINE
-from headway.data.formats.records import LEFT_OUT, DataKind, Record, Rejected, RejectReason
+from headway.data.formats.records import LEFT_OUT, DataKind, Record, Rejected, RejectReason, Skipped
 from headway.data.formats.splits import SourceParts
 from headway.data.sources.source import Source, Span
 from headway.data.survey.cache import StoreCache
@@ -44,7 +44,7 @@ from headway.data.survey.refusals import (
     token_outside_embedding,
     too_many_rejected,
 )
-from headway.data.survey.result import Survey, SurveySample
+from headway.data.survey.result import Survey, SurveySample, by_reason
 from headway.data.survey.spool import Spool
 from headway.data.survey.store import Store, StoreWriter, summarize
 
@@ -329,7 +329,7 @@ class _StoreBuilder:
                 marked_example=render_marked(self.first, words),
                 seconds=time.monotonic() - began_s,
                 template_from=self.maker.template_from,
-                files_skipped=dict(Counter(one.reason.value for one in reading.skipped)),
+                passed_over=by_reason(map(_named, reading.skipped)),
                 duplicates=reading.duplicates,
                 notes=self.notes.counts(),
                 shapes=dict(reading.shapes),
@@ -349,6 +349,12 @@ class _StoreBuilder:
         tokens = np.diff(sums[np.concatenate([[0], ends])])
         error = error_of_ratio(tokens.tolist(), reading.bytes_by_part)
         return SurveySample(reading.num_bytes, whole, len(reading.parts), error)
+
+
+def _named(skipped: Skipped) -> tuple[str, str]:
+    is_part = skipped.reason is RejectReason.OTHER_SPLIT
+    name = f"{skipped.file}: {skipped.detail}" if is_part else skipped.file
+    return name, skipped.reason.value
 
 
 def error_of_ratio(amounts: Sequence[float], sizes: Sequence[float]) -> float:
