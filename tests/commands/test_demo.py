@@ -1,4 +1,4 @@
-"""The demo: data every machine has, and settings that a person may override."""
+"""The demo: a lesson, or a new model on data every machine has, with settings to override."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_its_data_is_on_this_machine() -> None:
 def test_what_a_person_types_overrides_its_settings() -> None:
     assert demo.settings(()).max_steps == demo.STEPS
     changed = demo.settings((Given("max_steps", "5", "--max-steps"),))
-    assert (changed.max_steps, changed.preset, changed.run_name) == (5, "mini", "demo")
+    assert (changed.max_steps, changed.preset, changed.run_name) == (5, "mini", "demo-from-scratch")
     with pytest.raises(Refusal):
         demo.settings((Given("max_steps", "many", "--max-steps"),))
 
@@ -29,3 +29,12 @@ def test_it_takes_no_data() -> None:
         demo.demo(Arguments(words=["notes.txt"]))
     assert refused.value.cause is Cause.UNEXPECTED_ARGUMENT
     assert refused.value.remedies[0].do == "headway train notes.txt"
+
+
+@pytest.mark.parametrize(("switches", "verb"), [({}, "teach"), ({"from_scratch": ""}, "train")])
+def test_the_real_model_is_taught_unless_asked_otherwise(
+    switches: dict[str, str], verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "teach", lambda *_: "teach")
+    monkeypatch.setattr(demo, "run_training", lambda *_: "train")
+    assert demo.demo(Arguments(switches=switches)) == verb

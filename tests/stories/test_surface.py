@@ -173,10 +173,10 @@ def test_lora_on_a_folder_and_going_on_with_it(headway: Headway) -> None:
     assert headway("generate", "more", "--prompt", "A", "--max-tokens", 3).code == 0
 
 
-def test_the_demo_is_the_same_path(headway: Headway) -> None:
-    told = headway("demo", "--max-steps", 2, "--batch-size", 4, "--val-size", 4)
+def test_the_demo_from_scratch_is_the_same_path(headway: Headway) -> None:
+    told = headway("demo", "--from-scratch", "--max-steps", 2, "--batch-size", 4, "--val-size", 4)
     assert told.code == 0, told.err
-    assert headway.receipt("demo")["steps"]["applied"] == 2
+    assert headway.receipt("demo-from-scratch")["steps"]["applied"] == 2
     assert "sample after step 2" in told.out
 
 

@@ -58,7 +58,7 @@ def ask(word: str) -> Any:
 def test_an_answer_comes_back_and_nothing_is_left(answering: Path) -> None:
     waited: list[Path] = []
     request = InferenceRequest("eval", "", prompt="answer")
-    found = run_inference(request, lambda _, pulse: waited.append(pulse))
+    found = run_inference(request, lambda _, pulse: waited.append(pulse)).evaluation
     assert found is not None
     assert (found.loss, found.tokens) == (1.0, 4)
     assert [path.name for path in waited] == ["ask.pulse"]
@@ -89,4 +89,4 @@ def test_ctrl_c_while_it_answers_waits_for_the_end_of_the_answer() -> None:
         raise KeyboardInterrupt
 
     request = InferenceRequest("eval", "", prompt="answer")
-    assert run_inference(request, interrupted) is not None
+    assert run_inference(request, interrupted).evaluation is not None

@@ -1,25 +1,26 @@
-"""Command demo: train a small model on the standard library's own source code."""
+"""Command demo: teach a real model a handbook, or train a small one on Python's own source code."""
 
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway.base.errors import Cause, Remedy, UsageError
+from headway.base.host import packages
+from headway.commands.lesson import ORIGIN, real_steps, teach
 from headway.commands.train import run_training
 from headway.commands.verb import Verb
-from headway.config.command_line import Arguments
+from headway.config.command_line import Arguments, Switch
 from headway.config.resolve import raise_problems, resolve
 
 if TYPE_CHECKING:
     from headway.config.settings import Given, Settings
 
-ORIGIN = "the demo"
 STEPS = 600
 PROMPTS = ("def read(self, path):\n", "class ")
 
 
 def demo(arguments: Arguments) -> int:
-    """Train the demo's model; settings that a person types override the demo's."""
+    """Teach a model, or train one; settings that a person types override the demo's."""
     brought = [*arguments.words, *([arguments.config] if arguments.config else [])]
     if brought:
         data = " ".join(brought)
@@ -31,7 +32,10 @@ def demo(arguments: Arguments) -> int:
             remedies=(Remedy(f"headway train {data}", "trains on it"),),
         )
     raise_problems(arguments.problems)
-    return run_training(arguments, "demo", sources(), settings(tuple(arguments.given)))
+    if arguments.on("from_scratch"):
+        return run_training(arguments, "demo", sources(), settings(tuple(arguments.given)))
+    packages.require("demo", (*packages.TRAINING, "gguf"))
+    return teach(arguments, real_steps(arguments))
 
 
 def sources() -> tuple[str, ...]:
@@ -40,7 +44,7 @@ def sources() -> tuple[str, ...]:
 
 
 def settings(given: "tuple[Given, ...]") -> "Settings":
-    """The demo's settings, overridden by what a person typed.
+    """The settings for a new model, overridden by what a person typed.
 
     Raises:
         Refusal: what was typed is invalid.
@@ -49,7 +53,7 @@ def settings(given: "tuple[Given, ...]") -> "Settings":
 
     ours = {
         "preset": "mini",
-        "run_name": "demo",
+        "run_name": "demo-from-scratch",
         "batch_size": 4,
         "vocab_size": 1024,
         "max_steps": STEPS,
@@ -65,18 +69,22 @@ def settings(given: "tuple[Given, ...]") -> "Settings":
 VERBS = {
     "demo": Verb(
         "demo [settings]",
-        "train a small model on text this machine already has",
+        "teach a real model a handbook, and ask it",
         demo,
-        {},
+        {
+            "from_scratch": Switch("train a new model on Python's own source code instead"),
+            "questions": Switch("ask only the first N questions", "N", "all"),
+            "no_chat": Switch("end without a conversation"),
+        },
         True,
         group="start",
-        about="Trains a small model on the source code of Python's standard library, with the live "
-        "view, samples and a receipt. It needs no data, no model and no download, and takes about "
-        "two minutes on two cores. Settings that you type override the demo's.",
+        about="Asks a real model about a town that does not exist, trains it on questions and "
+        "answers, and asks it again in words that it has not seen, with the live view and a "
+        "receipt. It takes a few minutes on two cores. Settings that you type override the demo's.",
         examples=(
-            ("headway demo", "two minutes of training, then the receipt"),
-            ("headway demo --max-steps 50", "a shorter one"),
-            ("headway demo --preset tiny -o /tmp/runs", "a smaller model, in another folder"),
+            ("headway demo", "ask, train, ask again, then talk to it"),
+            ("headway demo --questions 6 --no-chat", "fewer questions, and no conversation"),
+            ("headway demo --from-scratch", "two minutes of training a small new model"),
         ),
     )
 }

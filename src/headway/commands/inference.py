@@ -67,7 +67,7 @@ def _ask(arguments: Arguments, kind: str, run: str | None, **more: object) -> "E
 
     packages.require(kind, packages.TRAINING)
     request = inference_request(kind, run, output_dir(arguments), arguments.switches, **more)
-    return run_inference(request, partial(_show_wait, quiet=arguments.on("quiet")))
+    return run_inference(request, partial(wait_for_text, quiet=arguments.on("quiet"))).evaluation
 
 
 def inference_request(
@@ -114,7 +114,7 @@ def inference_request(
     return msgspec.convert(values, InferenceRequest)
 
 
-def _show_wait(process: "ChildProcess", pulse: Path, *, quiet: bool) -> None:
+def wait_for_text(process: "ChildProcess", pulse: Path, *, quiet: bool = False) -> None:
     """Show what the process does until its answer begins."""
     from headway.training.inference.request import READY
     from headway.ui.spinner import show_wait

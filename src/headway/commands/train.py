@@ -108,7 +108,7 @@ def check_sources(sources: tuple[str, ...], verb: str) -> None:
             need="something to train on",
             remedies=(
                 Remedy(f"headway {verb} notes.txt", "a file; a folder, a pattern or - works too"),
-                Remedy("headway demo", "uses text this machine already has"),
+                Remedy("headway demo", "brings its own data"),
             ),
         )
 

@@ -236,7 +236,7 @@ def _no_runs(output_dir: Path) -> UsageError:
         have="no folder with a plan.json" if output_dir.is_dir() else "no such folder",
         need="at least one run",
         remedies=(
-            Remedy("headway demo", "makes a first one in three minutes"),
+            Remedy("headway demo", "makes a first one in a few minutes"),
             Remedy("--output-dir DIR", "if your runs are in another folder"),
         ),
     )

@@ -13,12 +13,12 @@ from headway.base.process import ChildProcess
 from headway.data.sources.descriptors import inherited
 from headway.supervise.child import death_refusal, torch_environment
 from headway.supervise.runtime_folder import LiveFolder
-from headway.training.inference.request import Evaluation, InferenceRequest, InferenceResult
+from headway.training.inference.request import InferenceRequest, InferenceResult
 
 
 def run_inference(
     request: InferenceRequest, wait: Callable[[ChildProcess, Path], None]
-) -> Evaluation | None:
+) -> InferenceResult:
     """Start the process that loads the model, and wait for its answer.
 
     Text of the answer goes to standard output as it is written.
@@ -43,7 +43,7 @@ def _output_encoding() -> dict[str, str]:
 
 def _run(
     request: InferenceRequest, live: Path, wait: Callable[[ChildProcess, Path], None]
-) -> Evaluation | None:
+) -> InferenceResult:
     question, pulse = live / "question.json", live / "ask.pulse"
     question.write_bytes(msgspec.json.encode(request))
     process = ChildProcess(
@@ -67,4 +67,4 @@ def _run(
             raise death_refusal(process, f"headway {request.kind}")
     finally:
         process.end()
-    return result.evaluation
+    return result

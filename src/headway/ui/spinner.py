@@ -80,21 +80,23 @@ def _spin(screen: TextIO, path: Path, wait: Callable[[float], bool]) -> None:
     is_terminal = screen.isatty()
     began_s = printed_s = time.monotonic()
     has_printed = False
-    while not wait(_POLL_S):
-        now_s = time.monotonic()
-        if now_s - began_s < _FIRST_S or (not is_terminal and now_s - printed_s < _LINE_S):
-            continue
-        reading = read_pulse(path)
-        if reading is None:
-            continue
-        printed_s, has_printed = now_s, True
-        status = Progress().status(Readings(workers=(reading,)), now_s)
-        if is_terminal:
-            line = phase_line(status, columns(screen, os.environ) - 1, clock)
-            screen.write(f"\r\x1b[K{line}")
-        else:
-            screen.write(phase_line(status) + "\n")
-        screen.flush()
-    if is_terminal and has_printed:
-        screen.write("\r\x1b[K")
-        screen.flush()
+    try:
+        while not wait(_POLL_S):
+            now_s = time.monotonic()
+            if now_s - began_s < _FIRST_S or (not is_terminal and now_s - printed_s < _LINE_S):
+                continue
+            reading = read_pulse(path)
+            if reading is None:
+                continue
+            printed_s, has_printed = now_s, True
+            status = Progress().status(Readings(workers=(reading,)), now_s)
+            if is_terminal:
+                line = phase_line(status, columns(screen, os.environ) - 1, clock)
+                screen.write(f"\r\x1b[K{line}")
+            else:
+                screen.write(phase_line(status) + "\n")
+            screen.flush()
+    finally:  # Ctrl+C too
+        if is_terminal and has_printed:
+            screen.write("\r\x1b[K")
+            screen.flush()

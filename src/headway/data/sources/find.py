@@ -64,7 +64,7 @@ def find_sources(
         Problems: several of these.
     """
     if not sources or not all(sources):
-        remedy = Remedy("headway demo", "trains on text that is already on this machine")
+        remedy = Remedy("headway demo", "needs no data of yours")
         raise UsageError(
             "no data given", cause=Cause.MISSING_ARGUMENT, need=_NEED, remedies=(remedy,)
         )
@@ -191,7 +191,7 @@ def _not_listable(name: str) -> Boundary:
         f"cannot find data in {shown}",
         cause=Cause.SOURCE_UNREADABLE,
         need=_NEED,
-        remedies=(Remedy("headway demo", "trains on text that is already on this machine"),),
+        remedies=(Remedy("headway demo", "needs no data of yours"),),
     )
 
 

@@ -2,12 +2,13 @@
 
     python -m headway.training.inference.answer FILE     a JSON file with an `InferenceRequest`
 
-`generate`, `chat` and `eval` start it. Text goes to standard output as it is generated, the result
-to the process that started it.
+`generate`, `chat`, `eval` and `demo` start it. Text goes to standard output as it is generated, the
+result to the process that started it.
 """
 
 import os
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from headway.base.units import plural
 from headway.data.examples.jinja import RenderError
 from headway.data.examples.tokenizer import Tokenizer, load
 from headway.data.survey.store import Store
+from headway.model.gguf.container import is_gguf
+from headway.model.gguf.convert import gguf_folder
 from headway.training.inference.conversation import HINT, Conversation, Message, Next, Reply
 from headway.training.inference.request import READY, Evaluation, InferenceRequest, InferenceResult
 
@@ -47,6 +50,8 @@ def main(arguments: list[str]) -> int:
         pulse.enter(Phase.IMPORTING_TORCH)
         if request.kind == "eval":
             result = InferenceResult(evaluation=evaluate(request, pulse))
+        elif request.kind == "ask":
+            result = InferenceResult(answers=_Talk(request, pulse).answers())
         else:
             _Talk(request, pulse).run()
     except Refusal as refusal:
@@ -148,6 +153,8 @@ class _Talk:
         if request.threads:
             torch.set_num_threads(request.threads)
         folder = Path(request.checkpoint)
+        if is_gguf(folder):
+            folder = gguf_folder(folder, pulse)
         self.tokenizer = load(folder)
         pulse.enter(Phase.LOADING_MODEL)
         self.model = load_folder(folder, trust_remote_code=request.trust_remote_code)
@@ -193,16 +200,38 @@ class _Talk:
             ) from error
         return list(self.tokenizer.encode([text])[0])
 
+    def answers(self) -> tuple[str, ...]:
+        """The answer to each question."""
+        questions = self.request.questions
+        found: list[str] = []
+        with self.pulse.phase(READY, total=len(questions), unit="questions"):
+            for question in questions:
+                ids = self._chat_prompt([{"role": "user", "content": question}])
+                found.append(self.tokenizer.decode(self._tokens(ids)))
+                self.pulse.progress(len(found))
+        return tuple(found)
+
     def _write(self, ids: list[int]) -> str:
         """Stream an answer, in complete characters: a token may be part of one."""
+        written: list[int] = []
+        shown = ""
+        for token in self._tokens(ids):
+            written.append(token)
+            text = self.tokenizer.decode(written)
+            if not text.endswith("\ufffd"):
+                sys.stdout.write(text[len(shown) :])
+                sys.stdout.flush()
+                shown = text
+        return shown
+
+    def _tokens(self, ids: list[int]) -> Iterator[int]:
+        """The tokens that follow."""
         from headway.model.attention import current_implementation
         from headway.training.evaluation.sample import generate, inference_mode_restored
 
         request = self.request
-        written: list[int] = []
-        shown = ""
         with inference_mode_restored(self.model, current_implementation(self.model)):
-            for token in generate(
+            yield from generate(
                 self.model,
                 ids,
                 num_tokens=request.num_tokens,
@@ -212,14 +241,7 @@ class _Talk:
                 seed=request.seed,
                 limit_s=3600,
                 on_token=self.pulse.beat,
-            ):
-                written.append(token)
-                text = self.tokenizer.decode(written)
-                if not text.endswith("\ufffd"):
-                    sys.stdout.write(text[len(shown) :])
-                    sys.stdout.flush()
-                    shown = text
-        return shown
+            )
 
 
 def _ask_person() -> str | None:

@@ -12,9 +12,10 @@ READY = Phase.ANSWERING  # the model is loaded
 class InferenceRequest:
     """What to generate or evaluate, with which model."""
 
-    kind: Literal["generate", "chat", "eval"]
-    checkpoint: str
+    kind: Literal["generate", "chat", "eval", "ask"]
+    checkpoint: str  # a folder; for questions a GGUF file too
     prompt: str = ""
+    questions: tuple[str, ...] = ()  # each begins a conversation of its own
     data: tuple[str, ...] = ()
     max_length: int = 0  # 0: the run's
     num_tokens: int = 256
@@ -44,6 +45,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """The result of a request: an evaluation, or nothing more for text."""
+    """The result of a request: an evaluation, or answers; nothing more for text."""
 
     evaluation: Evaluation | None = None
+    answers: tuple[str, ...] = ()
