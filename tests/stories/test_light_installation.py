@@ -24,6 +24,8 @@ LIGHT = {
     "backup": ("notes",),
     "restore": ("notes",),
     "doctor": (),
+    "convert": ("axolotl.yml",),
+    "completion": ("bash",),
 }
 HEAVY = {
     "demo": (),
@@ -69,6 +71,7 @@ def here(tmp_path: Path) -> Path:
     place = tmp_path / "here"
     place.mkdir()
     (place / "notes.txt").write_text("a few words of text\n")
+    (place / "axolotl.yml").write_text("base_model: m\nsequence_len: 64\n")
     shutil.copytree(RELEASE / "notes", place / "runs" / "notes")
     return place
 
