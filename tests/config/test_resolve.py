@@ -107,7 +107,7 @@ def test_f63_all_problems_are_told_at_once() -> None:
     "settings",
     [
         {"model": "m", "preset": "tiny"},
-        {"model": "m", "continue_run": "r"},
+        {"preset": "tiny", "continue_run": "r"},
         {"batch_size": 8, "batch_tokens": 4096},
         {"lr": 1e-4, "learning_rate_multiplier": 2},
         {"batch_size": 8, "per_device_train_batch_size": 3},

@@ -22,9 +22,13 @@ from headway.config.command_line import Arguments, Switch
 if TYPE_CHECKING:
     from headway.base.process import ChildProcess
     from headway.base.pulse import PulseReading
+    from headway.runs.folder import RunFolder
     from headway.training.inference.request import Evaluation, InferenceRequest
 
-_TRUST = {"trust_remote_code": Switch("run code that comes with the model")}
+_TRUST = {
+    "trust_remote_code": Switch("run code that comes with the model"),
+    "model": Switch("of a run of adapters: where their base model is now", "DIR"),
+}
 _SAMPLING = {
     **OUTPUT_DIR,
     **_TRUST,
@@ -104,6 +108,7 @@ def inference_request(
         "top_k": number(options, "top_k", 50),
         "seed": number(options, "seed", 0),
         "trust_remote_code": "trust_remote_code" in options,
+        "base": _base_model(options, found, checkpoint.path),
         "preferred_only": "preferred_only" in options,
         "keep_empty_answers": "keep_empty_answers" in options,
         "max_rejected": number(options, "max_rejected", 0.05),
@@ -112,6 +117,26 @@ def inference_request(
         **more,
     }
     return msgspec.convert(values, InferenceRequest)
+
+
+def _base_model(options: Mapping[str, str], run: "RunFolder", checkpoint: Path) -> str:
+    """Where the base model of a run's adapters is, if a person says so.
+
+    Raises:
+        UsageError: the run has all its weights.
+    """
+    from headway.runs.base_model import ADAPTERS
+
+    base = options.get("model", "")
+    if base and not (checkpoint / ADAPTERS).is_file():
+        raise UsageError(
+            f"run {run.path.name} has all its weights and needs no other model",
+            cause=Cause.CONTRADICTION,
+            have=f"--model {base}",
+            need="--model only for a run of adapters whose base model was moved",
+            remedies=(Remedy("remove --model"),),
+        )
+    return str(Path(base).absolute()) if base else ""
 
 
 def wait_for_text(process: "ChildProcess", pulse: Path, *, quiet: bool = False) -> None:

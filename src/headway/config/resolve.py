@@ -283,7 +283,8 @@ def _contradictions(settings: Settings) -> list[Refusal]:
         )
 
     starts = [name for name in ("model", "preset", "continue_run") if getattr(settings, name)]
-    if len(starts) > 1:
+    # With a run of adapters, --model says where their base model is now.
+    if len(starts) > 1 and starts != ["model", "continue_run"]:
         shown = ["--continue" if name == "continue_run" else f"--{name}" for name in starts]
         clash(shown[0], shown[1], "one model to start from")
     own_rate = settings.learning_rate and "learning_rate" not in settings.inherited

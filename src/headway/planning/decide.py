@@ -246,6 +246,7 @@ def _model_plan(
         lora=lora,
         parent=initial.parent,
         commit=initial.commit,
+        base=initial.base,
     )
 
 

@@ -23,6 +23,7 @@ from headway.model.safetensors_index import no_weights, stored_tensors, weight_f
 from headway.model.sizes import count_parameters, embedding_rows
 from headway.planning.hub_download import download_model
 from headway.planning.parent_settings import model_path
+from headway.runs.base_model import ADAPTERS, find_base_model, joined_hash
 from headway.runs.checkpoint_state import FILE, read_state
 from headway.runs.folder import RunFolder, find_run, is_run
 from headway.runs.plan import LoraPlan, Parent
@@ -45,6 +46,7 @@ class InitialModel:
         adapter_parameters: how many they have.
         parent: the run that training continues.
         commit: of a model from the Hugging Face Hub.
+        base: folder of the model that continued adapters belong to.
     """
 
     source: Literal["preset", "folder", "run"]
@@ -57,6 +59,7 @@ class InitialModel:
     adapter_parameters: int = 0
     parent: Parent | None = None
     commit: str = ""
+    base: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,10 +154,13 @@ def _from_run(run: RunFolder, settings: Settings, pulse: Pulse) -> ModelSource:
 
 def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> ModelSource:
     """Continue from a checkpoint, with its moments and global step."""
+    moved = Path(settings.model) if settings.continue_run and settings.model else None
+    if moved and not (path / ADAPTERS).is_file():
+        raise _no_second_model(path, moved)
     with _not_a_checkpoint(path)():
         global_step = read_state(path).global_step
         manifest_sha256 = cached_hash(path / MANIFEST).sha256
-        adapter, adapter_parameters, base = _adapter(path)
+        adapter, adapter_parameters, base = _adapter(path, moved)
     if adapter:
         _check_adapter_settings(settings, adapter, path)
     config, tensors = _read_model(base)
@@ -167,6 +173,7 @@ def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> ModelSourc
         weights_sha256=_weights_hash(path, pulse),
         adapter=adapter,
         adapter_parameters=adapter_parameters,
+        base=str(base.resolve()) if adapter else "",
         parent=Parent(
             run=str(path.parent),
             checkpoint=str(path),
@@ -255,7 +262,18 @@ def _similar_folders(path: Path) -> tuple[Remedy, ...]:
     return tuple(Remedy(f"--model {parent / name}") for name in close)
 
 
-def _adapter(path: Path) -> tuple[LoraPlan | None, int, Path]:
+def _no_second_model(path: Path, moved: Path) -> UsageError:
+    name = path.parent.name
+    return UsageError(
+        "--continue and --model cannot be combined",
+        cause=Cause.CONTRADICTION,
+        have=f"--continue {name}, which has all its weights, and --model {moved}",
+        need="one model to start from",
+        remedies=(Remedy(f"--continue {name}"), Remedy(f"--model {moved}")),
+    )
+
+
+def _adapter(path: Path, moved: Path | None) -> tuple[LoraPlan | None, int, Path]:
     """The adapters in a checkpoint, their weights, and the folder of the model they adapt."""
     if not (path / "adapter_config.json").is_file():
         return None, 0, path
@@ -267,7 +285,7 @@ def _adapter(path: Path) -> tuple[LoraPlan | None, int, Path]:
         dropout=config["lora_dropout"],
         target_modules=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
     )
-    base = Path(config["base_model_name_or_path"])
+    base = find_base_model(path, moved)
     return plan, count_parameters(stored_tensors(path)), base
 
 
@@ -331,7 +349,7 @@ def _weights_hash(path: Path, pulse: Pulse) -> str:
         for file in files:
             hashes.append(cached_hash(file).sha256)
             pulse.progress(len(hashes))
-    return hashes[0] if len(hashes) == 1 else "+".join(h[:16] for h in hashes)
+    return joined_hash(hashes)
 
 
 def _existing_tokenizer(path: str | None) -> Path | None:

@@ -138,6 +138,7 @@ class ModelPlan:
     lora: LoraPlan | None
     parent: Parent | None
     commit: str = ""  # on the hub, of a model that was fetched
+    base: str = ""  # folder of the model that continued adapters belong to
 
 
 @dataclass(frozen=True)

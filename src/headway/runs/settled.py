@@ -38,6 +38,9 @@ class Settled:
         grace_s: seconds that the newest attempt has for its last save.
         store: folder with the tokenized data, where the newest attempt found it.
         stream: folder of the stream, where the newest attempt found it; "" if there is none.
+        model: folder of the initial weights, where the newest attempt found it; "" for a preset.
+        base: folder of the model that continued adapters belong to, likewise.
+        parent: the checkpoint that the run continues, likewise.
     """
 
     schema: str
@@ -54,6 +57,9 @@ class Settled:
     grace_s: float
     store: str = ""  # not kept by 0.1
     stream: str = ""
+    model: str = ""
+    base: str = ""
+    parent: str = ""
 
     @classmethod
     def from_plan(cls, plan: Plan) -> "Settled":
@@ -73,6 +79,9 @@ class Settled:
             grace_s=plan.grace_s,
             store=plan.data.store,
             stream=plan.data.stream.folder if plan.data.stream else "",
+            model=plan.model.path,
+            base=plan.model.base,
+            parent=plan.model.parent.checkpoint if plan.model.parent else "",
         )
 
     def applied_to(self, plan: Plan) -> Plan:
@@ -93,11 +102,18 @@ class Settled:
         )
 
     def locate_data(self, plan: Plan) -> Plan:
-        """The plan with the data's folders as of now: a cache can be deleted, or be another one."""
+        """The plan with its folders as of now: a cache can be deleted, and a model be moved."""
         data, stream = plan.data, plan.data.stream
         if stream and self.stream:
             stream = replace(stream, folder=self.stream)
-        return replace(plan, data=replace(data, store=self.store or data.store, stream=stream))
+        model, parent = plan.model, plan.model.parent
+        if parent and self.parent:
+            parent = replace(parent, checkpoint=self.parent)
+        model = replace(
+            model, path=self.model or model.path, base=self.base or model.base, parent=parent
+        )
+        data = replace(data, store=self.store or data.store, stream=stream)
+        return replace(plan, data=data, model=model)
 
     def save(self, folder: Path) -> None:
         """Write settled.json into a run's folder."""

@@ -1,15 +1,14 @@
 """Initial weights, a function of the plan alone."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from headway.base.errors import Cause, UsageError
 from headway.data.examples.tokenizer_files import read_end_ids
 from headway.model.load import from_config, from_folder, is_adapter, with_adapter, with_lora
+from headway.runs.base_model import find_base_model
 from headway.runs.plan import ModelPlan, Plan
 
 
@@ -22,29 +21,28 @@ def starting_model(plan: Plan) -> nn.Module:
     model = plan.model
     if model.source == "preset":
         return from_config(model.config, plan.seed)
-    loaded = load_folder(Path(model.path), trust_remote_code=model.trust_remote_code)
+    base = Path(model.base) if model.base else None
+    loaded = load_folder(Path(model.path), trust_remote_code=model.trust_remote_code, base=base)
     return _adapted(loaded, model, plan.seed)
 
 
-def load_folder(folder: Path, *, trust_remote_code: bool = False) -> nn.Module:
+def load_folder(
+    folder: Path, *, trust_remote_code: bool = False, base: Path | None = None
+) -> nn.Module:
     """Load a model, or adapters on the base model that they name.
+
+    Args:
+        folder: of the model, or of a checkpoint with adapters.
+        trust_remote_code: run code that comes with the model.
+        base: where a person says that the base model is now.
 
     Raises:
         UsageError: the folder or its base does not load.
     """
     if not is_adapter(folder):
         return from_folder(folder, trust_remote_code=trust_remote_code)
-    base = Path(
-        json.loads((folder / "adapter_config.json").read_bytes())["base_model_name_or_path"]
-    )
-    if not base.is_dir():
-        raise UsageError(
-            f"the base model of {folder.name} is missing",
-            cause=Cause.MODEL_NOT_FOUND,
-            have=f"adapters for {base}",
-            need="that folder in its place",
-        )
-    model = with_adapter(from_folder(base, trust_remote_code=trust_remote_code), folder)
+    found = find_base_model(folder, base)
+    model = with_adapter(from_folder(found, trust_remote_code=trust_remote_code), folder)
     add_end_ids(model, read_end_ids(folder))  # PEFT reads adapters only
     return model
 

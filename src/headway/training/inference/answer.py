@@ -104,7 +104,8 @@ def evaluate(request: InferenceRequest, pulse: Pulse) -> Evaluation:
     if not rows.num_rows:
         raise _all_too_long(len(store), store.survey.lengths.max, request.max_length)
     pulse.enter(Phase.LOADING_MODEL)
-    model = load_folder(folder, trust_remote_code=request.trust_remote_code)
+    base = Path(request.base) if request.base else None
+    model = load_folder(folder, trust_remote_code=request.trust_remote_code, base=base)
     micros = evaluation_micro_batches(rows, np.arange(rows.num_rows), 2048, "cpu")
     forward = Forward(model)
     try_packing(forward, micros[0])
@@ -157,7 +158,8 @@ class _Talk:
             folder = gguf_folder(folder, pulse)
         self.tokenizer = load(folder)
         pulse.enter(Phase.LOADING_MODEL)
-        self.model = load_folder(folder, trust_remote_code=request.trust_remote_code)
+        base = Path(request.base) if request.base else None
+        self.model = load_folder(folder, trust_remote_code=request.trust_remote_code, base=base)
         self.end_ids = sorted({*end_ids_of(self.model), *self.tokenizer.end_ids})
         pulse.enter(READY)
 

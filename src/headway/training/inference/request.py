@@ -24,6 +24,7 @@ class InferenceRequest:
     seed: int = 0
     threads: int = 0
     trust_remote_code: bool = False
+    base: str = ""  # where a person says that the base model of the adapters is
     preferred_only: bool = False
     keep_empty_answers: bool = False
     add_special_tokens: Literal["auto", "always", "never"] = "auto"
