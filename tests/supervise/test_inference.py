@@ -17,10 +17,18 @@ import msgspec
 from pathlib import Path
 from headway.base.errors import Cause, UsageError
 from headway.base.process import report_refusal, send_answer
-from headway.training.inference.request import Evaluation, InferenceRequest, InferenceResult
+from headway.training.inference.request import SCREEN_IS_FREE, Evaluation, InferenceRequest
+from headway.training.inference.request import InferenceResult
 
 request = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=InferenceRequest)
 match request.prompt:
+    case "free":
+        import time
+        end_s = time.monotonic() + 60
+        while not Path(sys.argv[1]).with_name(SCREEN_IS_FREE).exists():
+            assert time.monotonic() < end_s
+            time.sleep(0.01)
+        send_answer(InferenceResult(evaluation=Evaluation(1.0, 0.1, 2.7, None, 3, 4)))
     case "answer":
         send_answer(InferenceResult(evaluation=Evaluation(1.0, 0.1, 2.7, None, 3, 4)))
     case "refuse":
@@ -90,3 +98,7 @@ def test_ctrl_c_while_it_answers_waits_for_the_end_of_the_answer() -> None:
 
     request = InferenceRequest("eval", "", prompt="answer")
     assert run_inference(request, interrupted).evaluation is not None
+
+
+def test_the_answer_is_told_when_the_screen_is_free() -> None:
+    assert ask("free").evaluation is not None

@@ -13,7 +13,11 @@ from headway.base.process import ChildProcess
 from headway.data.sources.descriptors import inherited
 from headway.supervise.child import death_refusal, torch_environment
 from headway.supervise.runtime_folder import LiveFolder
-from headway.training.inference.request import InferenceRequest, InferenceResult
+from headway.training.inference.request import (
+    SCREEN_IS_FREE,
+    InferenceRequest,
+    InferenceResult,
+)
 
 
 def run_inference(
@@ -58,6 +62,7 @@ def _run(
     try:
         with contextlib.suppress(KeyboardInterrupt):
             wait(process, pulse)
+            (live / SCREEN_IS_FREE).touch()
             process.wait()
         code = process.wait()
         result = process.answer(InferenceResult)

@@ -21,7 +21,12 @@ from headway.data.examples.chatml import CHATML
 from headway.data.examples.tokenizer import DOCUMENT_END, load
 from headway.training.inference import answer as ask
 from headway.training.inference.answer import evaluate
-from headway.training.inference.request import Evaluation, InferenceRequest, InferenceResult
+from headway.training.inference.request import (
+    SCREEN_IS_FREE,
+    Evaluation,
+    InferenceRequest,
+    InferenceResult,
+)
 from headway.training.initial_weights import load_folder
 
 TEXT = "So it goes on, and on, until the last page.\n" * 3
@@ -234,6 +239,25 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+def test_on_a_terminal_nothing_is_said_before_the_screen_is_free(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line that showed the wait is erased, and would take ours with it."""
+    naps: list[str] = []
+
+    def nap(_: float) -> None:
+        naps.append(out.getvalue())
+        if len(naps) == 3:
+            (tmp_path / SCREEN_IS_FREE).touch()
+
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(ask.time, "sleep", nap)
+    spoken(model, tmp_path, monkeypatch, "", kind="generate", prompt="Once")
+    assert naps == ["", "", ""]
+    assert out.getvalue().startswith("Once")
 
 
 def test_on_a_terminal_the_first_line_says_how_to_get_help(

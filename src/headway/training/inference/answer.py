@@ -8,6 +8,7 @@ result to the process that started it.
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -34,8 +35,15 @@ from headway.data.survey.store import Store
 from headway.model.gguf.container import is_gguf
 from headway.model.gguf.convert import gguf_folder
 from headway.training.inference.conversation import HINT, Conversation, Message, Next, Reply
-from headway.training.inference.request import READY, Evaluation, InferenceRequest, InferenceResult
+from headway.training.inference.request import (
+    READY,
+    SCREEN_IS_FREE,
+    Evaluation,
+    InferenceRequest,
+    InferenceResult,
+)
 
+_SCREEN_S = 2.0  # at most, for the screen to be free
 _NO_LIMIT = 1 << 62  # bytes: data to evaluate is read completely, whatever its size
 
 
@@ -53,7 +61,10 @@ def main(arguments: list[str]) -> int:
         elif request.kind == "ask":
             result = InferenceResult(answers=_Talk(request, pulse).answers())
         else:
-            _Talk(request, pulse).run()
+            talk = _Talk(request, pulse)
+            if sys.stdout.isatty():
+                _await_screen(Path(arguments[0]).with_name(SCREEN_IS_FREE))
+            talk.run()
     except Refusal as refusal:
         report_refusal(refusal)
         return exit_code(refusal)
@@ -61,6 +72,13 @@ def main(arguments: list[str]) -> int:
         code = Exit.INTERRUPTED
     send_answer(result)
     return code
+
+
+def _await_screen(is_free: Path) -> None:
+    """Wait until the line that showed the wait is erased: it would take our first line with it."""
+    end_s = time.monotonic() + _SCREEN_S
+    while not is_free.exists() and time.monotonic() < end_s:
+        time.sleep(0.01)
 
 
 def evaluate(request: InferenceRequest, pulse: Pulse) -> Evaluation:

@@ -6,6 +6,7 @@ from typing import Literal
 from headway.base.pulse import Phase
 
 READY = Phase.ANSWERING  # the model is loaded
+SCREEN_IS_FREE = "screen-is-free"  # beside the question: the line that showed the wait is erased
 
 
 @dataclass(frozen=True)
