@@ -62,6 +62,13 @@ def test_documents_in_a_folder_without_data_stay_documents(tmp_path: Path) -> No
     assert names(found, tmp_path) == ["docs/guide.md", "rows/a.jsonl"]
 
 
+def test_rows_that_are_called_like_documentation_are_rows(tmp_path: Path) -> None:
+    fill(tmp_path, "readme.jsonl", "LICENSE.csv", "citation.jsonl.gz", "NOTICE")
+    found = find_sources([str(tmp_path)])
+    assert names(found, tmp_path) == ["LICENSE.csv", "citation.jsonl.gz", "readme.jsonl"]
+    assert passed(found, tmp_path) == {"NOTICE": PassReason.DOCUMENTATION}
+
+
 def test_a_file_that_is_named_is_read_whatever_its_name_is(tmp_path: Path) -> None:
     fill(tmp_path, "a.jsonl", "README.md")
     both = [str(tmp_path / "README.md"), str(tmp_path / "a.jsonl")]

@@ -127,7 +127,8 @@ def _find_local(name: str, pulse: Pulse) -> Found:
         walked = [walk(Path(match), pulse) for match in _matches(name, pulse)]
         found = [source for one in walked for source in one]
         if found:
-            return without_documentation(Found(found, [p for one in walked for p in one.passed]))
+            passed = [one for each in walked for one in each.passed]
+            return without_documentation(Found(found, passed), pulse)
         if not is_id(name) or path.parent.is_dir() or _FILES.search(name):
             raise _source_missing(name) from None
         return Found(_on_hub(name, pulse))

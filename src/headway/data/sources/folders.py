@@ -99,7 +99,7 @@ def walk(path: Path, pulse: Pulse, *, is_named: bool = False) -> Found:
             found.append(source)
         else:
             walked.passed.append(_passed(file, PassReason.NO_FILE))
-    return without_documentation(Found(found, walked.passed))
+    return without_documentation(Found(found, walked.passed), pulse)
 
 
 def kind_of_folder(names: set[str]) -> PassReason | None:
@@ -113,12 +113,18 @@ def kind_of_folder(names: set[str]) -> PassReason | None:
     return PassReason.INSTALLED if "pyvenv.cfg" in names else None
 
 
-def without_documentation(found: Found) -> Found:
+def without_documentation(found: Found, pulse: Pulse) -> Found:
     """The sources without the documentation that stands beside data, or above it."""
-    above = {folder for one in found if _is_data(one) for folder in PurePath(one.name).parents}
-    beside = [one for one in found if PurePath(one.name).parent in above and _is_about(one)]
-    passed = (Passed(one.name, PassReason.DOCUMENTATION) for one in beside)
-    return Found([one for one in found if one not in beside], [*found.passed, *passed])
+    about = [one for one in found if _is_about(one)]
+    above: set[PurePath] = set()
+    for one in found if about else ():
+        pulse.beat()
+        folder = PurePath(one.name).parent
+        if folder not in above and _is_data(one):
+            above.update((folder, *folder.parents))
+    beside = {one.name for one in about if PurePath(one.name).parent in above}
+    passed = (Passed(one.name, PassReason.DOCUMENTATION) for one in about if one.name in beside)
+    return Found([one for one in found if one.name not in beside], [*found.passed, *passed])
 
 
 class _Walked:
@@ -228,9 +234,9 @@ def _is_data(source: Source) -> bool:
 
 def _is_about(source: Source) -> bool:
     """Whether a file is about the data beside it, by its name."""
-    if _is_data(source):
-        return False
     name = PurePath(source.name).name.lower()
+    if PurePath(name).suffix in (*_DATA, *_PACKED):
+        return False
     words = name.split(".")[0].replace("-", "_")
     is_named = words in _DOCUMENTATION or words.startswith(("readme_", "license_"))
     return is_named or name in _DESCRIPTIONS or name.endswith((".md", ".rst"))
