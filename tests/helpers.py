@@ -318,7 +318,8 @@ def order_of(plan: Plan, store: Store) -> StoreOrder:
     """Which rows make which step of a plan."""
     rows = rows_of(store, plan.data.max_length)
     held_out, batch = plan.data.rows.held_out, plan.steps.batch_size
-    return StoreOrder(plan.seed, rows.num_full, rows.has_short, held_out, batch)
+    passed_over = plan.data.twin_places
+    return StoreOrder(plan.seed, rows.num_full, rows.has_short, held_out, batch, passed_over)
 
 
 def folder_start(folder: Path) -> InitialModel:

@@ -130,6 +130,40 @@ def test_a_batch_larger_than_the_data_is_one_step() -> None:
     assert order.rows(2)[0] == 1
 
 
+# ---- held-out rows that have no twin ------------------------------------------------------------
+
+
+@given(
+    st.lists(st.integers(0, 8), min_size=2, max_size=40),
+    st.integers(0, 2**64),
+    st.integers(1, 6),
+    st.integers(1, 7),
+)
+def test_no_held_out_row_is_trained_under_another_number(
+    contents: list[int], seed: int, num_held_out: int, batch: int
+) -> None:
+    """Rows by their content: one that occurs twice is trained, both times."""
+    allowed = np.array([contents.count(one) == 1 for one in contents])
+    num_held_out = min(num_held_out, int(allowed.sum()), len(contents) - 1)
+    order = StoreOrder(seed, len(contents), True, num_held_out, batch).holding_out_only(allowed)
+    held_out = order.held_out().tolist()
+    assert len(held_out) == num_held_out
+    for number in (0, 1):
+        trained = epoch_of(order, number)
+        assert sorted([*trained, *held_out]) == list(range(len(contents) + 1))
+        assert {contents[row] for row in held_out}.isdisjoint(
+            contents[row] for row in trained if row < len(contents)
+        )
+    assert order.row_sum(2 * order.steps_per_epoch) == sum(
+        row_hash(np.array(epoch_of(order, number)), number) for number in (0, 1)
+    ) % (1 << 64)
+
+
+def test_where_no_row_has_a_twin_the_held_out_rows_are_the_first_of_the_draw() -> None:
+    order = StoreOrder(seed=42, num_full=100, has_short=True, num_held_out=10, batch_size=8)
+    assert order.holding_out_only(np.ones(100, bool)) == order
+
+
 # ---- golden values: runs on disk depend on every bit ---------------------------------------------
 
 

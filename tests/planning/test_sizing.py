@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.helpers import HERE, TINY, decided, findings, folder_of, in_memory, order_of, settings
 
@@ -310,6 +311,45 @@ def test_a_batch_larger_than_what_is_left_to_train_on() -> None:
     plan = decided(in_memory(1598), batch_size=12, max_length=128, val_size=2)
     assert plan.steps.batch_size == 10
     assert findings(plan, "adjusted") == ["batch_size lowered to 10: there are no more rows"]
+
+
+# ---- held-out rows with an identical row -------------------------------------------------------
+
+
+def with_twins(*contents: int) -> Store:
+    """Conversations that are alike where their numbers are."""
+    store = in_memory(*["..xx"] * len(contents))
+    store.ids = np.repeat(np.array(contents, np.uint16), 4)
+    return store
+
+
+def test_rows_with_an_identical_row_are_not_held_out() -> None:
+    store = with_twins(*range(30), *range(10))
+    plan = decided(store, folder_of(), val_size=15)
+    order = order_of(plan, store)
+    assert plan.data.rows.held_out == 15
+    assert {row for row in order.held_out().tolist() if row % 30 < 10} == set()
+    assert len(plan.data.twin_places) > 0
+    assert findings(plan, "adjusted") == []
+
+
+def test_fewer_are_held_out_where_too_few_differ_from_all_others() -> None:
+    plan = decided(with_twins(*range(30), *range(25)), folder_of(), val_size=15)
+    assert plan.data.rows.held_out == 5
+    what = "held-out rows lowered to 5: the others have an identical row"
+    assert findings(plan, "adjusted") == [what]
+    assert (plan.choice("val_size").value, plan.choice("val_size").asked) == (5, 15)
+
+
+def test_none_can_be_held_out_where_all_are_alike() -> None:
+    store = with_twins(*[7] * 20)
+    with pytest.raises(DataRefused, match="no row can be held out") as refused:
+        decided(store, folder_of(), val_size=0.1)
+    assert [remedy.do for remedy in refused.value.remedies] == ["--val-size 0"]
+    store.meta = replace(store.meta, survey=replace(store.survey, duplicates=19))
+    with pytest.raises(DataRefused) as refused:
+        decided(store, folder_of(), val_size=0.1)
+    assert refused.value.remedies[0].do == "--drop-duplicates"
 
 
 # ---- held-out rows -----------------------------------------------------------------------------

@@ -44,6 +44,8 @@ CHANGES: dict[str, Any] = {
     "sample_prompts": ("The",),
     "sample_tokens": 10,
     "reset_optimizer": True,
+    "add_special_tokens": "never",
+    "learning_rate_multiplier": 2.0,
 }
 # What changes neither weights nor what is saved and looked at, or shows in the data and the model.
 NO_CHANGES: dict[str, Any] = {
@@ -63,6 +65,8 @@ NO_CHANGES: dict[str, Any] = {
     "endpoint_url": "http://127.0.0.1:9000",
     "skip_corrupt": True,
     "drop_duplicates": True,
+    "keep_empty_answers": True,
+    "preferred_only": True,
     "survey_exact": 1_000_000_000,
     "trust_remote_code": True,
     "optim": "adamw",

@@ -177,7 +177,10 @@ def test_the_order_follows_from_the_plan_alone(here: Path, data: str, given: Any
     plan = planned(here, data, **given)
     rows = rows_of(Store(here / data), plan.data.max_length)
     held_out, batch = plan.data.rows.held_out, plan.steps.batch_size
-    assert order_of(plan) == StoreOrder(plan.seed, rows.num_full, rows.has_short, held_out, batch)
+    passed_over = plan.data.twin_places
+    assert order_of(plan) == StoreOrder(
+        plan.seed, rows.num_full, rows.has_short, held_out, batch, passed_over
+    )
 
 
 def test_the_identity_follows_from_the_plan_alone(here: Path) -> None:

@@ -210,16 +210,16 @@ def test_held_out_rows_are_never_trained_on(
         seen.update(int(n) for leaf in made.leaves for m in leaf for n in m.rows_R)
         return made
 
-    plan = planned(here, val_size=0.2, num_train_epochs=2)
+    plan = planned(here, val_size=0.05, num_train_epochs=2)
     monkeypatch.setattr(trainer, "make_batch", watching)
     ran = run(tmp_path / "run", plan)
     order = order_of(plan, Store(here / "text"))
-    assert len(order.held_out()) == 11
+    assert len(order.held_out()) == 3
     assert not seen & set(order.held_out().tolist())
     assert len(seen) == plan.data.rows.planned
     held_out = ran.receipt.learning_facts.held_out
     assert held_out is not None
-    assert held_out.rows == 11
+    assert held_out.rows == 3
 
 
 # ---- stopping ----------------------------------------------------------------------------------

@@ -45,6 +45,8 @@ class StoreOrder:
         has_short: a text's remainder, row number `num_full`, joins the last batch of each epoch.
         num_held_out: full rows drawn by the seed and never trained.
         batch_size: rows per step.
+        passed_over: places of the draw that are before the last held-out row and are trained,
+            because an identical row is.
     """
 
     seed: int
@@ -52,6 +54,7 @@ class StoreOrder:
     has_short: bool
     num_held_out: int
     batch_size: int
+    passed_over: tuple[int, ...] = ()
 
     @property
     def num_permuted(self) -> int:
@@ -78,7 +81,19 @@ class StoreOrder:
         """The order of a sample: as it would be if there were no rows beyond `num_rows`."""
         if self.num_full + self.has_short <= num_rows:
             return self
-        return replace(self, num_full=num_rows, has_short=False, num_held_out=0)
+        return replace(self, num_full=num_rows, has_short=False, num_held_out=0, passed_over=())
+
+    def holding_out_only(self, allowed: NDArray[np.bool_]) -> "StoreOrder":
+        """The order that holds out none but these rows: the first of them in the draw.
+
+        Args:
+            allowed: (num_full,) which rows may be held out; at least `num_held_out` of them.
+        """
+        places = np.flatnonzero(allowed[self._draw(np.arange(self.num_full))])
+        held_out = places[: self.num_held_out]
+        before = np.arange(held_out[-1] if len(held_out) else 0)
+        passed_over = np.setdiff1d(before, held_out, assume_unique=True)
+        return replace(self, passed_over=tuple(passed_over.tolist()))
 
     def rows(self, step: int) -> tuple[int, Numbers]:
         """The epoch (from 0) and the row numbers of a step of the job (from 1)."""
@@ -92,7 +107,8 @@ class StoreOrder:
 
     def held_out(self) -> Numbers:
         """The rows that are never trained, in ascending order."""
-        return np.sort(self._draw(np.arange(self.num_held_out)))
+        places = np.arange(self.num_held_out + len(self.passed_over))
+        return np.sort(self._draw(np.delete(places, self.passed_over)))
 
     def rows_in(self, num_steps: int) -> int:
         """Rows used by the first steps, counting repeats."""
@@ -121,7 +137,12 @@ class StoreOrder:
         return self._number(indices)
 
     def _number(self, indices: Numbers) -> Numbers:
-        return self._draw(indices + self.num_held_out) if self.num_held_out else indices
+        if not self.num_held_out:
+            return indices
+        places, passed_over = indices + self.num_held_out, np.array(self.passed_over, np.int64)
+        is_before = indices < len(passed_over)
+        places[is_before] = passed_over[indices[is_before]]
+        return self._draw(places)
 
     def _draw(self, indices: Numbers) -> Numbers:
         return permute(indices, self.num_full, mix_key(self.seed, _HELD_OUT))

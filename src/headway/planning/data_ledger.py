@@ -109,6 +109,7 @@ def data_plan(
         not_shared=layout.not_shared,
         template_day=survey.template_day,
         examples=survey.examples,
+        twin_places=order.passed_over,
         begin_id=survey.begin_id,
         passed_over=survey.passed_over,
     )

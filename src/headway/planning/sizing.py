@@ -4,8 +4,10 @@ What was asked for is adjusted where the data or the model cannot take it.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headway.base import units
 from headway.base.errors import Cause, DataRefused, Finding, Refusal, Remedy
@@ -204,11 +206,24 @@ def _longer_context_remedies(rows: StoreRows, length: int) -> tuple[Remedy, ...]
 # ---- held-out rows and the batch ---------------------------------------------------------------
 
 
-def decide_held_out(settings: Settings, num_full: int) -> Decision[int]:
+@dataclass(frozen=True)
+class HeldOut:
+    """How many full rows are held out, and which of them may be; None: any."""
+
+    num: int
+    allowed: NDArray[np.bool_] | None = None
+
+
+def decide_held_out(settings: Settings, num_full: int, rows: StoreRows) -> Decision[HeldOut]:
     """How many of the full rows are held out.
 
+    Args:
+        settings: val_size.
+        num_full: full rows of the data.
+        rows: of the data, or of its sample.
+
     Raises:
-        DataRefused: no row would be left to train on.
+        DataRefused: no row would be left to train on, or each has an identical one.
     """
     given = settings.val_size
     held_out = round(given) if given >= 1 else round(given * num_full)
@@ -217,7 +232,7 @@ def decide_held_out(settings: Settings, num_full: int) -> Decision[int]:
     if held_out >= num_full:
         raise _none_left(given, num_full)
     if held_out or num_full < 20:
-        return Decision(held_out)
+        return _hold_out(settings, held_out, rows)
     some = max(1, min(200, num_full // 20))
     finding = Finding(
         "ok",
@@ -225,7 +240,42 @@ def decide_held_out(settings: Settings, num_full: int) -> Decision[int]:
         have="val_size 0",
         remedies=(Remedy(f"--val-size {some}", "tells learning from memorizing"),),
     )
-    return Decision(held_out, findings=(finding,))
+    return Decision(HeldOut(held_out), findings=(finding,))
+
+
+def _hold_out(settings: Settings, num: int, rows: StoreRows) -> Decision[HeldOut]:
+    """Hold out rows that differ from all others: an identical row would be trained."""
+    if not num or rows.store.survey.sampled:
+        return Decision(HeldOut(num))
+    _, inverse, counts = np.unique(rows.digests(), return_inverse=True, return_counts=True)
+    is_alone = counts[inverse] == 1
+    num_alone = int(is_alone.sum())
+    twins = f"{units.plural(rows.num_full - num_alone, 'row')} with an identical row"
+    need = "rows that differ from all others: an identical one would be trained"
+    drop = (Remedy("--drop-duplicates", "trains only one of several identical records"),)
+    drop = drop if rows.store.survey.duplicates else ()
+    if not num_alone:
+        raise DataRefused(
+            "no row can be held out",
+            cause=Cause.TOO_LITTLE_DATA,
+            have=twins,
+            need=need,
+            remedies=(*drop, Remedy("--val-size 0", "trains on every row")),
+        )
+    held_out = HeldOut(min(num, num_alone), is_alone)
+    if num <= num_alone:
+        return Decision(held_out)
+    decision = adjusted(
+        settings,
+        "val_size",
+        num_alone,
+        f"held-out rows lowered to {units.count(num_alone)}: the others have an identical row",
+        asked=settings.val_size,
+        have=twins,
+        need=need,
+        remedies=(*drop, Remedy(f"--val-size {num_alone}", "nothing to adjust")),
+    )
+    return Decision(held_out, decision.choices, decision.findings)
 
 
 def _none_left(val_size: float, num_full: int) -> Refusal:

@@ -18,6 +18,7 @@ from headway.data.stream.spec import StreamFile, StreamSpec, save_stream
 from headway.data.survey.result import SurveySample
 from headway.data.survey.store import id_dtype
 from headway.planning.decision import Decision
+from headway.planning.sizing import HeldOut
 from headway.runs.plan import Plan
 
 _VERSION = 2  # of the windows in the cache
@@ -27,7 +28,7 @@ def decide_order(
     settings: Settings,
     rows: StoreRows,
     num_full: int,
-    num_held_out: int,
+    held_out: HeldOut,
     batch_size: int,
 ) -> Decision[StoreOrder]:
     """Which rows make which step; for a stream, an estimate of how many there are.
@@ -36,7 +37,7 @@ def decide_order(
         settings: seed, and how long to train.
         rows: of the data, or of its sample.
         num_full: full rows of the data, about if only a sample was read.
-        num_held_out: of these.
+        held_out: of these.
         batch_size: rows of a step.
 
     Raises:
@@ -44,9 +45,10 @@ def decide_order(
     """
     sampled = rows.store.survey.sampled
     has_short = rows.has_short and sampled is None
-    order = StoreOrder(settings.seed, num_full, has_short, num_held_out, batch_size)
+    order = StoreOrder(settings.seed, num_full, has_short, held_out.num, batch_size)
     if sampled is None:
-        return Decision(order)
+        allowed = held_out.allowed
+        return Decision(order if allowed is None else order.holding_out_only(allowed))
     _check_stream(settings, sampled)
     if not sampled.scale:
         return Decision(order)

@@ -19,4 +19,5 @@ def order_of(plan: Plan) -> StoreOrder:
         has_short=has_short,
         num_held_out=data.rows.held_out,
         batch_size=plan.steps.batch_size,
+        passed_over=data.twin_places,
     )

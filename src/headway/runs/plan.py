@@ -96,6 +96,7 @@ class DataPlan:
     not_shared: str = ""  # why prefixes are not shared
     template_day: str = ""  # that the chat template was told, ISO 8601; "" if it does not ask
     examples: str = ""  # sha256 over the examples, or those of the sample
+    twin_places: tuple[int, ...] = ()  # of the draw, not held out: an identical row is trained
     begin_id: int | None = None  # the token that they begin with
     passed_over: tuple[PassedOver, ...] = ()  # files, folders and parts of files that are not read
 

@@ -137,6 +137,10 @@ def _rows(data: "DataPlan") -> list[str]:
     about = "about " if data.stream else ""
     whole = f"{count(rows.accepted)} = {' + '.join(kept)}" if len(kept) > 1 else kept[0]
     parts = [about + whole]
+    if data.twin_places:
+        parts.append(f"{count(len(data.twin_places))} not held out: an identical row is trained")
+    elif data.stream and rows.held_out:
+        parts.append("rows identical to held-out ones are not looked for")
     times, rest = divmod(rows.applications, rows.planned)
     if rest:
         parts.append(f"{count(rows.applications)} trained in total")

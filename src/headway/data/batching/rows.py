@@ -13,6 +13,7 @@ Text, by targets (`max_length` = 4; the first token of a document is never a tar
     row 2                                    [b5]    the short row
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +97,18 @@ class StoreRows(Rows):
     @abstractmethod
     def pieces(self, row: int) -> list[Piece]:
         """Positions in the store of the documents, or parts of documents, of a row."""
+
+    def digests(self) -> NDArray[np.uint64]:
+        """(num_full,) a hash of the tokens of each full row, and of where its documents begin."""
+        ids = np.asarray(self.store.ids)
+        digests = np.empty(self.num_full, np.uint64)
+        for row in range(self.num_full):
+            digest = hashlib.blake2b(digest_size=8)
+            for piece in self.pieces(row):
+                digest.update(len(piece).to_bytes(8, "little"))
+                digest.update(ids[piece.begin : piece.end + 1].tobytes())
+            digests[row] = int.from_bytes(digest.digest(), "little")
+        return digests
 
     @abstractmethod
     def lengths(self) -> NDArray[np.int64]:
