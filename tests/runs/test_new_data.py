@@ -8,8 +8,7 @@ import pytest
 from tests.runs.folders import made, planned
 
 from headway.runs.folder import RunFolder
-from headway.runs.new_data import find_new_data
-from headway.runs.placement import place
+from headway.runs.placement import find_new_data, place
 from headway.runs.plan import Parent, Plan
 
 
