@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,23 @@ def test_another_model_is_asked_before_too(here: Path) -> None:
 def test_answers_from_before_that_are_damaged_are_asked_for_again() -> None:
     pupil = Pupil()
     teach(arguments(), pupil.steps)
-    Path("runs/demo-data/answers-before.json").write_bytes(b'{"model"')
-    teach(arguments(), pupil.steps)
-    assert len(pupil.asked) == 4
+    path = Path("runs/demo-data/answers-before.json")
+    fewer = json.loads(path.read_bytes())
+    fewer["answers"].pop()
+    for odd in (b'{"model"', json.dumps(fewer).encode()):
+        path.write_bytes(odd)
+        pupil.asked.clear()
+        teach(arguments(), pupil.steps)
+        assert len(pupil.asked) == 2
+
+
+def test_a_question_that_is_interrupted_leaves_no_answers() -> None:
+    def interrupted(*_: object) -> tuple[str, ...]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        teach(arguments(), replace(Pupil().steps, ask=interrupted))
+    assert [path.name for path in Path("runs/demo-data").iterdir()] == ["handbook.jsonl"]
 
 
 @pytest.mark.parametrize("code", [Exit.INTERRUPTED, Exit.BROKEN])

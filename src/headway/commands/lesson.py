@@ -291,7 +291,11 @@ def _ask_before(
         found = msgspec.json.decode(path.read_bytes(), type=AskedBefore)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         found = None
-    known = found is not None and (found.model, found.questions) == (key, questions)
+    known = (
+        found is not None
+        and (found.model, found.questions) == (key, questions)
+        and len(found.answers) == len(questions)
+    )
     show.text(
         f"{count(len(questions))} questions that are never trained, "
         + ("as it answered before training:" if known else "before training:"),

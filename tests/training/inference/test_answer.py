@@ -14,7 +14,7 @@ import pytest
 import torch
 from tests.helpers import byte_level, save_model
 
-from headway.base.errors import DataRefused
+from headway.base.errors import DataRefused, Exit
 from headway.base.process import REPORT_VARIABLE, Report
 from headway.base.pulse import Pulse
 from headway.data.examples.chatml import CHATML
@@ -196,6 +196,37 @@ def test_the_loss_is_told_as_a_number(
     result = msgspec.json.decode(verdict.answer, type=InferenceResult)
     assert result.evaluation is not None
     assert result.evaluation.rows == 9
+
+
+def test_each_question_begins_a_conversation_of_its_own(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answers(*questions: str) -> tuple[str, ...]:
+        report = spoken(model, tmp_path, monkeypatch, kind="ask", questions=questions)
+        return msgspec.json.decode(report.answer, type=InferenceResult).answers
+
+    together = answers("Hi", "Where to?", "Hi")
+    assert together == (*answers("Hi"), *answers("Where to?"), together[0])
+    assert together[0]
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("kind", ["ask", "eval"])
+def test_ctrl_c_leaves_no_answer(
+    kind: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    sent: list[object] = []
+    monkeypatch.setattr(ask, "end_with_parent", lambda: None)
+    monkeypatch.setattr(ask, "send_answer", sent.append)
+    monkeypatch.setattr(ask, "evaluate", interrupted)
+    monkeypatch.setattr(ask._Talk, "answers", interrupted)
+    question: Any = {"kind": kind, "checkpoint": str(model)}
+    (tmp_path / "question.json").write_bytes(msgspec.json.encode(InferenceRequest(**question)))
+    assert ask.main([str(tmp_path / "question.json")]) == Exit.INTERRUPTED
+    assert sent == []
 
 
 def test_a_refusal_is_told_in_four_parts(

@@ -69,6 +69,8 @@ def main(arguments: list[str]) -> int:
         report_refusal(refusal)
         return exit_code(refusal)
     except KeyboardInterrupt:
+        if request.kind in ("eval", "ask"):
+            return Exit.INTERRUPTED  # without an answer; a text is what was written until then
         code = Exit.INTERRUPTED
     send_answer(result)
     return code
