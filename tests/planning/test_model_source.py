@@ -1,6 +1,7 @@
 """Where the weights come from, read without loading them; and the weights a job begins with."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +270,11 @@ def test_a_base_model_that_is_gone_is_named(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the base model of adapters is missing") as caught:
         load_folder(folder)
     assert str(tmp_path / "gone") in caught.value.have
+
+
+def test_a_base_model_that_was_moved_is_named_where_it_is_now(runs: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(runs.parent / "base", moved)
+    model: Any = load_folder(runs / "adapters" / "model", base=moved)
+    (config,) = model.peft_config.values()
+    assert config.base_model_name_or_path == str(moved)

@@ -42,8 +42,10 @@ def load_folder(
     if not is_adapter(folder):
         return from_folder(folder, trust_remote_code=trust_remote_code)
     found = find_base_model(folder, base)
-    model = with_adapter(from_folder(found, trust_remote_code=trust_remote_code), folder)
+    model: Any = with_adapter(from_folder(found, trust_remote_code=trust_remote_code), folder)
     add_end_ids(model, read_end_ids(folder))  # PEFT reads adapters only
+    for config in model.peft_config.values():  # what is saved names the base where it is now
+        config.base_model_name_or_path = str(found)
     return model
 
 
