@@ -414,10 +414,12 @@ def run(
     *,
     attempt: int = 1,
     on: Callable[[Event, Any], None] = lambda _, __: None,
+    place: Any = None,
 ) -> Ran:
     """One attempt at a plan, in this process. `on` sees each event and the job."""
     from headway.base.process import Left
     from headway.training.attempt import prepare
+    from headway.training.distributed.place import ONLY_WORKER
     from headway.training.phases import Phases
     from headway.training.worker import stopped_early
 
@@ -428,7 +430,9 @@ def run(
     job = Job(RunFolder(folder))
     log.on = lambda event: on(event, job)
     try:
-        job.attempt = prepare(folder, log, Phases(job.pulse, log), job.stop, attempt)
+        job.attempt = prepare(
+            folder, log, Phases(job.pulse, log), job.stop, attempt, place or ONLY_WORKER
+        )
         code = job.attempt.run()
     except Left:
         code = stopped_early(log, job.stop, job.folder)

@@ -24,7 +24,7 @@ from headway.data.batching.rows import StoreRows, rows_of
 from headway.data.order import Numbers, Order
 from headway.data.survey.store import Store
 from headway.runs.plan import Plan, load_plan
-from headway.training.initial_weights import starting_model
+from headway.training.weights.initial_weights import starting_model
 
 Document = tuple[list[int], list[int]]  # inputs, and the labels that transformers shifts
 _AT_ONCE = 32  # held-out documents

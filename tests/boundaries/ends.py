@@ -15,9 +15,9 @@ from headway.model.forward import Forward
 from headway.runs.order import order_of
 from headway.runs.settled import Settled
 from headway.supervise.planner import PlanRequest, make_plan
-from headway.training.initial_weights import starting_model
 from headway.training.trials.rows_to_try import first_rows
 from headway.training.trials.settle import settle_forward
+from headway.training.weights.initial_weights import starting_model
 
 
 @dataclass(frozen=True)

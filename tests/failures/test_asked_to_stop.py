@@ -153,7 +153,7 @@ def test_o03_asked_while_it_saves_it_saves_the_later_step_too(
     run = made(tmp_path, replace(plan, saves=replace(plan.saves, every_steps=4)))
     stop = STEP.format(step=5, then="os.kill(os.getpid(), signal.SIGTERM)")
     slow = """
-from headway.training.checkpoint import Snapshot
+from headway.training.weights.checkpoint import Snapshot
 write = Snapshot.write
 def late(self, *given):
     time.sleep(0.3)
@@ -241,7 +241,7 @@ def test_a_second_signal_leaves_a_slow_save_and_what_was_saved_before_stands(
     leave = (
         STEP.format(step=6, then="os.kill(os.getpid(), signal.SIGINT)")
         + """
-from headway.training.checkpoint import Snapshot
+from headway.training.weights.checkpoint import Snapshot
 model = Snapshot._write_model
 def twice(self, folder):
     model(self, folder)

@@ -47,7 +47,7 @@ from headway.base.pulse import Pulse
 from headway.config.settings import Settings
 from headway.data.examples import tokenizer
 from headway.model.load import from_config, from_folder, load_tensors, with_adapter
-from headway.training.checkpoint import load_moments, load_weights
+from headway.training.weights.checkpoint import load_moments, load_weights
 from headway.planning.model_source import find_model_source
 
 small = from_config(llama(), 1)

@@ -244,7 +244,7 @@ step._dropout_seed = lambda *_: os.getpid()
 """,
     "the copy is written while the weights move on": """
 import torch
-from headway.training.checkpoint import Snapshot
+from headway.training.weights.checkpoint import Snapshot
 take = Snapshot.take
 def shared(self):
     take(self)

@@ -20,7 +20,7 @@ from headway.runs.folder import RunFolder
 from headway.runs.placement import place
 from headway.runs.plan import load_plan
 from headway.runs.receipt import load_receipt
-from headway.runs.verify import verify
+from headway.runs.verification.verify import verify
 from headway.supervise.live_jobs import run_status
 from headway.training.inference.answer import _Talk
 

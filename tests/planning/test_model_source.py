@@ -18,7 +18,7 @@ from headway.model.load import trainable
 from headway.model.sizes import shape_of
 from headway.planning.model_source import ModelSource, find_model_source
 from headway.runs.plan import Plan
-from headway.training.initial_weights import load_folder, starting_model
+from headway.training.weights.initial_weights import load_folder, starting_model
 
 
 def origin(num_bytes: int = 0, **given: Any) -> ModelSource:

@@ -26,7 +26,7 @@ from headway.planning import prefix_sharing as sharing
 from headway.planning.prefix_sharing import prefix_savings, sharing_obstacle
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
-from headway.runs.verify import verify
+from headway.runs.verification.verify import verify
 
 CONTEXT = folder_of(1024)
 UNLIMITED = 1 << 40

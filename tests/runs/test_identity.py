@@ -71,7 +71,17 @@ NO_CHANGES: dict[str, Any] = {
     "trust_remote_code": True,
     "optim": "adamw",
 }
-ELSEWHERE = {"test", "model", "preset", "tokenizer", "vocab_size", "continue_run", "fresh"}
+ELSEWHERE = {
+    "nproc",
+    "groups",
+    "test",
+    "model",
+    "preset",
+    "tokenizer",
+    "vocab_size",
+    "continue_run",
+    "fresh",
+}
 LORA = {"lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "lora_target_modules": ("q_proj",)}
 TEXTS = in_memory(3201, 900)
 
@@ -106,6 +116,18 @@ def test_a_setting_that_changes_nothing_in_the_run_does_not(name: str) -> None:
 def test_a_setting_of_the_adapters_changes_the_plan(name: str) -> None:
     plain = decided(TEXTS, FOLDER, lora=True)
     assert decided(TEXTS, FOLDER, lora=True, **{name: LORA[name]}).identity != plain.identity
+
+
+def test_workers_change_the_plan_only_where_they_need_more_leaves() -> None:
+    large = in_memory(400_000)
+    one, four = (decided(large, FOLDER, batch_size=32, nproc=n) for n in (1, 4))
+    assert one.steps.leaves == four.steps.leaves
+    assert one.identity == four.identity
+    few = decided(TEXTS, FOLDER), decided(TEXTS, FOLDER, nproc=4)
+    assert few[0].steps.leaves < few[1].steps.leaves
+    assert few[0].identity != few[1].identity
+    grouped = decided(large, FOLDER, batch_size=32, nproc=4, groups=2)
+    assert grouped.identity == four.identity
 
 
 def test_every_setting_was_thought_of() -> None:

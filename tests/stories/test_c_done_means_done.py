@@ -26,13 +26,13 @@ MUTANTS = {
         "had a gradient but did not change",
     ),
     "everything is frozen": (
-        "import headway.training.initial_weights as start\n"
+        "import headway.training.weights.initial_weights as start\n"
         "make = start.starting_model\n"
         "start.starting_model = lambda plan: make(plan).requires_grad_(False)",
         "this model has no trainable tensor",
     ),
     "the weights are written as zeros": (
-        "import headway.training.checkpoint as checkpoint\n"
+        "import headway.training.weights.checkpoint as checkpoint\n"
         "take = checkpoint.Snapshot.take\n"
         "def zeroed(self):\n"
         "    take(self)\n"

@@ -14,6 +14,7 @@ from headway.base.events import Ended, Event, EventLog, Noted, StopAsked, read_e
 from headway.base.process import Stop
 from headway.runs.plan import Plan
 from headway.supervise import supervisor as supervising
+from headway.supervise import workers
 from headway.supervise.supervisor import Request, Supervisor
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -119,6 +120,7 @@ class JobOfTest:
 
         self.standin = Standin
         monkeypatch.setattr(supervising, "ChildProcess", Standin)
+        monkeypatch.setattr(workers, "ChildProcess", Standin)
         request = Request(("a.jsonl",), settings(output_dir=str(self.runs)), ("headway",), True)
         screen: Any = self.screen
         self.supervisor = Supervisor(request, screen, self.stop)
@@ -232,10 +234,10 @@ def test_a_log_that_is_deleted_is_told_once_in_the_new_one(job: JobOfTest) -> No
                     log.unlink()
             return super().is_running
 
-    standin = supervising.ChildProcess
+    standin = workers.ChildProcess
     parts = {"started": job.children, "work": staticmethod(standin.work)}
     make: Any = type("Standin", (Deleting,), parts)
-    supervising.ChildProcess = make
+    workers.ChildProcess = make
     assert job.supervisor.train().code == 0
     events = [entry.event for entry in read_events(log)]
     noted = [event.finding.cause for event in events if isinstance(event, Noted)]

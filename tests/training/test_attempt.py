@@ -35,11 +35,11 @@ from headway.model.forward import Forward
 from headway.runs.receipt import Measured
 from headway.training import pace, trainer
 from headway.training.attempt import Attempt
-from headway.training.checkpoint import Snapshot
-from headway.training.initial_weights import starting_model
 from headway.training.optimizer import learning_rate
 from headway.training.trainer import Trainer
 from headway.training.trials import speed
+from headway.training.weights.checkpoint import Snapshot
+from headway.training.weights.initial_weights import starting_model
 
 # ---- the good end ------------------------------------------------------------------------------
 

@@ -17,8 +17,9 @@ from headway.base.events import Ended
 from headway.data.batching.batches import Batch
 from headway.data.order import StoreOrder
 from headway.model.forward import Forward
-from headway.training import checkpoint, trainer
+from headway.training import trainer
 from headway.training.step import Stepper
+from headway.training.weights import checkpoint
 
 
 def test_f30_a_nan_in_the_middle_ends_it_with_what_was_finished(

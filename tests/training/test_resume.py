@@ -174,10 +174,12 @@ def late_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     """One tensor gets its first gradient at step 3, as an expert that nothing is routed to."""
     real = Stepper._gradients
 
-    def without(self: Stepper, batch: Batch, should_drop: Any) -> Any:
-        loss, gradients = real(self, batch, should_drop)
-        pairs = zip(self.parameters, gradients, strict=True)
-        return loss, [None if n == LATE and batch.step < 3 else g for n, g in pairs]
+    def without(self: Stepper, batch: Batch, drop_if_due: Any) -> Any:
+        share = real(self, batch, drop_if_due)
+        for gradients in share.sums.values():
+            pairs = zip(self.parameters, gradients, strict=True)
+            gradients[:] = [None if n == LATE and batch.step < 3 else g for n, g in pairs]
+        return share
 
     monkeypatch.setattr(Stepper, "_gradients", without)
 

@@ -33,12 +33,12 @@ from headway.runs.folder import RunFolder
 from headway.runs.receipt import Measured, ReceiptCheckpoint
 from headway.training import saver as saving
 from headway.training.attempt import Attempt
-from headway.training.checkpoint import Snapshot
 from headway.training.evaluation.evaluate import Probes
 from headway.training.failures import TRACEBACK
 from headway.training.optimizer import make_optimizer
 from headway.training.phases import Phases
 from headway.training.saver import Saver, Written
+from headway.training.weights.checkpoint import Snapshot
 
 PLAN = plan_of(in_memory(1601), max_length=16)
 

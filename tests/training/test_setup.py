@@ -12,8 +12,8 @@ from headway.base.errors import BrokenContract, DataRefused, UsageError
 from headway.base.pulse import Pulse
 from headway.runs.settled import Settled
 from headway.training import setup
-from headway.training.initial_weights import end_ids_of
 from headway.training.setup import set_up
+from headway.training.weights.initial_weights import end_ids_of
 
 
 def test_d17_data_that_changed_since_the_plan_is_refused(here: Path, tmp_path: Path) -> None:

@@ -454,7 +454,7 @@ def test_the_pulse_beats_with_each_micro_batch(tmp_path: Path) -> None:
 
 
 def empty_batches(num: int) -> list[Batch]:
-    return [Batch(step, 0, np.arange(1), (), 1, 1, 1) for step in range(1, num + 1)]
+    return [Batch(step, 0, np.arange(1), (), 1, 1, 1, 0) for step in range(1, num + 1)]
 
 
 def test_every_batch_is_a_finished_step_in_order() -> None:

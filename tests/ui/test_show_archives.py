@@ -7,7 +7,7 @@ import pytest
 
 from headway.runs.archive.backup import Backup, BackupInfo
 from headway.runs.archive.restore import Restored
-from headway.runs.verify import Claim, Verification
+from headway.runs.verification.verify import Claim, Verification
 from headway.ui.show_archives import (
     backup_lines,
     backups_table,

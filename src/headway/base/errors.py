@@ -125,6 +125,8 @@ class Cause(StrEnum):
     CACHE_MISSING = "cache_missing"
     NO_DEVICE = "no_device"
     PROCESS_KILLED = "process_killed"
+    WORKER_LOST = "worker_lost"
+    WEIGHTS_DIFFER = "weights_differ"
     TOO_FEW_PROCESSES = "too_few_processes"
     TOO_FEW_OPEN_FILES = "too_few_open_files"
     ADDRESS_SPACE_LIMIT = "address_space_limit"

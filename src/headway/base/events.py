@@ -77,6 +77,7 @@ class StepDone(Event):
     computed_tokens: int  # in the linear layers: padding adds, sharing saves
     seconds: float
     row_sum: int | None = None  # sum of hash64(row, epoch) over its rows; None in old logs
+    workers: int = 1  # that computed it
 
 
 @dataclass(frozen=True)

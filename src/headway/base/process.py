@@ -28,15 +28,6 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_PTRACER = 0x59616D61
 
 
-@dataclass(frozen=True)
-class Go:
-    """The supervisor's message to a waiting worker: train this."""
-
-    run: str  # the folder, with plan.json in it
-    attempt: int
-    began_s: float  # CLOCK_MONOTONIC at the start of the attempt
-
-
 class Left(BaseException):
     """A stop was requested while nothing had to be finished."""
 

@@ -86,6 +86,15 @@ def is_alive(pid: int) -> bool:
     return ProcessId.of(pid) is not None
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still, by SIGSTOP or under a debugger."""
+    import psutil  # here: most commands never get this far
+
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    return False
+
+
 def _kill(pid: int, number: signal.Signals) -> bool:
     os.kill(pid, number)
     return True

@@ -27,8 +27,8 @@ _COPY = {
 def verify(arguments: Arguments) -> int:
     """Recompute a receipt's claims from the run's folder; 4 if one differs."""
     packages.require("verify", packages.READING)
-    from headway.runs import verify as verifying
     from headway.runs.folder import find_run
+    from headway.runs.verification import verify as verifying
     from headway.ui.show_archives import verification_lines
     from headway.ui.spinner import show_progress
 

@@ -37,15 +37,17 @@ WHOLE_LOG = 1 << 62  # lines
 def status(arguments: Arguments) -> int:
     """What a run is doing and since when, once or until it ends."""
     from headway.supervise.live_jobs import find_status
-    from headway.ui.show_run import status_lines
+    from headway.ui.show_run import status_lines, worker_lines
 
+    by_worker = arguments.on("workers")
     found = _with_other_work(find_status(one_run(arguments), output_dir(arguments)))
     if arguments.on("watch"):
         _watch(found, json=arguments.on("json"))
     elif arguments.on("json"):
         print_json(found)
     else:
-        print_lines(status_lines(found, terminal_width()))
+        lines = status_lines(found, terminal_width())
+        print_lines(lines + (worker_lines(found, terminal_width()) if by_worker else []))
     return Exit.KEPT
 
 
@@ -206,7 +208,11 @@ VERBS = {
         "status [RUN]",
         "show what a run is doing and since when",
         status,
-        {**OUTPUT_DIR, "watch": Switch("show it again every second until it ends", short="w")},
+        {
+            **OUTPUT_DIR,
+            "watch": Switch("show it again every second until it ends", short="w"),
+            "workers": Switch("each worker too: who computes, and who waits for whom"),
+        },
         group="look",
         about="Says what a run is doing, since when, how far it is, and what it is waiting for. It "
         "only reads, so it answers while a trainer is stuck, and cannot disturb it.",

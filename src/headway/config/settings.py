@@ -176,7 +176,11 @@ class Settings:
         None, "activation checkpointing: recompute layers in the backward pass, to save memory"
     )
     torch_compile: bool | None = _setting(None, "compile the operations between matrix products")
-    threads: int | None = _setting(None, "CPU threads of the trainer", at_least=1)
+    nproc: int = _setting(
+        1, "worker processes on this machine, which share each step", at_least=1, at_most=1024
+    )
+    groups: int = _setting(1, "groups of workers: each has a leader that reports", at_least=1)
+    threads: int | None = _setting(None, "CPU threads of each worker", at_least=1)
 
     # checkpoints, evaluation, logging
     save_steps: int | None = _setting(None, "checkpoint every N steps", at_least=1)

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from headway.base import units
+from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.machine import Machine
 from headway.config.settings import Settings
 from headway.planning.decision import Decision, auto
 from headway.runs.measurements import bf16_gain, peak_key
+from headway.runs.workers import WorkerTree
 
 _DEVICE_NAMES = {"cpu": "processor", "cuda": "GPU"}
 
@@ -52,8 +55,9 @@ class Compute:
     """Where a run computes, and in which number format."""
 
     device: str
-    threads: int
+    threads: int  # of each worker
     dtype: Literal["float32", "bfloat16"]
+    workers: WorkerTree = WorkerTree()  # noqa: RUF009 - frozen
 
     @property
     def value_bytes(self) -> int:
@@ -62,11 +66,19 @@ class Compute:
 
 
 def decide_compute(settings: Settings, facts: MachineFacts) -> Decision[Compute]:
-    """Device, threads and number format: as given, or what is fastest on this machine."""
+    """Device, threads and number format: as given, or what is fastest on this machine.
+
+    Raises:
+        UsageError: more groups than workers, or several workers on one GPU.
+    """
     choices = []
-    threads = settings.threads or facts.machine.cores
+    workers = _decide_workers(settings, facts)
+    threads = settings.threads or max(1, facts.machine.cores // workers.workers)
     if not settings.threads:
-        choices.append(auto("threads", threads, "cores available to this process"))
+        cores = units.plural(facts.machine.cores, "core")
+        shared = f"{cores} for {workers.workers} workers"
+        reason = "cores available to this process" if workers.workers == 1 else shared
+        choices.append(auto("threads", threads, reason))
     if not settings.device:
         choices.append(auto("device", facts.device, facts.why))
     bf16 = settings.bf16
@@ -77,4 +89,27 @@ def decide_compute(settings: Settings, facts: MachineFacts) -> Decision[Compute]
         reason = f"matrix products are {speed} in bf16 on this {device}"
         choices.append(auto("bf16", bf16, reason))
     dtype: Literal["float32", "bfloat16"] = "bfloat16" if bf16 else "float32"
-    return Decision(Compute(facts.device, threads, dtype), tuple(choices))
+    return Decision(Compute(facts.device, threads, dtype, workers), tuple(choices))
+
+
+def _decide_workers(settings: Settings, facts: MachineFacts) -> WorkerTree:
+    if settings.groups > settings.nproc:
+        raise UsageError(
+            f"{settings.groups} groups of {units.plural(settings.nproc, 'worker')}",
+            cause=Cause.CONTRADICTION,
+            have=f"--nproc {settings.nproc} --groups {settings.groups}",
+            need="at least one worker in each group",
+            remedies=(
+                Remedy(f"--nproc {settings.groups}", "a worker in each group"),
+                Remedy(f"--groups {settings.nproc}"),
+            ),
+        )
+    if settings.nproc > 1 and facts.device != "cpu":
+        raise UsageError(
+            f"several workers compute on processors, not on {facts.device}",
+            cause=Cause.CONTRADICTION,
+            have=f"--nproc {settings.nproc}, device {facts.device}",
+            need="one worker, or --device cpu",
+            remedies=(Remedy("--nproc 1"), Remedy("--device cpu")),
+        )
+    return WorkerTree(settings.nproc, settings.groups)

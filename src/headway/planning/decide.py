@@ -270,7 +270,7 @@ def _fit(
     rows, statistics, order = sizes.rows, sizes.statistics, sizes.order
     lora_dropout = model.lora.dropout if model.lora else 0.0
     obstacle = sharing_obstacle(model.config, rows.max_length, lora_dropout)
-    fastest = fastest_layout(settings, rows, order, sizes.step_tokens, obstacle, compute.device)
+    fastest = fastest_layout(settings, rows, order, sizes.step_tokens, obstacle, compute)
     inputs = MemoryInputs(
         model=model,
         shape=shape_of(model.config),
@@ -297,7 +297,8 @@ def _machine_plan(
         device=compute.device,
         why=facts.why,
         threads=compute.threads,
-        workers=1,
+        workers=compute.workers.workers,
+        groups=compute.workers.groups,
         compute_dtype=compute.dtype,
         gradient_checkpointing=fit.checkpointing,
         cpu=facts.machine.cpu,

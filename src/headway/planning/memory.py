@@ -120,16 +120,21 @@ def estimate_memory(inputs: MemoryInputs, facts: MachineFacts) -> MemoryPlan:
     process = facts.process_bytes + (_library_bytes(inputs) if on_cpu else 0)
     weights = 4 * trainable + 2 * copied + value_bytes * frozen
     optimizer, snapshot = 8 * trainable, 12 * trainable
-    training = weights + waiting + gradients + optimizer + activations + snapshot
+    tree = inputs.compute.workers
+    num, sums = tree.workers, 0
+    if num > 1:  # each has all of it but the snapshot; their sums of gradients are shared
+        waiting = 4 * trainable * (inputs.layout.leaves // num or 1).bit_length()
+        sums = 4 * trainable * (tree.most_nodes(inputs.layout.leaves) + 1)
+    training = weights + waiting + gradients + optimizer + activations
     # Frozen weights load as fp32; bf16 keeps its rounding error too, until the probes have run.
     loading = frozen * (4 + 2 if value_bytes == 2 else 4)
     return MemoryPlan(
-        process=process,
-        weights=weights,
-        gradients=waiting + gradients,
-        optimizer=optimizer,
-        activations=activations,
-        peak=process + max(training, loading),
+        process=num * process,
+        weights=num * weights,
+        gradients=num * (waiting + gradients) + sums,
+        optimizer=num * optimizer,
+        activations=num * activations,
+        peak=num * process + max(num * training + sums + snapshot, num * loading),
         snapshot=snapshot,
         free=facts.machine.memory_free_bytes if on_cpu else 0,
     )

@@ -42,7 +42,16 @@ def estimate_time(
     num_computed = computed_tokens(steps, data) * steps.num
     trained = tokens * (1 - data.untrained)
     flops = num_computed * flops_per_token(shape, data.lengths.mean, trained / num_computed)
-    key = speed_key(model, steps, data, compute.device, compute.dtype, compute.threads, facts.torch)
+    key = speed_key(
+        model,
+        steps,
+        data,
+        compute.device,
+        compute.dtype,
+        compute.threads,
+        facts.torch,
+        compute.workers.workers,
+    )
     speed = facts.measured(key)
     startup = facts.measured(startup_key(facts.torch)) or _STARTUP_S
     seconds = startup + tokens / speed if speed else None
@@ -108,7 +117,8 @@ def likely_seconds(time: TimePlan, compute: Compute, facts: MachineFacts) -> flo
         return time.seconds
     key = peak_key(compute.device, f"torch.{compute.dtype}", compute.threads, facts.torch)
     peak = facts.measured(key)
-    return time.flops / (_SHARE_OF_PEAK * peak if peak else _FLOPS_PER_THREAD * compute.threads)
+    speed = _SHARE_OF_PEAK * peak if peak else _FLOPS_PER_THREAD * compute.threads
+    return time.flops / (speed * compute.workers.workers)
 
 
 def _work_saved(shape: ModelShape, steps: StepsPlan, data: DataPlan) -> WorkSaved:

@@ -6,6 +6,7 @@ from headway.config.settings import Settings
 from headway.data.batching.packing import num_leaves
 from headway.data.batching.rows import StoreRows
 from headway.data.order import StoreOrder
+from headway.planning.compute import Compute
 from headway.planning.prefix_sharing import MIN_SHARE, prefix_savings
 
 _MICRO_BATCH_TOKENS = 2048  # a processor is no faster with more
@@ -43,7 +44,7 @@ def fastest_layout(
     order: StoreOrder,
     step_tokens: int,
     obstacle: str,
-    device: str,
+    compute: Compute,
 ) -> StepLayout:
     """The layout to use if memory allows: leaves and micro-batches by the tokens computed.
 
@@ -53,12 +54,12 @@ def fastest_layout(
         order: which rows make which step.
         step_tokens: input tokens of a full step, about.
         obstacle: why rows must not share prefixes; "" if they may.
-        device: the device to train on.
+        compute: the device, and the workers that share a step's leaves.
     """
-    limit = _MICRO_BATCH_TOKENS_GPU if device == "cuda" else _MICRO_BATCH_TOKENS
+    limit = _MICRO_BATCH_TOKENS_GPU if compute.device == "cuda" else _MICRO_BATCH_TOKENS
 
     def divide(tokens: int) -> StepLayout:
-        leaves = num_leaves(tokens, order.batch_size)
+        leaves = num_leaves(tokens, order.batch_size, workers=compute.workers.workers)
         micro = settings.micro_batch_tokens or _micro_batch_tokens(tokens // leaves, limit)
         return StepLayout(leaves, micro)
 

@@ -26,6 +26,7 @@ def speed_key(
     dtype: str,
     threads: int,
     torch: str,
+    workers: int = 1,
 ) -> str:
     """Key of the tokens per second of a run: everything its speed depends on."""
     shape = shape_of(model.config)
@@ -35,6 +36,7 @@ def speed_key(
         f"speed|{shape}|{lora}|{length}|{steps.leaves}|{steps.tokens}|{device}"
         f"|{dtype}|{threads}|{torch}"
         + (f"|{data.shared:.2f} shared" if steps.share_prefixes else "")
+        + (f"|{workers} workers" if workers > 1 else "")
     )
 
 

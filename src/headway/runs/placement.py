@@ -121,6 +121,7 @@ def carry_over(settled: Settled, requested: Plan) -> tuple[Settled, str]:
     settled = replace(settled, max_time_s=now.max_time_s, grace_s=now.grace_s)
     settled = replace(settled, store=now.store, stream=now.stream)
     settled = replace(settled, model=now.model, base=now.base, parent=now.parent)
+    settled = replace(settled, workers=now.workers, groups=now.groups)
     what = " and ".join(notes)
     return settled, f"from here on with {what}: the same within rounding" if what else ""
 

@@ -270,6 +270,7 @@ class MachinePlan:
     cpu: str
     allocator: str = ""  # of host memory
     waiting: str = ""  # what threads do while they wait for each other
+    groups: int = 1  # of workers
     compiled: bool = False  # norms and loss, if the trial before step 1 agrees
 
 

@@ -37,6 +37,7 @@ class StepReport:
     input_tokens: int
     computed_tokens: int  # fewer than input_tokens if rows shared a prefix
     seconds: float
+    workers: int = 1  # that computed it
 
     def event(self) -> StepDone:
         """The event for the log, where epochs count from 1."""
@@ -158,6 +159,16 @@ class ReceiptSpeed:
     trained_tokens_per_second: float
     flops_per_second: float
     mfu: float | None  # share of this machine's measured peak; None if not measured
+
+
+@dataclass(frozen=True)
+class ReceiptWorker:
+    """What one of several workers did in the steps of this attempt."""
+
+    rank: int
+    group: int
+    rows: int  # counted each time they were trained
+    computing: float  # share of the steps' time; the rest it waited for others
 
 
 @dataclass(frozen=True)
@@ -356,6 +367,7 @@ class Receipt:
     contract: Judgment
     learning: Judgment
     line: str  # the closing line
+    workers: tuple[ReceiptWorker, ...] = ()  # empty if there was one
 
     def __repr__(self) -> str:
         """One line."""

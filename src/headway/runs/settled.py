@@ -41,6 +41,8 @@ class Settled:
         model: folder of the initial weights, where the newest attempt found it; "" for a preset.
         base: folder of the model that continued adapters belong to, likewise.
         parent: the checkpoint that the run continues, likewise.
+        workers: of the newest attempt; any number computes the same bits.
+        groups: of workers, in the newest attempt.
     """
 
     schema: str
@@ -60,6 +62,8 @@ class Settled:
     model: str = ""
     base: str = ""
     parent: str = ""
+    workers: int = 1
+    groups: int = 1
 
     @classmethod
     def from_plan(cls, plan: Plan) -> "Settled":
@@ -82,6 +86,8 @@ class Settled:
             model=plan.model.path,
             base=plan.model.base,
             parent=plan.model.parent.checkpoint if plan.model.parent else "",
+            workers=plan.machine.workers,
+            groups=plan.machine.groups,
         )
 
     def applied_to(self, plan: Plan) -> Plan:
@@ -91,6 +97,8 @@ class Settled:
             compute_dtype=self.compute_dtype,
             gradient_checkpointing=self.gradient_checkpointing,
             compiled=self.compiled,
+            workers=self.workers,
+            groups=self.groups,
         )
         steps = replace(
             plan.steps,

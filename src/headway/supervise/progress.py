@@ -54,6 +54,34 @@ _BY_PHASE: dict[Phase, RunState] = {
 
 
 @dataclass(frozen=True)
+class WorkerStatus:
+    """What one worker of a run is doing. Ages in seconds."""
+
+    rank: int
+    pid: int
+    phase: str
+    phase_since_s: float
+    waiting_for: str  # "" unless it is waiting
+    waiting_since_s: float
+    step: int  # finished steps of this job
+    last_news_s: float  # since its last beat
+
+    @classmethod
+    def of(cls, pulse: PulseReading, now_s: float) -> "WorkerStatus":
+        """What its pulse says at `now_s`."""
+        return cls(
+            rank=pulse.rank,
+            pid=pulse.pid,
+            phase=pulse.phase,
+            phase_since_s=max(now_s - pulse.phase_since, 0.0),
+            waiting_for=pulse.waiting,
+            waiting_since_s=now_s - pulse.waiting_since if pulse.waiting else 0.0,
+            step=pulse.step,
+            last_news_s=max(now_s - pulse.updated, 0.0),
+        )
+
+
+@dataclass(frozen=True)
 class Status:
     """What a run is doing and since when. Ages in seconds, losses in nats per token."""
 
@@ -87,6 +115,7 @@ class Status:
     held_out_first: float | None
     held_out_last: float | None
     slowed_by: tuple[str, ...] = ()  # other work on this machine, if it was looked for
+    workers: tuple[WorkerStatus, ...] = ()  # by rank; empty unless there are several
 
     @property
     def ended(self) -> bool:
@@ -275,6 +304,7 @@ class Progress:
             line=self.ended.line if self.ended else "",
             held_out_first=self._held_out[0] if self._held_out else None,
             held_out_last=self._held_out[-1] if self._held_out else None,
+            workers=_workers(readings, now_s) if state not in ENDED else (),
         )
 
     def _state(self, readings: Readings, living: bool) -> RunState:
@@ -310,6 +340,13 @@ class Progress:
         else:
             return None
         return max(aim.steps - step, 0) * step_s
+
+
+def _workers(readings: Readings, now_s: float) -> tuple[WorkerStatus, ...]:
+    if len(readings.workers) < 2:
+        return ()
+    by_rank = sorted(readings.workers, key=lambda pulse: pulse.rank)
+    return tuple(WorkerStatus.of(pulse, now_s) for pulse in by_rank)
 
 
 def _mean(values: list[float]) -> float | None:

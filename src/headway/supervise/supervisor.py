@@ -31,7 +31,7 @@ from headway.base.errors import (
 from headway.base.events import AttemptStarted, Ended, EventLog, EventReader, Noted, StopAsked
 from headway.base.files import make_folder, write_whole
 from headway.base.lock import RunLock
-from headway.base.process import ChildProcess, Go, Stop
+from headway.base.process import ChildProcess, Stop
 from headway.base.process_id import ProcessId
 from headway.base.pulse import read_pulse
 from headway.base.units import plural, seconds
@@ -45,7 +45,8 @@ from headway.runs.placement import Placement, carry_over, move_aside, place
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt, how_to_resume, load_receipt
 from headway.runs.settled import Settled, load_settled
-from headway.supervise.child import child_environment, death_refusal, torch_environment
+from headway.runs.workers import Go, WorkerTree
+from headway.supervise.child import child_environment, death_refusal
 from headway.supervise.live_jobs import LiveJob
 from headway.supervise.planner import PlanRequest
 from headway.supervise.progress import Aim, Progress
@@ -53,6 +54,7 @@ from headway.supervise.runtime_folder import LiveFolder
 from headway.supervise.screen import Screen
 from headway.supervise.shared_memory import shared_memory_errors
 from headway.supervise.watch import Watch, log_deleted
+from headway.supervise.workers import Workers
 
 _EXIT_S = 5.0  # for a trainer to end after its last event
 _DEATH_S = 2.0  # for a killed one to be gone
@@ -123,19 +125,15 @@ class Supervisor:
     def train(self) -> Result:
         """Plan, place the run, train."""
         with self._cleanup():
-            worker = self._start(
-                "headway.training.worker",
-                ["-", *(["--adapters"] if self.request.settings.lora else [])],
-                name="rank-0",
-                # The planner has downloaded what it needs by the time it starts.
-                environment=torch_environment(offline=True),
-                stdin=subprocess.PIPE,
-            )
+            settings = self.request.settings
+            tree = WorkerTree(settings.nproc, settings.groups)
+            workers = Workers(tree, self.live, adapters=settings.lora)
+            self._children += workers.processes
             try:
                 plan = self._make_plan(train=True)
             except Stopped:
                 return self._stopped()
-            return self._place(plan, worker)
+            return self._place(plan, workers)
 
     # -- planning ----------------------------------------------------------------------------
 
@@ -176,7 +174,7 @@ class Supervisor:
 
     # -- training ----------------------------------------------------------------------------
 
-    def _place(self, plan: Plan, worker: ChildProcess) -> Result:
+    def _place(self, plan: Plan, workers: Workers) -> Result:
         settings = self.request.settings
         output_dir = Path(settings.output_dir)
         where = place(plan, output_dir, named=bool(settings.run_name), fresh=settings.fresh)
@@ -193,7 +191,7 @@ class Supervisor:
                 self.screen.say(f"moved the old run to {aside}")
         told = (*plan.findings, *([where.finding] if where.finding else []))
         self.screen.plan(replace(settled.applied_to(plan), findings=told))
-        return self._run(where, plan, settled, worker)
+        return self._run(where, plan, settled, workers)
 
     def _already_trained(self, folder: RunFolder, plan: Plan) -> Result:
         receipt = load_receipt(folder.path)
@@ -203,7 +201,7 @@ class Supervisor:
         sound = receipt.contract.verdict == "kept" and receipt.learning.verdict != "not"
         return Result(Exit.KEPT if sound else Exit.BROKEN, plan, receipt, folder.path)
 
-    def _run(self, where: Placement, plan: Plan, settled: Settled, worker: ChildProcess) -> Result:
+    def _run(self, where: Placement, plan: Plan, settled: Settled, workers: Workers) -> Result:
         folder = where.folder
         make_folder(folder.path)
         with RunLock(folder.lock, str(self.live)) as lock:
@@ -214,10 +212,10 @@ class Supervisor:
             with shared_memory_errors():
                 job.publish()
             watch = Watch(self.screen, self.live, progress, reader, folder.path)
-            worker.send(Go(str(folder.path.resolve()), log.attempt, self.began_s))
-            if self._follow(worker, watch, log, settled.grace_s):
+            workers.send(Go(str(folder.path.resolve()), log.attempt, self.began_s))
+            if self._follow(workers, watch, log, settled.grace_s):
                 self._log_overdue(folder, watch, log, settled.grace_s)
-            code = self._finish(folder, worker, watch, log)
+            code = self._finish(folder, workers.root, watch, log)
         receipt = None if code == Exit.BUG else _newest_receipt(folder)
         if receipt:
             self.screen.receipt(receipt)
@@ -263,19 +261,22 @@ class Supervisor:
             log.write(Noted(Finding("ok", what)))
         return log, reader
 
-    def _follow(self, worker: ChildProcess, watch: Watch, log: EventLog, grace_s: float) -> bool:
-        """Show the run until its worker ends; forward a stop to it, once.
+    def _follow(self, workers: Workers, watch: Watch, log: EventLog, grace_s: float) -> bool:
+        """Show the run until its root ends; forward a stop to it, once.
 
-        The worker is killed when the grace period after a stop is over, and when it has not ended
-        some seconds after its last event.
+        The root is killed when the grace period after a stop is over, and when it has not ended
+        some seconds after its last event. It ends by itself when another worker is gone.
 
         Returns:
             Whether a stop ended it before its last event.
         """
+        worker = workers.root
         forwarded, ended_s, killed_s = False, 0.0, 0.0
         for _ in watch.follow(worker):
             now_s = time.monotonic()
             self._note_lost_log(watch, log)
+            for finding in workers.take_losses():
+                log.write(Noted(finding))
             if self.stop.by and not forwarded:
                 forwarded = True
                 log.write(StopAsked(self.stop.by, watch.doing()))

@@ -3,7 +3,6 @@
 prepare    the trainer, ready for its next step; the losses before
 run        the loop; between two steps: log, evaluate, save, sample, stop
 _close     the last save, the losses after, the audit, the receipt
-
 A stop request is heard throughout: a step and a save are finished as far as the grace period
 allows, everything else is left.
 """
@@ -31,12 +30,14 @@ from headway.data.batching.batches import Batch
 from headway.runs.folder import RunFolder
 from headway.runs.receipt import Losses, Measured, Receipt, StepReport, TensorAudit
 from headway.runs.settled import load_settled
+from headway.training.distributed.place import ONLY_WORKER, TeamPlace
+from headway.training.distributed.team import StepDropped
 from headway.training.failures import as_refusal, ended_early
-from headway.training.pace import Pace, estimate_remaining_s
+from headway.training.pace import StepPaces, estimate_remaining_s
 from headway.training.phases import Phases
 from headway.training.saver import Saver, described
 from headway.training.setup import versions
-from headway.training.step import StepDropped, train_steps
+from headway.training.step import train_steps
 from headway.training.trainer import Trainer, show_totals, start_trainer
 from headway.training.trials.speed import peak_flops, peak_memory_bytes, remember_speed
 from headway.training.write_receipt import Closing, code_of, finding_of, make_receipt
@@ -61,7 +62,14 @@ class Verdict:
     tensors: TensorAudit | None = None
 
 
-def prepare(path: Path, log: EventLog, phase: Phases, stop: Stop, number: int) -> "Attempt":
+def prepare(
+    path: Path,
+    log: EventLog,
+    phase: Phases,
+    stop: Stop,
+    number: int,
+    place: TeamPlace = ONLY_WORKER,
+) -> "Attempt":
     """Set up an attempt at a run's plan, from its newest checkpoint.
 
     Args:
@@ -70,6 +78,7 @@ def prepare(path: Path, log: EventLog, phase: Phases, stop: Stop, number: int) -
         phase: current phase.
         stop: the stop request.
         number: of the attempt, 1 at the first start.
+        place: of this process, the root, among the workers.
 
     Raises:
         Left: a stop was requested.
@@ -89,7 +98,8 @@ def prepare(path: Path, log: EventLog, phase: Phases, stop: Stop, number: int) -
     transformers.utils.logging.disable_progress_bar()  # the screen belongs to the supervisor
     try:
         with stop.may_leave(), phase(Phase.PREPARING):
-            trainer, start = start_trainer(folder, plan, settled, phase, log.write)
+            ask = partial(stop.ask, code=Exit.COME_BACK)
+            trainer, start = start_trainer(folder, plan, settled, phase, log.write, place, ask)
     except Exception as error:
         if isinstance(error, Refusal) and not stop.by:
             raise
@@ -137,8 +147,7 @@ class Attempt:
         self.start_s = log.began_s
         self.step_seconds: list[float] = []  # of each step of this attempt
         self.step_start_s = time.monotonic()
-        self.paces = Pace("a step takes"), Pace("what lies between two steps takes")
-        self.last_s = 0.0, 0.0  # when a step ended last, and the other phases' time by then
+        self.paces = StepPaces()
         self.first_step_s: float | None = None
         self.refined_s: float | None = None
         self.other_work: OtherWork | None = None  # during the steps
@@ -169,6 +178,7 @@ class Attempt:
                     trainer.settled.save(self.folder.path)
                     self.log.write(Noted(finding))
             if trainer.totals.job_step == self.plan.steps.num:
+                trainer.team.compare_weights(self.plan.steps.num)
                 return Ending("finished")
             raise ended_early(trainer.totals.job_step, self.plan)
         except StepDropped:
@@ -176,6 +186,7 @@ class Attempt:
         except Exception as error:
             return Ending("failed", self._as_refusal(error, "training"))
         finally:
+            trainer.team.end()
             trainer.setup.end_reading()
             self.other_work = other_work(before, cpu_times())
 
@@ -198,14 +209,9 @@ class Attempt:
 
     def _watch_pace(self, step_s: float) -> None:
         """Warn of steps that get slower, and of a growing time between them that has no phase."""
-        now_s, (last_s, last_others_s) = time.monotonic(), self.last_s
         others_s = sum(s for name, s in self.phase.seconds.items() if name != Phase.TRAINING)
-        self.last_s = now_s, others_s
-        between_s = now_s - last_s - step_s - (others_s - last_others_s)
-        for pace, took_s in zip(self.paces, (step_s, between_s), strict=True):
-            slower = pace.add(took_s)
-            if slower:
-                self.log.write(Noted(slower))
+        for slower in self.paces.add(time.monotonic(), step_s, others_s):
+            self.log.write(Noted(slower))
 
     def _between_steps(self, report: StepReport) -> None:
         """Save, evaluate and sample where it is due."""
@@ -379,9 +385,10 @@ class Attempt:
             max_silence=self.phase.pulse.longest_silence_s,
             other_work=self.other_work,
             refined_s=self.refined_s,
-            peak_memory=peak_memory,
+            peak_memory=peak_memory + trainer.others_memory,
             peak_flops=peak_flops(machine.device, dtype, machine.threads),
             versions=versions(),
+            workers=trainer.workers(sum(self.step_seconds)),
         )
         return make_receipt(closing, self.plan, trainer.settled, trainer.totals)
 

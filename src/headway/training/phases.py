@@ -13,7 +13,7 @@ class Phases:
 
     Args:
         pulse: of this process.
-        log: gets each phase.
+        log: gets each phase; None for a worker below the root, whose phases show in its pulse.
         before: seconds of the phases that came before, such as imports.
 
     Attributes:
@@ -21,7 +21,7 @@ class Phases:
     """
 
     def __init__(
-        self, pulse: Pulse, log: EventLog, before: Mapping[Phase, float] | None = None
+        self, pulse: Pulse, log: EventLog | None, before: Mapping[Phase, float] | None = None
     ) -> None:
         self.pulse = pulse
         self.seconds = {str(name): spent_s for name, spent_s in (before or {}).items()}
@@ -33,7 +33,8 @@ class Phases:
         """Enter a phase; `total` is its number of `unit`s, 0 if unknown."""
         start_s = time.monotonic()
         outer, self._inside = self._inside, name
-        self._log.write(PhaseEntered(name))
+        if self._log:
+            self._log.write(PhaseEntered(name))
         try:
             with self.pulse.phase(name, total=total, unit=unit):
                 yield

@@ -23,11 +23,11 @@ from headway.runs.loss_history import LossHistory
 from headway.runs.plan import Plan
 from headway.runs.receipt import Losses, Measured, ReceiptCheckpoint
 from headway.runs.settled import Settled
-from headway.training.checkpoint import Snapshot
 from headway.training.failures import as_refusal
 from headway.training.ledger import Totals
 from headway.training.phases import Phases
 from headway.training.setup import Setup, versions
+from headway.training.weights.checkpoint import Snapshot
 
 REQUEST = "save"  # touch RUN/save
 PATIENCE_S = 600.0  # with a write that makes no progress; a stop request has less

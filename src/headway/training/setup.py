@@ -35,11 +35,11 @@ from headway.runs.order import order_of
 from headway.runs.plan import Parent, Plan
 from headway.runs.receipt import Losses
 from headway.runs.settled import Settled
-from headway.training.checkpoint import load_moments, load_weights
-from headway.training.initial_weights import add_end_ids, starting_model
 from headway.training.ledger import Totals
 from headway.training.optimizer import make_optimizer, restore_moments
 from headway.training.phases import Phases
+from headway.training.weights.checkpoint import load_moments, load_weights
+from headway.training.weights.initial_weights import add_end_ids, starting_model
 
 
 @dataclass(frozen=True)

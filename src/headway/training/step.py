@@ -7,7 +7,7 @@ Saving, evaluating and sampling belong to the caller, between two steps and nowh
 
 The loss is the mean over all trained tokens of the whole batch, however the batch is cut into
 micro-batches. Leaf gradients are summed in one canonical tree, so the sum does not depend on where
-each leaf was computed.
+each leaf was computed: a worker adds up its own leaves, its team adds up what the workers have.
 """
 
 import math
@@ -15,23 +15,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from headway.base.errors import BrokenContract, Cause, Remedy
 from headway.base.pulse import Pulse
 from headway.data.batching.batches import Batch, MicroTensors
-from headway.data.order import row_hash
+from headway.data.order import Numbers, row_hash
 from headway.model.forward import Forward
 from headway.runs.receipt import StepReport
+from headway.runs.workers import Node, nodes_of
+from headway.training.distributed.team import ALONE, Gradients, Share, StepDropped, Team
 from headway.training.optimizer import set_learning_rate
 
-Gradients = list[Tensor | None]
 _ZERO = torch.zeros(())
-
-
-class StepDropped(Exception):  # noqa: N818 - nothing went wrong
-    """A stop was requested: the step was dropped before its update, or never started."""
 
 
 def train_steps(
@@ -56,11 +54,13 @@ class Stepper:
         pulse: beats with each micro-batch.
         at_step: step of the job that the weights are at.
         no_gradient_yet: names of parameters without a non-zero gradient so far.
+        team: adds up what all workers computed.
 
     Attributes:
         at_step: step of the job that the weights are at, None in the middle of an update.
         no_gradient_yet: names of parameters without a non-zero gradient so far.
         micro: the newest micro-batch.
+        carried_R: (R,) row numbers that the micro-batches of the last step held, of all workers.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Stepper:
         pulse: Pulse,
         at_step: int = 0,
         no_gradient_yet: Set[str] | None = None,
+        team: Team = ALONE,
     ) -> None:
         self.forward = forward
         self.optimizer = optimizer
@@ -88,6 +89,8 @@ class Stepper:
         self.at_step: int | None = at_step
         self.no_gradient_yet = set(self.parameters if no_gradient_yet is None else no_gradient_yet)
         self.micro: MicroTensors | None = None
+        self.carried_R: Numbers = np.zeros(0, dtype=np.int64)
+        self._team = team
 
     def take_step(
         self,
@@ -99,7 +102,7 @@ class Stepper:
 
         Args:
             batch: the rows of the step.
-            should_drop: asked before each micro-batch.
+            should_drop: asked before each micro-batch, and while other workers are waited for.
             may_drop: entered while gradients are computed; may raise StepDropped at any time.
 
         Raises:
@@ -109,13 +112,24 @@ class Stepper:
         """
         start_s = time.perf_counter()
         self.forward.model.train()
+
+        def drop_if_due() -> None:
+            if should_drop():
+                raise StepDropped
+
         try:
-            with may_drop():
-                loss, gradients = self._gradients(batch, should_drop)
-            norm = self._checked_norm(batch, loss, gradients)
+            try:
+                with may_drop():
+                    share = self._gradients(batch, drop_if_due)
+            except Exception as error:
+                self._team.give_up(batch.step, error)
+                raise
+            together = self._team.add_up(share, drop_if_due)
+            loss, self.carried_R = float(together.losses_K.double().sum()), together.rows_R
+            norm = self._checked_norm(batch, loss, together.gradients)
             rate = self.rate(batch.step)
             set_learning_rate(self.optimizer, rate)
-            self._apply(batch, gradients, norm)
+            self._apply(batch, together.gradients, norm)
         finally:
             self.forward.discard_gradients()
             self.optimizer.zero_grad(set_to_none=True)
@@ -126,32 +140,43 @@ class Stepper:
             loss=loss,
             grad_norm=norm,
             learning_rate=rate,
-            rows=len(batch.carried_R),
-            row_sum=row_hash(batch.carried_R, batch.epoch),
+            rows=len(self.carried_R),
+            row_sum=row_hash(self.carried_R, batch.epoch),
             trained_tokens=batch.num_trained,
             input_tokens=batch.num_tokens,
             computed_tokens=batch.num_computed,
             seconds=time.perf_counter() - start_s,
+            workers=together.workers,
         )
 
-    def _gradients(self, batch: Batch, should_drop: Callable[[], bool]) -> tuple[float, Gradients]:
-        """The mean loss over the batch and its gradient, leaf by leaf up the tree."""
-        tree: list[tuple[int, Gradients]] = []  # (height, sum), heights falling
+    def _gradients(self, batch: Batch, drop_if_due: Callable[[], None]) -> Share:
+        """What this worker computes of a step, leaf by leaf up the tree."""
+        start_s = time.perf_counter()
         losses: list[Tensor] = []
-        for number, leaf in enumerate(batch.leaves):
-            torch.manual_seed(_dropout_seed(self.seed, self.first + batch.step, number))
-            for micro in leaf:
-                if should_drop():
-                    raise StepDropped
-                self.micro = micro
-                loss = self.forward.loss(micro, batch.num_trained)
-                loss.backward()
-                self.forward.collect_gradients()
-                losses.append(loss.detach())
-                self.pulse.beat()
-            merge(tree, self._take_gradients())
-        ((_, gradients),) = tree
-        return float(torch.stack(losses).double().sum()), gradients
+        sums: dict[Node, Gradients] = {}
+        first = batch.first_leaf
+        for node in nodes_of(range(first, first + len(batch.leaves))):
+            tree: list[tuple[int, Gradients]] = []  # (height, sum), heights falling
+            for number in node.leaves:
+                torch.manual_seed(_dropout_seed(self.seed, self.first + batch.step, number))
+                for micro in batch.leaves[number - first]:
+                    drop_if_due()
+                    self.micro = micro
+                    loss = self.forward.loss(micro, batch.num_trained)
+                    loss.backward()
+                    self.forward.collect_gradients()
+                    losses.append(loss.detach())
+                    self.pulse.beat()
+                merge(tree, self._take_gradients())
+            ((_, sums[node]),) = tree
+        return Share(
+            step=batch.step,
+            num_leaves=batch.num_leaves,
+            losses_K=torch.stack(losses) if losses else torch.zeros(0),
+            sums=sums,
+            rows_R=batch.carried_R,
+            seconds=time.perf_counter() - start_s,
+        )
 
     def _take_gradients(self) -> Gradients:
         gradients = [p.grad for p in self.parameters.values()]
@@ -233,4 +258,4 @@ def _sum(left: Tensor | None, right: Tensor | None) -> Tensor | None:
 
 
 def _dropout_seed(seed: int, step: int, leaf: int) -> int:
-    return ((seed * 1_000_003 + step) * 8 + leaf) % (1 << 63)
+    return (((seed * 1_000_003 + step) << 16) + leaf) % (1 << 63)

@@ -11,20 +11,22 @@ from headway.data.batching.batches import Batch, make_batch, prefetch
 from headway.model.load import trainable
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
-from headway.runs.receipt import Losses, Measured, StepReport, TensorAudit
+from headway.runs.receipt import Losses, Measured, ReceiptWorker, StepReport, TensorAudit
 from headway.runs.settled import Settled
-from headway.training.checkpoint import load_weights
+from headway.training.distributed.place import ONLY_WORKER, TeamPlace
+from headway.training.distributed.team import ALONE, LedTeam, Team
 from headway.training.evaluation.audit import audit, compare_saved
 from headway.training.evaluation.evaluate import Probes
 from headway.training.evaluation.sample import samples
 from headway.training.failures import halve_micro_batch
-from headway.training.initial_weights import starting_model
 from headway.training.ledger import Totals
 from headway.training.optimizer import learning_rate
 from headway.training.phases import Phases
 from headway.training.setup import Setup, StartState, find_start, set_up
 from headway.training.step import Stepper
 from headway.training.trials.settle import settle
+from headway.training.weights.checkpoint import load_weights
+from headway.training.weights.initial_weights import starting_model
 
 
 class Trainer:
@@ -37,6 +39,7 @@ class Trainer:
         setup: as `start` restored it.
         start: where the job starts.
         phase: current phase.
+        team: the workers of the run.
 
     Attributes:
         settled: how micro-batches run now.
@@ -55,8 +58,11 @@ class Trainer:
         setup: Setup,
         start: StartState,
         phase: Phases,
+        team: LedTeam = ALONE,
     ) -> None:
         self.plan = plan
+        self.team = team
+        self._checkpoint = str(start.checkpoint.path.resolve()) if start.checkpoint else ""
         self.settled = settled
         self.setup = setup
         self.totals = start.totals
@@ -71,6 +77,7 @@ class Trainer:
             pulse=phase.pulse,
             at_step=start.totals.job_step,
             no_gradient_yet=start.no_gradient_yet,
+            team=team,
         )
         self.probes = Probes(setup.rows, setup.order, setup.forward, plan, settled, phase)
         self._rejected = folder.path / "rejected.jsonl"
@@ -82,28 +89,36 @@ class Trainer:
         """Whether the weights are those after the last counted step, not in an update."""
         return self.stepper.at_step == self.totals.job_step
 
+    @property
+    def others_memory(self) -> int:
+        """Bytes that the other workers take at most, with what all of them share."""
+        return sum(one.peak_memory for one in self.team.totals[1:]) + self.team.shared_bytes
+
+    def workers(self, steps_s: float) -> tuple[ReceiptWorker, ...]:
+        """What each of several workers did, for the receipt.
+
+        Args:
+            steps_s: seconds of all steps of this attempt.
+        """
+        return tuple(
+            ReceiptWorker(one.rank, one.group, one.rows, one.computing_s / max(steps_s, 1e-9))
+            for one in self.team.totals
+        )
+
     def batches(self, on_wait: Callable[[], None]) -> Generator[Batch, None, None]:
         """The batches of all steps that are left.
 
         Args:
             on_wait: called while one is awaited; may end the wait by an exception.
         """
-        steps = self.plan.steps
-        make = partial(
-            make_batch,
-            self.setup.rows,
-            self.setup.order,
-            leaves=steps.leaves,
-            micro_batch_tokens=self.settled.micro_batch_tokens,
-            device=self.plan.machine.device,
-            share=self.settled.share_prefixes,
-        )
-        first = self.totals.job_step + 1
+        steps, first = self.plan.steps, self.totals.job_step + 1
+        self.team.begin(first, self.settled.micro_batch_tokens, self._checkpoint)
+        make = batch_maker(self.plan, self.settled, self.setup, self.team)
         return prefetch(make, first, steps.num, self._phase.pulse, on_wait=on_wait)
 
     def count(self, batch: Batch, report: StepReport) -> None:
         """Add a step whose update is in the weights to the totals."""
-        totals = self.totals.add(report, batch.carried_R, batch.planned_R)
+        totals = self.totals.add(report, self.stepper.carried_R, batch.planned_R)
         self.totals = self.setup.with_position(totals, batch, self._rejected)
 
     def halve_micro_batch(self, error: Exception) -> Finding:
@@ -147,8 +162,28 @@ class Trainer:
             return compare_saved(found, parameters, trainable(model))
 
 
+def batch_maker(plan: Plan, settled: Settled, setup: Setup, team: Team) -> Callable[[int], Batch]:
+    """What makes the batch of a step, with the leaves that one worker computes."""
+    return partial(
+        make_batch,
+        setup.rows,
+        setup.order,
+        leaves=plan.steps.leaves,
+        micro_batch_tokens=settled.micro_batch_tokens,
+        device=plan.machine.device,
+        share=settled.share_prefixes,
+        own=team.own,
+    )
+
+
 def start_trainer(
-    folder: RunFolder, plan: Plan, settled: Settled, phase: Phases, report: Callable[[Event], None]
+    folder: RunFolder,
+    plan: Plan,
+    settled: Settled,
+    phase: Phases,
+    report: Callable[[Event], None],
+    place: TeamPlace = ONLY_WORKER,
+    on_stop: Callable[[str], None] = lambda _: None,
 ) -> tuple[Trainer, StartState]:
     """Set a job up, restore its state, run the trials that are due.
 
@@ -158,6 +193,8 @@ def start_trainer(
         settled: planned values, or those of an earlier attempt.
         phase: current phase.
         report: gets what was restored and what was adjusted.
+        place: of this process among the workers.
+        on_stop: called with who asked another worker to stop.
 
     Raises:
         Refusal: it cannot start; nothing was trained.
@@ -172,7 +209,8 @@ def start_trainer(
             now.save(folder.path)
     for finding in findings:
         report(Noted(finding))
-    return Trainer(folder, plan, now, setup, start, phase), start
+    team = place.lead(list(setup.parameters.values()), plan.steps.leaves, on_stop)
+    return Trainer(folder, plan, now, setup, start, phase, team), start
 
 
 def show_totals(pulse: Pulse, plan: Plan, totals: Totals) -> None:

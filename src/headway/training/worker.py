@@ -3,6 +3,7 @@
     python -m headway.training.worker RUN              train the plan in RUN's folder
     python -m headway.training.worker -                read a `Go` from standard input, then train
     python -m headway.training.worker - --adapters     import PEFT, too
+    python -m headway.training.worker - --rank N       compute for the root, which is rank 0
 
 With `-`, torch is imported while the supervisor is still planning.
 
@@ -32,7 +33,6 @@ from headway.base.events import Ended, EventLog
 from headway.base.host.child_main import run_child
 from headway.base.process import (
     PULSE_VARIABLE,
-    Go,
     Left,
     Stop,
     end_with_parent,
@@ -41,6 +41,7 @@ from headway.base.process import (
 from headway.base.pulse import Phase, Pulse
 from headway.runs.folder import RunFolder
 from headway.runs.receipt import how_to_resume
+from headway.runs.workers import Go
 
 _EXIT_S = 2.0  # for threads and exit handlers, after everything is done
 
@@ -49,7 +50,8 @@ def main(arguments: list[str]) -> int:
     """Run the process; returns its exit code."""
     end_with_parent()
     path = os.environ.get(PULSE_VARIABLE)
-    pulse = Pulse(Path(path) if path else None)
+    rank = int(arguments[arguments.index("--rank") + 1]) if "--rank" in arguments else 0
+    pulse = Pulse(Path(path) if path else None, rank=rank)
     began_s = time.monotonic()
     with Stop().listening() as stop:
         spent_s: dict[Phase, float] = {}
@@ -59,6 +61,8 @@ def main(arguments: list[str]) -> int:
         go = _wait_for_go(pulse) if arguments[0] == "-" else Go(arguments[0], 1, began_s)
         if go is None:
             return Exit.KEPT  # nothing to train: refused, or already done
+        if go.rank:
+            return _join(go, pulse, stop)
         log = EventLog(Path(go.run) / "events.jsonl", go.attempt, rank=0, began_s=go.began_s)
         spent_s |= {
             Phase.STARTING: began_s - go.began_s,
@@ -68,15 +72,30 @@ def main(arguments: list[str]) -> int:
             if stop.by:
                 raise Left
             from headway.training.attempt import prepare
+            from headway.training.distributed.place import TeamPlace
             from headway.training.phases import Phases
 
             phases = Phases(pulse, log, spent_s)
-            return prepare(Path(go.run), log, phases, stop, go.attempt).run()
+            place = TeamPlace.of(go, pulse)
+            return prepare(Path(go.run), log, phases, stop, go.attempt, place).run()
         except Left:
             return stopped_early(log, stop, RunFolder(Path(go.run)))
         except Refusal as refusal:
             _report(refusal, log)
             return exit_code(refusal)
+
+
+def _join(go: Go, pulse: Pulse, stop: Stop) -> int:
+    """Compute for the root until it says that there is no further step."""
+    from headway.training.distributed.place import TeamPlace
+    from headway.training.member import run_member
+    from headway.training.phases import Phases
+
+    try:
+        return run_member(Path(go.run), TeamPlace.of(go, pulse), Phases(pulse, None), stop)
+    except Refusal as refusal:
+        report_refusal(refusal)
+        return exit_code(refusal)
 
 
 def stopped_early(log: EventLog, stop: Stop, folder: RunFolder) -> Exit:

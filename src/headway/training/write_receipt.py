@@ -25,6 +25,7 @@ from headway.runs.receipt import (
     ReceiptRows,
     ReceiptSteps,
     ReceiptTime,
+    ReceiptWorker,
     TensorAudit,
     closing_line,
     judge_contract,
@@ -57,6 +58,7 @@ class Closing:
     peak_memory: int
     peak_flops: float
     versions: Mapping[str, str]
+    workers: tuple[ReceiptWorker, ...] = ()
 
 
 def make_receipt(closing: Closing, plan: Plan, settled: Settled, totals: Totals) -> Receipt:
@@ -112,6 +114,7 @@ def make_receipt(closing: Closing, plan: Plan, settled: Settled, totals: Totals)
         contract=contract,
         learning=learning,
         line=closing_line(facts, contract, learning, probe, held_out),
+        workers=closing.workers,
     )
 
 

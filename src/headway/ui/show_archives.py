@@ -12,7 +12,7 @@ from headway.runs.archive.restore import Restored
 from headway.ui.text_layout import cells, cut, flow, fold, one_line, printable, table
 
 if TYPE_CHECKING:
-    from headway.runs.verify import Claim, Verification  # which needs numpy
+    from headway.runs.verification.verify import Claim, Verification  # which needs numpy
 
 
 def verification_lines(found: "Verification", width: int) -> list[str]:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from headway.base.units import count, learning_rate, plural, seconds, share, short_count, size
+from headway.runs.workers import WorkerTree
 from headway.ui.styled import StyledLine, fact_lines, finding_lines, styled
 from headway.ui.text_layout import LABEL, cells, cut, fold, one_line, table
 
@@ -250,12 +251,22 @@ def _memory(plan: "Plan") -> list[str]:
 def _machine(plan: "Plan") -> list[str]:
     machine = plan.machine
     parts = [f"{machine.device} ({machine.why})" if machine.why else machine.device]
-    parts += [plural(machine.workers, "worker"), plural(machine.threads, "thread")]
+    parts += _workers(plan)
     parts.append(machine.compute_dtype)
     parts += ["compiled"] if machine.compiled else []
     parts += [f"{machine.allocator} allocator"] if machine.allocator else []
     parts += [machine.waiting] if machine.waiting else []
     return parts + (["gradient checkpointing"] if machine.gradient_checkpointing else [])
+
+
+def _workers(plan: "Plan") -> list[str]:
+    machine = plan.machine
+    if machine.workers == 1:
+        return ["1 worker", plural(machine.threads, "thread")]
+    groups = f" in {machine.groups} groups" if machine.groups > 1 else ""
+    parts = [f"{machine.workers} workers{groups}", f"{plural(machine.threads, 'thread')} each"]
+    idle = WorkerTree(machine.workers, machine.groups).idle_share(plan.steps.leaves)
+    return parts + ([f"idle {share(idle)} of the time"] if idle else [])
 
 
 def _time(plan: "Plan") -> list[str]:

@@ -31,6 +31,7 @@ def receipt_lines(receipt: "Receipt", width: int) -> list[StyledLine]:
         ("time", _time(receipt)),
         ("slowed by", _slowed(receipt)),
         ("speed", _speed(receipt)),
+        ("workers", _workers(receipt)),
         ("saved", _saved(receipt)),
     ]
     attempts = f", {plural(receipt.attempts, 'attempt')}" if receipt.attempts > 1 else ""
@@ -151,6 +152,21 @@ def _speed(receipt: "Receipt") -> list[str]:
         f"{short_count(speed.flops_per_second)} FLOP/s",
     ]
     return parts + ([f"{share(speed.mfu)} of this machine's peak"] if speed.mfu is not None else [])
+
+
+def _workers(receipt: "Receipt") -> list[str]:
+    """Workers, and how evenly they shared the steps."""
+    if not receipt.workers:
+        return []
+    num_groups = len({worker.group for worker in receipt.workers})
+    least, most = (f([w.computing for w in receipt.workers]) for f in (min, max))
+    rows = sorted(worker.rows for worker in receipt.workers)
+    each = count(rows[0]) if rows[0] == rows[-1] else f"{count(rows[0])} to {count(rows[-1])}"
+    return [
+        f"{len(receipt.workers)} in {plural(num_groups, 'group')}",
+        f"each computed {share(least)} to {share(most)} of the steps' time",
+        f"{each} rows each",
+    ]
 
 
 def _saved(receipt: "Receipt") -> list[str]:

@@ -140,6 +140,27 @@ def status_lines(status: Status, width: int) -> list[str]:
     return lines + ([printable(status.folder)] if status.folder else [])
 
 
+def worker_lines(status: Status, width: int) -> list[str]:
+    """The output of `headway status --workers`: who computes, who waits for whom, who is late."""
+    if not status.workers:
+        return ["one worker: it has nobody to wait for"]
+    last = max(worker.step for worker in status.workers)
+    lines: list[str] = []
+    for worker in status.workers:
+        facts = [f"worker {worker.rank}", f"process {worker.pid}"]
+        if worker.waiting_for:
+            waited = seconds(worker.waiting_since_s)
+            facts.append(f"waiting for {worker.waiting_for} for {waited}")
+        else:
+            facts.append(f"{worker.phase} for {seconds(worker.phase_since_s)}")
+        behind = last - worker.step
+        facts.append(f"after step {count(worker.step)}" + f", {behind} behind" * (behind > 1))
+        if worker.last_news_s > SILENT_S:
+            facts.append(f"silent for {seconds(worker.last_news_s)}")
+        lines += flow(facts, width)
+    return lines
+
+
 def stopped_line(status: Status, how_to_resume: str) -> str:
     """The last line of `headway stop`.
 

@@ -190,7 +190,7 @@ SPELLINGS = {
     "--zero_stage 3": NOT_HERE,
     "--mixed_precision bf16": "--bf16",
     "--mixed_precision fp16": NOT_HERE,
-    "--num_processes 8": NOT_HERE,
+    "--num_processes 8": "--nproc 8",
     "--iters 1000": "--max-steps 1000",
     "--fine-tune-type dora": NOT_HERE,
     "--save-every 100": "--save-steps 100",

@@ -70,7 +70,7 @@ def test_rows_to_evaluate_are_one_list_of_micro_batches(rows: Rows) -> None:
 
 
 def fake(step: int) -> Batch:
-    return Batch(step, 0, (), 1, 1, 1, 1)
+    return Batch(step, 0, (), 1, 1, 1, 1, 0)
 
 
 @pytest.mark.parametrize(("first", "last"), [(1, 1), (1, 7), (4, 7), (7, 7), (8, 7)])

@@ -27,7 +27,7 @@ from headway.training.inference.request import (
     InferenceRequest,
     InferenceResult,
 )
-from headway.training.initial_weights import load_folder
+from headway.training.weights.initial_weights import load_folder
 
 TEXT = "So it goes on, and on, until the last page.\n" * 3
 

@@ -34,7 +34,7 @@ NOT_HERE: tuple[Meaning, ...] = (
         """accelerate_config accelerator_config context_parallel context_parallel_degree
         context_parallel_size cp_size cpu_offload data_parallel_replicate_degree
         data_parallel_shard_degree ddp ddp_backend cp cuda_visible_devices deepspeed_stage
-        distributed ds_config ep fsdp_policy gpu_id max_restarts n_gpus nodes nproc num_gpu
+        distributed ds_config ep fsdp_policy gpu_id max_restarts n_gpus nodes num_gpu
         parallel pipeline_model_parallel_size pp rdzv_id sequence_parallel standalone
         tensor_model_parallel_size tp use_deepspeed use_distributed_optimizer zero zero2 zero3
         dynamo_backend ddp_broadcast_buffers ddp_bucket_cap_mb ddp_find_unused_parameters
@@ -45,9 +45,9 @@ NOT_HERE: tuple[Meaning, ...] = (
         fsdp_final_state_dict_type fsdp_forward_prefetch fsdp_reshard_after_forward
         fsdp_sharding_strategy fsdp_state_dict_type fsdp_sync_module_states
         fsdp_transformer_layer_cls_to_wrap fsdp_use_orig_params fsdp_version gpu_ids gpus
-        heads_k_stride hostfile local_rank local_world_size machine_rank main_process_ip
+        heads_k_stride hostfile local_rank machine_rank main_process_ip
         main_process_port master_addr master_port memory_efficient_fsdp_wrap multi_gpu nnodes
-        node_rank nproc_per_node num_gpus num_machines num_nodes num_processes offload
+        node_rank num_gpus num_machines num_nodes offload
         offload_optimizer offload_optimizer_device offload_param offload_param_device
         optimizer_offload parallelism_config pipeline_parallel_degree pipeline_parallel_size
         pp_size ray_init_kwargs ray_num_workers ray_run_name rdzv_backend rdzv_endpoint

@@ -38,15 +38,18 @@ class Batch:
     step: int  # of the job, from 1
     epoch: int  # from 0
     planned_R: Numbers  # row numbers, as the order has them
-    leaves: tuple[tuple[MicroTensors, ...], ...]
-    num_tokens: int  # input tokens of the rows
+    leaves: tuple[tuple[MicroTensors, ...], ...]  # that this worker computes
+    num_tokens: int  # input tokens of the rows, of all leaves
     num_trained: int
     num_computed: int  # input tokens, with shared prefixes counted once
+    num_leaves: int  # of all workers
+    first_leaf: int = 0  # of this worker
 
     @property
     def carried_R(self) -> Numbers:
-        """The row numbers that the micro-batches hold: what a step of this batch trains."""
-        return np.concatenate([micro.rows_R for leaf in self.leaves for micro in leaf])
+        """The row numbers that the micro-batches hold: what this worker trains in the step."""
+        held = [micro.rows_R for leaf in self.leaves for micro in leaf]
+        return np.concatenate(held) if held else np.zeros(0, dtype=np.int64)
 
 
 def to_tensors(micro: MicroBatch, device: str) -> MicroTensors:
@@ -74,18 +77,33 @@ def make_batch(
     micro_batch_tokens: int,
     device: str,
     share: bool = False,
+    own: Callable[[int], range] = range,
 ) -> Batch:
-    """Make the batch of one step, as a pure function of the arguments."""
+    """Make the batch of one step, as a pure function of the arguments.
+
+    Args:
+        rows: of the run.
+        order: which rows make which step.
+        step: of the job.
+        leaves: of a full step.
+        micro_batch_tokens: maximum per micro-batch.
+        device: for the tensors.
+        share: compute a common prefix once per micro-batch.
+        own: the leaves that this worker computes, out of so many; only these become tensors.
+    """
     epoch, numbers = order.rows(step)
     packed = pack(rows, numbers, leaves, micro_batch_tokens, share=share)
+    mine = own(len(packed))
     return Batch(
         step=step,
         epoch=epoch,
         planned_R=numbers,
-        leaves=tuple(tuple(to_tensors(m, device) for m in leaf) for leaf in packed),
+        leaves=tuple(tuple(to_tensors(m, device) for m in packed[n]) for n in mine),
         num_tokens=sum(m.num_tokens for leaf in packed for m in leaf),
         num_trained=sum(len(m.targets_M) for leaf in packed for m in leaf),
         num_computed=sum(len(m.ids_N) for leaf in packed for m in leaf),
+        num_leaves=len(packed),
+        first_leaf=mine.start,
     )
 
 

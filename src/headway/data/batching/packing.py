@@ -48,12 +48,15 @@ class MicroBatch:
     num_tokens: int
 
 
-def num_leaves(tokens: int, rows: int, *, leaf_tokens: int = 2048) -> int:
+def num_leaves(tokens: int, rows: int, *, leaf_tokens: int = 2048, workers: int = 1) -> int:
     """Leaves of a step: the largest power of two up to 8 with a row and `leaf_tokens` for each.
 
-    Each leaf costs one pass over all gradients, which must be small compared to its work.
+    Each leaf costs one pass over all gradients, which must be small compared to its work. With
+    several workers there is one for each as far as there are rows, however few its tokens.
     """
-    return _power_of_two(max(1, min(8, rows, tokens // leaf_tokens)))
+    most = max(1, min(8, rows, tokens // leaf_tokens))
+    for_workers = 1 << (workers - 1).bit_length()
+    return _power_of_two(max(most, min(for_workers, rows)))
 
 
 def pack(

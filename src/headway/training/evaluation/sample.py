@@ -15,7 +15,7 @@ from headway.data.examples import tokenizer
 from headway.model.attention import current_implementation, use_implementation
 from headway.model.forward import Forward
 from headway.runs.plan import Plan
-from headway.training.initial_weights import end_ids_of
+from headway.training.weights.initial_weights import end_ids_of
 
 
 @contextmanager

@@ -100,8 +100,8 @@ def evaluate(request: InferenceRequest, pulse: Pulse) -> Evaluation:
     from headway.data.survey.survey import survey
     from headway.model.forward import Forward
     from headway.training.evaluation.evaluate import measure_loss
-    from headway.training.initial_weights import load_folder
     from headway.training.trials.probes import try_packing
+    from headway.training.weights.initial_weights import load_folder
 
     folder = Path(request.checkpoint)
     store = survey(
@@ -167,7 +167,7 @@ class _Talk:
     def __init__(self, request: InferenceRequest, pulse: Pulse) -> None:
         import torch
 
-        from headway.training.initial_weights import end_ids_of, load_folder
+        from headway.training.weights.initial_weights import end_ids_of, load_folder
 
         self.request = request
         self.pulse = pulse

@@ -61,14 +61,20 @@ def _keep_best(what: str, rate: float) -> None:
 
 
 def peak_memory_bytes(device: str) -> int:
-    """Peak memory of this process so far: on the device, or on the host for cpu."""
+    """Peak memory of this process so far: on the device, or on the host for cpu.
+
+    Memory that several workers share is left out.
+    """
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     try:
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024
-    except OSError:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        kilobytes = dict(
+            line.split(":", 1) for line in lines if line.startswith(("VmHWM", "RssSh"))
+        )
+        peak, shared = (int(kilobytes[name].split()[0]) for name in ("VmHWM", "RssShmem"))
+        return (peak - shared) * 1024
+    except (OSError, KeyError):
         pass
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
@@ -107,6 +113,7 @@ def remember_speed(
         settled.compute_dtype,
         plan.machine.threads,
         str(torch.__version__),
+        settled.workers,
     )
     remember(key, plan.steps.tokens / statistics.median(step_s[1:]))
     if first_step_s and not plan.machine.compiled:  # most starts compile nothing

@@ -22,9 +22,9 @@ from headway.model.load import from_folder, trainable, with_adapter, with_lora
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import Checkpoint
 from headway.runs.plan import LearningPlan
-from headway.training.checkpoint import Snapshot, load_moments, load_weights
-from headway.training.initial_weights import add_end_ids, end_ids_of, load_folder
 from headway.training.optimizer import make_optimizer, moments
+from headway.training.weights.checkpoint import Snapshot, load_moments, load_weights
+from headway.training.weights.initial_weights import add_end_ids, end_ids_of, load_folder
 
 LEARNING = LearningPlan("adamw", 1e-2, "constant", 0, 0.1, 0.9, 0.95, 1e-8, 1.0)
 KINDS: dict[str, Callable[[Path], Any]] = {

@@ -31,13 +31,14 @@ from headway.runs.order import order_of
 from headway.runs.plan import DataPlan, Plan
 from headway.runs.receipt import Receipt, load_receipt
 from headway.runs.settled import load_settled
-from headway.runs.verify_checks import (
+from headway.runs.verification.verify_checks import (
     Claim,
     check_log,
     check_order,
     check_plan,
     check_probes,
     check_verdicts,
+    check_workers,
     checked,
     steps_of,
     total,
@@ -93,6 +94,7 @@ def verify(folder: RunFolder, pulse: Pulse) -> Verification:
     claims = (
         *check_plan(receipt, plan),
         *check_log(receipt, log, steps),
+        *check_workers(receipt, log),
         *check_order(receipt, plan, steps),
         *_check_rejected(folder, receipt, plan),
         *_check_data(receipt, _with_data_located(folder, plan), pulse),

@@ -9,7 +9,7 @@ import torch
 from tests.training.jobs import adapted, planned
 
 from headway.base.errors import Cause, UsageError
-from headway.training.initial_weights import load_folder, starting_model
+from headway.training.weights.initial_weights import load_folder, starting_model
 
 
 @pytest.mark.parametrize("kind", ["from nothing", "adapters"])

@@ -84,6 +84,18 @@ def check_plan(receipt: Receipt, plan: Plan) -> Iterator[Claim]:
     yield checked("trust_remote_code", receipt.environment["trust_remote_code"], trusted, by)
 
 
+def check_workers(receipt: Receipt, log: Sequence[LogEntry]) -> Iterator[Claim]:
+    """How many workers there were in the newest attempt, and the rows that they trained."""
+    entries = [entry for entry in log if entry.attempt == receipt.attempts]
+    steps = [entry.event for entry in entries if isinstance(entry.event, StepDone)]
+    by, workers = "events.jsonl", receipt.workers
+    if steps:
+        yield checked("workers", len(workers) or 1, steps[-1].workers, by)
+    if workers:
+        rows = sum(worker.rows for worker in workers)
+        yield checked("workers.rows", rows, total(steps, "rows"), by)
+
+
 def steps_of(log: Sequence[LogEntry]) -> list[StepDone]:
     """The steps in a log, by number."""
     steps = (entry.event for entry in log if isinstance(entry.event, StepDone))

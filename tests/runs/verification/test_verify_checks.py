@@ -20,7 +20,7 @@ from headway.runs.receipt import (
     judge_learning,
     load_receipt,
 )
-from headway.runs.verify_checks import (
+from headway.runs.verification.verify_checks import (
     Claim,
     check_log,
     check_order,
@@ -33,7 +33,7 @@ from headway.runs.verify_checks import (
     weight_claims,
 )
 
-NOTES = Path(__file__).parents[1] / "failures" / "releases" / "0.1.0" / "notes"
+NOTES = Path(__file__).parents[2] / "failures" / "releases" / "0.1.0" / "notes"
 
 
 @pytest.fixture(scope="module")

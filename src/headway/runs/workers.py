@@ -1,0 +1,114 @@
+"""Workers: their tree of groups, the leaves of a step that each computes, and what they are told.
+
+A step's gradient is a sum over leaves in one binary tree, the same for any number of workers. A
+worker computes neighboring leaves and adds them up as far as the tree allows; `nodes_of` says which
+partial sums that gives. What is left of the tree is added across workers.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, order=True)
+class Node:
+    """A partial sum of the tree of leaves."""
+
+    height: int  # 0: a single leaf
+    index: int  # from the left, among the nodes of this height
+
+    @property
+    def leaves(self) -> range:
+        """The leaves that it is the sum of."""
+        return range(self.index << self.height, (self.index + 1) << self.height)
+
+    @property
+    def halves(self) -> tuple["Node", "Node"]:
+        """The two nodes that it is the sum of."""
+        below = self.height - 1
+        return Node(below, 2 * self.index), Node(below, 2 * self.index + 1)
+
+
+@dataclass(frozen=True)
+class WorkerTree:
+    """The workers of a run: rank 0 is the root, and each group's first rank leads the group.
+
+    What workers report goes up to the leader of their group and from there to the root; what the
+    root decides comes down the same way.
+
+    Attributes:
+        workers: processes that compute, the root included.
+        groups: neighboring ranks together, in groups of equal size, give or take one.
+    """
+
+    workers: int = 1
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        assert 1 <= self.groups <= self.workers, "a group has a worker"
+
+    def members(self, group: int) -> range:
+        """The ranks of a group."""
+        size, more = divmod(self.workers, self.groups)
+        begin = group * size + min(group, more)
+        return range(begin, begin + size + (group < more))
+
+    def group_of(self, rank: int) -> int:
+        """The group of a rank."""
+        return next(group for group in range(self.groups) if rank in self.members(group))
+
+    def parent_of(self, rank: int) -> int | None:
+        """The rank that a rank reports to; None for the root."""
+        if rank == 0:
+            return None
+        leader = self.members(self.group_of(rank))[0]
+        return 0 if rank == leader else leader
+
+    def children_of(self, rank: int) -> tuple[int, ...]:
+        """The ranks that report to a rank."""
+        return tuple(one for one in range(1, self.workers) if self.parent_of(one) == rank)
+
+    def leaves_of(self, rank: int, num_leaves: int) -> range:
+        """The leaves of a step that a rank computes; the root has one, however few there are."""
+        begin, end = (-(-num_leaves * at // self.workers) for at in (rank, rank + 1))
+        return range(begin, end)
+
+    def nodes(self, num_leaves: int) -> list[Node]:
+        """The partial sums of a step that the workers make each by itself, rank after rank."""
+        ranks = range(self.workers)
+        return [node for rank in ranks for node in nodes_of(self.leaves_of(rank, num_leaves))]
+
+    def most_nodes(self, num_leaves: int) -> int:
+        """The most partial sums that a step has, smaller steps included."""
+        sizes = [1 << height for height in range(num_leaves.bit_length())]
+        return max(len(self.nodes(size)) for size in sizes)
+
+    def idle_share(self, num_leaves: int) -> float:
+        """Share of the workers' time that no leaf is there for, if all leaves take equally long."""
+        most = -(-num_leaves // self.workers)
+        return 1 - num_leaves / (self.workers * most)
+
+
+def nodes_of(leaves: range) -> tuple[Node, ...]:
+    """The fewest nodes of the tree that neighboring leaves make together, from the left."""
+    nodes: list[Node] = []
+    at = leaves.start
+    while at < leaves.stop:
+        height = 0
+        while at % (2 << height) == 0 and at + (2 << height) <= leaves.stop:
+            height += 1
+        nodes.append(Node(height, at >> height))
+        at += 1 << height
+    return tuple(nodes)
+
+
+@dataclass(frozen=True)
+class Go:
+    """The supervisor's message to a waiting worker: train this."""
+
+    run: str  # the folder, with plan.json in it
+    attempt: int
+    began_s: float  # CLOCK_MONOTONIC at the start of the attempt
+    rank: int = 0
+    workers: int = 1
+    groups: int = 1
+    links: dict[int, int] = field(default_factory=dict[int, int])  # socket to each rank it talks to
+    memory: int = -1  # descriptor of the memory that all workers share

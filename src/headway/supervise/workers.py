@@ -1,0 +1,154 @@
+"""Workers: the processes of a run that compute, how they are connected, and who is gone."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from headway.base.errors import Cause, Finding
+from headway.base.process import ChildProcess
+from headway.base.process_id import is_stopped
+from headway.base.pulse import read_pulse
+from headway.runs.workers import Go, WorkerTree
+from headway.supervise.child import death_refusal, torch_environment
+
+_STOPPED_S = 5.0  # that a worker may stand still, as one that a debugger or SIGSTOP holds does
+
+
+class Workers:
+    """All workers of a run; rank 0 is the root, which logs and saves.
+
+    They are connected before there is a plan, by sockets without a name that nobody else can open.
+
+    Args:
+        tree: of the workers.
+        live: folder for their pulses and their standard error.
+        adapters: import PEFT, too.
+
+    Attributes:
+        tree: of the workers.
+        processes: by rank.
+    """
+
+    def __init__(self, tree: WorkerTree, live: Path, *, adapters: bool) -> None:
+        self.tree = tree
+        self._live = live
+        self._told: set[int] = set()  # ranks that were told to be gone
+        self._stopped_since_s: dict[int, float] = {}
+        links, ends = _connect(tree)
+        self._links = {
+            rank: {at: end.fileno() for at, end in own.items()} for rank, own in links.items()
+        }
+        with contextlib.ExitStack() as ours:
+            for end in ends:
+                ours.callback(end.close)  # so that a worker's death closes its socket
+            self._memory = _memory() if tree.workers > 1 else -1
+            if self._memory >= 0:
+                ours.callback(os.close, self._memory)
+            self.processes = [self._start(rank, adapters) for rank in range(tree.workers)]
+
+    @property
+    def root(self) -> ChildProcess:
+        """The process of rank 0."""
+        return self.processes[0]
+
+    def send(self, go: Go) -> None:
+        """Tell all workers to train.
+
+        Args:
+            go: as for a worker that is alone.
+        """
+        for rank, process in enumerate(self.processes):
+            place = replace(
+                go,
+                rank=rank,
+                workers=self.tree.workers,
+                groups=self.tree.groups,
+                links=self._links[rank],
+                memory=self._memory,
+            )
+            process.send(place)
+
+    def take_losses(self) -> list[Finding]:
+        """What happened to workers below the root since the last call.
+
+        One that stands still is killed, so that the others do not wait for it.
+        """
+        findings: list[Finding] = []
+        for rank, process in enumerate(self.processes[1:], 1):
+            if rank in self._told:
+                continue
+            if self._stands_still(rank, process):
+                self._told.add(rank)
+                findings.append(self._stopped(rank))
+                process.send_signal(signal.SIGCONT)
+                process.send_signal(signal.SIGKILL)
+            elif process.exit_code:
+                self._told.add(rank)
+                refusal = death_refusal(process, self._name(rank), self._doing(rank))
+                findings.append(replace(refusal.finding(), kind="warning"))
+        return findings
+
+    def _start(self, rank: int, adapters: bool) -> ChildProcess:
+        memory = [] if self._memory < 0 else [self._memory]
+        return ChildProcess(
+            "headway.training.worker",
+            ["-", *(["--adapters"] if adapters else []), *(["--rank", str(rank)] if rank else [])],
+            # The planner has downloaded what it needs by the time it starts.
+            environment=torch_environment(offline=True),
+            pulse=self._live / f"rank-{rank}.pulse",
+            log=self._live / f"rank-{rank}.err",
+            log_stdout=True,
+            stdin=subprocess.PIPE,
+            descriptors=[*self._links[rank].values(), *memory],
+        )
+
+    def _stands_still(self, rank: int, process: ChildProcess) -> bool:
+        if not is_stopped(process.pid):
+            self._stopped_since_s.pop(rank, None)
+            return False
+        since_s = self._stopped_since_s.setdefault(rank, time.monotonic())
+        return time.monotonic() - since_s > _STOPPED_S
+
+    def _stopped(self, rank: int) -> Finding:
+        return Finding(
+            "warning",
+            f"{self._name(rank)} stood still and was killed",
+            have=f"stopped for {_STOPPED_S:g} s, by SIGSTOP or a debugger; it was "
+            + self._doing(rank),
+            need="workers that run",
+            cause=Cause.WORKER_LOST,
+        )
+
+    def _name(self, rank: int) -> str:
+        return f"worker {rank} of {self.tree.workers} (group {self.tree.group_of(rank)})"
+
+    def _doing(self, rank: int) -> str:
+        pulse = read_pulse(self._live / f"rank-{rank}.pulse")
+        if pulse is None:
+            return ""
+        waiting = f", waiting for {pulse.waiting}" if pulse.waiting else ""
+        return f"{pulse.phase}{waiting}, after step {pulse.step}"
+
+
+def _connect(tree: WorkerTree) -> tuple[dict[int, dict[int, socket.socket]], list[socket.socket]]:
+    """A pair of sockets for each rank and its parent: by rank, and all of them."""
+    links: dict[int, dict[int, socket.socket]] = {rank: {} for rank in range(tree.workers)}
+    for rank in range(1, tree.workers):
+        parent = tree.parent_of(rank)
+        assert parent is not None, "only the root has none"
+        links[parent][rank], links[rank][parent] = socket.socketpair()
+    return links, [end for own in links.values() for end in own.values()]
+
+
+def _memory() -> int:
+    """A descriptor of memory without a name; it is as long as its users make it."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("headway-sums")
+    with tempfile.TemporaryFile() as file:  # macOS
+        return os.dup(file.fileno())

@@ -1,0 +1,322 @@
+"""Ranks of a team: the root, which decides, and the members, which hear what it decided.
+
+A step has two exchanges. After the first, all have written their sums: the root has seen every
+report and no worker lacks gradients. After the second, all slices are added, and every rank reads
+the same gradients and takes the same update. A worker that cannot compute its share reports that
+instead, so nobody waits for it; the root then decides whether the step is taken again.
+"""
+
+import contextlib
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from headway.base.errors import (
+    BrokenContract,
+    Cause,
+    OurBug,
+    Refusal,
+    RefusalMessage,
+    Remedy,
+    refusal_from,
+)
+from headway.model.load import is_out_of_memory
+from headway.runs.workers import WorkerTree
+from headway.training.distributed.links import DecidedOtherwise, Links
+from headway.training.distributed.messages import Apply, Begin, End, Problem, WorkerReport
+from headway.training.distributed.shared_sums import SharedSums
+from headway.training.distributed.team import Share, StepDropped, Together, WorkerTotals
+from headway.training.trials.speed import peak_memory_bytes
+
+CHECKED_STEPS = 50  # between two comparisons of the weights of all workers
+OnWait = Callable[[], None]
+
+
+def _nothing() -> None:
+    pass
+
+
+class RootTeam:
+    """Rank 0: collects the reports, checks them, decides.
+
+    Args:
+        tree: of the workers.
+        links: to the ranks below.
+        sums: the memory that all share.
+        parameters: the trainable ones, which are the same in every worker.
+        on_stop: called with who asked a worker to stop.
+
+    Attributes:
+        totals: of each worker, by rank.
+    """
+
+    def __init__(
+        self,
+        tree: WorkerTree,
+        links: Links,
+        sums: SharedSums,
+        parameters: Sequence[nn.Parameter],
+        on_stop: Callable[[str], None],
+    ) -> None:
+        self._tree, self._links, self._sums = tree, links, sums
+        self._parameters = parameters
+        self._on_stop = on_stop
+        self._round = 0
+        self._checked_at: int | None = None  # the step before which weights were compared last
+        self.totals = [WorkerTotals(r, tree.group_of(r)) for r in range(tree.workers)]
+
+    @property
+    def shared_bytes(self) -> int:
+        """Memory that all workers share."""
+        return self._sums.num_bytes
+
+    def own(self, num_leaves: int) -> range:
+        """The leaves of a step that the root computes."""
+        return self._tree.leaves_of(0, num_leaves)
+
+    def begin(self, first_step: int, micro_batch_tokens: int, checkpoint: str = "") -> None:
+        """Tell all to take steps.
+
+        Args:
+            first_step: of the job.
+            micro_batch_tokens: tokens that run at once.
+            checkpoint: folder to start from; members that have begun before ignore it.
+        """
+        self._round += 1
+        self._links.decide(Begin(self._round + 1, first_step, micro_batch_tokens, checkpoint))
+
+    def end(self) -> None:
+        """Tell all that there is no further step; a worker that is gone needs no telling."""
+        with contextlib.suppress(Refusal):
+            self._links.decide(End())
+
+    def add_up(self, share: Share, on_wait: OnWait) -> Together:
+        """Add up what all workers computed; see `Team`."""
+        own = _report(0, share, self._weights_if_due(share.step))
+        self._sums.write(share.sums, share.num_leaves)
+        reports = self._gather((own,), on_wait)
+        self._check(reports, share.step)
+        losses = tuple(itertools.chain.from_iterable(one.losses for one in reports))
+        present = tuple(map(any, zip(*(r.with_gradient for r in reports if r.losses), strict=True)))
+        self._links.decide(Apply(self._round, losses, present))
+        self._sums.add_slice(share.num_leaves)
+        self._gather((), _nothing)
+        self._links.decide(Apply(self._round))
+        self._count(reports)
+        rows = np.array([row for one in reports for row in one.rows], dtype=np.int64)
+        return Together(_as_tensor(losses), self._sums.read(present), rows, len(reports))
+
+    def give_up(self, step: int, error: Exception) -> None:
+        """Nothing yet: whatever the root decides next ends the step for all."""
+
+    def compare_weights(self, step: int) -> None:
+        """Compare the weights of all workers after the last step; members do the same.
+
+        Raises:
+            BrokenContract: they differ.
+        """
+        own = WorkerReport(0, step, weights=checksum(self._parameters))
+        self._check(self._gather((own,), _nothing), step)
+        self._links.decide(Apply(self._round))
+
+    def _gather(self, own: tuple[WorkerReport, ...], on_wait: OnWait) -> tuple[WorkerReport, ...]:
+        self._round += 1
+        return self._links.gather(self._round, own, on_wait)
+
+    def _weights_if_due(self, step: int) -> int | None:
+        due = self._checked_at is None or step % CHECKED_STEPS == 0
+        self._checked_at = step if due else self._checked_at
+        return checksum(self._parameters) if due else None
+
+    def _check(self, reports: Sequence[WorkerReport], step: int) -> None:
+        """Check that all are there, in this step, with a share and with the same weights.
+
+        Raises:
+            Refusal: they are not.
+        """
+        for one in filter(None, (report.stop for report in reports)):
+            self._on_stop(one)
+        for report in reports:
+            if report.problem and report.problem.refused:
+                raise refusal_from(report.problem.refused)
+        for report in reports:
+            if report.problem:
+                raise torch.OutOfMemoryError(f"worker {report.rank} ran out of memory")
+        if [report.rank for report in reports] != list(range(self._tree.workers)):
+            raise _out_of_step("reports came from", [report.rank for report in reports])
+        if any(report.step != step for report in reports):
+            raise _out_of_step(f"in step {step} reports were of", [r.step for r in reports])
+        known = Counter(report.weights for report in reports if report.weights is not None)
+        if len(known) > 1:
+            ((usual, _),) = known.most_common(1)
+            raise _weights_differ(step, [r.rank for r in reports if r.weights != usual])
+
+    def _count(self, reports: Sequence[WorkerReport]) -> None:
+        self.totals = [
+            WorkerTotals(
+                before.rank,
+                before.group,
+                before.rows + len(report.rows),
+                before.computing_s + report.computing_s,
+                max(before.peak_memory, report.peak_memory),
+            )
+            for before, report in zip(self.totals, reports, strict=True)
+        ]
+
+
+class MemberTeam:
+    """Any other rank: computes its share, hears what the root decided.
+
+    Args:
+        tree: of the workers.
+        rank: of this one.
+        links: to its parent, and to the ranks below.
+        sums: the memory that all share.
+        parameters: the trainable ones.
+        begin: the root's decision to start.
+        asked_to_stop: returns who asked this process to stop; "" if nobody did.
+        refuse: turns an error into what the root is told of it.
+    """
+
+    def __init__(
+        self,
+        tree: WorkerTree,
+        rank: int,
+        links: Links,
+        sums: SharedSums,
+        parameters: Sequence[nn.Parameter],
+        begin: Begin,
+        asked_to_stop: Callable[[], str],
+        refuse: Callable[[Exception], RefusalMessage],
+    ) -> None:
+        self.rank = rank
+        self._tree, self._links, self._sums = tree, links, sums
+        self._parameters = parameters
+        self._round = begin.round - 1
+        self._next: Begin | End | None = None
+        self._has_reported = False
+        self._asked_to_stop, self._refuse = asked_to_stop, refuse
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether the root has decided what comes next."""
+        return self._next is not None
+
+    def own(self, num_leaves: int) -> range:
+        """The leaves of a step that this worker computes."""
+        return self._tree.leaves_of(self.rank, num_leaves)
+
+    def next_decision(self) -> Begin | End:
+        """What to do once no step is under way."""
+        while self._next is None:
+            decision = self._links.hear()
+            if isinstance(decision, Begin | End):
+                self._next = decision
+        decision, self._next = self._next, None
+        if isinstance(decision, Begin):
+            self._round = decision.round - 1
+        return decision
+
+    def add_up(self, share: Share, on_wait: OnWait) -> Together:
+        """Add up what all workers computed; see `Team`."""
+        self._sums.write(share.sums, share.num_leaves)
+        weights = checksum(self._parameters) if self._is_check_due(share.step) else None
+        own = _report(self.rank, share, weights, self._asked_to_stop())
+        agreed = self._exchange((own,), on_wait)
+        self._sums.add_slice(share.num_leaves)
+        self._exchange((), on_wait)
+        gradients = self._sums.read(agreed.with_gradient)
+        return Together(_as_tensor(agreed.losses), gradients, share.rows_R, self._tree.workers)
+
+    def give_up(self, step: int, error: Exception) -> None:
+        """Report that this worker has no share in a step, and why."""
+        if isinstance(error, StepDropped):
+            return
+        refused = None if is_out_of_memory(error) else self._refuse(error)
+        stop = self._asked_to_stop()
+        own = WorkerReport(self.rank, step, stop=stop, problem=Problem(refused))
+        try:
+            self._exchange((own,), _nothing)
+        except StepDropped:
+            return
+        raise _out_of_step("the root went on without the share of", [self.rank])
+
+    def compare_weights(self, step: int) -> None:
+        """Take part in the comparison of all workers' weights after the last step."""
+        own = WorkerReport(self.rank, step, weights=checksum(self._parameters))
+        self._exchange((own,), _nothing)
+
+    def _exchange(self, reports: tuple[WorkerReport, ...], on_wait: OnWait) -> Apply:
+        """Report, and hear that the step goes on.
+
+        Raises:
+            StepDropped: it does not.
+        """
+        self._round += 1
+        with contextlib.suppress(DecidedOtherwise):
+            self._links.gather(self._round, reports, on_wait)
+        decision = self._links.hear(on_wait)
+        if isinstance(decision, Apply):
+            return decision
+        self._next = decision
+        raise StepDropped
+
+    def _is_check_due(self, step: int) -> bool:
+        due = not self._has_reported or step % CHECKED_STEPS == 0
+        self._has_reported = True
+        return due
+
+
+def checksum(parameters: Sequence[nn.Parameter]) -> int:
+    """A sum over the bits of all weights, modulo 2**64: any single changed bit changes it."""
+    total = 0
+    with torch.no_grad():
+        for number, parameter in enumerate(parameters, 1):
+            words = parameter.detach().reshape(-1).view(torch.int32)
+            total += number * int(words.sum(dtype=torch.int64))
+    return total & ((1 << 64) - 1)
+
+
+def _report(rank: int, share: Share, weights: int | None, stop: str = "") -> WorkerReport:
+    sums = tuple(share.sums.values())
+    present = tuple(any(g is not None for g in leaves) for leaves in zip(*sums, strict=True))
+    return WorkerReport(
+        rank=rank,
+        step=share.step,
+        losses=tuple(share.losses_K.tolist()),
+        rows=tuple(share.rows_R.tolist()),
+        with_gradient=present,
+        computing_s=share.seconds,
+        peak_memory=peak_memory_bytes("cpu"),
+        weights=weights,
+        stop=stop,
+    )
+
+
+def _as_tensor(losses: Sequence[float]) -> Tensor:
+    return torch.tensor(losses, dtype=torch.float32)
+
+
+def _out_of_step(what: str, numbers: Sequence[int]) -> OurBug:
+    return OurBug(
+        f"the workers are not in the same step: {what} {', '.join(map(str, numbers))}",
+        cause=Cause.BUG,
+        have="reports that do not fit together",
+        need="a bug report: this is our fault",
+        remedies=(Remedy("the same command again", "resumes from the newest checkpoint"),),
+    )
+
+
+def _weights_differ(step: int, ranks: Sequence[int]) -> BrokenContract:
+    who = ", ".join(map(str, ranks))
+    return BrokenContract(
+        f"the weights of worker {who} differ from the others' before step {step}",
+        cause=Cause.WEIGHTS_DIFFER,
+        have=f"other bits in {len(ranks)} of the workers",
+        need="the same bits in every worker; memory that keeps them",
+        remedies=(Remedy("the same command again", "resumes from the newest checkpoint"),),
+    )

@@ -1,0 +1,159 @@
+"""Team: the workers that take a step together, seen from one of them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from headway.data.order import Numbers
+from headway.runs.workers import Node
+
+Gradients = list[Tensor | None]
+
+
+class StepDropped(Exception):  # noqa: N818 - nothing went wrong
+    """A stop was requested: the step was dropped before its update, or never started."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one worker computed of a step.
+
+    Attributes:
+        step: of the job.
+        num_leaves: of the step, of all workers.
+        losses_K: (K,) of its micro-batches.
+        sums: gradients added up as far as its own leaves allow.
+        rows_R: (R,) row numbers that its micro-batches held.
+        seconds: that this took.
+    """
+
+    step: int
+    num_leaves: int
+    losses_K: Tensor
+    sums: Mapping[Node, Gradients]
+    rows_R: Numbers
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Together:
+    """What all workers computed of a step.
+
+    Attributes:
+        losses_K: (K,) of all micro-batches, leaf after leaf.
+        gradients: of the step.
+        rows_R: (R,) row numbers that the micro-batches held.
+        workers: that took part.
+    """
+
+    losses_K: Tensor
+    gradients: Gradients
+    rows_R: Numbers
+    workers: int
+
+
+class Team(Protocol):
+    """The workers of a run, as one of them sees the others."""
+
+    def own(self, num_leaves: int) -> range:
+        """The leaves of a step that this worker computes."""
+        ...
+
+    def add_up(self, share: Share, on_wait: Callable[[], None]) -> Together:
+        """Add up what all workers computed; called by all of them.
+
+        Args:
+            share: of this worker.
+            on_wait: called while others are waited for; may end the wait with an exception.
+
+        Raises:
+            StepDropped: the step is not to be finished.
+            Refusal: a worker cannot go on.
+        """
+        ...
+
+    def give_up(self, step: int, error: Exception) -> None:
+        """Tell the others that this worker has no share in a step."""
+        ...
+
+
+@dataclass(frozen=True)
+class WorkerTotals:
+    """What one worker did in the steps of an attempt."""
+
+    rank: int
+    group: int
+    rows: int = 0  # counted each time they were trained
+    computing_s: float = 0.0
+    peak_memory: int = 0  # bytes
+
+
+class LedTeam(Team, Protocol):
+    """A team as its root sees it: the root decides when steps are taken."""
+
+    @property
+    def totals(self) -> list[WorkerTotals]:
+        """Of each worker, by rank; empty for a worker that is alone."""
+        ...
+
+    @property
+    def shared_bytes(self) -> int:
+        """Memory that all workers share."""
+        ...
+
+    def begin(self, first_step: int, micro_batch_tokens: int, checkpoint: str = "") -> None:
+        """Tell all to take steps."""
+        ...
+
+    def end(self) -> None:
+        """Tell all that there is no further step."""
+        ...
+
+    def compare_weights(self, step: int) -> None:
+        """Compare the weights of all workers after a step.
+
+        Raises:
+            BrokenContract: they differ.
+        """
+        ...
+
+
+class Alone:
+    """A single worker."""
+
+    @property
+    def totals(self) -> list[WorkerTotals]:
+        """Nothing: the run's own totals say it all."""
+        return []
+
+    @property
+    def shared_bytes(self) -> int:
+        """Nothing."""
+        return 0
+
+    def own(self, num_leaves: int) -> range:
+        """All leaves."""
+        return range(num_leaves)
+
+    def add_up(self, share: Share, on_wait: Callable[[], None]) -> Together:
+        """The worker's own share: its leaves are one sum, since their number is a power of two."""
+        del on_wait
+        (gradients,) = share.sums.values()
+        return Together(share.losses_K, gradients, share.rows_R, 1)
+
+    def give_up(self, step: int, error: Exception) -> None:
+        """Nobody else is there."""
+
+    def begin(self, first_step: int, micro_batch_tokens: int, checkpoint: str = "") -> None:
+        """Nobody else is there."""
+
+    def end(self) -> None:
+        """Nobody else is there."""
+
+    def compare_weights(self, step: int) -> None:
+        """Nobody else is there."""
+
+
+ALONE = Alone()

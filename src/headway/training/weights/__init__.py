@@ -1,0 +1,1 @@
+"""Weights: those that a job starts from, and checkpoints."""

@@ -1,0 +1,92 @@
+"""Several workers train what one would, bit for bit; losing one costs no finished step."""
+
+import hashlib
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from .conftest import Headway, until
+
+TEXT = "".join(f"The {n}th day was like the {n * 7 % 31}th, only longer.\n" for n in range(3000))
+SMALL = ["--preset", "tiny", "--max-length", "64", "--batch-size", "256", "--threads", "1"]
+TRAIN = ["train", "days.txt", *SMALL, "--max-steps", "12", "--save-steps", "4"]
+
+
+@pytest.fixture
+def days(headway: Headway) -> Headway:
+    headway.write("days.txt", TEXT)
+    return headway
+
+
+def bits(headway: Headway, run: str) -> tuple[str, str]:
+    """Weights and moments of a run's newest checkpoint."""
+    folder = (headway.here / "runs" / run / "model").resolve()
+    names = ("model.safetensors", "optimizer.safetensors")
+    weights, moments = (hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names)
+    return weights, moments
+
+
+def receipt_of(headway: Headway, run: str) -> Any:
+    return json.loads((headway.here / "runs" / run / "receipt.json").read_text())
+
+
+def steps_in(folder: Path) -> list[Any]:
+    log = folder / "events.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    events = [json.loads(line) for line in lines]
+    return [event for event in events if event["event"] == "step_done"]
+
+
+def test_c_a_root_three_groups_and_six_workers_have_the_bits_of_one(days: Headway) -> None:
+    many = days(*TRAIN, "--nproc", "6", "--groups", "3", "--run-name", "many")
+    one = days(*TRAIN, "--run-name", "one")
+    assert (many.code, one.code) == (0, 0), many.err + one.err
+    told, alone = receipt_of(days, "many"), receipt_of(days, "one")
+    assert told["contract"]["verdict"] == "kept"
+    assert [worker["group"] for worker in told["workers"]] == [0, 0, 1, 1, 2, 2]
+    assert sum(worker["rows"] for worker in told["workers"]) == told["rows"]["applications"]
+    assert {step["workers"] for step in steps_in(days.here / "runs" / "many")} == {6}
+    assert told["learning_facts"]["grad_norm_last"] > 0
+    assert told["plan"] == alone["plan"]  # the run's name is no part of it
+    assert bits(days, "many") == bits(days, "one")
+    assert "6 workers in 3 groups" in many.out
+    assert days("verify", "many").code == 0
+
+
+def test_a_killed_worker_is_named_and_any_number_of_others_goes_on(days: Headway) -> None:
+    whole = days(*TRAIN, "--nproc", "4", "--run-name", "whole")
+    assert whole.code == 0, whole.err
+    command = [*TRAIN, "--nproc", "4", "--groups", "2", "--run-name", "killed"]
+    process = days.start(*command)
+    folder = days.here / "runs" / "killed"
+    until(lambda: len(steps_in(folder)) >= 2)
+    os.kill(worker(process.pid, rank=3), signal.SIGKILL)
+    out, _ = process.communicate(timeout=100)
+    assert process.returncode == 5
+    assert "worker 3 of 4 (group 1) was killed by SIGKILL" in out
+    lost = receipt_of(days, "killed")
+    assert lost["outcome"] == "failed"
+    assert lost["checkpoint"]["name"] == f"checkpoint-{lost['steps']['applied']}"
+    again = days(*TRAIN, "--nproc", "2", "--run-name", "killed")
+    assert again.code == 0, again.err
+    assert bits(days, "killed") == bits(days, "whole")
+
+
+def worker(supervisor: int, rank: int) -> int:
+    """The process of a worker."""
+    for child in psutil.Process(supervisor).children():
+        words = child.cmdline()
+        if "--rank" in words and words[words.index("--rank") + 1] == str(rank):
+            return child.pid
+    raise AssertionError(f"no worker {rank}")
+
+
+def test_a_group_without_a_worker_is_refused(days: Headway) -> None:
+    groups = days("plan", "days.txt", *SMALL, "--nproc", "2", "--groups", "3")
+    assert groups.code == 2
+    assert "3 groups of 2 workers" in groups.err

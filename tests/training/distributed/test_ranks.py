@@ -1,0 +1,216 @@
+"""Workers take a step together, or none of them takes it; the root hears why."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from tests.training.distributed.sockets import Connect
+
+from headway.base.errors import BrokenContract, Cause, MachineError, OurBug, message_of
+from headway.base.pulse import Pulse
+from headway.runs.workers import WorkerTree, nodes_of
+from headway.training.distributed.links import Links
+from headway.training.distributed.messages import Begin, End
+from headway.training.distributed.ranks import MemberTeam, RootTeam, checksum
+from headway.training.distributed.shared_sums import SharedSums
+from headway.training.distributed.team import Gradients, Share, StepDropped, Together
+
+LEAVES = 8
+SHAPES = [torch.Size((4, 3)), torch.Size((5,))]
+TREE = WorkerTree(3, 2)
+
+
+def weights() -> list[torch.nn.Parameter]:
+    draws = torch.Generator().manual_seed(1)
+    return [torch.nn.Parameter(torch.randn(shape, generator=draws)) for shape in SHAPES]
+
+
+def leaf(number: int) -> Gradients:
+    draws = torch.Generator().manual_seed(number)  # the usual one is shared by all threads
+    first, second = (torch.randn(shape, generator=draws) for shape in SHAPES)
+    return [first * 10**number, None if number % 2 else second]
+
+
+def share_of(team: "RootTeam | MemberTeam", step: int = 1) -> Share:
+    own = team.own(LEAVES)
+    sums = {node: total(node.leaves) for node in nodes_of(own)}
+    losses = torch.tensor([float(n) for n in own])
+    return Share(step, LEAVES, losses, sums, np.array(list(own)) + 100 * step, 0.5)
+
+
+def total(leaves: range) -> Gradients:
+    """The sum of the leaves of a node, up the tree."""
+    if len(leaves) == 1:
+        return leaf(leaves[0])
+    half = len(leaves) // 2
+    left, right = total(leaves[:half]), total(leaves[half:])
+    return [
+        a if b is None else b if a is None else a.add_(b) for a, b in zip(left, right, strict=True)
+    ]
+
+
+@dataclass
+class Crew:
+    """A root and its members, each of them in a thread when it has something to do."""
+
+    root: RootTeam
+    members: list[MemberTeam]
+    stops: list[str]
+    done: dict[int, object] = field(default_factory=dict[int, object])
+
+    def together(
+        self, root: Callable[[], object], member: Callable[[MemberTeam], object]
+    ) -> object:
+        """Run all; returns what the root's part returned, or raises what it raised."""
+
+        def run(one: MemberTeam) -> None:
+            try:
+                self.done[one.rank] = member(one)
+            except Exception as error:
+                self.done[one.rank] = error
+
+        threads = [threading.Thread(target=run, args=(one,)) for one in self.members]
+        for thread in threads:
+            thread.start()
+        try:
+            return root()
+        finally:
+            self.root.end()
+            for thread in threads:
+                thread.join(20)
+
+
+@pytest.fixture
+def crew(connect: Connect, descriptor: int) -> Crew:
+    sockets = connect(TREE)
+    links = [Links(TREE, rank, sockets[rank], Pulse()) for rank in range(TREE.workers)]
+    sums = [SharedSums(TREE, rank, LEAVES, SHAPES, descriptor) for rank in range(TREE.workers)]
+    stops: list[str] = []
+    root = RootTeam(TREE, links[0], sums[0], weights(), stops.append)
+    root.begin(1, 256)
+
+    def refuse(error: Exception) -> object:
+        return message_of(MachineError(str(error), cause=Cause.DISK_FULL))
+
+    members = []
+    for rank in range(1, TREE.workers):
+        begin = links[rank].hear()
+        assert begin == Begin(2, 1, 256)
+        asked = (lambda: "SIGTERM") if rank == 2 else (lambda: "")
+        members.append(
+            MemberTeam(TREE, rank, links[rank], sums[rank], weights(), begin, asked, refuse)  # type: ignore[arg-type]
+        )
+    return Crew(root, members, stops)
+
+
+def add_up(team: RootTeam | MemberTeam, step: int = 1) -> Together:
+    return team.add_up(share_of(team, step), lambda: None)
+
+
+def test_every_worker_gets_the_sum_of_all_leaves_and_the_root_gets_every_row(crew: Crew) -> None:
+    root = crew.together(lambda: add_up(crew.root), add_up)
+    assert isinstance(root, Together)
+    expected = total(range(LEAVES))
+    for together in (root, *crew.done.values()):
+        assert isinstance(together, Together)
+        assert together.workers == 3
+        assert together.losses_K.tolist() == [float(n) for n in range(LEAVES)]
+        for found, right in zip(together.gradients, expected, strict=True):
+            assert found is not None
+            assert right is not None
+            assert torch.equal(found, right)
+    assert root.rows_R.tolist() == [100 + n for n in range(LEAVES)]
+    assert [worker.rows for worker in crew.root.totals] == [3, 3, 2]
+    assert crew.stops == ["SIGTERM"]  # what asked worker 2 to stop is asked of the run
+
+
+def test_a_worker_that_cannot_go_on_ends_the_step_for_all_with_its_reason(crew: Crew) -> None:
+    def member(team: MemberTeam) -> object:
+        if team.rank == 1:
+            team.give_up(1, OSError("no room"))
+            return team.next_decision()
+        return add_up(team)
+
+    with pytest.raises(MachineError, match="no room") as error:
+        crew.together(lambda: add_up(crew.root), member)
+    assert error.value.cause is Cause.DISK_FULL
+    assert crew.done[1] == End()
+    assert isinstance(crew.done[2], StepDropped)
+
+
+def test_out_of_memory_in_one_worker_drops_the_step_and_all_take_it_again(crew: Crew) -> None:
+    def root() -> object:
+        with pytest.raises(torch.OutOfMemoryError, match="worker 2"):
+            add_up(crew.root)
+        crew.root.begin(1, 128)
+        return add_up(crew.root)
+
+    def member(team: MemberTeam) -> object:
+        if team.rank == 2:
+            team.give_up(1, torch.OutOfMemoryError("none left"))
+        else:
+            with pytest.raises(StepDropped):
+                add_up(team)
+        decision = team.next_decision()
+        assert isinstance(decision, Begin)
+        return decision.micro_batch_tokens, add_up(team).workers
+
+    together = crew.together(root, member)
+    assert isinstance(together, Together)
+    assert together.rows_R.tolist() == [100 + n for n in range(LEAVES)]
+    assert crew.done == {1: (128, 3), 2: (128, 3)}
+
+
+def test_a_stop_while_the_root_waits_ends_the_step_for_all(crew: Crew) -> None:
+    stopped = threading.Event()
+
+    def stop() -> None:
+        raise StepDropped
+
+    def member(team: MemberTeam) -> object:
+        assert stopped.wait(20)
+        with pytest.raises(StepDropped):
+            add_up(team)
+        return team.next_decision()
+
+    def root() -> None:
+        with pytest.raises(StepDropped):
+            crew.root.add_up(share_of(crew.root), stop)
+        stopped.set()
+
+    crew.together(root, member)
+    assert crew.done == {1: End(), 2: End()}
+
+
+def test_a_worker_in_another_step_is_named(crew: Crew) -> None:
+    with pytest.raises(OurBug, match="in step 1 reports were of 1, 1, 2"):
+        crew.together(lambda: add_up(crew.root), lambda team: add_up(team, team.rank // 2 + 1))
+
+
+def test_a_flipped_bit_in_one_worker_is_found_and_the_worker_named(crew: Crew) -> None:
+    with torch.no_grad():
+        crew.members[0]._parameters[1].view(torch.int32)[3] ^= 1 << 20
+    with pytest.raises(BrokenContract, match="the weights of worker 1 differ") as error:
+        crew.together(lambda: add_up(crew.root), add_up)
+    assert error.value.cause is Cause.WEIGHTS_DIFFER
+
+
+def test_weights_are_compared_after_the_last_step_too(crew: Crew) -> None:
+    crew.together(lambda: crew.root.compare_weights(9), lambda team: team.compare_weights(9))
+    with torch.no_grad():
+        crew.members[1]._parameters[0][0] += 1
+    with pytest.raises(BrokenContract, match="worker 2"):
+        crew.together(lambda: crew.root.compare_weights(9), lambda team: team.compare_weights(9))
+
+
+@pytest.mark.parametrize("bit", range(32))
+def test_any_changed_bit_changes_the_checksum(bit: int) -> None:
+    before, changed = weights(), weights()
+    with torch.no_grad():
+        mask = -(1 << 31) if bit == 31 else 1 << bit
+        changed[1].view(torch.int32)[2] ^= mask
+    assert checksum(before) == checksum(weights())
+    assert checksum(before) != checksum(changed)
