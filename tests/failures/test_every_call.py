@@ -121,7 +121,7 @@ def test_f02_killed_at_any_call_the_old_or_the_new_is_there_and_the_next_save_wo
 def test_f02_a_save_that_deletes_the_old_one_first_would_be_found(
     tmp_path: Path, before: Path, points: list[tuple[str, int]]
 ) -> None:
-    begin = "    make_folder(final.parent)\n    with disk_errors(final):\n"
+    begin = "    make_folder(final.parent, elsewhere)\n    with disk_errors(final, elsewhere):\n"
     early = "    [delete_folder(old) for old in final.parent.glob('checkpoint-*')]\n"
     assert Path(files.__file__).read_text().count(begin) == 1
     at = [point for point in points if point[0] == "write"]

@@ -78,7 +78,7 @@ def test_f35_full_at_any_of_a_hundred_levels_loses_nothing(disk: SmallDisk) -> N
 def test_f35_a_save_that_makes_room_by_deleting_the_old_one_would_be_found(
     disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def make_room(folder: Path) -> None:
+    def make_room(folder: Path, *_: object) -> None:
         for old in folder.glob("checkpoint-*"):
             files.delete_folder(old)
 
