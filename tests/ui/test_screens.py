@@ -187,6 +187,14 @@ def test_json_is_one_object_per_line_and_ends_with_the_receipt() -> None:
     assert shown.max_silence <= 10.0
 
 
+def test_a_single_value_has_no_lines_beside_it_however_long_it_takes() -> None:
+    shown, clock, out, err = screen(json=True, single=True)
+    follow(shown, clock, 25, standing())
+    shown.close()
+    assert out.getvalue() == ""
+    assert len(err.getvalue().splitlines()) == 2
+
+
 def test_json_tells_a_refusal_to_programs_and_people() -> None:
     shown, _, out, err = screen(json=True)
     shown.refusal(SHORT)

@@ -23,7 +23,7 @@ def plan(arguments: Arguments) -> int:
     sources, settings = arguments.settings()
     packages.require("plan", packages.READING)
     check_sources(sources, "plan")
-    screen = _screen(arguments, settings.logging_steps)
+    screen = _screen(arguments, settings.logging_steps, single=True)
     if not arguments.on("json"):
         screen.say(first_line("plan", sources))
     patience_s = PATIENCE_S
@@ -113,7 +113,7 @@ def check_sources(sources: tuple[str, ...], verb: str) -> None:
         )
 
 
-def _screen(arguments: Arguments, logging_steps: int | None) -> "Screen":
+def _screen(arguments: Arguments, logging_steps: int | None, *, single: bool = False) -> "Screen":
     from headway.ui.screens import make_screen
 
     return make_screen(
@@ -121,6 +121,7 @@ def _screen(arguments: Arguments, logging_steps: int | None) -> "Screen":
         sys.stderr,
         quiet=arguments.on("quiet"),
         json=arguments.on("json"),
+        single=single,
         verbose=arguments.on("verbose"),
         logging_steps=logging_steps,
     )

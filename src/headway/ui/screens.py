@@ -174,13 +174,23 @@ class Json:
 
     Every line has `event`: `plan`, the events of events.jsonl, `status` after ten seconds without
     another line, `refused`, and finally `receipt`.
+
+    Args:
+        stdout: for programs.
+        stderr: for people.
+        width: of text for people.
+        clock: seconds, monotonic.
+        single: the output is to be one value: what is going on is told to people alone.
     """
 
-    def __init__(self, stdout: TextIO, stderr: TextIO, *, width: int, clock: Clock) -> None:
+    def __init__(
+        self, stdout: TextIO, stderr: TextIO, *, width: int, clock: Clock, single: bool = False
+    ) -> None:
         self.silence = Silence(clock)
         self._out = Lines(stdout, self.silence)
         self._err = Lines(stderr, Silence(clock))
         self._width = width
+        self._single = single
 
     @property
     def max_silence(self) -> float:
@@ -197,7 +207,10 @@ class Json:
 
     def status(self, status: Status) -> None:
         """See `Screen`."""
-        if self.silence.age_s() >= LINE_S and not self._out.is_behind:
+        if self._single:
+            if self._err.silence.age_s() >= LINE_S and not self._err.is_behind:
+                self._err.write(phase_line(status))
+        elif self.silence.age_s() >= LINE_S and not self._out.is_behind:
             self._write("status", status)
 
     def plan(self, plan: "Plan") -> None:
@@ -235,6 +248,7 @@ def make_screen(
     *,
     quiet: bool = False,
     json: bool = False,
+    single: bool = False,
     verbose: bool = False,
     logging_steps: int | None = None,
     clock: Clock = time.monotonic,
@@ -248,6 +262,7 @@ def make_screen(
         stderr: for refusals.
         quiet: print only refusals and the closing line.
         json: print JSON lines for programs; takes precedence over `quiet`.
+        single: with `json`, the caller prints one value, and nothing else is to be beside it.
         verbose: print the plan with every setting.
         logging_steps: without a terminal, print a line every N steps.
         clock: seconds, monotonic.
@@ -256,7 +271,7 @@ def make_screen(
     width = text_width(columns(stdout, environ))
     stdout, stderr = queued(stdout, stderr)
     if json:
-        return Json(stdout, stderr, width=width, clock=clock)
+        return Json(stdout, stderr, width=width, clock=clock, single=single)
     if quiet:
         return Quiet(stdout, stderr, width=width, clock=clock)
     moves = stdout.isatty() and environ.get("TERM", "") not in ("dumb", "")
