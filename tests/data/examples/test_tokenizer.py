@@ -295,7 +295,10 @@ def test_the_fast_fingerprint_changes_with_any_file(tmp_path: Path) -> None:
     before = fingerprint(folder)
     assert fingerprint(folder) == before
     (folder / "chat_template.jinja").write_text("x")
-    assert fingerprint(folder) != before
+    with_template = fingerprint(folder)
+    assert with_template != before
+    (folder / "generation_config.json").write_text('{"eos_token_id": 1}')
+    assert fingerprint(folder) != with_template  # another end of a text
 
 
 @pytest.mark.parametrize(

@@ -210,12 +210,13 @@ def load(path: Path) -> Tokenizer:
 
 
 def fingerprint(path: Path) -> str:
-    """sha256 over the files that `load` reads, chat template included; much faster than `load`.
+    """sha256 over what `load` reads, chat template included; much faster than `load`.
 
     Raises:
         UsageError: there is no tokenizer.
     """
-    return hash_bytes(msgspec.json.encode(sorted(read_files(path).items())))
+    ends = read_end_ids(path.parent if path.is_file() else path)
+    return hash_bytes(msgspec.json.encode((sorted(read_files(path).items()), ends)))
 
 
 def _backend(data: bytes, origin: str) -> "tokenizers.Tokenizer":
