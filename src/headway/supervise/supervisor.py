@@ -30,6 +30,7 @@ from headway.base.errors import (
 )
 from headway.base.events import AttemptStarted, Ended, EventLog, EventReader, Noted, StopAsked
 from headway.base.files import make_folder, write_whole
+from headway.base.host.launcher import check_started_once
 from headway.base.lock import RunLock
 from headway.base.process import ChildProcess, Stop
 from headway.base.process_id import ProcessId
@@ -125,6 +126,7 @@ class Supervisor:
     def train(self) -> Result:
         """Plan, place the run, train."""
         with self._cleanup():
+            check_started_once(os.environ, self.request.argv)
             settings = self.request.settings
             tree = WorkerTree(settings.nproc, settings.groups)
             workers = Workers(tree, self.live, adapters=settings.lora)
