@@ -274,6 +274,13 @@ BAD_LINES = (
 )
 
 
+def test_lines_that_are_all_broken_are_counted_one_by_one(tmp_path: Path) -> None:
+    lines = ['{"input": "2,"", "output": 1}', '{"text": 10,, "a"}', '{"text": "b", "c}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
+    made = items(tmp_path / "a.jsonl")
+    assert [one.line for one in made if isinstance(one, Rejected)] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
 @pytest.mark.parametrize("at", [0, 1, 3])
 @pytest.mark.parametrize("bad", BAD_LINES)

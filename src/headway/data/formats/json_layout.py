@@ -176,9 +176,10 @@ def _of_object(name: str, head: Head, is_whole: bool) -> JsonLayout | None:
     if b"\n" not in first:  # a long row, or something else on its line
         is_endless = not is_whole and head.after(first, b", \t")[:1] == b"{"
         return JsonLayout("values" if is_endless else "lines", record)
-    # A broken line takes the lines after it for its own: then one of those is a row.
+    # A broken line takes the lines after it for its own: then one of those is a row, or begins
+    # like one where a value over several lines is indented.
     is_one = decode(first) is not None or not any(
-        isinstance(decode(line), dict) for line in first.splitlines()
+        line.startswith(b"{") or isinstance(decode(line), dict) for line in first.splitlines()[1:]
     )
     return JsonLayout("values", record) if is_one else None
 
