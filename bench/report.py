@@ -104,9 +104,9 @@ def machine() -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """What was measured."""
-    packages = ("headway", "torch", "transformers", "accelerate", "tokenizers")
+def versions(*more: str) -> dict[str, str]:
+    """What was measured; `more` packages than everywhere."""
+    packages = ("headway", "torch", "transformers", "accelerate", "tokenizers", *more)
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 

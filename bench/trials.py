@@ -45,12 +45,17 @@ class Steps:
     peak_bytes: int = 0  # the most that the process held before its last save; 0: not known
 
 
-def rate(steps: Steps, counts: Sequence[int]) -> float:
+def rate(steps: Steps, counts: Sequence[int], warm: int = WARM_STEPS) -> float:
     """Tokens per second from the end of the last warm-up step to the end of the last step.
 
     Everything between two steps counts, batches and bookkeeping included; starting up does not.
+
+    Args:
+        steps: of a trial.
+        counts: tokens of each step.
+        warm: steps that are not timed.
     """
-    return sum(counts[WARM_STEPS:]) / (steps.ends[-1] - steps.ends[WARM_STEPS - 1])
+    return sum(counts[warm:]) / (steps.ends[-1] - steps.ends[warm - 1])
 
 
 def environment(cache: Path) -> dict[str, str]:
@@ -144,6 +149,7 @@ def peer(
     *,
     more: Mapping[str, str] | None = None,
     python: str = sys.executable,
+    limit_s: float = LIMIT_S,
 ) -> tuple[float, Steps]:
     """One trial of a script in peers/: when it was started, and its steps.
 
@@ -153,12 +159,17 @@ def peer(
     result = trial / "result.json"
     command = [python, str(PEERS / script), str(folder), str(result), *words]
     started = time.time()
-    run(command, folder, trial / "cache", more=more)
+    run(command, folder, trial / "cache", more=more, limit_s=limit_s)
     return started, Steps(**json.loads(result.read_text()))
 
 
 def headway(
-    words: Sequence[str], folder: Path, trial: Path, *, more: Mapping[str, str] | None = None
+    words: Sequence[str],
+    folder: Path,
+    trial: Path,
+    *,
+    more: Mapping[str, str] | None = None,
+    limit_s: float = LIMIT_S,
 ) -> tuple[float, Steps]:
     """One trial of `headway train`: when it was started, and its steps.
 
@@ -167,6 +178,7 @@ def headway(
         folder: where.
         trial: an empty folder for the run.
         more: of its environment.
+        limit_s: it is ended after this many seconds.
 
     Raises:
         TrialError: it failed, or it did not end in time, or its contract is broken.
@@ -174,7 +186,7 @@ def headway(
     watch = _Memory(trial / "bench" / "events.jsonl")
     command = [HEADWAY, "train", *words, "--output-dir", str(trial), "--run-name", "bench"]
     started = time.time()
-    run(command, folder, trial / "cache", more=more, watch=watch)
+    run(command, folder, trial / "cache", more=more, watch=watch, limit_s=limit_s)
     receipt = json.loads((trial / "bench" / "receipt.json").read_text())
     if receipt["contract"]["verdict"] != "kept":
         raise TrialError(receipt["line"])
