@@ -12,6 +12,9 @@ from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.chat import Rendered, Template
 from headway.data.formats.records import Record, Rejected
 
+# What a limit interrupts may be a destructor: Python reports what is raised there, and drops it.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 BUDGET = Budget(memory_bytes=64_000_000, cpu_s=0.2)
 RECORD = Record("chats.jsonl", 7, messages=tuple(CHATS[0]["messages"]))
 TOO_MUCH = {

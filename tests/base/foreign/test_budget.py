@@ -84,3 +84,22 @@ print(int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesiz
 def test_arrow_does_not_spend_the_limit_on_a_reserve() -> None:
     done = subprocess.run([sys.executable, "-c", ARROW], capture_output=True, text=True)
     assert int(done.stdout) < 500_000_000, done.stderr
+
+
+class Swallows:
+    """Something whose destructor takes longer than it may; what is raised in it is dropped."""
+
+    def __del__(self) -> None:
+        while True:
+            pass
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_limit_that_a_destructor_swallowed_is_met_again() -> None:
+    def endless() -> None:
+        Swallows()  # gone at once
+        while True:
+            pass
+
+    with pytest.raises(LimitReachedError), limited(SMALL):
+        endless()

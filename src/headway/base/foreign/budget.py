@@ -113,6 +113,9 @@ def _data_bytes() -> int:
         os.close(descriptor)
 
 
+_AGAIN_S = 1.0  # of processor time; leaving the block takes far less
+
+
 @contextmanager
 def _limited_time(cpu_s: float) -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
@@ -120,6 +123,8 @@ def _limited_time(cpu_s: float) -> Generator[None]:
         return
 
     def expire(_number: int, _frame: object) -> NoReturn:
+        # Python drops what is raised in a destructor: then the time is over once more.
+        signal.setitimer(signal.ITIMER_VIRTUAL, _AGAIN_S)
         raise LimitReachedError(f"more than {seconds(cpu_s)} of processor time")
 
     before = signal.signal(signal.SIGVTALRM, expire)
