@@ -6,7 +6,6 @@ updates. It writes no event and no checkpoint: what it cannot do, it reports to 
 
 import contextlib
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,11 +24,9 @@ from headway.training.distributed.ranks import MemberTeam
 from headway.training.distributed.team import StepDropped
 from headway.training.failures import as_refusal
 from headway.training.ledger import Totals
-from headway.training.optimizer import learning_rate
 from headway.training.phases import Phases
 from headway.training.setup import Setup, StartState, resume, set_up, take_moments
-from headway.training.step import Stepper
-from headway.training.trainer import batch_maker
+from headway.training.trainer import batch_maker, make_stepper
 from headway.training.trials.settle import settle
 
 
@@ -95,19 +92,7 @@ def _take_steps(
     phases: Phases,
 ) -> None:
     """Take steps from where the root says, as often as it says so."""
-    stepper = Stepper(
-        setup.forward,
-        setup.optimizer,
-        setup.parameters,
-        rate=partial(learning_rate, plan.learning, num_steps=plan.steps.num),
-        max_grad_norm=plan.learning.max_grad_norm,
-        first=plan.steps.first,
-        seed=plan.seed,
-        pulse=phases.pulse,
-        at_step=begin.first_step - 1,
-        no_gradient_yet=start.no_gradient_yet,
-        team=team,
-    )
+    stepper = make_stepper(plan, setup, start, team, phases.pulse)
     decision: Decision = begin
     while isinstance(decision, Begin):
         settled = replace(settled, micro_batch_tokens=decision.micro_batch_tokens)

@@ -66,19 +66,7 @@ class Trainer:
         self.settled = settled
         self.setup = setup
         self.totals = start.totals
-        self.stepper = Stepper(
-            setup.forward,
-            setup.optimizer,
-            setup.parameters,
-            rate=partial(learning_rate, plan.learning, num_steps=plan.steps.num),
-            max_grad_norm=plan.learning.max_grad_norm,
-            first=plan.steps.first,
-            seed=plan.seed,
-            pulse=phase.pulse,
-            at_step=start.totals.job_step,
-            no_gradient_yet=start.no_gradient_yet,
-            team=team,
-        )
+        self.stepper = make_stepper(plan, setup, start, team, phase.pulse)
         self.probes = Probes(setup.rows, setup.order, setup.forward, plan, settled, phase)
         self._rejected = folder.path / "rejected.jsonl"
         self._phase = phase
@@ -160,6 +148,23 @@ class Trainer:
                 return found
             load_weights(model, checkpoint)
             return compare_saved(found, parameters, trainable(model))
+
+
+def make_stepper(plan: Plan, setup: Setup, start: StartState, team: Team, pulse: Pulse) -> Stepper:
+    """What takes the steps of a job, the same in every worker."""
+    return Stepper(
+        setup.forward,
+        setup.optimizer,
+        setup.parameters,
+        rate=partial(learning_rate, plan.learning, num_steps=plan.steps.num),
+        max_grad_norm=plan.learning.max_grad_norm,
+        first=plan.steps.first,
+        seed=plan.seed,
+        pulse=pulse,
+        at_step=start.totals.job_step,
+        no_gradient_yet=start.no_gradient_yet,
+        team=team,
+    )
 
 
 def batch_maker(plan: Plan, settled: Settled, setup: Setup, team: Team) -> Callable[[int], Batch]:

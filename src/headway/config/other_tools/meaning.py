@@ -8,7 +8,7 @@ from enum import StrEnum
 class Outcome(StrEnum):
     """What becomes of a line that was written for another tool."""
 
-    RENAMED = "renamed"  # a setting of ours says the same
+    RENAMED = "renamed"  # a Headway setting says the same
     NOT_NEEDED = "not needed"  # leaving it out changes nothing
     NOT_HERE = "not here"  # Headway cannot do it
 
@@ -107,5 +107,5 @@ def missing(because: str, *lines: tuple[str, str], decides: bool = True) -> Answ
 
 
 def write(*lines: tuple[str, str]) -> Answer:
-    """A value that is said by these settings of ours."""
+    """A value that these Headway settings express."""
     return Answer(Outcome.RENAMED, lines)

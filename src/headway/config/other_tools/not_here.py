@@ -256,7 +256,7 @@ NOT_HERE: tuple[Meaning, ...] = (
         lines=(("lora", "true"),),
     ),
     not_here(
-        "merge the adapters with PEFT's merge_and_unload() first; --continue RUN for a run of ours",
+        "merge the adapters with PEFT's merge_and_unload() first; --continue RUN for a Headway run",
         """adapter_checkpoint lora_adapter adapter_folder adapter_name_or_path adapter_path
         lora_model_dir lora_path lora_weights peft_model_id peft_path resume_adapter_file
         resume_lora_training""",
