@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from headway.supervise import runtime_folder
+from headway.supervise.live import runtime_folder
 
 # The same examples each time, and no clock: a test is never right by luck.
 settings.register_profile("headway", derandomize=True, deadline=None, database=None)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headway.supervise.runtime_folder import runtime_folder
+from headway.supervise.live.runtime_folder import runtime_folder
 
 LIMIT_S = 240
 TEXT = "All work and no play makes Jack a dull boy. " * 200

@@ -21,7 +21,7 @@ from headway.runs.placement import place
 from headway.runs.plan import load_plan
 from headway.runs.receipt import load_receipt
 from headway.runs.verification.verify import verify
-from headway.supervise.live_jobs import run_status
+from headway.supervise.live.live_jobs import run_status
 from headway.training.inference.answer import _Talk
 
 RELEASES = sorted((Path(__file__).parent / "releases").glob("[0-9]*"))

@@ -3,7 +3,7 @@
 import pytest
 from tests.failures.small_disk import small_disk
 
-from headway.supervise.runtime_folder import runtime_place
+from headway.supervise.live.runtime_folder import runtime_place
 
 from .conftest import Headway, Result
 

@@ -11,7 +11,7 @@ import pytest
 from tests.web_server import Fault, WebServer
 
 from headway.runs.folder import RunFolder
-from headway.supervise.live_jobs import run_status
+from headway.supervise.live.live_jobs import run_status
 
 from .conftest import Headway, until
 

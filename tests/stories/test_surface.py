@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from headway.supervise.runtime_folder import runtime_folder
+from headway.supervise.live.runtime_folder import runtime_folder
 
 from .conftest import LIMIT_S, Headway, until
 

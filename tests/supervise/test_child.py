@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from headway.base.errors import Cause, ComeBack, Exit, MachineError, OurBug, message_of
-from headway.supervise import shared_memory
 from headway.supervise.child import child_environment, death_refusal, torch_environment
+from headway.supervise.live import shared_memory
 
 Disk = namedtuple("Disk", "total used free")
 

@@ -266,7 +266,7 @@ class Hangs(JobOfTest):
 @pytest.fixture
 def hanging(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Hangs:
     monkeypatch.setattr("headway.supervise.watch.POLL_S", 0.0)
-    monkeypatch.setattr(supervising, "_EXIT_S", 0.02)
+    monkeypatch.setattr("headway.supervise.running_attempt._EXIT_S", 0.02)
     return Hangs(tmp_path, monkeypatch)
 
 

@@ -36,7 +36,7 @@ WHOLE_LOG = 1 << 62  # lines
 
 def status(arguments: Arguments) -> int:
     """What a run is doing and since when, once or until it ends."""
-    from headway.supervise.live_jobs import find_status
+    from headway.supervise.live.live_jobs import find_status
     from headway.ui.show_run import status_lines, worker_lines
 
     by_worker = arguments.on("workers")
@@ -67,7 +67,7 @@ def _watch(found: "Status", *, json: bool) -> None:
 
     On a terminal in place; elsewhere a line whenever it changes; as JSON, an object per line.
     """
-    from headway.supervise.live_jobs import same_run
+    from headway.supervise.live.live_jobs import same_run
 
     in_place, shown = sys.stdout.isatty() and not json, list[str]()
     while True:
@@ -102,7 +102,7 @@ def _watched(found: "Status", *, json: bool, in_place: bool) -> list[str]:
 
 def runs(arguments: Arguments) -> int:
     """List the runs."""
-    from headway.supervise.live_jobs import all_statuses
+    from headway.supervise.live.live_jobs import all_statuses
     from headway.ui.show_run import runs_table
 
     if arguments.on("delete"):
@@ -163,7 +163,7 @@ def stop(arguments: Arguments) -> int:
     """Save and stop a run; waits until it has ended and says every second what it does."""
     from headway.runs.folder import RunFolder
     from headway.runs.receipt import how_to_resume
-    from headway.supervise.live_jobs import find_process, find_status, same_run
+    from headway.supervise.live.live_jobs import find_process, find_status, same_run
     from headway.ui.show_run import phase_line, stopped_line
 
     found = find_status(one_run(arguments), output_dir(arguments))

@@ -10,7 +10,7 @@ from headway.base.host.limits import death_by_limit, this_process
 from headway.base.machine import this_machine
 from headway.base.process import ChildProcess
 from headway.supervise import allocator, thread_waiting
-from headway.supervise.shared_memory import is_shared_memory_full, shared_memory_full
+from headway.supervise.live.shared_memory import is_shared_memory_full, shared_memory_full
 
 
 def child_environment() -> dict[str, str]:

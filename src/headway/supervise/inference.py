@@ -12,7 +12,7 @@ from headway.base.errors import Exit
 from headway.base.process import ChildProcess
 from headway.data.sources.descriptors import inherited
 from headway.supervise.child import death_refusal, torch_environment
-from headway.supervise.runtime_folder import LiveFolder
+from headway.supervise.live.runtime_folder import LiveFolder
 from headway.training.inference.request import (
     SCREEN_IS_FREE,
     InferenceRequest,

@@ -7,7 +7,7 @@ from pathlib import Path
 from headway.base.errors import Cause, Finding
 from headway.base.events import EventReader
 from headway.base.process import ChildProcess
-from headway.supervise.live_jobs import copy_pulses, read_pulses
+from headway.supervise.live.live_jobs import copy_pulses, read_pulses
 from headway.supervise.progress import Progress, Status
 from headway.supervise.screen import Screen
 

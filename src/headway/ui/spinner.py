@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TextIO
 
 from headway.base.pulse import Pulse, PulseReading, read_pulse
+from headway.supervise.live.runtime_folder import LiveFolder
 from headway.supervise.progress import Progress, Readings
-from headway.supervise.runtime_folder import LiveFolder
 from headway.ui.output import columns
 from headway.ui.show_run import phase_line
 from headway.ui.text_layout import clock

@@ -17,8 +17,8 @@ from headway.base.process_id import ProcessId, is_alive
 from headway.base.pulse import read_pulse
 from headway.runs.folder import RunFolder, find_run, list_runs
 from headway.runs.receipt import Receipt, load_receipt
+from headway.supervise.live.runtime_folder import live_folders, runtime_folders
 from headway.supervise.progress import Aim, Progress, Readings, Status
-from headway.supervise.runtime_folder import live_folders, runtime_folders
 
 
 @dataclass(frozen=True)

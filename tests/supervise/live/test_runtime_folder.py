@@ -12,8 +12,8 @@ import pytest
 
 from headway.base.errors import Cause, MachineError
 from headway.base.process_id import ProcessId
-from headway.supervise import runtime_folder as module
-from headway.supervise.runtime_folder import (
+from headway.supervise.live import runtime_folder as module
+from headway.supervise.live.runtime_folder import (
     LiveFolder,
     live_folders,
     remove_dead_folders,
@@ -24,7 +24,7 @@ from headway.supervise.runtime_folder import (
 HOLD = """
 import sys
 from pathlib import Path
-from headway.supervise import runtime_folder
+from headway.supervise.live import runtime_folder
 runtime_folder._places = lambda: [(Path(sys.argv[1]), "live")]
 print(runtime_folder.LiveFolder().path, flush=True)
 sys.stdin.read()

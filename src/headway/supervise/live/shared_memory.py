@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from headway.base.errors import Cause, MachineError, Remedy
 from headway.base.units import size
-from headway.supervise.runtime_folder import runtime_place
+from headway.supervise.live.runtime_folder import runtime_place
 
 _NEEDED_BYTES = 1_000_000  # a request, a plan, pulses
 

@@ -15,10 +15,10 @@ from headway.base.events import AttemptStarted, Ended, Event, EventLog
 from headway.base.lock import Owner, RunLock
 from headway.base.process_id import ProcessId
 from headway.base.pulse import Pulse
-from headway.supervise import live_jobs as jobs
-from headway.supervise.live_jobs import LiveJob
+from headway.supervise.live import live_jobs as jobs
+from headway.supervise.live.live_jobs import LiveJob
+from headway.supervise.live.runtime_folder import LiveFolder
 from headway.supervise.progress import Readings
-from headway.supervise.runtime_folder import LiveFolder
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ from collections import namedtuple
 import pytest
 
 from headway.base.errors import Cause, MachineError
-from headway.supervise import shared_memory
-from headway.supervise.shared_memory import is_shared_memory_full, shared_memory_errors
+from headway.supervise.live import shared_memory
+from headway.supervise.live.shared_memory import is_shared_memory_full, shared_memory_errors
 
 Disk = namedtuple("Disk", "total used free")
 

@@ -1,0 +1,1 @@
+"""State of running jobs: private folders, pulses, and who runs what."""
