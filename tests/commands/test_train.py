@@ -5,11 +5,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.ui.fixtures import conversations_plan
 
 from headway.base.errors import Cause, UsageError
 from headway.base.version import __version__
-from headway.commands.train import check_sources, first_line, plan, train
-from headway.config.command_line import Arguments
+from headway.commands.train import (
+    VERBS,
+    check_sources,
+    first_line,
+    how_to_start,
+    plan,
+    saved_as,
+    train,
+)
+from headway.config.command_line import Arguments, parse
+from headway.config.settings import Settings
 
 FIRST = """
 import sys
@@ -61,3 +71,60 @@ def test_without_data_it_says_what_to_type(verb: str, run: object) -> None:
 
 def test_with_data_it_says_nothing() -> None:
     check_sources(("notes.txt",), "train")
+
+
+def typed(*words: str) -> Settings:
+    return parse(words, VERBS["plan"].options, settings=True).settings()[1]
+
+
+@pytest.mark.parametrize(
+    ("run", "words", "name", "folder"),
+    [
+        ("days", (), "days", "runs"),
+        ("days", ("--output-dir", "/big"), "days", "/big"),
+        ("days", ("--run-name", "days"), "days", "runs"),
+        ("runs/days", (), "days", "runs"),
+        ("runs/days/", ("--output-dir", "runs/"), "days", "runs"),
+        ("/shared/runs/days", (), "days", "/shared/runs"),
+        ("./days", (), "days", "."),
+        ("../days", (), "days", ".."),
+        ("/days", (), "days", "/"),
+    ],
+)
+def test_a_saved_plan_has_a_name_and_a_folder(
+    run: str, words: tuple[str, ...], name: str, folder: str
+) -> None:
+    settings = saved_as(run, typed(*words))
+    assert (settings.run_name, settings.output_dir) == (name, folder)
+    assert settings.origin("run_name") == "--save"
+    typed_folder = "--output-dir" if words[:1] == ("--output-dir",) else "default"
+    assert settings.origin("output_dir") == ("--save" if "/" in run else typed_folder)
+
+
+@pytest.mark.parametrize("run", ["", ".", "..", "runs/..", "/", "a:b", "runs/-x", " x", "x" * 130])
+def test_what_is_no_name_of_a_run_is_refused_with_one_that_is(run: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        saved_as(run, typed())
+    assert refused.value.cause is Cause.INVALID_VALUE
+    words = refused.value.remedies[0].do.split()
+    assert words[0] == "--save"
+    assert saved_as(words[1], typed()).run_name == words[1]
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [("days", ("--run-name", "notes")), ("runs/days", ("--output-dir", "/big"))],
+)
+def test_two_names_or_two_folders_are_refused(run: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError) as refused:
+        saved_as(run, typed(*words))
+    assert refused.value.cause is Cause.CONTRADICTION
+    assert [one.do for one in refused.value.remedies] == [f"remove {words[0]}", "remove --save"]
+
+
+def test_a_saved_plan_comes_with_the_line_that_starts_it() -> None:
+    line = how_to_start(conversations_plan(), Path("my runs/days"))
+    assert line == (
+        "saved 'my runs/days' · torchrun --nproc-per-node 1"
+        " -m headway.training.worker 'my runs/days' starts it"
+    )

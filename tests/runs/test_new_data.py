@@ -86,6 +86,14 @@ def test_a_named_run_is_refused_with_what_is_new(first: RunFolder) -> None:
     assert remedies[-1].do.startswith("headway train inbox/c.txt --continue notes")
 
 
+def test_a_plan_that_cannot_be_saved_there_may_be_of_what_is_new(first: RunFolder) -> None:
+    with pytest.raises(Exception, match="already exists with a different plan") as refused:
+        place(of("a b c"), first.path.parent, named=True, fresh=False, saves=True)
+    remedies: Any = vars(refused.value)["remedies"]
+    run = first.path
+    assert remedies[-1].do == f"headway plan inbox/c.txt --continue {run} --save {run}-2"
+
+
 def test_many_new_files_are_named_by_their_folder(tmp_path: Path) -> None:
     run = made(tmp_path / "notes", of("a"), "finished")
     many = of(" ".join("abcdefghijklmnopqrstuvwxyz"))

@@ -108,6 +108,20 @@ def test_a_named_run_of_another_plan_is_refused_with_lines_to_type(tmp_path: Pat
     ]
 
 
+def test_a_plan_that_cannot_be_saved_there_is_refused_with_lines_that_save_it(
+    tmp_path: Path,
+) -> None:
+    runs = tmp_path / "my runs"
+    made(runs / "mine", planned(run_name="mine"))
+    with pytest.raises(UsageError, match="run mine already exists") as refused:
+        put(planned(run_name="mine", batch_size=3), runs, named=True, saves=True)
+    assert [remedy.do for remedy in refused.value.remedies] == [
+        f"headway plan notes.txt --save '{runs / 'mine-2'}'",
+        f"headway plan notes.txt --save '{runs / 'mine'}' --fresh",
+        f"headway plan notes.txt --continue '{runs / 'mine'}' --save '{runs / 'mine-2'}'",
+    ]
+
+
 def test_fresh_takes_the_name_whatever_is_there(tmp_path: Path) -> None:
     made(tmp_path / "notes", planned(), "finished")
     assert put(planned(), tmp_path, fresh=True) == ("notes", "new", "")

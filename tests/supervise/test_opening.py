@@ -34,7 +34,8 @@ def test_a_new_run_has_its_plan_and_settings_without_credentials(tmp_path: Path)
     source = "https://user:secret@example.org/a.txt"
     write_run(RunFolder(tmp_path), conversations_plan(), settings(), (source,))
     saved = RunFolder(tmp_path).plan()
-    assert saved and saved.identity == conversations_plan().identity
+    assert saved
+    assert saved.identity == conversations_plan().identity
     written = (tmp_path / "run.yaml").read_text()
     assert "example.org/a.txt" in written
     assert "secret" not in written

@@ -7,12 +7,25 @@ from typing import Any
 
 import pytest
 from tests.helpers import settings
-from tests.ui.fixtures import conversations_plan, step_done
+from tests.runs.folders import planned
+from tests.ui.fixtures import conversations_plan, receipt, step_done
 
-from headway.base.errors import Cause, ComeBack, DataRefused, Exit, OurBug, Refusal, message_of
+from headway.base.errors import (
+    Cause,
+    ComeBack,
+    DataRefused,
+    Exit,
+    OurBug,
+    Refusal,
+    UsageError,
+    message_of,
+)
 from headway.base.events import Ended, Event, EventLog, Noted, StopAsked, read_events
+from headway.base.lock import RunLock, is_held
 from headway.base.process import Stop
+from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
+from headway.runs.settled import load_settled
 from headway.supervise import supervisor as supervising
 from headway.supervise import workers
 from headway.supervise.supervisor import Request, Supervisor
@@ -121,9 +134,13 @@ class JobOfTest:
         self.standin = Standin
         monkeypatch.setattr(supervising, "ChildProcess", Standin)
         monkeypatch.setattr(workers, "ChildProcess", Standin)
+        self.supervisor = self.another()
+
+    def another(self) -> Supervisor:
+        """A supervisor of the same command."""
         request = Request(("a.jsonl",), settings(output_dir=str(self.runs)), ("headway",), True)
         screen: Any = self.screen
-        self.supervisor = Supervisor(request, screen, self.stop)
+        return Supervisor(request, screen, self.stop)
 
     def stop_at_go(self, by: signal.Signals | None) -> None:
         """Stop as soon as the trainer has its plan."""
@@ -140,7 +157,8 @@ class JobOfTest:
         return 0
 
     def train(self, child: Child) -> int:
-        log = EventLog(self.runs / "support-b" / "events.jsonl", 1, rank=0)
+        assert isinstance(self.answer, Plan)
+        log = EventLog(self.runs / self.answer.name / "events.jsonl", 1, rank=0)
         for event in self.events:
             log.write(event)
         return self.worker_code
@@ -158,6 +176,69 @@ def test_a_plan_comes_back_and_nothing_is_left(job: JobOfTest) -> None:
     assert [signal.getsignal(number) for number in SIGNALS] == before
     assert [child.module for child in job.children] == ["headway.supervise.planner"]
     job.assert_clean()
+
+
+def test_a_saved_plan_is_a_run_that_nobody_has_started(job: JobOfTest) -> None:
+    result = job.supervisor.save()
+    folder = RunFolder(job.runs / "support-b")
+    assert (result.code, result.folder) == (Exit.KEPT, folder.path)
+    assert [saved.identity for saved in (folder.plan(), result.plan) if saved] == 2 * [
+        conversations_plan().identity
+    ]
+    assert {path.name for path in folder.path.iterdir()} == {"plan.json", "run.yaml", "run.lock"}
+    assert not is_held(folder.lock)
+    assert [child.module for child in job.children] == ["headway.supervise.planner"]
+    job.assert_clean()
+
+
+def test_a_saved_plan_is_found_by_the_next_start(job: JobOfTest) -> None:
+    job.answer = planned()
+    job.supervisor.save()
+    job.events = [Ended("interrupted", 75, "stopped before the first step")]
+    result = job.another().train()
+    assert (result.code, result.folder) == (75, job.runs / "notes")
+    assert [path.name for path in job.runs.iterdir()] == ["notes"]
+
+
+def test_a_plan_that_is_saved_again_keeps_the_first_and_settles_where_its_data_is(
+    job: JobOfTest,
+) -> None:
+    job.answer = first = planned()
+    job.supervisor.save()
+    job.answer = replace(first, version="9", data=replace(first.data, store="/elsewhere"))
+    result = job.another().save()
+    folder = RunFolder(job.runs / "notes")
+    assert [one.version for one in (folder.plan(), result.plan) if one] == [first.version] * 2
+    assert load_settled(folder.path, first).store == "/elsewhere"
+
+
+def test_a_plan_is_not_saved_over_a_run_in_progress(job: JobOfTest) -> None:
+    job.answer = planned()
+    job.supervisor.save()
+    with (
+        RunLock(job.runs / "notes" / "run.lock"),
+        pytest.raises(ComeBack, match="already being trained"),
+    ):
+        job.another().save()
+
+
+def test_the_plan_of_a_finished_run_is_not_saved_again(job: JobOfTest) -> None:
+    finished = replace(receipt(), outcome="finished", plan=conversations_plan().identity)
+    job.supervisor.save()
+    finished.save(job.runs / "support-b")
+    result = job.another().save()
+    assert result.receipt == finished
+    assert job.screen.said[-1] == "already trained, 0 new steps"
+
+
+def test_a_launcher_that_plans_several_times_is_refused(
+    job: JobOfTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(UsageError, match="torchrun started this command 2 times"):
+        job.supervisor.save()
+    assert not job.runs.exists()
 
 
 def test_a_refused_plan_is_the_refusal(job: JobOfTest) -> None:

@@ -1,7 +1,10 @@
 """Commands plan and train: planning and supervised training of one run."""
 
+import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway.base.addresses import hide_credentials
@@ -9,18 +12,23 @@ from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.host import packages
 from headway.base.version import __version__
 from headway.commands.verb import Verb, print_text
-from headway.config.command_line import Arguments
+from headway.config.command_line import Arguments, Switch
+from headway.config.run_name import check_run_name, make_run_name
 from headway.ui.output import PATIENCE_S
 
 if TYPE_CHECKING:
     from headway.base.process import Stop
     from headway.config.settings import Settings
+    from headway.runs.plan import Plan
     from headway.ui.screens import Screen
 
 
 def plan(arguments: Arguments) -> int:
     """Decide everything, train nothing."""
     sources, settings = arguments.settings()
+    saves = "save" in arguments.switches
+    if saves:
+        settings = saved_as(arguments.switches["save"], settings)
     packages.require("plan", packages.READING)
     check_sources(sources, "plan")
     screen = _screen(arguments, settings.logging_steps, single=True)
@@ -36,15 +44,65 @@ def plan(arguments: Arguments) -> int:
 
             argv = tuple(map(hide_credentials, sys.argv))
             request = Request(sources, settings, argv, arguments.on("verbose"))
-            result = Supervisor(request, screen, stop).plan()
+            supervisor = Supervisor(request, screen, stop)
+            result = supervisor.save() if saves else supervisor.plan()
             patience_s = end_patience_s(stop, settings.grace_s)
         if result.plan and arguments.on("json"):
             print_text(result.plan.to_json().decode())
-        elif result.plan:
+        elif result.plan and not result.receipt:
             screen.plan(result.plan)
+        if result.plan and result.folder and not result.receipt:
+            screen.say(how_to_start(result.plan, result.folder))
         return result.code
     finally:
         screen.close(patience_s)
+
+
+def saved_as(run: str, settings: "Settings") -> "Settings":
+    """The settings with the name and the folder of a run that is to be saved.
+
+    Args:
+        run: the run's name, or its folder.
+        settings: as given.
+
+    Raises:
+        UsageError: it is no name of a run, or another one is given, too.
+    """
+    path = Path(run)
+    try:
+        name = check_run_name(path.name)
+        if not name:
+            raise ValueError("the run's name, or its folder")
+    except ValueError as error:
+        better = make_run_name(path.name or "run")
+        raise UsageError(
+            f"--save: invalid value {run or 'no value'}",
+            cause=Cause.INVALID_VALUE,
+            have=run or "no value",
+            need=str(error),
+            remedies=(Remedy(f"--save {better}", "writes the plan into this run's folder"),),
+        ) from None
+    folder = str(path.parent) if "/" in run else settings.output_dir
+    meant = {"run_name": name} | ({"output_dir": folder} if "/" in run else {})
+    for key, value in meant.items():
+        option, other = f"--{key.replace('_', '-')}", getattr(settings, key)
+        if key in settings.origins and Path(other) != Path(value):
+            raise UsageError(
+                f"--save {run} and {option} {other} cannot be combined",
+                cause=Cause.CONTRADICTION,
+                have=f"--save {run} {option} {other}",
+                need="one name and one folder for the run",
+                remedies=(Remedy(f"remove {option}"), Remedy("remove --save", "saves nothing")),
+            )
+    origins = settings.origins | dict.fromkeys(meant, "--save")
+    return replace(settings, run_name=name, output_dir=folder, origins=origins)
+
+
+def how_to_start(plan: "Plan", folder: Path) -> str:
+    """What to type once a plan is saved."""
+    run = shlex.quote(str(folder))
+    workers = f"--nproc-per-node {plan.machine.workers}"
+    return f"saved {run} · torchrun {workers} -m headway.training.worker {run} starts it"
 
 
 def train(arguments: Arguments) -> int:
@@ -132,15 +190,16 @@ VERBS = {
         "plan DATA... [settings]",
         "decide everything, train nothing",
         plan,
-        {},
+        {"save": Switch("write the plan into this run's folder, for a launcher", "RUN")},
         True,
         group="start",
         about="Reads the data and decides everything that training would do: rows, steps, batch, "
-        "memory, time and what is refused. It says why, trains nothing, and writes no run.",
+        "memory, time and what is refused. It says why and trains nothing. With --save, it writes "
+        "the run's folder, which torchrun, Slurm or Kubernetes can then start.",
         examples=(
             ("headway plan notes.txt", "what training on a text would be"),
-            ("headway plan chats.jsonl -m models/small --lora", "adapters on a model"),
             ("headway plan notes.txt --json", "the whole plan, for programs"),
+            ("headway plan notes.txt --save runs/notes", "a run for torchrun to start"),
         ),
     ),
     "train": Verb(

@@ -15,7 +15,7 @@ from headway.base.lock import is_held
 from headway.config.run_name import append_to_name
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
-from headway.runs.settled import Settled
+from headway.runs.settled import Settled, load_settled
 
 _MAX_RUNS = 10_000  # of one name
 _MOST_NAMED = 20  # files in a command; with more, it names the sources as they were typed
@@ -31,8 +31,26 @@ class Placement:
     note: str = ""  # one line to show, "" if there is none
     finding: Finding | None = None  # to show with the plan
 
+    def resumed(self, requested: Plan) -> tuple["Placement", Plan, Settled]:
+        """The placement with its note, the plan, and the settled values of a run that resumes.
 
-def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Placement:
+        The plan is that of its first start; a run that does not resume has the one requested.
+        """
+        if self.kind != "resume":
+            return self, requested, Settled.from_plan(requested)
+        plan = self.folder.plan() or requested
+        settled, note = carry_over(load_settled(self.folder.path, plan), requested)
+        return replace(self, note=note), plan, settled
+
+    def shown(self, plan: Plan, settled: Settled) -> Plan:
+        """The plan as it is shown: with what is settled, and what its folder tells."""
+        told = (*plan.findings, *([self.finding] if self.finding else []))
+        return replace(settled.applied_to(plan), findings=told)
+
+
+def place(
+    plan: Plan, output_dir: Path, *, named: bool, fresh: bool, saves: bool = False
+) -> Placement:
     """Decide which folder a plan runs in. Nothing is written.
 
     Args:
@@ -40,6 +58,7 @@ def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Placemen
         output_dir: where runs are.
         named: whether a person chose the name; then no other folder is used.
         fresh: start over; the folder is still to be moved aside.
+        saves: it is only to be saved there; remedies are commands that do that.
 
     Raises:
         UsageError: the named run has a different plan.
@@ -61,7 +80,7 @@ def place(plan: Plan, output_dir: Path, *, named: bool, fresh: bool) -> Placemen
         differences = differences or "has " + difference(before, plan)
         others.append(folder)
         if named:
-            raise _taken(folder, plan, differences)
+            raise _taken(folder, plan, differences, saves=saves)
     raise AssertionError("ten thousand runs of one name")
 
 
@@ -165,12 +184,19 @@ def _display_value(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _taken(folder: RunFolder, plan: Plan, differences: str) -> UsageError:
-    sources, name = " ".join(plan.data.sources), shlex.quote(plan.name)
-    second = shlex.quote(append_to_name(plan.name, "-2"))
+def _taken(folder: RunFolder, plan: Plan, differences: str, *, saves: bool) -> UsageError:
+    name, sources = append_to_name(plan.name, "-2"), " ".join(plan.data.sources)
     new = find_new_data([folder], plan)
-    on = f"headway train {sources} --continue {name}"
-    goes_on = new.command(plan, append_to_name(plan.name, "-2")) if new else on
+    if saves:
+        head, run, option = f"headway plan {sources}", str(folder.path), "--save"
+        second = f"--save {shlex.quote(str(folder.path.with_name(name)))}"
+        files = " ".join(map(shlex.quote, new.files)) if new and new.is_short else sources
+        goes_on = f"headway plan {files} --continue {shlex.quote(run)} {second}"
+    else:
+        head, run, option = f"headway train {sources}", plan.name, "--run-name"
+        second = f"--run-name {shlex.quote(name)}"
+        on = f"{head} --continue {shlex.quote(run)}"
+        goes_on = new.command(plan, name) if new else on
     what = "trains what is new, on top of its weights" if new else "continues from its weights"
     return UsageError(
         f"run {plan.name} already exists with a different plan",
@@ -178,8 +204,8 @@ def _taken(folder: RunFolder, plan: Plan, differences: str) -> UsageError:
         have=f"{folder.path} {differences}",
         need="a new name, or --fresh to start over",
         remedies=(
-            Remedy(f"headway train {sources} --run-name {second}", "keeps both"),
-            Remedy(f"headway train {sources} --run-name {name} --fresh", "moves the old run aside"),
+            Remedy(f"{head} {second}", "keeps both"),
+            Remedy(f"{head} {option} {shlex.quote(run)} --fresh", "moves the old run aside"),
             Remedy(goes_on, what),
         ),
     )
@@ -230,10 +256,15 @@ class NewData:
     files: tuple[str, ...]
     num_trained: int
 
+    @property
+    def is_short(self) -> bool:
+        """Whether a command can name all of them."""
+        return len(self.files) <= _MOST_NAMED
+
     def command(self, plan: Plan, run_name: str) -> str:
         """What to type to train them on top of that run."""
-        few = len(self.files) <= _MOST_NAMED
-        words = [*(self.files if few else plan.data.sources), "--continue", self.run.path.name]
+        files = self.files if self.is_short else plan.data.sources
+        words = [*files, "--continue", self.run.path.name]
         words += ["--run-name", run_name]
         folder = str(self.run.path.parent)
         words += ["--output-dir", folder] if folder != "runs" else []

@@ -29,7 +29,7 @@ from headway.config.settings import Settings
 from headway.data.sources.descriptors import inherited, reads_standard_input
 from headway.planning.parent_settings import with_parent_settings
 from headway.runs.folder import RunFolder
-from headway.runs.placement import Placement, carry_over, move_aside, place
+from headway.runs.placement import Placement, move_aside, place
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt, how_to_resume, load_receipt
 from headway.runs.settled import Settled, load_settled
@@ -109,6 +109,21 @@ class Supervisor:
             except Stopped:
                 return self._stopped()
 
+    def save(self) -> Result:
+        """Plan, and write the folder of a run whose workers a launcher will start."""
+        with self._cleanup():
+            check_started_once(os.environ, self.request.argv)
+            try:
+                where, plan, settled = self._place(self._make_plan(train=True), saves=True)
+            except Stopped:
+                return self._stopped()
+            if where.kind == "done":
+                return self._already_trained(where.folder, plan)
+            make_folder(where.folder.path)
+            with RunLock(where.folder.lock, str(self.live)):
+                self._write(where, plan, settled)
+            return Result(Exit.KEPT, where.shown(plan, settled), folder=where.folder.path)
+
     def train(self) -> Result:
         """Plan, place the run, train."""
         with self._cleanup():
@@ -118,10 +133,13 @@ class Supervisor:
             workers = Workers(tree, self.live, adapters=settings.lora)
             self._children += workers.processes
             try:
-                plan = self._make_plan(train=True)
+                where, plan, settled = self._place(self._make_plan(train=True))
             except Stopped:
                 return self._stopped()
-            return self._place(plan, workers)
+            if where.kind == "done":
+                return self._already_trained(where.folder, plan)
+            self.screen.plan(where.shown(plan, settled))
+            return self._run(where, plan, settled, workers)
 
     # -- planning ----------------------------------------------------------------------------
 
@@ -162,24 +180,25 @@ class Supervisor:
 
     # -- training ----------------------------------------------------------------------------
 
-    def _place(self, plan: Plan, workers: Workers) -> Result:
+    def _place(self, plan: Plan, *, saves: bool = False) -> tuple[Placement, Plan, Settled]:
+        """The run's folder, and its plan and settled values there."""
         settings = self.request.settings
-        output_dir = Path(settings.output_dir)
-        where = place(plan, output_dir, named=bool(settings.run_name), fresh=settings.fresh)
+        named, fresh = bool(settings.run_name), settings.fresh
+        where = place(plan, Path(settings.output_dir), named=named, fresh=fresh, saves=saves)
         if where.note:
             self.screen.say(where.note)
-        if where.kind == "done":
-            return self._already_trained(where.folder, plan)
-        settled = Settled.from_plan(plan)
-        if where.kind == "resume":
-            where, plan, settled = _resumed(where, plan)
-        if settings.fresh:
-            aside = move_aside(where.folder)
-            if aside:
-                self.screen.say(f"moved the old run to {aside}")
-        told = (*plan.findings, *([where.finding] if where.finding else []))
-        self.screen.plan(replace(settled.applied_to(plan), findings=told))
-        return self._run(where, plan, settled, workers)
+        where, plan, settled = where.resumed(plan)
+        aside = move_aside(where.folder) if fresh else None
+        if aside:
+            self.screen.say(f"moved the old run to {aside}")
+        return where, plan, settled
+
+    def _write(self, where: Placement, plan: Plan, settled: Settled) -> None:
+        """Write the files that a worker starts from."""
+        if where.kind == "new":
+            write_run(where.folder, plan, self.request.settings, self.request.sources)
+        elif settled != load_settled(where.folder.path, plan):
+            settled.save(where.folder.path)
 
     def _already_trained(self, folder: RunFolder, plan: Plan) -> Result:
         receipt = load_receipt(folder.path)
@@ -193,10 +212,7 @@ class Supervisor:
         folder = where.folder
         make_folder(folder.path)
         with RunLock(folder.lock, str(self.live)) as lock:
-            if where.kind == "new":
-                write_run(folder, plan, self.request.settings, self.request.sources)
-            elif settled != load_settled(folder.path, plan):
-                settled.save(folder.path)
+            self._write(where, plan, settled)
             note = where.note if where.kind == "resume" else ""
             log, reader = open_attempt(folder, plan, lock, self.began_s, note)
             aim = Aim(plan.steps.first, plan.steps.num, plan.time.seconds)
@@ -264,10 +280,3 @@ class Supervisor:
             child.send_signal(signal.SIGKILL)
         self.screen.close(0.2)
         self._live_folder.remove()
-
-
-def _resumed(where: Placement, requested: Plan) -> tuple[Placement, Plan, Settled]:
-    """The plan of the first start, and its settled values with what a resume may change."""
-    plan = where.folder.plan() or requested
-    settled, note = carry_over(load_settled(where.folder.path, plan), requested)
-    return replace(where, note=note), plan, settled
