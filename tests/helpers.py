@@ -415,6 +415,7 @@ def run(
     attempt: int = 1,
     on: Callable[[Event, Any], None] = lambda _, __: None,
     place: Any = None,
+    spent_s: float = 0.0,
 ) -> Ran:
     """One attempt at a plan, in this process. `on` sees each event and the job."""
     from headway.base.process import Left
@@ -430,9 +431,8 @@ def run(
     job = Job(RunFolder(folder))
     log.on = lambda event: on(event, job)
     try:
-        job.attempt = prepare(
-            folder, log, Phases(job.pulse, log), job.stop, attempt, place or ONLY_WORKER
-        )
+        phases = Phases(job.pulse, log)
+        job.attempt = prepare(folder, log, phases, job.stop, place or ONLY_WORKER, spent_s)
         code = job.attempt.run()
     except Left:
         code = stopped_early(log, job.stop, job.folder)

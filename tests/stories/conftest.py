@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 LIMIT_S = 600  # that nothing takes, however busy the machine is
@@ -143,6 +144,17 @@ def until(what: Callable[[], Any], limit_s: float = LIMIT_S) -> Any:
             return value
         time.sleep(0.02)
     raise AssertionError("it did not come to pass")
+
+
+def worker_of(supervisor: int, rank: int) -> int:
+    """The process of a worker that is there, started or not."""
+    for child in psutil.Process(supervisor).children():
+        words = child.cmdline()
+        if "headway.training.worker" in words:
+            own = int(words[words.index("--rank") + 1]) if "--rank" in words else 0
+            if own == rank:
+                return child.pid
+    raise AssertionError(f"no worker {rank}")
 
 
 def running(pid: int | str) -> bool:

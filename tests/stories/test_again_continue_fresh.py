@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Headway, running, until
+from .conftest import Headway, running, until, worker_of
 
 TEXT = "It was the best of times, it was the worst of times. " * 120
 SMALL = ["--max-length", "64", "--batch-size", "4"]
@@ -133,10 +133,25 @@ def test_after_a_kill_no_process_is_left_and_the_same_command_goes_on(headway: H
     assert weights(headway, "tale") == weights(headway, "twin")
 
 
-def test_a_killed_trainer_is_told_and_the_run_can_go_on(headway: Headway) -> None:
+def test_a_killed_trainer_is_told_and_a_new_one_goes_on(headway: Headway) -> None:
     headway.write("tale.txt", TEXT)
     words = ["train", "tale.txt", *SMALL, "--epochs", "4", "--save-steps", "5"]
     process = headway.start(*words)
+    until(lambda: any(e["event"] == "saved" for e in headway.events("tale")))
+    os.kill(worker_of(process.pid, 0), signal.SIGKILL)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    told = " ".join(out.split())
+    assert "training tale was killed by SIGKILL: new workers go on from checkpoint-" in told
+    assert headway.receipt("tale")["attempts"] == 2
+    assert headway(*words, "--run-name", "twin").code == 0
+    assert weights(headway, "tale") == weights(headway, "twin")
+
+
+def test_without_restarts_a_killed_trainer_is_told_and_the_run_can_go_on(headway: Headway) -> None:
+    headway.write("tale.txt", TEXT)
+    words = ["train", "tale.txt", *SMALL, "--epochs", "4", "--save-steps", "5"]
+    process = headway.start(*words, "--max-restarts", "0")
     until(lambda: any(e["event"] == "saved" for e in headway.events("tale")))
     (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(worker), signal.SIGKILL)

@@ -7,10 +7,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from .conftest import Headway, until
+from .conftest import Headway, until, worker_of
 
 TEXT = "".join(f"The {n}th day was like the {n * 7 % 31}th, only longer.\n" for n in range(3000))
 SMALL = ["--preset", "tiny", "--max-length", "64", "--batch-size", "256", "--threads", "1"]
@@ -58,14 +57,15 @@ def test_c_a_root_three_groups_and_six_workers_have_the_bits_of_one(days: Headwa
     assert days("verify", "many").code == 0
 
 
-def test_a_killed_worker_is_named_and_any_number_of_others_goes_on(days: Headway) -> None:
+def test_without_restarts_any_number_of_others_goes_on(days: Headway) -> None:
     whole = days(*TRAIN, "--nproc", "4", "--run-name", "whole")
     assert whole.code == 0, whole.err
     command = [*TRAIN, "--nproc", "4", "--groups", "2", "--run-name", "killed"]
+    command += ["--max-restarts", "0"]
     process = days.start(*command)
     folder = days.here / "runs" / "killed"
     until(lambda: len(steps_in(folder)) >= 2)
-    os.kill(worker(process.pid, rank=3), signal.SIGKILL)
+    os.kill(worker_of(process.pid, rank=3), signal.SIGKILL)
     out, _ = process.communicate(timeout=100)
     assert process.returncode == 5
     assert "worker 3 of 4 (group 1) was killed by SIGKILL" in out
@@ -75,15 +75,6 @@ def test_a_killed_worker_is_named_and_any_number_of_others_goes_on(days: Headway
     again = days(*TRAIN, "--nproc", "2", "--run-name", "killed")
     assert again.code == 0, again.err
     assert bits(days, "killed") == bits(days, "whole")
-
-
-def worker(supervisor: int, rank: int) -> int:
-    """The process of a worker."""
-    for child in psutil.Process(supervisor).children():
-        words = child.cmdline()
-        if "--rank" in words and words[words.index("--rank") + 1] == str(rank):
-            return child.pid
-    raise AssertionError(f"no worker {rank}")
 
 
 def test_a_group_without_a_worker_is_refused(days: Headway) -> None:

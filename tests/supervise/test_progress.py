@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from tests.ui.fixtures import entry, pulse, step_done
 
+from headway.base.errors import Cause, Finding
 from headway.base.events import (
     AttemptStarted,
     Ended,
@@ -86,6 +87,24 @@ def test_without_a_plan_the_first_start_tells_where_the_job_began() -> None:
         [entry(started(2488)), entry(step_done(3, first=2488))], worker(steps=500), now_s=100.0
     )
     assert (status.step, status.steps, status.target_global_step) == (3, 500, 2988)
+
+
+LOST = Finding("refused", "worker 2 is gone", cause=Cause.WORKER_LOST)
+
+
+def test_a_run_whose_supervisor_may_restart_it_has_not_ended() -> None:
+    progress = first_steps(3)
+    progress.take(entry(Ended("failed", 5, "broken", LOST)))
+    status = progress.status(worker(phase="writing the receipt"), 100.0)
+    assert (status.ended, status.exit_code, status.line) == (False, None, "")
+    assert progress.status(worker(), 100.0, living=False).state == "failed"
+
+
+def test_any_other_failure_has_ended_it() -> None:
+    progress = first_steps(3)
+    full = Finding("refused", "no room", cause=Cause.DISK_FULL)
+    progress.take(entry(Ended("failed", 5, "broken", full)))
+    assert progress.status(worker(), 100.0).exit_code == 5
 
 
 def test_the_average_loss_is_that_of_the_last_20_steps() -> None:

@@ -7,12 +7,23 @@ from typing import Any
 
 import pytest
 from tests.supervise.test_supervisor import Child, Screen
+from tests.ui.fixtures import step_done
 
 from headway.base.errors import Cause, Exit, Finding
-from headway.base.events import Ended, EventLog, EventReader, Noted, StopAsked, read_events
+from headway.base.events import (
+    AttemptStarted,
+    Ended,
+    EventLog,
+    EventReader,
+    Noted,
+    StopAsked,
+    read_events,
+)
 from headway.base.process import Stop
 from headway.runs.folder import RunFolder
+from headway.supervise import running_attempt
 from headway.supervise.progress import Progress
+from headway.supervise.restart import LostWorkers
 from headway.supervise.running_attempt import RunningAttempt, newest_receipt
 from headway.supervise.watch import Watch
 
@@ -38,17 +49,21 @@ class AttemptOfTest:
         self.log = EventLog(self.folder.events, 1, began_s=0.0)
         self.losses: list[Finding] = []
         self.root = Root("headway.training.worker", ["-"])
+        self.loss: LostWorkers | None = None
 
-    def follow(self, grace_s: float = 10.0) -> int:
+    def follow(self, grace_s: float = 10.0, why_no_restart: str = "") -> int:
         def take_losses() -> list[Finding]:
             taken, self.losses = self.losses, []
             return taken
 
-        workers: Any = SimpleNamespace(root=self.root, take_losses=take_losses)
+        both = [self.root, self.root]
+        workers: Any = SimpleNamespace(root=self.root, processes=both, take_losses=take_losses)
         watch = Watch(self.screen, self.folder.path, Progress("a"), EventReader(self.folder.events))
-        return RunningAttempt(
+        attempt = RunningAttempt(
             self.folder, workers, watch, self.log, self.stop, grace_s, self.screen, verbose=True
-        ).follow()
+        )
+        self.loss = attempt.follow()
+        return attempt.close(why_no_restart)
 
     def ends_with(self, code: int, *events: Any) -> None:
         def work(_: Any) -> int:
@@ -101,6 +116,85 @@ def test_a_root_that_outlasts_the_grace_period_is_killed(attempt: AttemptOfTest)
     assert attempt.follow(grace_s=0.0) == 75
     assert signal.SIGKILL in attempt.root.signals
     assert "did not save within" in attempt.events[-1].line
+
+
+KILLED = Finding("warning", "worker 2 of 4 was killed", cause=Cause.PROCESS_KILLED)
+BROKEN = Finding("warning", "worker 2 of 4 failed: ImportError", cause=Cause.BUG)
+LOST = Ended("failed", 5, "broken", Finding("refused", "worker 2 is gone", cause=Cause.WORKER_LOST))
+FULL = Ended("failed", 5, "broken", Finding("refused", "no room", cause=Cause.DISK_FULL))
+
+
+def test_a_lost_worker_can_be_made_good(attempt: AttemptOfTest) -> None:
+    attempt.losses = [KILLED]
+    attempt.ends_with(5, step_done(3), LOST)
+    assert attempt.follow() == 5
+    assert attempt.loss == LostWorkers(KILLED, finished_step=3)
+
+
+def test_a_killed_root_can_be_made_good(attempt: AttemptOfTest) -> None:
+    attempt.ends_with(-signal.SIGKILL, step_done(1))
+    assert attempt.follow() == 5
+    assert attempt.loss is not None
+    assert attempt.loss.finding.what.endswith("(worker 0 of 2) was killed by SIGKILL")
+
+
+@pytest.mark.parametrize(
+    ("losses", "code", "events"),
+    [
+        ([], 0, [Ended("finished", 0, "kept")]),
+        ([], 5, [FULL]),
+        ([BROKEN], 5, [LOST]),  # new ones would fail as well
+        ([KILLED, BROKEN], 5, [LOST]),
+        ([], 1, []),
+        ([KILLED], 1, []),
+    ],
+)
+def test_nothing_else_is_made_good_by_new_workers(
+    attempt: AttemptOfTest, losses: list[Finding], code: int, events: list[Any]
+) -> None:
+    attempt.losses = losses
+    attempt.ends_with(code, *events)
+    attempt.follow()
+    assert attempt.loss is None
+
+
+def test_the_out_of_memory_killer_is_noticed(
+    attempt: AttemptOfTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = iter([4, 5])
+    monkeypatch.setattr(running_attempt, "count_oom_kills", lambda: next(counts))
+    attempt.ends_with(-signal.SIGKILL)
+    attempt.follow()
+    assert attempt.loss is not None
+    assert attempt.loss.out_of_memory
+
+
+def test_why_there_is_no_restart_is_told(attempt: AttemptOfTest) -> None:
+    attempt.losses = [KILLED]
+    attempt.ends_with(5, LOST)
+    assert attempt.follow(why_no_restart="no new step") == 5
+    assert Noted(Finding("warning", "no restart: no new step")) in attempt.events
+
+
+@pytest.mark.parametrize("events", [[step_done(3)], [step_done(3), LOST]])
+def test_a_stop_beats_the_loss_that_came_with_it(attempt: AttemptOfTest, events: list[Any]) -> None:
+    (attempt.folder.path / "receipt.json").write_text("of a failure")
+    attempt.losses = [KILLED]
+    attempt.stop.ask("SIGTERM", Exit.COME_BACK)
+    attempt.ends_with(-signal.SIGKILL, *events)
+    assert attempt.follow() == 75
+    last = attempt.events[-1]
+    assert (last.outcome, last.exit_code) == ("interrupted", 75)
+    assert last.line.startswith("stopped by SIGTERM: worker 2 of 4 was killed · nothing was saved")
+    assert not (attempt.folder.path / "receipt.json").exists()
+
+
+def test_the_last_event_of_the_attempt_before_is_not_this_ones(attempt: AttemptOfTest) -> None:
+    attempt.log.write(LOST)
+    attempt.log.write(AttemptStarted("a", "1", 1, 0, "", 1, "worker 2 was killed"))
+    attempt.ends_with(0, Ended("finished", 0, "kept"))
+    assert attempt.follow() == 0
+    assert signal.SIGKILL not in attempt.root.signals
 
 
 def test_an_unreadable_receipt_is_none(tmp_path: Path) -> None:

@@ -244,6 +244,12 @@ def test_f03_a_stop_finishes_the_step_saves_and_says_so(
     assert not ran.folder.is_finished
 
 
+def test_time_that_earlier_attempts_of_the_command_took_counts(here: Path, tmp_path: Path) -> None:
+    plan = replace(planned(here), max_time_s=5000.0)
+    assert run(tmp_path / "whole", plan).code == Exit.KEPT
+    assert run(tmp_path / "late", plan, spent_s=5000.0).code == Exit.COME_BACK
+
+
 def test_max_time_stops_with_75(here: Path, tmp_path: Path) -> None:
     plan = replace(planned(here), max_time_s=1e-6)
     ran = run(tmp_path / "run", plan)

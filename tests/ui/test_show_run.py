@@ -207,6 +207,20 @@ def test_a_step_is_finished_only_where_there_is_one() -> None:
         assert "finishing" not in show.event_line(StopAsked("SIGTERM", doing))
 
 
+@pytest.mark.parametrize(
+    ("step", "checkpoint", "where"),
+    [(0, "", "the start at global step 0"), (7, "checkpoint-7", "checkpoint-7 at global step 7")],
+)
+def test_a_restart_says_in_a_line_what_happened_and_where_it_goes_on(
+    step: int, checkpoint: str, where: str
+) -> None:
+    after = "worker 3 of 4 (group 1) was killed by SIGKILL"
+    event = AttemptStarted("notes", "0.1.0", 7, step, checkpoint, restarts=2, after=after)
+    line = f"{after}: new workers go on from {where} · restart 2"
+    assert show.event_line(event) == line
+    assert texts(show.news_lines(event, 300)) == [line]
+
+
 @pytest.mark.parametrize(("event", "line"), EVENTS, ids=[type(e).__name__ for e, _ in EVENTS])
 def test_every_event_has_a_line(event: Event, line: str) -> None:
     assert show.event_line(event) == line

@@ -35,6 +35,8 @@ class AttemptStarted(Event):
     pid: int
     from_global_step: int
     resumed_from: str  # the checkpoint's folder name, "" for the first start
+    restarts: int = 0  # by the supervisor itself, since a person started it
+    after: str = ""  # what happened to the workers before; "" if a person started it
 
 
 @dataclass(frozen=True)

@@ -197,6 +197,9 @@ class Settings:
         None, "without a terminal: log a line every N steps, and at least every 10 s", at_least=1
     )
     grace_s: float = _setting(10, "seconds allowed for saving when asked to stop", above=0)
+    max_restarts: int = _setting(
+        10, "restarts from the last checkpoint after a worker was killed; 0: none", at_least=0
+    )
 
     # the run
     output_dir: str = _setting("runs", "folder for runs", short="o", takes="DIR")

@@ -107,6 +107,7 @@ class Go:
     run: str  # the folder, with plan.json in it
     attempt: int
     began_s: float  # CLOCK_MONOTONIC at the start of the attempt
+    spent_s: float = 0.0  # by earlier attempts of the same command
     rank: int = 0
     workers: int = 1
     groups: int = 1

@@ -16,6 +16,7 @@ from headway.config.settings import Settings
 from headway.config.yaml_file import write_settings
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
+from headway.supervise.restart import NO_RESTART, Restart
 
 
 def write_run(folder: RunFolder, plan: Plan, settings: Settings, sources: Sequence[str]) -> None:
@@ -40,7 +41,12 @@ def write_run(folder: RunFolder, plan: Plan, settings: Settings, sources: Sequen
 
 
 def open_attempt(
-    folder: RunFolder, plan: Plan, lock: RunLock, began_s: float, note: str = ""
+    folder: RunFolder,
+    plan: Plan,
+    lock: RunLock,
+    began_s: float,
+    note: str = "",
+    restart: Restart = NO_RESTART,
 ) -> tuple[EventLog, EventReader]:
     """Start an attempt's log with its first event.
 
@@ -50,6 +56,7 @@ def open_attempt(
         lock: held by this process.
         began_s: CLOCK_MONOTONIC at the start of the attempt.
         note: what is different from the last attempt; "" if nothing is.
+        restart: why new workers take the place of others.
 
     Returns:
         The log, and a reader of what is new in it.
@@ -67,11 +74,13 @@ def open_attempt(
             pid=os.getpid(),
             from_global_step=newest.global_step if newest else plan.steps.first,
             resumed_from=newest.path.name if newest else "",
+            restarts=restart.number,
+            after=restart.after,
         )
     )
     if note:
         log.write(Noted(Finding("adjusted", note)))
-    if lock.broken_owner:
+    if lock.broken_owner and not restart.number:
         what = f"took over the lock of process {lock.broken_owner.pid}, which is gone"
         log.write(Noted(Finding("ok", what)))
     return log, reader

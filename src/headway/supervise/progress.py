@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, cast
 
+from headway.base.errors import Cause
 from headway.base.events import (
     AttemptStarted,
     Ended,
@@ -269,7 +270,8 @@ class Progress:
             wall_s: time.time(), for the age of events where there is no pulse.
             living: whether the job's supervisor is running.
         """
-        state = self._state(readings, living)
+        ended = self._last_event(living=living)
+        state = self._state(readings, ended, living=living)
         speaker = None if state in ENDED else readings.speaker
         aim = self.aim or Aim(self._first, speaker.steps if speaker else 0)
         step = max(self._global_step - aim.first, 0)
@@ -300,16 +302,21 @@ class Progress:
             last_news_s=_news_age(readings, self._last_at, now_s, wall_s),
             attempt=self._attempt,
             pid=self.pid,
-            exit_code=self.ended.exit_code if self.ended else None,
-            line=self.ended.line if self.ended else "",
+            exit_code=ended.exit_code if ended else None,
+            line=ended.line if ended else "",
             held_out_first=self._held_out[0] if self._held_out else None,
             held_out_last=self._held_out[-1] if self._held_out else None,
             workers=_workers(readings, now_s) if state not in ENDED else (),
         )
 
-    def _state(self, readings: Readings, living: bool) -> RunState:
-        if self.ended:
-            return cast("RunState", self.ended.outcome)
+    def _last_event(self, *, living: bool) -> Ended | None:
+        """The run's last event, which an attempt's is not while new workers may go on."""
+        cause = self.ended.finding.cause if self.ended and self.ended.finding else None
+        return None if living and cause is Cause.WORKER_LOST else self.ended
+
+    def _state(self, readings: Readings, ended: Ended | None, *, living: bool) -> RunState:
+        if ended:
+            return cast("RunState", ended.outcome)
         if not living:
             return "died" if self._attempt else "planned"
         if self._stopping:

@@ -1,4 +1,4 @@
-"""Running attempt: its processes followed to the last event, and its exit code."""
+"""Running attempt: its processes followed to the last event, what killed them, its exit code."""
 
 import contextlib
 import signal
@@ -6,19 +6,29 @@ import time
 
 import msgspec
 
-from headway.base.errors import MachineError, Refusal, RefusalMessage, refusal_from
+from headway.base.errors import (
+    Cause,
+    Finding,
+    MachineError,
+    Refusal,
+    RefusalMessage,
+    refusal_from,
+)
 from headway.base.events import Ended, EventLog, Noted, StopAsked
-from headway.base.process import ChildProcess, Stop
+from headway.base.host.oom_kills import count_oom_kills
+from headway.base.process import Stop
 from headway.base.units import plural, seconds
 from headway.runs.folder import RunFolder
 from headway.runs.receipt import Receipt, how_to_resume, load_receipt
 from headway.supervise.child import death_refusal
+from headway.supervise.restart import LostWorkers
 from headway.supervise.screen import Screen
 from headway.supervise.watch import Watch, log_deleted
 from headway.supervise.workers import Workers
 
 _EXIT_S = 5.0  # for a trainer to end after its last event
 _DEATH_S = 2.0  # for a killed one to be gone
+_KILLED = {Cause.PROCESS_KILLED, Cause.WORKER_LOST}  # from outside: new workers may fare better
 
 
 class RunningAttempt:
@@ -55,12 +65,61 @@ class RunningAttempt:
         self._grace_s = grace_s
         self._screen = screen
         self._verbose = verbose
+        self._losses: list[Finding] = []
+        self._lost: LostWorkers | None = None
+        self._is_overdue = False
+        self._num_oom_kills = count_oom_kills()
 
-    def follow(self) -> int:
-        """Show the attempt until its root ends; returns its exit code."""
-        if self._follow_root():
-            self._log_overdue()
-        return self._finish(self._workers.root)
+    def follow(self) -> LostWorkers | None:
+        """Show the attempt until its root ends.
+
+        Returns:
+            What ended it, if that is the loss of workers and nothing else: new ones can go on.
+        """
+        self._is_overdue = self._follow_root()
+        self._lost = None if self._is_overdue else self._find_lost_workers()
+        return self._lost
+
+    def close(self, why_no_restart: str = "") -> int:
+        """Say how the attempt ended; returns its exit code.
+
+        Args:
+            why_no_restart: after a loss that new workers could have made good.
+        """
+        if why_no_restart:
+            with contextlib.suppress(MachineError):
+                self._log.write(Noted(Finding("warning", f"no restart: {why_no_restart}")))
+        if self._is_overdue:
+            time_s = seconds(self._grace_s)
+            self._log_stop(f"the trainer did not save within {time_s} and was killed")
+        elif self._stop.by and self._lost:
+            (self._folder.path / "receipt.json").unlink(missing_ok=True)  # of a failure
+            self._log_stop(self._lost.finding.what)
+        return self._finish()
+
+    def _find_lost_workers(self) -> LostWorkers | None:
+        last = self._watch.progress.ended
+        if last and (last.finding is None or last.finding.cause is not Cause.WORKER_LOST):
+            return None
+        self._log_losses()
+        own = last.finding if last and last.finding else self._death().finding()
+        if any(one.cause not in _KILLED for one in (*self._losses, own)):
+            return None
+        killed_before, killed = self._num_oom_kills, count_oom_kills()
+        out_of_memory = None not in (killed_before, killed) and killed_before != killed
+        finding = next(iter(self._losses), own)
+        return LostWorkers(finding, self._watch.progress.job_step, out_of_memory)
+
+    def _death(self) -> Refusal:
+        """Why the root ended, if it logged no reason."""
+        num, name = len(self._workers.processes), self._folder.path.name
+        root = f" (worker 0 of {num})" if num > 1 else ""
+        return death_refusal(self._workers.root, f"training {name}{root}")
+
+    def _log_losses(self) -> None:
+        for finding in self._workers.take_losses():
+            self._losses.append(finding)
+            self._log.write(Noted(finding))
 
     def _follow_root(self) -> bool:
         """Show the attempt until its root ends; forward a stop to it, once.
@@ -72,12 +131,12 @@ class RunningAttempt:
             Whether a stop ended it before its last event.
         """
         root, watch, stop = self._workers.root, self._watch, self._stop
+        watch.take_events()  # so that the last event of another attempt is not this one's
         forwarded, ended_s, killed_s = False, 0.0, 0.0
         for _ in watch.follow(root):
             now_s = time.monotonic()
             self._note_lost_log()
-            for finding in self._workers.take_losses():
-                self._log.write(Noted(finding))
+            self._log_losses()
             if stop.by and not forwarded:
                 forwarded = True
                 self._log.write(StopAsked(stop.by, watch.doing()))
@@ -93,15 +152,16 @@ class RunningAttempt:
         was_killed = killed_s > 0 and root.exit_code in (None, -signal.SIGKILL)
         return was_killed and watch.progress.ended is None
 
-    def _log_overdue(self) -> None:
-        """Write the last event of a root that did not stop within the grace period."""
+    def _log_stop(self, why: str) -> None:
+        """Write the last event of a root that did not get as far as its own.
+
+        Args:
+            why: it did not.
+        """
         saved, done = self._folder.last_saved_step(), self._watch.progress.job_step
         kept = f"step {saved:,} is saved" if saved else "nothing was saved"
         lost = f", {plural(done - saved, 'step')} lost" if done > saved else ""
-        line = (
-            f"stopped by {self._stop.by}: the trainer did not save within "
-            f"{seconds(self._grace_s)} and was killed · {kept}{lost} · {how_to_resume(saved)}"
-        )
+        line = f"stopped by {self._stop.by}: {why} · {kept}{lost} · {how_to_resume(saved)}"
         with contextlib.suppress(MachineError):
             self._log.write(Ended("interrupted", int(self._stop.code), line))
         self._watch.take_events()
@@ -111,7 +171,7 @@ class RunningAttempt:
             with contextlib.suppress(MachineError):  # its folder may be gone, too
                 self._log.write(Noted(log_deleted(self._log.path)))
 
-    def _finish(self, root: ChildProcess) -> int:
+    def _finish(self) -> int:
         """The exit code; a root that died without a last event gets one."""
         last = self._watch.progress.ended
         if last is not None:
@@ -121,18 +181,18 @@ class RunningAttempt:
             elif not (self._folder.path / "receipt.json").exists():  # stopped before step 1
                 self._screen.say(last.line)
             return last.exit_code
-        refusal = death_refusal(root, f"training {self._folder.path.name}")
+        refusal = self._death()
         finding = refusal.finding()
         with contextlib.suppress(MachineError):  # the disk that ended it may be the log's
             self._log.write(Ended("failed", int(refusal.code), finding.what, finding))
         self._watch.take_events()
-        self._show_death(refusal, root)
+        self._show_death(refusal)
         return int(refusal.code)
 
-    def _show_death(self, refusal: Refusal, root: ChildProcess) -> None:
+    def _show_death(self, refusal: Refusal) -> None:
         self._screen.refusal(refusal)
         if self._verbose:
-            for line in root.last_words():
+            for line in self._workers.root.last_words():
                 self._screen.say(line)
 
 

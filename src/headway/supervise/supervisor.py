@@ -19,6 +19,7 @@ import msgspec
 
 from headway.base.addresses import hide_credentials
 from headway.base.errors import Exit
+from headway.base.events import EventLog
 from headway.base.files import make_folder
 from headway.base.host.launcher import check_started_once
 from headway.base.lock import RunLock
@@ -41,6 +42,7 @@ from headway.supervise.live.shared_memory import shared_memory_errors
 from headway.supervise.opening import open_attempt, write_run
 from headway.supervise.planner import PlanRequest
 from headway.supervise.progress import Aim, Progress
+from headway.supervise.restart import Restart, Restarts, follow_attempts
 from headway.supervise.running_attempt import RunningAttempt, newest_receipt
 from headway.supervise.screen import Screen
 from headway.supervise.watch import Watch
@@ -128,10 +130,7 @@ class Supervisor:
         """Plan, place the run, train."""
         with self._cleanup():
             check_started_once(os.environ, self.request.argv)
-            settings = self.request.settings
-            tree = WorkerTree(settings.nproc, settings.groups)
-            workers = Workers(tree, self.live, adapters=settings.lora)
-            self._children += workers.processes
+            workers = self._start_workers()
             try:
                 where, plan, settled = self._place(self._make_plan(train=True))
             except Stopped:
@@ -221,23 +220,52 @@ class Supervisor:
             with shared_memory_errors():
                 job.publish()
             watch = Watch(self.screen, self.live, progress, reader, folder.path)
-            workers.send(Go(str(folder.path.resolve()), log.attempt, self.began_s))
-            code = RunningAttempt(
-                folder,
-                workers,
-                watch,
-                log,
-                self.stop,
-                settled.grace_s,
-                self.screen,
-                verbose=self.request.verbose,
-            ).follow()
+
+            def start(restart: Restart) -> RunningAttempt:
+                began_s = time.monotonic()
+                self._end_children()
+                others = self._start_workers()
+                log, _ = open_attempt(folder, plan, lock, began_s, restart=restart)
+                return self._begin(folder, others, watch, log, settled)
+
+            first = self._begin(folder, workers, watch, log, settled)
+            restarts = Restarts(self.request.settings.max_restarts)
+            code = follow_attempts(first, restarts, lambda: bool(self.stop.by), start)
         receipt = None if code == Exit.BUG else newest_receipt(folder)
         if receipt:
             self.screen.receipt(receipt)
         return Result(code, plan, receipt, folder.path)
 
+    def _begin(
+        self, folder: RunFolder, workers: Workers, watch: Watch, log: EventLog, settled: Settled
+    ) -> RunningAttempt:
+        """Tell the workers to train."""
+        spent_s = log.began_s - self.began_s
+        workers.send(Go(str(folder.path.resolve()), log.attempt, log.began_s, spent_s))
+        return RunningAttempt(
+            folder,
+            workers,
+            watch,
+            log,
+            self.stop,
+            settled.grace_s,
+            self.screen,
+            verbose=self.request.verbose,
+        )
+
     # -- processes ---------------------------------------------------------------------------
+
+    def _start_workers(self) -> Workers:
+        settings = self.request.settings
+        tree = WorkerTree(settings.nproc, settings.groups)
+        workers = Workers(tree, self.live, adapters=settings.lora)
+        self._children += workers.processes
+        return workers
+
+    def _end_children(self) -> None:
+        for child in self._children:
+            child.end()
+        self._children.clear()
 
     def _start(
         self,
@@ -270,8 +298,7 @@ class Supervisor:
             try:
                 yield
             finally:
-                for child in self._children:
-                    child.end()
+                self._end_children()
                 self._live_folder.remove()
 
     def _abandon(self) -> None:

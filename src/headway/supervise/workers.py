@@ -91,17 +91,20 @@ class Workers:
             elif process.exit_code:
                 self._told.add(rank)
                 refusal = death_refusal(process, self._name(rank), self._doing(rank))
-                findings.append(replace(refusal.finding(), kind="warning"))
+                if refusal.cause is not Cause.WORKER_LOST:  # of another, which is told itself
+                    findings.append(_as_warning(refusal.finding()))
         return findings
 
     def _start(self, rank: int, adapters: bool) -> ChildProcess:
         memory = [] if self._memory < 0 else [self._memory]
+        pulse = self._live / f"rank-{rank}.pulse"
+        pulse.unlink(missing_ok=True)  # of the worker whose place it takes
         return ChildProcess(
             "headway.training.worker",
             ["-", *(["--adapters"] if adapters else []), *(["--rank", str(rank)] if rank else [])],
             # The planner has downloaded what it needs by the time it starts.
             environment=torch_environment(offline=True),
-            pulse=self._live / f"rank-{rank}.pulse",
+            pulse=pulse,
             log=self._live / f"rank-{rank}.err",
             log_stdout=True,
             stdin=subprocess.PIPE,
@@ -121,7 +124,6 @@ class Workers:
             f"{self._name(rank)} stood still and was killed",
             have=f"stopped for {_STOPPED_S:g} s, by SIGSTOP or a debugger; it was "
             + self._doing(rank),
-            need="workers that run",
             cause=Cause.WORKER_LOST,
         )
 
@@ -134,6 +136,11 @@ class Workers:
             return ""
         waiting = f", waiting for {pulse.waiting}" if pulse.waiting else ""
         return f"{pulse.phase}{waiting}, after step {pulse.step}"
+
+
+def _as_warning(finding: Finding) -> Finding:
+    """What happened, without what to do about it: the run's own ending says that."""
+    return replace(finding, kind="warning", need="", remedies=())
 
 
 def _connect(tree: WorkerTree) -> tuple[dict[int, dict[int, socket.socket]], list[socket.socket]]:

@@ -67,8 +67,8 @@ def prepare(
     log: EventLog,
     phase: Phases,
     stop: Stop,
-    number: int,
     place: TeamPlace = ONLY_WORKER,
+    spent_s: float = 0.0,
 ) -> "Attempt":
     """Set up an attempt at a run's plan, from its newest checkpoint.
 
@@ -77,8 +77,8 @@ def prepare(
         log: gets the run's events.
         phase: current phase.
         stop: the stop request.
-        number: of the attempt, 1 at the first start.
         place: of this process, the root, among the workers.
+        spent_s: by earlier attempts of the same command.
 
     Raises:
         Left: a stop was requested.
@@ -110,7 +110,7 @@ def prepare(
         log.write(_probed("before", trainer.before))
     last = described(start.checkpoint) if start.checkpoint else None
     saver = Saver(folder, plan, log, phase, last)
-    return Attempt(folder, trainer, saver, log, phase, stop, number)
+    return Attempt(folder, trainer, saver, log, phase, stop, spent_s)
 
 
 class Attempt:
@@ -123,7 +123,7 @@ class Attempt:
         log: gets the run's events.
         phase: current phase.
         stop: the stop request.
-        number: 1 at the first start.
+        spent_s: by earlier attempts of the same command.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Attempt:
         log: EventLog,
         phase: Phases,
         stop: Stop,
-        number: int,
+        spent_s: float,
     ) -> None:
         self.folder = folder
         self.trainer = trainer
@@ -142,9 +142,9 @@ class Attempt:
         self.log = log
         self.phase = phase
         self.stop = stop
-        self.number = number
         self.plan = trainer.plan
         self.start_s = log.began_s
+        self.command_start_s = log.began_s - spent_s
         self.step_seconds: list[float] = []  # of each step of this attempt
         self.step_start_s = time.monotonic()
         self.paces = StepPaces()
@@ -264,7 +264,7 @@ class Attempt:
     def _stop_if_due(self) -> None:
         """Raise StepDropped after a stop request or when time is up: no step is started."""
         limit_s = self.trainer.settled.max_time_s
-        if limit_s and time.monotonic() - self.start_s > limit_s:
+        if limit_s and time.monotonic() - self.command_start_s > limit_s:
             self.stop.ask(MAX_TIME, Exit.COME_BACK)
         self._stop_if_asked()
 
@@ -374,7 +374,7 @@ class Attempt:
             outcome=ending.outcome,
             why=failure.what if failure else self.stop.by,
             cause=failure.cause if failure else None,
-            attempts=self.number,
+            attempts=self.log.attempt,
             before=trainer.before,
             after=verdict.after,
             tensors=verdict.tensors,

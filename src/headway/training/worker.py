@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
 
             phases = Phases(pulse, log, spent_s)
             place = TeamPlace.of(go, pulse)
-            return prepare(Path(go.run), log, phases, stop, go.attempt, place).run()
+            return prepare(Path(go.run), log, phases, stop, place, go.spent_s).run()
         except Left:
             return stopped_early(log, stop, RunFolder(Path(go.run)))
         except Refusal as refusal:

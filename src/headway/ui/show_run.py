@@ -182,6 +182,8 @@ def _event_facts(event: Event) -> list[str]:
     match event:
         case StepDone():
             return _step_facts(event)
+        case AttemptStarted(restarts=number) if number:
+            return _restart_facts(event)
         case AttemptStarted(run, version, _, from_global_step, resumed_from):
             where = (
                 f"resumed from {resumed_from} at global step {count(from_global_step)}"
@@ -210,6 +212,13 @@ def _event_facts(event: Event) -> list[str]:
             return [f"{outcome}, exit {exit_code}", one_line(line)]
         case _:
             return _pause_facts(event)
+
+
+def _restart_facts(event: AttemptStarted) -> list[str]:
+    """What happened to the workers, and where new ones go on."""
+    source = event.resumed_from or "the start"
+    where = f"new workers go on from {source} at global step {count(event.from_global_step)}"
+    return [f"{one_line(event.after)}: {where}", f"restart {count(event.restarts)}"]
 
 
 def _step_facts(event: StepDone) -> list[str]:
@@ -243,7 +252,9 @@ def _pause_facts(event: Event) -> list[str]:
 def news_lines(event: Event, width: int) -> list[StyledLine]:
     """The lines about an event that stay on the screen; most events have none."""
     match event:
-        case AttemptStarted(resumed_from="", from_global_step=0) | PhaseEntered() | StepDone():
+        case AttemptStarted(resumed_from="", from_global_step=0, restarts=0):
+            return []
+        case PhaseEntered() | StepDone():
             return []
         case Resumed() | Ended():  # shown by the attempt's line and by the receipt or refusal
             return []

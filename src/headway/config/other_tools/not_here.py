@@ -34,7 +34,7 @@ NOT_HERE: tuple[Meaning, ...] = (
         """accelerate_config accelerator_config context_parallel context_parallel_degree
         context_parallel_size cp_size cpu_offload data_parallel_replicate_degree
         data_parallel_shard_degree ddp ddp_backend cp cuda_visible_devices deepspeed_stage
-        distributed ds_config ep fsdp_policy gpu_id max_restarts n_gpus nodes num_gpu
+        distributed ds_config ep fsdp_policy gpu_id n_gpus nodes num_gpu
         parallel pipeline_model_parallel_size pp rdzv_id sequence_parallel standalone
         tensor_model_parallel_size tp use_deepspeed use_distributed_optimizer zero zero2 zero3
         dynamo_backend ddp_broadcast_buffers ddp_bucket_cap_mb ddp_find_unused_parameters

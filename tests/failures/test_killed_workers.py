@@ -1,0 +1,107 @@
+"""Workers are killed at random instants, and new ones end with the bits of an undisturbed run.
+
+F11 SIGKILL of one of W workers · F19 a restart with what the one before left behind
+F18 SIGKILL of the supervisor · F22 a crash loop at the start
+"""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import time
+from subprocess import Popen
+
+import psutil
+import pytest
+from tests.stories.conftest import Headway, cache, headway, until, worker_of
+
+__all__ = ["cache", "headway"]  # fixtures
+
+WORKERS = 4
+TRAIN = [
+    "train",
+    "days.txt",
+    "--preset",
+    "tiny",
+    "--max-length",
+    "64",
+    "--batch-size",
+    "256",
+    "--threads",
+    "1",
+]
+TRAIN += f"--max-steps 24 --save-steps 6 --nproc {WORKERS} --groups 2".split()
+NUM_KILLS = 20
+
+
+@pytest.fixture
+def days(headway: Headway) -> Headway:
+    text = (f"The {n}th day was like the {n * 7 % 31}th, only longer.\n" for n in range(3000))
+    headway.write("days.txt", "".join(text))
+    return headway
+
+
+def bits(headway: Headway, run: str) -> list[str]:
+    """The hashes of weights and moments in a run's newest checkpoint."""
+    manifest = json.loads((headway.here / "runs" / run / "model/manifest.json").read_text())
+    return [manifest["files"][f"{name}.safetensors"]["sha256"] for name in ("model", "optimizer")]
+
+
+def undisturbed(headway: Headway) -> list[str]:
+    """The bits of a run in which no process was killed."""
+    whole = headway(*TRAIN, "--run-name", "whole")
+    assert whole.code == 0, whole.err
+    return bits(headway, "whole")
+
+
+def last_step(headway: Headway, run: str) -> int:
+    return max((e["step"] for e in headway.events(run) if e["event"] == "step_done"), default=0)
+
+
+def kill(process: "Popen[str]", rank: int) -> None:
+    """Kill a worker that may just be about to end."""
+    # Between two attempts there is none.
+    with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError, AssertionError):
+        os.kill(worker_of(process.pid, rank), signal.SIGKILL)
+
+
+def test_f11_f19_a_killed_member_and_a_killed_root_are_replaced(days: Headway) -> None:
+    process = days.start(*TRAIN, "--run-name", "killed", "--json")
+    until(lambda: last_step(days, "killed") >= 2)
+    kill(process, rank=3)
+    until(lambda: last_step(days, "killed") >= 8)
+    kill(process, rank=0)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    attempts = [e for e in days.events("killed") if e["event"] == "attempt_started"]
+    assert [e["restarts"] for e in attempts] == [0, 1, 2]
+    assert attempts[1]["after"] == "worker 3 of 4 (group 1) was killed by SIGKILL"
+    assert attempts[2]["after"] == "training killed (worker 0 of 4) was killed by SIGKILL"
+    assert attempts[1]["from_global_step"] >= 2  # the root saved what was finished
+    assert attempts[2]["from_global_step"] >= 6
+    receipt = days.receipt("killed")
+    assert (receipt["contract"]["verdict"], receipt["attempts"]) == ("kept", 3)
+    assert days("verify", "killed").code == 0
+    assert bits(days, "killed") == undisturbed(days)
+
+
+@pytest.mark.chaos
+def test_f11_workers_killed_at_random_instants_end_as_if_they_had_not_been(days: Headway) -> None:
+    right, chance, kills, finished = undisturbed(days), random.Random(11), 0, 0
+    while kills < NUM_KILLS or not finished:
+        run = f"run-{finished}"
+        process = days.start(*TRAIN, "--run-name", run)
+        while process.poll() is None:
+            end_s = time.monotonic() + chance.uniform(0, 20)
+            while process.poll() is None and time.monotonic() < end_s:
+                time.sleep(0.01)
+            if process.poll() is None and kills < NUM_KILLS:
+                kill(process, chance.randrange(WORKERS))
+                kills += 1
+        out, err = process.communicate()
+        assert process.returncode in (0, 5), out + err  # 5: killed twice without a new step
+        if process.returncode == 0:
+            assert bits(days, run) == right
+            assert days.receipt(run)["contract"]["verdict"] == "kept"
+            finished += 1
