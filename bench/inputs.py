@@ -1,9 +1,11 @@
 """What is trained on: conversations cut from Python's own manual; Python's own sources."""
 
+import hashlib
 import json
 import random
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 # Words of a question and of an answer, drawn evenly. Under a tokenizer of 8,192 tokens a chat has
@@ -46,6 +48,59 @@ def _manual() -> Iterator[str]:
     words = [word for name in sorted(topics) for word in topics[name].split() if len(word) < 12]
     while True:
         yield from words
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What was written of a corpus."""
+
+    files: int
+    bytes: int
+    words: int  # between blanks
+    sha256: str  # of all files one after the other
+
+
+def write_corpus(folder: Path, most_bytes: int, roots: Sequence[Path] = ()) -> Corpus:
+    """Python sources, cut to a size: the standard library first, then what is installed.
+
+    Args:
+        folder: is made; files are numbered in the order in which they were taken.
+        most_bytes: of all files; the last one is cut after a line.
+        roots: where sources are taken from instead.
+    """
+    folder.mkdir()
+    files = num_words = 0
+    left, digest = most_bytes, hashlib.sha256()
+    for source in _sources(roots or [Path(sysconfig.get_path(n)) for n in ("stdlib", "purelib")]):
+        part = source.read_bytes()
+        if len(part) > left:
+            part = part[: part.rfind(b"\n", 0, left) + 1]
+        if part and _is_text(part):
+            files += 1
+            (folder / f"{files:05}-{source.name}").write_bytes(part)
+            num_words += len(part.split())
+            digest.update(part)
+            left -= len(part)
+        if len(part) < source.stat().st_size:
+            break
+    return Corpus(files, most_bytes - left, num_words, digest.hexdigest())
+
+
+def _sources(roots: Sequence[Path]) -> Iterator[Path]:
+    """All sources below each root, by name; of the first root without the packages in it."""
+    for root in roots:
+        for source in sorted(root.rglob("*.py")):
+            if "site-packages" not in source.relative_to(root).parts:
+                yield source
+
+
+def _is_text(content: bytes) -> bool:
+    """Whether it is in UTF-8; the standard library tests other encodings too."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def copy_sources(folder: Path, most_bytes: int) -> int:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,46 @@ def _wait(
         watch(process.pid)
 
 
+class CpuWatch:
+    """Seconds of all cores that a process and those below it used, at any time: a `watch`."""
+
+    _EVERY_S = 0.2
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[float, float]] = []  # seconds since 1970, and of cores
+
+    def __call__(self, pid: int) -> None:
+        """Look once."""
+        now_s = time.time()
+        if self._seen and now_s < self._seen[-1][0] + self._EVERY_S:
+            return
+        used_s = 0.0
+        with contextlib.suppress(psutil.Error):
+            root = psutil.Process(pid)
+            for process in (root, *root.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    used_s += sum(process.cpu_times()[:4])  # with children that have ended
+            self.saw(now_s, used_s)
+
+    def saw(self, at_s: float, used_s: float) -> None:
+        """Take down what was used so far."""
+        self._seen.append((at_s, used_s))
+
+    def used_s(self, begin_s: float, end_s: float) -> float:
+        """Seconds of cores between two moments, straight lines between two looks.
+
+        Raises:
+            TrialError: nobody looked before the one or after the other.
+        """
+        return self._at(end_s) - self._at(begin_s)
+
+    def _at(self, moment_s: float) -> float:
+        for (before_s, before), (after_s, after) in pairwise(self._seen):
+            if before_s <= moment_s <= after_s:
+                return before + (after - before) * (moment_s - before_s) / (after_s - before_s)
+        raise TrialError("nobody looked at the time of its cores")
+
+
 def peer(
     script: str,
     words: Sequence[str],
@@ -149,17 +190,30 @@ def peer(
     *,
     more: Mapping[str, str] | None = None,
     python: str = sys.executable,
+    launcher: Sequence[str] = (),
     limit_s: float = LIMIT_S,
+    watch: Callable[[int], None] | None = None,
 ) -> tuple[float, Steps]:
     """One trial of a script in peers/: when it was started, and its steps.
+
+    Args:
+        script: its name.
+        words: what is typed after the folder and the file for its result.
+        folder: of the work.
+        trial: an empty folder.
+        more: of its environment.
+        python: that runs it.
+        launcher: what Python runs instead, with the script as its first word.
+        limit_s: it is ended after this many seconds.
+        watch: is told the process id, again and again.
 
     Raises:
         TrialError: it failed, or it did not end in time.
     """
     result = trial / "result.json"
-    command = [python, str(PEERS / script), str(folder), str(result), *words]
+    command = [python, *launcher, str(PEERS / script), str(folder), str(result), *words]
     started = time.time()
-    run(command, folder, trial / "cache", more=more, limit_s=limit_s)
+    run(command, folder, trial / "cache", more=more, watch=watch, limit_s=limit_s)
     return started, Steps(**json.loads(result.read_text()))
 
 
@@ -170,6 +224,8 @@ def headway(
     *,
     more: Mapping[str, str] | None = None,
     limit_s: float = LIMIT_S,
+    cache: Path | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> tuple[float, Steps]:
     """One trial of `headway train`: when it was started, and its steps.
 
@@ -179,24 +235,33 @@ def headway(
         trial: an empty folder for the run.
         more: of its environment.
         limit_s: it is ended after this many seconds.
+        cache: what it may call its cache; nothing is in it, where nothing is said.
+        watch: is told the process id, again and again.
 
     Raises:
         TrialError: it failed, or it did not end in time, or its contract is broken.
     """
-    watch = _Memory(trial / "bench" / "events.jsonl")
+    memory = _Memory(trial / "bench" / "events.jsonl")
+
+    def look(pid: int) -> None:
+        memory(pid)
+        if watch:
+            watch(pid)
+
     command = [HEADWAY, "train", *words, "--output-dir", str(trial), "--run-name", "bench"]
     started = time.time()
-    run(command, folder, trial / "cache", more=more, watch=watch, limit_s=limit_s)
+    (trial / "cache").mkdir(exist_ok=True)
+    run(command, folder, cache or trial / "cache", more=more, watch=look, limit_s=limit_s)
     receipt = json.loads((trial / "bench" / "receipt.json").read_text())
     if receipt["contract"]["verdict"] != "kept":
         raise TrialError(receipt["line"])
-    done = _steps_done(watch.log)
+    done = _steps_done(memory.log)
     steps = Steps(
         ends=[datetime.fromisoformat(entry["at"]).timestamp() for entry in done],
         trained=[entry["trained_tokens"] for entry in done],
         positions=[entry["computed_tokens"] for entry in done],
         losses=[entry["loss"] for entry in done],
-        peak_bytes=watch.peak_bytes,
+        peak_bytes=memory.peak_bytes,
     )
     return started, steps
 

@@ -46,6 +46,8 @@ def train(
     parameters: list[torch.nn.Parameter],
     loss_of: Loss,
     backward: Callable[[torch.Tensor], Any] = torch.Tensor.backward,
+    rank: int = 0,
+    processes: int = 1,
 ) -> None:
     """Train the steps that were asked for; write what happened.
 
@@ -56,6 +58,8 @@ def train(
         parameters: whose gradients are clipped.
         loss_of: ids and targets, [B, T] each, to the mean loss.
         backward: from the loss to the gradients.
+        rank: of this process; the first one writes.
+        processes: that share each step, each with as many rows.
     """
     length, learning = plan["data"]["max_length"], plan["learning"]
     tokens = numpy.memmap(asked.folder / "tokens.bin", dtype=numpy.uint16, mode="r")
@@ -63,15 +67,17 @@ def train(
     for step in range(1, asked.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = _rate(learning, step, asked.steps)
-        ids_BT, targets_BT = _batch(tokens, asked.batch, length)
+        ids_BT, targets_BT = _batch(tokens, asked.batch // processes, length)
         loss = loss_of(ids_BT, targets_BT)
         backward(loss)
         torch.nn.utils.clip_grad_norm_(parameters, learning["max_grad_norm"])
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        clock.saw(targets_BT.numel(), ids_BT.numel(), loss.detach())
+        trained, positions = targets_BT.numel() * processes, ids_BT.numel() * processes
+        clock.saw(trained, positions, loss.detach())
         clock.step_ended()
-    clock.write(asked.result)
+    if rank == 0:
+        clock.write(asked.result)
 
 
 def _rate(learning: dict[str, Any], step: int, steps: int) -> float:
