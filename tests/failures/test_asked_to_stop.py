@@ -48,15 +48,15 @@ PHASES = {
     "making the optimizer": ('asked("headway.training.setup", "make_optimizer")', 0),
     "checking the packing": ('asked("headway.training.trainer", "settle")', 0),
     "probing before": (
-        'asked(EVALUATE, "measure_loss", times(1))',
+        'asked(EVALUATE, "sum_losses", times(1))',
         0,
     ),
     "evaluating before": (
-        'asked(EVALUATE, "measure_loss", times(2))',
+        'asked(EVALUATE, "sum_losses", times(2))',
         0,
     ),
     "evaluating between steps": (
-        'asked(EVALUATE, "measure_loss", times(3))',
+        'asked(EVALUATE, "sum_losses", times(3))',
         4,
     ),
     "sampling between steps": (
@@ -64,7 +64,7 @@ PHASES = {
         6,
     ),
     "probing after": (
-        'asked(EVALUATE, "measure_loss", times(6))',
+        'asked(EVALUATE, "sum_losses", times(6))',
         13,
     ),
     "auditing": ('asked("headway.training.trainer", "starting_model")', 13),

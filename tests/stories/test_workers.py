@@ -13,7 +13,8 @@ from .conftest import Headway, until, worker_of
 
 TEXT = "".join(f"The {n}th day was like the {n * 7 % 31}th, only longer.\n" for n in range(3000))
 SMALL = ["--preset", "tiny", "--max-length", "64", "--batch-size", "256", "--threads", "1"]
-TRAIN = ["train", "days.txt", *SMALL, "--max-steps", "12", "--save-steps", "4"]
+EVALUATED = ["--val-size", "40", "--eval-steps", "5"]
+TRAIN = ["train", "days.txt", *SMALL, *EVALUATED, "--max-steps", "12", "--save-steps", "4"]
 
 
 @pytest.fixture
@@ -28,6 +29,13 @@ def bits(headway: Headway, run: str) -> tuple[str, str]:
     names = ("model.safetensors", "optimizer.safetensors")
     weights, moments = (hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names)
     return weights, moments
+
+
+def losses(headway: Headway, run: str) -> list[object]:
+    """Every loss that was evaluated: before, after, and of the held-out rows in between."""
+    found = [e for e in headway.events(run) if e["event"] == "evaluated"]
+    evaluated = [(e["global_step"], e["held_out"], e["rows"]) for e in found]
+    return [evaluated, receipt_of(headway, run)["learning_facts"]]
 
 
 def receipt_of(headway: Headway, run: str) -> Any:
@@ -53,6 +61,7 @@ def test_c_a_root_three_groups_and_six_workers_have_the_bits_of_one(days: Headwa
     assert told["learning_facts"]["grad_norm_last"] > 0
     assert told["plan"] == alone["plan"]  # the run's name is no part of it
     assert bits(days, "many") == bits(days, "one")
+    assert losses(days, "many") == losses(days, "one")
     assert "6 workers in 3 groups" in many.out
     assert days("verify", "many").code == 0
 
@@ -75,6 +84,7 @@ def test_without_restarts_any_number_of_others_goes_on(days: Headway) -> None:
     again = days(*TRAIN, "--nproc", "2", "--run-name", "killed")
     assert again.code == 0, again.err
     assert bits(days, "killed") == bits(days, "whole")
+    assert losses(days, "killed")[1] == losses(days, "whole")[1]
 
 
 def test_a_group_without_a_worker_is_refused(days: Headway) -> None:

@@ -473,10 +473,10 @@ def test_each_step_and_what_lies_between_is_watched_for_a_slower_pace(
     monkeypatch.setattr(pace.Pace, "add", add)
     measure = Trainer.measure_held_out
 
-    def slow(trainer: Trainer) -> Measured | None:
+    def slow(trainer: Trainer, *given: Any, **more: Any) -> Measured | None:
         with trainer._phase(Phase.EVALUATING):
             time.sleep(0.2)
-            return measure(trainer)
+            return measure(trainer, *given, **more)
 
     monkeypatch.setattr(Trainer, "measure_held_out", slow)
     ran = run(tmp_path / "run", planned(here, max_steps=4, eval_steps=1, val_size=4))

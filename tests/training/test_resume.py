@@ -39,6 +39,7 @@ from headway.runs.folder import Checkpoint
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
 from headway.training import setup, trainer
+from headway.training.distributed.messages import EvaluatedRows
 from headway.training.evaluation.evaluate import measure_loss
 from headway.training.optimizer import learning_rate
 from headway.training.step import Stepper
@@ -480,7 +481,7 @@ def test_x03_a_checkpoint_is_the_model_that_was_trained(
     """Loaded afresh it has the loss that the run measured last."""
     ran = twins["text"]
     forward = Forward(from_folder(ran.folder.model.resolve(), trust_remote_code=False))
-    found = measure_loss(forward, ran.job.trainer.probes.probe, Pulse())
+    found = measure_loss(forward, ran.job.trainer.probes.batches(EvaluatedRows.PROBE), Pulse())
     facts = ran.receipt.learning_facts
     assert facts.train_probe is not None
     assert found.mean == pytest.approx(facts.train_probe.after, abs=1e-6)

@@ -33,11 +33,11 @@ from headway.runs.folder import RunFolder
 from headway.runs.receipt import Measured, ReceiptCheckpoint
 from headway.training import saver as saving
 from headway.training.attempt import Attempt
-from headway.training.evaluation.evaluate import Probes
 from headway.training.failures import TRACEBACK
 from headway.training.optimizer import make_optimizer
 from headway.training.phases import Phases
 from headway.training.saver import Saver, Written
+from headway.training.trainer import Trainer
 from headway.training.weights.checkpoint import Snapshot
 
 PLAN = plan_of(in_memory(1601), max_length=16)
@@ -339,8 +339,8 @@ def test_c07_the_best_by_held_out_loss_is_kept(
 ) -> None:
     """Evaluated before the save where both fall on a step, and kept in its state."""
     losses = iter([5.0, 4.0, 3.0, 1.0, 2.0, 3.0, 4.0, 5.0])  # before, steps 2 to 12, after
-    measured = lambda _: Measured(next(losses), 0.1, 3)  # noqa: E731 - one line
-    monkeypatch.setattr(Probes, "measure_held_out", measured)
+    measured = lambda *_, **__: Measured(next(losses), 0.1, 3)  # noqa: E731 - one line
+    monkeypatch.setattr(Trainer, "measure_held_out", measured)
     given = {"save_steps": 2, "eval_steps": 2, "val_size": 3, "save_total_limit": 1}
     ran = run(tmp_path / "run", planned(here, **given))
     assert [e.held_out for e in ran.of(Evaluated)] == [4.0, 3.0, 1.0, 2.0, 3.0, 4.0]

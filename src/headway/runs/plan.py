@@ -319,6 +319,12 @@ class Plan:
         """A table, in a notebook."""
         return html_table(f"plan for {self.name}", plan_facts(self))
 
+    def is_evaluated_after(self, step: int) -> bool:
+        """Whether the held-out rows are evaluated after a step of the job that another follows."""
+        every = self.evaluation.eval_steps
+        is_due = bool(every and self.data.rows.held_out) and step % every == 0
+        return is_due and step < self.steps.num
+
     @property
     def computed_tokens(self) -> int:
         """Approximate input tokens of a full step that are computed."""

@@ -38,7 +38,7 @@ from headway.training.phases import Phases
 from headway.training.saver import Saver, described
 from headway.training.setup import versions
 from headway.training.step import train_steps
-from headway.training.trainer import Trainer, show_totals, start_trainer
+from headway.training.trainer import Guard, Trainer, show_totals, start_trainer
 from headway.training.trials.speed import peak_flops, peak_memory_bytes, remember_speed
 from headway.training.write_receipt import Closing, code_of, finding_of, make_receipt
 
@@ -186,7 +186,6 @@ class Attempt:
         except Exception as error:
             return Ending("failed", self._as_refusal(error, "training"))
         finally:
-            trainer.team.end()
             trainer.setup.end_reading()
             self.other_work = other_work(before, cpu_times())
 
@@ -215,16 +214,15 @@ class Attempt:
 
     def _between_steps(self, report: StepReport) -> None:
         """Save, evaluate and sample where it is due."""
-        evaluation, held_out = self.plan.evaluation, None
+        held_out, sample_steps = None, self.plan.evaluation.sample_steps
         self.saver.check()
         if len(self.step_seconds) == 3:
             self._refine_estimate()
-        if evaluation.eval_steps and report.step % evaluation.eval_steps == 0:
-            with self.stop.may_leave():
-                held_out = self._evaluate(report.global_step)
+        if self.plan.is_evaluated_after(report.step):
+            held_out = self._evaluate(report.global_step)
         if self.saver.is_due(report.step):
             self._save(held_out)
-        if evaluation.sample_steps and report.step % evaluation.sample_steps == 0:
+        if sample_steps and report.step % sample_steps == 0:
             with self.stop.may_leave():
                 self._sample(report.global_step)
 
@@ -239,7 +237,7 @@ class Attempt:
 
     def _evaluate(self, global_step: int) -> Measured | None:
         start_s = time.monotonic()
-        held_out = self.trainer.measure_held_out()
+        held_out = self.trainer.measure_held_out(self.stop.may_leave, steps_follow=True)
         if held_out:
             took_s = time.monotonic() - start_s
             self.log.write(Evaluated(global_step, held_out.mean, held_out.rows, took_s))
@@ -343,22 +341,23 @@ class Attempt:
         after = tensors = None
         try:
             if ending.outcome == "finished":
+                after = self._measure_after(self.stop.may_leave)
                 with self.stop.may_leave():
-                    after = self._measure_after()
                     if self.plan.evaluation.sample_steps:
                         self._sample(self.plan.steps.last)
                     tensors = self._audit()
             elif ending.outcome == "interrupted" and self._has_time_to_probe():
-                with self.stop.may_leave(after_s=self._end_by_s()):
-                    after = self._measure_after()
+                after = self._measure_after(partial(self.stop.may_leave, self._end_by_s()))
         except Left:
             ending = Ending("interrupted", ending.failure)
         except Exception as error:
             ending = Ending("failed", self._as_refusal(error, "closing"))
+        finally:
+            self.trainer.team.end()
         return ending, Verdict(after, tensors)
 
-    def _measure_after(self) -> Losses:
-        losses = self.trainer.measure()
+    def _measure_after(self, may_leave: Guard) -> Losses:
+        losses = self.trainer.measure(may_leave)
         self.log.write(_probed("after", losses))
         return losses
 

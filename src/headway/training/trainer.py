@@ -1,8 +1,12 @@
 """Trainer: the part every rank runs: setup, trials, steps, evaluation, samples, audit."""
 
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from headway.base.errors import Finding
 from headway.base.events import Event, Noted, Sampled
@@ -13,10 +17,11 @@ from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
 from headway.runs.receipt import Losses, Measured, ReceiptWorker, StepReport, TensorAudit
 from headway.runs.settled import Settled
+from headway.training.distributed.messages import EvaluatedRows
 from headway.training.distributed.place import ONLY_WORKER, TeamPlace
 from headway.training.distributed.team import ALONE, LedTeam, Team
 from headway.training.evaluation.audit import audit, compare_saved
-from headway.training.evaluation.evaluate import Probes
+from headway.training.evaluation.evaluate import Probes, mean_of
 from headway.training.evaluation.sample import samples
 from headway.training.failures import halve_micro_batch
 from headway.training.ledger import Totals
@@ -24,9 +29,12 @@ from headway.training.optimizer import learning_rate
 from headway.training.phases import Phases
 from headway.training.setup import Setup, StartState, find_start, set_up
 from headway.training.step import Stepper
+from headway.training.trials.largest_batch import try_largest_batch
 from headway.training.trials.settle import settle
 from headway.training.weights.checkpoint import load_weights
 from headway.training.weights.initial_weights import starting_model
+
+Guard = Callable[[], AbstractContextManager[None]]
 
 
 class Trainer:
@@ -62,12 +70,11 @@ class Trainer:
     ) -> None:
         self.plan = plan
         self.team = team
-        self._checkpoint = str(start.checkpoint.path.resolve()) if start.checkpoint else ""
         self.settled = settled
         self.setup = setup
         self.totals = start.totals
         self.stepper = make_stepper(plan, setup, start, team, phase.pulse)
-        self.probes = Probes(setup.rows, setup.order, setup.forward, plan, settled, phase)
+        self.probes = Probes(setup.rows, setup.order, setup.forward, plan, settled, phase, team.own)
         self._rejected = folder.path / "rejected.jsonl"
         self._phase = phase
         self.before = start.before or self.measure()
@@ -100,7 +107,7 @@ class Trainer:
             on_wait: called while one is awaited; may end the wait by an exception.
         """
         steps, first = self.plan.steps, self.totals.job_step + 1
-        self.team.begin(first, self.settled.micro_batch_tokens, self._checkpoint)
+        self.team.begin(first, self.settled.micro_batch_tokens)
         make = batch_maker(self.plan, self.settled, self.setup, self.team)
         return prefetch(make, first, steps.num, self._phase.pulse, on_wait=on_wait)
 
@@ -119,13 +126,47 @@ class Trainer:
         self.settled, finding = halve_micro_batch(self.plan, self.settled, micro, error)
         return finding
 
-    def measure(self) -> Losses:
-        """The losses of the probe rows and the held-out rows, as they are now."""
-        return self.probes.measure()
+    def measure(self, may_leave: Guard = nullcontext) -> Losses:
+        """The losses of the probe rows and the held-out rows, as they are now.
 
-    def measure_held_out(self) -> Measured | None:
-        """The loss of the held-out rows, None if there are none."""
-        return self.probes.measure_held_out()
+        Args:
+            may_leave: entered while losses are computed, and now and then while other workers are
+                waited for; may leave with an exception at any time.
+        """
+        probe = self._measure(EvaluatedRows.PROBE, may_leave)
+        return Losses(probe, self.measure_held_out(may_leave))
+
+    def measure_held_out(
+        self, may_leave: Guard = nullcontext, *, steps_follow: bool = False
+    ) -> Measured | None:
+        """The loss of the held-out rows, None if there are none.
+
+        Args:
+            may_leave: as for `measure`.
+            steps_follow: all workers go on with the next step.
+        """
+        if not self.probes.has_held_out:
+            return None
+        return self._measure(EvaluatedRows.HELD_OUT, may_leave, steps_follow=steps_follow)
+
+    def _measure(
+        self, rows: EvaluatedRows, may_leave: Guard, *, steps_follow: bool = False
+    ) -> Measured:
+        """The loss of some rows, evaluated by all workers.
+
+        Messages are outside of `may_leave`: one that is half read would be the last.
+        """
+
+        def leave_if_due() -> None:
+            with may_leave():
+                pass
+
+        with self.probes.phase(rows):
+            tokens = self.probes.micro_batch_tokens
+            self.team.ask_to_evaluate(rows, tokens, steps_follow=steps_follow)
+            with may_leave():
+                own = self.probes.sums(rows)
+            return mean_of(self.team.collect(self.totals.job_step, own, leave_if_due))
 
     def samples(self, global_step: int) -> Iterator[Sampled]:
         """Text of the current weights."""
@@ -208,14 +249,29 @@ def start_trainer(
         setup = set_up(plan, settled, phase.pulse)
     start = find_start(folder, plan, setup, phase, report)
     show_totals(phase.pulse, plan, start.totals)
+    team = place.lead(list(setup.parameters.values()), plan.steps.leaves, on_stop)
     with phase(Phase.CHECKING_PACKING):
         now, findings = settle(plan, settled, setup.rows, setup.order, setup.forward, phase)
+        team.start(_as_computed(now, setup), _folder_of(start))
+        if not settled.has_tried:
+            now, more = try_largest_batch(
+                plan, now, setup.rows, setup.order, setup.forward, phase, team
+            )
+            now, findings = replace(now, has_tried=True), findings + more
         if now != settled:
             now.save(folder.path)
     for finding in findings:
         report(Noted(finding))
-    team = place.lead(list(setup.parameters.values()), plan.steps.leaves, on_stop)
     return Trainer(folder, plan, now, setup, start, phase, team), start
+
+
+def _as_computed(settled: Settled, setup: Setup) -> bytes:
+    """What the other workers need to compute as the root does, which may have failed to compile."""
+    return msgspec.json.encode(replace(settled, compiled=setup.forward.is_compiled))
+
+
+def _folder_of(start: StartState) -> str:
+    return str(start.checkpoint.path.resolve()) if start.checkpoint else ""
 
 
 def show_totals(pulse: Pulse, plan: Plan, totals: Totals) -> None:

@@ -2,6 +2,9 @@
 
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from headway.base.pulse import Pulse, read_pulse
 from headway.data.batching.batches import Batch, evaluation_micro_batches, make_batch, prefetch
 from headway.data.batching.rows import Rows, rows_of
 from headway.data.order import StoreOrder
+from headway.runs.workers import WorkerTree
 
 
 @pytest.fixture
@@ -64,6 +68,21 @@ def test_rows_to_evaluate_are_one_list_of_micro_batches(rows: Rows) -> None:
     micros = evaluation_micro_batches(rows, np.array([3, 1, 2]), 16, "cpu")
     assert sorted(int(n) for m in micros for n in m.rows_R) == [1, 2, 3]
     assert all(len(m.ids_N) <= 16 for m in micros)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 3, 4])
+def test_workers_evaluate_neighboring_micro_batches_of_the_same_list(
+    rows: Rows, num_workers: int
+) -> None:
+    def shared(own: Callable[[int], range]) -> list[list[int]]:
+        numbers = np.array([3, 1, 2, 5, 4])
+        micros = evaluation_micro_batches(rows, numbers, 64, "cpu", leaves=4, own=own)
+        return [m.rows_R.tolist() for m in micros]
+
+    tree = WorkerTree(num_workers)
+    parts = [shared(partial(tree.leaves_of, rank)) for rank in range(num_workers)]
+    assert all(parts)
+    assert [*chain.from_iterable(parts)] == shared(range)
 
 
 # ---- ahead of their use ------------------------------------------------------------------------

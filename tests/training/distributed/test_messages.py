@@ -11,8 +11,13 @@ from headway.training.distributed.messages import (
     Begin,
     Decision,
     End,
+    Evaluate,
+    EvaluatedRows,
+    LossSums,
     Problem,
     Reports,
+    Start,
+    Try,
     WorkerReport,
 )
 
@@ -22,7 +27,10 @@ FLOAT32 = struct.unpack("<f", struct.pack("<f", 0.1))[0]
 @pytest.mark.parametrize(
     "decision",
     [
-        Begin(3, 7, 512, "/runs/a/checkpoint-6"),
+        Start(2, b'{"schema": "headway.settled/1"}', "/runs/a/checkpoint-6"),
+        Try(2, 2048),
+        Evaluate(3, EvaluatedRows.HELD_OUT, 256, steps_follow=True),
+        Begin(3, 7, 512),
         Apply(4, (FLOAT32, 2.0), (True, False)),
         Apply(5),
         End(),
@@ -43,6 +51,7 @@ def test_a_report_is_what_it_was() -> None:
         computing_s=1.25,
         peak_memory=2**40,
         weights=2**64 - 1,
+        evaluated=(LossSums(0.1 + 0.2, 1 / 3, 2**40, 7),),
         stop="SIGTERM",
         problem=Problem(refused),
     )

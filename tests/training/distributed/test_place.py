@@ -25,14 +25,16 @@ def test_sockets_and_memory_are_taken_from_their_numbers(connect: Connect, descr
     places = []
     for rank in range(3):
         numbers = {at: os.dup(end.fileno()) for at, end in sockets[rank].items()}
-        places.append(TeamPlace.of(Go("run", 1, 0.0, rank, 3, 1, numbers, descriptor), Pulse()))
+        places.append(
+            TeamPlace.of(Go("run", 1, 0.0, 0.0, rank, 3, 1, numbers, descriptor), Pulse())
+        )
     root = places[0].lead(parameters, 4, lambda _: None)
-    root.begin(1, 256)
+    root.start(b"{}", "")
     assert [place.rank for place in places] == [0, 1, 2]
     for place in places[1:]:
         assert place.links is not None
-        begin = place.links.hear()
-        member = place.join(parameters, 4, begin, lambda: "", pytest.fail)  # type: ignore[arg-type]
+        start = place.links.hear()
+        member = place.join(parameters, 4, start, lambda: "", pytest.fail)  # type: ignore[arg-type]
         assert member.own(4) == tree.leaves_of(place.rank, 4)
     for place in places:
         assert place.links is not None

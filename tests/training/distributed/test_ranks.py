@@ -1,5 +1,6 @@
 """Workers take a step together, or none of them takes it; the root hears why."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,15 @@ from headway.base.errors import BrokenContract, Cause, MachineError, OurBug, mes
 from headway.base.pulse import Pulse
 from headway.runs.workers import WorkerTree, nodes_of
 from headway.training.distributed.links import Links
-from headway.training.distributed.messages import Begin, End
+from headway.training.distributed.messages import (
+    Begin,
+    End,
+    Evaluate,
+    EvaluatedRows,
+    LossSums,
+    Start,
+    Try,
+)
 from headway.training.distributed.ranks import MemberTeam, RootTeam, checksum
 from headway.training.distributed.shared_sums import SharedSums
 from headway.training.distributed.team import Gradients, Share, StepDropped, Together
@@ -90,18 +99,18 @@ def crew(connect: Connect, descriptor: int) -> Crew:
     sums = [SharedSums(TREE, rank, LEAVES, SHAPES, descriptor) for rank in range(TREE.workers)]
     stops: list[str] = []
     root = RootTeam(TREE, links[0], sums[0], weights(), stops.append)
-    root.begin(1, 256)
+    root.start(b"{}", "")
 
     def refuse(error: Exception) -> object:
         return message_of(MachineError(str(error), cause=Cause.DISK_FULL))
 
     members = []
     for rank in range(1, TREE.workers):
-        begin = links[rank].hear()
-        assert begin == Begin(2, 1, 256)
+        start = links[rank].hear()
+        assert start == Start(2, b"{}")
         asked = (lambda: "SIGTERM") if rank == 2 else (lambda: "")
         members.append(
-            MemberTeam(TREE, rank, links[rank], sums[rank], weights(), begin, asked, refuse)  # type: ignore[arg-type]
+            MemberTeam(TREE, rank, links[rank], sums[rank], weights(), start, asked, refuse)  # type: ignore[arg-type]
         )
     return Crew(root, members, stops)
 
@@ -183,6 +192,138 @@ def test_a_stop_while_the_root_waits_ends_the_step_for_all(crew: Crew) -> None:
 
     crew.together(root, member)
     assert crew.done == {1: End(), 2: End()}
+
+
+ROWS = EvaluatedRows.HELD_OUT
+
+
+def sums_of(rank: int) -> list[LossSums]:
+    """What a worker's micro-batches sum up to; the last worker has none."""
+    return [LossSums(rank + n / 7, n / 3, 5, 2) for n in range(2 - rank)]
+
+
+def evaluate(team: MemberTeam) -> object:
+    asked = team.next_decision()
+    assert isinstance(asked, Evaluate)
+    team.report(4, sums_of(team.rank))
+    return asked
+
+
+def test_an_evaluation_gives_every_workers_losses_in_the_order_of_ranks(crew: Crew) -> None:
+    def root() -> object:
+        crew.root.ask_to_evaluate(ROWS, 512, steps_follow=True)
+        return crew.root.collect(4, sums_of(0))
+
+    assert crew.together(root, evaluate) == (*sums_of(0), *sums_of(1))
+    assert [one.rows for one in crew.done.values() if isinstance(one, Evaluate)] == [ROWS, ROWS]
+    assert crew.stops == ["SIGTERM"]
+
+
+def test_steps_go_on_after_an_evaluation(crew: Crew) -> None:
+    def root() -> object:
+        crew.root.ask_to_evaluate(ROWS, 512, steps_follow=True)
+        crew.root.collect(4, sums_of(0))
+        return add_up(crew.root, 5)
+
+    def member(team: MemberTeam) -> object:
+        evaluate(team)
+        return add_up(team, 5)
+
+    assert isinstance(crew.together(root, member), Together)
+
+
+def test_a_worker_with_weights_of_another_step_is_named_in_an_evaluation(crew: Crew) -> None:
+    def root() -> object:
+        crew.root.ask_to_evaluate(ROWS, 512, steps_follow=False)
+        return crew.root.collect(3, sums_of(0))
+
+    with pytest.raises(OurBug, match="in step 3 reports were of 3, 4, 4"):
+        crew.together(root, evaluate)
+
+
+def test_a_worker_that_cannot_evaluate_says_why(crew: Crew) -> None:
+    def root() -> object:
+        crew.root.ask_to_evaluate(ROWS, 512, steps_follow=False)
+        return crew.root.collect(4, sums_of(0))
+
+    def member(team: MemberTeam) -> object:
+        if team.rank == 1:
+            team.next_decision()
+            team.give_up(4, OSError("no room"))
+            return team.next_decision()
+        return evaluate(team)
+
+    with pytest.raises(MachineError, match="no room"):
+        crew.together(root, member)
+    assert crew.done[1] == End()
+    assert isinstance(crew.done[2], StepDropped)
+
+
+def test_a_worker_that_is_gone_is_named_in_an_evaluation(crew: Crew) -> None:
+    def root() -> object:
+        crew.root.ask_to_evaluate(ROWS, 512, steps_follow=False)
+        return crew.root.collect(4, sums_of(0))
+
+    def member(team: MemberTeam) -> object:
+        if team.rank == 2:
+            team._links.close()
+            return None
+        return evaluate(team)
+
+    with pytest.raises(MachineError, match="worker 2 is gone") as error:
+        crew.together(root, member)
+    assert error.value.cause is Cause.WORKER_LOST
+
+
+def test_a_stop_while_others_evaluate_ends_it_for_all(crew: Crew) -> None:
+    stopped = threading.Event()
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    def root() -> None:
+        crew.root.ask_to_evaluate(ROWS, 512, steps_follow=True)
+        with pytest.raises(KeyboardInterrupt):
+            crew.root.collect(4, sums_of(0), stop)
+        crew.root.end()
+        stopped.set()
+
+    def member(team: MemberTeam) -> object:
+        team.next_decision()
+        team.leave_if_decided()  # nothing yet
+        assert stopped.wait(20)
+        with pytest.raises(StepDropped):
+            team.leave_if_decided()
+        return team.next_decision()
+
+    crew.together(root, member)
+    assert crew.done == {1: End(), 2: End()}
+
+
+def test_a_worker_without_memory_for_the_largest_batch_makes_all_try_a_smaller_one(
+    crew: Crew,
+) -> None:
+    def root() -> object:
+        crew.root.ask_to_try(512)
+        with pytest.raises(torch.OutOfMemoryError, match="worker 1"):
+            crew.root.collect(0, ())
+        crew.root.ask_to_try(256)
+        return crew.root.collect(0, ())
+
+    def member(team: MemberTeam) -> object:
+        tried = []
+        while not isinstance(asked := team.next_decision(), End):
+            assert isinstance(asked, Try)
+            tried.append(asked.micro_batch_tokens)
+            if team.rank == 1 and len(tried) == 1:
+                team.give_up(0, torch.OutOfMemoryError("none left"))
+            else:
+                with contextlib.suppress(StepDropped):
+                    team.report(0)
+        return tried
+
+    assert crew.together(root, member) == ()
+    assert crew.done == {1: [512, 256], 2: [512, 256]}
 
 
 def test_a_worker_in_another_step_is_named(crew: Crew) -> None:

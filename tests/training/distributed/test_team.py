@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from headway.runs.workers import Node
+from headway.training.distributed.messages import LossSums
 from headway.training.distributed.team import ALONE, Share
 
 
@@ -15,5 +16,7 @@ def test_a_single_worker_has_all_leaves_and_adds_nothing() -> None:
     assert together.gradients is gradients
     assert together.workers == 1
     assert together.rows_R.tolist() == [0, 1, 2, 3, 4]
+    sums = (LossSums(0.5, 0.25, 1, 1),)
+    assert ALONE.collect(4, sums) == sums
     assert ALONE.totals == []
     assert ALONE.shared_bytes == 0

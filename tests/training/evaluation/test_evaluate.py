@@ -11,7 +11,8 @@ from headway.base.pulse import Pulse
 from headway.model.forward import Forward
 from headway.model.load import with_lora
 from headway.runs.receipt import Measured
-from headway.training.evaluation.evaluate import measure_loss
+from headway.training.distributed.team import StepDropped
+from headway.training.evaluation.evaluate import mean_of, measure_loss, sum_losses
 
 MICROS = (micro_of(3, 5, every=1), micro_of(4, 9, 11, seed=1), micro_of(2, seed=2))
 
@@ -78,6 +79,28 @@ def test_progress_is_told_by_the_batch() -> None:
     pulse = Pulse()
     measure_loss(Forward(causal("llama")), MICROS, pulse)
     assert pulse.done == len(MICROS)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+def test_the_last_bit_does_not_depend_on_who_summed_up_what(cut: int) -> None:
+    forward = Forward(causal("llama"))
+    parts = [sum_losses(forward, micros, Pulse()) for micros in (MICROS[:cut], MICROS[cut:])]
+    assert mean_of([*parts[0], *parts[1]]) == measure_loss(forward, MICROS, Pulse())
+
+
+def test_an_evaluation_can_be_left_after_each_batch() -> None:
+    seen: list[int] = []
+
+    def leave() -> None:
+        seen.append(pulse.done)
+        if len(seen) == 2:
+            raise StepDropped
+
+    pulse, forward = Pulse(), Forward(causal("llama").train())
+    with pytest.raises(StepDropped):
+        sum_losses(forward, MICROS, pulse, leave)
+    assert seen == [1, 2]
+    assert forward.model.training
 
 
 def test_one_token_has_no_spread() -> None:

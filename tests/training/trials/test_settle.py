@@ -112,7 +112,7 @@ def test_what_is_settled_is_never_tried_again(
     plan = planned(bf16=True)
     once, _ = settled_from(plan, Forward(causal("llama", scale=1.0)), micro_of(*DOCUMENTS))
     settled = replace(once, has_tried=True, run_separately=separately, custom_logits=custom_logits)
-    for name in ("settle_forward", "try_compile", "try_largest_batch", "first_rows"):
+    for name in ("settle_forward", "try_compile", "first_rows"):
         monkeypatch.setattr(module, name, None)
     forward = Forward(causal("llama", scale=1.0))
     phase = Phases(Pulse(), EventLog(tmp_path / "events.jsonl"))

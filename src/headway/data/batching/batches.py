@@ -108,11 +108,28 @@ def make_batch(
 
 
 def evaluation_micro_batches(
-    rows: Rows, numbers: Numbers, micro_batch_tokens: int, device: str, *, share: bool = False
+    rows: Rows,
+    numbers: Numbers,
+    micro_batch_tokens: int,
+    device: str,
+    *,
+    share: bool = False,
+    leaves: int = 1,
+    own: Callable[[int], range] = range,
 ) -> tuple[MicroTensors, ...]:
-    """Rows as micro-batches for a loss without gradients (probes, evaluation)."""
-    (leaf,) = pack(rows, numbers, 1, micro_batch_tokens, share=share)
-    return tuple(to_tensors(m, device) for m in leaf)
+    """Rows as micro-batches for a loss without gradients (probes, evaluation).
+
+    Args:
+        rows: of the run.
+        numbers: of the rows, at least one.
+        micro_batch_tokens: maximum per micro-batch.
+        device: for the tensors.
+        share: compute a common prefix once per micro-batch.
+        leaves: equal parts that workers may share, if there are as many rows.
+        own: the leaves that this worker evaluates, out of so many.
+    """
+    packed = pack(rows, numbers, leaves, micro_batch_tokens, share=share)
+    return tuple(to_tensors(m, device) for n in own(len(packed)) for m in packed[n])
 
 
 def prefetch(

@@ -130,6 +130,17 @@ class Links:
         assert decision is not None, "just heard"
         return decision
 
+    def leave_if_decided(self) -> None:
+        """Look for a decision without waiting.
+
+        Raises:
+            DecidedOtherwise: the root did not wait for what is being computed.
+            MachineError: the parent is gone.
+        """
+        if self._parent and self._parent.is_ready(0):
+            self._hear_parent()
+            raise DecidedOtherwise
+
     def close(self) -> None:
         """Close all sockets: the other ranks see that this one is gone."""
         for link in (*self._children.values(), *([self._parent] if self._parent else [])):

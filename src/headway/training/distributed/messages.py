@@ -1,5 +1,7 @@
 """Messages between workers: reports go up to the root, decisions come down."""
 
+from enum import StrEnum
+
 import msgspec
 
 from headway.base.errors import RefusalMessage
@@ -15,8 +17,31 @@ class Problem(msgspec.Struct, frozen=True):
     refused: RefusalMessage | None = None
 
 
+class EvaluatedRows(StrEnum):
+    """Which rows are evaluated."""
+
+    PROBE = "probe"
+    HELD_OUT = "held_out"
+
+
+class LossSums(msgspec.Struct, frozen=True):
+    """Losses of one micro-batch in an evaluation, summed.
+
+    Attributes:
+        losses: sum of the losses, as float64.
+        squares: sum of their squares.
+        num: trained tokens.
+        rows: in the micro-batch.
+    """
+
+    losses: float
+    squares: float
+    num: int
+    rows: int
+
+
 class WorkerReport(msgspec.Struct, frozen=True):
-    """What one worker did in a step, before the update.
+    """What one worker did in a step, before the update, or in an evaluation or a trial.
 
     Attributes:
         rank: of the worker.
@@ -27,8 +52,9 @@ class WorkerReport(msgspec.Struct, frozen=True):
         computing_s: seconds that its leaves took.
         peak_memory: bytes that its process took at most so far, without what workers share.
         weights: checksum of the weights before the step; None: not due.
+        evaluated: losses of its micro-batches in an evaluation, in their order.
         stop: who asked it to stop; "" if nobody did.
-        problem: why it has no gradients; None if it has.
+        problem: why it could not do its share; None if it did.
     """
 
     rank: int
@@ -39,6 +65,7 @@ class WorkerReport(msgspec.Struct, frozen=True):
     computing_s: float = 0.0
     peak_memory: int = 0
     weights: int | None = None
+    evaluated: tuple[LossSums, ...] = ()
     stop: str = ""
     problem: Problem | None = None
 
@@ -55,6 +82,48 @@ class Reports(msgspec.Struct, frozen=True):
     reports: tuple[WorkerReport, ...] = ()
 
 
+class Start(msgspec.Struct, frozen=True, tag=True):
+    """The root is set up: start where it starts, and compute as it does.
+
+    Attributes:
+        round: number of the next exchange.
+        settled: how it computes, as JSON of `Settled`.
+        checkpoint: folder of the checkpoint to start from; "": the initial weights.
+    """
+
+    round: int
+    settled: bytes
+    checkpoint: str = ""
+
+
+class Try(msgspec.Struct, frozen=True, tag=True):
+    """Run the largest micro-batch, all at once, and report whether it fits in memory.
+
+    Attributes:
+        round: number of the next exchange.
+        micro_batch_tokens: tokens that run at once.
+    """
+
+    round: int
+    micro_batch_tokens: int
+
+
+class Evaluate(msgspec.Struct, frozen=True, tag=True):
+    """Compute the losses of one's share of some rows.
+
+    Attributes:
+        round: number of the next exchange.
+        rows: which ones.
+        micro_batch_tokens: that they are cut into.
+        steps_follow: go on with the next step once all have reported.
+    """
+
+    round: int
+    rows: EvaluatedRows
+    micro_batch_tokens: int
+    steps_follow: bool = False
+
+
 class Begin(msgspec.Struct, frozen=True, tag=True):
     """Take steps from here on.
 
@@ -62,17 +131,15 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
         round: number of the next exchange.
         first_step: of the job.
         micro_batch_tokens: tokens that run at once from here on.
-        checkpoint: folder of the checkpoint to start from; "": the weights stay as they are.
     """
 
     round: int
     first_step: int
     micro_batch_tokens: int
-    checkpoint: str = ""
 
 
 class Apply(msgspec.Struct, frozen=True, tag=True):
-    """All have reported: go on with the step.
+    """All have reported: go on with the step, or after the evaluation.
 
     Attributes:
         round: number of the exchange that this answers.
@@ -86,7 +153,8 @@ class Apply(msgspec.Struct, frozen=True, tag=True):
 
 
 class End(msgspec.Struct, frozen=True, tag=True):
-    """There is no further step."""
+    """There is nothing more to do."""
 
 
-Decision = Begin | Apply | End
+Ask = Start | Try | Evaluate | Begin | End
+Decision = Ask | Apply

@@ -10,7 +10,7 @@ from headway.base.errors import RefusalMessage
 from headway.base.pulse import Pulse
 from headway.runs.workers import Go, WorkerTree
 from headway.training.distributed.links import Links
-from headway.training.distributed.messages import Begin
+from headway.training.distributed.messages import Start
 from headway.training.distributed.ranks import MemberTeam, RootTeam
 from headway.training.distributed.shared_sums import SharedSums
 from headway.training.distributed.team import Alone, LedTeam
@@ -63,7 +63,7 @@ class TeamPlace:
         self,
         parameters: Sequence[nn.Parameter],
         num_leaves: int,
-        begin: Begin,
+        start: Start,
         asked_to_stop: Callable[[], str],
         refuse: Callable[[Exception], RefusalMessage],
     ) -> MemberTeam:
@@ -71,7 +71,7 @@ class TeamPlace:
         assert self.links, "a member is not alone"
         sums = self._sums(parameters, num_leaves)
         return MemberTeam(
-            self.tree, self.rank, self.links, sums, parameters, begin, asked_to_stop, refuse
+            self.tree, self.rank, self.links, sums, parameters, start, asked_to_stop, refuse
         )
 
     def _sums(self, parameters: Sequence[nn.Parameter], num_leaves: int) -> SharedSums:

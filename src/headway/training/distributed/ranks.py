@@ -24,13 +24,25 @@ from headway.base.errors import (
     Remedy,
     refusal_from,
 )
+from headway.base.host.peak_memory import peak_process_bytes
 from headway.model.load import is_out_of_memory
 from headway.runs.workers import WorkerTree
 from headway.training.distributed.links import DecidedOtherwise, Links
-from headway.training.distributed.messages import Apply, Begin, End, Problem, WorkerReport
+from headway.training.distributed.messages import (
+    Apply,
+    Ask,
+    Begin,
+    End,
+    Evaluate,
+    EvaluatedRows,
+    LossSums,
+    Problem,
+    Start,
+    Try,
+    WorkerReport,
+)
 from headway.training.distributed.shared_sums import SharedSums
 from headway.training.distributed.team import Share, StepDropped, Together, WorkerTotals
-from headway.training.trials.speed import peak_memory_bytes
 
 CHECKED_STEPS = 50  # between two comparisons of the weights of all workers
 OnWait = Callable[[], None]
@@ -78,19 +90,37 @@ class RootTeam:
         """The leaves of a step that the root computes."""
         return self._tree.leaves_of(0, num_leaves)
 
-    def begin(self, first_step: int, micro_batch_tokens: int, checkpoint: str = "") -> None:
-        """Tell all to take steps.
+    def start(self, settled: bytes, checkpoint: str) -> None:
+        """Tell all how to compute and where to start; see `LedTeam`."""
+        self._links.decide(Start(self._next_round(), settled, checkpoint))
 
-        Args:
-            first_step: of the job.
-            micro_batch_tokens: tokens that run at once.
-            checkpoint: folder to start from; members that have begun before ignore it.
-        """
-        self._round += 1
-        self._links.decide(Begin(self._round + 1, first_step, micro_batch_tokens, checkpoint))
+    def ask_to_try(self, micro_batch_tokens: int) -> None:
+        """Tell all to run the largest micro-batch; `collect` says whether it fits."""
+        self._links.decide(Try(self._next_round(), micro_batch_tokens))
+
+    def ask_to_evaluate(
+        self, rows: EvaluatedRows, micro_batch_tokens: int, *, steps_follow: bool
+    ) -> None:
+        """Tell all to evaluate their share of some rows; `collect` gives the losses."""
+        asked = Evaluate(self._next_round(), rows, micro_batch_tokens, steps_follow)
+        self._links.decide(asked)
+
+    def begin(self, first_step: int, micro_batch_tokens: int) -> None:
+        """Tell all to take steps; see `LedTeam`."""
+        self._links.decide(Begin(self._next_round(), first_step, micro_batch_tokens))
+
+    def collect(
+        self, step: int, own: Sequence[LossSums], on_wait: OnWait = _nothing
+    ) -> tuple[LossSums, ...]:
+        """What all report of an evaluation or a trial, rank after rank; see `LedTeam`."""
+        report = WorkerReport(0, step, evaluated=tuple(own))
+        reports = self._gather((report,), on_wait)
+        self._check(reports, step)
+        self._links.decide(Apply(self._round))
+        return tuple(itertools.chain.from_iterable(one.evaluated for one in reports))
 
     def end(self) -> None:
-        """Tell all that there is no further step; a worker that is gone needs no telling."""
+        """Tell all that there is nothing more to do; a worker that is gone needs no telling."""
         with contextlib.suppress(Refusal):
             self._links.decide(End())
 
@@ -122,6 +152,11 @@ class RootTeam:
         own = WorkerReport(0, step, weights=checksum(self._parameters))
         self._check(self._gather((own,), _nothing), step)
         self._links.decide(Apply(self._round))
+
+    def _next_round(self) -> int:
+        """The number of the exchange after a decision, which counts as one itself."""
+        self._round += 1
+        return self._round + 1
 
     def _gather(self, own: tuple[WorkerReport, ...], on_wait: OnWait) -> tuple[WorkerReport, ...]:
         self._round += 1
@@ -177,7 +212,7 @@ class MemberTeam:
         links: to its parent, and to the ranks below.
         sums: the memory that all share.
         parameters: the trainable ones.
-        begin: the root's decision to start.
+        start: the root's decision to start.
         asked_to_stop: returns who asked this process to stop; "" if nobody did.
         refuse: turns an error into what the root is told of it.
     """
@@ -189,15 +224,15 @@ class MemberTeam:
         links: Links,
         sums: SharedSums,
         parameters: Sequence[nn.Parameter],
-        begin: Begin,
+        start: Start,
         asked_to_stop: Callable[[], str],
         refuse: Callable[[Exception], RefusalMessage],
     ) -> None:
         self.rank = rank
         self._tree, self._links, self._sums = tree, links, sums
         self._parameters = parameters
-        self._round = begin.round - 1
-        self._next: Begin | End | None = None
+        self._round = start.round - 1
+        self._next: Ask | None = None
         self._has_reported = False
         self._asked_to_stop, self._refuse = asked_to_stop, refuse
 
@@ -210,16 +245,41 @@ class MemberTeam:
         """The leaves of a step that this worker computes."""
         return self._tree.leaves_of(self.rank, num_leaves)
 
-    def next_decision(self) -> Begin | End:
+    def next_decision(self) -> Ask:
         """What to do once no step is under way."""
         while self._next is None:
             decision = self._links.hear()
-            if isinstance(decision, Begin | End):
+            if not isinstance(decision, Apply):
                 self._next = decision
         decision, self._next = self._next, None
-        if isinstance(decision, Begin):
+        if not isinstance(decision, End):
             self._round = decision.round - 1
         return decision
+
+    def postpone(self, decision: Ask) -> None:
+        """Leave a decision that was heard to the next call of `next_decision`."""
+        self._next = decision
+
+    def report(self, step: int, evaluated: Sequence[LossSums] = ()) -> None:
+        """Report an evaluation or a trial, and hear that all have.
+
+        Raises:
+            StepDropped: the root decided otherwise.
+        """
+        stop = self._asked_to_stop()
+        own = WorkerReport(self.rank, step, evaluated=tuple(evaluated), stop=stop)
+        self._exchange((own,), _nothing)
+
+    def leave_if_decided(self) -> None:
+        """Leave what is being evaluated if the root does not wait for it any more.
+
+        Raises:
+            StepDropped: it does not.
+        """
+        try:
+            self._links.leave_if_decided()
+        except DecidedOtherwise:
+            raise StepDropped from None
 
     def add_up(self, share: Share, on_wait: OnWait) -> Together:
         """Add up what all workers computed; see `Team`."""
@@ -291,7 +351,7 @@ def _report(rank: int, share: Share, weights: int | None, stop: str = "") -> Wor
         rows=tuple(share.rows_R.tolist()),
         with_gradient=present,
         computing_s=share.seconds,
-        peak_memory=peak_memory_bytes("cpu"),
+        peak_memory=peak_process_bytes(),
         weights=weights,
         stop=stop,
     )

@@ -1,6 +1,6 @@
 """Team: the workers that take a step together, seen from one of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from headway.data.order import Numbers
 from headway.runs.workers import Node
+from headway.training.distributed.messages import EvaluatedRows, LossSums
 
 Gradients = list[Tensor | None]
 
@@ -103,12 +104,53 @@ class LedTeam(Team, Protocol):
         """Memory that all workers share."""
         ...
 
-    def begin(self, first_step: int, micro_batch_tokens: int, checkpoint: str = "") -> None:
-        """Tell all to take steps."""
+    def start(self, settled: bytes, checkpoint: str) -> None:
+        """Tell all how to compute and where to start.
+
+        Args:
+            settled: JSON of `Settled`.
+            checkpoint: folder of the checkpoint to start from; "" for the initial weights.
+        """
+        ...
+
+    def ask_to_try(self, micro_batch_tokens: int) -> None:
+        """Tell all to run the largest micro-batch; `collect` says whether it fits."""
+        ...
+
+    def ask_to_evaluate(
+        self, rows: EvaluatedRows, micro_batch_tokens: int, *, steps_follow: bool
+    ) -> None:
+        """Tell all to evaluate their share of some rows; `collect` gives the losses.
+
+        Args:
+            rows: which ones.
+            micro_batch_tokens: that they are cut into.
+            steps_follow: all go on with the next step afterwards.
+        """
+        ...
+
+    def collect(
+        self, step: int, own: Sequence[LossSums], on_wait: Callable[[], None] = lambda: None
+    ) -> tuple[LossSums, ...]:
+        """What all report of an evaluation or a trial, in the order of micro-batches.
+
+        Args:
+            step: of the job that the weights are at.
+            own: this worker's share.
+            on_wait: called while others are waited for; may end the wait with an exception.
+
+        Raises:
+            Refusal: a worker cannot do its share, or is gone.
+            OutOfMemoryError: a worker ran out of memory.
+        """
+        ...
+
+    def begin(self, first_step: int, micro_batch_tokens: int) -> None:
+        """Tell all to take steps from this one on, with micro-batches of so many tokens."""
         ...
 
     def end(self) -> None:
-        """Tell all that there is no further step."""
+        """Tell all that there is nothing more to do."""
         ...
 
     def compare_weights(self, step: int) -> None:
@@ -146,7 +188,25 @@ class Alone:
     def give_up(self, step: int, error: Exception) -> None:
         """Nobody else is there."""
 
-    def begin(self, first_step: int, micro_batch_tokens: int, checkpoint: str = "") -> None:
+    def start(self, settled: bytes, checkpoint: str) -> None:
+        """Nobody else is there."""
+
+    def ask_to_try(self, micro_batch_tokens: int) -> None:
+        """Nobody else is there."""
+
+    def ask_to_evaluate(
+        self, rows: EvaluatedRows, micro_batch_tokens: int, *, steps_follow: bool
+    ) -> None:
+        """Nobody else is there."""
+
+    def collect(
+        self, step: int, own: Sequence[LossSums], on_wait: Callable[[], None] = lambda: None
+    ) -> tuple[LossSums, ...]:
+        """The worker's own share, which is all of it."""
+        del step, on_wait
+        return tuple(own)
+
+    def begin(self, first_step: int, micro_batch_tokens: int) -> None:
         """Nobody else is there."""
 
     def end(self) -> None:

@@ -1,7 +1,12 @@
-"""Evaluation: the mean loss of the probe rows and the held-out rows."""
+"""Evaluation: the mean loss of the probe rows and the held-out rows.
+
+Several workers evaluate neighboring micro-batches each. The sums of every micro-batch are added up
+one by one in one order, so that the number does not depend on who computed them.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -11,9 +16,12 @@ from headway.data.batching.rows import Rows
 from headway.data.order import Numbers, RowOrder
 from headway.model.forward import Forward
 from headway.runs.plan import Plan
-from headway.runs.receipt import Losses, Measured
+from headway.runs.receipt import Measured
 from headway.runs.settled import Settled
+from headway.training.distributed.messages import EvaluatedRows, LossSums
 from headway.training.phases import Phases
+
+_PHASES = {EvaluatedRows.PROBE: Phase.PROBING, EvaluatedRows.HELD_OUT: Phase.EVALUATING}
 
 
 class Probes:
@@ -26,10 +34,11 @@ class Probes:
         plan: says how many rows are probed.
         settled: says how they run.
         phase: current phase.
+        own: the leaves that this worker evaluates, out of so many.
 
     Attributes:
-        probe: rows of the first step.
-        held_out: rows that are never trained on.
+        micro_batch_tokens: that the rows are cut into.
+        has_held_out: there are held-out rows.
     """
 
     def __init__(
@@ -40,31 +49,51 @@ class Probes:
         plan: Plan,
         settled: Settled,
         phase: Phases,
+        own: Callable[[int], range] = range,
     ) -> None:
         def batches_of(numbers: Numbers) -> tuple[MicroTensors, ...]:
-            tokens, device = settled.micro_batch_tokens, plan.machine.device
             if not len(numbers):
                 return ()
-            share = settled.share_prefixes
-            return evaluation_micro_batches(rows, numbers, tokens, device, share=share)
+            return evaluation_micro_batches(
+                rows,
+                numbers,
+                self.micro_batch_tokens,
+                plan.machine.device,
+                share=settled.share_prefixes,
+                leaves=plan.steps.leaves,
+                own=own,
+            )
 
-        self.probe = batches_of(probe_rows(order, plan))
-        self.held_out = batches_of(order.held_out())
+        self.micro_batch_tokens = settled.micro_batch_tokens
+        held_out = order.held_out()
+        self.has_held_out = len(held_out) > 0
+        self._own = {
+            EvaluatedRows.PROBE: batches_of(probe_rows(order, plan)),
+            EvaluatedRows.HELD_OUT: batches_of(held_out),
+        }
         self._forward = forward
         self._phase = phase
 
-    def measure(self) -> Losses:
-        """The losses of the current weights."""
-        with self._phase(Phase.PROBING, total=len(self.probe), unit="batches"):
-            probe = measure_loss(self._forward, self.probe, self._phase.pulse)
-        return Losses(probe, self.measure_held_out())
+    def batches(self, rows: EvaluatedRows) -> tuple[MicroTensors, ...]:
+        """The micro-batches that this worker evaluates."""
+        return self._own[rows]
 
-    def measure_held_out(self) -> Measured | None:
-        """The loss of the held-out rows, None if there are none."""
-        if not self.held_out:
-            return None
-        with self._phase(Phase.EVALUATING, total=len(self.held_out), unit="batches"):
-            return measure_loss(self._forward, self.held_out, self._phase.pulse)
+    @contextmanager
+    def phase(self, rows: EvaluatedRows) -> Generator[None]:
+        """The phase of an evaluation, this worker's share and the wait for others included."""
+        with self._phase(_PHASES[rows], total=len(self._own[rows]), unit="batches"):
+            yield
+
+    def sums(
+        self, rows: EvaluatedRows, on_batch: Callable[[], None] = lambda: None
+    ) -> tuple[LossSums, ...]:
+        """The losses of this worker's share with the current weights.
+
+        Args:
+            rows: which ones.
+            on_batch: called after each micro-batch; may end the evaluation with an exception.
+        """
+        return sum_losses(self._forward, self._own[rows], self._phase.pulse, on_batch)
 
 
 def probe_rows(order: RowOrder, plan: Plan) -> Numbers:
@@ -73,26 +102,48 @@ def probe_rows(order: RowOrder, plan: Plan) -> Numbers:
 
 
 def measure_loss(forward: Forward, micros: Sequence[MicroTensors], pulse: Pulse) -> Measured:
-    """The mean loss over rows in eval mode, summed batch by batch.
+    """The mean loss over rows in eval mode, of a worker that is alone."""
+    return mean_of(sum_losses(forward, micros, pulse))
+
+
+def sum_losses(
+    forward: Forward,
+    micros: Sequence[MicroTensors],
+    pulse: Pulse,
+    on_batch: Callable[[], None] = lambda: None,
+) -> tuple[LossSums, ...]:
+    """The losses of each micro-batch in eval mode, summed.
 
     The model's mode and all random states are left as they were.
     """
     model = forward.model
     was_training = model.training
     model.eval()
-    total = squares = 0.0
-    num = rows = 0
+    found: list[LossSums] = []
     try:
         with torch.no_grad():
-            for done, micro in enumerate(micros):
+            for micro in micros:
                 losses = forward.losses(micro).double()
-                total += float(losses.sum())
-                squares += float((losses * losses).sum())
-                num += len(losses)
-                rows += len(micro.rows_R)
-                pulse.progress(done + 1)
+                squares = float((losses * losses).sum())
+                found.append(LossSums(float(losses.sum()), squares, len(losses), len(micro.rows_R)))
+                pulse.progress(len(found))
+                on_batch()
     finally:
         model.train(was_training)
+    return tuple(found)
+
+
+def mean_of(sums: Sequence[LossSums]) -> Measured:
+    """The mean of all losses, its standard error and the number of rows.
+
+    Args:
+        sums: of all micro-batches, always in the same order: it decides the last bits.
+    """
+    total = squares = 0.0
+    num = rows = 0
+    for one in sums:
+        total, squares = total + one.losses, squares + one.squares
+        num, rows = num + one.num, rows + one.rows
     mean = total / num
     variance = max(squares / num - mean * mean, 0.0)
     return Measured(mean, math.sqrt(variance / num), rows)

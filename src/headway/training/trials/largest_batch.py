@@ -12,14 +12,21 @@ from headway.data.order import Numbers, RowOrder
 from headway.model.forward import Forward
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
+from headway.training.distributed.team import ALONE, LedTeam
 from headway.training.failures import halve_micro_batch
 from headway.training.phases import Phases
 
 
 def try_largest_batch(
-    plan: Plan, settled: Settled, rows: Rows, order: RowOrder, forward: Forward, phase: Phases
+    plan: Plan,
+    settled: Settled,
+    rows: Rows,
+    order: RowOrder,
+    forward: Forward,
+    phase: Phases,
+    team: LedTeam = ALONE,
 ) -> tuple[Settled, tuple[Finding, ...]]:
-    """Run the largest micro-batch, and halve it until it fits.
+    """Run the largest micro-batch in all workers at once, and halve it until it fits in each.
 
     Blocks as large as the optimizer's moments and the leaf sums are allocated next to it. Nothing
     is trained. On a CPU with plenty of memory, nothing is tried.
@@ -31,6 +38,7 @@ def try_largest_batch(
         order: of these rows.
         forward: computes as settled.
         phase: current phase.
+        team: all workers of the run.
 
     Returns:
         The settled values with a micro-batch that fits, and what was adjusted.
@@ -38,9 +46,11 @@ def try_largest_batch(
     findings: list[Finding] = []
     while plan.memory.tight or plan.machine.device == "cuda":
         micro = largest(plan, settled, rows, order)
+        team.ask_to_try(settled.micro_batch_tokens)
         try:
             with phase(Phase.TRYING_LARGEST_BATCH):
-                _run(plan, forward, micro)
+                run_largest(plan, forward, micro)
+                team.collect(0, ())
             break
         except Exception as error:
             settled, finding = halve_micro_batch(plan, settled, micro, error)
@@ -73,7 +83,12 @@ def _fill(lengths: NDArray[np.int64], budget: int) -> Numbers:
     return np.array(chosen, dtype=np.int64)
 
 
-def _run(plan: Plan, forward: Forward, micro: MicroTensors) -> None:
+def run_largest(plan: Plan, forward: Forward, micro: MicroTensors) -> None:
+    """Run a micro-batch next to blocks of memory as large as those of a step.
+
+    Raises:
+        Exception: whatever the model raised, out of memory or not.
+    """
     trained = [p for p in forward.weights.parameters() if p.requires_grad]
     sums = 2 + plan.steps.leaves.bit_length() - 1  # two moments, and a sum per level of the tree
     devices = [micro.ids_N.device] if micro.ids_N.is_cuda else []

@@ -1,6 +1,8 @@
-"""Trial sequence: packing, prefix sharing, number format, compiling, largest micro-batch.
+"""Trial sequence: packing, prefix sharing, number format, compiling.
 
-What they find out holds for the whole run: a resume reads it from settled.json and tries nothing.
+The root tries alone, and the other workers compute as it settled; only the largest micro-batch is
+tried by all at once. What they find out holds for the whole run: a resume reads it from
+settled.json and tries nothing.
 """
 
 from dataclasses import replace
@@ -19,7 +21,6 @@ from headway.runs.plan import Plan
 from headway.runs.settled import Settled
 from headway.training.phases import Phases
 from headway.training.trials.compile_trial import compile_as_settled, try_compile
-from headway.training.trials.largest_batch import try_largest_batch
 from headway.training.trials.probes import (
     computes_shared_prefixes,
     longest_documents,
@@ -36,7 +37,7 @@ _ROUNDING_TOKENS = 512  # that the loss is computed from: a tenth of a second, a
 def settle(
     plan: Plan, settled: Settled, rows: Rows, order: RowOrder, forward: Forward, phase: Phases
 ) -> tuple[Settled, tuple[Finding, ...]]:
-    """Set a model up as settled, after trying what has not been tried.
+    """Set a model up as settled, after trying what has not been tried but for the micro-batch.
 
     Args:
         plan: of the run.
@@ -50,24 +51,37 @@ def settle(
         The settled values, and what differs from the plan.
     """
     if settled.has_tried:
-        _restore(settled, forward)
-        finding = compile_as_settled(plan, settled, rows, order, forward, phase)
+        finding = compute_as_settled(plan, settled, rows, order, forward, phase)
         return settled, (finding,) if finding else ()
     settled, findings = settle_forward(plan, settled, forward, *first_rows(rows, order, plan))
     if settled.compiled:
         finding = try_compile(plan, settled, rows, order, forward, phase)
         settled = replace(settled, compiled=finding is None)
         findings += (finding,) if finding else ()
-    settled, more = try_largest_batch(plan, settled, rows, order, forward, phase)
-    return replace(settled, has_tried=True), findings + more
+    return settled, findings
 
 
-def _restore(settled: Settled, forward: Forward) -> None:
-    """Set a model up as an earlier attempt settled."""
+def compute_as_settled(
+    plan: Plan, settled: Settled, rows: Rows, order: RowOrder, forward: Forward, phase: Phases
+) -> Finding | None:
+    """Set a model up as an earlier attempt or the root settled.
+
+    Args:
+        plan: of the run.
+        settled: by then.
+        rows: of the job.
+        order: of these rows.
+        forward: computes in fp32; computes as settled afterwards.
+        phase: current phase.
+
+    Returns:
+        Why it is not compiled though settled so; None if it is as settled.
+    """
     forward.use_custom_logits(settled.custom_logits)
     forward.run_separately(settled.run_separately)
     forward.compute_in(getattr(torch, settled.compute_dtype))
     forward.release_exact_weights()
+    return compile_as_settled(plan, settled, rows, order, forward, phase)
 
 
 def settle_forward(

@@ -1,15 +1,13 @@
 """Speed measurements: bf16 against fp32, peak FLOP/s, values remembered for planning."""
 
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from headway.base.host.peak_memory import peak_process_bytes
 from headway.base.machine import measured, remember, this_machine
 from headway.runs.measurements import bf16_gain, peak_key, process_key, speed_key, startup_key
 from headway.runs.plan import Plan
@@ -67,17 +65,7 @@ def peak_memory_bytes(device: str) -> int:
     """
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        kilobytes = dict(
-            line.split(":", 1) for line in lines if line.startswith(("VmHWM", "RssSh"))
-        )
-        peak, shared = (int(kilobytes[name].split()[0]) for name in ("VmHWM", "RssShmem"))
-        return (peak - shared) * 1024
-    except (OSError, KeyError):
-        pass
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    return peak_process_bytes()
 
 
 def peak_flops(device: str, dtype: torch.dtype, threads: int) -> float:
@@ -122,4 +110,4 @@ def remember_speed(
 
 def remember_process() -> None:
     """Remember how much memory the interpreter and its libraries take, for plans' peak memory."""
-    remember(process_key(str(torch.__version__)), peak_memory_bytes("cpu"))
+    remember(process_key(str(torch.__version__)), peak_process_bytes())
