@@ -27,7 +27,7 @@ from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
 from headway.runs.settled import load_settled
 from headway.supervise import supervisor as supervising
-from headway.supervise import workers
+from headway.supervise.attempts import workers
 from headway.supervise.supervisor import Request, Supervisor
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -347,7 +347,7 @@ class Hangs(JobOfTest):
 @pytest.fixture
 def hanging(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Hangs:
     monkeypatch.setattr("headway.supervise.watch.POLL_S", 0.0)
-    monkeypatch.setattr("headway.supervise.running_attempt._EXIT_S", 0.02)
+    monkeypatch.setattr("headway.supervise.attempts.running_attempt._EXIT_S", 0.02)
     return Hangs(tmp_path, monkeypatch)
 
 

@@ -35,18 +35,18 @@ from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt, how_to_resume, load_receipt
 from headway.runs.settled import Settled, load_settled
 from headway.runs.workers import Go, WorkerTree
+from headway.supervise.attempts.opening import open_attempt, write_run
+from headway.supervise.attempts.restart import Restart, Restarts, follow_attempts
+from headway.supervise.attempts.running_attempt import RunningAttempt, newest_receipt
+from headway.supervise.attempts.workers import Workers
 from headway.supervise.child import child_environment, death_refusal
 from headway.supervise.live.live_jobs import LiveJob
 from headway.supervise.live.runtime_folder import LiveFolder
 from headway.supervise.live.shared_memory import shared_memory_errors
-from headway.supervise.opening import open_attempt, write_run
 from headway.supervise.planner import PlanRequest
 from headway.supervise.progress import Aim, Progress
-from headway.supervise.restart import Restart, Restarts, follow_attempts
-from headway.supervise.running_attempt import RunningAttempt, newest_receipt
 from headway.supervise.screen import Screen
 from headway.supervise.watch import Watch
-from headway.supervise.workers import Workers
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from tests.ui.fixtures import conversations_plan
 from headway.base.events import AttemptStarted, Noted, read_events
 from headway.base.lock import RunLock
 from headway.runs.folder import RunFolder
-from headway.supervise.opening import open_attempt, write_run
+from headway.supervise.attempts.opening import open_attempt, write_run
 
 
 def opened(folder: RunFolder, note: str = "") -> int:

@@ -20,11 +20,11 @@ from headway.base.process import Stop
 from headway.base.units import plural, seconds
 from headway.runs.folder import RunFolder
 from headway.runs.receipt import Receipt, how_to_resume, load_receipt
+from headway.supervise.attempts.restart import LostWorkers
+from headway.supervise.attempts.workers import Workers
 from headway.supervise.child import death_refusal
-from headway.supervise.restart import LostWorkers
 from headway.supervise.screen import Screen
 from headway.supervise.watch import Watch, log_deleted
-from headway.supervise.workers import Workers
 
 _EXIT_S = 5.0  # for a trainer to end after its last event
 _DEATH_S = 2.0  # for a killed one to be gone

@@ -16,7 +16,7 @@ from headway.config.settings import Settings
 from headway.config.yaml_file import write_settings
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
-from headway.supervise.restart import NO_RESTART, Restart
+from headway.supervise.attempts.restart import NO_RESTART, Restart
 
 
 def write_run(folder: RunFolder, plan: Plan, settings: Settings, sources: Sequence[str]) -> None:

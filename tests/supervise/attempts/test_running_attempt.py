@@ -21,10 +21,10 @@ from headway.base.events import (
 )
 from headway.base.process import Stop
 from headway.runs.folder import RunFolder
-from headway.supervise import running_attempt
+from headway.supervise.attempts import running_attempt
+from headway.supervise.attempts.restart import LostWorkers
+from headway.supervise.attempts.running_attempt import RunningAttempt, newest_receipt
 from headway.supervise.progress import Progress
-from headway.supervise.restart import LostWorkers
-from headway.supervise.running_attempt import RunningAttempt, newest_receipt
 from headway.supervise.watch import Watch
 
 
@@ -37,7 +37,7 @@ class Root(Child):
 @pytest.fixture
 def attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "AttemptOfTest":
     monkeypatch.setattr("headway.supervise.watch.POLL_S", 0.0)
-    monkeypatch.setattr("headway.supervise.running_attempt._EXIT_S", 0.02)
+    monkeypatch.setattr("headway.supervise.attempts.running_attempt._EXIT_S", 0.02)
     return AttemptOfTest(tmp_path)
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from headway.base.errors import Cause, Finding
 from headway.runs.workers import WorkerTree
-from headway.supervise import workers as module
-from headway.supervise.workers import Workers
+from headway.supervise.attempts import workers as module
+from headway.supervise.attempts.workers import Workers
 
 
 @pytest.fixture

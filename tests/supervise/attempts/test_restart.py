@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from headway.base.errors import Cause, Finding
-from headway.supervise.restart import LostWorkers, Restart, Restarts, follow_attempts
+from headway.supervise.attempts.restart import LostWorkers, Restart, Restarts, follow_attempts
 
 KILLED = Finding("warning", "worker 1 was killed", cause=Cause.PROCESS_KILLED)
 
