@@ -60,7 +60,8 @@ CONDITIONS = (
     "for all. Nobody compiles. All have Headway's allocator.",
     f"Tokens per second are taken from the end of step {WARM_STEPS} to the end of the last step by "
     "the clock on the wall. Core seconds are of all processes of the trial in the same time, "
-    "looked at five times a second: beside other work on the machine they say more.",
+    "looked at five times a second. Beside other work, more processes get a larger share of the "
+    "machine, as `cores at work` shows: then core seconds say more than the clock.",
     "A ratio is Headway's figure over the other's, of the medians; the least and the most of the "
     "rounds stand beside it.",
 )
@@ -117,11 +118,14 @@ def figures(steps: Steps, watch: CpuWatch) -> Figures:
     """What is compared of a trial."""
     begin, end = steps.ends[WARM_STEPS - 1], steps.ends[-1]
     num = len(steps.ends) - WARM_STEPS
+    core_s = watch.used_s(begin, end)
     return {
         RATE: rate(steps, steps.positions),
         "seconds a step": (end - begin) / num,
-        CPU: watch.used_s(begin, end) / num,
+        CPU: core_s / num,
+        "cores at work": core_s / (end - begin),
         f"loss of step {WARM_STEPS + 1}": steps.losses[WARM_STEPS],
+        "loss of the last step": steps.losses[-1],
     }
 
 
@@ -244,7 +248,6 @@ def corpus_measured(bench: Bench) -> Measurement:
         notes=(
             *speed_ups(seen, layouts[1].said),
             f"Weights after the last step: {bits(hashes, alike)}.",
-            f"{CORES} cores: four workers share them, and gain nothing over two.",
             "Utilization: share of the steps' time that a worker computes, the mean of all "
             "workers, by the receipt; the rest it waits for others or takes the update.",
         ),

@@ -69,7 +69,8 @@ def test_figures_are_of_the_steps_after_the_warm_up(load: Load) -> None:
     assert found["seconds a step"] == 2.5
     # 5 at 100 and 23 at 105, on the lines between two looks.
     assert found[workers.CPU] == pytest.approx(9.0)
-    assert found["loss of step 3"] == 2.5
+    assert found["cores at work"] == pytest.approx(3.6)
+    assert (found["loss of step 3"], found["loss of the last step"]) == (2.5, 2)
 
 
 def test_cores_that_nobody_looked_at_are_no_measurement(load: Load) -> None:
