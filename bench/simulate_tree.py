@@ -97,7 +97,8 @@ class Compared:
         workers: that did it.
         groups: of them.
         predicted_s: of a step.
-        measured_s: by the clock.
+        measured_s: by the clock, the median of the steps.
+        least_s: the least of them.
         predicted_core_s: of all workers together.
         measured_core_s: the same, measured.
     """
@@ -107,6 +108,7 @@ class Compared:
     groups: int
     predicted_s: float
     measured_s: float
+    least_s: float
     predicted_core_s: float
     measured_core_s: float
 
@@ -133,6 +135,7 @@ def check(
             tree.groups,
             max(step.marks(costs).values()),
             told.seconds,
+            told.least,
             step.core_seconds(costs),
             told.core_seconds,
         )
@@ -144,9 +147,9 @@ def check_whole(costs: Costs, num_bytes: int, folder: Path, quick: bool) -> Iter
     """Steps of `headway train`: one worker tells what a leaf takes, the others are predicted."""
     copy_sources(folder / "text", 1_000_000)
     alone = _whole(WorkerTree(), folder, quick)
-    leaf_s = alone[1] / LEAVES
+    leaf_s = alone[2] / LEAVES
     for tree in WHOLE[:1] if quick else WHOLE:
-        measured_s, core_s = _whole(tree, folder, quick)
+        measured_s, least_s, core_s = _whole(tree, folder, quick)
         step = MachineStep(tree, LEAVES, num_bytes, leaf_s)
         one = Compared(
             "a whole step",
@@ -154,6 +157,7 @@ def check_whole(costs: Costs, num_bytes: int, folder: Path, quick: bool) -> Iter
             tree.groups,
             max(step.marks(costs).values()),
             measured_s,
+            least_s,
             step.core_seconds(costs),
             core_s,
         )
@@ -161,8 +165,8 @@ def check_whole(costs: Costs, num_bytes: int, folder: Path, quick: bool) -> Iter
         yield one
 
 
-def _whole(tree: WorkerTree, folder: Path, quick: bool) -> tuple[float, float]:
-    """Seconds of a step of `headway train`, by the clock and of all cores together."""
+def _whole(tree: WorkerTree, folder: Path, quick: bool) -> tuple[float, float, float]:
+    """Seconds of a step of `headway train`: by the clock, the least, of all cores together."""
     num = 4 if quick else 8
     words = ["text", "--preset", "mini", "--max-length", "256", "--batch-size", "64"]
     words += ["--threads", "1", "--device", "cpu", "--no-torch-compile"]
@@ -173,7 +177,8 @@ def _whole(tree: WorkerTree, folder: Path, quick: bool) -> tuple[float, float]:
         _, steps = headway(words, folder, Path(trial), watch=watch)
     ends = steps.ends[WARM_STEPS - 1 :]
     seconds = [after - before for before, after in pairwise(ends)]
-    return statistics.median(seconds), watch.used_s(ends[0], ends[-1]) / len(seconds)
+    core_s = watch.used_s(ends[0], ends[-1]) / len(seconds)
+    return statistics.median(seconds), min(seconds), core_s
 
 
 # -- simulated
@@ -301,6 +306,7 @@ def main() -> None:
         "versions": versions(),
         "load_before": load,
         "rounds": rounds,
+        "gradient_bytes": {one.preset: one.num_bytes for one in (mini, small)},
         "measured": {preset: asdict(costs) for preset, costs in typical.items()},
         "measured_rounds": [{k: asdict(v) for k, v in one.items()} for one in measured],
         "checked": [asdict(one) for one in compared],

@@ -33,7 +33,7 @@ def as_page(found: dict[str, Any]) -> str:
         "machines, the size of the model, the seconds of computing and the time to restart are "
         "assumed, and each table says so.",
         *_measured(found),
-        *_checked(found),
+        *checked(found),
         *_simulated(found),
         *_formula(found["formula"]),
     ]
@@ -62,23 +62,26 @@ def _measured(found: dict[str, Any]) -> Iterator[str]:
     yield from _table(["", *(f"gradients of `{preset}`" for preset in presets)], rows)
 
 
-def _checked(found: dict[str, Any]) -> Iterator[str]:
+def checked(found: dict[str, Any]) -> Iterator[str]:
+    """What was predicted of few workers, beside what was measured."""
     yield from ("", "## Checked: 2 to 8 workers, predicted and measured", "")
+    sizes = [f"{size / 1e6:.0f} MB" for size in found["gradient_bytes"].values()]
     yield (
         "Headway's own workers, as processes. `reports alone`: both exchanges of a step, with "
-        "sums of one number for each parameter. `mini`, `small`: the same with gradients of 12 "
-        "and 112 MB. `a whole step`: `headway train` on text with `mini`; what a leaf takes is "
+        f"sums of one number for each parameter. `mini`, `small`: with gradients of {sizes[0]} and "
+        f"{sizes[1]}. `a whole step`: `headway train` on text with `mini`; what a leaf takes is "
         "from a run of one worker. Two workers' reports alone gave a worker's own handling: that "
-        "row is a fit, all others are predictions. Core seconds are of all workers together. The "
-        "ratio is measured over predicted, its least and most over the rounds in parentheses; "
-        "the clock also counts what others did on this machine meanwhile."
+        "row is a fit, all others are predictions. Core seconds are of all workers together. A "
+        "ratio is measured over predicted, its least and most over the rounds in parentheses. The "
+        "clock also counts what others did on this machine meanwhile; beside the median of the "
+        "steps is the least, the one that was disturbed least."
     )
     yield ""
     kinds: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
     for one in found["checked"]:
         kinds.setdefault((one["what"], one["workers"], one["groups"]), []).append(one)
-    head = ["", "workers", "groups", "predicted, ms", "measured, ms", "ratio"]
-    head += ["predicted, core ms", "measured, core ms", "ratio"]
+    head = ["", "workers", "groups", "predicted, ms", "measured, ms"]
+    head += ["ratio", "least, ms", "ratio", "predicted, core ms", "measured, core ms", "ratio"]
     yield from _table(head, (_compared(*kind, ones) for kind, ones in kinds.items()))
     if found["not_checked"]:
         yield from ("", f"Whole steps were not measured here: {found['not_checked']}.")
@@ -88,10 +91,11 @@ def _compared(what: str, workers: int, groups: int, ones: list[dict[str, Any]]) 
     cells = [what, str(workers), str(groups)]
     for predicted, measured in (
         ("predicted_s", "measured_s"),
+        ("predicted_s", "least_s"),
         ("predicted_core_s", "measured_core_s"),
     ):
         medians = [statistics.median(one[name] for one in ones) for name in (predicted, measured)]
-        cells += [_ms(seconds) for seconds in medians]
+        cells += [_ms(seconds) for seconds in medians[measured == "least_s" :]]
         ratios = [one[measured] / one[predicted] for one in ones]
         spread = f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ones) > 1 else ""
         cells.append(f"{statistics.median(ratios):.2f}{spread}")

@@ -1,5 +1,6 @@
 """The simulation of workers: trees, events, costs and failures, each beside what is known."""
 
+import dataclasses
 import importlib
 import math
 import types
@@ -236,3 +237,29 @@ def test_a_finished_step_that_is_kept_is_not_taken_again(load: Load) -> None:
     assert kept.again < half.again < lost.again
     assert kept.restarting > lost.restarting
     assert kept.total < lost.total
+
+
+# -- the page
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(59.0, "59 s"), (60.0, "1.0 min"), (10_012.0, "2.8 h"), (20_502_777.0, "237.3 days")],
+)
+def test_a_duration_is_in_its_largest_unit(load: Load, seconds: float, said: str) -> None:
+    assert load("tree.page").duration(seconds) == said
+
+
+def test_a_ratio_is_measured_over_predicted_with_its_spread_over_the_rounds(load: Load) -> None:
+    module = load("simulate_tree")
+    rounds = [
+        module.Compared("mini", 4, 2, 0.010, measured_s, 0.012, 0.020, core_s)
+        for measured_s, core_s in ((0.020, 0.018), (0.040, 0.030), (0.030, 0.022))
+    ]
+    found = {"checked": [*map(dataclasses.asdict, rounds)], "not_checked": ""}
+    found |= {"gradient_bytes": {"mini": 12_000_000, "small": 102_000_000}}
+    *_, row = load("tree.page").checked(found)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:5] == ["mini", "4", "2", "10", "30"]
+    assert cells[5:8] == ["3.00 (2.00 to 4.00)", "12", "1.20 (1.20 to 1.20)"]
+    assert cells[8:] == ["20", "22", "1.10 (0.90 to 1.50)"]
