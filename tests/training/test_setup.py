@@ -1,6 +1,7 @@
 """Setup: data that changed, a frozen model and a missing folder are refused before step 1."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from tests.helpers import causal, run
 from tests.training.jobs import adapted, planned
 
-from headway.base.errors import BrokenContract, DataRefused, UsageError
+from headway.base.errors import BrokenContract, Cause, DataRefused, MachineError, UsageError
 from headway.base.pulse import Pulse
 from headway.runs.settled import Settled
 from headway.training import setup
@@ -37,6 +38,28 @@ def test_a_model_folder_that_is_gone_is_refused(here: Path, tmp_path: Path) -> N
     plan = replace(plan, model=replace(plan.model, path=str(tmp_path / "gone")))
     with pytest.raises(UsageError, match="is not a model folder"):
         run(tmp_path / "run", plan)
+
+
+@pytest.mark.parametrize("part", ["", "store.json", "ids.bin", "starts.npy", "places.npy"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "unreadable"])
+def test_tokens_that_this_machine_does_not_have_are_told(
+    here: Path, tmp_path: Path, part: str, damage: str
+) -> None:
+    plan = planned(here)
+    store = tmp_path / "store"
+    if part:
+        shutil.copytree(plan.data.store, store)
+        (store / part).unlink()
+        if damage == "cut":
+            (store / part).write_bytes(b"")
+        elif damage == "unreadable":
+            (store / part).mkdir()
+    plan = replace(plan, data=replace(plan.data, store=str(store)))
+    with pytest.raises(MachineError, match="tokens cannot be read on this machine") as refused:
+        run(tmp_path / "run", plan)
+    assert refused.value.cause is Cause.CACHE_MISSING
+    assert str(store) in refused.value.have
+    assert not (tmp_path / "run" / "receipt.json").exists()
 
 
 def test_tokens_that_are_others_than_the_plans_are_refused(here: Path, tmp_path: Path) -> None:

@@ -104,9 +104,9 @@ def set_up(plan: Plan, settled: Settled, pulse: Pulse) -> Setup:
         DataRefused: the data changed since it was planned.
         BrokenContract: the model has no trainable tensor.
         UsageError: the model does not load.
-        MachineError: the model does not fit on the device.
+        MachineError: the tokens are not there, or the model does not fit on the device.
     """
-    store = Store(Path(plan.data.store))
+    store = _open_store(plan)
     _check_data(store, plan)
     client = _open_stream(plan) if plan.data.stream else None
     model = to_device(starting_model(plan), plan.machine.device)
@@ -125,6 +125,27 @@ def set_up(plan: Plan, settled: Settled, pulse: Pulse) -> Setup:
         parameters=parameters,
         optimizer=make_optimizer(parameters, plan.learning),
     )
+
+
+def _open_store(plan: Plan) -> Store:
+    """The tokens that the plan was made from."""
+    try:
+        return Store(Path(plan.data.store))
+    except (OSError, EOFError, ValueError) as error:
+        name, problem = getattr(error, "filename", None), getattr(error, "strerror", None)
+        raise MachineError(
+            "this run's tokens cannot be read on this machine",
+            cause=Cause.CACHE_MISSING,
+            have=f"{name or plan.data.store}: {problem or error}",
+            need="the folder of the cache that the plan wrote them to, the same on all machines",
+            remedies=(
+                Remedy("the same command again", "headway train tokenizes the data again"),
+                Remedy(
+                    "headway plan RUN/run.yaml --save RUN",
+                    "does so for a launcher; XDG_CACHE_HOME says where",
+                ),
+            ),
+        ) from error
 
 
 def _open_stream(plan: Plan) -> StreamClient:

@@ -11,7 +11,7 @@ from tests.helpers import chat_store, text_store
 
 from headway.data.examples.examples import Example
 from headway.data.formats.records import Rejected
-from headway.data.survey.store import Lengths, StoreWriter, summarize
+from headway.data.survey.store import Lengths, Store, StoreWriter, summarize
 
 
 def test_conversations_come_back_as_written(tmp_path: Path) -> None:
@@ -30,6 +30,24 @@ def test_text_keeps_no_flags(tmp_path: Path) -> None:
     assert not (tmp_path / "trained.bin").exists()
     assert store.ids.tolist() == [100, 107, 101, 101, 108, 102, 109]
     assert store.survey.trained_tokens == 5  # all but each document's first
+
+
+PARTS = ["store.json", "ids.bin", "starts.npy", "places.npy", "trained.bin"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "a byte short"])
+@pytest.mark.parametrize("part", PARTS)
+def test_a_store_that_lacks_a_part_or_a_byte_is_none(
+    tmp_path: Path, part: str, damage: str
+) -> None:
+    chat_store(tmp_path, "..xx", ".x.x.")
+    path = tmp_path / part
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(content[:-1] if damage == "a byte short" else b"")
+    with pytest.raises((OSError, EOFError, ValueError)):
+        Store(tmp_path)
 
 
 @pytest.mark.parametrize(

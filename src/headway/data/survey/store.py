@@ -53,10 +53,13 @@ class Store:
         self.ids: NDArray[np.unsignedinteger] = _memory_map(folder / "ids.bin", self.meta.dtype)
         self.starts: NDArray[np.int64] = np.load(folder / "starts.npy", mmap_mode="r")
         self.places: NDArray[np.int64] = np.load(folder / "places.npy", mmap_mode="r")
-        flags = folder / "trained.bin"
         self.trained: NDArray[np.bool_] | None = (
-            _memory_map(flags, "bool") if flags.exists() else None
+            None if self.survey.kind == "text" else _memory_map(folder / "trained.bin", "bool")
         )
+        num_tokens, num_places = len(self.ids), len(self.places)
+        flagged = num_tokens if self.trained is None else len(self.trained)
+        if (int(self.starts[-1]), len(self), num_tokens) != (num_tokens, num_places, flagged):
+            raise EOFError(f"{folder} is cut off: {num_tokens} tokens, {num_places} examples")
 
     @property
     def survey(self) -> Survey:
