@@ -9,7 +9,7 @@ from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, Exit, Refusal, Remedy, UsageError, exit_code
 from headway.base.host.machine_errors import machine_refusal
 from headway.base.version import __version__
-from headway.commands import archives, convert, demo, doctor, inference, status, train
+from headway.commands import archives, convert, demo, doctor, inference, status, train, worker
 from headway.commands.completion import completion_verb
 from headway.commands.help import overview_lines, verb_lines
 from headway.commands.verb import print_lines, terminal_width, unexpected
@@ -20,6 +20,7 @@ from headway.ui.standard_streams import prepare_streams
 VERBS = {
     **demo.VERBS,
     **train.VERBS,
+    **worker.VERBS,
     **inference.VERBS,
     **status.VERBS,
     **archives.VERBS,

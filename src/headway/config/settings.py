@@ -180,6 +180,12 @@ class Settings:
         1, "worker processes on this machine, which share each step", at_least=1, at_most=1024
     )
     groups: int = _setting(1, "groups of workers: each has a leader that reports", at_least=1)
+    reduction: str | None = _setting(
+        None,
+        "how gradients of several workers are added: in one tree, which gives the same bits for "
+        "any number of them, fast, or sharded in each group (hsdp)",
+        choices=("tree", "fast", "hsdp"),
+    )
     threads: int | None = _setting(None, "CPU threads of each worker", at_least=1)
 
     # checkpoints, evaluation, logging

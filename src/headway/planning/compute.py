@@ -10,7 +10,7 @@ from headway.base.machine import Machine
 from headway.config.settings import Settings
 from headway.planning.decision import Decision, auto
 from headway.runs.measurements import bf16_gain, peak_key
-from headway.runs.workers import WorkerTree
+from headway.runs.workers import Reduction, WorkerTree
 
 _DEVICE_NAMES = {"cpu": "processor", "cuda": "GPU"}
 
@@ -58,6 +58,7 @@ class Compute:
     threads: int  # of each worker
     dtype: Literal["float32", "bfloat16"]
     workers: WorkerTree = WorkerTree()  # noqa: RUF009 - frozen
+    reduction: Reduction = "tree"
 
     @property
     def value_bytes(self) -> int:
@@ -69,7 +70,8 @@ def decide_compute(settings: Settings, facts: MachineFacts) -> Decision[Compute]
     """Device, threads and number format: as given, or what is fastest on this machine.
 
     Raises:
-        UsageError: more groups than workers, or several workers on one GPU.
+        UsageError: more groups than workers, several workers on one GPU, or a way to add their
+            gradients that is not there.
     """
     choices = []
     workers = _decide_workers(settings, facts)
@@ -88,8 +90,11 @@ def decide_compute(settings: Settings, facts: MachineFacts) -> Decision[Compute]
         device = _DEVICE_NAMES.get(facts.device, facts.device)
         reason = f"matrix products are {speed} in bf16 on this {device}"
         choices.append(auto("bf16", bf16, reason))
+    reduction = _decide_reduction(settings)
+    if workers.workers > 1 and not settings.reduction:
+        choices.append(auto("reduction", reduction, "the same bits for any number of workers"))
     dtype: Literal["float32", "bfloat16"] = "bfloat16" if bf16 else "float32"
-    return Decision(Compute(facts.device, threads, dtype, workers), tuple(choices))
+    return Decision(Compute(facts.device, threads, dtype, workers, reduction), tuple(choices))
 
 
 def _decide_workers(settings: Settings, facts: MachineFacts) -> WorkerTree:
@@ -113,3 +118,16 @@ def _decide_workers(settings: Settings, facts: MachineFacts) -> WorkerTree:
             remedies=(Remedy("--nproc 1"), Remedy("--device cpu")),
         )
     return WorkerTree(settings.nproc, settings.groups)
+
+
+def _decide_reduction(settings: Settings) -> Reduction:
+    """How gradients are added over workers: as given, or in the tree."""
+    if settings.reduction == "hsdp":
+        raise UsageError(
+            "a model cannot be sharded over workers yet",
+            cause=Cause.CONTRADICTION,
+            have="--reduction hsdp",
+            need="tree or fast: each worker holds the whole model",
+            remedies=(Remedy("--reduction tree"), Remedy("--reduction fast")),
+        )
+    return "fast" if settings.reduction == "fast" else "tree"

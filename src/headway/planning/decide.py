@@ -299,6 +299,7 @@ def _machine_plan(
         threads=compute.threads,
         workers=compute.workers.workers,
         groups=compute.workers.groups,
+        reduction=compute.reduction,
         compute_dtype=compute.dtype,
         gradient_checkpointing=fit.checkpointing,
         cpu=facts.machine.cpu,

@@ -12,6 +12,7 @@ import msgspec
 from headway.base.disk import disk_errors
 from headway.base.errors import Cause, Finding, Remedy, UsageError
 from headway.base.lock import is_held
+from headway.base.units import plural
 from headway.config.run_name import append_to_name
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
@@ -140,9 +141,17 @@ def carry_over(settled: Settled, requested: Plan) -> tuple[Settled, str]:
     settled = replace(settled, max_time_s=now.max_time_s, grace_s=now.grace_s)
     settled = replace(settled, store=now.store, stream=now.stream)
     settled = replace(settled, model=now.model, base=now.base, parent=now.parent)
-    settled = replace(settled, workers=now.workers, groups=now.groups)
+    if (now.reduction, settled.reduction) != ("tree", "tree") and _is_other_sum(settled, now):
+        notes.append(f"gradients added by {now.reduction}, over {plural(now.workers, 'worker')}")
+    settled = replace(settled, workers=now.workers, groups=now.groups, reduction=now.reduction)
     what = " and ".join(notes)
     return settled, f"from here on with {what}: the same within rounding" if what else ""
+
+
+def _is_other_sum(before: Settled, now: Settled) -> bool:
+    """Whether gradients are added in another order, outside the tree that all plans share."""
+    order = [(one.reduction, one.workers, one.groups) for one in (before, now)]
+    return order[0] != order[1]
 
 
 def _is_requested(plan: Plan, name: str) -> bool:

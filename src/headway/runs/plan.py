@@ -16,6 +16,7 @@ from headway.config.settings import ChosenBy
 from headway.data.formats.records import DataKind
 from headway.data.survey.result import Lengths, PassedOver, SurveySample
 from headway.runs.facts import html_table, plan_facts, plan_line
+from headway.runs.workers import Reduction
 
 SCHEMA = "headway.plan/2"
 TIGHT = 0.6  # of free memory: an estimated peak above this is tried before step 1
@@ -271,6 +272,7 @@ class MachinePlan:
     allocator: str = ""  # of host memory
     waiting: str = ""  # what threads do while they wait for each other
     groups: int = 1  # of workers
+    reduction: Reduction = "tree"  # how gradients of several workers are added
     compiled: bool = False  # norms and loss, if the trial before step 1 agrees
 
 

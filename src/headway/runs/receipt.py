@@ -368,6 +368,7 @@ class Receipt:
     learning: Judgment
     line: str  # the closing line
     workers: tuple[ReceiptWorker, ...] = ()  # empty if there was one
+    reduction: str = ""  # how their gradients were added
 
     def __repr__(self) -> str:
         """One line."""

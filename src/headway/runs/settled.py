@@ -14,6 +14,7 @@ from headway.base.errors import Cause, MachineError, Remedy
 from headway.base.files import write_whole
 from headway.base.versioned_json import read
 from headway.runs.plan import Plan
+from headway.runs.workers import Reduction
 
 SCHEMA = "headway.settled/1"
 NAME = "settled.json"
@@ -43,6 +44,7 @@ class Settled:
         parent: the checkpoint that the run continues, likewise.
         workers: of the newest attempt; any number computes the same bits.
         groups: of workers, in the newest attempt.
+        reduction: how the newest attempt adds gradients of several workers.
     """
 
     schema: str
@@ -64,6 +66,7 @@ class Settled:
     parent: str = ""
     workers: int = 1
     groups: int = 1
+    reduction: Reduction = "tree"
 
     @classmethod
     def from_plan(cls, plan: Plan) -> "Settled":
@@ -88,6 +91,7 @@ class Settled:
             parent=plan.model.parent.checkpoint if plan.model.parent else "",
             workers=plan.machine.workers,
             groups=plan.machine.groups,
+            reduction=plan.machine.reduction,
         )
 
     def applied_to(self, plan: Plan) -> Plan:
@@ -99,6 +103,7 @@ class Settled:
             compiled=self.compiled,
             workers=self.workers,
             groups=self.groups,
+            reduction=self.reduction,
         )
         steps = replace(
             plan.steps,

@@ -6,6 +6,11 @@ partial sums that gives. What is left of the tree is added across workers.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+# How gradients of several workers are added. tree: in the plan's one tree, so that the bits do not
+# depend on the workers. fast: by all-reduce. hsdp: sharded within a group, copies across groups.
+Reduction = Literal["tree", "fast", "hsdp"]
 
 
 @dataclass(frozen=True, order=True)
@@ -113,3 +118,5 @@ class Go:
     groups: int = 1
     links: dict[int, int] = field(default_factory=dict[int, int])  # socket to each rank it talks to
     memory: int = -1  # descriptor of the memory that all workers share
+    meeting: str = ""  # file in which torch.distributed connects them; "" if it need not
+    launched: bool = False  # a launcher started the workers; the environment says how they meet

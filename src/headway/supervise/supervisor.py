@@ -241,7 +241,8 @@ class Supervisor:
     ) -> RunningAttempt:
         """Tell the workers to train."""
         spent_s = log.began_s - self.began_s
-        workers.send(Go(str(folder.path.resolve()), log.attempt, log.began_s, spent_s))
+        go = Go(str(folder.path.resolve()), log.attempt, log.began_s, spent_s)
+        workers.send(go, settled.reduction)
         return RunningAttempt(
             folder,
             workers,

@@ -79,7 +79,8 @@ def run_member(path: Path, place: TeamPlace, phases: Phases, stop: Stop) -> int:
         return message_of(as_refusal(error, f"training (worker {place.rank})", plan, settled, path))
 
     parameters = list(setup.parameters.values())
-    team = place.join(parameters, plan.steps.leaves, first, lambda: stop.by, refuse)
+    leaves, reduction = plan.steps.leaves, settled.reduction
+    team = place.join(parameters, leaves, reduction, first, lambda: stop.by, refuse)
     _Computing(team, plan, settled, setup, start, phases).serve()
     return Exit.KEPT
 

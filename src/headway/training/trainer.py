@@ -249,7 +249,8 @@ def start_trainer(
         setup = set_up(plan, settled, phase.pulse)
     start = find_start(folder, plan, setup, phase, report)
     show_totals(phase.pulse, plan, start.totals)
-    team = place.lead(list(setup.parameters.values()), plan.steps.leaves, on_stop)
+    parameters = list(setup.parameters.values())
+    team = place.lead(parameters, plan.steps.leaves, settled.reduction, on_stop)
     with phase(Phase.CHECKING_PACKING):
         now, findings = settle(plan, settled, setup.rows, setup.order, setup.forward, phase)
         team.start(_as_computed(now, setup), _folder_of(start))

@@ -1,6 +1,7 @@
 """Training worker: one rank's process from start to exit.
 
-    python -m headway.training.worker RUN              train the plan in RUN's folder
+    python -m headway.training.worker RUN              train the plan in RUN's folder, together with
+                                                       the others if a launcher started several
     python -m headway.training.worker -                read a `Go` from standard input, then train
     python -m headway.training.worker - --adapters     import PEFT, too
     python -m headway.training.worker - --rank N       compute for the root, which is rank 0
@@ -31,6 +32,7 @@ from headway.base.errors import (
 )
 from headway.base.events import Ended, EventLog
 from headway.base.host.child_main import run_child
+from headway.base.host.launcher import launched_place
 from headway.base.process import (
     PULSE_VARIABLE,
     Left,
@@ -49,6 +51,10 @@ _EXIT_S = 2.0  # for threads and exit handlers, after everything is done
 def main(arguments: list[str]) -> int:
     """Run the process; returns its exit code."""
     end_with_parent()
+    if arguments[0] != "-" and launched_place(os.environ):
+        os.execv(  # noqa: S606 - no shell is wanted
+            sys.executable, [sys.executable, "-P", "-m", "headway", "worker", arguments[0]]
+        )
     path = os.environ.get(PULSE_VARIABLE)
     rank = int(arguments[arguments.index("--rank") + 1]) if "--rank" in arguments else 0
     pulse = Pulse(Path(path) if path else None, rank=rank)
@@ -92,7 +98,8 @@ def _join(go: Go, pulse: Pulse, stop: Stop) -> int:
     from headway.training.phases import Phases
 
     try:
-        return run_member(Path(go.run), TeamPlace.of(go, pulse), Phases(pulse, None), stop)
+        place = TeamPlace.of(go, pulse)
+        return run_member(Path(go.run), place, Phases(pulse, None), stop)
     except Refusal as refusal:
         report_refusal(refusal)
         return exit_code(refusal)

@@ -115,6 +115,7 @@ def make_receipt(closing: Closing, plan: Plan, settled: Settled, totals: Totals)
         learning=learning,
         line=closing_line(facts, contract, learning, probe, held_out),
         workers=closing.workers,
+        reduction=settled.reduction if closing.workers else "",
     )
 
 
@@ -255,7 +256,7 @@ def _environment(closing: Closing, plan: Plan, settled: Settled) -> dict[str, st
         "cpu": machine.cpu,
         "device": machine.device,
         "threads": str(machine.threads),
-        "workers": str(machine.workers),
+        "workers": str(settled.workers),
         "leaves": str(plan.steps.leaves),
         "compute_dtype": settled.compute_dtype,
         "trust_remote_code": str(plan.model.trust_remote_code).lower(),

@@ -265,6 +265,7 @@ def _workers(plan: "Plan") -> list[str]:
         return ["1 worker", plural(machine.threads, "thread")]
     groups = f" in {machine.groups} groups" if machine.groups > 1 else ""
     parts = [f"{machine.workers} workers{groups}", f"{plural(machine.threads, 'thread')} each"]
+    parts += [f"{machine.reduction} reduction"]
     idle = WorkerTree(machine.workers, machine.groups).idle_share(plan.steps.leaves)
     return parts + ([f"idle {share(idle)} of the time"] if idle else [])
 

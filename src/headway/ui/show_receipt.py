@@ -166,6 +166,7 @@ def _workers(receipt: "Receipt") -> list[str]:
         f"{len(receipt.workers)} in {plural(num_groups, 'group')}",
         f"each computed {share(least)} to {share(most)} of the steps' time",
         f"{each} rows each",
+        f"{receipt.reduction} reduction",
     ]
 
 

@@ -3,6 +3,8 @@
 import contextlib
 import signal
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -16,12 +18,11 @@ from headway.base.errors import (
 )
 from headway.base.events import Ended, EventLog, Noted, StopAsked
 from headway.base.host.oom_kills import count_oom_kills
-from headway.base.process import Stop
+from headway.base.process import ChildProcess, Stop
 from headway.base.units import plural, seconds
 from headway.runs.folder import RunFolder
 from headway.runs.receipt import Receipt, how_to_resume, load_receipt
 from headway.supervise.attempts.restart import LostWorkers
-from headway.supervise.attempts.workers import Workers
 from headway.supervise.child import death_refusal
 from headway.supervise.screen import Screen
 from headway.supervise.watch import Watch, log_deleted
@@ -29,6 +30,24 @@ from headway.supervise.watch import Watch, log_deleted
 _EXIT_S = 5.0  # for a trainer to end after its last event
 _DEATH_S = 2.0  # for a killed one to be gone
 _KILLED = {Cause.PROCESS_KILLED, Cause.WORKER_LOST}  # from outside: new workers may fare better
+
+
+class FollowedWorkers(Protocol):
+    """The workers of an attempt, as far as they run on this machine."""
+
+    @property
+    def root(self) -> ChildProcess:
+        """The process that logs and saves."""
+        ...
+
+    @property
+    def processes(self) -> Sequence[ChildProcess]:
+        """Those of this machine, the root first."""
+        ...
+
+    def take_losses(self) -> list[Finding]:
+        """What happened to the others since the last call."""
+        ...
 
 
 class RunningAttempt:
@@ -48,7 +67,7 @@ class RunningAttempt:
     def __init__(
         self,
         folder: RunFolder,
-        workers: Workers,
+        workers: FollowedWorkers,
         watch: Watch,
         log: EventLog,
         stop: Stop,

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from headway.base.errors import Cause, Finding
 from headway.base.process import ChildProcess
 from headway.base.process_id import is_stopped
 from headway.base.pulse import read_pulse
-from headway.runs.workers import Go, WorkerTree
+from headway.runs.workers import Go, Reduction, WorkerTree
 from headway.supervise.child import death_refusal, torch_environment
 
 _STOPPED_S = 5.0  # that a worker may stand still, as one that a debugger or SIGSTOP holds does
@@ -57,12 +58,14 @@ class Workers:
         """The process of rank 0."""
         return self.processes[0]
 
-    def send(self, go: Go) -> None:
+    def send(self, go: Go, reduction: Reduction = "tree") -> None:
         """Tell all workers to train.
 
         Args:
             go: as for a worker that is alone.
+            reduction: how they add gradients; the tree is in memory that they share.
         """
+        needs_group = reduction != "tree" and self.tree.workers > 1
         for rank, process in enumerate(self.processes):
             place = replace(
                 go,
@@ -71,6 +74,7 @@ class Workers:
                 groups=self.tree.groups,
                 links=self._links[rank],
                 memory=self._memory,
+                meeting=str(self._live / f"meeting-{go.attempt}") if needs_group else "",
             )
             process.send(place)
 
@@ -97,19 +101,8 @@ class Workers:
 
     def _start(self, rank: int, adapters: bool) -> ChildProcess:
         memory = [] if self._memory < 0 else [self._memory]
-        pulse = self._live / f"rank-{rank}.pulse"
-        pulse.unlink(missing_ok=True)  # of the worker whose place it takes
-        return ChildProcess(
-            "headway.training.worker",
-            ["-", *(["--adapters"] if adapters else []), *(["--rank", str(rank)] if rank else [])],
-            # The planner has downloaded what it needs by the time it starts.
-            environment=torch_environment(offline=True),
-            pulse=pulse,
-            log=self._live / f"rank-{rank}.err",
-            log_stdout=True,
-            stdin=subprocess.PIPE,
-            descriptors=[*self._links[rank].values(), *memory],
-        )
+        descriptors = [*self._links[rank].values(), *memory]
+        return start_worker(rank, self._live, descriptors, adapters=adapters)
 
     def _stands_still(self, rank: int, process: ChildProcess) -> bool:
         if not is_stopped(process.pid):
@@ -141,6 +134,32 @@ class Workers:
 def _as_warning(finding: Finding) -> Finding:
     """What happened, without what to do about it: the run's own ending says that."""
     return replace(finding, kind="warning", need="", remedies=())
+
+
+def start_worker(
+    rank: int, live: Path, descriptors: Sequence[int] = (), *, adapters: bool
+) -> ChildProcess:
+    """Start a worker, which waits for a `Go`.
+
+    Args:
+        rank: of the worker.
+        live: folder for its pulse and its standard error.
+        descriptors: that it inherits.
+        adapters: import PEFT, too.
+    """
+    pulse = live / f"rank-{rank}.pulse"
+    pulse.unlink(missing_ok=True)  # of the worker whose place it takes
+    return ChildProcess(
+        "headway.training.worker",
+        ["-", *(["--adapters"] if adapters else []), *(["--rank", str(rank)] if rank else [])],
+        # The planner has downloaded what it needs by the time it starts.
+        environment=torch_environment(offline=True),
+        pulse=pulse,
+        log=live / f"rank-{rank}.err",
+        log_stdout=True,
+        stdin=subprocess.PIPE,
+        descriptors=descriptors,
+    )
 
 
 def _connect(tree: WorkerTree) -> tuple[dict[int, dict[int, socket.socket]], list[socket.socket]]:

@@ -41,7 +41,7 @@ from headway.training.distributed.messages import (
     Try,
     WorkerReport,
 )
-from headway.training.distributed.shared_sums import SharedSums
+from headway.training.distributed.sums import Sums
 from headway.training.distributed.team import Share, StepDropped, Together, WorkerTotals
 
 CHECKED_STEPS = 50  # between two comparisons of the weights of all workers
@@ -58,7 +58,7 @@ class RootTeam:
     Args:
         tree: of the workers.
         links: to the ranks below.
-        sums: the memory that all share.
+        sums: adds gradients over workers.
         parameters: the trainable ones, which are the same in every worker.
         on_stop: called with who asked a worker to stop.
 
@@ -70,7 +70,7 @@ class RootTeam:
         self,
         tree: WorkerTree,
         links: Links,
-        sums: SharedSums,
+        sums: Sums,
         parameters: Sequence[nn.Parameter],
         on_stop: Callable[[str], None],
     ) -> None:
@@ -133,7 +133,7 @@ class RootTeam:
         losses = tuple(itertools.chain.from_iterable(one.losses for one in reports))
         present = tuple(map(any, zip(*(r.with_gradient for r in reports if r.losses), strict=True)))
         self._links.decide(Apply(self._round, losses, present))
-        self._sums.add_slice(share.num_leaves)
+        self._sums.add(share.num_leaves, on_wait)
         self._gather((), _nothing)
         self._links.decide(Apply(self._round))
         self._count(reports)
@@ -210,7 +210,7 @@ class MemberTeam:
         tree: of the workers.
         rank: of this one.
         links: to its parent, and to the ranks below.
-        sums: the memory that all share.
+        sums: adds gradients over workers.
         parameters: the trainable ones.
         start: the root's decision to start.
         asked_to_stop: returns who asked this process to stop; "" if nobody did.
@@ -222,7 +222,7 @@ class MemberTeam:
         tree: WorkerTree,
         rank: int,
         links: Links,
-        sums: SharedSums,
+        sums: Sums,
         parameters: Sequence[nn.Parameter],
         start: Start,
         asked_to_stop: Callable[[], str],
@@ -287,7 +287,7 @@ class MemberTeam:
         weights = checksum(self._parameters) if self._is_check_due(share.step) else None
         own = _report(self.rank, share, weights, self._asked_to_stop())
         agreed = self._exchange((own,), on_wait)
-        self._sums.add_slice(share.num_leaves)
+        self._sums.add(share.num_leaves, on_wait)
         self._exchange((), on_wait)
         gradients = self._sums.read(agreed.with_gradient)
         return Together(_as_tensor(agreed.losses), gradients, share.rows_R, self._tree.workers)

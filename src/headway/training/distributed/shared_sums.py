@@ -8,15 +8,14 @@ all have to have come so far: the caller's exchange of reports sees to that.
 import math
 import mmap
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from headway.runs.workers import Node, WorkerTree, nodes_of
+from headway.training.distributed.sums import fill, unfold
 
-# Adding it changes no number, not even the sign of a zero.
-_NO_GRADIENT = -0.0
 _FLOAT_BYTES = 4
 
 
@@ -57,15 +56,11 @@ class SharedSums:
         """Write this worker's partial sums of a step."""
         places = self._places(num_leaves)
         for node, gradients in sums.items():
-            slot = places[node].split(self._sizes)
-            for part, gradient in zip(slot, gradients, strict=True):
-                if gradient is None:
-                    part.fill_(_NO_GRADIENT)
-                else:
-                    part.copy_(gradient.reshape(-1))
+            fill(places[node], self._sizes, gradients)
 
-    def add_slice(self, num_leaves: int) -> None:
+    def add(self, num_leaves: int, on_wait: Callable[[], None]) -> None:
         """Add up this worker's slice of the parameters, over the sums that all have written."""
+        del on_wait  # nobody is waited for
         workers, length = self._tree.workers, self._length
         own = slice(length * self._rank // workers, length * (self._rank + 1) // workers)
         places = {node: slot[own] for node, slot in self._places(num_leaves).items()}
@@ -85,11 +80,7 @@ class SharedSums:
         Args:
             with_gradient: whether any leaf has a gradient, for each parameter.
         """
-        parts = self._result.split(self._sizes)
-        return [
-            part.view(shape).clone() if has_gradient else None
-            for part, shape, has_gradient in zip(parts, self._shapes, with_gradient, strict=True)
-        ]
+        return unfold(self._result, self._shapes, with_gradient)
 
     def _places(self, num_leaves: int) -> dict[Node, Tensor]:
         """The slot of each partial sum of a step, of all workers."""

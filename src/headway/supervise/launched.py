@@ -1,0 +1,184 @@
+"""Launched worker: supervision of one worker that torchrun, Slurm or Kubernetes started.
+
+The launcher starts this process once per worker; it starts the process that computes, follows it,
+and says why it ended. That of rank 0 owns the run: its lock, its log and what is shown.
+"""
+
+import os
+import signal
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from headway.base.errors import Cause, Exit, Finding, Remedy, UsageError
+from headway.base.host.launcher import LaunchedPlace
+from headway.base.lock import RunLock
+from headway.base.process import ChildProcess, Stop
+from headway.base.process_id import ProcessId
+from headway.runs.folder import RunFolder
+from headway.runs.receipt import load_receipt
+from headway.runs.settled import Settled, load_settled
+from headway.runs.workers import Go, WorkerTree
+from headway.supervise.attempts.opening import open_attempt
+from headway.supervise.attempts.running_attempt import RunningAttempt, newest_receipt
+from headway.supervise.attempts.workers import start_worker
+from headway.supervise.child import death_refusal
+from headway.supervise.live.live_jobs import LiveJob
+from headway.supervise.live.runtime_folder import LiveFolder
+from headway.supervise.live.shared_memory import shared_memory_errors
+from headway.supervise.progress import Aim, Progress
+from headway.supervise.screen import Screen
+from headway.supervise.watch import POLL_S, Watch
+
+_MORE_S = 10.0  # than the root's grace period, for a worker to hear that the root has ended
+ALONE = LaunchedPlace("", 0, 1, 0, 1, "127.0.0.1", 0)
+
+
+class LaunchedWorker:
+    """One worker, from its start to its exit code.
+
+    Args:
+        folder: of the run, with plan.json; all machines share it.
+        place: of this process among the workers; None for a single one.
+        screen: what people see.
+        stop: the stop request.
+
+    Raises:
+        UsageError: the folder has no plan.
+    """
+
+    def __init__(
+        self, folder: RunFolder, place: LaunchedPlace | None, screen: Screen, stop: Stop
+    ) -> None:
+        plan = folder.plan()
+        if plan is None:
+            raise _no_plan(folder)
+        self._folder, self._plan = folder, plan
+        self._place = place or ALONE
+        self._screen = screen
+        self._stop = stop
+        self._began_s = time.monotonic()
+
+    def run(self) -> int:
+        """Train; returns the exit code."""
+        if self._folder.is_finished:
+            return self._already_trained()
+        with shared_memory_errors():
+            live = LiveFolder()
+        with live:
+            rank, adapters = self._place.rank, self._plan.model.lora is not None
+            process = start_worker(rank, live.path, adapters=adapters)
+            try:
+                return self._lead(process, live) if rank == 0 else self._follow(process)
+            finally:
+                process.end()
+
+    def _already_trained(self) -> int:
+        receipt = load_receipt(self._folder.path)
+        if self._place.rank == 0:
+            self._screen.receipt(receipt)
+            self._screen.say("already trained, 0 new steps")
+        sound = receipt.contract.verdict == "kept" and receipt.learning.verdict != "not"
+        return Exit.KEPT if sound else Exit.BROKEN
+
+    def _settled(self) -> Settled:
+        """How the run computes, by as many workers as there are now."""
+        place = self._place
+        settled = load_settled(self._folder.path, self._plan)
+        return replace(settled, workers=place.workers, groups=place.machines)
+
+    def _go(self, attempt: int) -> Go:
+        place = self._place
+        return Go(
+            str(self._folder.path.resolve()),
+            attempt,
+            self._began_s,
+            rank=place.rank,
+            workers=place.workers,
+            groups=WorkerTree(place.workers, place.machines).groups,
+            launched=True,
+        )
+
+    # -- rank 0 ------------------------------------------------------------------------------
+
+    def _lead(self, process: ChildProcess, live: LiveFolder) -> int:
+        """Own the run while the root computes; returns the exit code."""
+        folder, plan, settled = self._folder, self._plan, self._settled()
+        with RunLock(folder.lock, str(live.path)) as lock:
+            settled.save(folder.path)
+            log, reader = open_attempt(folder, plan, lock, self._began_s)
+            aim = Aim(plan.steps.first, plan.steps.num, plan.time.seconds)
+            progress = Progress(folder.path.name, str(folder.path), aim, pid=os.getpid())
+            with shared_memory_errors():
+                self._job(live).publish()
+            self._screen.plan(settled.applied_to(plan))
+            watch = Watch(self._screen, live.path, progress, reader, folder.path)
+            process.send(self._go(log.attempt))
+            attempt = RunningAttempt(
+                folder, _Root(process), watch, log, self._stop, settled.grace_s, self._screen
+            )
+            attempt.follow()
+            code = attempt.close()
+        receipt = None if code == Exit.BUG else newest_receipt(folder)
+        if receipt:
+            self._screen.receipt(receipt)
+        return code
+
+    def _job(self, live: LiveFolder) -> LiveJob:
+        path = self._folder.path.resolve()
+        return LiveJob(
+            run=path.name,
+            folder=str(path),
+            output_dir=str(path.parent),
+            argv=("headway", "worker", str(path)),
+            process=ProcessId.mine(),
+            live=str(live.path),
+            started_at=datetime.now(UTC).isoformat(),
+        )
+
+    # -- other ranks -------------------------------------------------------------------------
+
+    def _follow(self, process: ChildProcess) -> int:
+        """Wait until a worker below the root ends; returns the exit code."""
+        process.send(self._go(attempt=0))
+        limit_s = self._settled().grace_s + _MORE_S
+        forwarded = False
+        while process.is_running:
+            if self._stop.by and not forwarded:
+                forwarded = True
+                process.send_signal(self._stop.signal or signal.SIGTERM)
+            if self._stop.since_s() > limit_s:
+                process.send_signal(signal.SIGKILL)
+            time.sleep(POLL_S)
+        if process.exit_code == Exit.KEPT:
+            return Exit.KEPT
+        if self._stop.by:
+            return self._stop.code
+        name = f"worker {self._place.rank} of {self._place.workers}"
+        refusal = death_refusal(process, name)
+        self._screen.refusal(refusal)
+        return int(refusal.code)
+
+
+class _Root:
+    """The root, whose launcher says what happens to the other workers."""
+
+    def __init__(self, process: ChildProcess) -> None:
+        self.root = process
+        self.processes = [process]
+
+    def take_losses(self) -> list[Finding]:
+        """Nothing: they run elsewhere."""
+        return []
+
+
+def _no_plan(folder: RunFolder) -> UsageError:
+    return UsageError(
+        f"{folder.path} has no plan that can be read",
+        cause=Cause.RUN_UNREADABLE,
+        have=f"no {folder.path}/plan.json" if folder.path.exists() else "no such folder",
+        need="a run whose plan was saved, in a folder that all machines share",
+        remedies=(
+            Remedy(f"headway plan DATA --save {folder.path}", "plans, and saves the plan there"),
+        ),
+    )
