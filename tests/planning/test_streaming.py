@@ -44,12 +44,15 @@ def test_duplicates_of_a_stream_are_not_dropped() -> None:
     assert refused.value.remedies[0].do == "--survey-exact 4000000"
 
 
-def test_a_stream_is_trained_by_one_worker() -> None:
-    with pytest.raises(UsageError, match="trained by one worker") as refused:
-        decided(stream(), folder_of(), nproc=2)
-    assert refused.value.cause is Cause.CONTRADICTION
-    tries = [remedy.do for remedy in refused.value.remedies]
-    assert tries == ["--survey-exact 4000000", "--nproc 1"]
+def test_a_stream_is_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
+    folders = set[str]()
+    for nproc in (1, 3):
+        plan = decided(stream(), folder_of(), batch_size=512, nproc=nproc)
+        given = settings(batch_size=512, nproc=nproc)
+        written = write_stream_spec(plan, given, [], OPTIONS, tmp_path)
+        assert written.data.stream
+        folders.add(written.data.stream.folder)
+    assert len(folders) == 1
 
 
 def test_the_readers_file_is_written_once_for_the_same_stream(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from .conftest import Headway, until, worker_of
@@ -85,6 +86,35 @@ def test_without_restarts_any_number_of_others_goes_on(days: Headway) -> None:
     assert again.code == 0, again.err
     assert bits(days, "killed") == bits(days, "whole")
     assert losses(days, "killed")[1] == losses(days, "whole")[1]
+
+
+def test_a_stream_has_one_reader_for_all_workers_and_the_bits_of_one(headway: Headway) -> None:
+    lines = [json.dumps({"text": line}) for line in TEXT.splitlines()]
+    lines[100:100] = lines[2000:2000] = ['{"text": "cut in hal']
+    headway.write("lines.jsonl", "\n".join(lines) + "\n")
+    command = ["train", "lines.jsonl", *SMALL, "--survey-exact", "10", "--val-size", "9"]
+    command += ["--max-steps", "12", "--save-steps", "4", "--max-rejected", "0.5"]
+    one = headway(*command, "--run-name", "one")
+    assert one.code == 0, one.err
+    many = [*command, "--nproc", "3", "--run-name", "many"]
+    process = headway.start(*many, "--max-restarts", "0")
+    folder = headway.here / "runs" / "many"
+    until(lambda: len(steps_in(folder)) >= 6)
+    below = psutil.Process(process.pid).children(recursive=True)
+    assert sum("headway.data.stream.reader_process" in child.cmdline() for child in below) == 1
+    os.kill(worker_of(process.pid, rank=2), signal.SIGKILL)
+    process.communicate(timeout=100)
+    again = headway(*command, "--nproc", "2", "--run-name", "many")
+    assert again.code == 0, again.err
+    assert bits(headway, "many") == bits(headway, "one")
+    found, right = (receipt_of(headway, run) for run in ("many", "one"))
+    for what in ("rows", "tokens", "learning_facts"):
+        assert found[what] == right[what]
+    runs = headway.here / "runs"
+    rejected = [(runs / run / "rejected.jsonl").read_text() for run in ("many", "one")]
+    assert rejected[0] == rejected[1]
+    assert len(rejected[0].splitlines()) == sum(right["rows"]["rejected"].values()) > 0
+    assert headway("verify", "many").code == 0
 
 
 def test_a_group_without_a_worker_is_refused(days: Headway) -> None:

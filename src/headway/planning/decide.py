@@ -210,6 +210,7 @@ def _steps_plan(
         leaves=layout.leaves,
         micro_batch_tokens=layout.micro_batch_tokens,
         share_prefixes=layout.share_prefixes,
+        leaves_alone=layout.leaves_alone,
     )
 
 

@@ -8,6 +8,7 @@ from headway.data.batching.rows import StoreRows
 from headway.data.order import StoreOrder
 from headway.planning.compute import Compute
 from headway.planning.prefix_sharing import MIN_SHARE, prefix_savings
+from headway.runs.workers import WorkerTree
 
 _MICRO_BATCH_TOKENS = 2048  # a processor is no faster with more
 _MICRO_BATCH_TOKENS_GPU = 16_384
@@ -25,6 +26,7 @@ class StepLayout:
         shared: share of the input tokens in prefixes that another row of the step has too.
         share_prefixes: whether these are computed once.
         not_shared: why not, if there is something to share.
+        leaves_alone: leaves of a single worker; several have more where a step has few tokens.
     """
 
     leaves: int
@@ -32,6 +34,7 @@ class StepLayout:
     shared: float = 0.0
     share_prefixes: bool = False
     not_shared: str = ""
+    leaves_alone: int = 0
 
     def computed_tokens(self, step_tokens: int) -> int:
         """Input tokens of a step that are computed, about."""
@@ -56,6 +59,22 @@ def fastest_layout(
         obstacle: why rows must not share prefixes; "" if they may.
         compute: the device, and the workers that share a step's leaves.
     """
+    layout = _layout(settings, rows, order, step_tokens, obstacle, compute)
+    alone = layout
+    if compute.workers.workers > 1:
+        one = replace(compute, workers=WorkerTree())
+        alone = _layout(settings, rows, order, step_tokens, obstacle, one)
+    return replace(layout, leaves_alone=alone.leaves)
+
+
+def _layout(
+    settings: Settings,
+    rows: StoreRows,
+    order: StoreOrder,
+    step_tokens: int,
+    obstacle: str,
+    compute: Compute,
+) -> StepLayout:
     limit = _MICRO_BATCH_TOKENS_GPU if compute.device == "cuda" else _MICRO_BATCH_TOKENS
 
     def divide(tokens: int) -> StepLayout:

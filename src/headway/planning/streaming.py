@@ -8,7 +8,7 @@ import msgspec
 
 from headway.base.errors import Cause, Finding, Remedy, UsageError
 from headway.base.files import hash_bytes
-from headway.base.units import share, size
+from headway.base.units import share
 from headway.config.settings import Settings
 from headway.data.batching.rows import StoreRows
 from headway.data.examples.maker import ExampleOptions
@@ -65,22 +65,6 @@ def _check_stream(settings: Settings, sampled: SurveySample) -> None:
         raise _unbounded()
     if settings.drop_duplicates:
         raise _cannot_drop_duplicates(sampled.whole)
-    if settings.nproc > 1:
-        raise _one_reader(sampled.whole)
-
-
-def _one_reader(whole: int) -> UsageError:
-    exact = f"--survey-exact {whole}"
-    return UsageError(
-        "data that is streamed is trained by one worker",
-        cause=Cause.CONTRADICTION,
-        have=f"{size(whole)} to stream" if whole else "a stream",
-        need="data that is read completely before step 1, or one worker",
-        remedies=(
-            *((Remedy(exact, "reads all of it first"),) if whole else ()),
-            Remedy("--nproc 1", "one worker with all threads"),
-        ),
-    )
 
 
 def write_stream_spec(

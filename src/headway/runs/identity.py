@@ -34,8 +34,8 @@ def identity(
 ) -> str:
     """What makes two plans the same: everything that changes weights, saves or evaluations.
 
-    What the machine decides (memory, threads, micro-batches) is left out, so that a run can
-    continue elsewhere; its plan.json keeps what was decided at its first start.
+    What the machine decides (memory, threads, workers, micro-batches) is left out, so that a run
+    can continue elsewhere; its plan.json keeps what was decided at its first start.
     """
     weights: Mapping[str, Any] = {
         "source": model.source,
@@ -52,7 +52,7 @@ def identity(
         "rows": [data.rows, assistant_only_loss],
         **({"flow": [data.stream.steps_per_window, truncation]} if data.stream else {}),
         "model": weights,
-        "steps": [steps.num, steps.batch_size, steps.leaves],
+        "steps": [steps.num, steps.batch_size, steps.leaves_alone or steps.leaves],
         "learning": [learning, bf16],
         "saves": [saves.every_steps, saves.every_minutes, saves.keep, saves.keep_every],
         "looks": evaluation,

@@ -157,6 +157,7 @@ class StepsPlan:
     leaves: int
     micro_batch_tokens: int
     share_prefixes: bool = False  # a common prefix of rows of a step is computed once
+    leaves_alone: int = 0  # that a single worker would have planned; 0: as many
 
     @property
     def last(self) -> int:

@@ -6,6 +6,7 @@ checkpoint: what it cannot do, it reports to the root.
 """
 
 import contextlib
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +24,9 @@ from headway.base.errors import (
     message_of,
 )
 from headway.base.process import Stop
-from headway.base.pulse import Phase
+from headway.base.pulse import Phase, Pulse
 from headway.data.batching.batches import prefetch
+from headway.data.stream.stream_rows import StreamRows
 from headway.runs.folder import Checkpoint, RunFolder
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled, load_settled
@@ -40,6 +42,8 @@ from headway.training.setup import Setup, StartState, resume, set_up, take_momen
 from headway.training.trainer import batch_maker, make_stepper
 from headway.training.trials.largest_batch import largest, run_largest
 from headway.training.trials.settle import compute_as_settled
+
+_ROWS_S = 60.0  # for files of the root to appear on a network's disk
 
 
 def run_member(path: Path, place: TeamPlace, phases: Phases, stop: Stop) -> int:
@@ -64,11 +68,13 @@ def run_member(path: Path, place: TeamPlace, phases: Phases, stop: Stop) -> int:
     torch.set_num_threads(plan.machine.threads)
     transformers.utils.logging.disable_progress_bar()
     with phases(Phase.LOADING_MODEL):
-        setup = set_up(plan, settled, phases.pulse)
+        setup = set_up(plan, settled, phases.pulse, reads=False)
     assert place.links, "a member is not alone"
     first = place.links.hear()
     if not isinstance(first, Start):
         return Exit.KEPT
+    if isinstance(setup.rows, StreamRows):
+        _await_rows(setup.rows, place.rank, phases.pulse)
     settled = msgspec.json.decode(first.settled, type=Settled)
     start = _start(setup, plan, first)
     finding = compute_as_settled(plan, settled, setup.rows, setup.order, setup.forward, phases)
@@ -81,8 +87,34 @@ def run_member(path: Path, place: TeamPlace, phases: Phases, stop: Stop) -> int:
     parameters = list(setup.parameters.values())
     leaves, reduction = plan.steps.leaves, settled.reduction
     team = place.join(parameters, leaves, reduction, first, lambda: stop.by, refuse)
-    _Computing(team, plan, settled, setup, start, phases).serve()
+    try:
+        _Computing(team, plan, settled, setup, start, phases).serve()
+    finally:
+        setup.end_reading()
     return Exit.KEPT
+
+
+def _await_rows(rows: StreamRows, rank: int, pulse: Pulse) -> None:
+    """Wait until the first rows of a stream are here, which the root has before it starts.
+
+    Raises:
+        MachineError: they do not come, as on a machine that does not share the root's cache.
+    """
+    until_s = time.monotonic() + _ROWS_S
+
+    def check() -> None:
+        pulse.beat()
+        if time.monotonic() > until_s:
+            raise MachineError(
+                f"worker {rank} does not see the rows that the root reads",
+                cause=Cause.CACHE_MISSING,
+                have=f"no rows in {rows.folder} after {_ROWS_S:g} s",
+                need="the folder of the cache that the root writes to, the same on all machines",
+                remedies=(Remedy("the same command again", "with one XDG_CACHE_HOME for all"),),
+            )
+
+    with pulse.waiting("the first rows"):
+        rows.await_first(check)
 
 
 def _start(setup: Setup, plan: Plan, asked: Start) -> StartState:
@@ -175,7 +207,8 @@ class _Computing:
         """Take steps from where the root says, until it decides otherwise."""
         make = batch_maker(self._plan, self._settled, self._setup, self._team)
         num, pulse = self._plan.steps.num, self._phases.pulse
-        batches = prefetch(make, begin.first_step, num, pulse)
+        leave = self._team.leave_if_decided
+        batches = prefetch(make, begin.first_step, num, pulse, on_wait=leave)
         with (
             self._phases(Phase.TRAINING),
             contextlib.closing(batches),

@@ -25,7 +25,8 @@ from headway.data.batching.batches import Batch
 from headway.data.batching.rows import Rows, rows_of
 from headway.data.order import MASK_64_BIT, RowOrder, row_hash
 from headway.data.stream.client import StreamClient
-from headway.data.stream.cursor import HELD_OUT, StreamCursor
+from headway.data.stream.cursor import StreamCursor
+from headway.data.stream.stream_rows import StreamRows
 from headway.data.survey.store import Store
 from headway.model.forward import Forward
 from headway.model.load import to_device, trainable
@@ -60,7 +61,7 @@ class Setup:
             batch: of the step.
             rejected: file for the rejected records of the windows read so far.
         """
-        if not isinstance(self.rows, StreamClient):
+        if not isinstance(self.rows, StreamRows):
             return totals
         before, after = self.rows.cursors(totals.job_step)
         last = totals.read_cursor
@@ -76,7 +77,7 @@ class Setup:
 
     def end_reading(self) -> None:
         """Stop the reader of a stream; pending waits for rows end."""
-        if isinstance(self.rows, StreamClient):
+        if isinstance(self.rows, StreamRows):
             self.rows.end()
 
 
@@ -97,8 +98,14 @@ class StartState:
     before: Losses | None = None
 
 
-def set_up(plan: Plan, settled: Settled, pulse: Pulse) -> Setup:
+def set_up(plan: Plan, settled: Settled, pulse: Pulse, *, reads: bool = True) -> Setup:
     """Open the data, load the model, make the optimizer.
+
+    Args:
+        plan: of the run.
+        settled: of the run.
+        pulse: of this process.
+        reads: start the reader of a stream and wait for its first rows; else another worker does.
 
     Raises:
         DataRefused: the data changed since it was planned.
@@ -108,7 +115,7 @@ def set_up(plan: Plan, settled: Settled, pulse: Pulse) -> Setup:
     """
     store = _open_store(plan)
     _check_data(store, plan)
-    client = _open_stream(plan) if plan.data.stream else None
+    stream = _open_stream(plan, reads=reads) if plan.data.stream else None
     model = to_device(starting_model(plan), plan.machine.device)
     parameters = trainable(model)
     if not parameters:
@@ -116,11 +123,11 @@ def set_up(plan: Plan, settled: Settled, pulse: Pulse) -> Setup:
     add_end_ids(model, store.survey.end_ids or [store.survey.end_id])
     if settled.gradient_checkpointing:
         _checkpoint_activations(model)
-    if client:
-        _await_rows(client, plan, pulse)
+    if isinstance(stream, StreamClient):
+        _await_rows(stream, pulse)
     return Setup(
-        rows=client or rows_of(store, plan.data.max_length),
-        order=client or order_of(plan),
+        rows=stream or rows_of(store, plan.data.max_length),
+        order=stream or order_of(plan),
         forward=Forward(model, on_layer=pulse.beat_if_due),
         parameters=parameters,
         optimizer=make_optimizer(parameters, plan.learning),
@@ -148,11 +155,12 @@ def _open_store(plan: Plan) -> Store:
         ) from error
 
 
-def _open_stream(plan: Plan) -> StreamClient:
+def _open_stream(plan: Plan, *, reads: bool) -> StreamRows:
     """Start reading, so that rows are there when the model is."""
     assert plan.data.stream
+    folder = Path(plan.data.stream.folder)
     try:
-        return StreamClient(Path(plan.data.stream.folder), plan.steps.num)
+        return StreamClient(folder, plan.steps.num) if reads else StreamRows(folder)
     except OSError as error:
         raise MachineError(
             "the description of this run's stream was deleted from the cache",
@@ -166,7 +174,7 @@ def _open_stream(plan: Plan) -> StreamClient:
         ) from error
 
 
-def _await_rows(client: StreamClient, plan: Plan, pulse: Pulse) -> None:
+def _await_rows(client: StreamClient, pulse: Pulse) -> None:
     """Wait for the probe and held-out rows, showing what the reader does."""
 
     def show() -> None:
@@ -176,9 +184,7 @@ def _await_rows(client: StreamClient, plan: Plan, pulse: Pulse) -> None:
         pulse.beat()
 
     with pulse.waiting("the first rows"):
-        if plan.data.rows.held_out:
-            client.window(HELD_OUT, show)
-        client.window(0, show)
+        client.await_first(show)
 
 
 # -- where it starts -----------------------------------------------------------------------------
@@ -261,7 +267,7 @@ def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint) -> StartState:
             need="moments of every tensor that had a gradient",
             remedies=(Remedy("--fresh", "start this run over"),),
         )
-    if isinstance(setup.rows, StreamClient):
+    if isinstance(setup.rows, StreamRows):
         if state.cursor is None:
             raise _older_stream(checkpoint)
         setup.rows.seek(state.cursor)

@@ -11,42 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.data.stream.streams import BATCH, HELD, STEPS, WINDOW_STEPS, WINDOWS, stream
 
 from headway.base.errors import BrokenContract, Cause, DataRefused, MachineError
-from headway.data.examples.maker import ExampleOptions
 from headway.data.examples.tokenizer import byte_level
 from headway.data.order import Numbers
-from headway.data.sources.find import find_sources
 from headway.data.stream import client as client_module
 from headway.data.stream.client import StreamClient, StreamEnded
 from headway.data.stream.cursor import HELD_OUT, StreamCursor
-from headway.data.stream.spec import StreamFile, StreamSpec, load_stream, save_stream
+from headway.data.stream.spec import load_stream, save_stream
 from headway.data.stream.window import load_window, save_window, window_path
 
 WORDS = byte_level()
-WINDOWS = 6
-HELD = 3
-BATCH, WINDOW_STEPS = 4, 2
-STEPS = WINDOWS * WINDOW_STEPS
 
 
 @pytest.fixture(autouse=True)
 def no_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HEADWAY_PULSE", raising=False)
-
-
-def stream(folder: Path, text: str | None = None) -> Path:
-    store = folder / "store"
-    store.mkdir(parents=True)
-    byte_level().save(store)
-    rows = (f'{{"text": "{n:04d} a row of some length"}}\n' for n in range(400))
-    data = folder / "data.jsonl"
-    data.write_text(text or "".join(rows))
-    spec = StreamSpec("text", 32, "cut", BATCH, WINDOW_STEPS, HELD, 1, 0.5, "uint16")
-    options = ExampleOptions(None, 300, None, True)
-    file = StreamFile(tuple(find_sources([str(data)])), options, str(store), spec)
-    save_stream(folder / "stream", file)
-    return folder / "stream"
 
 
 def chats(folder: Path, num: int, **shape: int) -> Path:
