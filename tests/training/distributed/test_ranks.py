@@ -94,23 +94,27 @@ class Crew:
 
 @pytest.fixture
 def crew(connect: Connect, descriptor: int) -> Crew:
-    sockets = connect(TREE)
-    links = [Links(TREE, rank, sockets[rank], Pulse()) for rank in range(TREE.workers)]
-    sums = [SharedSums(TREE, rank, LEAVES, SHAPES, descriptor) for rank in range(TREE.workers)]
+    return crew_of(TREE, connect, descriptor)
+
+
+def crew_of(tree: WorkerTree, connect: Connect, descriptor: int) -> Crew:
+    sockets = connect(tree)
+    links = [Links(tree, rank, sockets[rank], Pulse()) for rank in range(tree.workers)]
+    sums = [SharedSums(tree, rank, LEAVES, SHAPES, descriptor) for rank in range(tree.workers)]
     stops: list[str] = []
-    root = RootTeam(TREE, links[0], sums[0], weights(), stops.append)
+    root = RootTeam(tree, links[0], sums[0], weights(), stops.append)
     root.start(b"{}", "")
 
     def refuse(error: Exception) -> object:
         return message_of(MachineError(str(error), cause=Cause.DISK_FULL))
 
     members = []
-    for rank in range(1, TREE.workers):
-        start = links[rank].hear()
+    for rank in range(1, tree.workers):
+        start = links[rank].hear()  # a leader passes it on
         assert start == Start(2, b"{}")
         asked = (lambda: "SIGTERM") if rank == 2 else (lambda: "")
         members.append(
-            MemberTeam(TREE, rank, links[rank], sums[rank], weights(), start, asked, refuse)  # type: ignore[arg-type]
+            MemberTeam(tree, rank, links[rank], sums[rank], weights(), start, asked, refuse)  # type: ignore[arg-type]
         )
     return Crew(root, members, stops)
 
@@ -148,6 +152,23 @@ def test_a_worker_that_cannot_go_on_ends_the_step_for_all_with_its_reason(crew: 
     assert error.value.cause is Cause.DISK_FULL
     assert crew.done[1] == End()
     assert isinstance(crew.done[2], StepDropped)
+
+
+def test_no_step_is_taken_without_the_slice_of_a_worker_that_is_gone(
+    connect: Connect, descriptor: int
+) -> None:
+    """One below a leader, which reports the loss in its place, after all sums are written."""
+    crew = crew_of(WorkerTree(4, 2), connect, descriptor)
+
+    def member(team: MemberTeam) -> object:
+        if team.rank == 3:
+            team._sums.add = lambda *_: team._links.close()  # type: ignore[method-assign]
+        return add_up(team)
+
+    with pytest.raises(MachineError, match="worker 3 is gone") as error:
+        crew.together(lambda: add_up(crew.root), member)
+    assert error.value.cause is Cause.WORKER_LOST
+    assert isinstance(crew.done[1], StepDropped)
 
 
 def test_out_of_memory_in_one_worker_drops_the_step_and_all_take_it_again(crew: Crew) -> None:

@@ -134,7 +134,7 @@ class RootTeam:
         present = tuple(map(any, zip(*(r.with_gradient for r in reports if r.losses), strict=True)))
         self._links.decide(Apply(self._round, losses, present))
         self._sums.add(share.num_leaves, on_wait)
-        self._gather((), _nothing)
+        _raise_problem(self._gather((), _nothing))  # of one that never added its slice
         self._links.decide(Apply(self._round))
         self._count(reports)
         rows = np.array([row for one in reports for row in one.rows], dtype=np.int64)
@@ -175,12 +175,7 @@ class RootTeam:
         """
         for one in filter(None, (report.stop for report in reports)):
             self._on_stop(one)
-        for report in reports:
-            if report.problem and report.problem.refused:
-                raise refusal_from(report.problem.refused)
-        for report in reports:
-            if report.problem:
-                raise torch.OutOfMemoryError(f"worker {report.rank} ran out of memory")
+        _raise_problem(reports)
         if [report.rank for report in reports] != list(range(self._tree.workers)):
             raise _out_of_step("reports came from", [report.rank for report in reports])
         if any(report.step != step for report in reports):
@@ -355,6 +350,16 @@ def _report(rank: int, share: Share, weights: int | None, stop: str = "") -> Wor
         weights=weights,
         stop=stop,
     )
+
+
+def _raise_problem(reports: Sequence[WorkerReport]) -> None:
+    """Raise why a worker could not do its share, if one could not."""
+    for report in reports:
+        if report.problem and report.problem.refused:
+            raise refusal_from(report.problem.refused)
+    for report in reports:
+        if report.problem:
+            raise torch.OutOfMemoryError(f"worker {report.rank} ran out of memory")
 
 
 def _as_tensor(losses: Sequence[float]) -> Tensor:
