@@ -62,3 +62,37 @@ def test_a_saved_plan_that_is_in_the_way_is_refused_with_lines_that_work(days: H
         assert days(verb, source, *words, *PLAN[1:], "--seed", "7").code == 0, line
     names = [path.name.partition(".old")[0] for path in (days.here / "runs").iterdir()]
     assert sorted(names) == ["days", "days", "days-2"]
+
+
+def test_workers_of_a_launcher_have_the_bits_of_one_process(days: Headway) -> None:
+    assert days("train", *PLAN, "--nproc", "3", "--run-name", "alone").code == 0
+    assert days("plan", *PLAN, "--nproc", "3", "--save", "runs/many").code == 0
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
+    words += ["-m", "headway.training.worker", "runs/many"]
+    done = subprocess.run(
+        [sys.executable, "-P", *words],
+        cwd=days.here,
+        env=days.environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "kept: 6 of 6 steps" in done.stdout
+    receipts = [days.receipt(name) for name in ("alone", "many")]
+    assert [one["reduction"] for one in receipts] == ["tree", "tree"]
+    assert [len(one["workers"]) for one in receipts] == [3, 3]
+    weights = [
+        (days.here / "runs" / name / "model" / "model.safetensors").read_bytes()
+        for name in ("alone", "many")
+    ]
+    assert weights[0] == weights[1]
+    assert days("verify", "many").code == 0
+
+
+def test_fast_sums_are_named_and_close(days: Headway) -> None:
+    done = days("train", *PLAN, "--nproc", "2", "--reduction", "fast", "--run-name", "fast")
+    assert done.code == 0, done.err
+    assert "fast reduction" in done.out
+    receipt = days.receipt("fast")
+    assert (receipt["reduction"], receipt["contract"]["verdict"]) == ("fast", "kept")

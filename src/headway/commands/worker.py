@@ -17,7 +17,7 @@ def worker(arguments: Arguments) -> int:
     if not arguments.words:
         raise _needs_run()
     if len(arguments.words) > 1:
-        raise unexpected("worker RUN", arguments.words[1:])
+        raise unexpected("worker RUN", arguments.words)
     packages.require("worker", packages.TRAINING)
     place = launched_place(os.environ)
     from headway.base.process import Stop
@@ -55,16 +55,9 @@ VERBS = {
         about="Trains the saved plan of a run together with the other workers that a launcher "
         "started. Rank 0 logs, saves and shows the run; started without a launcher, it is alone.",
         examples=(
-            ("headway plan data/ --save runs/notes --nproc 4", "the plan, for four workers"),
-            (
-                "torchrun --standalone --nproc-per-node 4 -m headway worker runs/notes",
-                "all of them on this machine",
-            ),
-            (
-                "torchrun --nnodes 2 --nproc-per-node 2 --rdzv-backend c10d "
-                "--rdzv-endpoint HOST:29500 -m headway worker runs/notes",
-                "on two machines; typed on both",
-            ),
+            ("headway worker runs/notes", "what a launcher starts, once for each worker"),
+            ("headway worker runs/notes --quiet", "only the closing line"),
+            ("headway worker runs/notes --verbose", "the plan with every setting"),
         ),
     ),
 }

@@ -155,6 +155,13 @@ def exit_within(code: int, limit_s: float = _EXIT_S) -> NoReturn:
         code: what it ends with.
         limit_s: how long these are waited for, seconds.
     """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed and distributed.is_available() and distributed.is_initialized():
+        # Connections to other workers end with the process. As the interpreter takes the library
+        # apart, its threads would end it by SIGABRT.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
     end = threading.Timer(limit_s, os._exit, (code,))
     end.daemon = True
     end.start()

@@ -149,7 +149,7 @@ def _let_in(door: socket.socket, key: bytes, children: set[int], until_s: float)
         with contextlib.suppress(TimeoutError):
             connection, _ = door.accept()
             rank = _rank_of(connection, key)
-            if rank in children:
+            if rank in children and rank not in sockets:
                 connection.settimeout(None)
                 sockets[rank] = connection
             else:

@@ -75,6 +75,6 @@ def unfold(
     """Copies of the gradients that stand one after the other; None where there is none."""
     parts = flat.split([math.prod(shape) for shape in shapes])
     return [
-        part.view(*shape).clone() if has_gradient else None
+        part.view(tuple(shape)).clone() if has_gradient else None
         for part, shape, has_gradient in zip(parts, shapes, with_gradient, strict=True)
     ]
