@@ -447,7 +447,15 @@ def test_the_pulse_beats_with_each_micro_batch(tmp_path: Path) -> None:
     one = stepper(causal("llama", scale=1.0))
     before = one.pulse._beat
     one.take_step(batch_of(rows, micro=1))
-    assert one.pulse._beat - before == 8
+    assert one.pulse._beat - before == 8 + 2  # and where its computing begins and ends
+
+
+def test_a_step_is_computing_but_for_waits(tmp_path: Path) -> None:
+    rows = rows_of(chat_store(tmp_path, *chats(8)), 64)
+    one = stepper(causal("llama", scale=1.0))
+    one.pulse.count_time()
+    one.take_step(batch_of(rows, micro=1))
+    assert one.pulse.spent().shares.computing > 0.5
 
 
 # ---- the loop ----------------------------------------------------------------------------------

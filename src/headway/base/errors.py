@@ -112,6 +112,7 @@ class Cause(StrEnum):
 
     # the machine
     SLOWER = "slower"
+    STRAGGLER = "straggler"
     DISK_FULL = "disk_full"
     NO_INODES = "no_inodes"
     NOT_WRITABLE = "not_writable"
@@ -127,6 +128,7 @@ class Cause(StrEnum):
     PROCESS_KILLED = "process_killed"
     WORKER_LOST = "worker_lost"
     WEIGHTS_DIFFER = "weights_differ"
+    ORDER_DIFFERS = "order_differs"
     TOO_FEW_PROCESSES = "too_few_processes"
     TOO_FEW_OPEN_FILES = "too_few_open_files"
     ADDRESS_SPACE_LIMIT = "address_space_limit"

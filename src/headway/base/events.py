@@ -80,6 +80,9 @@ class StepDone(Event):
     seconds: float
     row_sum: int | None = None  # sum of hash64(row, epoch) over its rows; None in old logs
     workers: int = 1  # that computed it
+    all_workers: int = 1  # of the run
+    groups: int = 1  # with a worker that computed it
+    all_groups: int = 1
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from headway.base.files import regular_file
+from headway.base.host.utilization import Activity, Spent
 
 MAGIC = b"HEADWAY1"
 SIZE = 512
@@ -34,6 +35,8 @@ LAYOUT = (
     *(("done", "Q"), ("total", "Q"), ("unit", "16s")),
     *(("rows", "Q"), ("tokens", "Q"), ("skipped", "Q")),
     *(("step", "Q"), ("steps", "Q"), ("global_step", "Q"), ("loss", "d")),
+    *(("activity", "32s"), ("activity_since", "d"), ("counted_since", "d")),
+    *(("computing_s", "d"), ("data_s", "d"), ("peers_s", "d"), ("saving_s", "d")),
 )
 _LOOK_S = 0.25  # between two looks at a thread that imports, and two beats that are not needed
 _current_frames = sys._current_frames  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented
@@ -114,6 +117,21 @@ class PulseReading:
     steps: int  # planned steps of this job
     global_step: int
     loss: float
+    activity: str = ""  # what its time goes to now, "" for anything else
+    activity_since: float = 0.0
+    counted_since: float = 0.0  # when the seconds below began; 0 before the first step
+    computing_s: float = 0.0
+    data_s: float = 0.0
+    peers_s: float = 0.0
+    saving_s: float = 0.0
+
+    def spent(self, now_s: float) -> Spent:
+        """What its time went to, up to `now_s`."""
+        if not self.counted_since:
+            return Spent()
+        total = max(now_s - self.counted_since, 0.0)
+        counted = Spent(self.computing_s, self.data_s, self.peers_s, self.saving_s, total)
+        return counted.plus(Activity.parse(self.activity), max(now_s - self.activity_since, 0.0))
 
 
 class Pulse:
@@ -134,6 +152,9 @@ class Pulse:
         self.step = self.steps = self.global_step = 0
         self.loss = 0.0
         self.longest_silence_s = 0.0
+        self._activity: Activity | None = None
+        self._activity_since, self._counted_since = 0.0, 0.0
+        self._spent_s = dict.fromkeys(Activity, 0.0)
         self._on_wait: Callable[[], None] | None = None
         self._beaten_s = time.monotonic()
         _HEAD.pack_into(self._memory, 0, MAGIC, 0)
@@ -170,6 +191,10 @@ class Pulse:
             self.steps,
             self.global_step,
             self.loss,
+            (self._activity or "").encode(),
+            self._activity_since,
+            self._counted_since,
+            *self._spent_s.values(),
         )
         self._sequence += 2
         _HEAD.pack_into(memory, 0, MAGIC, self._sequence)
@@ -249,6 +274,37 @@ class Pulse:
             self._waiting, self._waiting_since = before
             self.beat()
 
+    def count_time(self) -> None:
+        """Begin to count what the time goes to, unless it is being counted."""
+        if self._counted_since:
+            return
+        self._counted_since = self._activity_since = time.monotonic()
+        self._spent_s = dict.fromkeys(Activity, 0.0)
+        self.beat()
+
+    @contextmanager
+    def activity(self, what: Activity) -> Generator[None]:
+        """Count the time of a block; each second counts for the innermost activity alone."""
+        outer = self._switch(what)
+        try:
+            yield
+        finally:
+            self._switch(outer)
+
+    def _switch(self, what: Activity | None) -> Activity | None:
+        before, now_s = self._activity, time.monotonic()
+        if before:
+            self._spent_s[before] += now_s - self._activity_since
+        self._activity, self._activity_since = what, now_s
+        self.beat()
+        return before
+
+    def spent(self) -> Spent:
+        """What the time went to since `count_time`."""
+        now_s = time.monotonic()
+        counted = Spent(*self._spent_s.values(), total=now_s - self._counted_since)
+        return counted.plus(self._activity, now_s - self._activity_since)
+
     @contextmanager
     def calling_before_waits(self, on_wait: Callable[[], None]) -> Generator[None]:
         """Call a function before every wait, so that gathered work is not held up by it."""
@@ -290,7 +346,7 @@ def _reading(data: bytes) -> PulseReading:
     names = [name for name, _ in LAYOUT[2:]]
     values = dict(zip(names, _BODY.unpack_from(data, _HEAD.size), strict=True))
     del values["pad"]
-    for name in ("phase", "waiting", "unit"):
+    for name in ("phase", "waiting", "unit", "activity"):
         values[name] = _text(values[name])
     return PulseReading(**values)
 

@@ -16,6 +16,7 @@ from headway.base.host.contention import OtherWork
 from headway.base.units import plural
 from headway.base.versioned_json import read
 from headway.runs.facts import html_table, receipt_facts
+from headway.runs.workers import ReceiptWorker
 
 SCHEMA = "headway.receipt/1"
 MAX_NAMES = 10  # tensors that a receipt lists by name
@@ -38,6 +39,9 @@ class StepReport:
     computed_tokens: int  # fewer than input_tokens if rows shared a prefix
     seconds: float
     workers: int = 1  # that computed it
+    all_workers: int = 1  # of the run
+    groups: int = 1  # with a worker that computed it
+    all_groups: int = 1
 
     def event(self) -> StepDone:
         """The event for the log, where epochs count from 1."""
@@ -159,16 +163,6 @@ class ReceiptSpeed:
     trained_tokens_per_second: float
     flops_per_second: float
     mfu: float | None  # share of this machine's measured peak; None if not measured
-
-
-@dataclass(frozen=True)
-class ReceiptWorker:
-    """What one of several workers did in the steps of this attempt."""
-
-    rank: int
-    group: int
-    rows: int  # counted each time they were trained
-    computing: float  # share of the steps' time; the rest it waited for others
 
 
 @dataclass(frozen=True)

@@ -120,3 +120,16 @@ class Go:
     memory: int = -1  # descriptor of the memory that all workers share
     meeting: str = ""  # file in which torch.distributed connects them; "" if it need not
     launched: bool = False  # a launcher started the workers; the environment says how they meet
+
+
+@dataclass(frozen=True)
+class ReceiptWorker:
+    """What one of several workers did in the steps of this attempt."""
+
+    rank: int
+    group: int
+    rows: int  # counted each time they were trained
+    computing: float  # shares of its time from the first step on; the rest is evaluating and such
+    data: float = 0.0  # waiting for the rows of a step
+    peers: float = 0.0  # waiting for other workers
+    saving: float = 0.0

@@ -167,8 +167,9 @@ class _Root:
         self.root = process
         self.processes = [process]
 
-    def take_losses(self) -> list[Finding]:
+    def take_losses(self, step_s: float | None = None) -> list[Finding]:
         """Nothing: they run elsewhere."""
+        del step_s
         return []
 
 

@@ -25,6 +25,7 @@ from headway.base.events import (
     StopAsked,
 )
 from headway.base.pulse import Phase, PulseReading
+from headway.supervise.worker_status import WorkerStatus, statuses_of
 
 SCHEMA = "headway.status/1"
 AVERAGED = 20  # steps in the average loss and, within SPEED_S, in the speed
@@ -52,34 +53,6 @@ _BY_PHASE: dict[Phase, RunState] = {
     Phase.PROBING: "evaluating",
     Phase.SAMPLING: "sampling",
 }
-
-
-@dataclass(frozen=True)
-class WorkerStatus:
-    """What one worker of a run is doing. Ages in seconds."""
-
-    rank: int
-    pid: int
-    phase: str
-    phase_since_s: float
-    waiting_for: str  # "" unless it is waiting
-    waiting_since_s: float
-    step: int  # finished steps of this job
-    last_news_s: float  # since its last beat
-
-    @classmethod
-    def of(cls, pulse: PulseReading, now_s: float) -> "WorkerStatus":
-        """What its pulse says at `now_s`."""
-        return cls(
-            rank=pulse.rank,
-            pid=pulse.pid,
-            phase=pulse.phase,
-            phase_since_s=max(now_s - pulse.phase_since, 0.0),
-            waiting_for=pulse.waiting,
-            waiting_since_s=now_s - pulse.waiting_since if pulse.waiting else 0.0,
-            step=pulse.step,
-            last_news_s=max(now_s - pulse.updated, 0.0),
-        )
 
 
 @dataclass(frozen=True)
@@ -224,6 +197,11 @@ class Progress:
         """Finished steps of the job."""
         return max(self._global_step - (self.aim.first if self.aim else self._first), 0)
 
+    @property
+    def usual_step_s(self) -> float | None:
+        """Seconds of a usual step of this attempt; None before the first."""
+        return statistics.median(e.seconds for e in self._recent) if self._recent else None
+
     def take(self, entry: LogEntry) -> None:
         """Add one event."""
         self._last_at = entry.at
@@ -306,7 +284,7 @@ class Progress:
             line=ended.line if ended else "",
             held_out_first=self._held_out[0] if self._held_out else None,
             held_out_last=self._held_out[-1] if self._held_out else None,
-            workers=_workers(readings, now_s) if state not in ENDED else (),
+            workers=statuses_of(readings.workers, now_s) if state not in ENDED else (),
         )
 
     def _last_event(self, *, living: bool) -> Ended | None:
@@ -347,13 +325,6 @@ class Progress:
         else:
             return None
         return max(aim.steps - step, 0) * step_s
-
-
-def _workers(readings: Readings, now_s: float) -> tuple[WorkerStatus, ...]:
-    if len(readings.workers) < 2:
-        return ()
-    by_rank = sorted(readings.workers, key=lambda pulse: pulse.rank)
-    return tuple(WorkerStatus.of(pulse, now_s) for pulse in by_rank)
 
 
 def _mean(values: list[float]) -> float | None:

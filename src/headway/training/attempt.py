@@ -207,10 +207,11 @@ class Attempt:
             self.step_start_s = time.monotonic()
 
     def _watch_pace(self, step_s: float) -> None:
-        """Warn of steps that get slower, and of a growing time between them that has no phase."""
+        """Warn of slow workers, slower steps, and a growing time between them without a phase."""
         others_s = sum(s for name, s in self.phase.seconds.items() if name != Phase.TRAINING)
-        for slower in self.paces.add(time.monotonic(), step_s, others_s):
-            self.log.write(Noted(slower))
+        slower = self.paces.add(time.monotonic(), step_s, others_s)
+        for finding in (*slower, *self.trainer.team.take_findings()):
+            self.log.write(Noted(finding))
 
     def _between_steps(self, report: StepReport) -> None:
         """Save, evaluate and sample where it is due."""
@@ -387,7 +388,7 @@ class Attempt:
             peak_memory=peak_memory + trainer.others_memory,
             peak_flops=peak_flops(machine.device, dtype, machine.threads),
             versions=versions(),
-            workers=trainer.workers(sum(self.step_seconds)),
+            workers=trainer.workers(),
         )
         return make_receipt(closing, self.plan, trainer.settled, trainer.totals)
 

@@ -30,6 +30,7 @@ from headway.data.stream.stream_rows import StreamRows
 from headway.runs.folder import Checkpoint, RunFolder
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled, load_settled
+from headway.training.distributed.checks import check_layout
 from headway.training.distributed.messages import Ask, Begin, End, Evaluate, Start, Try
 from headway.training.distributed.place import TeamPlace
 from headway.training.distributed.ranks import MemberTeam
@@ -85,6 +86,7 @@ def run_member(path: Path, place: TeamPlace, phases: Phases, stop: Stop) -> int:
         return message_of(as_refusal(error, f"training (worker {place.rank})", plan, settled, path))
 
     parameters = list(setup.parameters.values())
+    check_layout(place.rank, parameters, first.layout)
     leaves, reduction = plan.steps.leaves, settled.reduction
     team = place.join(parameters, leaves, reduction, first, lambda: stop.by, refuse)
     try:
@@ -207,6 +209,7 @@ class _Computing:
         """Take steps from where the root says, until it decides otherwise."""
         make = batch_maker(self._plan, self._settled, self._setup, self._team)
         num, pulse = self._plan.steps.num, self._phases.pulse
+        pulse.count_time()
         leave = self._team.leave_if_decided
         batches = prefetch(make, begin.first_step, num, pulse, on_wait=leave)
         with (

@@ -14,6 +14,7 @@ from typing import TypeVar
 from headway.base.errors import Cause, Finding, MachineError, Refusal, Remedy
 from headway.base.events import EventLog, Noted, Saved
 from headway.base.files import MANIFEST, hash_file
+from headway.base.host.utilization import Activity
 from headway.base.pulse import Phase
 from headway.base.units import seconds
 from headway.runs import checkpoint_state
@@ -137,7 +138,8 @@ class Saver:
         if name in (self._name, self.last and self.last.name):
             return
         start_s = time.monotonic()
-        with self._phase(Phase.SAVING, total=self._plan.saves.bytes_each, unit="bytes"):
+        saving = self._phase(Phase.SAVING, total=self._plan.saves.bytes_each, unit="bytes")
+        with self._phase.pulse.activity(Activity.SAVING), saving:
             self.finish()
             assert self._snapshot is not None, "prepared after the first step"
             self._wait(self._snapshot, "memory for a copy")

@@ -12,14 +12,16 @@ each leaf was computed: a worker adds up its own leaves, its team adds up what t
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from contextlib import AbstractContextManager, nullcontext
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from headway.base.errors import BrokenContract, Cause, Remedy
+from headway.base.host.utilization import Activity
 from headway.base.pulse import Pulse
 from headway.data.batching.batches import Batch, MicroTensors
 from headway.data.order import Numbers, row_hash
@@ -118,18 +120,15 @@ class Stepper:
                 raise StepDropped
 
         try:
-            try:
-                with may_drop():
+            with self.pulse.activity(Activity.COMPUTING):
+                with self._telling_others(batch.step), may_drop():
                     share = self._gradients(batch, drop_if_due)
-            except Exception as error:
-                self._team.give_up(batch.step, error)
-                raise
-            together = self._team.add_up(share, drop_if_due)
-            loss, self.carried_R = float(together.losses_K.double().sum()), together.rows_R
-            norm = self._checked_norm(batch, loss, together.gradients)
-            rate = self.rate(batch.step)
-            set_learning_rate(self.optimizer, rate)
-            self._apply(batch, together.gradients, norm)
+                together = self._team.add_up(share, drop_if_due)
+                loss, self.carried_R = float(together.losses_K.double().sum()), together.rows_R
+                norm = self._checked_norm(batch, loss, together.gradients)
+                rate = self.rate(batch.step)
+                set_learning_rate(self.optimizer, rate)
+                self._apply(batch, together.gradients, norm)
         finally:
             self.forward.discard_gradients()
             self.optimizer.zero_grad(set_to_none=True)
@@ -147,7 +146,19 @@ class Stepper:
             computed_tokens=batch.num_computed,
             seconds=time.perf_counter() - start_s,
             workers=together.workers,
+            all_workers=together.all_workers,
+            groups=together.groups,
+            all_groups=together.all_groups,
         )
+
+    @contextmanager
+    def _telling_others(self, step: int) -> Generator[None]:
+        """Tell the other workers if this one cannot do its share of a step."""
+        try:
+            yield
+        except Exception as error:
+            self._team.give_up(step, error)
+            raise
 
     def _gradients(self, batch: Batch, drop_if_due: Callable[[], None]) -> Share:
         """What this worker computes of a step, leaf by leaf up the tree."""
@@ -175,6 +186,7 @@ class Stepper:
             losses_K=torch.stack(losses) if losses else torch.zeros(0),
             sums=sums,
             rows_R=batch.carried_R,
+            order=zlib.crc32(batch.planned_R.tobytes()),
             seconds=time.perf_counter() - start_s,
         )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from headway.data.batching.batches import Batch, make_batch, prefetch
 from headway.model.load import trainable
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
-from headway.runs.receipt import Losses, Measured, ReceiptWorker, StepReport, TensorAudit
+from headway.runs.receipt import Losses, Measured, StepReport, TensorAudit
 from headway.runs.settled import Settled
+from headway.runs.workers import ReceiptWorker
 from headway.training.distributed.messages import EvaluatedRows
 from headway.training.distributed.place import ONLY_WORKER, TeamPlace
 from headway.training.distributed.team import ALONE, LedTeam, Team
@@ -89,14 +90,10 @@ class Trainer:
         """Bytes that the other workers take at most, with what all of them share."""
         return sum(one.peak_memory for one in self.team.totals[1:]) + self.team.shared_bytes
 
-    def workers(self, steps_s: float) -> tuple[ReceiptWorker, ...]:
-        """What each of several workers did, for the receipt.
-
-        Args:
-            steps_s: seconds of all steps of this attempt.
-        """
+    def workers(self) -> tuple[ReceiptWorker, ...]:
+        """What each of several workers did, for the receipt."""
         return tuple(
-            ReceiptWorker(one.rank, one.group, one.rows, one.computing_s / max(steps_s, 1e-9))
+            ReceiptWorker(one.rank, one.group, one.rows, *astuple(one.spent.shares))
             for one in self.team.totals
         )
 
@@ -106,6 +103,7 @@ class Trainer:
         Args:
             on_wait: called while one is awaited; may end the wait by an exception.
         """
+        self._phase.pulse.count_time()
         steps, first = self.plan.steps, self.totals.job_step + 1
         self.team.begin(first, self.settled.micro_batch_tokens)
         make = batch_maker(self.plan, self.settled, self.setup, self.team)

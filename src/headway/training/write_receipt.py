@@ -25,7 +25,6 @@ from headway.runs.receipt import (
     ReceiptRows,
     ReceiptSteps,
     ReceiptTime,
-    ReceiptWorker,
     TensorAudit,
     closing_line,
     judge_contract,
@@ -33,6 +32,7 @@ from headway.runs.receipt import (
     loss_between,
 )
 from headway.runs.settled import Settled
+from headway.runs.workers import ReceiptWorker
 from headway.training.ledger import Totals
 
 

@@ -1,5 +1,6 @@
 """Receipt display: the two verdicts, the facts and the closing line."""
 
+import statistics
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:  # slow to import, and the first line must not wait
         Receipt,
         ReceiptRows,
     )
+
+
+IMBALANCED = 1.25  # times as long as the median of the others: a fifth of their time is a wait
 
 
 def receipt_lines(receipt: "Receipt", width: int) -> list[StyledLine]:
@@ -159,15 +163,35 @@ def _workers(receipt: "Receipt") -> list[str]:
     if not receipt.workers:
         return []
     num_groups = len({worker.group for worker in receipt.workers})
-    least, most = (f([w.computing for w in receipt.workers]) for f in (min, max))
     rows = sorted(worker.rows for worker in receipt.workers)
     each = count(rows[0]) if rows[0] == rows[-1] else f"{count(rows[0])} to {count(rows[-1])}"
-    return [
+    parts = [
         f"{len(receipt.workers)} in {plural(num_groups, 'group')}",
-        f"each computed {share(least)} to {share(most)} of the steps' time",
-        f"{each} rows each",
         f"{receipt.reduction} reduction",
+        f"{_range([w.computing for w in receipt.workers])} of the time computing",
+        f"{_range([w.peers for w in receipt.workers])} waiting for one another",
     ]
+    for name, shares in (
+        ("waiting for data", [w.data for w in receipt.workers]),
+        ("saving (the root)", [receipt.workers[0].saving]),
+    ):
+        parts += [f"{_range(shares)} {name}"] if max(shares) >= 0.005 else []
+    return [*parts, *_imbalance(receipt), f"{each} rows each"]
+
+
+def _range(shares: list[float]) -> str:
+    least, most = share(min(shares)), share(max(shares))
+    return least if least == most else f"{least} to {most}"
+
+
+def _imbalance(receipt: "Receipt") -> list[str]:
+    """The worker that computed longest, if the others waited for it."""
+    slowest = max(receipt.workers, key=lambda worker: worker.computing)
+    usual = statistics.median(w.computing for w in receipt.workers if w is not slowest)
+    if slowest.computing < IMBALANCED * usual:
+        return []
+    ratio = slowest.computing / max(usual, 1e-9)
+    return [f"uneven: worker {slowest.rank} computed {ratio:.1f} times as long as the others"]
 
 
 def _saved(receipt: "Receipt") -> list[str]:

@@ -22,8 +22,9 @@ from headway.base.events import (
     StepDone,
     StopAsked,
 )
+from headway.base.host.utilization import Shares
 from headway.base.pulse import Phase
-from headway.base.units import count, learning_rate, plural, seconds, size
+from headway.base.units import count, learning_rate, plural, seconds, share, size
 from headway.supervise.progress import Status
 from headway.ui.styled import StyledLine, finding_lines, styled
 from headway.ui.text_layout import (
@@ -153,12 +154,25 @@ def worker_lines(status: Status, width: int) -> list[str]:
             facts.append(f"waiting for {worker.waiting_for} for {waited}")
         else:
             facts.append(f"{worker.phase} for {seconds(worker.phase_since_s)}")
+        facts += _time_shares(worker.shares)
         behind = last - worker.step
         facts.append(f"after step {count(worker.step)}" + f", {behind} behind" * (behind > 1))
         if worker.last_news_s > SILENT_S:
             facts.append(f"silent for {seconds(worker.last_news_s)}")
         lines += flow(facts, width)
     return lines
+
+
+def _time_shares(shares: Shares) -> list[str]:
+    """What a worker's time went to; nothing before its first step."""
+    parts = {
+        "computing": shares.computing,
+        "waiting for data": shares.data,
+        "waiting for workers": shares.peers,
+        "saving": shares.saving,
+    }
+    shown = [f"{share(part)} {what}" for what, part in parts.items() if part >= 0.005]
+    return [", ".join(shown)] if shown else []
 
 
 def stopped_line(status: Status, how_to_resume: str) -> str:
@@ -225,6 +239,7 @@ def _step_facts(event: StepDone) -> list[str]:
     facts = (
         f"step {count(event.step)}",
         f"global {count(event.global_step)}" if event.global_step != event.step else "",
+        _attendance(event),
         f"loss {loss_text(event.loss)}",
         f"gradient norm {loss_text(event.grad_norm)}",
         f"learning rate {learning_rate(event.learning_rate)}",
@@ -233,6 +248,14 @@ def _step_facts(event: StepDone) -> list[str]:
         seconds(event.seconds),
     )
     return [fact for fact in facts if fact]
+
+
+def _attendance(event: StepDone) -> str:
+    """How many groups and workers computed a step, of how many; "" for a single one."""
+    if event.all_workers == 1:
+        return ""
+    groups = f"{event.groups}/{plural(event.all_groups, 'group')}"
+    return f"{groups}, {event.workers}/{plural(event.all_workers, 'worker')}"
 
 
 def _pause_facts(event: Event) -> list[str]:

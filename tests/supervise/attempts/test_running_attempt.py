@@ -52,7 +52,7 @@ class AttemptOfTest:
         self.loss: LostWorkers | None = None
 
     def follow(self, grace_s: float = 10.0, why_no_restart: str = "") -> int:
-        def take_losses() -> list[Finding]:
+        def take_losses(_: float | None) -> list[Finding]:
             taken, self.losses = self.losses, []
             return taken
 

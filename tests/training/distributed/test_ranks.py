@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -13,8 +13,10 @@ from tests.training.distributed.sockets import Connect
 from headway.base.errors import BrokenContract, Cause, MachineError, OurBug, message_of
 from headway.base.pulse import Pulse
 from headway.runs.workers import WorkerTree, nodes_of
+from headway.training.distributed.checks import layout_of
 from headway.training.distributed.links import Links
 from headway.training.distributed.messages import (
+    Apply,
     Begin,
     End,
     Evaluate,
@@ -47,7 +49,7 @@ def share_of(team: "RootTeam | MemberTeam", step: int = 1) -> Share:
     own = team.own(LEAVES)
     sums = {node: total(node.leaves) for node in nodes_of(own)}
     losses = torch.tensor([float(n) for n in own])
-    return Share(step, LEAVES, losses, sums, np.array(list(own)) + 100 * step, 0.5)
+    return Share(step, LEAVES, losses, sums, np.array(list(own)) + 100 * step, order=7, seconds=0.5)
 
 
 def total(leaves: range) -> Gradients:
@@ -111,7 +113,7 @@ def crew_of(tree: WorkerTree, connect: Connect, descriptor: int) -> Crew:
     members = []
     for rank in range(1, tree.workers):
         start = links[rank].hear()  # a leader passes it on
-        assert start == Start(2, b"{}")
+        assert start == Start(2, b"{}", layout=layout_of(weights()))
         asked = (lambda: "SIGTERM") if rank == 2 else (lambda: "")
         members.append(
             MemberTeam(tree, rank, links[rank], sums[rank], weights(), start, asked, refuse)  # type: ignore[arg-type]
@@ -129,7 +131,6 @@ def test_every_worker_gets_the_sum_of_all_leaves_and_the_root_gets_every_row(cre
     expected = total(range(LEAVES))
     for together in (root, *crew.done.values()):
         assert isinstance(together, Together)
-        assert together.workers == 3
         assert together.losses_K.tolist() == [float(n) for n in range(LEAVES)]
         for found, right in zip(together.gradients, expected, strict=True):
             assert found is not None
@@ -137,6 +138,7 @@ def test_every_worker_gets_the_sum_of_all_leaves_and_the_root_gets_every_row(cre
             assert torch.equal(found, right)
     assert root.rows_R.tolist() == [100 + n for n in range(LEAVES)]
     assert [worker.rows for worker in crew.root.totals] == [3, 3, 2]
+    assert (root.workers, root.all_workers, root.groups, root.all_groups) == (3, 3, 2, 2)
     assert crew.stops == ["SIGTERM"]  # what asked worker 2 to stop is asked of the run
 
 
@@ -186,12 +188,12 @@ def test_out_of_memory_in_one_worker_drops_the_step_and_all_take_it_again(crew: 
                 add_up(team)
         decision = team.next_decision()
         assert isinstance(decision, Begin)
-        return decision.micro_batch_tokens, add_up(team).workers
+        return decision.micro_batch_tokens, len(add_up(team).losses_K)
 
     together = crew.together(root, member)
     assert isinstance(together, Together)
     assert together.rows_R.tolist() == [100 + n for n in range(LEAVES)]
-    assert crew.done == {1: (128, 3), 2: (128, 3)}
+    assert crew.done == {1: (128, LEAVES), 2: (128, LEAVES)}
 
 
 def test_a_stop_while_the_root_waits_ends_the_step_for_all(crew: Crew) -> None:
@@ -350,6 +352,69 @@ def test_a_worker_without_memory_for_the_largest_batch_makes_all_try_a_smaller_o
 def test_a_worker_in_another_step_is_named(crew: Crew) -> None:
     with pytest.raises(OurBug, match="in step 1 reports were of 1, 1, 2"):
         crew.together(lambda: add_up(crew.root), lambda team: add_up(team, team.rank // 2 + 1))
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("skipped", [1, 2, 3, 4])
+def test_f13_a_worker_that_skips_an_exchange_is_out_of_step_in_that_very_step(
+    crew: Crew, rank: int, skipped: int
+) -> None:
+    """Exchange 1 and 2 are those of step 1, 3 and 4 those of step 2."""
+
+    def member(team: MemberTeam) -> None:
+        if team.rank == rank:
+            skip(team, skipped)
+        for step in (1, 2, 3):
+            add_up(team, step)
+
+    def root() -> None:
+        for step in (1, 2, 3):
+            reached.append(step)
+            add_up(crew.root, step)
+
+    reached: list[int] = []
+    with pytest.raises(OurBug, match="not in the same step"):
+        crew.together(root, member)
+    assert reached[-1] in {(skipped + 1) // 2, (skipped + 2) // 2}
+
+
+def skip(team: MemberTeam, number: int) -> None:
+    """Let a member go on without taking part in one exchange."""
+    exchange, calls = team._exchange, iter(range(1, 100))
+
+    def exchanged(reports: object, on_wait: object) -> object:
+        if next(calls) == number:
+            return Apply(0, (), (True,) * len(SHAPES))
+        return exchange(reports, on_wait)  # type: ignore[arg-type]
+
+    team._exchange = exchanged  # type: ignore[method-assign, assignment]
+
+
+def test_f15_a_worker_with_another_order_of_rows_is_named_in_that_very_step(crew: Crew) -> None:
+    def member(team: MemberTeam) -> object:
+        share = share_of(team)
+        return team.add_up(replace(share, order=8) if team.rank == 2 else share, lambda: None)
+
+    with pytest.raises(BrokenContract, match="worker 2 has other rows in step 1") as error:
+        crew.together(lambda: add_up(crew.root), member)
+    assert error.value.cause is Cause.ORDER_DIFFERS
+
+
+def test_f17_a_straggler_is_told_once(crew: Crew) -> None:
+    def member(team: MemberTeam) -> None:
+        for step in range(1, 21):
+            own_s = 9.0 if team.rank == 2 else 0.5
+            team.add_up(replace(share_of(team, step), seconds=own_s), lambda: None)
+
+    def root() -> list[object]:
+        found: list[object] = []
+        for step in range(1, 21):
+            add_up(crew.root, step)
+            found += [one.what for one in crew.root.take_findings()]
+        return found
+
+    (what,) = crew.together(root, member)  # type: ignore[misc]
+    assert what.startswith("worker 2 takes")
 
 
 def test_a_flipped_bit_in_one_worker_is_found_and_the_worker_named(crew: Crew) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from headway.base.documents import DocumentGroup
+from headway.base.host.utilization import Activity
 from headway.base.pulse import Pulse
 from headway.data.batching.packing import MicroBatch, pack
 from headway.data.batching.rows import Rows
@@ -170,7 +171,7 @@ def _wait_for(
 ) -> Batch:
     if future.done():
         return future.result()
-    with pulse.waiting(f"the rows of step {step}"):
+    with pulse.activity(Activity.DATA), pulse.waiting(f"the rows of step {step}"):
         while True:
             try:
                 return future.result(timeout=poll_s)

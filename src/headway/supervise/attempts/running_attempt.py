@@ -45,7 +45,7 @@ class FollowedWorkers(Protocol):
         """Those of this machine, the root first."""
         ...
 
-    def take_losses(self) -> list[Finding]:
+    def take_losses(self, step_s: float | None = None) -> list[Finding]:
         """What happened to the others since the last call."""
         ...
 
@@ -136,7 +136,7 @@ class RunningAttempt:
         return death_refusal(self._workers.root, f"training {name}{root}")
 
     def _log_losses(self) -> None:
-        for finding in self._workers.take_losses():
+        for finding in self._workers.take_losses(self._watch.progress.usual_step_s):
             self._losses.append(finding)
             self._log.write(Noted(finding))
 

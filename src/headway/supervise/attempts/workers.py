@@ -14,8 +14,10 @@ from pathlib import Path
 from headway.base.errors import Cause, Finding
 from headway.base.process import ChildProcess
 from headway.base.process_id import is_stopped
-from headway.base.pulse import read_pulse
+from headway.base.pulse import PulseReading, read_pulse
+from headway.base.units import seconds
 from headway.runs.workers import Go, Reduction, WorkerTree
+from headway.supervise.attempts.stuck import StuckWorker, StuckWorkers
 from headway.supervise.child import death_refusal, torch_environment
 
 _STOPPED_S = 5.0  # that a worker may stand still, as one that a debugger or SIGSTOP holds does
@@ -40,6 +42,7 @@ class Workers:
         self.tree = tree
         self._live = live
         self._told: set[int] = set()  # ranks that were told to be gone
+        self._stuck_workers = StuckWorkers()
         self._stopped_since_s: dict[int, float] = {}
         links, ends = _connect(tree)
         self._links = {
@@ -78,26 +81,42 @@ class Workers:
             )
             process.send(place)
 
-    def take_losses(self) -> list[Finding]:
-        """What happened to workers below the root since the last call.
+    def take_losses(self, step_s: float | None = None) -> list[Finding]:
+        """What happened to the workers of a team since the last call.
 
-        One that stands still is killed, so that the others do not wait for it.
+        One that stands still or is stuck is killed, so that the others do not wait for it. The
+        root's own death is not told here, and one worker alone keeps nobody waiting.
+
+        Args:
+            step_s: seconds of a usual step; None before the first one.
         """
         findings: list[Finding] = []
-        for rank, process in enumerate(self.processes[1:], 1):
-            if rank in self._told:
-                continue
+        if len(self.processes) == 1:
+            return findings
+        for rank, process in self._left():
             if self._stands_still(rank, process):
-                self._told.add(rank)
-                findings.append(self._stopped(rank))
-                process.send_signal(signal.SIGCONT)
-                process.send_signal(signal.SIGKILL)
+                findings.append(self._kill(rank, self._stopped(rank)))
             elif process.exit_code:
                 self._told.add(rank)
                 refusal = death_refusal(process, self._name(rank), self._doing(rank))
-                if refusal.cause is not Cause.WORKER_LOST:  # of another, which is told itself
+                if rank and refusal.cause is not Cause.WORKER_LOST:  # another's, told itself
                     findings.append(_as_warning(refusal.finding()))
-        return findings
+        pulses = [
+            pulse
+            for rank, process in self._left()
+            if (pulse := self._pulse(rank)) and pulse.pid == process.pid and process.is_running
+        ]
+        stuck = self._stuck_workers.look(pulses, time.monotonic(), step_s)
+        return findings + [self._kill(one.rank, self._stuck(one, step_s)) for one in stuck]
+
+    def _left(self) -> list[tuple[int, ChildProcess]]:
+        return [(rank, p) for rank, p in enumerate(self.processes) if rank not in self._told]
+
+    def _kill(self, rank: int, why: Finding) -> Finding:
+        self._told.add(rank)
+        self.processes[rank].send_signal(signal.SIGCONT)
+        self.processes[rank].send_signal(signal.SIGKILL)
+        return why
 
     def _start(self, rank: int, adapters: bool) -> ChildProcess:
         memory = [] if self._memory < 0 else [self._memory]
@@ -120,11 +139,25 @@ class Workers:
             cause=Cause.WORKER_LOST,
         )
 
+    def _stuck(self, stuck: StuckWorker, step_s: float | None) -> Finding:
+        usual = f"; a step usually takes {seconds(step_s)}" if step_s else ""
+        all_wait = "all workers wait for one another" if stuck.waits_for_workers else ""
+        return Finding(
+            "warning",
+            f"{self._name(stuck.rank)} is stuck and was killed",
+            have=f"{all_wait or 'no progress'} for {seconds(stuck.silent_s)}{usual}; it was "
+            + self._doing(stuck.rank),
+            cause=Cause.WORKER_LOST,
+        )
+
     def _name(self, rank: int) -> str:
         return f"worker {rank} of {self.tree.workers} (group {self.tree.group_of(rank)})"
 
+    def _pulse(self, rank: int) -> PulseReading | None:
+        return read_pulse(self._live / f"rank-{rank}.pulse")
+
     def _doing(self, rank: int) -> str:
-        pulse = read_pulse(self._live / f"rank-{rank}.pulse")
+        pulse = self._pulse(rank)
         if pulse is None:
             return ""
         waiting = f", waiting for {pulse.waiting}" if pulse.waiting else ""

@@ -8,11 +8,12 @@ import contextlib
 import select
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 import msgspec
 
 from headway.base.errors import Cause, MachineError, Remedy, message_of
+from headway.base.host.utilization import Activity, Spent
 from headway.base.pulse import Pulse
 from headway.runs.workers import WorkerTree
 from headway.training.distributed.messages import Decision, Problem, Reports, WorkerReport
@@ -121,7 +122,7 @@ class Links:
         """
         assert self._parent, "the root decides"
         if self._next is None:
-            with self._pulse.waiting(f"worker {self._parent.rank}"):
+            with self._waiting_for(self._parent):
                 while not self._parent.is_ready(_POLL_MS):
                     self._pulse.beat()
                     on_wait()
@@ -141,10 +142,19 @@ class Links:
             self._hear_parent()
             raise DecidedOtherwise
 
+    def spent(self) -> Spent:
+        """What this rank's time went to."""
+        return self._pulse.spent()
+
     def close(self) -> None:
         """Close all sockets: the other ranks see that this one is gone."""
         for link in (*self._children.values(), *([self._parent] if self._parent else [])):
             link.close()
+
+    @contextlib.contextmanager
+    def _waiting_for(self, link: "_Link") -> Generator[None]:
+        with self._pulse.activity(Activity.PEERS), self._pulse.waiting(f"worker {link.rank}"):
+            yield
 
     def _hear_parent(self) -> None:
         assert self._parent
@@ -155,7 +165,7 @@ class Links:
     def _wait_for(self, child: "_Link", on_wait: Callable[[], None]) -> None:
         if child.is_ready(0):
             return
-        with self._pulse.waiting(f"worker {child.rank}"):
+        with self._waiting_for(child):
             while not child.is_ready(_POLL_MS):
                 if self._parent and self._parent.is_ready(0):
                     self._hear_parent()

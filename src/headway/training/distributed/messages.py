@@ -5,6 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from headway.base.errors import RefusalMessage
+from headway.base.host.utilization import Spent
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -49,7 +50,9 @@ class WorkerReport(msgspec.Struct, frozen=True):
         losses: of its micro-batches, as float32 numbers, leaf after leaf.
         rows: numbers of the rows that its micro-batches held.
         with_gradient: for each parameter, whether one of its leaves has a gradient of it.
+        order: checksum of the row numbers of the whole step, in order; None: no step.
         computing_s: seconds that its leaves took.
+        spent: what its time went to so far.
         peak_memory: bytes that its process took at most so far, without what workers share.
         weights: checksum of the weights before the step; None: not due.
         evaluated: losses of its micro-batches in an evaluation, in their order.
@@ -62,7 +65,9 @@ class WorkerReport(msgspec.Struct, frozen=True):
     losses: tuple[float, ...] = ()
     rows: tuple[int, ...] = ()
     with_gradient: tuple[bool, ...] = ()
+    order: int | None = None
     computing_s: float = 0.0
+    spent: Spent = Spent()
     peak_memory: int = 0
     weights: int | None = None
     evaluated: tuple[LossSums, ...] = ()
@@ -89,11 +94,13 @@ class Start(msgspec.Struct, frozen=True, tag=True):
         round: number of the next exchange.
         settled: how it computes, as JSON of `Settled`.
         checkpoint: folder of the checkpoint to start from; "": the initial weights.
+        layout: checksum of the trainable tensors' shapes and number formats.
     """
 
     round: int
     settled: bytes
     checkpoint: str = ""
+    layout: int = 0
 
 
 class Try(msgspec.Struct, frozen=True, tag=True):

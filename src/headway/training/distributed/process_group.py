@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributed import FileStore, Store  # pyright: ignore[reportPrivateImportUsage]
 
 from headway.base.errors import Cause, MachineError, Remedy
+from headway.base.host.utilization import Activity
 from headway.base.pulse import Pulse
 from headway.runs.workers import WorkerTree
 
@@ -109,11 +110,12 @@ class ProcessGroup:
                 ended.set()
 
         threading.Thread(target=work, name="communicate", daemon=True).start()
-        if not ended.wait(_SLICE_S):
-            with self._pulse.waiting(what):
-                while not ended.wait(_SLICE_S):
-                    self._pulse.beat()
-                    on_wait()
+        with self._pulse.activity(Activity.PEERS):
+            if not ended.wait(_SLICE_S):
+                with self._pulse.waiting(what):
+                    while not ended.wait(_SLICE_S):
+                        self._pulse.beat()
+                        on_wait()
         if failures:
             raise _broken(failures[0]) from failures[0]
 

@@ -8,25 +8,23 @@ instead, so nobody waits for it; the root then decides whether the step is taken
 
 import contextlib
 import itertools
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headway.base.errors import (
-    BrokenContract,
-    Cause,
-    OurBug,
-    Refusal,
-    RefusalMessage,
-    Remedy,
-    refusal_from,
-)
+from headway.base.errors import Finding, Refusal, RefusalMessage
 from headway.base.host.peak_memory import peak_process_bytes
+from headway.base.host.utilization import Spent
 from headway.model.load import is_out_of_memory
 from headway.runs.workers import WorkerTree
+from headway.training.distributed.checks import (
+    check_reports,
+    layout_of,
+    out_of_step,
+    raise_problem,
+)
 from headway.training.distributed.links import DecidedOtherwise, Links
 from headway.training.distributed.messages import (
     Apply,
@@ -41,6 +39,7 @@ from headway.training.distributed.messages import (
     Try,
     WorkerReport,
 )
+from headway.training.distributed.stragglers import Stragglers
 from headway.training.distributed.sums import Sums
 from headway.training.distributed.team import Share, StepDropped, Together, WorkerTotals
 
@@ -79,6 +78,7 @@ class RootTeam:
         self._on_stop = on_stop
         self._round = 0
         self._checked_at: int | None = None  # the step before which weights were compared last
+        self._stragglers, self._findings = Stragglers(), list[Finding]()
         self.totals = [WorkerTotals(r, tree.group_of(r)) for r in range(tree.workers)]
 
     @property
@@ -92,7 +92,8 @@ class RootTeam:
 
     def start(self, settled: bytes, checkpoint: str) -> None:
         """Tell all how to compute and where to start; see `LedTeam`."""
-        self._links.decide(Start(self._next_round(), settled, checkpoint))
+        layout = layout_of(self._parameters)
+        self._links.decide(Start(self._next_round(), settled, checkpoint, layout))
 
     def ask_to_try(self, micro_batch_tokens: int) -> None:
         """Tell all to run the largest micro-batch; `collect` says whether it fits."""
@@ -126,7 +127,7 @@ class RootTeam:
 
     def add_up(self, share: Share, on_wait: OnWait) -> Together:
         """Add up what all workers computed; see `Team`."""
-        own = _report(0, share, self._weights_if_due(share.step))
+        own = _report(0, share, self._links.spent(), self._weights_if_due(share.step))
         self._sums.write(share.sums, share.num_leaves)
         reports = self._gather((own,), on_wait)
         self._check(reports, share.step)
@@ -134,11 +135,32 @@ class RootTeam:
         present = tuple(map(any, zip(*(r.with_gradient for r in reports if r.losses), strict=True)))
         self._links.decide(Apply(self._round, losses, present))
         self._sums.add(share.num_leaves, on_wait)
-        _raise_problem(self._gather((), _nothing))  # of one that never added its slice
+        early = self._gather((), _nothing)
+        raise_problem(early)  # of one that never added its slice
+        if early:
+            raise out_of_step(f"in step {share.step} reports were of", [r.step for r in early])
         self._links.decide(Apply(self._round))
         self._count(reports)
-        rows = np.array([row for one in reports for row in one.rows], dtype=np.int64)
-        return Together(_as_tensor(losses), self._sums.read(present), rows, len(reports))
+        self._watch_pace(reports, share.num_leaves)
+        return Together(
+            _as_tensor(losses),
+            self._sums.read(present),
+            np.array([row for one in reports for row in one.rows], dtype=np.int64),
+            workers=len(reports),
+            all_workers=self._tree.workers,
+            groups=len({self._tree.group_of(one.rank) for one in reports}),
+            all_groups=self._tree.groups,
+        )
+
+    def take_findings(self) -> list[Finding]:
+        """What was noticed about workers since the last call."""
+        findings, self._findings = self._findings, []
+        return findings
+
+    def _watch_pace(self, reports: Sequence[WorkerReport], num_leaves: int) -> None:
+        nums = {one.rank: len(self._tree.leaves_of(one.rank, num_leaves)) for one in reports}
+        leaf_s = {r.rank: r.computing_s / nums[r.rank] for r in reports if nums[r.rank]}
+        self._findings += self._stragglers.add(leaf_s)
 
     def give_up(self, step: int, error: Exception) -> None:
         """Nothing yet: whatever the root decides next ends the step for all."""
@@ -149,9 +171,11 @@ class RootTeam:
         Raises:
             BrokenContract: they differ.
         """
-        own = WorkerReport(0, step, weights=checksum(self._parameters))
-        self._check(self._gather((own,), _nothing), step)
+        own = WorkerReport(0, step, weights=checksum(self._parameters), spent=self._links.spent())
+        reports = self._gather((own,), _nothing)
+        self._check(reports, step)
         self._links.decide(Apply(self._round))
+        self._count(reports)
 
     def _next_round(self) -> int:
         """The number of the exchange after a decision, which counts as one itself."""
@@ -175,15 +199,7 @@ class RootTeam:
         """
         for one in filter(None, (report.stop for report in reports)):
             self._on_stop(one)
-        _raise_problem(reports)
-        if [report.rank for report in reports] != list(range(self._tree.workers)):
-            raise _out_of_step("reports came from", [report.rank for report in reports])
-        if any(report.step != step for report in reports):
-            raise _out_of_step(f"in step {step} reports were of", [r.step for r in reports])
-        known = Counter(report.weights for report in reports if report.weights is not None)
-        if len(known) > 1:
-            ((usual, _),) = known.most_common(1)
-            raise _weights_differ(step, [r.rank for r in reports if r.weights != usual])
+        check_reports(reports, self._tree.workers, step)
 
     def _count(self, reports: Sequence[WorkerReport]) -> None:
         self.totals = [
@@ -191,8 +207,8 @@ class RootTeam:
                 before.rank,
                 before.group,
                 before.rows + len(report.rows),
-                before.computing_s + report.computing_s,
                 max(before.peak_memory, report.peak_memory),
+                report.spent,
             )
             for before, report in zip(self.totals, reports, strict=True)
         ]
@@ -280,12 +296,12 @@ class MemberTeam:
         """Add up what all workers computed; see `Team`."""
         self._sums.write(share.sums, share.num_leaves)
         weights = checksum(self._parameters) if self._is_check_due(share.step) else None
-        own = _report(self.rank, share, weights, self._asked_to_stop())
+        own = _report(self.rank, share, self._links.spent(), weights, self._asked_to_stop())
         agreed = self._exchange((own,), on_wait)
         self._sums.add(share.num_leaves, on_wait)
         self._exchange((), on_wait)
         gradients = self._sums.read(agreed.with_gradient)
-        return Together(_as_tensor(agreed.losses), gradients, share.rows_R, self._tree.workers)
+        return Together(_as_tensor(agreed.losses), gradients, share.rows_R)
 
     def give_up(self, step: int, error: Exception) -> None:
         """Report that this worker has no share in a step, and why."""
@@ -298,11 +314,12 @@ class MemberTeam:
             self._exchange((own,), _nothing)
         except StepDropped:
             return
-        raise _out_of_step("the root went on without the share of", [self.rank])
+        raise out_of_step("the root went on without the share of", [self.rank])
 
     def compare_weights(self, step: int) -> None:
         """Take part in the comparison of all workers' weights after the last step."""
-        own = WorkerReport(self.rank, step, weights=checksum(self._parameters))
+        spent = self._links.spent()
+        own = WorkerReport(self.rank, step, weights=checksum(self._parameters), spent=spent)
         self._exchange((own,), _nothing)
 
     def _exchange(self, reports: tuple[WorkerReport, ...], on_wait: OnWait) -> Apply:
@@ -336,7 +353,9 @@ def checksum(parameters: Sequence[nn.Parameter]) -> int:
     return total & ((1 << 64) - 1)
 
 
-def _report(rank: int, share: Share, weights: int | None, stop: str = "") -> WorkerReport:
+def _report(
+    rank: int, share: Share, spent: Spent, weights: int | None, stop: str = ""
+) -> WorkerReport:
     sums = tuple(share.sums.values())
     present = tuple(any(g is not None for g in leaves) for leaves in zip(*sums, strict=True))
     return WorkerReport(
@@ -345,43 +364,14 @@ def _report(rank: int, share: Share, weights: int | None, stop: str = "") -> Wor
         losses=tuple(share.losses_K.tolist()),
         rows=tuple(share.rows_R.tolist()),
         with_gradient=present,
+        order=share.order,
         computing_s=share.seconds,
+        spent=spent,
         peak_memory=peak_process_bytes(),
         weights=weights,
         stop=stop,
     )
 
 
-def _raise_problem(reports: Sequence[WorkerReport]) -> None:
-    """Raise why a worker could not do its share, if one could not."""
-    for report in reports:
-        if report.problem and report.problem.refused:
-            raise refusal_from(report.problem.refused)
-    for report in reports:
-        if report.problem:
-            raise torch.OutOfMemoryError(f"worker {report.rank} ran out of memory")
-
-
 def _as_tensor(losses: Sequence[float]) -> Tensor:
     return torch.tensor(losses, dtype=torch.float32)
-
-
-def _out_of_step(what: str, numbers: Sequence[int]) -> OurBug:
-    return OurBug(
-        f"the workers are not in the same step: {what} {', '.join(map(str, numbers))}",
-        cause=Cause.BUG,
-        have="reports that do not fit together",
-        need="a bug report: this is our fault",
-        remedies=(Remedy("the same command again", "resumes from the newest checkpoint"),),
-    )
-
-
-def _weights_differ(step: int, ranks: Sequence[int]) -> BrokenContract:
-    who = ", ".join(map(str, ranks))
-    return BrokenContract(
-        f"the weights of worker {who} differ from the others' before step {step}",
-        cause=Cause.WEIGHTS_DIFFER,
-        have=f"other bits in {len(ranks)} of the workers",
-        need="the same bits in every worker; memory that keeps them",
-        remedies=(Remedy("the same command again", "resumes from the newest checkpoint"),),
-    )

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from headway.base.errors import Finding
+from headway.base.host.utilization import Spent
 from headway.data.order import Numbers
 from headway.runs.workers import Node
 from headway.training.distributed.messages import EvaluatedRows, LossSums
@@ -27,6 +29,7 @@ class Share:
         losses_K: (K,) of its micro-batches.
         sums: gradients added up as far as its own leaves allow.
         rows_R: (R,) row numbers that its micro-batches held.
+        order: checksum of the row numbers of the whole step, in order.
         seconds: that this took.
     """
 
@@ -35,6 +38,7 @@ class Share:
     losses_K: Tensor
     sums: Mapping[Node, Gradients]
     rows_R: Numbers
+    order: int
     seconds: float
 
 
@@ -47,12 +51,18 @@ class Together:
         gradients: of the step.
         rows_R: (R,) row numbers that the micro-batches held.
         workers: that took part.
+        all_workers: of the team.
+        groups: with a worker that took part.
+        all_groups: of the team.
     """
 
     losses_K: Tensor
     gradients: Gradients
     rows_R: Numbers
-    workers: int
+    workers: int = 1
+    all_workers: int = 1
+    groups: int = 1
+    all_groups: int = 1
 
 
 class Team(Protocol):
@@ -87,8 +97,8 @@ class WorkerTotals:
     rank: int
     group: int
     rows: int = 0  # counted each time they were trained
-    computing_s: float = 0.0
     peak_memory: int = 0  # bytes
+    spent: Spent = Spent()  # noqa: RUF009 - frozen
 
 
 class LedTeam(Team, Protocol):
@@ -102,6 +112,10 @@ class LedTeam(Team, Protocol):
     @property
     def shared_bytes(self) -> int:
         """Memory that all workers share."""
+        ...
+
+    def take_findings(self) -> list[Finding]:
+        """What was noticed about workers since the last call."""
         ...
 
     def start(self, settled: bytes, checkpoint: str) -> None:
@@ -183,7 +197,11 @@ class Alone:
         """The worker's own share: its leaves are one sum, since their number is a power of two."""
         del on_wait
         (gradients,) = share.sums.values()
-        return Together(share.losses_K, gradients, share.rows_R, 1)
+        return Together(share.losses_K, gradients, share.rows_R)
+
+    def take_findings(self) -> list[Finding]:
+        """Nobody else is there."""
+        return []
 
     def give_up(self, step: int, error: Exception) -> None:
         """Nobody else is there."""
