@@ -49,6 +49,7 @@ TREES = tuple(
     WorkerTree(*one)
     for one in ((2, 1), (3, 1), (4, 1), (4, 2), (6, 1), (6, 3), (8, 1), (8, 2), (8, 4))
 )
+LARGE_TREES = (WorkerTree(2), WorkerTree(4, 2), WorkerTree(8, 2))  # with much to add
 WHOLE = (WorkerTree(2), WorkerTree(4, 2), WorkerTree(8, 2))
 SIZES = (8, 64, 512, 4_096, 16_384)
 STALLS_S = (5.0, 60.0)
@@ -279,7 +280,7 @@ def main() -> None:
     torch.set_num_threads(1)  # and processes are forked before any is started
     began_s, load = time.monotonic(), os.getloadavg()[0]
     mini, small = model("mini"), model("small")
-    rounds, steps = (1, 5) if asked.quick else (asked.rounds, 20)
+    rounds, steps = (1, 5) if asked.quick else (asked.rounds, 12)
     measured: list[dict[str, Costs]] = []
     compared: list[Compared] = []
     for _ in range(rounds):
@@ -290,8 +291,9 @@ def main() -> None:
         measured.append(by)
         trees = TREES[:2] if asked.quick else TREES
         compared += check(mini.signals, by["mini"], steps, trees)
-        for one in (mini, small):
-            compared += check(one, by[one.preset], steps, trees)
+        compared += check(mini, by["mini"], steps, trees)
+        large = LARGE_TREES[:1] if asked.quick else LARGE_TREES
+        compared += check(small, by["small"], steps, large)
     typical = {preset: median_costs([one[preset] for one in measured]) for preset in measured[0]}
     absent = ""
     with tempfile.TemporaryDirectory() as name:
