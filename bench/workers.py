@@ -350,8 +350,8 @@ def main() -> None:
                 "conditions": [
                     *CONDITIONS,
                     f"Rounds: {bench.rounds}, in {time.monotonic() - began_s:.0f} s; the machine's "
-                    f"load was {load:.1f} before and {os.getloadavg()[0]:.1f} after, of which "
-                    f"up to {CORES} is this measurement's own.",
+                    f"load was {load:.1f} before and {os.getloadavg()[0]:.1f} after, with this "
+                    "measurement's own processes among it.",
                 ],
             }
             if not asked.quick:

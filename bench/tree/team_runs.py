@@ -113,7 +113,7 @@ class _NoSums:
     def write(self, *_: object) -> None:
         pass
 
-    def add_slice(self, *_: object) -> None:
+    def add(self, *_: object) -> None:
         pass
 
     def read(self, *_: object) -> list[None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from headway.runs.workers import WorkerTree
 
@@ -263,3 +264,14 @@ def test_a_ratio_is_measured_over_predicted_with_its_spread_over_the_rounds(load
     assert cells[:5] == ["mini", "4", "2", "10", "30"]
     assert cells[5:8] == ["3.00 (2.00 to 4.00)", "12", "1.20 (1.20 to 1.20)"]
     assert cells[8:] == ["20", "22", "1.10 (0.90 to 1.50)"]
+
+
+# -- Headway's own parts
+
+
+def test_the_root_handles_each_report_and_two_workers_take_a_step(load: Load) -> None:
+    runs, calibration = load("tree.team_runs"), load("tree.calibration")
+    assert 0 < runs.root_report_s(calibration.a_report(3), few=2, many=64) < 0.01
+    told = runs.measure(WorkerTree(2), 2, [torch.Size((3,)), torch.Size((2, 2))], 2)
+    assert 0 < told.least <= told.seconds
+    assert told.core_seconds > 0
