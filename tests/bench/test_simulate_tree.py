@@ -259,7 +259,8 @@ def test_a_ratio_is_measured_over_predicted_with_its_spread_over_the_rounds(load
     ]
     found = {"checked": [*map(dataclasses.asdict, rounds)], "not_checked": ""}
     found |= {"gradient_bytes": {"mini": 12_000_000, "small": 102_000_000}}
-    *_, row = load("tree.page").checked(found)
+    *head, row = load("tree.page").checked(found)
+    assert "- core seconds: 1.10 times the prediction, eight of ten between 0.90 and 1.50." in head
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[:5] == ["mini", "4", "2", "10", "30"]
     assert cells[5:8] == ["3.00 (2.00 to 4.00)", "12", "1.20 (1.20 to 1.20)"]
