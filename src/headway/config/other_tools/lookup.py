@@ -53,11 +53,13 @@ def answer(name: str, value: object) -> Answer | None:
     outer = meanings().get(section.partition(".")[0])
     if outer is not None and outer.outcome is not Outcome.RENAMED and section not in _SECTIONS:
         return replace(answer_of(outer, "set"), outcome=outer.outcome)
-    if key in spellings():
-        row = spellings()[key]
-        return _ours(row.name, value)
-    inner = meanings().get(key)
-    return answer_of(inner, value) if inner else None
+    # `lora.dropout` is `lora_dropout` in another place, not the dropout of a model.
+    for name in (f"{section.rpartition('.')[2]}_{key}", key):
+        if name in spellings():
+            return _ours(spellings()[name].name, value)
+        if inner := meanings().get(name):
+            return answer_of(inner, value)
+    return None
 
 
 def own_value(row: Field[Any], value: object) -> object:
