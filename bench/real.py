@@ -1,7 +1,7 @@
 """Headway beside TRL, with a real model and real conversations: adapters, from Enter to the end.
 
     python bench/real.py              results/DATE-real.json and .md
-    python bench/real.py --rounds 3   fewer rounds
+    python bench/real.py --rounds 3   fewer rounds; --conversations 60 takes a quarter of the time
     python bench/real.py --quick      few conversations; prints, writes nothing
 
 The model is SmolLM2-135M-Instruct, the conversations are people's, and both are in packages of
@@ -30,9 +30,9 @@ from trials import HEADWAY, HERE, PEERS, THREADS, Steps, TrialError, headway, pe
 
 ROOT = HERE.parent
 PLACE = ROOT / "build" / "bench"
-NUM, BATCH, LENGTH = 240, 24, 1_024
-QUICK_NUM, QUICK_BATCH = 16, 4
-PADDED_ROWS = 4  # of TRL's micro-batch: with all 24 in one it computes more padding
+NUM, STEPS, LENGTH = 240, 10, 1_024
+QUICK_NUM, QUICK_STEPS = 16, 4
+PADDED_ROWS = 4  # of TRL's micro-batch: with a whole step in one it computes more padding
 LIMIT_S = 1_800  # of a trial
 RATE, MEMORY = "answer tokens/s", "peak memory, MB"
 PACKED, PADDED = "TRL, packing", "TRL, padded"
@@ -125,8 +125,14 @@ def conversations(
         raise ValueError(f"{num} conversations too few")
 
 
-def prepare(folder: Path, quick: bool) -> tuple[list[str], dict[str, Any]]:
-    """Model, conversations and Headway's plan; what is typed after `headway train`."""
+def prepare(folder: Path, num: int, steps: int) -> tuple[list[str], dict[str, Any]]:
+    """Model, conversations and Headway's plan; what is typed after `headway train`.
+
+    Args:
+        folder: of the data.
+        num: conversations.
+        steps: that they are trained in, about.
+    """
     from transformers import AutoTokenizer
 
     wheels = downloaded()
@@ -139,12 +145,18 @@ def prepare(folder: Path, quick: bool) -> tuple[list[str], dict[str, Any]]:
     def tokens(messages: list[Message]) -> int:
         return len(tokenizer.apply_chat_template(messages, return_dict=False))
 
-    num, batch = (QUICK_NUM, QUICK_BATCH) if quick else (NUM, BATCH)
     chosen = conversations(dialogues.values(), tokens, num)
     lines = [json.dumps({"messages": messages}) for messages in chosen]
     (folder / "chats.jsonl").write_text("\n".join(lines) + "\n")
     words = ["chats.jsonl", "--model", str(model), "--lora", "--lora.r", "16", "--epochs", "1"]
-    words += ["--max-length", str(LENGTH), "--batch-size", str(batch), "--learning-rate", "1e-3"]
+    words += [
+        "--max-length",
+        str(LENGTH),
+        "--batch-size",
+        str(num // steps),
+        "--learning-rate",
+        "1e-3",
+    ]
     words += ["--device", "cpu", "--threads", str(THREADS)]
     told = run([HEADWAY, "plan", *words, "--json"], folder, folder / "cache")
     (folder / "plan.json").write_text(told)
@@ -208,9 +220,10 @@ def entries(words: list[str], plan: dict[str, Any], folder: Path) -> list[Entry]
     ]
 
 
-def measured(bench: Bench) -> Measurement:
+def measured(bench: Bench, num_conversations: int) -> Measurement:
     """Everybody's turns, on the same conversations."""
-    words, plan = prepare(bench.folder, bench.quick)
+    steps = QUICK_STEPS if bench.quick else STEPS
+    words, plan = prepare(bench.folder, num_conversations, steps)
     data = plan["data"]
     num = data["records"]["accepted"]
     return Measurement(
@@ -240,6 +253,7 @@ def main() -> None:
     """Measure; write it down unless it was only a try."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="[5]")
+    parser.add_argument("--conversations", type=int, default=NUM, help=f"[{NUM}]")
     parser.add_argument("--quick", action="store_true", help="prints, writes nothing")
     asked = parser.parse_args()
     began_s, load = time.monotonic(), os.getloadavg()[0]
@@ -249,7 +263,7 @@ def main() -> None:
         imports = "import datasets, peft, timed_trainer, trl, headway.training.worker"
         code = f"import sys; sys.path.append({str(PEERS)!r}); {imports}"
         run([sys.executable, "-c", code], bench.folder, bench.folder / "cache")
-        told = [measured(bench)]
+        told = [measured(bench, QUICK_NUM if asked.quick else asked.conversations)]
     took_s = time.monotonic() - began_s
     head: dict[str, Any] = {
         "date": date.today().isoformat(),

@@ -3,7 +3,9 @@
 Each mutant changes the trainer from outside, as a bug of ours or of a library would.
 """
 
+import argparse
 import json
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +112,26 @@ def test_a_learning_rate_of_0_is_refused(headway: Headway) -> None:
     told = headway("train", "notes.txt", "--lr", 0)
     assert told.code == 2
     assert "more than 0" in told.err
+
+
+def test_a_root_three_groups_and_their_workers_end_when_they_are_done(headway: Headway) -> None:
+    headway.write("code.txt", Path(argparse.__file__).read_text()[:24_000])
+    words = ["--preset", "tiny", "--max-length", "64", "--batch-size", "64", "--threads", "1"]
+    words += ["--epochs", "2", "--sample-steps", "4", "--nproc", "4", "--groups", "3"]
+    done = headway("train", "code.txt", *words, "--run-name", "code")
+    assert done.code == 0, done.err
+    receipt, events = headway.receipt("code"), headway.events("code")
+    steps = [event for event in events if event["event"] == "step_done"]
+    assert len(steps) == receipt["steps"]["planned"] > 8
+    assert {(one["groups"], one["all_groups"]) for one in steps} == {(3, 3)}
+    assert {(one["workers"], one["all_workers"]) for one in steps} == {(4, 4)}
+    assert all(one["grad_norm"] > 0 for one in steps)
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    assert steps[-1]["epoch"] == 2
+    assert receipt["rows"]["applications"] == 2 * receipt["rows"]["accepted"]
+    sampled = [event["global_step"] for event in events if event["event"] == "sampled"]
+    assert set(range(4, len(steps), 4)) | {len(steps)} == set(sampled)
+    order = [event["event"] for event in events if event["event"] in ("step_done", "sampled")]
+    assert order[-1] == "sampled"  # after the last update, as after every other
+    assert receipt["contract"]["verdict"] == "kept"
+    assert headway("verify", "code").code == 0
