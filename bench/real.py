@@ -1,7 +1,7 @@
 """Headway beside TRL, with a real model and real conversations: adapters, from Enter to the end.
 
     python bench/real.py              results/DATE-real.json and .md
-    python bench/real.py --rounds 3   fewer rounds; --conversations 60 takes a quarter of the time
+    python bench/real.py --rounds 3   fewer rounds; --conversations 80 takes a third of the time
     python bench/real.py --quick      few conversations; prints, writes nothing
 
 The model is SmolLM2-135M-Instruct, the conversations are people's, and both are in packages of
@@ -256,6 +256,8 @@ def main() -> None:
     parser.add_argument("--conversations", type=int, default=NUM, help=f"[{NUM}]")
     parser.add_argument("--quick", action="store_true", help="prints, writes nothing")
     asked = parser.parse_args()
+    if asked.conversations % (STEPS * PADDED_ROWS):
+        parser.error(f"--conversations: a multiple of {STEPS * PADDED_ROWS}")
     began_s, load = time.monotonic(), os.getloadavg()[0]
     PLACE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
