@@ -1,9 +1,11 @@
 """Who takes part in a work, the folder it is done in, and the rounds in which they take turns."""
 
 import json
+import math
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +45,19 @@ class Work:
 
 @dataclass(frozen=True)
 class Bench:
-    """How much of it to do, and where."""
+    """How much of it to do, and where.
+
+    Attributes:
+        folder: for all works.
+        rounds: of each work, at most.
+        quick: few steps.
+        end_s: by `time.monotonic`; past it, no second or later round begins.
+    """
 
     folder: Path
     rounds: int
     quick: bool
+    end_s: float = math.inf
 
     @property
     def compiled(self) -> dict[str, str]:
@@ -65,6 +75,8 @@ class Bench:
         absent = [reason for _, _, reason in chosen]
         num = rounds or self.rounds
         for number in range(1, num + 1):
+            if number > 1 and time.monotonic() > self.end_s:
+                break
             for at, entry in enumerate(entries):
                 if not absent[at]:
                     told = self._try(entry.name, chosen[at][0], f"{number}/{num}")

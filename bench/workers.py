@@ -46,10 +46,16 @@ from headway.supervise import allocator
 
 CORES = this_machine().cores
 LENGTH = 256
-RATE, CPU, UTILIZATION = "tokens/s", "core seconds a step", "utilization"
+RATE, CPU = "tokens/s", "core seconds a step"
+UTILIZATION = {  # of a receipt's workers
+    "computing": "utilization",
+    "data": "share waiting for data",
+    "peers": "share waiting for peers",
+    "saving": "share saving",
+}
 REDUCTIONS = ("fast", "hsdp")  # beside the tree, where this version has them
 ONE, DDP = "1 process", "DDP"
-SCALING_PRESET, SCALING_BATCH, SCALING_STEPS = "small", 16, 8
+SCALING_PRESET, SCALING_BATCH, SCALING_STEPS = "small", 16, 6
 CORPUS_BYTES, CORPUS_BATCH, CORPUS_STEPS = 73_000_000, 32, 20
 TRIAL_LIMIT_S = 900
 CONDITIONS = (
@@ -256,18 +262,20 @@ def corpus_measured(bench: Bench) -> Measurement:
         notes=(
             *speed_ups(seen, layouts[0].said),
             f"Weights after the last step: {bits(hashes, [one.said for one in layouts])}.",
-            "Utilization: share of the steps' time that a worker computes, the mean of all "
-            "workers, by the receipt; the rest it waits for others or takes the update.",
+            "Utilization: share of its time from the first step on that a worker computes, the "
+            "mean of all workers, by the receipt.",
         ),
         contenders=seen,
     )
 
 
 def utilization(receipt: Path) -> Figures:
-    """Share of the steps' time that the workers compute; nothing for a worker that is alone."""
+    """Shares of the workers' time from the first step on; nothing for a worker that is alone."""
     workers = json.loads(receipt.read_text()).get("workers") or []
-    shares = [one["computing"] for one in workers]
-    return {UTILIZATION: statistics.mean(shares)} if shares else {}
+    shares = {
+        said: [one[name] for one in workers if name in one] for name, said in UTILIZATION.items()
+    }
+    return {said: statistics.mean(found) for said, found in shares.items() if found}
 
 
 def speed_ups(seen: Sequence[Contender], alone: str) -> list[str]:

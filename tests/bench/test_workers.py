@@ -85,8 +85,12 @@ def test_cores_that_nobody_looked_at_are_no_measurement(load: Load) -> None:
 
 def test_utilization_is_the_mean_of_the_workers(load: Load, tmp_path: Path) -> None:
     utilization, receipt = load("workers").utilization, tmp_path / "receipt.json"
-    receipt.write_text(json.dumps({"workers": [{"computing": 0.9}, {"computing": 0.7}]}))
-    assert utilization(receipt) == {"utilization": pytest.approx(0.8)}
+    workers = [{"computing": 0.9, "peers": 0.1}, {"computing": 0.7, "peers": 0.3}]
+    receipt.write_text(json.dumps({"workers": workers}))
+    assert utilization(receipt) == {
+        "utilization": pytest.approx(0.8),
+        "share waiting for peers": pytest.approx(0.2),
+    }
     receipt.write_text(json.dumps({"workers": []}))
     assert utilization(receipt) == {}
 
