@@ -207,3 +207,11 @@ def test_o04_a_run_that_is_being_trained_is_not_moved(run: RunFolder) -> None:
     with RunLock(run.lock), pytest.raises(UsageError, match="is being trained right now"):
         move_aside(run)
     assert run.path.exists()
+
+
+def test_a_resume_keeps_its_number_of_workers_unless_one_is_given() -> None:
+    before = replace(Settled.from_plan(planned()), workers=4, groups=2)
+    kept, note = carry_over(before, planned(nproc="auto"))
+    assert (kept.workers, kept.groups, note) == (4, 2, "")
+    given, note = carry_over(before, planned(nproc=2))
+    assert (given.workers, given.groups, note) == (2, 1, "")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,23 @@ def test_a_stream_has_one_reader_for_all_workers_and_the_bits_of_one(headway: He
     assert rejected[0] == rejected[1]
     assert len(rejected[0].splitlines()) == sum(right["rows"]["rejected"].values()) > 0
     assert headway("verify", "many").code == 0
+
+
+def test_how_many_workers_is_decided_by_what_runs_have_measured(days: Headway) -> None:
+    short = ["days.txt", *SMALL[:-2], "--threads", "1", "--learning-rate", "1e-3"]
+    short += ["--batch-size", "64", "--max-steps", "6", "--nproc", "auto"]
+    first = days("train", *short, "--run-name", "first")
+    assert first.code == 0, first.err
+    assert "1: nothing is measured here yet, this run is" in first.out
+    second = days("train", *short, "--run-name", "second")
+    assert second.code == 0, second.err
+    assert "2: not measured here yet, this run is" in second.out
+    assert len(receipt_of(days, "second")["workers"]) == 2
+    third = days("plan", *short)
+    assert len(re.findall(r"[12] x 1 thread: [\d,]+ tok/s", third.out)) == 2
+    assert "the fastest here" in third.out
+    again = days("train", *short, "--run-name", "second")
+    assert "already trained" in again.out
 
 
 def test_a_group_without_a_worker_is_refused(days: Headway) -> None:

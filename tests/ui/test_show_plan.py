@@ -4,7 +4,7 @@ import pytest
 from tests.ui.fixtures import WIDTHS, conversations_plan, text_plan, texts, words_of
 
 from headway.data.survey.result import PassedOver
-from headway.runs.plan import Choice, Plan, WorkSaved
+from headway.runs.plan import Choice, Plan, WorkerSpeed, WorkSaved
 from headway.ui.show_plan import plan_lines
 from headway.ui.text_layout import cells
 
@@ -99,6 +99,18 @@ def test_a_text_saves_padding_alone() -> None:
 
 def test_a_time_nobody_measured_is_not_made_up() -> None:
     assert "time       not measured yet" in "\n".join(shown(text_plan(), 80))
+
+
+def test_numbers_of_workers_that_were_chosen_from_are_shown_with_their_speeds() -> None:
+    plan = text_plan()
+    speeds = (WorkerSpeed(1, 2, 1000.0), WorkerSpeed(2, 1, None))
+    machine = replace(plan.machine, workers=1, alternatives=speeds)
+    nproc = Choice("nproc", 1, "auto", "the only one measured here")
+    plan = replace(plan, machine=machine, settings=(*plan.settings, nproc))
+    said = words_of(shown(plan, 80))
+    assert "workers 1: the only one measured here" in said
+    assert f"1 x 2 threads: {1000 * plan.data.trained_tokens / plan.data.tokens:,.0f} tok/s" in said
+    assert "2 x 1 thread: not measured, a run with --nproc 2 does" in said
 
 
 def test_the_estimated_speed_counts_trained_tokens_like_the_step_lines() -> None:

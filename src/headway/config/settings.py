@@ -9,6 +9,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, get_args, get_type_hints
 
 from headway.base.addresses import hide_credentials
+from headway.config.values import AUTO
 
 ChosenBy = Literal["person", "planner"]
 
@@ -22,7 +23,7 @@ def _setting(
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
-    unit: Literal["", "bytes", "seconds"] = "",
+    unit: Literal["", "bytes", "seconds", "or auto"] = "",
     name: str = "",
     short: str = "",
     takes: str = "",
@@ -177,7 +178,12 @@ class Settings:
     )
     torch_compile: bool | None = _setting(None, "compile the operations between matrix products")
     nproc: int = _setting(
-        1, "worker processes on this machine, which share each step", at_least=1, at_most=1024
+        1,
+        "worker processes on this machine, which share each step; auto: as many as were fastest "
+        "here",
+        at_least=AUTO,
+        at_most=1024,
+        unit="or auto",
     )
     groups: int = _setting(1, "groups of workers: each has a leader that reports", at_least=1)
     reduction: str | None = _setting(
@@ -288,7 +294,7 @@ def value_name(row: Field[Any]) -> str:
         return "|".join(row.metadata["choices"])
     if row.metadata["takes"]:
         return str(row.metadata["takes"])
-    by_unit = {"bytes": "SIZE", "seconds": "TIME"}
+    by_unit = {"bytes": "SIZE", "seconds": "TIME", "or auto": "N|auto"}
     if row.metadata["unit"]:
         return by_unit[row.metadata["unit"]]
     numbers = {int: "N", float: "X"}

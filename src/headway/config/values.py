@@ -12,6 +12,8 @@ from typing import Any, Union, cast, get_args, get_origin
 from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.units import read_seconds, read_size
 
+AUTO = 0  # where a setting takes a whole number or "auto"
+
 
 def convert(hint: Any, bounds: Mapping[str, Any], value: object) -> object:
     """Convert a value to the type of a setting, and check it.
@@ -108,13 +110,15 @@ def _integer(value: object, unit: str) -> int:
         return value
     if isinstance(value, str):
         text = value.replace("_", "").replace(",", "").strip()
+        if unit == "or auto" and text == "auto":
+            return AUTO
         if re.fullmatch(r"[+-]?\d{1,100}", text):
             return int(text)  # a float would keep only 53 bits
         if unit == "bytes" and text[-1:].isalpha():
             return _size(text)
     number = _number(value, "")
     if not math.isfinite(number) or number != int(number):
-        raise ValueError("a whole number")
+        raise ValueError("a whole number or auto" if unit == "or auto" else "a whole number")
     return int(number)
 
 

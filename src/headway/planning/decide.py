@@ -12,6 +12,7 @@ from headway.base.errors import Cause, Finding, Problems, Remedy, UsageError
 from headway.base.version import __version__
 from headway.config.run_name import make_run_name
 from headway.config.settings import Settings
+from headway.config.values import AUTO
 from headway.data.batching.rows import StoreRows, rows_of
 from headway.data.order import StoreOrder
 from headway.data.survey.store import Store
@@ -40,6 +41,7 @@ from headway.planning.sizing import (
 )
 from headway.planning.step_layout import StepLayout, fastest_layout, with_smaller_micro_batches
 from headway.planning.streaming import decide_order
+from headway.planning.worker_count import with_fastest_workers
 from headway.runs.identity import identity
 from headway.runs.plan import (
     SCHEMA,
@@ -103,6 +105,10 @@ def decide(
         UsageError: settings contradict each other or the data, or `--exact` forbids an adjustment.
         MachineError: it does not fit in memory.
     """
+    if settings.nproc == AUTO:
+        return with_fastest_workers(
+            settings, facts, lambda given: decide(given, sources, store, initial, facts)
+        )
     sizes = _decide_sizes(settings, store, initial)
     rows, order = sizes.value.rows, sizes.value.order
     model = _model_plan(settings, initial, store, rows.max_length)

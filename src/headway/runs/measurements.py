@@ -4,6 +4,8 @@ from headway.base.machine import Machine
 from headway.model.sizes import shape_of
 from headway.runs.plan import DataPlan, ModelPlan, StepsPlan
 
+LEAST_STEPS = 5  # of a run that remembers its speed
+
 # A measurement on a busy machine must not overrule what the processor says it can do.
 _GAIN, _GAIN_WITH_PRODUCTS = 1.6, 1.0
 

@@ -138,6 +138,8 @@ def carry_over(settled: Settled, requested: Plan) -> tuple[Settled, str]:
         notes.append(f"compiling {'on' if compiled else 'off'}")
         settled = replace(settled, compiled=compiled)
     now = Settled.from_plan(requested)
+    if requested.choice("nproc").origin == "auto":  # and its threads are in plan.json
+        now = replace(now, workers=settled.workers, groups=settled.groups)
     settled = replace(settled, max_time_s=now.max_time_s, grace_s=now.grace_s)
     settled = replace(settled, store=now.store, stream=now.stream)
     settled = replace(settled, model=now.model, base=now.base, parent=now.parent)

@@ -260,6 +260,15 @@ class TimePlan:
 
 
 @dataclass(frozen=True)
+class WorkerSpeed:
+    """How fast a number of workers was in earlier runs like this one, on this machine."""
+
+    workers: int
+    threads: int  # of each
+    tokens_per_second: float | None  # None: not measured yet
+
+
+@dataclass(frozen=True)
 class MachinePlan:
     """The device, and how it computes."""
 
@@ -275,6 +284,7 @@ class MachinePlan:
     groups: int = 1  # of workers
     reduction: Reduction = "tree"  # how gradients of several workers are added
     compiled: bool = False  # norms and loss, if the trial before step 1 agrees
+    alternatives: tuple[WorkerSpeed, ...] = ()  # that --nproc auto chose from
 
 
 @dataclass(frozen=True)

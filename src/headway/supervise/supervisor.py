@@ -27,6 +27,7 @@ from headway.base.process import ChildProcess, Stop
 from headway.base.process_id import ProcessId
 from headway.base.pulse import read_pulse
 from headway.config.settings import Settings
+from headway.config.values import AUTO
 from headway.data.sources.descriptors import inherited, reads_standard_input
 from headway.planning.parent_settings import with_parent_settings
 from headway.runs.folder import RunFolder
@@ -130,7 +131,10 @@ class Supervisor:
         """Plan, place the run, train."""
         with self._cleanup():
             check_started_once(os.environ, self.request.argv)
-            workers = self._start_workers()
+            asked = self.request.settings
+            # They import torch while the plan is being made, unless it decides how many there are.
+            tree = WorkerTree(asked.nproc, asked.groups) if asked.nproc != AUTO else None
+            workers = self._start_workers(tree) if tree else None
             try:
                 where, plan, settled = self._place(self._make_plan(train=True))
             except Stopped:
@@ -138,6 +142,7 @@ class Supervisor:
             if where.kind == "done":
                 return self._already_trained(where.folder, plan)
             self.screen.plan(where.shown(plan, settled))
+            workers = workers or self._start_workers(_tree_of(settled))
             return self._run(where, plan, settled, workers)
 
     # -- planning ----------------------------------------------------------------------------
@@ -224,7 +229,7 @@ class Supervisor:
             def start(restart: Restart) -> RunningAttempt:
                 began_s = time.monotonic()
                 self._end_children()
-                others = self._start_workers()
+                others = self._start_workers(_tree_of(settled))
                 log, _ = open_attempt(folder, plan, lock, began_s, restart=restart)
                 return self._begin(folder, others, watch, log, settled)
 
@@ -256,10 +261,8 @@ class Supervisor:
 
     # -- processes ---------------------------------------------------------------------------
 
-    def _start_workers(self) -> Workers:
-        settings = self.request.settings
-        tree = WorkerTree(settings.nproc, settings.groups)
-        workers = Workers(tree, self.live, adapters=settings.lora)
+    def _start_workers(self, tree: WorkerTree) -> Workers:
+        workers = Workers(tree, self.live, adapters=self.request.settings.lora)
         self._children += workers.processes
         return workers
 
@@ -308,3 +311,7 @@ class Supervisor:
             child.send_signal(signal.SIGKILL)
         self.screen.close(0.2)
         self._live_folder.remove()
+
+
+def _tree_of(settled: Settled) -> WorkerTree:
+    return WorkerTree(settled.workers, settled.groups)

@@ -44,6 +44,7 @@ def plan_lines(plan: "Plan", width: int, *, verbose: bool = False) -> list[Style
         ("savings", _savings(plan)),
         ("memory", _memory(plan)),
         ("machine", _machine(plan)),
+        *([("workers", _alternatives(plan))] if plan.machine.alternatives else []),
         ("time", _time(plan)),
         ("saves", _saves(plan)),
         ("eval", _evaluation(plan)),
@@ -257,6 +258,21 @@ def _machine(plan: "Plan") -> list[str]:
     parts += [f"{machine.allocator} allocator"] if machine.allocator else []
     parts += [machine.waiting] if machine.waiting else []
     return parts + (["gradient checkpointing"] if machine.gradient_checkpointing else [])
+
+
+def _alternatives(plan: "Plan") -> list[str]:
+    """What `--nproc auto` chose from, and why it chose as it did."""
+    data, parts = plan.data, list[str]()
+    for one in plan.machine.alternatives:
+        how = f"{one.workers} x {plural(one.threads, 'thread')}"
+        if one.tokens_per_second:  # trained tokens, like the step lines
+            speed = one.tokens_per_second * data.trained_tokens / data.tokens
+            parts.append(f"{how}: {count(speed)} tok/s")
+        elif one.workers == plan.machine.workers:
+            parts.append(f"{how}: not measured")
+        else:
+            parts.append(f"{how}: not measured, a run with --nproc {one.workers} does")
+    return [f"{plan.machine.workers}: {plan.choice('nproc').reason}", *parts]
 
 
 def _workers(plan: "Plan") -> list[str]:

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from headway.base.host.peak_memory import peak_process_bytes
 from headway.base.machine import measured, remember, this_machine
-from headway.runs.measurements import bf16_gain, peak_key, process_key, speed_key, startup_key
+from headway.runs.measurements import (
+    LEAST_STEPS,
+    bf16_gain,
+    peak_key,
+    process_key,
+    speed_key,
+    startup_key,
+)
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
 
@@ -91,7 +98,7 @@ def remember_speed(
         step_s: seconds of each step of this attempt; the first one is slower than the others.
         first_step_s: from the start of the attempt to the end of its first step.
     """
-    if len(step_s) < 5:
+    if len(step_s) < LEAST_STEPS:
         return
     key = speed_key(
         plan.model,
