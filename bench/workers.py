@@ -3,12 +3,14 @@
 python bench/workers.py                  results/DATE-workers.json and .md
 python bench/workers.py --only scaling   one part, to a file of its own
 python bench/workers.py --rounds 1       fewer rounds
+python bench/workers.py --minutes 20     no second or later round begins after 20 minutes
 python bench/workers.py --quick          few steps; prints, writes nothing
 """
 
 import argparse
 import hashlib
 import json
+import math
 import os
 import shlex
 import statistics
@@ -338,13 +340,15 @@ def main() -> None:
     """Measure everything; write it down unless it was only a try."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="of each part [3]")
+    parser.add_argument("--minutes", type=float, help="after that, no second round begins")
     parser.add_argument("--only", choices=[*WORKS], help="one part alone, to a file of its own")
     parser.add_argument("--quick", action="store_true", help="prints, writes nothing")
     asked = parser.parse_args()
     began_s, load = time.monotonic(), os.getloadavg()[0]
     measured: list[Measurement] = []
     with tempfile.TemporaryDirectory() as name:
-        bench = Bench(Path(name), 1 if asked.quick else asked.rounds, asked.quick)
+        end_s = began_s + 60 * asked.minutes if asked.minutes else math.inf
+        bench = Bench(Path(name), 1 if asked.quick else asked.rounds, asked.quick, end_s)
         imports = "import torch.distributed.run, timed_trainer, headway.training.worker"
         code = f"import sys; sys.path.append({str(PEERS)!r}); {imports}"
         run([sys.executable, "-c", code], bench.folder, bench.folder / "cache")
@@ -357,8 +361,8 @@ def main() -> None:
                 "versions": versions(),
                 "conditions": [
                     *CONDITIONS,
-                    f"Rounds: {bench.rounds}, in {time.monotonic() - began_s:.0f} s; the machine's "
-                    f"load was {load:.1f} before and {os.getloadavg()[0]:.1f} after, with this "
+                    f"Rounds: {rounds(measured)}, in {time.monotonic() - began_s:.0f} s; the "
+                    f"machine's load was {load:.1f} before and {os.getloadavg()[0]:.1f} after, with this "
                     "measurement's own processes among it.",
                 ],
             }
@@ -368,6 +372,12 @@ def main() -> None:
     broken = [one.title for one in measured if one.contenders[-1].absent]
     if broken:
         sys.exit(f"Headway failed: {', '.join(broken)}")
+
+
+def rounds(measured: Sequence[Measurement]) -> str:
+    """How many there were, of each part."""
+    nums = [max(len(one.trials) for one in part.contenders) for part in measured]
+    return ", ".join(map(str, nums))
 
 
 def _write(measured: list[Measurement], head: dict[str, Any], only: str | None) -> None:

@@ -175,6 +175,15 @@ def test_contenders_take_turns_and_who_fails_is_out(load: Load, tmp_path: Path) 
     assert c.values("tokens/s") == [3.0] * 3
 
 
+def test_no_second_round_begins_past_the_end(load: Load, tmp_path: Path) -> None:
+    contenders, trials = load("contenders"), load("trials")
+    seen: list[str] = []
+    one = entries(contenders, trials, seen)[2]
+    bench = contenders.Bench(tmp_path, 3, quick=False, end_s=0.0)
+    (told,) = bench.take_turns([one])
+    assert told.values("tokens/s") == [3.0]
+
+
 def test_the_better_way_is_the_sooner_one_where_less_is_better(load: Load, tmp_path: Path) -> None:
     contenders, trials = load("contenders"), load("trials")
     seen: list[str] = []
