@@ -1,24 +1,29 @@
 """Two machines in one: namespaces of processes and network, joined by a cable.
 
-A machine is all that its holder, the first process in it, keeps alive: when the holder ends, by
-itself or with the test, the kernel ends every process in there and takes the network away. The
-cable joins the two and leads nowhere else.
+Whatever runs in a machine ends with its first process, and the kernel takes machine and cable away
+when the test ends, however it ends. The cable joins the two and leads nowhere else.
 """
 
 import os
 import subprocess
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 _AS_ROOT = os.geteuid() == 0
-_NEW = ["unshare", "--net", "--uts", "--pid", "--mount-proc", "--fork", "--kill-child"]
-_ENTER = ["nsenter", "--net", "--uts", "--pid", "--mount"]
+_NETWORK = ["unshare", "--net"] + ([] if _AS_ROOT else ["--user", "--map-root-user"])
+_SAME_USER = [] if _AS_ROOT else ["--user", "--preserve-credentials"]
 _CABLE = "cable"  # the name of its end in each machine
-_HOLD = 'hostname "$0" && ip link set lo up && echo ready && exec cat'
+# The network is there as long as the first shell reads its input; the processes, as long as the
+# second one does, which is the first process that they can see.
+_HOLD = """
+ip link set lo up && unshare --uts --pid --mount-proc --fork --kill-child \
+    sh -c 'hostname "$0" && echo ready && exec cat' "$0"
+exec cat
+"""
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,16 @@ class Machine:
     Attributes:
         name: its host name.
         address: on the cable.
-        holder: its first process, as it is seen from outside.
+        network: the process that holds its network, as it is seen from outside.
+        first: the first process in it, likewise.
+        started: what was started in it.
     """
 
     name: str
     address: str
-    holder: psutil.Process
+    network: psutil.Process
+    first: psutil.Process
+    started: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     @property
     def interface(self) -> str:
@@ -42,34 +51,40 @@ class Machine:
 
     def enter(self, *words: str) -> list[str]:
         """The command that does something in it."""
-        user = [] if _AS_ROOT else ["--user", "--preserve-credentials"]
-        return [*_ENTER, *user, f"--target={self.holder.pid}", "--", *words]
+        spaces = ["--net", "--uts", "--pid", "--mount", *_SAME_USER]
+        return ["nsenter", *spaces, f"--target={self.first.pid}", "--", *words]
+
+    def ip(self, *words: str) -> None:
+        """Change its network."""
+        _check([*_into(self.network), "ip", *words])
 
     def start(
         self, *words: str, here: Path, environment: Mapping[str, str]
     ) -> "subprocess.Popen[bytes]":
         """Start a command in a folder; what it prints is added to NAME.log there."""
         with (here / f"{self.name}.log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self.enter("env", f"--chdir={here}", *words),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        self.started.append(process)
+        return process
 
     def unplug(self) -> None:
         """Pull the cable: from here on nothing arrives, and nobody is told."""
-        _check(self.enter("ip", "link", "set", _CABLE, "down"))
+        self.ip("link", "set", _CABLE, "down")
 
     def plug(self) -> None:
         """Put the cable back."""
-        _check(self.enter("ip", "link", "set", _CABLE, "up"))
+        self.ip("link", "set", _CABLE, "up")
 
     def kill(self) -> None:
-        """End every process in it at once."""
-        self.holder.kill()
-        self.holder.wait()
+        """End every process in it at once; its network closes what they had open."""
+        self.first.kill()
+        self.first.wait()
 
 
 @contextmanager
@@ -80,42 +95,44 @@ def two_machines() -> Generator[tuple[Machine, Machine]]:
         AssertionError: the kernel does not allow it. That is a failure, not a reason to skip.
     """
     with _machine("first", "10.77.0.1") as one, _machine("second", "10.77.0.2", beside=one) as two:
-        target = str(two.holder.pid)
-        peer = ["peer", "name", _CABLE, "netns", target]
-        # From outside, where both process numbers mean something, into the first one's network.
-        join = ["nsenter", "--net", *([] if _AS_ROOT else ["--user", "--preserve-credentials"])]
-        add = ["ip", "link", "add", _CABLE, "type", "veth", *peer]
-        _check([*join, f"--target={one.holder.pid}", "--", *add])
+        # The number of the second network's process means the same in the first: only processes
+        # that run in the machines see others.
+        peer = ["peer", "name", _CABLE, "netns", str(two.network.pid)]
+        one.ip("link", "add", _CABLE, "type", "veth", *peer)
         for machine in (one, two):
-            _check(machine.enter("ip", "addr", "add", f"{machine.address}/24", "dev", _CABLE))
+            machine.ip("addr", "add", f"{machine.address}/24", "dev", _CABLE)
             machine.plug()
         yield one, two
 
 
 @contextmanager
 def _machine(name: str, address: str, beside: Machine | None = None) -> Generator[Machine]:
-    user = [] if _AS_ROOT else ["--user", "--map-root-user"]
-    if beside and not _AS_ROOT:  # the same user namespace, so that a cable can join them
-        enter = ["nsenter", "--user", "--preserve-credentials", f"--target={beside.holder.pid}"]
-        command = [*enter, "--", *_NEW]
-    else:
-        command = [*_NEW, *user]
-    launcher = subprocess.Popen(
+    # As another user than root: in one user's namespace, so that a cable can join the two.
+    command = [*_into(beside.network), "unshare", "--net"] if beside else _NETWORK
+    holder = subprocess.Popen(
         [*command, "sh", "-c", _HOLD, name],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert launcher.stdin is not None
-    assert launcher.stdout is not None
-    assert launcher.stderr is not None
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    assert holder.stderr is not None
+    started: list[subprocess.Popen[bytes]] = []
     try:
-        assert launcher.stdout.readline() == "ready\n", launcher.stderr.read()
-        (holder,) = psutil.Process(launcher.pid).children()
-        yield Machine(name, address, holder)
+        assert holder.stdout.readline() == "ready\n", holder.stderr.read()
+        network = psutil.Process(holder.pid)
+        (first,) = network.children(recursive=True)[1:]  # after `unshare`
+        yield Machine(name, address, network, first, started)
     finally:
-        launcher.communicate()  # the end of its input is its end, and that of all others in there
+        holder.communicate()  # the end of its input is its end, and that of all others in there
+        for process in started:
+            process.wait()
+
+
+def _into(network: psutil.Process) -> list[str]:
+    return ["nsenter", "--net", *_SAME_USER, f"--target={network.pid}", "--"]
 
 
 def _check(command: list[str]) -> None:

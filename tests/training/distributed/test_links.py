@@ -1,5 +1,6 @@
 """Messages pass through the tree of workers; a worker that is gone is named."""
 
+import errno
 import threading
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ from tests.training.distributed.sockets import Connect, Sockets
 from headway.base.errors import Cause, MachineError
 from headway.base.pulse import Pulse
 from headway.runs.workers import WorkerTree
-from headway.training.distributed.links import DecidedOtherwise, Links
+from headway.training.distributed.links import DecidedOtherwise, Links, worker_gone
 from headway.training.distributed.messages import Apply, Begin, End, WorkerReport
 
 
@@ -128,3 +129,47 @@ def test_a_decision_reaches_those_that_are_left(connect: Connect) -> None:
     with pytest.raises(MachineError, match="worker 1 is gone"):
         root.decide(End())
     assert second.hear() == End()
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_whoever_waits_for_one_child_sees_that_another_is_gone(connect: Connect, lost: int) -> None:
+    """Worker 1 may be waiting for gradients of the one that is gone: it will never report."""
+    tree = WorkerTree(3, 1)
+    sockets = connect(tree)
+    root, *_ = links_of(tree, sockets)
+    root.check()
+    sockets[lost][0].close()
+    with pytest.raises(MachineError, match=f"worker {lost} is gone"):
+        root.check()
+    with pytest.raises(MachineError, match=f"worker {lost} is gone"):
+        root.gather(1, report(0))
+
+
+def test_a_check_takes_no_message(connect: Connect) -> None:
+    tree = WorkerTree(2, 1)
+    root, other = links_of(tree, connect(tree))
+    other.gather(1, report(1))
+    root.check()
+    assert [one.rank for one in root.gather(1, ())] == [1]
+    root.decide(End())
+    other.check()
+    assert other.hear() == End()
+
+
+@pytest.mark.parametrize(
+    ("number", "have"),
+    [
+        (errno.ETIMEDOUT, "its machine did not answer"),
+        (errno.EHOSTUNREACH, "its machine did not answer"),
+        (errno.ENETUNREACH, "its machine did not answer"),
+        (errno.ENETDOWN, "its machine did not answer"),
+        (errno.ECONNRESET, "its process ended"),
+        (errno.EPIPE, "its process ended"),
+        (None, "its process ended"),
+    ],
+)
+def test_a_machine_that_is_silent_is_no_process_that_ended(number: int | None, have: str) -> None:
+    gone = worker_gone(3, OSError(number, "") if number else None)
+    assert gone.what == "worker 3 is gone"
+    assert gone.have.startswith(have)
+    assert gone.cause is Cause.WORKER_LOST

@@ -49,6 +49,25 @@ def test_a_wait_can_be_left(group: ProcessGroup) -> None:
     release.set()
 
 
+def test_what_is_never_made_can_be_left(
+    group: ProcessGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the others ended while they were connecting: torch would wait for it."""
+    release = threading.Event()
+    module = "headway.training.distributed.process_group"
+    monkeypatch.setattr(
+        f"{module}.dist.init_process_group", lambda *_, **__: assert_true(release.wait(20))
+    )
+
+    def leave() -> None:
+        raise KeyError("gone")
+
+    nothing: Any = None
+    with pytest.raises(KeyError):
+        ProcessGroup(nothing, WorkerTree(2), 0, "cpu", Pulse(), leave)
+    release.set()
+
+
 def test_a_broken_connection_is_a_lost_worker(group: ProcessGroup) -> None:
     def fail() -> None:
         raise RuntimeError("Connection closed by peer\nin tcp/pair.cc")

@@ -173,6 +173,28 @@ def test_no_step_is_taken_without_the_slice_of_a_worker_that_is_gone(
     assert isinstance(crew.done[1], StepDropped)
 
 
+def test_nobody_adds_for_ever_when_a_worker_is_gone(connect: Connect, descriptor: int) -> None:
+    """Over a network, nothing arrives from a machine that was switched off."""
+    crew = crew_of(WorkerTree(3, 1), connect, descriptor)
+    asleep = threading.Event()
+
+    def wait(_: int, on_wait: Callable[[], None]) -> None:
+        for _ in range(1000):
+            on_wait()
+            asleep.wait(0.02)
+        raise AssertionError("it would wait for ever")
+
+    def member(team: MemberTeam) -> object:
+        gone = team.rank == 2
+        team._sums.add = (lambda *_: team._links.close()) if gone else wait  # type: ignore[method-assign]
+        return add_up(team)
+
+    crew.root._sums.add = wait  # type: ignore[method-assign]
+    with pytest.raises(MachineError, match="worker 2 is gone"):
+        crew.together(lambda: add_up(crew.root), member)
+    assert isinstance(crew.done[1], StepDropped)
+
+
 def test_out_of_memory_in_one_worker_drops_the_step_and_all_take_it_again(crew: Crew) -> None:
     def root() -> object:
         with pytest.raises(torch.OutOfMemoryError, match="worker 2"):

@@ -5,6 +5,7 @@ slices, in which the pulse beats.
 """
 
 import contextlib
+import errno
 import select
 import socket
 import struct
@@ -19,6 +20,8 @@ from headway.runs.workers import WorkerTree
 from headway.training.distributed.messages import Decision, Problem, Reports, WorkerReport
 
 _POLL_MS = 250
+# What the kernel says of a connection whose other end is silent; a process that ends closes it.
+_SILENCE = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN}
 _PIECE_BYTES = 1 << 16
 _LENGTH = struct.Struct("<Q")
 _to_bytes = msgspec.msgpack.encode
@@ -131,6 +134,18 @@ class Links:
         assert decision is not None, "just heard"
         return decision
 
+    def check(self) -> None:
+        """See without waiting that the parent and the children are there.
+
+        Whoever waits for something else than a message calls it: of a machine that is gone, gloo
+        hears nothing.
+
+        Raises:
+            MachineError: one of them is gone.
+        """
+        for link in self._all():
+            link.is_ready(0)
+
     def leave_if_decided(self) -> None:
         """Look for a decision without waiting.
 
@@ -148,13 +163,16 @@ class Links:
 
     def close(self) -> None:
         """Close all sockets: the other ranks see that this one is gone."""
-        for link in (*self._children.values(), *([self._parent] if self._parent else [])):
+        for link in self._all():
             link.close()
 
     @contextlib.contextmanager
     def _waiting_for(self, link: "_Link") -> Generator[None]:
         with self._pulse.activity(Activity.PEERS), self._pulse.waiting(f"worker {link.rank}"):
             yield
+
+    def _all(self) -> list["_Link"]:
+        return [*self._children.values(), *([self._parent] if self._parent else [])]
 
     def _hear_parent(self) -> None:
         assert self._parent
@@ -170,6 +188,7 @@ class Links:
                 if self._parent and self._parent.is_ready(0):
                     self._hear_parent()
                     raise DecidedOtherwise
+                self.check()  # the child may be waiting for another one, which is gone
                 self._pulse.beat()
                 on_wait()
 
@@ -193,7 +212,7 @@ class _Link:
         try:
             self._socket.sendall(_LENGTH.pack(len(message)) + message)
         except OSError as error:
-            raise worker_gone(self.rank) from error
+            raise worker_gone(self.rank, error) from error
 
     def close(self) -> None:
         self._socket.close()
@@ -206,7 +225,7 @@ class _Link:
             try:
                 piece = self._socket.recv(_PIECE_BYTES)
             except OSError as error:
-                raise worker_gone(self.rank) from error
+                raise worker_gone(self.rank, error) from error
             if not piece:
                 raise worker_gone(self.rank)
             self._received += piece
@@ -227,12 +246,19 @@ class _Link:
         return int(_LENGTH.unpack_from(self._received)[0])
 
 
-def worker_gone(rank: int) -> MachineError:
-    """The refusal to go on without a worker."""
+def worker_gone(rank: int, error: OSError | None = None) -> MachineError:
+    """The refusal to go on without a worker.
+
+    Args:
+        rank: of the worker.
+        error: of the connection to it; None if it was closed in order.
+    """
+    is_silent = error is not None and error.errno in _SILENCE
+    silence = "its machine did not answer any more: it is off, or the network is broken"
     return MachineError(
         f"worker {rank} is gone",
         cause=Cause.WORKER_LOST,
-        have="its process ended in the middle of a run",
+        have=silence if is_silent else "its process ended in the middle of a run",
         need="every worker, from the first step to the last",
         remedies=(
             Remedy("the same command again", "continues from the last checkpoint"),

@@ -57,7 +57,8 @@ class TeamPlace:
         sockets = {rank: socket.socket(fileno=number) for rank, number in go.links.items()}
         links, group = Links(tree, go.rank, sockets, pulse), None
         if go.meeting:
-            group = ProcessGroup.in_file(Path(go.meeting), tree, go.rank, "cpu", pulse)
+            meeting = Path(go.meeting)
+            group = ProcessGroup.in_file(meeting, tree, go.rank, "cpu", pulse, links.check)
         return cls(tree, go.rank, links, go.memory, group)
 
     @classmethod
@@ -66,7 +67,8 @@ class TeamPlace:
         assert place, "the supervisor has read it"
         sockets, store = meet(place, tree, pulse)
         links = Links(tree, place.rank, sockets, pulse)
-        return cls(tree, place.rank, links, group=process_group(place, tree, store, "cpu", pulse))
+        group = process_group(place, tree, store, "cpu", pulse, links.check)
+        return cls(tree, place.rank, links, group=group)
 
     def lead(
         self,

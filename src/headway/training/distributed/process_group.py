@@ -35,10 +35,17 @@ class ProcessGroup:
         rank: of this one.
         device: that tensors are on.
         pulse: says what is waited for.
+        on_wait: called while others are waited for; may end the wait with an exception.
     """
 
     def __init__(
-        self, store: Store, tree: WorkerTree, rank: int, device: str, pulse: Pulse
+        self,
+        store: Store,
+        tree: WorkerTree,
+        rank: int,
+        device: str,
+        pulse: Pulse,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> None:
         self.rank = rank
         self._pulse = pulse
@@ -52,14 +59,20 @@ class ProcessGroup:
                 self._levels = _Levels(tree, rank)
 
         self._levels: _Levels | None = None
-        self.run(connect, "the other workers")
+        self.run(connect, "the other workers", on_wait)
 
     @classmethod
     def in_file(
-        cls, path: Path, tree: WorkerTree, rank: int, device: str, pulse: Pulse
+        cls,
+        path: Path,
+        tree: WorkerTree,
+        rank: int,
+        device: str,
+        pulse: Pulse,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> "ProcessGroup":
         """The workers of one machine, which meet in a file that is not there yet."""
-        return cls(FileStore(str(path), tree.workers), tree, rank, device, pulse)
+        return cls(FileStore(str(path), tree.workers), tree, rank, device, pulse, on_wait)
 
     def send(self, tensor: Tensor, rank: int) -> None:
         """Send a tensor to a rank; called within `run`."""

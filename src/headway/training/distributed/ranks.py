@@ -134,7 +134,12 @@ class RootTeam:
         losses = tuple(itertools.chain.from_iterable(one.losses for one in reports))
         present = tuple(map(any, zip(*(r.with_gradient for r in reports if r.losses), strict=True)))
         self._links.decide(Apply(self._round, losses, present))
-        self._sums.add(share.num_leaves, on_wait)
+
+        def look() -> None:
+            on_wait()
+            self._links.check()
+
+        self._sums.add(share.num_leaves, look)
         early = self._gather((), _nothing)
         raise_problem(early)  # of one that never added its slice
         if early:
@@ -298,7 +303,13 @@ class MemberTeam:
         weights = checksum(self._parameters) if self._is_check_due(share.step) else None
         own = _report(self.rank, share, self._links.spent(), weights, self._asked_to_stop())
         agreed = self._exchange((own,), on_wait)
-        self._sums.add(share.num_leaves, on_wait)
+
+        def look() -> None:
+            on_wait()
+            self._links.check()
+            self.leave_if_decided()
+
+        self._sums.add(share.num_leaves, look)
         self._exchange((), on_wait)
         gradients = self._sums.read(agreed.with_gradient)
         return Together(_as_tensor(agreed.losses), gradients, share.rows_R)

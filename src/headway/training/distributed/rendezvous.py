@@ -65,11 +65,16 @@ def meet(place: LaunchedPlace, tree: WorkerTree, pulse: Pulse) -> tuple[Sockets,
 
 
 def process_group(
-    place: LaunchedPlace, tree: WorkerTree, store: Store, device: str, pulse: Pulse
+    place: LaunchedPlace,
+    tree: WorkerTree,
+    store: Store,
+    device: str,
+    pulse: Pulse,
+    on_wait: Callable[[], None],
 ) -> ProcessGroup:
     """The group of all workers, over the network that leads to the meeting place."""
     os.environ.setdefault(_INTERFACE, _interface_of(_own_address(place)[1]))
-    return ProcessGroup(store, tree, place.rank, device, pulse)
+    return ProcessGroup(store, tree, place.rank, device, pulse, on_wait)
 
 
 def _meet(place: LaunchedPlace, tree: WorkerTree, until_s: float) -> tuple[Sockets, Store]:
