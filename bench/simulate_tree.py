@@ -38,7 +38,7 @@ from tree.steps import (
     step_time,
 )
 from tree.team_runs import measure, root_report_s
-from trials import HERE, WARM_STEPS, CpuWatch, TrialError, headway
+from trials import HERE, NUMBER_FORMAT, WARM_STEPS, CpuWatch, TrialError, headway
 
 from headway.model import presets
 from headway.runs.workers import WorkerTree
@@ -170,7 +170,7 @@ def _whole(tree: WorkerTree, folder: Path, quick: bool) -> tuple[float, float, f
     """Seconds of a step of `headway train`: by the clock, the least, of all cores together."""
     num = 4 if quick else 8
     words = ["text", "--preset", "mini", "--max-length", "256", "--batch-size", "64"]
-    words += ["--threads", "1", "--device", "cpu", "--no-torch-compile"]
+    words += ["--threads", "1", "--device", "cpu", "--no-torch-compile", NUMBER_FORMAT]
     words += ["--max-steps", str(num), "--save-steps", str(num)]
     words += ["--nproc", str(tree.workers), "--groups", str(tree.groups)]
     watch = CpuWatch()

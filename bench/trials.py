@@ -18,12 +18,16 @@ from typing import Any
 import psutil
 from peers.clock import peak_bytes
 
+from headway.base.machine import this_machine
+
 THREADS = 2
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"
 HEADWAY = str(Path(sys.executable).with_name("headway"))
 LIMIT_S = 300  # of a trial: a peer that hangs is not waited for
 WARM_STEPS = 2  # not timed, for anybody: a compiler meets its second shape in the second step
+# Where runs have to compute alike: on a busy machine, those that decide by measuring may not.
+NUMBER_FORMAT = "--bf16" if this_machine().fast_in_bf16 else "--no-bf16"
 _POLL_S = 0.1
 # Never inherited: what comes from here is said for each contender.
 _OURS = ("HEADWAY", "PYTHON", "LD_PRELOAD", "MALLOC_", "TCMALLOC", "OMP_", "TORCH")

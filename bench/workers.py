@@ -31,6 +31,7 @@ from report import Contender, Figures, Measurement, Target, as_json, as_page, ma
 from trials import (
     HEADWAY,
     HERE,
+    NUMBER_FORMAT,
     PEERS,
     WARM_STEPS,
     CpuWatch,
@@ -60,6 +61,7 @@ ONE, DDP = "1 process", "DDP"
 SCALING_PRESET, SCALING_BATCH, SCALING_STEPS = "small", 16, 6
 CORPUS_BYTES, CORPUS_BATCH, CORPUS_STEPS = 73_000_000, 32, 20
 TRIAL_LIMIT_S = 900
+SAME = (NUMBER_FORMAT, "--no-torch-compile")
 CONDITIONS = (
     f"Every trial starts processes of its own on the CPU; one that takes longer than "
     f"{TRIAL_LIMIT_S} s is ended. Contenders take turns: A B C A B C.",
@@ -179,7 +181,7 @@ def _scaling_work(bench: Bench) -> tuple[Work, list[str]]:
     folder = bench.folder / "scaling"
     folder.mkdir()
     copy_sources(folder / "text", 2_000_000)
-    words = ["--preset", SCALING_PRESET, "--device", "cpu", *WARM_UP, "--no-torch-compile"]
+    words = ["--preset", SCALING_PRESET, "--device", "cpu", *WARM_UP, *SAME]
     words += ["--max-length", str(LENGTH), "--batch-size", str(SCALING_BATCH)]
     work = bench.work("scaling", "text", "text", [*words, "--threads", "1"])
     num = str(bench.steps(SCALING_STEPS))
@@ -221,7 +223,7 @@ def corpus_measured(bench: Bench) -> Measurement:
     folder.mkdir()
     written = write_corpus(folder / "data", CORPUS_BYTES // (20 if bench.quick else 1))
     num = bench.steps(CORPUS_STEPS)
-    words = ["data", "--preset", "mini", "--device", "cpu", "--no-torch-compile", *WARM_UP]
+    words = ["data", "--preset", "mini", "--device", "cpu", *WARM_UP, *SAME]
     words += ["--max-length", str(LENGTH), "--batch-size", str(CORPUS_BATCH)]
     words += ["--max-steps", str(num), "--save-steps", str(num), "--survey-exact", "100MB"]
     cache = folder / "cache"
@@ -308,7 +310,7 @@ def recovery_measured(bench: Bench) -> Measurement:
     folder = bench.folder / "recovery"
     folder.mkdir()
     copy_sources(folder / "text", 1_000_000)
-    words = ["text", "--preset", "mini", "--device", "cpu", "--no-torch-compile", "--threads", "1"]
+    words = ["text", "--preset", "mini", "--device", "cpu", *SAME, "--threads", "1"]
     words += ["--max-length", str(LENGTH), "--batch-size", "16", "--max-steps", "200"]
     words += ["--nproc", str(CORES)]
 
@@ -362,8 +364,8 @@ def main() -> None:
                 "conditions": [
                     *CONDITIONS,
                     f"Rounds: {rounds(measured)}, in {time.monotonic() - began_s:.0f} s; the "
-                    f"machine's load was {load:.1f} before and {os.getloadavg()[0]:.1f} after, with this "
-                    "measurement's own processes among it.",
+                    f"machine's load was {load:.1f} before and {os.getloadavg()[0]:.1f} after, "
+                    "with this measurement's own processes among it.",
                 ],
             }
             if not asked.quick:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from tree.processes import Meeting, side_by_side
 
 from headway.base.errors import message_of
+from headway.base.host.utilization import Spent
 from headway.base.pulse import Pulse
 from headway.runs.workers import WorkerTree, nodes_of
 from headway.training.distributed.links import Links
@@ -75,7 +76,9 @@ def measure(
         for step in range(1, WARM_STEPS + steps + 1):
             if step == WARM_STEPS + 1:
                 used_s = time.process_time()
-            team.add_up(Share(step, num_leaves, losses, gradients, rows, 0.0), lambda: None)
+            team.add_up(
+                Share(step, num_leaves, losses, gradients, rows, 0, seconds=0.0), lambda: None
+            )
             ends.append(time.perf_counter())
         used_s = time.process_time() - used_s
         meeting.wait()
@@ -100,8 +103,13 @@ class _Unconnected:
     def __init__(self, reports: tuple[WorkerReport, ...]) -> None:
         self._reports = reports
 
-    def gather(self, *_: object) -> tuple[WorkerReport, ...]:
-        return self._reports
+    def gather(
+        self, _: int, own: tuple[WorkerReport, ...], *__: object
+    ) -> tuple[WorkerReport, ...]:
+        return self._reports if own else ()  # the second time all only say that they are there
+
+    def spent(self) -> Spent:
+        return Spent()
 
     def decide(self, *_: object) -> None:
         pass
@@ -134,7 +142,7 @@ def _root_s(report: WorkerReport, num: int) -> float:
     team = RootTeam(WorkerTree(num), links, sums, parameters, lambda _: None)
     seconds: list[float] = []
     for _ in range(WARM_STEPS + 9):
-        share = Share(report.step, num, torch.zeros(1), {}, np.arange(8), 0.0)
+        share = Share(report.step, num, torch.zeros(1), {}, np.arange(8), 0, seconds=0.0)
         used_s = time.process_time()
         team.add_up(share, lambda: None)
         seconds.append(time.process_time() - used_s)
