@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from headway.runs.workers import Node, WorkerTree, nodes_of
+from headway.runs.workers import Node, Routed, WorkerTree, nodes_of
 
 TREES = [WorkerTree(w, g) for w in range(1, 10) for g in range(1, w + 1)]
 
@@ -61,7 +61,32 @@ def test_a_power_of_two_is_one_sum() -> None:
     assert nodes_of(range(3, 3)) == ()
 
 
-def test_the_share_of_idle_workers() -> None:
-    assert WorkerTree(4, 1).idle_share(8) == 0
-    assert WorkerTree(3, 1).idle_share(8) == pytest.approx(1 / 9)
-    assert WorkerTree(4, 2).idle_share(2) == 0.5
+@pytest.mark.parametrize(
+    ("workers", "leaves", "spare"),
+    [
+        (4, [1.0] * 8, 0),
+        (3, [1.0] * 8, 1 / 9),
+        (4, [1.0] * 2, 1 / 2),
+        (2, [3.0, 1.0, 1.0, 1.0], 1 / 4),
+        (1, [3.0, 1.0], 0),
+    ],
+)
+def test_workers_are_idle_until_the_busiest_has_done_its_leaves(
+    workers: int, leaves: list[float], spare: float
+) -> None:
+    tree = WorkerTree(workers)
+    routed = Routed().add(tree.costs(leaves)).add(tree.costs(leaves))
+    assert routed.spare == pytest.approx(spare)
+    assert sum(map(routed.share_of, range(workers))) == pytest.approx(1)
+    assert sum(map(routed.spare_of, range(workers))) == pytest.approx(workers * spare)
+    assert min(map(routed.spare_of, range(workers))) == 0
+
+
+def test_steps_that_are_uneven_in_turns_do_not_even_each_other_out() -> None:
+    routed = Routed().add((3.0, 1.0)).add((1.0, 3.0))
+    assert [routed.share_of(rank) for rank in range(2)] == [0.5, 0.5]
+    assert routed.spare == pytest.approx(1 / 3)
+
+
+def test_before_a_step_nothing_was_shared_out() -> None:
+    assert (Routed().share_of(0), Routed().spare_of(0), Routed().spare) == (0, 0, 0)

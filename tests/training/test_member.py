@@ -81,6 +81,8 @@ def test_two_workers_train_what_one_would_to_the_last_bit(
     assert [event.workers for event in two.of(StepDone)] == [2] * 5
     assert [event.workers for event in one.of(StepDone)] == [1] * 5
     assert [worker.rows for worker in two.receipt.workers] == [20, 20]
+    assert [worker.cost for worker in two.receipt.workers] == pytest.approx([0.5, 0.5], abs=0.01)
+    assert all(0 <= worker.spare < 0.01 for worker in two.receipt.workers)
     assert one.receipt.workers == ()
 
 

@@ -99,6 +99,12 @@ def flops_per_token(shape: ModelShape, sequence: float, trained_share: float = 1
     return 6 * (shape.linear + head + attention)
 
 
+def square_weight(shape: ModelShape) -> float:
+    """Cost of a token's attention per token of its document, as a share of its other work."""
+    attention = shape.layers * shape.heads * shape.head_dim
+    return attention / (shape.linear + shape.vocab * shape.hidden)
+
+
 @dataclass(frozen=True)
 class MicroBatchSize:
     """A micro-batch's numbers that determine its memory.

@@ -25,6 +25,7 @@ from headway.planning.learning import decide_learning
 from headway.planning.memory import MemoryInputs, estimate_memory, fit_memory
 from headway.planning.model_source import InitialModel
 from headway.planning.prefix_sharing import sharing_obstacle
+from headway.planning.routing import idle_share
 from headway.planning.run_time import (
     advise_evaluation,
     advise_stopping,
@@ -141,7 +142,13 @@ def decide(
         evaluation=evaluation,
         memory=fit.value.memory,
         time=time,
-        machine=_machine_plan(facts, compute.value, fit.value, compiled=compiles.value),
+        machine=_machine_plan(
+            facts,
+            compute.value,
+            fit.value,
+            compiled=compiles.value,
+            idle=_idle_share(sizes.value, model, compute.value, fit.value),
+        ),
         seed=settings.seed,
         max_time_s=_max_time_s(settings),
         grace_s=float(settings.grace_s),
@@ -298,7 +305,7 @@ def _fit(
 
 
 def _machine_plan(
-    facts: MachineFacts, compute: Compute, fit: _Fit, *, compiled: bool
+    facts: MachineFacts, compute: Compute, fit: _Fit, *, compiled: bool, idle: float
 ) -> MachinePlan:
     return MachinePlan(
         device=compute.device,
@@ -313,7 +320,13 @@ def _machine_plan(
         allocator=facts.allocator,
         waiting=facts.waiting,
         compiled=compiled,
+        idle_share=idle,
     )
+
+
+def _idle_share(sizes: _Sizes, model: ModelPlan, compute: Compute, fit: _Fit) -> float:
+    shape = shape_of(model.config)
+    return idle_share(sizes.rows, sizes.order, fit.layout, shape, compute.workers)
 
 
 # ---- saves, evaluation, time -------------------------------------------------------------------

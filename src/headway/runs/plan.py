@@ -285,6 +285,7 @@ class MachinePlan:
     reduction: Reduction = "tree"  # how gradients of several workers are added
     compiled: bool = False  # norms and loss, if the trial before step 1 agrees
     alternatives: tuple[WorkerSpeed, ...] = ()  # that --nproc auto chose from
+    idle_share: float = 0.0  # of the workers' time, for lack of leaves or since they differ in cost
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ worker computes neighboring leaves and adds them up as far as the tree allows; `
 partial sums that gives. What is left of the tree is added across workers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -86,10 +87,45 @@ class WorkerTree:
         sizes = [1 << height for height in range(num_leaves.bit_length())]
         return max(len(self.nodes(size)) for size in sizes)
 
-    def idle_share(self, num_leaves: int) -> float:
-        """Share of the workers' time that no leaf is there for, if all leaves take equally long."""
-        most = -(-num_leaves // self.workers)
-        return 1 - num_leaves / (self.workers * most)
+    def costs(self, leaves: Sequence[float]) -> tuple[float, ...]:
+        """What each rank's leaves of a step cost, given the cost of each leaf."""
+        shares = (self.leaves_of(rank, len(leaves)) for rank in range(self.workers))
+        return tuple(sum(leaves[leaf] for leaf in own) for own in shares)
+
+
+MENTIONED_IDLE = 0.005  # of the workers' time; less is not mentioned
+
+
+@dataclass(frozen=True)
+class Routed:
+    """How the work of some steps was shared out.
+
+    Attributes:
+        costs: of each rank's leaves, by rank.
+        most: cost of the busiest rank of each step, all steps together.
+    """
+
+    costs: tuple[float, ...] = ()
+    most: float = 0.0
+
+    def add(self, costs: Sequence[float]) -> "Routed":
+        """One more step."""
+        before = self.costs or (0.0,) * len(costs)
+        together = tuple(a + b for a, b in zip(before, costs, strict=True))
+        return Routed(together, self.most + max(costs))
+
+    def share_of(self, rank: int) -> float:
+        """A rank's share of all work."""
+        return self.costs[rank] / max(sum(self.costs), 1e-9) if self.costs else 0.0
+
+    def spare_of(self, rank: int) -> float:
+        """Share of the time that a rank's work leaves free, until the busiest has done its own."""
+        return 1 - self.costs[rank] / self.most if self.most else 0.0
+
+    @property
+    def spare(self) -> float:
+        """The same, of all ranks together."""
+        return 1 - sum(self.costs) / (len(self.costs) * self.most) if self.most else 0.0
 
 
 def nodes_of(leaves: range) -> tuple[Node, ...]:
@@ -133,3 +169,5 @@ class ReceiptWorker:
     data: float = 0.0  # waiting for the rows of a step
     peers: float = 0.0  # waiting for other workers
     saving: float = 0.0
+    cost: float = 0.0  # share of the work that was its own: tokens and their squares
+    spare: float = 0.0  # share of the steps for which it had less work than the busiest worker

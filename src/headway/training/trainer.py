@@ -13,11 +13,12 @@ from headway.base.events import Event, Noted, Sampled
 from headway.base.pulse import Phase, Pulse
 from headway.data.batching.batches import Batch, make_batch, prefetch
 from headway.model.load import trainable
+from headway.model.sizes import shape_of, square_weight
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
 from headway.runs.receipt import Losses, Measured, StepReport, TensorAudit
 from headway.runs.settled import Settled
-from headway.runs.workers import ReceiptWorker
+from headway.runs.workers import ReceiptWorker, Routed, WorkerTree
 from headway.training.distributed.messages import EvaluatedRows
 from headway.training.distributed.place import ONLY_WORKER, TeamPlace
 from headway.training.distributed.team import ALONE, LedTeam, Team
@@ -78,6 +79,7 @@ class Trainer:
         self.probes = Probes(setup.rows, setup.order, setup.forward, plan, settled, phase, team.own)
         self._rejected = folder.path / "rejected.jsonl"
         self._phase = phase
+        self._routed = Routed()
         self.before = start.before or self.measure()
 
     @property
@@ -93,7 +95,14 @@ class Trainer:
     def workers(self) -> tuple[ReceiptWorker, ...]:
         """What each of several workers did, for the receipt."""
         return tuple(
-            ReceiptWorker(one.rank, one.group, one.rows, *astuple(one.spent.shares))
+            ReceiptWorker(
+                one.rank,
+                one.group,
+                one.rows,
+                *astuple(one.spent.shares),
+                cost=self._routed.share_of(one.rank),
+                spare=self._routed.spare_of(one.rank),
+            )
             for one in self.team.totals
         )
 
@@ -111,6 +120,8 @@ class Trainer:
 
     def count(self, batch: Batch, report: StepReport) -> None:
         """Add a step whose update is in the weights to the totals."""
+        tree = WorkerTree(len(self.team.totals) or 1)
+        self._routed = self._routed.add(tree.costs(batch.costs))
         totals = self.totals.add(report, self.stepper.carried_R, batch.planned_R)
         self.totals = self.setup.with_position(totals, batch, self._rejected)
 
@@ -217,6 +228,7 @@ def batch_maker(plan: Plan, settled: Settled, setup: Setup, team: Team) -> Calla
         device=plan.machine.device,
         share=settled.share_prefixes,
         own=team.own,
+        square_weight=square_weight(shape_of(plan.model.config)),
     )
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from headway.base.units import count, learning_rate, plural, seconds, share, short_count, size
-from headway.runs.workers import WorkerTree
+from headway.runs.workers import MENTIONED_IDLE
 from headway.ui.styled import StyledLine, fact_lines, finding_lines, styled
 from headway.ui.text_layout import LABEL, cells, cut, fold, one_line, table
 
@@ -282,8 +282,8 @@ def _workers(plan: "Plan") -> list[str]:
     groups = f" in {machine.groups} groups" if machine.groups > 1 else ""
     parts = [f"{machine.workers} workers{groups}", f"{plural(machine.threads, 'thread')} each"]
     parts += [f"{machine.reduction} reduction"]
-    idle = WorkerTree(machine.workers, machine.groups).idle_share(plan.steps.leaves)
-    return parts + ([f"idle {share(idle)} of the time"] if idle else [])
+    idle = machine.idle_share
+    return parts + ([f"idle {share(idle)} of the time"] if idle >= MENTIONED_IDLE else [])
 
 
 def _time(plan: "Plan") -> list[str]:

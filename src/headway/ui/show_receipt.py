@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from headway.base.units import count, plural, seconds, share, short_count, size
+from headway.runs.workers import MENTIONED_IDLE
 from headway.ui.styled import Style, StyledLine, fact_lines, labeled, styled
 from headway.ui.text_layout import flow, loss_text, table
 
@@ -176,7 +177,10 @@ def _workers(receipt: "Receipt") -> list[str]:
         ("saving (the root)", [receipt.workers[0].saving]),
     ):
         parts += [f"{_range(shares)} {name}"] if max(shares) >= 0.005 else []
-    return [*parts, *_imbalance(receipt), f"{each} rows each"]
+    spare = statistics.mean(worker.spare for worker in receipt.workers)
+    costs = _range([worker.cost for worker in receipt.workers])
+    parts += [*_imbalance(receipt), f"{each} rows each", f"{costs} of the work"]
+    return parts + ([f"{share(spare)} idle for lack of it"] if spare >= MENTIONED_IDLE else [])
 
 
 def _range(shares: list[float]) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from headway.base.documents import DocumentGroup
 from headway.base.host.utilization import Activity
 from headway.base.pulse import Pulse
+from headway.data.batching.cost import cost_of
 from headway.data.batching.packing import MicroBatch, pack
 from headway.data.batching.rows import Rows
 from headway.data.order import Numbers, RowOrder
@@ -45,6 +46,7 @@ class Batch:
     num_computed: int  # input tokens, with shared prefixes counted once
     num_leaves: int  # of all workers
     first_leaf: int = 0  # of this worker
+    costs: tuple[float, ...] = ()  # of all leaves
 
     @property
     def carried_R(self) -> Numbers:
@@ -79,6 +81,7 @@ def make_batch(
     device: str,
     share: bool = False,
     own: Callable[[int], range] = range,
+    square_weight: float = 0.0,
 ) -> Batch:
     """Make the batch of one step, as a pure function of the arguments.
 
@@ -91,6 +94,7 @@ def make_batch(
         device: for the tensors.
         share: compute a common prefix once per micro-batch.
         own: the leaves that this worker computes, out of so many; only these become tensors.
+        square_weight: cost of a token's attention per token of its document.
     """
     epoch, numbers = order.rows(step)
     packed = pack(rows, numbers, leaves, micro_batch_tokens, share=share)
@@ -105,6 +109,7 @@ def make_batch(
         num_computed=sum(len(m.ids_N) for leaf in packed for m in leaf),
         num_leaves=len(packed),
         first_leaf=mine.start,
+        costs=tuple(sum(cost_of(m.documents, square_weight) for m in leaf) for leaf in packed),
     )
 
 
