@@ -1,5 +1,6 @@
 """One worker that a launcher started, with a stand-in for the process that computes."""
 
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from tests.supervise.test_supervisor import Child, Screen
 from tests.ui.fixtures import conversations_plan
 
-from headway.base.errors import Cause, ComeBack, Exit, MachineError, UsageError
+from headway.base.errors import Cause, ComeBack, Exit, Finding, MachineError, UsageError
 from headway.base.events import Ended, EventLog
 from headway.base.host.launcher import LaunchedPlace
 from headway.base.lock import RunLock
@@ -36,6 +37,7 @@ class LaunchedOfTest:
             del live
             Child.started = self.children
             child = Child("worker", [str(rank), str(adapters)])
+            child.pid = os.getpid()  # type: ignore[attr-defined]
             child.work = self.work  # type: ignore[method-assign]
             return child
 
@@ -90,6 +92,17 @@ def test_another_rank_says_why_it_ended(worker: LaunchedOfTest) -> None:
     worker.work = work
     assert worker.run(rank=1) == Exit.MACHINE
     assert [str(one) for one in worker.screen.refusals] == ["worker 0 is gone"]
+
+
+def test_a_worker_that_its_watch_ends_is_told_of(
+    worker: LaunchedOfTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = Finding("warning", "worker 2 of 4 (group 1) is stuck", cause=Cause.WORKER_LOST)
+    told = iter([[lost]])
+    monkeypatch.setattr(launched.WorkerWatch, "take_losses", lambda *_: next(told, []))
+    worker.work = lambda _: -signal.SIGKILL
+    assert worker.run(rank=2) == Exit.MACHINE
+    assert [one.what for one in worker.screen.refusals] == [lost.what]
 
 
 def test_a_stop_is_passed_on_to_the_process(worker: LaunchedOfTest) -> None:

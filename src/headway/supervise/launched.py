@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from headway.base.errors import Cause, Exit, Finding, Remedy, UsageError
+from headway.base.errors import Cause, Exit, Finding, MachineError, Remedy, UsageError
 from headway.base.host.launcher import LaunchedPlace
 from headway.base.lock import RunLock
 from headway.base.process import ChildProcess, Stop
@@ -21,6 +21,7 @@ from headway.runs.settled import Settled, load_settled
 from headway.runs.workers import Go, WorkerTree
 from headway.supervise.attempts.opening import open_attempt
 from headway.supervise.attempts.running_attempt import RunningAttempt, newest_receipt
+from headway.supervise.attempts.worker_watch import WorkerWatch
 from headway.supervise.attempts.workers import start_worker
 from headway.supervise.child import death_refusal
 from headway.supervise.live.live_jobs import LiveJob
@@ -30,6 +31,7 @@ from headway.supervise.progress import Aim, Progress
 from headway.supervise.screen import Screen
 from headway.supervise.watch import POLL_S, Watch
 
+_WAITS_LONGER = 3.0  # for workers that are watched elsewhere
 _MORE_S = 10.0  # than the root's grace period, for a worker to hear that the root has ended
 ALONE = LaunchedPlace("", 0, 1, 0, 1, "127.0.0.1", 0)
 
@@ -68,8 +70,12 @@ class LaunchedWorker:
         with live:
             rank, adapters = self._place.rank, self._plan.model.lora is not None
             process = start_worker(rank, live.path, adapters=adapters)
+            tree = WorkerTree(self._place.workers, self._place.machines)
+            watch = WorkerWatch(tree, live.path, {rank: process}, _WAITS_LONGER)
             try:
-                return self._lead(process, live) if rank == 0 else self._follow(process)
+                if rank == 0:
+                    return self._lead(_Root(process, watch), live)
+                return self._follow(process, watch)
             finally:
                 process.end()
 
@@ -101,7 +107,7 @@ class LaunchedWorker:
 
     # -- rank 0 ------------------------------------------------------------------------------
 
-    def _lead(self, process: ChildProcess, live: LiveFolder) -> int:
+    def _lead(self, root: "_Root", live: LiveFolder) -> int:
         """Own the run while the root computes; returns the exit code."""
         folder, plan, settled = self._folder, self._plan, self._settled()
         with RunLock(folder.lock, str(live.path)) as lock:
@@ -113,9 +119,9 @@ class LaunchedWorker:
                 self._job(live).publish()
             self._screen.plan(settled.applied_to(plan))
             watch = Watch(self._screen, live.path, progress, reader, folder.path)
-            process.send(self._go(log.attempt))
+            root.root.send(self._go(log.attempt))
             attempt = RunningAttempt(
-                folder, _Root(process), watch, log, self._stop, settled.grace_s, self._screen
+                folder, root, watch, log, self._stop, settled.grace_s, self._screen
             )
             attempt.follow()
             code = attempt.close()
@@ -138,12 +144,14 @@ class LaunchedWorker:
 
     # -- other ranks -------------------------------------------------------------------------
 
-    def _follow(self, process: ChildProcess) -> int:
+    def _follow(self, process: ChildProcess, watch: WorkerWatch) -> int:
         """Wait until a worker below the root ends; returns the exit code."""
         process.send(self._go(attempt=0))
         limit_s = self._settled().grace_s + _MORE_S
-        forwarded = False
+        forwarded, lost = False, list[Finding]()
         while process.is_running:
+            killed = (one for one in watch.take_losses() if one.cause is Cause.WORKER_LOST)
+            lost += killed  # by the watch itself; other deaths say why in their own words
             if self._stop.by and not forwarded:
                 forwarded = True
                 process.send_signal(self._stop.signal or signal.SIGTERM)
@@ -155,22 +163,33 @@ class LaunchedWorker:
         if self._stop.by:
             return self._stop.code
         name = f"worker {self._place.rank} of {self._place.workers}"
-        refusal = death_refusal(process, name)
+        refusal = _refusal(lost[0]) if lost else death_refusal(process, name)
         self._screen.refusal(refusal)
         return int(refusal.code)
 
 
 class _Root:
-    """The root, whose launcher says what happens to the other workers."""
+    """The root as it is followed; what happens to other workers, their own watches see."""
 
-    def __init__(self, process: ChildProcess) -> None:
+    def __init__(self, process: ChildProcess, watch: WorkerWatch) -> None:
         self.root = process
         self.processes = [process]
+        self._watch = watch
 
     def take_losses(self, step_s: float | None = None) -> list[Finding]:
-        """Nothing: they run elsewhere."""
-        del step_s
-        return []
+        """What happened to the root since the last call, if it stood still or was stuck."""
+        return self._watch.take_losses(step_s)
+
+
+def _refusal(lost: Finding) -> MachineError:
+    """What ended a worker that was killed because the others would have waited for it."""
+    return MachineError(
+        lost.what,
+        cause=Cause.WORKER_LOST,
+        have=lost.have,
+        need="workers that get on",
+        remedies=(Remedy("the launcher's command again", "continues from the last checkpoint"),),
+    )
 
 
 def _no_plan(folder: RunFolder) -> UsageError:

@@ -44,17 +44,6 @@ def test_a_killed_worker_is_named_once_with_the_signal(workers: Workers) -> None
     assert workers.take_losses() == []
 
 
-def test_a_worker_that_stands_still_is_named_and_killed(
-    workers: Workers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_STOPPED_S", 0.2)
-    os.kill(workers.processes[2].pid, signal.SIGSTOP)
-    (lost,) = losses_of(workers)
-    assert lost.what == "worker 2 of 3 (group 1) stood still and was killed"
-    assert lost.cause is Cause.WORKER_LOST
-    assert workers.processes[2].wait() == -signal.SIGKILL
-
-
 def test_only_the_two_ends_of_a_link_hold_it() -> None:
     links, ends = module._connect(WorkerTree(4, 2))
     try:

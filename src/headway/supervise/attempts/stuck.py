@@ -34,9 +34,14 @@ class StuckWorker:
 
 
 class StuckWorkers:
-    """Finds the workers of a team that are stuck, by their pulses."""
+    """Finds the workers of a team that are stuck, by their pulses.
 
-    def __init__(self) -> None:
+    Args:
+        waits_longer: how many times as long one may wait for others as it may compute.
+    """
+
+    def __init__(self, waits_longer: float = 1.0) -> None:
+        self._waits_longer = waits_longer
         self._signs: dict[int, object] = {}
         self._silent_s: dict[int, float] = {}
         self._looked_s: float | None = None
@@ -58,12 +63,16 @@ class StuckWorkers:
             silent_s = self._silent_s.get(pulse.rank, 0.0) + passed_s
             self._silent_s[pulse.rank] = silent_s if self._signs.get(pulse.rank) == sign else 0.0
             self._signs[pulse.rank] = sign
-        late = [one for one in pulses if self._silent_s[one.rank] > limit_s(one, step_s)]
+        late = [one for one in pulses if self._silent_s[one.rank] > self._limit_s(one, step_s)]
         stuck = [one for one in late if not _waits_for_workers(one)]
         if not stuck and len(late) == len(pulses):
             # Nobody gets on, and nobody is to blame: it ends with the first of them.
             return [StuckWorker(one.rank, self._silent_s[one.rank], True) for one in late[:1]]
         return [StuckWorker(one.rank, self._silent_s[one.rank]) for one in stuck]
+
+    def _limit_s(self, pulse: PulseReading, step_s: float | None) -> float:
+        longer = self._waits_longer if _waits_for_workers(pulse) else 1.0
+        return longer * limit_s(pulse, step_s)
 
 
 def limit_s(pulse: PulseReading, step_s: float | None) -> float:
