@@ -25,7 +25,6 @@ from headway.planning.learning import decide_learning
 from headway.planning.memory import MemoryInputs, estimate_memory, fit_memory
 from headway.planning.model_source import InitialModel
 from headway.planning.prefix_sharing import sharing_obstacle
-from headway.planning.routing import idle_share
 from headway.planning.run_time import (
     advise_evaluation,
     advise_stopping,
@@ -42,7 +41,8 @@ from headway.planning.sizing import (
 )
 from headway.planning.step_layout import StepLayout, fastest_layout, with_smaller_micro_batches
 from headway.planning.streaming import decide_order
-from headway.planning.worker_count import with_fastest_workers
+from headway.planning.workers.routing import idle_share
+from headway.planning.workers.worker_count import with_fastest_workers
 from headway.runs.identity import identity
 from headway.runs.plan import (
     SCHEMA,

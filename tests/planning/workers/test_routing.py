@@ -5,8 +5,8 @@ from tests.helpers import TINY, decided, in_memory, order_of
 
 from headway.data.batching.rows import rows_of
 from headway.model.sizes import ModelShape, flops_per_token, shape_of, square_weight
-from headway.planning.routing import idle_share
 from headway.planning.step_layout import StepLayout
+from headway.planning.workers.routing import idle_share
 from headway.runs.workers import WorkerTree
 
 TEXT = in_memory(100_000)
