@@ -162,3 +162,36 @@ def test_without_a_run_it_says_how_it_is_used(tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "usage: sbatch slurm.sh RUN DATA" in done.stderr
+
+
+@pytest.mark.timeout(1200)
+def test_a_job_that_slurm_interrupts_goes_on_in_its_next_start(tmp_path: Path) -> None:
+    """With the real programs: only Slurm itself is made of stand-ins."""
+    install(tmp_path / "bin")
+    text = "".join(
+        f"The {n}th day was like the {n * 7 % 31}th, only longer.\n" for n in range(2000)
+    )
+    (tmp_path / "days.txt").write_text(text)
+    words = ["days.txt", "--preset", "tiny", "--max-length", "64", "--batch-size", "128"]
+    command = [str(SCRIPT), "runs/corpus", *words, "--max-steps", "60"]
+    environment = job(tmp_path / "bin", 2, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    options: dict[str, Any] = {"cwd": tmp_path, "env": environment, "text": True}
+    options |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    log = tmp_path / "runs/corpus/events.jsonl"
+    with subprocess.Popen(command, **options) as process:
+        while not (log.exists() and '"step_done"' in log.read_text()):
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.05)
+        process.send_signal(signal.SIGUSR1)
+        out, _ = process.communicate()
+    assert process.returncode == Exit.COME_BACK, out
+    assert requeued(tmp_path) == ["requeue 7"]
+    again = subprocess.run(command, check=False, **options)
+    assert again.returncode == Exit.KEPT, again.stdout
+    receipt = json.loads((tmp_path / "runs/corpus/receipt.json").read_text())
+    assert (receipt["outcome"], receipt["attempts"]) == ("finished", 2)
+    assert receipt["contract"]["verdict"] == "kept"
+    assert [worker["group"] for worker in receipt["workers"]] == [0, 1]
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    steps = [event["step"] for event in events if event["event"] == "step_done"]
+    assert steps == list(range(1, 61))

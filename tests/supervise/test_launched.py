@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,16 @@ import pytest
 from tests.supervise.test_supervisor import Child, Screen
 from tests.ui.fixtures import conversations_plan
 
-from headway.base.errors import Cause, ComeBack, Exit, Finding, MachineError, UsageError
-from headway.base.events import Ended, EventLog
+from headway.base.errors import (
+    Cause,
+    ComeBack,
+    DataRefused,
+    Exit,
+    Finding,
+    MachineError,
+    UsageError,
+)
+from headway.base.events import AttemptStarted, Ended, EventLog
 from headway.base.host.launcher import LaunchedPlace
 from headway.base.lock import RunLock
 from headway.base.process import Stop
@@ -45,8 +54,8 @@ class LaunchedOfTest:
         monkeypatch.setattr("headway.supervise.watch.POLL_S", 0.0)
         monkeypatch.setattr(launched, "POLL_S", 0.0)
 
-    def run(self, rank: int) -> int:
-        place = replace(PLACE, rank=rank)
+    def run(self, rank: int, restarts: int = 0) -> int:
+        place = replace(PLACE, rank=rank, restarts=restarts)
         return LaunchedWorker(self.folder, place, self.screen, self.stop).run()
 
     @property
@@ -110,6 +119,51 @@ def test_a_stop_is_passed_on_to_the_process(worker: LaunchedOfTest) -> None:
     worker.work = lambda _: Exit.MACHINE
     assert worker.run(rank=1) == Exit.COME_BACK
     assert signal.SIGTERM in worker.children[0].signals
+
+
+STOPPED = Ended("interrupted", 75, "stopped by SIGUSR1")
+REFUSED = Ended("failed", 3, "refused", DataRefused("changed", cause=Cause.DATA_CHANGED).finding())
+LOST = Ended("failed", 5, "lost", MachineError("gone", cause=Cause.WORKER_LOST).finding())
+KILLED = Ended("failed", 5, "killed", MachineError("dead", cause=Cause.PROCESS_KILLED).finding())
+FULL = Ended("failed", 5, "full", MachineError("full", cause=Cause.DISK_FULL).finding())
+STARTED = AttemptStarted("notes", "0.2.0", 1, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("restarts", "ends", "code"),
+    [
+        (1, [STOPPED], 75),
+        (1, [REFUSED], 3),
+        (2, [FULL], 5),
+        (1, [LOST], None),
+        (1, [KILLED], None),
+        (1, [LOST, STOPPED], None),  # torchrun stops those that are left, to start all again
+        (1, [], None),  # the root was killed with its supervisor
+        (0, [STOPPED], None),  # a person starts it again
+    ],
+)
+@pytest.mark.parametrize("rank", [0, 3])
+def test_a_launcher_restarts_what_lost_workers_and_nothing_else(
+    worker: LaunchedOfTest, rank: int, restarts: int, ends: list[Ended], code: int | None
+) -> None:
+    log = EventLog(worker.folder.events, 1, began_s=0.0)
+    for event in (STARTED, *ends):
+        log.write(event)
+    found = worker.run(rank, restarts)
+    assert bool(worker.children) == (code is None)
+    assert code in (None, found)
+
+
+def test_an_end_of_long_ago_is_not_the_one_before_a_restart(
+    worker: LaunchedOfTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = EventLog(worker.folder.events, 1, began_s=0.0)
+    for event in (STARTED, STOPPED):
+        log.write(event)
+    later_s = time.time() + 60
+    monkeypatch.setattr(launched.psutil.Process, "create_time", lambda _: later_s)
+    worker.run(rank=3, restarts=1)
+    assert worker.children
 
 
 def test_a_folder_without_a_plan_is_refused(worker: LaunchedOfTest, tmp_path: Path) -> None:

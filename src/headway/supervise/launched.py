@@ -10,7 +10,10 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import psutil
+
 from headway.base.errors import Cause, Exit, Finding, MachineError, Remedy, UsageError
+from headway.base.events import Ended, read_events
 from headway.base.host.launcher import LaunchedPlace
 from headway.base.lock import RunLock
 from headway.base.process import ChildProcess, Stop
@@ -20,7 +23,7 @@ from headway.runs.receipt import load_receipt
 from headway.runs.settled import Settled, load_settled
 from headway.runs.workers import Go, WorkerTree
 from headway.supervise.attempts.opening import open_attempt
-from headway.supervise.attempts.running_attempt import RunningAttempt, newest_receipt
+from headway.supervise.attempts.running_attempt import KILLED, RunningAttempt, newest_receipt
 from headway.supervise.attempts.worker_watch import WorkerWatch
 from headway.supervise.attempts.workers import start_worker
 from headway.supervise.child import death_refusal
@@ -65,6 +68,11 @@ class LaunchedWorker:
         """Train; returns the exit code."""
         if self._folder.is_finished:
             return self._already_trained()
+        last = self._last_word()
+        if last:
+            if self._place.rank == 0:
+                self._screen.say(f"not started again by {self._place.launcher}: {last.line}")
+            return last.exit_code
         with shared_memory_errors():
             live = LiveFolder()
         with live:
@@ -86,6 +94,23 @@ class LaunchedWorker:
             self._screen.say("already trained, 0 new steps")
         sound = receipt.contract.verdict == "kept" and receipt.learning.verdict != "not"
         return Exit.KEPT if sound else Exit.BROKEN
+
+    def _last_word(self) -> Ended | None:
+        """How the attempt before a restart by the launcher ended, if new workers change nothing.
+
+        torchrun starts all workers again whatever they ended with: after a stop, a refusal or an
+        error of a worker's own, too. A run that lost workers goes on.
+        """
+        if not self._place.restarts:
+            return None
+        entries = read_events(self._folder.events)
+        attempt = [one for one in entries if one.attempt == entries[-1].attempt]
+        launched_s = psutil.Process(os.getppid()).create_time()
+        if not attempt or datetime.fromisoformat(attempt[0].at).timestamp() < launched_s:
+            return None  # it did not get as far as an attempt
+        ends = [one.event for one in attempt if isinstance(one.event, Ended)]
+        lost = any(end.finding and end.finding.cause in KILLED for end in ends)
+        return None if lost or not ends else ends[-1]
 
     def _settled(self) -> Settled:
         """How the run computes, by as many workers as there are now."""

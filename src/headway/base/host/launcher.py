@@ -35,6 +35,7 @@ _LAUNCHERS = {
 }
 _ADDRESS, _PORT = "MASTER_ADDR", "MASTER_PORT"
 _USUAL_PORT = 29_500
+_RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class LaunchedPlace:
         local_workers: processes of this machine.
         address: where the processes meet: the name or number of the machine of rank 0.
         port: there.
+        restarts: of all processes by the launcher, since a person started it.
     """
 
     launcher: str
@@ -58,6 +60,7 @@ class LaunchedPlace:
     local_workers: int
     address: str
     port: int
+    restarts: int = 0
 
     @property
     def machines(self) -> int:
@@ -89,6 +92,7 @@ def launched_place(environment: Mapping[str, str]) -> LaunchedPlace | None:
             _number(environment, names.local_workers) or 1,
             address,
             _number(environment, _PORT) or _USUAL_PORT,
+            _number(environment, _RESTARTS) or 0,
         )
     return None
 

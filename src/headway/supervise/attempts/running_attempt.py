@@ -29,7 +29,7 @@ from headway.supervise.watch import Watch, log_deleted
 
 _EXIT_S = 5.0  # for a trainer to end after its last event
 _DEATH_S = 2.0  # for a killed one to be gone
-_KILLED = {Cause.PROCESS_KILLED, Cause.WORKER_LOST}  # from outside: new workers may fare better
+KILLED = {Cause.PROCESS_KILLED, Cause.WORKER_LOST}  # from outside: new workers may fare better
 
 
 class FollowedWorkers(Protocol):
@@ -122,7 +122,7 @@ class RunningAttempt:
             return None
         self._log_losses()
         own = last.finding if last and last.finding else self._death().finding()
-        if any(one.cause not in _KILLED for one in (*self._losses, own)):
+        if any(one.cause not in KILLED for one in (*self._losses, own)):
             return None
         killed_before, killed = self._num_oom_kills, count_oom_kills()
         out_of_memory = None not in (killed_before, killed) and killed_before != killed
