@@ -106,10 +106,21 @@ def decide(
         UsageError: settings contradict each other or the data, or `--exact` forbids an adjustment.
         MachineError: it does not fit in memory.
     """
-    if settings.nproc == AUTO:
-        return with_fastest_workers(
-            settings, facts, lambda given: decide(given, sources, store, initial, facts)
-        )
+
+    def plan(given: Settings) -> Plan:
+        return _decide(given, sources, store, initial, facts)
+
+    return with_fastest_workers(settings, facts, plan) if settings.nproc == AUTO else plan(settings)
+
+
+def _decide(
+    settings: Settings,
+    sources: tuple[str, ...],
+    store: Store,
+    initial: InitialModel,
+    facts: MachineFacts,
+) -> Plan:
+    """The plan for a number of workers that is known."""
     sizes = _decide_sizes(settings, store, initial)
     rows, order = sizes.value.rows, sizes.value.order
     model = _model_plan(settings, initial, store, rows.max_length)
