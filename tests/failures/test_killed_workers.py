@@ -1,7 +1,6 @@
 """Workers are killed at random instants, and new ones end with the bits of an undisturbed run.
 
 F11 SIGKILL of one of W workers · F19 a restart with what the one before left behind
-F18 SIGKILL of the supervisor · F22 a crash loop at the start
 """
 
 import contextlib
@@ -19,19 +18,10 @@ from tests.stories.conftest import Headway, cache, headway, until, worker_of
 __all__ = ["cache", "headway"]  # fixtures
 
 WORKERS = 4
-TRAIN = [
-    "train",
-    "days.txt",
-    "--preset",
-    "tiny",
-    "--max-length",
-    "64",
-    "--batch-size",
-    "256",
-    "--threads",
-    "1",
-]
-TRAIN += f"--max-steps 24 --save-steps 6 --nproc {WORKERS} --groups 2".split()
+SMALL = ["--preset", "tiny", "--max-length", "64", "--batch-size", "256", "--threads", "1"]
+SMALL += ["--no-bf16"]  # else the faster format is found out by measuring, in each run anew
+TEAM = ["--nproc", str(WORKERS), "--groups", "2"]
+TRAIN = ["train", "days.txt", *SMALL, *TEAM, "--max-steps", "24", "--save-steps", "6"]
 NUM_KILLS = 20
 
 
@@ -93,7 +83,7 @@ def test_f11_workers_killed_at_random_instants_end_as_if_they_had_not_been(days:
         run = f"run-{finished}"
         process = days.start(*TRAIN, "--run-name", run)
         while process.poll() is None:
-            end_s = time.monotonic() + chance.uniform(0, 20)
+            end_s = time.monotonic() + chance.uniform(0, 15)
             while process.poll() is None and time.monotonic() < end_s:
                 time.sleep(0.01)
             if process.poll() is None and kills < NUM_KILLS:

@@ -41,17 +41,20 @@ class Screen:
     def __init__(self) -> None:
         self.said: list[str] = []
         self.refusals: list[Any] = []
+        self.events: list[Any] = []
         self.closed = False
 
     def say(self, line: str) -> None:
         self.said.append(line)
+
+    def event(self, entry: Any) -> None:
+        self.events.append(entry.event)
 
     def refusal(self, refusal: Any) -> None:
         self.refusals.append(refusal)
 
     def status(self, _: Any) -> None: ...
     def plan(self, _: Any) -> None: ...
-    def event(self, _: Any) -> None: ...
     def receipt(self, _: Any) -> None: ...
 
     def close(self, patience_s: float = 30.0) -> None:

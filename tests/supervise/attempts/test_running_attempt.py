@@ -173,7 +173,9 @@ def test_why_there_is_no_restart_is_told(attempt: AttemptOfTest) -> None:
     attempt.losses = [KILLED]
     attempt.ends_with(5, LOST)
     assert attempt.follow(why_no_restart="no new step") == 5
-    assert Noted(Finding("warning", "no restart: no new step")) in attempt.events
+    why = Noted(Finding("warning", "no restart: no new step"))
+    assert why in attempt.events
+    assert why in attempt.screen.events
 
 
 @pytest.mark.parametrize("events", [[step_done(3)], [step_done(3), LOST]])

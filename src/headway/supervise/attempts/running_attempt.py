@@ -108,6 +108,7 @@ class RunningAttempt:
         if why_no_restart:
             with contextlib.suppress(MachineError):
                 self._log.write(Noted(Finding("warning", f"no restart: {why_no_restart}")))
+            self._watch.take_events()
         if self._is_overdue:
             time_s = seconds(self._grace_s)
             self._log_stop(f"the trainer did not save within {time_s} and was killed")
