@@ -18,17 +18,23 @@ def test_every_rank_is_in_one_group_and_reports_to_the_root(tree: WorkerTree) ->
     for rank in ranks:
         levels, at = 0, rank
         while (above := tree.parent_of(at)) is not None:
-            assert at in tree.children_of(above)
+            assert tree.children_of(above).count(at) == 1
             levels, at = levels + 1, above
         assert at == 0
         assert levels <= 2
         assert rank in tree.members(tree.group_of(rank))
 
 
+def test_every_rank_but_the_root_is_somebodys_child() -> None:
+    for tree in (*TREES, WorkerTree(16_384, 2_048)):
+        children = [one for rank in range(tree.workers) for one in tree.children_of(rank)]
+        assert sorted(children) == list(range(1, tree.workers))
+
+
 def test_a_leader_hears_its_group_and_the_root_hears_the_leaders_too() -> None:
     tree = WorkerTree(workers=7, groups=3)
     assert [list(tree.members(group)) for group in range(3)] == [[0, 1, 2], [3, 4], [5, 6]]
-    assert tree.children_of(0) == (1, 2, 3, 5)
+    assert tree.children_of(0) == (3, 5, 1, 2)  # who passes a message on hears it first
     assert tree.children_of(3) == (4,)
     assert tree.children_of(4) == ()
     assert tree.parent_of(6) == 5

@@ -59,7 +59,9 @@ class WorkerTree:
 
     def group_of(self, rank: int) -> int:
         """The group of a rank."""
-        return next(group for group in range(self.groups) if rank in self.members(group))
+        size, more = divmod(self.workers, self.groups)
+        in_larger = more * (size + 1)  # the first groups have one more
+        return rank // (size + 1) if rank < in_larger else more + (rank - in_larger) // size
 
     def parent_of(self, rank: int) -> int | None:
         """The rank that a rank reports to; None for the root."""
@@ -69,8 +71,12 @@ class WorkerTree:
         return 0 if rank == leader else leader
 
     def children_of(self, rank: int) -> tuple[int, ...]:
-        """The ranks that report to a rank."""
-        return tuple(one for one in range(1, self.workers) if self.parent_of(one) == rank)
+        """The ranks that report to a rank; of the root's, the leaders, who pass on, come first."""
+        own = self.members(self.group_of(rank))
+        if rank != own[0]:
+            return ()
+        leaders = (self.members(group)[0] for group in range(1, self.groups))
+        return (*(leaders if rank == 0 else ()), *own[1:])
 
     def leaves_of(self, rank: int, num_leaves: int) -> range:
         """The leaves of a step that a rank computes; the root has one, however few there are."""
