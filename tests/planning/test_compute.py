@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.helpers import HERE, settings
 
-from headway.planning.compute import MachineFacts, decide_compute
+from headway.base.errors import Cause, UsageError
+from headway.planning.compute import MachineFacts, decide_compute, in_shards
 
 AMX = replace(HERE.machine, cpu_flags=frozenset({"amx_bf16"}))
 
@@ -40,3 +42,58 @@ def test_what_is_given_is_not_chosen() -> None:
     decision = decide_compute(settings(bf16=True, threads=3, device="cpu"), HERE)
     assert (decision.value.dtype, decision.value.threads) == ("bfloat16", 3)
     assert decision.choices == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "reduction", "shards"),
+    [
+        ({"nproc": 2}, "tree", 1),
+        ({"nproc": 4, "reduction": "hsdp"}, "hsdp", 4),
+        ({"nproc": 4, "groups": 2, "reduction": "hsdp"}, "hsdp", 2),
+        ({"nproc": 1, "reduction": "hsdp"}, "hsdp", 1),
+    ],
+)
+def test_a_model_is_cut_over_the_workers_of_a_group(
+    given: dict[str, Any], reduction: str, shards: int
+) -> None:
+    compute = decide_compute(settings(**given), HERE).value
+    assert (compute.reduction, compute.num_shards) == (reduction, shards)
+    assert compute.is_sharded == (shards > 1)
+
+
+@pytest.mark.parametrize(
+    "given", [{"nproc": 3, "groups": 2}, {"nproc": 2, "torch_compile": True}], ids=str
+)
+def test_shards_that_cannot_be_are_refused_with_settings_that_can(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as refused:
+        decide_compute(settings(reduction="hsdp", **given), HERE)
+    assert refused.value.cause is Cause.CONTRADICTION
+    for remedy in refused.value.remedies:
+        name, _, value = remedy.do.removeprefix("--").partition(" ")
+        better: dict[str, Any] = {name: int(value) if value.isdigit() else value}
+        if name.startswith("no-"):
+            better = {name.removeprefix("no-").replace("-", "_"): False}
+        decide_compute(settings(**{"reduction": "hsdp"} | given | better), HERE)
+
+
+@pytest.mark.parametrize(
+    ("given", "possible"),
+    [
+        ({"nproc": 2}, True),
+        ({"nproc": 1}, False),
+        ({"nproc": 3, "groups": 2}, False),
+        ({"nproc": 2, "reduction": "tree"}, False),
+        ({"nproc": 2, "torch_compile": True}, False),
+    ],
+    ids=str,
+)
+def test_shards_take_the_place_of_copies_unless_somebody_wants_these(
+    given: dict[str, Any], possible: bool
+) -> None:
+    asked = settings(**given)
+    shards = in_shards(asked, decide_compute(asked, HERE))
+    assert (shards is not None) == possible
+    if shards:
+        assert shards.value.is_sharded
+        (choice,) = (one for one in shards.choices if one.name == "reduction")
+        assert (choice.value, choice.origin) == ("hsdp", "auto")

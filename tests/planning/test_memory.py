@@ -166,3 +166,31 @@ def test_what_was_asked_for_stays(asked: dict[str, Any]) -> None:
 
 def test_an_accelerators_memory_is_not_judged_by_the_hosts() -> None:
     planned(FOLDER, replace(with_free(1000), device="cuda"))
+
+
+def test_shards_take_their_part_of_weights_gradients_and_moments() -> None:
+    given = {"batch_size": 16, "max_length": 512, "micro_batch_tokens": 1024, **PLAIN}
+    copies = planned(FOLDER, nproc=4, reduction="tree", **given).memory
+    shards = planned(FOLDER, nproc=4, reduction="hsdp", **given).memory
+    two = planned(FOLDER, nproc=4, groups=2, reduction="hsdp", **given).memory
+    assert shards.weights == copies.weights / 4
+    assert shards.optimizer == copies.optimizer / 4
+    assert shards.gradients < copies.gradients
+    assert (two.weights, two.optimizer) == (2 * shards.weights, 2 * shards.optimizer)
+    assert shards.process == copies.process
+
+
+def test_a_model_without_room_for_copies_is_cut_into_shards() -> None:
+    big = replace(FOLDER, config=CONFIG | {"num_hidden_layers": 20}, parameters=30_000_000)
+    given = {"nproc": 4, "batch_size": 4, "max_length": 64, "bf16": False}
+    copies = planned(big, **given, reduction="tree").memory.peak
+    shards = planned(big, **given, reduction="hsdp").memory.peak
+    assert shards < 0.6 * copies
+    between = with_free((copies + shards) // 2)
+    plan = planned(big, between, **given)
+    assert plan.machine.reduction == "hsdp"
+    assert not plan.machine.compiled
+    assert plan.memory.peak <= between.machine.memory_free_bytes
+    with pytest.raises(MachineError):
+        planned(big, between, **given, reduction="tree")
+    assert planned(big, with_free(2 * copies), **given).machine.reduction == "tree"

@@ -44,6 +44,14 @@ def test_duplicates_of_a_stream_are_not_dropped() -> None:
     assert refused.value.remedies[0].do == "--survey-exact 4000000"
 
 
+def test_a_stream_is_not_trained_in_shards_but_its_data_can_be_read_first() -> None:
+    with pytest.raises(UsageError) as refused:
+        decided(stream(), folder_of(), reduction="hsdp", nproc=2)
+    assert refused.value.cause is Cause.CONTRADICTION
+    assert refused.value.remedies[0].do.startswith("--survey-exact ")
+    assert decided(stream(), folder_of(), reduction="hsdp").machine.workers == 1
+
+
 def test_a_stream_is_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
     folders = set[str]()
     for nproc in (1, 3):

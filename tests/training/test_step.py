@@ -403,7 +403,7 @@ def test_another_seed_or_step_is_another_draw(rows: Rows, other: dict[str, int])
 
 def test_each_leaf_has_its_own_draw() -> None:
     words = [
-        module._dropout_seed(seed, step, leaf)
+        module.dropout_seed(seed, step, leaf)
         for seed in range(3)
         for step in range(50)
         for leaf in range(8)

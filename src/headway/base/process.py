@@ -97,6 +97,15 @@ class Stop:
                 signal.setitimer(signal.ITIMER_REAL, *timer)
                 signal.signal(signal.SIGALRM, handler or signal.SIG_DFL)
 
+    @contextmanager
+    def must_stay(self) -> Generator[None]:
+        """Mark code that a stop must not end, inside of what it may: others do it, too."""
+        outer, self._leave_after_s = self._leave_after_s, None
+        try:
+            yield
+        finally:
+            self._leave_after_s = outer
+
     def _leave_if_due(self, *_: object) -> None:
         if self._leave_after_s is None or not self.by:
             return

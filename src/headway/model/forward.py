@@ -37,6 +37,9 @@ class PackedMicroBatch(Protocol):
     def documents(self) -> Sequence[DocumentGroup]: ...  # noqa: D102
 
 
+Run = Callable[[Callable[[], Tensor]], Tensor]  # runs what reads the weights
+
+
 class Forward:
     """How micro-batches run through one model.
 
@@ -44,6 +47,7 @@ class Forward:
         weights: a transformers causal model in fp32, with or without adapters.
         objective: what the loss is; cross-entropy if not given.
         on_layer: called when a layer has run, forward or backward: a pass may take minutes.
+        whole: runs what reads the weights, if they are in shards (`model/sharded.py`).
 
     Attributes:
         weights: the model that is updated and saved.
@@ -60,6 +64,7 @@ class Forward:
         weights: nn.Module,
         objective: Objective | None = None,
         on_layer: Callable[[], None] | None = None,
+        whole: Run | None = None,
     ) -> None:
         if on_layer:
             _call_on_layers(weights, on_layer)
@@ -67,12 +72,14 @@ class Forward:
         self.original_attention = attention.current_implementation(weights)
         self.runs_separately = self.is_compiled = False
         self._objective = objective or CrossEntropy()
+        self._whole = whole
         self._copies: MixedPrecisionCopies | None = None
         self._attach(weights)
 
     def _attach(self, model: nn.Module) -> None:
         self.model = model
-        use_fused_ops(model)
+        if self._whole is None:
+            use_fused_ops(model)
         plain: Any = model
         whole: Any = plain.get_base_model() if hasattr(plain, "get_base_model") else plain
         self._head = plain.get_output_embeddings()
@@ -138,8 +145,19 @@ class Forward:
 
     def loss(self, micro: PackedMicroBatch, num_trained: int) -> Tensor:
         """A micro-batch's share of the mean loss over `num_trained` targets, differentiable."""
+        return self.run(lambda: self._loss(micro, num_trained))
+
+    def losses(self, micro: PackedMicroBatch) -> Tensor:
+        """(M,) fp32 loss of each trained target."""
+        return self.run(lambda: self._losses(micro))
+
+    def run(self, compute: Callable[[], Tensor]) -> Tensor:
+        """Run something that reads weights, which may be in shards."""
+        return self._whole(compute) if self._whole else compute()
+
+    def _loss(self, micro: PackedMicroBatch, num_trained: int) -> Tensor:
         if self.runs_separately or self.has_custom_logits:
-            return self.losses(micro).sum() / num_trained
+            return self._losses(micro).sum() / num_trained
         return self._objective.summed_loss(
             self.hidden_states(micro),
             self._head,
@@ -148,8 +166,7 @@ class Forward:
             compiled=self.is_compiled,
         )
 
-    def losses(self, micro: PackedMicroBatch) -> Tensor:
-        """(M,) fp32 loss of each trained target."""
+    def _losses(self, micro: PackedMicroBatch) -> Tensor:
         if self.runs_separately or self.has_custom_logits:
             return self._objective.losses_of_logits(self.logits(micro), micro.targets_M)
         return self._objective.losses(self.hidden_states(micro), self._head, micro.targets_M)

@@ -52,6 +52,30 @@ def from_folder(path: Path, *, trust_remote_code: bool) -> nn.Module:
     return _from_pretrained(AutoModelForCausalLM, path, trust_remote_code=trust_remote_code)
 
 
+def without_weights(path: Path, *, trust_remote_code: bool) -> nn.Module:
+    """The model that `from_folder` loads, with weights as its constructor makes them.
+
+    Raises:
+        UsageError: the folder's config.json makes no causal language model.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    check_folder(path)
+    _refuse_adapters(path)
+    with _not_loadable(path / "config.json", allowed=trust_remote_code)():
+        config = AutoConfig.from_pretrained(
+            path, local_files_only=True, trust_remote_code=trust_remote_code
+        )
+    with _not_loadable(path, allowed=trust_remote_code)():
+        model: Any = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, trust_remote_code=trust_remote_code
+        )
+        if (path / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(path, local_files_only=True)
+    check_router_loss(model.config.to_dict(), path)
+    return model
+
+
 def put_weights(model: nn.Module, folder: Path) -> None:
     """Load a folder's weights into a model of the same class and shape.
 
@@ -76,7 +100,7 @@ def _from_pretrained(kind: Any, path: Path, **options: bool) -> nn.Module:
             output_loading_info=True,
             **options,
         )
-    _check_all_used(path, loading_info)
+    check_all_used(path, loading_info)
     check_router_loss(model.config.to_dict(), path)
     return model
 
@@ -92,7 +116,7 @@ def _refuse_adapters(path: Path) -> None:
         )
 
 
-def _check_all_used(path: Path, loading_info: Mapping[str, Any]) -> None:
+def check_all_used(path: Path, loading_info: Mapping[str, Any]) -> None:
     """Check that model and files have the same tensors: transformers does without, and continues.
 
     Raises:

@@ -1,17 +1,18 @@
 """Device, threads and number format of a run, and the machine facts behind them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 from headway.base import units
-from headway.base.errors import Cause, Remedy, UsageError
+from headway.base.errors import Cause, MachineError, Remedy, UsageError
 from headway.base.machine import Machine
 from headway.config.settings import Settings
 from headway.planning.decision import Decision, auto
 from headway.runs.measurements import bf16_gain, peak_key
 from headway.runs.workers import Reduction, WorkerTree
 
+_Fit = TypeVar("_Fit")
 _DEVICE_NAMES = {"cpu": "processor", "cuda": "GPU"}
 
 
@@ -61,6 +62,16 @@ class Compute:
     reduction: Reduction = "tree"
 
     @property
+    def is_sharded(self) -> bool:
+        """Whether each worker of a group holds a part of every weight."""
+        return self.reduction == "hsdp" and self.workers.workers > 1
+
+    @property
+    def num_shards(self) -> int:
+        """Parts that the weights are cut into."""
+        return self.workers.workers // self.workers.groups if self.is_sharded else 1
+
+    @property
     def value_bytes(self) -> int:
         """Bytes of one number of `dtype`."""
         return 2 if self.dtype == "bfloat16" else 4
@@ -90,7 +101,7 @@ def decide_compute(settings: Settings, facts: MachineFacts) -> Decision[Compute]
         device = _DEVICE_NAMES.get(facts.device, facts.device)
         reason = f"matrix products are {speed} in bf16 on this {device}"
         choices.append(auto("bf16", bf16, reason))
-    reduction = _decide_reduction(settings)
+    reduction = _decide_reduction(settings, workers)
     if workers.workers > 1 and not settings.reduction:
         choices.append(auto("reduction", reduction, "the same bits for any number of workers"))
     dtype: Literal["float32", "bfloat16"] = "bfloat16" if bf16 else "float32"
@@ -120,14 +131,96 @@ def _decide_workers(settings: Settings, facts: MachineFacts) -> WorkerTree:
     return WorkerTree(settings.nproc, settings.groups)
 
 
-def _decide_reduction(settings: Settings) -> Reduction:
-    """How gradients are added over workers: as given, or in the tree."""
-    if settings.reduction == "hsdp":
+def decide_fitting(
+    settings: Settings,
+    facts: MachineFacts,
+    fit: Callable[[Compute], Decision[_Fit]],
+    *,
+    is_stream: bool,
+) -> tuple[Decision[Compute], Decision[_Fit]]:
+    """Where to compute and what fits there; in shards if nothing else does.
+
+    Args:
+        settings: as given.
+        facts: about this machine.
+        fit: finds what fits.
+        is_stream: the data is streamed, which no model in shards trains.
+
+    Raises:
+        UsageError: as `decide_compute` does.
+        MachineError: nothing fits.
+    """
+    compute = decide_compute(settings, facts)
+    try:
+        return compute, fit(compute.value)
+    except MachineError:
+        shards = None if is_stream else in_shards(settings, compute)
+        if shards is None:
+            raise
+        return shards, fit(shards.value)
+
+
+def in_shards(settings: Settings, compute: Decision[Compute]) -> Decision[Compute] | None:
+    """The same workers with the model in shards; None if that is not to be, or not possible.
+
+    Args:
+        settings: as given.
+        compute: with the whole model in every worker, for which there is no room.
+    """
+    workers = compute.value.workers
+    if settings.reduction or workers.workers == 1 or settings.torch_compile:
+        return None
+    if workers.workers % workers.groups:
+        return None
+    others = tuple(choice for choice in compute.choices if choice.name != "reduction")
+    reason = f"there is no room for {workers.workers} copies of the model"
+    chosen = auto("reduction", "hsdp", reason)
+    return Decision(replace(compute.value, reduction="hsdp"), (*others, chosen))
+
+
+def _decide_reduction(settings: Settings, workers: WorkerTree) -> Reduction:
+    """How gradients are added over workers: as given, or in the tree.
+
+    Raises:
+        UsageError: a model cannot be in shards like this.
+    """
+    match settings.reduction:
+        case "fast":
+            return "fast"
+        case "hsdp":
+            _check_shards(settings, workers)
+            return "hsdp"
+        case _:
+            return "tree"
+
+
+def _check_shards(settings: Settings, workers: WorkerTree) -> None:
+    """Check that a model can be in shards with these settings.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    num, groups = workers.workers, workers.groups
+    if num % groups:
+        even = num - num % groups
         raise UsageError(
-            "a model cannot be sharded over workers yet",
+            f"{num} workers cannot hold {groups} copies of a model in shards",
             cause=Cause.CONTRADICTION,
-            have="--reduction hsdp",
-            need="tree or fast: each worker holds the whole model",
-            remedies=(Remedy("--reduction tree"), Remedy("--reduction fast")),
+            have=f"--nproc {num} --groups {groups} --reduction hsdp",
+            need="groups of the same size: each holds a copy",
+            remedies=(
+                Remedy(f"--nproc {even}", f"{even // groups} in each group"),
+                Remedy("--groups 1", "a single copy, in shards over all workers"),
+            ),
         )
-    return "fast" if settings.reduction == "fast" else "tree"
+    if settings.torch_compile:
+        raise UsageError(
+            "a model in shards is not compiled",
+            cause=Cause.CONTRADICTION,
+            have="--reduction hsdp --torch-compile",
+            need="one of the two",
+            remedies=(
+                Remedy("--no-torch-compile", "shards, uncompiled"),
+                Remedy("--reduction tree", "the whole model in each worker, compiled"),
+            ),
+        )

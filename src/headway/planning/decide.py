@@ -6,6 +6,7 @@ before it. What was asked for and does not fit is adjusted and reported, or refu
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from headway.base.errors import Cause, Finding, Problems, Remedy, UsageError
@@ -18,7 +19,7 @@ from headway.data.order import StoreOrder
 from headway.data.survey.store import Store
 from headway.model.presets import config as preset_config
 from headway.model.sizes import context_of, lora_parameters, shape_of
-from headway.planning.compute import Compute, MachineFacts, decide_compute
+from headway.planning.compute import Compute, MachineFacts, decide_fitting
 from headway.planning.data_ledger import RowStatistics, advise_data, data_plan, row_statistics
 from headway.planning.decision import Decision, all_choices, all_findings, auto
 from headway.planning.learning import decide_learning
@@ -128,8 +129,9 @@ def _decide(
     learning = decide_learning(settings, model, num_steps.value)
     saves = _decide_saves(settings, model, num_steps.value)
     evaluation = _evaluation_plan(settings, num_steps.value)
-    compute = decide_compute(settings, facts)
-    fit = _fit(settings, sizes.value, model, num_steps.value, compute.value, facts)
+    is_stream = rows.store.survey.sampled is not None
+    try_fit = partial(_fit, settings, sizes.value, model, num_steps.value, facts=facts)
+    compute, fit = decide_fitting(settings, facts, try_fit, is_stream=is_stream)
     steps = _steps_plan(initial, sizes.value, num_steps.value, fit.value.layout)
     data = data_plan(
         sources, rows, sizes.value.statistics, order, num_steps.value, fit.value.layout

@@ -32,6 +32,7 @@ MAX_COMPILED_PRODUCTS = 1024
 _COMPILED_PRODUCT_BYTES = 330_000
 _PRODUCTS_PER_RUN = 100  # text: all rows have the same length
 _PRODUCTS_PER_MICRO_BATCH = 60  # conversations: lengths differ
+_WRITTEN_BYTES = 64_000_000  # of moments in shards, copied and made a file of at a time
 _LORA_PRODUCTS = 3  # times as many: each layer's product comes with two small ones
 
 
@@ -94,6 +95,8 @@ class MemoryFit:
 
 def estimate_memory(inputs: MemoryInputs, facts: MachineFacts) -> MemoryPlan:
     """Peak memory of the trainer, part by part, with the snapshot for saving."""
+    if inputs.compute.is_sharded:
+        return _estimate_shards(inputs, facts)
     model, shape, value_bytes = inputs.model, inputs.shape, inputs.compute.value_bytes
     trainable, embedding = model.trainable, 0
     frozen = model.parameters if model.lora else 0
@@ -136,6 +139,42 @@ def estimate_memory(inputs: MemoryInputs, facts: MachineFacts) -> MemoryPlan:
         activations=num * activations,
         peak=num * process + max(num * training + sums + snapshot, num * loading),
         snapshot=snapshot,
+        free=facts.machine.memory_free_bytes if on_cpu else 0,
+    )
+
+
+def _estimate_shards(inputs: MemoryInputs, facts: MachineFacts) -> MemoryPlan:
+    """Peak memory of all workers that hold a model in shards.
+
+    A layer is whole while it runs, and so are the next one, the copy that it is gathered in, and
+    the embedding and the head all along. A new model is drawn whole, once to train it and once more
+    at the end to compare. A tensor at a time is gathered to be saved.
+    """
+    model, shape, value_bytes = inputs.model, inputs.shape, inputs.compute.value_bytes
+    num, shards = inputs.compute.workers.workers, inputs.compute.num_shards
+    outside = shape.vocab * shape.hidden * (1 if shape.tied else 2)
+    layer = max(model.parameters - outside, 0) // shape.layers
+    held = 4 * (model.parameters + (model.trainable if model.lora else 0)) // shards
+    passing = (0 if model.lora else value_bytes + 4) * max(layer, outside)
+    gradients = 4 * model.trainable // shards + passing
+    optimizer = 8 * model.trainable // shards
+    work = inputs.work
+    activations = activation_bytes(shape, work) + transient_bytes(shape, work)
+    activations += value_bytes * (outside + 3 * layer)
+    snapshot = _WRITTEN_BYTES + 4 * shape.vocab * shape.hidden
+    made = 4 * (model.parameters if model.source == "preset" else max(layer, outside)) + held
+    on_cpu = inputs.compute.device == "cpu"
+    process = facts.process_bytes + (_library_bytes(inputs) if on_cpu else 0)
+    training = held + gradients + optimizer + activations
+    saving = held + optimizer + snapshot
+    return MemoryPlan(
+        process=num * process,
+        weights=num * held,
+        gradients=num * gradients,
+        optimizer=num * optimizer,
+        activations=num * activations,
+        peak=num * (process + max(training, saving, held + made)),
+        snapshot=num * snapshot,
         free=facts.machine.memory_free_bytes if on_cpu else 0,
     )
 

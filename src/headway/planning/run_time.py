@@ -96,6 +96,8 @@ def decide_compile(
     compiles = False
     if compute.device != "cpu":
         reason = "not measured on a GPU"
+    elif compute.is_sharded:
+        reason = "a model in shards is not compiled"
     elif settings.test or not compile_pays_off(seconds):
         reason = "the run is too short for compiling to pay off"
     elif not facts.compiler:

@@ -8,7 +8,7 @@ import msgspec
 
 from headway.base.errors import Cause, Finding, Remedy, UsageError
 from headway.base.files import hash_bytes
-from headway.base.units import share
+from headway.base.units import share, size
 from headway.config.settings import Settings
 from headway.data.batching.rows import StoreRows
 from headway.data.examples.maker import ExampleOptions
@@ -63,8 +63,23 @@ def decide_order(
 def _check_stream(settings: Settings, sampled: SurveySample) -> None:
     if not sampled.scale and not (settings.max_steps or settings.max_tokens):
         raise _unbounded()
+    if settings.reduction == "hsdp" and settings.nproc > 1:
+        raise _not_in_shards(sampled.whole, settings.nproc)
     if settings.drop_duplicates:
         raise _cannot_drop_duplicates(sampled.whole)
+
+
+def _not_in_shards(num_bytes: int, workers: int) -> UsageError:
+    return UsageError(
+        "a model in shards trains data that is read in full first",
+        cause=Cause.CONTRADICTION,
+        have=f"--reduction hsdp --nproc {workers}, and {size(num_bytes)} that are streamed",
+        need="the data in the cache before step 1, or the whole model in each worker",
+        remedies=(
+            Remedy(f"--survey-exact {max(num_bytes, 1)}", "reads all of it before step 1"),
+            Remedy("--reduction tree", "the whole model in each worker"),
+        ),
+    )
 
 
 def write_stream_spec(

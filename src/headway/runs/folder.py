@@ -24,6 +24,9 @@ from headway.runs import checkpoint_state
 from headway.runs.checkpoint_state import CheckpointState, read_state
 from headway.runs.plan import Plan, SavesPlan, load_plan
 
+MOMENTS = "optimizer.safetensors"  # of a checkpoint
+SHARDED_MOMENTS = "optimizer"  # a folder, if several workers held a model in shards
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -31,6 +34,17 @@ class Checkpoint:
 
     path: Path
     global_step: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all its files."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+    @property
+    def moment_files(self) -> list[Path]:
+        """The files with AdamW's moments: a single one, or one for each worker with shards."""
+        shards = sorted((self.path / SHARDED_MOMENTS).glob("*.safetensors"))
+        return shards or [self.path / MOMENTS]
 
     def state(self) -> CheckpointState:
         """Where the run stopped; raises what `read_state` raises."""

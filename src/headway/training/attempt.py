@@ -37,8 +37,9 @@ from headway.training.pace import StepPaces, estimate_remaining_s
 from headway.training.phases import Phases
 from headway.training.saver import Saver, described
 from headway.training.setup import versions
+from headway.training.sharded.choice import starter
 from headway.training.step import train_steps
-from headway.training.trainer import Guard, Trainer, show_totals, start_trainer
+from headway.training.trainer import Guard, Trainer, show_totals
 from headway.training.trials.speed import peak_flops, peak_memory_bytes, remember_speed
 from headway.training.write_receipt import Closing, code_of, finding_of, make_receipt
 
@@ -98,8 +99,8 @@ def prepare(
     transformers.utils.logging.disable_progress_bar()  # the screen belongs to the supervisor
     try:
         with stop.may_leave(), phase(Phase.PREPARING):
-            ask = partial(stop.ask, code=Exit.COME_BACK)
-            trainer, start = start_trainer(folder, plan, settled, phase, log.write, place, ask)
+            start_up = starter(settled, place, stop)
+            trainer, start = start_up(folder, plan, settled, phase, log.write, place)
     except Exception as error:
         if isinstance(error, Refusal) and not stop.by:
             raise
@@ -108,8 +109,7 @@ def prepare(
         raise as_refusal(error, "preparing", plan, settled, path) from error
     if start.before is None:
         log.write(_probed("before", trainer.before))
-    last = described(start.checkpoint) if start.checkpoint else None
-    saver = Saver(folder, plan, log, phase, last)
+    saver = Saver(folder, plan, log, phase, start.checkpoint and described(start.checkpoint))
     return Attempt(folder, trainer, saver, log, phase, stop, spent_s)
 
 
@@ -197,7 +197,7 @@ class Attempt:
         self._watch_pace(report.seconds)
         if self.first_step_s is None:
             self.first_step_s = time.monotonic() - self.start_s
-            self.saver.prepare(trainer.setup)
+            self.saver.prepare(trainer.snapshot)
         self.log.write(report.event())
         show_totals(self.phase.pulse, self.plan, trainer.totals)
         if report.step < self.plan.steps.num:  # after the last one, `_close` does it all

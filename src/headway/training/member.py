@@ -27,7 +27,7 @@ from headway.base.process import Stop
 from headway.base.pulse import Phase, Pulse
 from headway.data.batching.batches import prefetch
 from headway.data.stream.stream_rows import StreamRows
-from headway.runs.folder import Checkpoint, RunFolder
+from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled, load_settled
 from headway.training.distributed.checks import check_layout
@@ -37,9 +37,8 @@ from headway.training.distributed.ranks import MemberTeam
 from headway.training.distributed.team import StepDropped
 from headway.training.evaluation.evaluate import Probes
 from headway.training.failures import as_refusal
-from headway.training.ledger import Totals
 from headway.training.phases import Phases
-from headway.training.setup import Setup, StartState, resume, set_up, take_moments
+from headway.training.setup import Setup, StartState, restore, set_up
 from headway.training.trainer import batch_maker, make_stepper
 from headway.training.trials.largest_batch import largest, run_largest
 from headway.training.trials.settle import compute_as_settled
@@ -68,6 +67,10 @@ def run_member(path: Path, place: TeamPlace, phases: Phases, stop: Stop) -> int:
     plan = settled.locate_data(plan)
     torch.set_num_threads(plan.machine.threads)
     transformers.utils.logging.disable_progress_bar()
+    if settled.reduction == "hsdp":
+        from headway.training.sharded.sharded_member import run_sharded_member  # imports FSDP
+
+        return run_sharded_member(path, plan, settled, place, phases, stop)
     with phases(Phase.LOADING_MODEL):
         setup = set_up(plan, settled, phases.pulse, reads=False)
     assert place.links, "a member is not alone"
@@ -77,7 +80,7 @@ def run_member(path: Path, place: TeamPlace, phases: Phases, stop: Stop) -> int:
     if isinstance(setup.rows, StreamRows):
         _await_rows(setup.rows, place.rank, phases.pulse)
     settled = msgspec.json.decode(first.settled, type=Settled)
-    start = _start(setup, plan, first)
+    start = restore(setup, plan, first.checkpoint)
     finding = compute_as_settled(plan, settled, setup.rows, setup.order, setup.forward, phases)
     if finding:
         raise _computes_differently(place.rank, finding.have)
@@ -117,17 +120,6 @@ def _await_rows(rows: StreamRows, rank: int, pulse: Pulse) -> None:
 
     with pulse.waiting("the first rows"):
         rows.await_first(check)
-
-
-def _start(setup: Setup, plan: Plan, asked: Start) -> StartState:
-    """Restore what the root restored."""
-    if asked.checkpoint:
-        path = Path(asked.checkpoint)
-        return resume(setup, plan, Checkpoint(path, int(path.name.rpartition("-")[2])))
-    parent = plan.model.parent
-    if parent and parent.keeps_optimizer:
-        return take_moments(setup, parent)[0]
-    return StartState(Totals())
 
 
 class _Computing:

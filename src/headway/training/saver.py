@@ -27,7 +27,7 @@ from headway.runs.settled import Settled
 from headway.training.failures import as_refusal
 from headway.training.ledger import Totals
 from headway.training.phases import Phases
-from headway.training.setup import Setup, versions
+from headway.training.setup import versions
 from headway.training.weights.checkpoint import Snapshot
 
 REQUEST = "save"  # touch RUN/save
@@ -85,12 +85,9 @@ class Saver:
         self._save_s = plan.saves.seconds_each
         self._history = LossHistory.of(plan, folder.path)
 
-    def prepare(self, setup: Setup) -> None:
+    def prepare(self, snapshot: Callable[[], Snapshot]) -> None:
         """Allocate memory for copies in the background; called after the first step, not before."""
-        self._snapshot = _in_background(
-            "snapshot",
-            lambda: Snapshot(setup.forward.weights, setup.optimizer, setup.parameters),
-        )
+        self._snapshot = _in_background("snapshot", snapshot)
 
     def is_due(self, job_step: int) -> bool:
         """Whether to save after this step: by steps, by minutes, or by `touch RUN/save`."""
@@ -239,9 +236,8 @@ class Saver:
 
 def described(checkpoint: Checkpoint) -> ReceiptCheckpoint:
     """A checkpoint as the receipt describes it."""
-    num_bytes = sum(file.stat().st_size for file in checkpoint.path.iterdir())
     manifest = hash_file(checkpoint.path / MANIFEST)
-    return ReceiptCheckpoint(checkpoint.path.name, manifest.sha256, num_bytes)
+    return ReceiptCheckpoint(checkpoint.path.name, manifest.sha256, checkpoint.num_bytes)
 
 
 def _in_background(name: str, work: Callable[[], _T]) -> "Future[_T]":

@@ -29,7 +29,7 @@ from headway.data.stream.cursor import StreamCursor
 from headway.data.stream.stream_rows import StreamRows
 from headway.data.survey.store import Store
 from headway.model.forward import Forward
-from headway.model.load import to_device, trainable
+from headway.model.load import trainable
 from headway.runs.checkpoint_state import RowsDue
 from headway.runs.folder import Checkpoint, RunFolder
 from headway.runs.order import order_of
@@ -39,8 +39,8 @@ from headway.runs.settled import Settled
 from headway.training.ledger import Totals
 from headway.training.optimizer import make_optimizer, restore_moments
 from headway.training.phases import Phases
-from headway.training.weights.checkpoint import load_moments, load_weights
-from headway.training.weights.initial_weights import add_end_ids, starting_model
+from headway.training.weights.holding import WHOLE, Holding
+from headway.training.weights.initial_weights import add_end_ids
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Setup:
     forward: Forward
     parameters: dict[str, nn.Parameter]  # the trainable ones
     optimizer: torch.optim.AdamW
+    holding: Holding = WHOLE
 
     def with_position(self, totals: Totals, batch: Batch, rejected: Path) -> Totals:
         """The totals after a step, with where a stream is read and what was due so far.
@@ -98,13 +99,21 @@ class StartState:
     before: Losses | None = None
 
 
-def set_up(plan: Plan, settled: Settled, pulse: Pulse, *, reads: bool = True) -> Setup:
+def set_up(
+    plan: Plan,
+    settled: Settled,
+    pulse: Pulse,
+    holding: Holding = WHOLE,
+    *,
+    reads: bool = True,
+) -> Setup:
     """Open the data, load the model, make the optimizer.
 
     Args:
         plan: of the run.
         settled: of the run.
         pulse: of this process.
+        holding: how this worker holds the model.
         reads: start the reader of a stream and wait for its first rows; else another worker does.
 
     Raises:
@@ -116,7 +125,7 @@ def set_up(plan: Plan, settled: Settled, pulse: Pulse, *, reads: bool = True) ->
     store = _open_store(plan)
     _check_data(store, plan)
     stream = _open_stream(plan, reads=reads) if plan.data.stream else None
-    model = to_device(starting_model(plan), plan.machine.device)
+    model, run = holding.start(plan)
     parameters = trainable(model)
     if not parameters:
         raise _nothing_trainable(model)
@@ -128,9 +137,10 @@ def set_up(plan: Plan, settled: Settled, pulse: Pulse, *, reads: bool = True) ->
     return Setup(
         rows=stream or rows_of(store, plan.data.max_length),
         order=stream or order_of(plan),
-        forward=Forward(model, on_layer=pulse.beat_if_due),
+        forward=Forward(model, on_layer=pulse.beat_if_due, whole=run),
         parameters=parameters,
         optimizer=make_optimizer(parameters, plan.learning),
+        holding=holding,
     )
 
 
@@ -228,11 +238,28 @@ def find_start(
     return start
 
 
+def restore(setup: Setup, plan: Plan, checkpoint: str) -> StartState:
+    """Restore what the root restored, in a worker below it.
+
+    Args:
+        setup: gets weights and moments.
+        plan: of the run.
+        checkpoint: its folder; "" for the initial weights.
+    """
+    if checkpoint:
+        path = Path(checkpoint)
+        return resume(setup, plan, Checkpoint(path, int(path.name.rpartition("-")[2])))
+    parent = plan.model.parent
+    if parent and parent.keeps_optimizer:
+        return take_moments(setup, parent)[0]
+    return StartState(Totals())
+
+
 def take_moments(setup: Setup, parent: Parent) -> tuple[StartState, Finding]:
     """Continue with the parent's optimizer moments."""
     checkpoint = Checkpoint(Path(parent.checkpoint), parent.global_step)
     updates = checkpoint.state().optimizer_steps
-    moments = load_moments(checkpoint.path)
+    moments = setup.holding.load_moments(checkpoint.path, setup.parameters)
     restored = restore_moments(setup.optimizer, setup.parameters, moments, updates)
     what = f"optimizer moments of {restored} of {len(setup.parameters)} tensors restored"
     return StartState(Totals(optimizer_steps=updates)), Finding("ok", what)
@@ -253,9 +280,9 @@ def resume(setup: Setup, plan: Plan, checkpoint: Checkpoint) -> StartState:
             need=f"plan {plan.identity[:12]}, as in plan.json",
             remedies=(Remedy("--fresh", "start this run over"),),
         )
-    load_weights(setup.forward.weights, checkpoint.path)
+    setup.holding.load_weights(setup.forward.weights, checkpoint.path)
     setup.forward.refresh_copies()
-    moments = load_moments(checkpoint.path)
+    moments = setup.holding.load_moments(checkpoint.path, setup.parameters)
     restore_moments(setup.optimizer, setup.parameters, moments, state.optimizer_steps)
     # A tensor that never had a gradient has no moments.
     lacking = [name for name, p in setup.parameters.items() if p not in setup.optimizer.state]

@@ -169,7 +169,7 @@ class Stepper:
         for node in nodes_of(range(first, first + len(batch.leaves))):
             tree: list[tuple[int, Gradients]] = []  # (height, sum), heights falling
             for number in node.leaves:
-                torch.manual_seed(_dropout_seed(self.seed, self.first + batch.step, number))
+                torch.manual_seed(dropout_seed(self.seed, self.first + batch.step, number))
                 for micro in batch.leaves[number - first]:
                     drop_if_due()
                     self.micro = micro
@@ -203,7 +203,7 @@ class Stepper:
             BrokenContract: it or the loss is not finite, or it is zero.
         """
         present = {n: g for n, g in zip(self.parameters, gradients, strict=True) if g is not None}
-        norms = torch.stack([torch.linalg.vector_norm(g) for g in present.values()] or [_ZERO])
+        norms = self._norms(list(present.values()))
         norm = float(torch.linalg.vector_norm(norms))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._not_finite(batch, loss, norm)
@@ -213,6 +213,10 @@ class Stepper:
             nonzero = (norms > 0).tolist()
             self.no_gradient_yet -= {n for n, yes in zip(present, nonzero, strict=True) if yes}
         return norm
+
+    def _norms(self, gradients: list[Tensor]) -> Tensor:
+        """(P,) norm of each gradient."""
+        return torch.stack([torch.linalg.vector_norm(g) for g in gradients] or [_ZERO])
 
     def _apply(self, batch: Batch, gradients: Gradients, norm: float) -> None:
         present = [g for g in gradients if g is not None]
@@ -269,5 +273,6 @@ def _sum(left: Tensor | None, right: Tensor | None) -> Tensor | None:
     return left.add_(right)
 
 
-def _dropout_seed(seed: int, step: int, leaf: int) -> int:
+def dropout_seed(seed: int, step: int, leaf: int) -> int:
+    """The seed of a leaf's dropout: no two leaves of a run have the same."""
     return (((seed * 1_000_003 + step) << 16) + leaf) % (1 << 63)

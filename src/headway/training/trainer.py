@@ -33,7 +33,7 @@ from headway.training.setup import Setup, StartState, find_start, set_up
 from headway.training.step import Stepper
 from headway.training.trials.largest_batch import try_largest_batch
 from headway.training.trials.settle import settle
-from headway.training.weights.checkpoint import load_weights
+from headway.training.weights.checkpoint import Snapshot, load_weights
 from headway.training.weights.initial_weights import starting_model
 
 Guard = Callable[[], AbstractContextManager[None]]
@@ -60,6 +60,8 @@ class Trainer:
         totals: of all applied steps.
     """
 
+    stepper_kind: type[Stepper] = Stepper
+
     def __init__(
         self,
         folder: RunFolder,
@@ -75,7 +77,7 @@ class Trainer:
         self.settled = settled
         self.setup = setup
         self.totals = start.totals
-        self.stepper = make_stepper(plan, setup, start, team, phase.pulse)
+        self.stepper = make_stepper(plan, setup, start, team, phase.pulse, self.stepper_kind)
         self.probes = Probes(setup.rows, setup.order, setup.forward, plan, settled, phase, team.own)
         self._rejected = folder.path / "rejected.jsonl"
         self._phase = phase
@@ -134,6 +136,11 @@ class Trainer:
         micro = self.stepper.micro if self.weights_are_counted else None
         self.settled, finding = halve_micro_batch(self.plan, self.settled, micro, error)
         return finding
+
+    def snapshot(self) -> Snapshot:
+        """Memory for copies of the state, to be saved."""
+        setup = self.setup
+        return Snapshot(setup.forward.weights, setup.optimizer, setup.parameters)
 
     def measure(self, may_leave: Guard = nullcontext) -> Losses:
         """The losses of the probe rows and the held-out rows, as they are now.
@@ -200,9 +207,16 @@ class Trainer:
             return compare_saved(found, parameters, trainable(model))
 
 
-def make_stepper(plan: Plan, setup: Setup, start: StartState, team: Team, pulse: Pulse) -> Stepper:
+def make_stepper(
+    plan: Plan,
+    setup: Setup,
+    start: StartState,
+    team: Team,
+    pulse: Pulse,
+    kind: type[Stepper] = Stepper,
+) -> Stepper:
     """What takes the steps of a job, the same in every worker."""
-    return Stepper(
+    return kind(
         setup.forward,
         setup.optimizer,
         setup.parameters,

@@ -36,7 +36,8 @@ def with_fastest_workers(
             plan = plan_for(replace(settings, nproc=number))
         except MachineError:  # each worker holds the whole model
             continue
-        if plan.steps.leaves >= number:  # else some would have nothing to do
+        in_shards = plan.machine.reduction == "hsdp" and settings.reduction != "hsdp"  # no room
+        if plan.steps.leaves >= number and not in_shards:  # else some would have nothing to do
             plans.append(plan)
     return _told(*_choose(plans), plans)
 

@@ -26,7 +26,7 @@ from headway.data.survey.result import Survey
 from headway.data.survey.store import Store
 from headway.model.safetensors_index import read_header
 from headway.runs.checkpoint_state import CheckpointState, RowsDue, read_state
-from headway.runs.folder import RunFolder
+from headway.runs.folder import Checkpoint, RunFolder
 from headway.runs.order import order_of
 from headway.runs.plan import DataPlan, Plan
 from headway.runs.receipt import Receipt, load_receipt
@@ -206,7 +206,7 @@ def _check_checkpoint(
     yield checked("checkpoint", "intact", str((problems or ["intact"])[0]), by)
     sha256 = hash_file(path / MANIFEST).sha256 if (path / MANIFEST).is_file() else "missing"
     yield checked("checkpoint.manifest_sha256", claimed.manifest_sha256, sha256, by)
-    num_bytes = sum(file.stat().st_size for file in path.iterdir())
+    num_bytes = Checkpoint(path, receipt.steps.last).num_bytes
     yield checked("checkpoint.bytes", claimed.bytes, num_bytes, by)
     link = folder.model.readlink().name if folder.model.is_symlink() else "missing"
     yield checked("model", claimed.name, link, "the link")
@@ -216,7 +216,7 @@ def _check_checkpoint(
         yield checked("checkpoint.state", "headway.json", f"cannot be read: {error}", by)
         return
     yield from _check_state(receipt, plan, state, steps, f"{by}/headway.json")
-    yield from _check_moments(receipt, path)
+    yield from _check_moments(receipt, Checkpoint(path, receipt.steps.last))
 
 
 def _check_state(
@@ -263,14 +263,16 @@ def _check_due(receipt: Receipt, due: RowsDue, by: str) -> Iterator[Claim]:
         yield checked("rows.planned", rows.planned, due.distinct, by)
 
 
-def _check_moments(receipt: Receipt, path: Path) -> Iterator[Claim]:
+def _check_moments(receipt: Receipt, checkpoint: Checkpoint) -> Iterator[Claim]:
     """Every trainable tensor has AdamW moments."""
     tensors = receipt.learning_facts.tensors
     if tensors is None:
         return
-    by = f"{path.name}/optimizer.safetensors"
+    files = checkpoint.moment_files
+    by = str(files[0].relative_to(checkpoint.path.parent))
+    by += f" and {plural(len(files) - 1, 'other file')}" if files[1:] else ""
     try:
-        names = read_header(path / "optimizer.safetensors")
+        names = {name for file in files for name in read_header(file)}
     except (OSError, ValueError) as error:
         yield checked("tensors.trainable", tensors.trainable, f"cannot be read: {error}", by)
         return

@@ -28,10 +28,10 @@ def check_reports(reports: Sequence[WorkerReport], workers: int, step: int) -> N
         raise out_of_step("reports came from", [report.rank for report in reports])
     if any(report.step != step for report in reports):
         raise out_of_step(f"in step {step} reports were of", [r.step for r in reports])
-    if odd := _differing({r.rank: r.order for r in reports}):
+    if odd := differing({r.rank: r.order for r in reports}):
         raise _orders_differ(step, odd)
-    if odd := _differing({r.rank: r.weights for r in reports}):
-        raise _weights_differ(step, odd)
+    if odd := differing({r.rank: r.weights for r in reports}):
+        raise weights_differ(step, odd)
 
 
 def raise_problem(reports: Sequence[WorkerReport]) -> None:
@@ -78,7 +78,7 @@ def check_layout(rank: int, parameters: Sequence[nn.Parameter], layout: int) -> 
     )
 
 
-def _differing(values: Mapping[int, int | None]) -> list[int]:
+def differing(values: Mapping[int, int | None]) -> list[int]:
     """The ranks whose value is not the one that most have; those without one are left out."""
     known = {rank: value for rank, value in values.items() if value is not None}
     usual = Counter(known.values()).most_common(1)
@@ -106,7 +106,13 @@ def _orders_differ(step: int, ranks: Sequence[int]) -> BrokenContract:
     )
 
 
-def _weights_differ(step: int, ranks: Sequence[int]) -> BrokenContract:
+def weights_differ(step: int, ranks: Sequence[int]) -> BrokenContract:
+    """The refusal to go on with workers whose weights differ.
+
+    Args:
+        step: before which they were compared.
+        ranks: the fewer ones.
+    """
     who = ", ".join(map(str, ranks))
     return BrokenContract(
         f"the weights of worker {who} differ from the others' before step {step}",

@@ -9,6 +9,7 @@ import errno
 import select
 import socket
 import struct
+import time
 from collections.abc import Callable, Generator, Mapping
 
 import msgspec
@@ -17,7 +18,13 @@ from headway.base.errors import Cause, MachineError, Remedy, message_of
 from headway.base.host.utilization import Activity, Spent
 from headway.base.pulse import Pulse
 from headway.runs.workers import WorkerTree
-from headway.training.distributed.messages import Decision, Problem, Reports, WorkerReport
+from headway.training.distributed.messages import (
+    ANY_ROUND,
+    Decision,
+    Problem,
+    Reports,
+    WorkerReport,
+)
 
 _POLL_MS = 250
 # What the kernel says of a connection whose other end is silent; a process that ends closes it.
@@ -98,7 +105,7 @@ class Links:
         while True:
             self._wait_for(child, on_wait)
             found = _reports_from(child.take())
-            if found.round == number:
+            if found.round in (number, ANY_ROUND):
                 return found.reports
 
     def decide(self, decision: Decision) -> None:
@@ -160,6 +167,40 @@ class Links:
     def spent(self) -> Spent:
         """What this rank's time went to."""
         return self._pulse.spent()
+
+    def tell(self, reports: tuple[WorkerReport, ...]) -> None:
+        """Tell the rank above of problems, whatever exchange there is.
+
+        Raises:
+            MachineError: it is gone.
+        """
+        assert self._parent, "the root has nobody to tell"
+        self._parent.send(_to_bytes(Reports(ANY_ROUND, reports)))
+
+    def problems(self, limit_s: float) -> tuple[WorkerReport, ...]:
+        """What the ranks below have to tell, or that they are gone.
+
+        Args:
+            limit_s: for all of them to answer.
+        """
+        until_s = time.monotonic() + limit_s
+        found: list[WorkerReport] = []
+        for child in self._children.values():
+            try:
+                told = self._problems_of(child, until_s)
+            except MachineError as error:
+                told = (WorkerReport(child.rank, step=0, problem=Problem(message_of(error))),)
+            found += told
+        return tuple(found)
+
+    def _problems_of(self, child: "_Link", until_s: float) -> tuple[WorkerReport, ...]:
+        while True:
+            left_s = until_s - time.monotonic()
+            if not child.is_ready(max(0, int(1000 * left_s))):
+                return ()
+            found = _reports_from(child.take())
+            if found.round == ANY_ROUND:
+                return found.reports
 
     def close(self) -> None:
         """Close all sockets: the other ranks see that this one is gone."""

@@ -7,15 +7,30 @@ import msgspec
 from headway.base.errors import RefusalMessage
 from headway.base.host.utilization import Spent
 
+ANY_ROUND = 0
+
 
 class Problem(msgspec.Struct, frozen=True):
     """Why a worker gave a step up.
 
     Attributes:
         refused: what happened, for people; None: its memory ran out.
+        is_effect: what happened to another worker may be the reason.
     """
 
     refused: RefusalMessage | None = None
+    is_effect: bool = False
+
+
+class JointPart(StrEnum):
+    """A part of the work that all workers with shards of a model do together."""
+
+    STEP = "step"
+    EVALUATE = "evaluate"
+    SAMPLE = "sample"
+    SAVE = "save"
+    AUDIT = "audit"
+    COMPARE = "compare"
 
 
 class EvaluatedRows(StrEnum):
@@ -79,7 +94,8 @@ class Reports(msgspec.Struct, frozen=True):
     """What a rank and all ranks below it report.
 
     Attributes:
-        round: number of the exchange; a rank counts them alike.
+        round: number of the exchange; a rank counts them alike. `ANY_ROUND`: a problem, which ends
+            whatever exchange there is.
         reports: in the order of ranks; empty where there is nothing to say but being there.
     """
 
@@ -159,9 +175,23 @@ class Apply(msgspec.Struct, frozen=True, tag=True):
     with_gradient: tuple[bool, ...] = ()
 
 
+class Enter(msgspec.Struct, frozen=True, tag=True):
+    """Do a part of the work that all workers do together, with a model in shards.
+
+    Attributes:
+        round: number of the next exchange.
+        part: what it is.
+        value: a step, which rows, or the folder of a checkpoint.
+    """
+
+    round: int
+    part: JointPart
+    value: str = ""
+
+
 class End(msgspec.Struct, frozen=True, tag=True):
     """There is nothing more to do."""
 
 
-Ask = Start | Try | Evaluate | Begin | End
+Ask = Start | Try | Evaluate | Begin | Enter | End
 Decision = Ask | Apply

@@ -30,8 +30,8 @@ def audit(
     """
     changed: set[str] = set()
     moved_squares = 0.0
-    start_squares = sum(_squares(tensor) for tensor in start.values())
-    num_weights = sum(tensor.numel() for tensor in start.values())
+    sizes = [(_squares(tensor), tensor.numel()) for tensor in start.values()]  # each read once
+    start_squares, num_weights = (sum(one) for one in zip(*sizes, strict=True))
     visible = _ROUNDING * math.sqrt(start_squares / num_weights) if num_weights else 0.0
     with torch.no_grad():
         for name, p in now.items():

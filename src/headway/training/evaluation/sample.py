@@ -17,6 +17,8 @@ from headway.model.forward import Forward
 from headway.runs.plan import Plan
 from headway.training.weights.initial_weights import end_ids_of
 
+SAMPLE_S = 60.0  # that a sample may take
+
 
 @contextmanager
 def inference_mode_restored(model: nn.Module, attention: str) -> Generator[None]:
@@ -37,8 +39,18 @@ def inference_mode_restored(model: nn.Module, attention: str) -> Generator[None]
             model.train(was_training)
 
 
-def samples(forward: Forward, plan: Plan, global_step: int, pulse: Pulse) -> Iterator[Sampled]:
-    """A continuation of each of the plan's prompts."""
+def samples(
+    forward: Forward, plan: Plan, global_step: int, pulse: Pulse, limit_s: float = SAMPLE_S
+) -> Iterator[Sampled]:
+    """A continuation of each of the plan's prompts.
+
+    Args:
+        forward: the model.
+        plan: has the prompts.
+        global_step: that the model is at.
+        pulse: beats with each token.
+        limit_s: maximum time of each.
+    """
     words = tokenizer.load(Path(plan.data.store))
     for prompt in plan.evaluation.sample_prompts or ("",):
         ids = words.prompt_ids(prompt, plan.data.begin_id)
@@ -50,7 +62,9 @@ def samples(forward: Forward, plan: Plan, global_step: int, pulse: Pulse) -> Ite
                     num_tokens=plan.evaluation.sample_tokens,
                     end_ids=[*words.end_ids, *end_ids_of(forward.model)],
                     seed=plan.seed + global_step,
+                    limit_s=limit_s,
                     on_token=pulse.beat,
+                    run=forward.run,
                 )
             )
         yield Sampled(global_step, prompt, words.decode(tokens))
@@ -65,8 +79,9 @@ def generate(
     temperature: float = 0.8,
     top_k: int = 50,
     seed: int = 0,
-    limit_s: float = 60.0,
+    limit_s: float = SAMPLE_S,
     on_token: Callable[[], None] = lambda: None,
+    run: Callable[[Callable[[], Tensor]], Tensor] = lambda compute: compute(),
 ) -> Iterator[int]:
     """Generate tokens one by one, inside `inference_mode_restored`.
 
@@ -80,6 +95,7 @@ def generate(
         seed: of a random generator of its own.
         limit_s: maximum time.
         on_token: called for each token.
+        run: runs the model, whose weights may be in shards.
     """
     from transformers import DynamicCache
 
@@ -91,14 +107,20 @@ def generate(
     start_s = time.monotonic()
     used = input_ids.shape[1]
     for _ in range(num_tokens):
-        output: Any = model(input_ids=input_ids, past_key_values=cache, use_cache=True)
-        token = sample_token(output.logits[0, -1].float(), temperature, top_k, generator)
+        logits_V = run(lambda ids=input_ids: _next_logits(model, ids, cache))
+        token = sample_token(logits_V, temperature, top_k, generator)
         if token in end_ids or used >= context or time.monotonic() - start_s > limit_s:
             return
         on_token()
         yield token
         input_ids = torch.tensor([[token]], device=device)
         used += 1
+
+
+def _next_logits(model: nn.Module, input_ids: Tensor, cache: object) -> Tensor:
+    """(V,) fp32 logits of the token after some."""
+    output: Any = model(input_ids=input_ids, past_key_values=cache, use_cache=True)
+    return output.logits[0, -1].float()
 
 
 def sample_token(

@@ -31,7 +31,7 @@ from headway.training.trials.rows_to_try import first_rows
 from headway.training.trials.speed import bf16_is_faster
 
 ROUNDING = 0.02  # of a loss, that computing in bf16 may change
-_ROUNDING_TOKENS = 512  # that the loss is computed from: a tenth of a second, a mean of many
+ROUNDING_TOKENS = 512  # that the loss is computed from: a tenth of a second, a mean of many
 
 
 def settle(
@@ -104,6 +104,30 @@ def settle_forward(
     Raises:
         UsageError: the model cannot compute a loss, not even of one document.
     """
+    settled, packed = settle_packing(plan, settled, forward, micro, prefixed)
+    findings = list(packed)
+    dtype = settled.compute_dtype
+    if plan.choice("bf16").origin == "auto" and plan.machine.device == "cpu":
+        dtype = "bfloat16" if bf16_is_faster(plan.machine.threads) else "float32"
+        if dtype != settled.compute_dtype:
+            findings.append(Finding("adjusted", f"computes in {dtype}, which is faster here"))
+    if dtype != "float32":
+        finding = _try_rounding(forward, micro, dtype)
+        if finding:
+            findings.append(finding)
+            dtype = "float32"
+        forward.release_exact_weights()
+    return replace(settled, compute_dtype=dtype), tuple(findings)
+
+
+def settle_packing(
+    plan: Plan,
+    settled: Settled,
+    forward: Forward,
+    micro: MicroTensors,
+    prefixed: tuple[MicroTensors, MicroTensors] | None = None,
+) -> tuple[Settled, tuple[Finding, ...]]:
+    """Try packing and shared prefixes; see `settle_forward`."""
     findings: list[Finding] = []
     with _not_computable(plan)():
         packing = try_packing(forward, micro)
@@ -124,18 +148,7 @@ def settle_forward(
         )
         findings.append(Finding("adjusted", what))
         settled = replace(settled, share_prefixes=False)
-    dtype = settled.compute_dtype
-    if plan.choice("bf16").origin == "auto" and plan.machine.device == "cpu":
-        dtype = "bfloat16" if bf16_is_faster(plan.machine.threads) else "float32"
-        if dtype != settled.compute_dtype:
-            findings.append(Finding("adjusted", f"computes in {dtype}, which is faster here"))
-    if dtype != "float32":
-        finding = _try_rounding(forward, micro, dtype)
-        if finding:
-            findings.append(finding)
-            dtype = "float32"
-        forward.release_exact_weights()
-    return replace(settled, compute_dtype=dtype), tuple(findings)
+    return settled, tuple(findings)
 
 
 def _not_computable(plan: Plan) -> Boundary:
@@ -152,7 +165,7 @@ def _try_rounding(
     forward: Forward, micro: MicroTensors, dtype: Literal["float32", "bfloat16"]
 ) -> Finding | None:
     """Compute in a smaller number format, or in fp32 again if the loss changes."""
-    some = longest_documents(micro, _ROUNDING_TOKENS)
+    some = longest_documents(micro, ROUNDING_TOKENS)
     exact = mean_loss(forward, some)
     what = f"computes in float32: {dtype} changes the loss"
     try:

@@ -7,7 +7,7 @@ written last).
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from headway.base.errors import Cause, MachineError, Remedy, UsageError
 from headway.base.files import Manifest, delete_folder, write_folder
 from headway.data.examples import tokenizer_files
-from headway.model.load import is_adapter, load_tensors, put_weights
+from headway.model.load import is_adapter, is_out_of_memory, load_tensors, put_weights
 from headway.runs.checkpoint_state import CheckpointState
+from headway.runs.folder import MOMENTS
 from headway.training.optimizer import moments, without_common_counts
 
 
@@ -91,53 +92,93 @@ class Snapshot:
             MachineError: it could not be written or did not read back, or a number is not finite.
         """
         self._refuse_non_finite(final)
-        if final.exists():
-            delete_folder(final)  # it did not verify: a verified checkpoint is never written again
 
         def fill(folder: Path) -> None:
-            self._write_model(folder)
-            for name in tokenizer_files.FILES:
-                if (tokenizer / name).is_file():
-                    shutil.copyfile(tokenizer / name, folder / name)
+            write_model_files(self._model, folder, dict(self._weights))
             saved = without_common_counts(self._moments, state.optimizer_steps)
-            save_file(saved, folder / "optimizer.safetensors")
-            _write_json(folder / "trainer_state.json", trainer_state)
-            _write_json(folder / "headway.json", msgspec.to_builtins(state))
+            save_file(saved, folder / MOMENTS)
 
-        return write_folder(final, fill)
+        return write_checkpoint(final, fill, state, tokenizer, trainer_state)
 
     def _live_weights(self) -> dict[str, Tensor]:
         weights = self._model.state_dict()
-        if self._adapted:
+        if hasattr(self._model, "peft_config"):
             return {name: weights[name] for name in self._parameters}
         return weights
-
-    @property
-    def _adapted(self) -> bool:
-        return hasattr(self._model, "peft_config")
-
-    def _write_model(self, folder: Path) -> None:
-        plain = cast("Any", self._model)
-        if self._adapted:
-            plain.save_pretrained(folder, state_dict=self._weights, save_embedding_layers=False)
-            (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-            if plain.generation_config is not None:  # where to stop; PEFT leaves it to the base
-                plain.generation_config.save_pretrained(folder)
-        else:
-            plain.save_pretrained(folder, state_dict=dict(self._weights))
 
     def _refuse_non_finite(self, final: Path) -> None:
         # numpy uses this thread only; torch would take cores from the training step.
         numbers = {**self._weights, **self._moments}
         bad = [name for name, t in numbers.items() if not np.isfinite(t.numpy()).all()]
         if bad:
-            raise MachineError(
-                f"{final.name} was not written: weights are not finite",
-                cause=Cause.WEIGHTS_NOT_FINITE,
-                have=f"NaN or Inf in {bad[0]}" + (f" and {len(bad) - 1} more" if bad[1:] else ""),
-                need="finite weights; updates are checked before they are applied",
-                remedies=(Remedy("the same command again", "resumes from the checkpoint before"),),
-            )
+            raise not_finite(final.name, bad)
+
+
+def write_checkpoint(
+    final: Path,
+    write: Callable[[Path], None],
+    state: CheckpointState,
+    tokenizer: Path,
+    trainer_state: Mapping[str, Any],
+) -> Manifest:
+    """Write a checkpoint's folder, durably, and read it back.
+
+    Args:
+        final: the folder's name, checkpoint-N.
+        write: writes model and moments into the folder that it is given.
+        state: headway.json.
+        tokenizer: a folder with the tokenizer's files.
+        trainer_state: trainer_state.json.
+
+    Raises:
+        MachineError: it could not be written or did not read back.
+    """
+    if final.exists():
+        delete_folder(final)  # it did not verify: a verified checkpoint is never written again
+
+    def fill(folder: Path) -> None:
+        write(folder)
+        for name in tokenizer_files.FILES:
+            if (tokenizer / name).is_file():
+                shutil.copyfile(tokenizer / name, folder / name)
+        _write_json(folder / "trainer_state.json", trainer_state)
+        _write_json(folder / "headway.json", msgspec.to_builtins(state))
+
+    return write_folder(final, fill)
+
+
+def write_model_files(model: nn.Module, folder: Path, weights: dict[str, Tensor]) -> None:
+    """Write a model's configuration and weights, or those of its adapters.
+
+    Args:
+        model: with or without adapters.
+        folder: gets the files.
+        weights: by name; without any, only the configuration is written.
+    """
+    plain = cast("Any", model)
+    if hasattr(model, "peft_config"):
+        plain.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+        if plain.generation_config is not None:  # where to stop; PEFT leaves it to the base
+            plain.generation_config.save_pretrained(folder)
+    else:
+        plain.save_pretrained(folder, state_dict=weights)
+
+
+def not_finite(name: str, bad: Sequence[str]) -> MachineError:
+    """The refusal to save weights that are not finite.
+
+    Args:
+        name: of the checkpoint.
+        bad: names of tensors.
+    """
+    return MachineError(
+        f"{name} was not written: weights are not finite",
+        cause=Cause.WEIGHTS_NOT_FINITE,
+        have=f"NaN or Inf in {bad[0]}" + (f" and {len(bad) - 1} more" if bad[1:] else ""),
+        need="finite weights; updates are checked before they are applied",
+        remedies=(Remedy("the same command again", "resumes from the checkpoint before"),),
+    )
 
 
 def _memory_for(tensor: Tensor) -> Tensor:
@@ -147,7 +188,11 @@ def _memory_for(tensor: Tensor) -> Tensor:
 
 def load_moments(checkpoint: Path) -> dict[str, Tensor]:
     """AdamW's moments of a checkpoint, by name; empty if it has none."""
-    path = checkpoint / "optimizer.safetensors"
+    from headway.training.weights.sharded_moments import has_sharded_moments, read_moments
+
+    if has_sharded_moments(checkpoint):
+        return read_moments(checkpoint)
+    path = checkpoint / MOMENTS
     return load_tensors(path) if path.is_file() else {}
 
 
@@ -162,7 +207,9 @@ def load_weights(model: nn.Module, checkpoint: Path) -> None:
     try:
         return put_weights(model, checkpoint)
     except (UsageError, RuntimeError) as error:
-        raise _mismatch(checkpoint, str(error).splitlines()[0]) from error
+        if is_out_of_memory(error):
+            raise
+        raise mismatch(checkpoint, str(error).splitlines()[0]) from error
 
 
 def _load_adapters(model: nn.Module, checkpoint: Path) -> None:
@@ -173,11 +220,12 @@ def _load_adapters(model: nn.Module, checkpoint: Path) -> None:
     differing = sorted(tensors.keys() ^ own.keys())
     if differing:
         have = f"{len(differing)} tensors that only one of them has, such as {differing[0]}"
-        raise _mismatch(checkpoint, have)
+        raise mismatch(checkpoint, have)
     set_peft_model_state_dict(cast("Any", model), tensors)
 
 
-def _mismatch(checkpoint: Path, have: str) -> MachineError:
+def mismatch(checkpoint: Path, have: str) -> MachineError:
+    """The refusal of a checkpoint of another model."""
     return MachineError(
         f"{checkpoint.name} does not match this model",
         cause=Cause.CHECKPOINT_MISMATCH,

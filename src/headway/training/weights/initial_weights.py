@@ -1,6 +1,6 @@
 """Initial weights, a function of the plan alone."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,12 @@ from headway.runs.base_model import find_base_model
 from headway.runs.plan import ModelPlan, Plan
 
 
-def starting_model(plan: Plan) -> nn.Module:
+def starting_model(plan: Plan, read: Callable[..., nn.Module] = from_folder) -> nn.Module:
     """The model before the job's first step: random, from a folder or from its parent.
+
+    Args:
+        plan: of the run.
+        read: reads a model folder, as `from_folder` does.
 
     Raises:
         UsageError: a folder is missing or does not load.
@@ -22,12 +26,17 @@ def starting_model(plan: Plan) -> nn.Module:
     if model.source == "preset":
         return from_config(model.config, plan.seed)
     base = Path(model.base) if model.base else None
-    loaded = load_folder(Path(model.path), trust_remote_code=model.trust_remote_code, base=base)
+    trusted = model.trust_remote_code
+    loaded = load_folder(Path(model.path), trust_remote_code=trusted, base=base, read=read)
     return _adapted(loaded, model, plan.seed)
 
 
 def load_folder(
-    folder: Path, *, trust_remote_code: bool = False, base: Path | None = None
+    folder: Path,
+    *,
+    trust_remote_code: bool = False,
+    base: Path | None = None,
+    read: Callable[..., nn.Module] = from_folder,
 ) -> nn.Module:
     """Load a model, or adapters on the base model that they name.
 
@@ -35,14 +44,15 @@ def load_folder(
         folder: of the model, or of a checkpoint with adapters.
         trust_remote_code: run code that comes with the model.
         base: where a person says that the base model is now.
+        read: reads the folder of a whole model.
 
     Raises:
         UsageError: the folder or its base does not load.
     """
     if not is_adapter(folder):
-        return from_folder(folder, trust_remote_code=trust_remote_code)
+        return read(folder, trust_remote_code=trust_remote_code)
     found = find_base_model(folder, base)
-    model: Any = with_adapter(from_folder(found, trust_remote_code=trust_remote_code), folder)
+    model: Any = with_adapter(read(found, trust_remote_code=trust_remote_code), folder)
     add_end_ids(model, read_end_ids(folder))  # PEFT reads adapters only
     for config in model.peft_config.values():  # what is saved names the base where it is now
         config.base_model_name_or_path = str(found)

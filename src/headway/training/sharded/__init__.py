@@ -1,0 +1,1 @@
+"""Training of a model in shards: each worker of a group holds a part of every weight."""
