@@ -15,6 +15,7 @@ from .conftest import Headway, until, worker_of
 
 TEXT = "".join(f"The {n}th day was like the {n * 7 % 31}th, only longer.\n" for n in range(3000))
 SMALL = ["--preset", "tiny", "--max-length", "64", "--batch-size", "256", "--threads", "1"]
+SMALL += ["--no-bf16"]  # else each run finds out by measuring which format is faster
 EVALUATED = ["--val-size", "40", "--eval-steps", "5"]
 TRAIN = ["train", "days.txt", *SMALL, *EVALUATED, "--max-steps", "12", "--save-steps", "4"]
 
