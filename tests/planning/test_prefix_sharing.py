@@ -27,6 +27,7 @@ from headway.planning.prefix_sharing import prefix_savings, sharing_obstacle
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
 from headway.runs.verification.verify import verify
+from headway.training.distributed.messages import EvaluatedRows
 
 CONTEXT = folder_of(1024)
 UNLIMITED = 1 << 40
@@ -170,7 +171,8 @@ def test_a_job_that_shares_learns_what_it_would_without(tmp_path: Path) -> None:
 def test_what_is_only_looked_at_shares_too(tmp_path: Path) -> None:
     plan = plan_of(prompted(tmp_path / "chats"), batch_size=8, val_size=4)
     probes = run(tmp_path / "run", plan).job.trainer.probes
-    for micros in (probes.probe, probes.held_out):
+    for rows in EvaluatedRows:
+        micros = probes.batches(rows)
         num_rows = sum(len(micro.rows_R) for micro in micros)
         assert num_rows in (8, 4)
         tokens = sum(len(micro.ids_N) for micro in micros)
