@@ -44,7 +44,7 @@ def times(number):
 """
 # What is slow, and how many steps are done by then.
 PHASES = {
-    "loading the model": ('asked("headway.training.setup", "starting_model")', 0),
+    "loading the model": ('asked("headway.training.weights.holding", "starting_model")', 0),
     "making the optimizer": ('asked("headway.training.setup", "make_optimizer")', 0),
     "checking the packing": ('asked("headway.training.trainer", "settle")', 0),
     "probing before": (
@@ -241,14 +241,14 @@ def test_a_second_signal_leaves_a_slow_save_and_what_was_saved_before_stands(
     leave = (
         STEP.format(step=6, then="os.kill(os.getpid(), signal.SIGINT)")
         + """
-from headway.training.weights.checkpoint import Snapshot
-model = Snapshot._write_model
-def twice(self, folder):
-    model(self, folder)
+from headway.training.weights import checkpoint
+write = checkpoint.write_model_files
+def twice(model, folder, weights):
+    write(model, folder, weights)
     if "checkpoint-6" in folder.name:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(300)
-Snapshot._write_model = twice
+checkpoint.write_model_files = twice
 """
     )
     told = forks.train(run.path, mutant=leave)

@@ -240,7 +240,7 @@ setup.restore_moments = lambda o, p, saved, n: restore(o, p, saved, 1)
     "dropout is drawn by the process": """
 import os
 from headway.training import step
-step._dropout_seed = lambda *_: os.getpid()
+step.dropout_seed, _ = lambda *_: os.getpid(), step.dropout_seed  # which has to be there
 """,
     "the copy is written while the weights move on": """
 import torch

@@ -43,6 +43,7 @@ from headway.training.distributed.messages import EvaluatedRows
 from headway.training.evaluation.evaluate import measure_loss
 from headway.training.optimizer import learning_rate
 from headway.training.step import Stepper
+from headway.training.weights import holding
 
 GIVEN = {
     "max_length": 16,
@@ -399,7 +400,7 @@ def test_l09_a_checkpoint_without_moments_is_refused(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, plan = saved(data, tmp_path / "run")
-    monkeypatch.setattr(setup, "load_moments", lambda _: {})
+    monkeypatch.setattr(holding, "load_moments", lambda _: {})
     with pytest.raises(MachineError, match="checkpoint-6 lacks optimizer moments"):
         run(tmp_path / "run", plan, attempt=2)
 

@@ -38,6 +38,7 @@ from headway.training.optimizer import make_optimizer
 from headway.training.phases import Phases
 from headway.training.saver import Saver, Written
 from headway.training.trainer import Trainer
+from headway.training.weights import checkpoint
 from headway.training.weights.checkpoint import Snapshot
 
 PLAN = plan_of(in_memory(1601), max_length=16)
@@ -204,14 +205,14 @@ ERRORS = {
 
 
 def fails_at(patch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
-    real = Snapshot._write_model
+    real = checkpoint.write_model_files
 
-    def write(self: Snapshot, folder: Path) -> None:
-        real(self, folder)
+    def write(model: Any, folder: Path, weights: Any) -> None:
+        real(model, folder, weights)
         if name in folder.name:
             raise error
 
-    patch.setattr(Snapshot, "_write_model", write)
+    patch.setattr(checkpoint, "write_model_files", write)
 
 
 def incident(ran: Ran, code: Exit) -> None:

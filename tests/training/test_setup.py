@@ -12,8 +12,8 @@ from tests.training.jobs import adapted, planned
 from headway.base.errors import BrokenContract, Cause, DataRefused, MachineError, UsageError
 from headway.base.pulse import Pulse
 from headway.runs.settled import Settled
-from headway.training import setup
 from headway.training.setup import set_up
+from headway.training.weights import holding
 from headway.training.weights.initial_weights import end_ids_of
 
 
@@ -28,7 +28,8 @@ def test_d17_data_that_changed_since_the_plan_is_refused(here: Path, tmp_path: P
 def test_f29_a_model_that_is_all_frozen_is_refused(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setup, "starting_model", lambda _: causal("llama").requires_grad_(False))
+    frozen = causal("llama").requires_grad_(False)
+    monkeypatch.setattr(holding, "starting_model", lambda _: frozen)
     with pytest.raises(BrokenContract, match="this model has no trainable tensor"):
         run(tmp_path / "run", planned(here))
 

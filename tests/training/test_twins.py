@@ -14,7 +14,9 @@ from headway.base.errors import Exit
 from headway.base.events import Noted, StepDone
 from headway.data.survey.store import Store
 from headway.runs.plan import Plan
-from headway.training import setup, trainer
+from headway.training import trainer
+from headway.training.distributed.messages import EvaluatedRows
+from headway.training.weights import holding
 
 # ---- other ways to compute ---------------------------------------------------------------------
 
@@ -25,7 +27,7 @@ def test_b03_a_model_that_leaks_runs_its_documents_separately(
     def leaky(_: Plan) -> Any:
         return causal("lfm2", layer_types=["conv", "full_attention"])
 
-    monkeypatch.setattr(setup, "starting_model", leaky)
+    monkeypatch.setattr(holding, "starting_model", leaky)
     monkeypatch.setattr(trainer, "starting_model", leaky)
     ran = run(tmp_path / "run", planned(here))
     assert ran.receipt.contract.verdict == "kept"
@@ -81,7 +83,8 @@ def test_s03_many_lengths_compile_nothing(tmp_path: Path) -> None:
     flags = ["." * (1 + 7 * i % 20) + "x" * (1 + 5 * i % 23) for i in range(40)]
     plan = plan_of(chat_store(tmp_path / "store", *flags), batch_size=4)
     ran = run(tmp_path / "run", plan)
-    assert len({group.length for m in ran.job.trainer.probes.probe for group in m.documents}) > 3
+    probed = ran.job.trainer.probes.batches(EvaluatedRows.PROBE)
+    assert len({group.length for m in probed for group in m.documents}) > 3
     assert len({step.computed_tokens for step in ran.of(StepDone)}) > 5
     assert not counters["stats"]
     assert not counters["frames"]

@@ -95,6 +95,7 @@ def verify(folder: RunFolder, pulse: Pulse) -> Verification:
         *check_plan(receipt, plan),
         *check_log(receipt, log, steps),
         *check_workers(receipt, log),
+        *_check_reduction(folder, receipt, plan),
         *check_order(receipt, plan, steps),
         *_check_rejected(folder, receipt, plan),
         *_check_data(receipt, _with_data_located(folder, plan), pulse),
@@ -111,6 +112,16 @@ def verify(folder: RunFolder, pulse: Pulse) -> Verification:
         line=receipt.line,
         claims=claims,
     )
+
+
+def _check_reduction(folder: RunFolder, receipt: Receipt, plan: Plan) -> Iterator[Claim]:
+    """How gradients of several workers were added in the newest attempt."""
+    try:
+        found = load_settled(folder.path, plan).reduction if receipt.workers else ""
+    except MachineError as error:
+        yield unchecked("reduction", receipt.reduction, error.what)
+        return
+    yield checked("reduction", receipt.reduction, found, "settled.json")
 
 
 def _check_rejected(folder: RunFolder, receipt: Receipt, plan: Plan) -> Iterator[Claim]:
