@@ -35,6 +35,7 @@ HEAVY = {
     "chat": ("notes",),
     "eval": ("notes", "notes.txt"),
     "verify": ("notes",),
+    "worker": ("notes",),
 }
 
 
