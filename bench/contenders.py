@@ -65,7 +65,7 @@ class Bench:
         return {"TORCHINDUCTOR_CACHE_DIR": str(self.folder / "inductor")}
 
     def steps(self, num: int) -> int:
-        """So many steps, or few."""
+        """The number of steps, or few of them in a quick run."""
         return min(num, 4) if self.quick else num
 
     def take_turns(self, entries: Sequence[Entry], rounds: int = 0) -> tuple[Contender, ...]:

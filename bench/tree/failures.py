@@ -57,7 +57,7 @@ def simulate(
     Args:
         interval_s: trained between two saves; whole steps of it.
         stall_s: that training stands still for a save.
-        restart_s: from a failure until training goes on; a failure meanwhile starts it anew.
+        restart_s: from a failure until training resumes; another failure restarts this time.
         between_s: mean time between two failures.
         step_s: of a step; 0: as short as one likes.
         kept: share of failures after which the last finished step is saved before the restart.

@@ -364,6 +364,11 @@ class Receipt:
     workers: tuple[ReceiptWorker, ...] = ()  # empty if there was one
     reduction: str = ""  # how their gradients were added
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether the contract was kept and the model did not fail to learn."""
+        return self.contract.verdict == "kept" and self.learning.verdict != "not"
+
     def __repr__(self) -> str:
         """One line."""
         return f"<Receipt {self.run} {self.outcome} · {self.line}>"

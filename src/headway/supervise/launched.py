@@ -92,8 +92,7 @@ class LaunchedWorker:
         if self._place.rank == 0:
             self._screen.receipt(receipt)
             self._screen.say("already trained, 0 new steps")
-        sound = receipt.contract.verdict == "kept" and receipt.learning.verdict != "not"
-        return Exit.KEPT if sound else Exit.BROKEN
+        return Exit.KEPT if receipt.is_sound else Exit.BROKEN
 
     def _last_word(self) -> Ended | None:
         """How the attempt before a restart by the launcher ended, if new workers change nothing.

@@ -209,8 +209,7 @@ class Supervisor:
         self.screen.receipt(receipt)
         self.screen.say("already trained, 0 new steps")
         # A contract that was broken the first time is still broken.
-        sound = receipt.contract.verdict == "kept" and receipt.learning.verdict != "not"
-        return Result(Exit.KEPT if sound else Exit.BROKEN, plan, receipt, folder.path)
+        return Result(Exit.KEPT if receipt.is_sound else Exit.BROKEN, plan, receipt, folder.path)
 
     def _run(self, where: Placement, plan: Plan, settled: Settled, workers: Workers) -> Result:
         folder = where.folder

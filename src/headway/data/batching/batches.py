@@ -93,7 +93,7 @@ def make_batch(
         micro_batch_tokens: maximum per micro-batch.
         device: for the tensors.
         share: compute a common prefix once per micro-batch.
-        own: the leaves that this worker computes, out of so many; only these become tensors.
+        own: the leaves that this worker computes, given their number; only these become tensors.
         square_weight: cost of a token's attention per token of its document.
     """
     epoch, numbers = order.rows(step)
@@ -132,7 +132,7 @@ def evaluation_micro_batches(
         device: for the tensors.
         share: compute a common prefix once per micro-batch.
         leaves: equal parts that workers may share, if there are as many rows.
-        own: the leaves that this worker evaluates, out of so many.
+        own: the leaves that this worker evaluates, given their number.
     """
     packed = pack(rows, numbers, leaves, micro_batch_tokens, share=share)
     return tuple(to_tensors(m, device) for n in own(len(packed)) for m in packed[n])

@@ -74,7 +74,7 @@ class Head:
         self._seen = seen
 
     def content(self, max_bytes: int = LONGEST_LINE) -> Chunks:
-        """The content from its beginning, up to about so many bytes."""
+        """The content from its beginning, up to about `max_bytes`."""
         num_bytes = 0
         for chunk in list(self._seen):
             yield chunk

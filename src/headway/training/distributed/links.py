@@ -144,8 +144,8 @@ class Links:
     def check(self) -> None:
         """See without waiting that the parent and the children are there.
 
-        Whoever waits for something else than a message calls it: of a machine that is gone, gloo
-        hears nothing.
+        To be called during a wait for anything but a message: gloo does not notice that a machine
+        is gone.
 
         Raises:
             MachineError: one of them is gone.

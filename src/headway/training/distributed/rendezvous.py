@@ -1,9 +1,9 @@
 """Rendezvous: how the processes that a launcher started, on any machines, connect to each other.
 
-The launcher's store is where they meet. The root puts a number there that nobody can guess; each
-rank that leads others puts its address under it. Whoever connects has to know the number, so that
-nothing which an earlier start left in the store, and nobody else on the network, is taken for a
-worker. All connections are kept alive: a machine that is gone ends them within half a minute.
+They meet in the launcher's store. The root puts a random number there, and each rank with children
+puts its address under it. A connection must present the number, so neither an address left in the
+store by an earlier start nor a stranger on the network is taken for a worker. Connections use TCP
+keepalive: they end within half a minute of a machine going silent.
 """
 
 import contextlib

@@ -160,7 +160,7 @@ class LedTeam(Team, Protocol):
         ...
 
     def begin(self, first_step: int, micro_batch_tokens: int) -> None:
-        """Tell all to take steps from this one on, with micro-batches of so many tokens."""
+        """Tell all to take steps from this one on, in micro-batches of at most this many tokens."""
         ...
 
     def end(self) -> None:

@@ -34,7 +34,7 @@ class Probes:
         plan: says how many rows are probed.
         settled: says how they run.
         phase: current phase.
-        own: the leaves that this worker evaluates, out of so many.
+        own: the leaves that this worker evaluates, given their number.
 
     Attributes:
         micro_batch_tokens: that the rows are cut into.
