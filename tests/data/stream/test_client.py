@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +18,12 @@ from headway.base.errors import BrokenContract, Cause, DataRefused, MachineError
 from headway.data.examples.tokenizer import byte_level
 from headway.data.order import Numbers
 from headway.data.stream import client as client_module
+from headway.data.stream import stream_rows
 from headway.data.stream.client import StreamClient, StreamEnded
 from headway.data.stream.cursor import HELD_OUT, StreamCursor
+from headway.data.stream.reader_process import ReaderWait
 from headway.data.stream.spec import load_stream, save_stream
-from headway.data.stream.window import load_window, save_window, window_path
+from headway.data.stream.window import Window, load_window, save_window, window_path
 
 WORDS = byte_level()
 
@@ -134,6 +137,31 @@ def test_a_window_that_is_damaged_is_made_again(client: StreamClient) -> None:
     window_path(client.folder, 3).write_bytes(b"not a window")
     assert taken(again) == rows
     again.end()
+
+
+def test_a_window_that_comes_between_two_looks_costs_no_restart(
+    client: StreamClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[int] = []
+
+    def look_too_early(folder: Path, number: int) -> Window | None:
+        """Nothing at the first look; by the next one, the reader has made it and is idle."""
+        if number in looked_at:
+            return load_window(folder, number)
+        looked_at.append(number)
+        while not (load_window(folder, number) and is_idle(client)):
+            time.sleep(0.01)
+        return None
+
+    monkeypatch.setattr(stream_rows, "load_window", look_too_early)
+    client.await_first()
+    assert looked_at == [HELD_OUT, 0]
+    assert client.num_restarts == 0
+
+
+def is_idle(client: StreamClient) -> bool:
+    pulse = client.reader_pulse()
+    return bool(pulse and pulse.waiting == ReaderWait.REQUEST)
 
 
 def test_reading_continues_from_a_checkpoints_cursor(client: StreamClient, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from headway.base.pulse import PulseReading, read_pulse
 from headway.data.stream.cursor import StreamCursor
 from headway.data.stream.reader_process import ReaderWait, WindowRequest
 from headway.data.stream.stream_rows import StreamEnded, StreamRows
+from headway.data.stream.window import load_window
 
 _NUM_AHEAD = 2  # windows prepared while one is used
 _MAX_SILENCE_S = 30.0  # a reader whose pulse is older is stuck
@@ -106,10 +107,12 @@ class StreamClient(StreamRows):
 
     def _check_reader(self, number: int) -> None:
         """Restart a reader that died, got stuck, or is idle although this window is unreadable."""
-        if self._reader.is_running:
-            if not self._is_stuck():
-                return
-        else:
+        is_running = self._reader.is_running
+        if is_running and not self._is_stuck():
+            return
+        if load_window(self.folder, number):  # it came between the last look and this one
+            return
+        if not is_running:
             self._raise_refusal()
         self._reader.end()
         self._pulse.unlink(missing_ok=True)
