@@ -1,0 +1,1 @@
+"""Evidence: what processes, their threads and the machine do, read from outside."""

@@ -1,0 +1,1 @@
+"""Guard: the watch of a run around any training command."""

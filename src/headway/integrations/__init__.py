@@ -1,0 +1,1 @@
+"""Integrations: the checks and proofs of a run inside other trainers."""
