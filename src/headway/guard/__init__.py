@@ -1,1 +1,1 @@
-"""Guard: the watch of a run around any training command."""
+"""Guard: the same watch around any training command, whoever wrote it."""
