@@ -16,12 +16,14 @@ class Frame:
         file: as the interpreter knows it, "" for native code.
         line: 0 where unknown.
         module: the dotted name of its module, or the library of native code, "" where unknown.
+        source: text of the line (`source_line`), "" where unknown.
     """
 
     function: str
     file: str
     line: int = 0
     module: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class ThreadFacts:
         cpu: cores that it used while it was watched.
         holds_gil: whether it held the interpreter's lock.
         frames: its calls, the innermost first; empty where they could not be read.
+        system_call: the kernel's call that it waits in (`system_call`), "" if none or unknown.
+        argument: its first argument: a descriptor, or the address of a futex; -1 if unknown.
     """
 
     tid: int
@@ -46,6 +50,8 @@ class ThreadFacts:
     cpu: float = 0.0
     holds_gil: bool = False
     frames: tuple[Frame, ...] = ()
+    system_call: str = ""
+    argument: int = -1
 
 
 class Link(StrEnum):
