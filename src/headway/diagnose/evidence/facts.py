@@ -39,8 +39,8 @@ class ThreadFacts:
         cpu: cores that it used while it was watched.
         holds_gil: whether it held the interpreter's lock.
         frames: its calls, the innermost first; empty where they could not be read.
-        system_call: the kernel's call that it waits in (`system_call`), "" if none or unknown.
-        argument: its first argument: a descriptor, or the address of a futex; -1 if unknown.
+        call: the system call that it is in, "read", "futex", ...; "" where that is unknown.
+        descriptor: that the call works on, as "read" does; -1 for none.
     """
 
     tid: int
@@ -50,8 +50,8 @@ class ThreadFacts:
     cpu: float = 0.0
     holds_gil: bool = False
     frames: tuple[Frame, ...] = ()
-    system_call: str = ""
-    argument: int = -1
+    call: str = ""
+    descriptor: int = -1
 
 
 class Link(StrEnum):
