@@ -36,22 +36,22 @@ class ThreadFacts:
         state: the kernel's letter: R running, S waiting, D waiting for a disk or device, T stopped,
             t held by a debugger, Z ended.
         wait_channel: the kernel function that it waits in, "" where it cannot be read.
+        call: the system call that it is in, "read", "futex", ...; "" where that is unknown.
+        descriptor: that the call works on, as "read" does; -1 for none.
         cpu: cores that it used while it was watched.
         holds_gil: whether it held the interpreter's lock.
         frames: its calls, the innermost first; empty where they could not be read.
-        call: the system call that it is in, "read", "futex", ...; "" where that is unknown.
-        descriptor: that the call works on, as "read" does; -1 for none.
     """
 
     tid: int
     name: str = ""
     state: str = "S"
     wait_channel: str = ""
+    call: str = ""
+    descriptor: int = -1
     cpu: float = 0.0
     holds_gil: bool = False
     frames: tuple[Frame, ...] = ()
-    call: str = ""
-    descriptor: int = -1
 
 
 class Link(StrEnum):
