@@ -22,6 +22,7 @@ from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt
 from headway.runs.settled import Settled
+from headway.runs.watched.watched_run import WatchedRun
 from headway.supervise.progress import Status
 
 FOLDER = Path(__file__).parent / "schemas"
@@ -34,6 +35,7 @@ PLAIN: dict[str, tuple[type, str]] = {
     "receipt": (Receipt, "receipt.json of a run."),
     "rejected": (Rejected, "One line of rejected.jsonl of a run."),
     "status": (Status, "`headway status --json`."),
+    "watched": (WatchedRun, "watched.json of a run of another program."),
 }
 
 

@@ -23,6 +23,7 @@ from headway.base.files import (
 from headway.runs import checkpoint_state
 from headway.runs.checkpoint_state import CheckpointState, read_state
 from headway.runs.plan import Plan, SavesPlan, load_plan
+from headway.runs.watched.watched_run import is_watched
 
 MOMENTS = "optimizer.safetensors"  # of a checkpoint
 SHARDED_MOMENTS = "optimizer"  # a folder, if several workers held a model in shards
@@ -225,8 +226,8 @@ def find_run(run: str | None, output_dir: Path) -> RunFolder:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is a run's."""
-    return (path / "plan.json").is_file()
+    """Whether a folder is a run's: of ours, or of another program that Headway watched."""
+    return (path / "plan.json").is_file() or is_watched(path)
 
 
 def list_runs(output_dir: Path) -> list[RunFolder]:

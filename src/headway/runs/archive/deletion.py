@@ -24,11 +24,12 @@ from headway.base.lock import exclusive_lock, is_held
 from headway.runs.archive.backup import list_backups
 from headway.runs.folder import RunFolder, find_run, is_run, list_runs
 from headway.runs.loss_history import FILE as LOSSES
+from headway.runs.watched.watched_run import FILE as WATCHED
 
 _DOOMED = ".deleting"
 _FILES = {
     *("run.yaml", "plan.json", "settled.json", "events.jsonl", "pulse.json", "run.lock", "save"),
-    *("receipt.json", "rejected.jsonl", "samples.jsonl", "traceback.txt", LOSSES),
+    *("receipt.json", "rejected.jsonl", "samples.jsonl", "traceback.txt", LOSSES, WATCHED),
 }
 _LEFT_BEHIND = re.compile(r"\.checkpoint-.*|\..*\.tmp|\.nfs.*|\.DS_Store")
 _CHECKPOINT = re.compile(r"checkpoint-\d+(-\d+)?")

@@ -17,6 +17,7 @@ from headway.base.process_id import ProcessId, is_alive
 from headway.base.pulse import read_pulse
 from headway.runs.folder import RunFolder, find_run, list_runs
 from headway.runs.receipt import Receipt, load_receipt
+from headway.runs.watched.watched_run import FILE as WATCHED
 from headway.supervise.live.runtime_folder import live_folders, runtime_folders
 from headway.supervise.progress import Aim, Progress, Readings, Status
 
@@ -190,18 +191,18 @@ class _Time:
 
 @dataclass(frozen=True)
 class _PlanNumbers:
-    """The numbers of plan.json that a status needs; the others are ignored."""
+    """The numbers of plan.json or watched.json that a status needs; the others are ignored."""
 
     steps: _Steps
     time: _Time
 
 
 def _aim(folder: Path) -> Aim | None:
-    try:
-        plan = msgspec.json.decode((folder / "plan.json").read_bytes(), type=_PlanNumbers)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return Aim(plan.steps.first, plan.steps.num, plan.time.seconds)
+    for name in ("plan.json", WATCHED):
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            plan = msgspec.json.decode((folder / name).read_bytes(), type=_PlanNumbers)
+            return Aim(plan.steps.first, plan.steps.num, plan.time.seconds)
+    return None
 
 
 def _unproven(status: Status, lock: Path) -> UsageError:

@@ -1,0 +1,1 @@
+"""Watched runs: training by another program, as far as Headway saw it."""
