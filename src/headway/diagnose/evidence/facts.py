@@ -17,6 +17,7 @@ class Frame:
         line: 0 where unknown.
         module: the dotted name of its module, or the library of native code, "" where unknown.
         source: text of the line (`source_line`), "" where unknown.
+        inside: the `with` statements around it, the innermost first.
     """
 
     function: str
@@ -24,6 +25,7 @@ class Frame:
     line: int = 0
     module: str = ""
     source: str = ""
+    inside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
