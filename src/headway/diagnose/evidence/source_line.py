@@ -4,8 +4,8 @@ import itertools
 from pathlib import Path
 from typing import NamedTuple
 
-from headway.base.addresses import hide_credentials
 from headway.base.files import regular_file
+from headway.diagnose.redaction import hide_secrets
 
 _LONGEST = 120  # characters of a line that are worth showing
 _MOST_BYTES = 1 << 22  # of a file that is read for one line
@@ -28,7 +28,7 @@ class SourceLine(NamedTuple):
 def source_line(file: str, line: int) -> SourceLine:
     """The text of a line.
 
-    Never blocks: nothing but a regular file is opened. Credentials are left out.
+    Never blocks: nothing but a regular file is opened. Secrets are left out.
     """
     if line < 1 or not file.endswith(".py"):
         return SourceLine()
@@ -66,4 +66,4 @@ def _indentation(text: str) -> int:
 
 
 def _shown(text: str) -> str:
-    return hide_credentials(text.strip())[:_LONGEST]
+    return hide_secrets(text.strip())[:_LONGEST]

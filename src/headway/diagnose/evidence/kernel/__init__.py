@@ -1,0 +1,1 @@
+"""Kernel: what /proc has about processes, their threads, files, sockets and locks."""

@@ -1,0 +1,1 @@
+"""Stacks: the calls of every thread, read from outside."""

@@ -1,0 +1,117 @@
+"""Redaction: command lines, settings and logs as they may be shown, without secrets in them.
+
+What `hide_credentials` does for addresses, this does for everything else that may hold a secret.
+Where it is unclear whether something is one, it is left out.
+"""
+
+import re
+from collections.abc import Sequence
+
+from headway.base.addresses import hide_credentials
+
+HIDDEN = "..."
+_NAME_WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
+# Words of names that promise a secret: HF_TOKEN, wandbApiKey, aws_secret_access_key, --password
+_SECRET = re.compile(
+    r"token|secret|passw(?:or)?d|passphrase|pass|pwd|credentials?|auth|authorization|bearer|jwt"
+    r"|cookie|dsn|(?:api|access|secret|private)key|authtoken|signature|sig|sas|webhook|notify|netrc"
+)
+_TEXT_TOKEN = re.compile(
+    r"(?:pad|eos|bos|unk|sep|cls|mask|image|audio|video|end|start|stop|special|first|last|next)"
+)
+_HARMLESS = re.compile(r"-?[\d.,]{0,9}|true|false|none|null|auto|yes|no", re.IGNORECASE)
+_NAME = r"(?P<name>(?<![\w.-])-{0,2}\+{0,2}[A-Za-z_][\w.-]*)"
+_QUOTED = r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?"
+_ASSIGNED = re.compile(
+    rf"{_NAME}(?P<link>[\"']?\s*(?:=>?|:)[ \t]*)"
+    rf"(?P<value>{_QUOTED}|(?:bearer|basic|token)\s+[^\s\"']+|[^\s\"',;&|}}\])]+)",
+    re.IGNORECASE,
+)
+_OPTION = re.compile(
+    rf"(?P<name>(?<![\w-])--?[A-Za-z][\w.-]*)(?P<link>[ \t]+)(?P<value>{_QUOTED}|[^\s\"'-]\S*)"
+)
+# A key of YAML at the beginning of a line: the rest of the line is its value, and deeper lines.
+_KEY = re.compile(rf"(?P<indent>[ \t]*(?:-[ \t]+)*)[\"']?{_NAME}[\"']?[ \t]*:(?P<value>[ \t].*|)")
+_SINGLE = re.compile(rf"[ \t]*(?:{_QUOTED})[ \t]*,?.*|[ \t]*[^\s\"',]*[ \t]*(?:#.*)?")
+# What is a secret by its looks, whatever it is called.
+_KNOWN = re.compile(
+    r"""\b(?:hf_[A-Za-z0-9]{16,}
+        |sk-[\w-]{16,}
+        |gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}
+        |(?:AKIA|ASIA)[0-9A-Z]{12,}
+        |xox[a-z]-[\w-]{10,}
+        |wandb_v\d_\w{16,}
+        |AIza[\w-]{30,}
+        |eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)""",
+    re.VERBOSE,
+)
+_BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
+_HOOK = re.compile(
+    r"((?:hooks\.slack\.com|discord(?:app)?\.com|ntfy\.sh|[\w.-]+\.webhook\.office\.com)/)\S+"
+)
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL
+)
+_LOOKS_RANDOM = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*\d)[A-Za-z0-9+/=_-]{32,}")
+
+
+def hide_secrets(text: str) -> str:
+    """A text of any number of lines as it may be shown."""
+    shown: list[str] = []
+    deeper_than = -1  # columns of a secret's key: deeper lines belong to its value
+    for line in _PRIVATE_KEY.sub(HIDDEN, text).splitlines(keepends=True):
+        indent = len(line) - len(line.lstrip())
+        if deeper_than >= 0 and (indent > deeper_than or not line.strip()):
+            continue
+        deeper_than = -1
+        key = _KEY.match(line)
+        if key and is_secret_name(key["name"]) and not _SINGLE.fullmatch(key["value"].rstrip()):
+            end = line[len(line.rstrip("\r\n")) :]
+            line = f"{line[: key.start('value')]} {HIDDEN}{end}"
+        elif key and is_secret_name(key["name"]) and key["value"].strip() in ("", "|", ">", "|-"):
+            deeper_than = indent
+        shown.append(_hide_in_line(line))
+    return "".join(shown)
+
+
+def hide_arguments(words: Sequence[str]) -> tuple[str, ...]:
+    """The arguments of a command as they may be shown."""
+    shown: list[str] = []
+    is_value = False  # of the option before
+    for word in words:
+        if is_value and not word.startswith("--"):
+            shown.append(word if _HARMLESS.fullmatch(word) else HIDDEN)
+            is_value = False
+            continue
+        shown.append(HIDDEN if _looks_random(word) else hide_secrets(word))
+        is_value = word.startswith("-") and "=" not in word and is_secret_name(word)
+    return tuple(shown)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what has this name may be a secret: an option, a variable, a key of YAML."""
+    words = [word.lower() for word in _NAME_WORDS.findall(name)]
+    if len(words) > 1 and words[-1] == "token" and _TEXT_TOKEN.fullmatch(words[-2]):
+        return False
+    is_key = bool(words) and words[-1] in ("key", "keys")
+    return is_key or any(map(_SECRET.fullmatch, words))
+
+
+def _hide_in_line(line: str) -> str:
+    line = _HOOK.sub(rf"\1{HIDDEN}", line)
+    line = _BEARER.sub(rf"\1\2{HIDDEN}", line)
+    line = _KNOWN.sub(HIDDEN, line)
+    line = _OPTION.sub(_without_value, _ASSIGNED.sub(_without_value, line))
+    return hide_credentials(line)
+
+
+def _without_value(found: re.Match[str]) -> str:
+    value = found["value"]
+    if not is_secret_name(found["name"]) or _HARMLESS.fullmatch(value.strip("\"'")):
+        return found[0]
+    quote = value[0] if value[0] in "\"'" else ""
+    return f"{found['name']}{found['link']}{quote}{HIDDEN}{quote}"
+
+
+def _looks_random(word: str) -> bool:
+    return bool(_LOOKS_RANDOM.fullmatch(word)) and not word.startswith("/")

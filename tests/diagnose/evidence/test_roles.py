@@ -1,0 +1,29 @@
+"""Roles: loaders, compilers, trackers and launchers are known by what they run."""
+
+import pytest
+
+from headway.diagnose.evidence.facts import Frame, ProcessFacts, ThreadFacts
+from headway.diagnose.evidence.roles import role_of
+
+LOOP = Frame("_worker_loop", "/x/worker.py", 1, "torch.utils.data._utils.worker")
+
+
+@pytest.mark.parametrize(
+    ("command", "role"),
+    [
+        ("python train.py", ""),
+        ("python /venv/bin/torchrun --nproc-per-node 2 train.py", "launcher"),
+        ("python -m torch.distributed.run train.py", "launcher"),
+        ("python -c from multiprocessing.resource_tracker import main;main(5)", "resource tracker"),
+        ("/venv/bin/wandb-core --port-filename x", "tracker"),
+        ("python -m headway.data.stream.reader_process", "reader"),
+        ("/usr/lib/gcc/x86_64-linux-gnu/12/cc1plus -quiet", "compiler"),
+    ],
+)
+def test_by_the_command(command: str, role: str) -> None:
+    assert role_of(ProcessFacts(1, command=tuple(command.split(" ")))) == role
+
+
+def test_a_loader_has_the_command_of_its_trainer_and_its_own_calls() -> None:
+    thread = ThreadFacts(1, frames=(Frame("get", "/x/queues.py"), LOOP, Frame("<module>", "t.py")))
+    assert role_of(ProcessFacts(1, command=("python", "train.py"), threads=(thread,))) == "loader"
