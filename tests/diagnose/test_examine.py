@@ -6,9 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from headway.base.process_id import is_stopped
 from headway.diagnose import examine as examination
 from headway.diagnose.evidence.facts import Evidence, HeldLock, Link
 from headway.diagnose.evidence.frames import own_frame
+from headway.diagnose.evidence.kernel.process_facts import ProcessReader
 from headway.diagnose.examine import examine
 
 Start = Callable[[str], "subprocess.Popen[bytes]"]
@@ -138,6 +141,31 @@ def test_one_that_has_ended_and_was_not_asked_about(start: Start) -> None:
     ended = look(process.pid).processes[1]
     assert ended.main_thread.state == "Z"
     assert ended.unread == ""
+
+
+def test_a_native_call_that_keeps_the_interpreters_lock(start: Start) -> None:
+    process = start("import ctypes\nprint(flush=True)\nctypes.PyDLL(None).sleep(600)")
+    (facts,) = look(process.pid, native=True).processes
+    assert facts.main_thread.holds_gil
+    assert any(frame.module.endswith(".so.6") for frame in facts.main_thread.frames)
+
+
+def test_a_reading_that_hangs_keeps_no_other_from_being_read(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over, read = threading.Event(), ProcessReader.read
+    stuck, fine = start("print(flush=True); input()").pid, start("print(flush=True); input()").pid
+
+    def hang(reader: ProcessReader, pid: int, *looks: Any) -> Any:
+        if pid == stuck:
+            over.wait()
+        return read(reader, pid, *looks)
+
+    monkeypatch.setattr(ProcessReader, "read", hang)
+    first, second = look(stuck, fine).processes
+    over.set()
+    assert first.unread
+    assert (first.threads, second.pid, second.unread) == ((), fine, "")
 
 
 def test_what_is_no_python_has_no_stack_and_needs_none() -> None:

@@ -222,8 +222,15 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
         (
             "py-spy",
             {"py_spy": False},
+            "warning",
+            "not installed; stalls have no stacks",
+            ["pip install py-spy"],
+        ),
+        (
+            "py-spy",
+            {"ptrace_scope": 1},
             "ok",
-            "not installed; Python's faulthandler gives the stacks",
+            "installed; stacks of other programs need sudo, since kernel.yama.ptrace_scope is 1",
             [],
         ),
     ],

@@ -54,6 +54,7 @@ class Cause(StrEnum):
 
     # runs and backups
     RUN_NOT_FOUND = "run_not_found"
+    PROCESS_NOT_FOUND = "process_not_found"
     RUN_EXISTS = "run_exists"
     RUN_ACTIVE = "run_active"
     NO_CHECKPOINT = "no_checkpoint"

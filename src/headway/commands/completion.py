@@ -14,7 +14,11 @@ from headway.config.settings import is_flag, printed_name, table, value_name
 SHELLS = ("bash", "zsh", "fish")
 _RUNS, _FOLDERS, _FILES, _NOTHING = "@runs", "@folders", "@files", "@nothing"
 # What the names of values in usages and options stand for; any other is free text.
-_BY_NAME = {"RUN": _RUNS, "DIR": _FOLDERS, "MODEL": _FILES, "PATH": _FILES, "DATA": _FILES}
+_BY_NAME = {
+    "RUN": _RUNS,
+    "DIR": _FOLDERS,
+    **dict.fromkeys(("MODEL", "PATH", "FILE", "DATA"), _FILES),
+}
 
 
 @dataclass(frozen=True)

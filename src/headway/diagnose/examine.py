@@ -1,7 +1,7 @@
 """Examination: processes, their descendants and the machine, watched for a moment from outside."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,11 @@ from headway.diagnose.evidence.without_proc import look_at
 
 WHOLE_S = 1.8  # for everything
 _PYTHON_STACKS_S = 1.0  # of that, the calls of Python; those of machine code get what is left
+_KERNEL_S = 0.5  # for what the kernel has about all processes
+_KILL_S = 0.15  # for py-spy to be killed when it is late
 _NO_PY_SPY = "py-spy is not installed: pip install py-spy"
+_LATE = "there was no time left to read its stack"
+_HELD = "the kernel does not answer about it while its memory is being changed"
 
 
 def examine(
@@ -81,58 +85,62 @@ def _watched(tree: Sequence[int], seconds: float, proc: Path) -> dict[int, Proce
     time.sleep(seconds)
     after = {pid: read_counters(pid, proc) for pid in tree}
     reader = ProcessReader(time.monotonic() - began_s, proc)
-    found = {pid: reader.read(pid, before[pid], after[pid]) for pid in tree}
-    return {pid: facts for pid, facts in found.items() if facts}
+    # The kernel keeps a reader waiting while a process's memory is being changed.
+    reads = {pid: partial(reader.read, pid, before[pid], after[pid]) for pid in tree}
+    found = SideJobs(reads).results(time.monotonic() + _KERNEL_S)
+    held = {pid: ProcessFacts(pid, unread=_HELD) for pid in tree if pid not in found}
+    return {pid: facts for pid in tree if (facts := found.get(pid, held.get(pid)))}
 
 
 def _with_stacks(
     found: Mapping[int, ProcessFacts], until_s: float, proc: Path, *, native: bool
 ) -> dict[int, ProcessFacts]:
     """The processes with their stacks: Python's calls of all first, then those of machine code."""
-    program, known = py_spy(), dict(found)
-    can_be_read: list[int] = []
-    for pid, facts in found.items():
-        if facts.main_thread.state == "Z" or not is_python(pid, facts, proc):
-            continue
-        problem = trace_problem(pid, proc) or ("" if program else _NO_PY_SPY)
-        if problem:
-            known[pid] = replace(facts, unread=problem)
-        else:
-            can_be_read.append(pid)
+    program = py_spy()
 
-    def calls(pids: Sequence[int], limit_s: float, **how: bool) -> dict[int, Callable[[], Stacks]]:
-        return {
-            pid: partial(
-                read_stacks, pid, _states(found[pid]), until_s=limit_s, program=program, **how
-            )
+    def read(pids: Sequence[int], limit_s: float, *, native: bool) -> dict[int, Stacks]:
+        calls = {
+            pid: partial(_stacks, found[pid], limit_s - _KILL_S, proc, program, native=native)
             for pid in pids
         }
+        return SideJobs(calls).results(limit_s)
 
-    python_s = min(time.monotonic() + _PYTHON_STACKS_S, until_s)
-    python = SideJobs(calls(can_be_read, python_s, native=False)).results(python_s)
-    better: dict[int, Stacks] = {}
+    alive = [pid for pid, facts in found.items() if facts.main_thread.state not in ("Z", "X")]
+    python = read(alive, min(time.monotonic() + _PYTHON_STACKS_S, until_s), native=False)
+    python = {pid: python.get(pid, Stacks(problem=_LATE)) for pid in alive}
     if native:
-        readable = [pid for pid in can_be_read if pid in python and python[pid].threads]
-        better = SideJobs(calls(readable, until_s, native=True)).results(until_s)
-    for pid in can_be_read:
-        stacks = python.get(pid, Stacks(problem="its stack could not be read in time"))
-        if pid in better and better[pid].threads:
-            stacks = better[pid]
-        threads = with_stacks(known[pid].threads, stacks.threads, pid)
-        known[pid] = replace(known[pid], threads=threads, unread=stacks.problem)
-    return known
+        better = read([pid for pid in alive if python[pid].threads], until_s, native=True)
+        python |= {pid: stacks for pid, stacks in better.items() if stacks.threads}
+    return {
+        pid: replace(
+            facts,
+            threads=with_stacks(facts.threads, python[pid].threads, pid),
+            unread=python[pid].problem or facts.unread,
+        )
+        if pid in python
+        else facts
+        for pid, facts in found.items()
+    }
 
 
-def _states(facts: ProcessFacts) -> list[str]:
-    return [thread.state for thread in facts.threads] + (["t"] if facts.debugger else [])
+def _stacks(
+    facts: ProcessFacts, until_s: float, proc: Path, program: str, *, native: bool
+) -> Stacks:
+    """The stacks of a process; none and no problem for one that does not run Python."""
+    if not is_python(facts, proc):
+        return Stacks()
+    problem = trace_problem(facts.pid, proc) or ("" if program else _NO_PY_SPY)
+    if problem:
+        return Stacks(problem=problem)
+    states = [thread.state for thread in facts.threads] + (["t"] if facts.debugger else [])
+    return read_stacks(facts.pid, states, native=native, until_s=until_s, program=program)
 
 
-def is_python(pid: int, facts: ProcessFacts, proc: Path = PROC) -> bool:
+def is_python(facts: ProcessFacts, proc: Path = PROC) -> bool:
     """Whether a process runs Python, as a program or inside another one."""
+    process = proc / str(facts.pid)
     try:
-        program = (proc / str(pid) / "exe").readlink().name
+        program = (process / "exe").readlink().name
     except OSError:  # another user's, or no /proc
         program = Path(facts.command[0]).name if facts.command else ""
-    if "python" in program.lower():
-        return True
-    return "libpython" in text_of(proc / str(pid) / "maps")
+    return "python" in program.lower() or "libpython" in text_of(process / "maps")

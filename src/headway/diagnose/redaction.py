@@ -6,8 +6,11 @@ Where it is unclear whether something is one, it is left out.
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
 
 from headway.base.addresses import hide_credentials
+from headway.base.errors import Finding, Remedy
 
 HIDDEN = "..."
 _NAME_WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
@@ -88,6 +91,31 @@ def hide_arguments(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(shown)
 
 
+def hide_in_value(value: object) -> object:
+    """A value of JSON as it may be shown."""
+    if isinstance(value, str):
+        return hide_secrets(value)
+    if isinstance(value, list):
+        return [hide_in_value(one) for one in cast("list[object]", value)]
+    if isinstance(value, dict):
+        pairs = cast("dict[str, object]", value).items()
+        return {name: _hide_named(name, one) for name, one in pairs}
+    return value
+
+
+def hide_in_finding(finding: Finding) -> Finding:
+    """A finding as it may be shown."""
+    return replace(
+        finding,
+        what=hide_secrets(finding.what),
+        have=hide_secrets(finding.have),
+        need=hide_secrets(finding.need),
+        remedies=tuple(
+            Remedy(hide_secrets(one.do), hide_secrets(one.gives)) for one in finding.remedies
+        ),
+    )
+
+
 def is_secret_name(name: str) -> bool:
     """Whether what has this name may be a secret: an option, a variable, a key of YAML."""
     words = [word.lower() for word in _NAME_WORDS.findall(name)]
@@ -95,6 +123,12 @@ def is_secret_name(name: str) -> bool:
         return False
     is_key = bool(words) and words[-1] in ("key", "keys")
     return is_key or any(map(_SECRET.fullmatch, words))
+
+
+def _hide_named(name: str, value: object) -> object:
+    if isinstance(value, str) and is_secret_name(name) and not _HARMLESS.fullmatch(value):
+        return HIDDEN
+    return hide_in_value(value)
 
 
 def _hide_in_line(line: str) -> str:

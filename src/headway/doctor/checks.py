@@ -299,9 +299,15 @@ def _cache(probe: Probe) -> Check:
 
 
 def _py_spy(probe: Probe) -> Check:
-    if probe.py_spy:
-        return Check("py-spy", "ok", "installed: `headway diagnose` shows native stacks too")
-    return Check("py-spy", "ok", "not installed; Python's faulthandler gives the stacks")
+    if not probe.py_spy:
+        install = Remedy("pip install py-spy", "shows in which call a process stands still")
+        return Check("py-spy", "warning", "not installed; stalls have no stacks", (install,))
+    if probe.ptrace_scope:
+        scope = f"kernel.yama.ptrace_scope is {probe.ptrace_scope}"
+        return Check(
+            "py-spy", "ok", f"installed; stacks of other programs need sudo, since {scope}"
+        )
+    return Check("py-spy", "ok", "installed: `headway diagnose` shows every stack")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -15,6 +15,8 @@ from headway.base.files import cache_folder
 from headway.base.host.contention import OtherWork, sample_other_work
 from headway.base.host.packages import TRAIN, nvidia_device
 from headway.base.machine import Machine, TorchBuild, compiler, this_machine, torch_build
+from headway.diagnose.evidence.stacks.py_spy import py_spy
+from headway.diagnose.evidence.stacks.trace_permission import ptrace_scope
 from headway.supervise.allocator import Allocator, choose_allocator
 
 
@@ -45,6 +47,7 @@ class Probe:
     cache: FolderFacts
     cache_bytes: int
     py_spy: bool
+    ptrace_scope: int = 0  # from 1 on, only root may read the stack of what it did not start
     other_work: OtherWork | None = None  # None where it cannot be read
     allocator: Allocator = Allocator.SYSTEM
     compiler: str = ""  # C++, "" for none
@@ -70,7 +73,8 @@ def read_machine(output_dir: Path = Path("runs")) -> Probe:
         other_work=sample_other_work(),
         allocator=choose_allocator(),
         compiler=compiler(),
-        py_spy=bool(shutil.which("py-spy") or Path(sys.executable).with_name("py-spy").exists()),
+        py_spy=bool(py_spy()),
+        ptrace_scope=0 if os.geteuid() == 0 else ptrace_scope(),
     )
 
 

@@ -5,6 +5,8 @@ from headway.diagnose.evidence.facts import ProcessFacts
 LOADER = "loader"
 # Words of a command that tell what a process is.
 _BY_COMMAND = (
+    ("headway.training.worker", "trainer"),
+    ("headway.supervise.planner", "planner"),
     ("headway.data.stream.reader_process", "reader"),
     ("multiprocessing.resource_tracker", "resource tracker"),
     ("multiprocessing.resource_sharer", "resource sharer"),

@@ -4,6 +4,7 @@ import contextlib
 import shlex
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from headway.base.events import EventReader
 from headway.base.files import write_lightly, write_whole
 from headway.base.lock import Owner, is_held, owner_of, running_owner
 from headway.base.process_id import ProcessId, is_alive
-from headway.base.pulse import read_pulse
+from headway.base.pulse import PulseReading, read_pulse
 from headway.runs.folder import RunFolder, find_run, list_runs
 from headway.runs.receipt import Receipt, load_receipt
 from headway.runs.watched.watched_run import FILE as WATCHED
+from headway.runs.watched.watched_run import load_watched
 from headway.supervise.live.runtime_folder import live_folders, runtime_folders
 from headway.supervise.progress import Aim, Progress, Readings, Status
 
@@ -41,6 +43,21 @@ class LiveJob:
             MachineError: it cannot be written.
         """
         write_whole(Path(self.live) / "job.json", msgspec.json.encode(self))
+
+
+@dataclass(frozen=True)
+class JobProcesses:
+    """The processes of a run.
+
+    Attributes:
+        roles: what each is in the run: the supervisor first, then the workers by rank.
+        pulses: of those whose work the run is waiting for, by rank.
+        missing: ranks of workers that are gone.
+    """
+
+    roles: Mapping[int, str]
+    pulses: tuple[PulseReading, ...] = ()
+    missing: tuple[int, ...] = ()
 
 
 def live_jobs() -> list[LiveJob]:
@@ -113,6 +130,44 @@ def find_process(status: Status) -> ProcessId | None:
     if process is None and is_held(lock):
         raise _unproven(status, lock)
     return process
+
+
+def job_processes(status: Status) -> JobProcesses:
+    """The processes of a run that is live on this machine, and their pulses."""
+    jobs = [job for job in live_jobs() if _is_of(job, status)]
+    readings = [read_pulses(Path(job.live)) for job in jobs]
+    planner = next((one.planner for one in readings if one.planner), None)
+    workers = sorted(
+        (pulse for one in readings for pulse in one.workers), key=lambda pulse: pulse.rank
+    )
+    supervisors = [job.process.pid for job in jobs] or [status.pid]
+    if status.folder and _is_guarded(Path(status.folder)):
+        # Its pulse says what it watches, not what it does itself.
+        return JobProcesses(dict.fromkeys(supervisors, "guard"))
+    roles = dict.fromkeys(supervisors, "supervisor")
+    for pulse in workers:
+        roles[pulse.pid] = f"worker {pulse.rank}" if len(workers) > 1 else "trainer"
+    if planner:
+        roles[planner.pid] = "planner"
+    return JobProcesses(
+        roles=roles,
+        # While it plans, its workers only wait for that.
+        pulses=(planner,) if planner else tuple(workers),
+        missing=tuple(pulse.rank for pulse in workers if not is_alive(pulse.pid)),
+    )
+
+
+def _is_guarded(folder: Path) -> bool:
+    with contextlib.suppress(OSError, msgspec.MsgspecError, UsageError):
+        return load_watched(folder).by == "guard"
+    return False
+
+
+def _is_of(job: LiveJob, status: Status) -> bool:
+    """Whether a job is one of a run: a launcher may have started several for it."""
+    if job.process.pid == status.pid:
+        return True
+    return bool(job.folder) and Path(job.folder).resolve() == Path(status.folder or "?").resolve()
 
 
 def all_statuses(output_dir: Path) -> list[Status]:

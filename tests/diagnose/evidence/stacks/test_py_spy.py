@@ -89,7 +89,7 @@ def test_a_process_goes_on_when_py_spy_is_given_up(
 
 @pytest.mark.parametrize(
     ("states", "stops"),
-    [(["S", "R"], True), (["S", "D"], False), (["T"], False), (["S", "t"], False)],
+    [(["S", "R"], True), (["S", "D"], False), (["T"], False), (["S", "t"], False), ([], False)],
 )
 def test_who_must_not_be_stopped_is_read_while_it_goes_on(
     child: "subprocess.Popen[bytes]", tmp_path: Path, states: list[str], stops: bool

@@ -67,12 +67,13 @@ def read_stacks(
 
     Args:
         pid: its number.
-        states: of its threads, as the kernel has them, and "t" if a debugger holds the process.
+        states: of its threads, as the kernel has them, and "t" if a debugger holds the process;
+            none if they could not be read.
         native: with the calls of machine code, which takes longer.
         until_s: CLOCK_MONOTONIC, when to give up.
         program: py-spy.
     """
-    may_stop = all(state in _RUNS for state in states)
+    may_stop = bool(states) and all(state in _RUNS for state in states)
     command = [program, "dump", "--json", "--pid", str(pid)]
     command += (["--native"] if native else []) if may_stop else ["--nonblocking"]
     process = ProcessId.of(pid)

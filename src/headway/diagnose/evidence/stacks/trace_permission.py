@@ -23,6 +23,11 @@ def trace_problem(pid: int, proc: Path = PROC) -> str:
     return ""
 
 
+def ptrace_scope(proc: Path = PROC) -> int:
+    """What the kernel lets this user trace: 0 all of its processes, 1 those it started, ..."""
+    return whole(text_of(proc / "sys" / "kernel" / "yama" / "ptrace_scope"))
+
+
 def _reason(process: Path, proc: Path) -> str:
     status, own = fields_of(process / "status"), fields_of(proc / "self" / "status")
     owner = whole(status.get("Uid", ""))
@@ -31,7 +36,7 @@ def _reason(process: Path, proc: Path) -> str:
         return "this container must not trace: docker run --cap-add SYS_PTRACE ..."
     if owner != os.geteuid():
         return f"it belongs to user {owner}: {line}"
-    scope = whole(text_of(proc / "sys" / "kernel" / "yama" / "ptrace_scope"))
+    scope = ptrace_scope(proc)
     if scope == 3:
         return "kernel.yama.ptrace_scope is 3: nobody may trace until the machine is restarted"
     if scope:
