@@ -64,6 +64,7 @@ check: setup
 	$(BIN)/python docs/make_schemas.py --check
 	$(BIN)/python docs/make_settings.py --check
 	$(BIN)/python docs/make_words.py --check
+	$(BIN)/python docs/make_stalls.py --check
 	$(BIN)/python docs/make_tree.py --check
 
 fix: setup
@@ -103,6 +104,7 @@ docs: setup
 	$(BIN)/python docs/make_schemas.py
 	$(BIN)/python docs/make_settings.py
 	$(BIN)/python docs/make_words.py
+	$(BIN)/python docs/make_stalls.py
 	$(BIN)/python docs/make_tree.py
 
 # The lock holds no torch and nothing that only a CUDA build of it wants: see `setup`.

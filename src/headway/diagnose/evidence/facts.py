@@ -77,6 +77,7 @@ class OpenFile:
         peer: "HOST:PORT" at the other end of a connection, "" otherwise.
         state: of a connection, as /proc/net has it: "ESTABLISHED", "SYN_SENT", ...
         received: bytes that wait to be read, of a connection.
+        line: of a file of text, that is being read; 0 where unknown.
     """
 
     descriptor: int
@@ -85,6 +86,7 @@ class OpenFile:
     peer: str = ""
     state: str = ""
     received: int = 0
+    line: int = 0
 
 
 @dataclass(frozen=True)

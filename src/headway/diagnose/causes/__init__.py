@@ -1,0 +1,1 @@
+"""Causes of a stall, one row each, by subject."""

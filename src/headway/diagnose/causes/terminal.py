@@ -1,0 +1,112 @@
+"""Terminal: waiting for standard input, and sleeping."""
+
+from headway.base.errors import Remedy
+from headway.diagnose.causes.roles import Spot, spots, who
+from headway.diagnose.causes.row import CauseRow, diagnosis
+from headway.diagnose.causes.stacks import innermost, own_frame, where, where_is
+from headway.diagnose.causes.waits import Wait, wait_of
+from headway.diagnose.diagnosis import Diagnosis, StallCause
+from headway.diagnose.evidence.facts import Evidence, Link, OpenFile
+
+_ASKS = (
+    "input(",
+    "sys.stdin",
+    "getpass(",
+    "breakpoint(",
+    "set_trace(",
+    "click.confirm(",
+    "click.prompt(",
+)
+
+
+def find_standard_input(evidence: Evidence) -> Diagnosis | None:
+    """A thread reads descriptor 0, and nothing comes."""
+    for spot in spots(evidence):
+        entry = _standard_input(spot)
+        if entry is None or not _reads_it(spot):
+            continue
+        pipe = entry.link is not Link.TERMINAL
+        return diagnosis(
+            StallCause.STANDARD_INPUT,
+            f"{who(spot.process)} waits for standard input",
+            have=f"it reads from {'a pipe that stays empty' if pipe else entry.path}, asked for in "
+            f"{where(own_frame(spot.thread))}",
+            need="an answer, or a program that asks nothing",
+            remedies=(
+                Remedy("the program before the | in the command", "has to write, or to end")
+                if pipe
+                else Remedy("type the answer in its terminal", "and press Enter"),
+                Remedy("< /dev/null", "at the end of the command: a question then fails at once"),
+                Remedy(
+                    "HF_HUB_DISABLE_IMPLICIT_TOKEN=1 TRUST_REMOTE_CODE=False",
+                    "no question of a library",
+                )
+                if not pipe
+                else Remedy("yes | COMMAND", "answers y to each question"),
+            ),
+            pid=spot.process.pid,
+        )
+    return None
+
+
+def _standard_input(spot: Spot) -> OpenFile | None:
+    found = next((one for one in spot.process.open_files if one.descriptor == 0), None)
+    waits = (Link.TERMINAL, Link.PIPE, Link.SOCKET)
+    return found if found and found.link in waits else None
+
+
+def _reads_it(spot: Spot) -> bool:
+    thread = spot.thread
+    if thread.call in ("read", "readv"):
+        return thread.descriptor == 0
+    if thread.wait_channel.startswith("n_tty_read"):
+        return True
+    frame = innermost(thread)
+    asks = bool(frame and any(one in frame.source for one in _ASKS))
+    return asks and wait_of(thread) in (Wait.READ, Wait.EVENTS, Wait.UNKNOWN)
+
+
+def find_sleeping(evidence: Evidence) -> Diagnosis | None:
+    """A thread that should get on sleeps."""
+    for spot in spots(evidence):
+        if wait_of(spot.thread) is not Wait.SLEEP:
+            continue
+        own = own_frame(spot.thread)
+        return diagnosis(
+            StallCause.SLEEPING,
+            f"{who(spot.process)} sleeps in {where_is(spot.thread)}",
+            have="in time.sleep" + (f": {own.source}" if own and own.source else ""),
+            need="what it sleeps for: a file, a server, a retry that the code there knows",
+            remedies=(
+                Remedy(
+                    f"py-spy dump --pid {spot.process.pid}",
+                    "twice: shows whether it sleeps again and again",
+                ),
+                *(
+                    (
+                        Remedy(
+                            f"sed -n '{max(1, own.line - 5)},{own.line + 2}p' {own.file}",
+                            "shows why it sleeps",
+                        ),
+                    )
+                    if own and own.line
+                    else ()
+                ),
+            ),
+            pid=spot.process.pid,
+        )
+    return None
+
+
+STANDARD_INPUT = CauseRow(
+    StallCause.STANDARD_INPUT,
+    find_standard_input,
+    "a thread reads descriptor 0, which is a terminal or a pipe",
+    "answer it, or `< /dev/null`",
+)
+SLEEPING = CauseRow(
+    StallCause.SLEEPING,
+    find_sleeping,
+    "the thread that should get on is in `time.sleep`",
+    "`py-spy dump` twice; see what the code there waits for",
+)
