@@ -12,6 +12,7 @@ from headway.base.version import __version__
 from headway.commands import archives, convert, demo, doctor, inference, status, train, worker
 from headway.commands.completion import completion_verb
 from headway.commands.help import overview_lines, verb_lines
+from headway.commands.stalls import diagnose
 from headway.commands.verb import print_lines, terminal_width, unexpected
 from headway.config.command_line import parse
 from headway.config.values import check_utf8, working_folder
@@ -23,6 +24,7 @@ VERBS = {
     **worker.VERBS,
     **inference.VERBS,
     **status.VERBS,
+    **diagnose.VERBS,
     **archives.VERBS,
     **doctor.VERBS,
     **convert.VERBS,

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 import venv
 from pathlib import Path
@@ -21,6 +22,7 @@ LIGHT = {
     "status": ("notes",),
     "logs": ("notes",),
     "stop": ("notes",),
+    "diagnose": ("notes",),
     "backup": ("notes",),
     "restore": ("notes",),
     "doctor": (),
@@ -63,6 +65,9 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tops = {file.parts[0] for file in distribution.files or () if file.parts[0] != ".."}
         for top in tops - {"__pycache__"}:
             (site / top).symlink_to(str(distribution.locate_file(top)))
+        for file in distribution.files or ():
+            if file.parts[-2:] == ("bin", "py-spy"):  # a program, not a module
+                (home / "bin" / "py-spy").symlink_to(str(distribution.locate_file(file)))
     (site / "headway.pth").write_text(f"{ROOT / 'src'}\n")
     return python
 
@@ -126,6 +131,19 @@ def test_the_doctor_names_what_is_missing(bare: Path, here: Path) -> None:
     out = run(bare, here, "doctor").stdout
     assert "missing: httpx2, huggingface-hub, jinja2, numpy, peft, safetensors" in out
     assert f"try  {INSTALL}" in out
+
+
+def test_any_process_is_diagnosed_with_its_stack(bare: Path, here: Path) -> None:
+    code = "def stand_still():\n    print(flush=True)\n    input()\nstand_still()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        done = run(bare, here, "diagnose", "--pid", str(process.pid))
+        process.kill()
+    assert done.stderr == ""
+    assert f"process {process.pid}" in done.stdout
+    assert "stand_still" in done.stdout
 
 
 def test_the_python_interface_says_it_too(bare: Path, here: Path) -> None:

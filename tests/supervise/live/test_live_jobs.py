@@ -15,6 +15,7 @@ from headway.base.events import AttemptStarted, Ended, Event, EventLog
 from headway.base.lock import Owner, RunLock
 from headway.base.process_id import ProcessId
 from headway.base.pulse import Pulse
+from headway.runs.watched.watched_run import WatchedRun
 from headway.supervise.live import live_jobs as jobs
 from headway.supervise.live.live_jobs import LiveJob
 from headway.supervise.live.runtime_folder import LiveFolder
@@ -262,3 +263,52 @@ def test_pulses_are_read_from_live_folders_of_this_user_only(
     Pulse(tmp_path / "theirs" / "rank-0.pulse").enter("forged")
     with RunLock(folder / "run.lock", str(tmp_path / "theirs")):
         assert jobs.find_status("support-b", runs).phase != "forged"
+
+
+def beat_as(path: Path, pid: int, rank: int = 0) -> None:
+    """A pulse that some other process wrote."""
+    Pulse(path, rank=rank).enter("training")
+    raw = bytearray(path.read_bytes())
+    raw[16:20] = pid.to_bytes(4, "little")  # where the record has the process
+    path.write_bytes(raw)
+
+
+def test_the_processes_of_a_run_have_roles(runs: Path, live: Path, dead_pid: int) -> None:
+    folder = make_run(runs, "support-b", step_done(3, first=2488))
+    make_job(runs, live, "support-b").publish()
+    with living(folder, live):
+        beat_as(live / "rank-0.pulse", 1)
+        beat_as(live / "rank-1.pulse", dead_pid, rank=1)
+        found = jobs.job_processes(jobs.find_status("support-b", runs))
+        assert found.roles == {os.getpid(): "supervisor", 1: "worker 0", dead_pid: "worker 1"}
+        assert [pulse.pid for pulse in found.pulses] == [1, dead_pid]
+        assert found.missing == (1,)
+        (live / "rank-1.pulse").unlink()
+        found = jobs.job_processes(jobs.find_status("support-b", runs))
+        assert found.roles == {os.getpid(): "supervisor", 1: "trainer"}
+        assert found.missing == ()
+
+
+def test_while_it_plans_the_planner_is_what_it_waits_for(runs: Path, live: Path) -> None:
+    make_job(runs, live, "new").publish()
+    beat_as(live / "rank-0.pulse", 1)
+    beat_as(live / "planner.pulse", os.getppid())
+    found = jobs.job_processes(jobs.find_status("new", runs))
+    assert found.roles[os.getppid()] == "planner"
+    assert [pulse.pid for pulse in found.pulses] == [os.getppid()]
+
+
+@pytest.mark.parametrize(
+    ("by", "role", "num_pulses"), [("callback", "trainer", 1), ("guard", "guard", 0)]
+)
+def test_a_run_of_another_program(
+    runs: Path, live: Path, by: str, role: str, num_pulses: int
+) -> None:
+    folder = make_run(runs, "support-b")
+    (folder / "plan.json").unlink()
+    WatchedRun("support-b", by, "Trainer").save(folder)  # type: ignore[arg-type]
+    make_job(runs, live, "support-b").publish()
+    with living(folder, live):
+        found = jobs.job_processes(jobs.find_status("support-b", runs))
+    assert found.roles == {os.getpid(): role}
+    assert len(found.pulses) == num_pulses
