@@ -35,6 +35,16 @@ PLANTED = "s3cr3tPlanted"
         'bash -c "HF_TOKEN={} python train.py"',
         "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----",
         "-----BEGIN PRIVATE KEY-----\n{}",
+        "docker run --env=HF_TOKEN={} image",
+        "cmd='HF_TOKEN={} python train.py'",
+        "os.environ['HF_TOKEN'] = '{}'",
+        'os.environ.setdefault("HF_TOKEN", "{}")',
+        "login('{}')",
+        "PGPASSWORD={} psql",
+        "AWS_ACCESS_KEY_ID={}",
+        "DATABASE_URL=postgres://user:{}@host/db",
+        "Cookie: a=b; session={}",
+        "AccountKey={};EndpointSuffix=core",
         "the client said hf_abcdefgh{}12345678",
         "ghp_0123456789abcdef{}",
         "sk-proj-0123456789{}",
@@ -77,13 +87,21 @@ def test_arguments() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("wandb", "login", PLANTED), ("curl", "-u", f"me:{PLANTED}"), ("x", f"--env=KEY={PLANTED}")],
+)
+def test_arguments_of_other_programs(words: tuple[str, ...]) -> None:
+    assert PLANTED not in " ".join(hide_arguments(words))
+
+
 def test_an_argument_that_looks_random_is_a_secret_and_a_path_is_none() -> None:
     random, path = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "/Users/Ada/Project2/checkpoints/x1"
     assert hide_arguments(("cmd", random, path)) == ("cmd", "...", path)
 
 
 @pytest.mark.parametrize(
-    "name", ["HF_TOKEN", "apiKey", "--api-key", "aws_secret_access_key", "pwd"]
+    "name", ["HF_TOKEN", "apiKey", "--api-key", "AWS_ACCESS_KEY_ID", "pwd", "PGPASSWORD"]
 )
 def test_names_that_promise_a_secret(name: str) -> None:
     assert is_secret_name(name)

@@ -161,7 +161,7 @@ def test_it_is_watched_until_it_ends(headway: Headway, start: Started) -> None:
     process.communicate(b"\n")
     out, err = watching.communicate()
     assert err == ""
-    assert out.splitlines()[-1].startswith("notes is not running: ")
+    assert "\nnotes is not running: " in out
 
 
 def test_what_does_not_run_is_said(headway: Headway, start: Started) -> None:
@@ -169,7 +169,9 @@ def test_what_does_not_run_is_said(headway: Headway, start: Started) -> None:
     process.communicate(b"\n")
     told = headway("diagnose", "notes")
     assert told.code == 0
-    assert told.out.startswith("notes is not running: ")
+    first, try_line = told.out.splitlines()
+    assert first == "notes is not running: died"
+    assert headway(*try_line.split("   ")[1].split()[1:]).code == 0
     answer = headway("diagnose", "notes", "--json").json
     assert (answer["running"], answer["diagnosis"], answer["evidence"]) == (False, None, None)
     gone = headway("diagnose", "--pid", process.pid)

@@ -4,6 +4,7 @@ What `hide_credentials` does for addresses, this does for everything else that m
 Where it is unclear whether something is one, it is left out.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,17 +17,23 @@ HIDDEN = "..."
 _NAME_WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+(?![a-z])")
 # Words of names that promise a secret: HF_TOKEN, wandbApiKey, aws_secret_access_key, --password
 _SECRET = re.compile(
-    r"token|secret|passw(?:or)?d|passphrase|pass|pwd|credentials?|auth|authorization|bearer|jwt"
-    r"|cookie|dsn|(?:api|access|secret|private)key|authtoken|signature|sig|sas|webhook|notify|netrc"
+    r".*(?:token|secret|passw(?:or)?d|passphrase|(?:api|access|secret|private)key)"
+    r"|pass|pwd|credentials?|auth|authorization|bearer|jwt|cookie|dsn|signature|sig|sas|webhook"
+    r"|notify|netrc"
+)
+# A key that comes after one of these is a secret, whatever follows: AWS_ACCESS_KEY_ID
+_KEYS = frozenset(
+    ("api", "access", "secret", "private", "account", "signing", "encryption", "ssh", "deploy")
 )
 _TEXT_TOKEN = re.compile(
     r"(?:pad|eos|bos|unk|sep|cls|mask|image|audio|video|end|start|stop|special|first|last|next)"
 )
+_USERS = ("-u", "--user", "--proxy-user")  # of curl: NAME:PASSWORD
 _HARMLESS = re.compile(r"-?[\d.,]{0,9}|true|false|none|null|auto|yes|no", re.IGNORECASE)
 _NAME = r"(?P<name>(?<![\w.-])-{0,2}\+{0,2}[A-Za-z_][\w.-]*)"
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?"
 _ASSIGNED = re.compile(
-    rf"{_NAME}(?P<link>[\"']?\s*(?:=>?|:)[ \t]*)"
+    rf"{_NAME}(?P<link>[\"']?\]?\s*(?:=>?|:)[ \t]*|[\"']\s*,\s*(?=[\"']))"
     rf"(?P<value>{_QUOTED}|(?:bearer|basic|token)\s+[^\s\"']+|[^\s\"',;&|}}\])]+)",
     re.IGNORECASE,
 )
@@ -48,6 +55,7 @@ _KNOWN = re.compile(
         |eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)""",
     re.VERBOSE,
 )
+_LOGIN = re.compile(r"\b(login|set_token|save_token)(\(\s*[\"'])[^\"']*")
 _BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 _HOOK = re.compile(
     r"((?:hooks\.slack\.com|discord(?:app)?\.com|ntfy\.sh|[\w.-]+\.webhook\.office\.com)/)\S+"
@@ -80,15 +88,25 @@ def hide_secrets(text: str) -> str:
 def hide_arguments(words: Sequence[str]) -> tuple[str, ...]:
     """The arguments of a command as they may be shown."""
     shown: list[str] = []
-    is_value = False  # of the option before
+    before = ""
     for word in words:
-        if is_value and not word.startswith("--"):
+        is_option = word.startswith("--")
+        if not is_option and _takes_secret(before):
             shown.append(word if _HARMLESS.fullmatch(word) else HIDDEN)
-            is_value = False
+            before = ""
             continue
+        if before in _USERS and ":" in word:
+            word = f"{word.partition(':')[0]}:{HIDDEN}"
         shown.append(HIDDEN if _looks_random(word) else hide_secrets(word))
-        is_value = word.startswith("-") and "=" not in word and is_secret_name(word)
+        before = word
     return tuple(shown)
+
+
+def _takes_secret(option: str) -> bool:
+    """Whether what follows this word is a secret: `--token X`, `wandb login X`."""
+    if option == "login":
+        return True
+    return option.startswith("-") and "=" not in option and is_secret_name(option)
 
 
 def hide_in_value(value: object) -> object:
@@ -121,7 +139,9 @@ def is_secret_name(name: str) -> bool:
     words = [word.lower() for word in _NAME_WORDS.findall(name)]
     if len(words) > 1 and words[-1] == "token" and _TEXT_TOKEN.fullmatch(words[-2]):
         return False
-    is_key = bool(words) and words[-1] in ("key", "keys")
+    if words and words[-1] in ("key", "keys"):
+        return True
+    is_key = any(a in _KEYS and b == "key" for a, b in itertools.pairwise(words))
     return is_key or any(map(_SECRET.fullmatch, words))
 
 
@@ -134,14 +154,16 @@ def _hide_named(name: str, value: object) -> object:
 def _hide_in_line(line: str) -> str:
     line = _HOOK.sub(rf"\1{HIDDEN}", line)
     line = _BEARER.sub(rf"\1\2{HIDDEN}", line)
-    line = _KNOWN.sub(HIDDEN, line)
+    line = _LOGIN.sub(rf"\1\2{HIDDEN}", _KNOWN.sub(HIDDEN, line))
     line = _OPTION.sub(_without_value, _ASSIGNED.sub(_without_value, line))
     return hide_credentials(line)
 
 
 def _without_value(found: re.Match[str]) -> str:
     value = found["value"]
-    if not is_secret_name(found["name"]) or _HARMLESS.fullmatch(value.strip("\"'")):
+    if not is_secret_name(found["name"]):  # --env=HF_TOKEN=..., cmd="HF_TOKEN=... python"
+        return f"{found['name']}{found['link']}{_ASSIGNED.sub(_without_value, value)}"
+    if _HARMLESS.fullmatch(value.strip("\"'")):
         return found[0]
     quote = value[0] if value[0] in "\"'" else ""
     return f"{found['name']}{found['link']}{quote}{HIDDEN}{quote}"

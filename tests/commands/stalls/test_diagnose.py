@@ -67,7 +67,10 @@ def test_watching_tells_changes_until_the_end(
     assert typed("--watch") == Exit.KEPT
     out = capsys.readouterr().out
     assert out.count("notes · training") == 2
-    assert out.endswith("notes is not running: finished\n")
+    assert out.splitlines()[-2:] == [
+        "notes is not running: finished",
+        "  try   headway status notes   how it ended",
+    ]
 
 
 def test_watching_as_json_is_an_object_per_look(

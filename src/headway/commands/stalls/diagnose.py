@@ -85,14 +85,14 @@ def _of_process(pid: int) -> "Answer":
 
 
 def _of_run(status: "Status") -> "Answer":
-    from headway.base.process_id import is_alive
     from headway.diagnose.answer import SCHEMA, Answer
     from headway.diagnose.examine import examine
     from headway.diagnose.explain import explain
-    from headway.supervise.live.live_jobs import job_processes
+    from headway.supervise.live.live_jobs import find_process, job_processes
 
     name = status.run or "a new run"
-    if status.ended or status.state == "planned" or not is_alive(status.pid):
+    # Its number alone may be that of another process: of another machine, or by now.
+    if status.ended or status.state == "planned" or find_process(status) is None:
         return Answer(SCHEMA, name, status.state, running=False)
     job = job_processes(status)
     folders = [Path(status.folder)] if status.folder else []
@@ -142,10 +142,12 @@ def _watch(ask: "Callable[[], Answer]", *, json: bool) -> int:
 
 def _lines(answer: "Answer", *, verbose: bool) -> list[str]:
     from headway.diagnose.report import report_text
+    from headway.supervise.progress import ENDED
     from headway.ui.show_diagnosis import diagnosis_lines
 
     if answer.diagnosis is None or answer.evidence is None:
-        return [_not_running(answer)]
+        more = f"  try   headway status {shlex.quote(answer.job)}   how it ended"
+        return [_not_running(answer), *([more] if answer.state in ENDED else [])]
     lines = [line.text for line in diagnosis_lines(answer, terminal_width())]
     if verbose:
         lines += ["", *report_text(answer.evidence, answer.diagnosis).splitlines()]
