@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.mutants import checked
+
 LIMIT_S = 60.0
 
 
@@ -116,7 +118,7 @@ def work(order: Order) -> None:
     code = 1
     try:
         os.dup2(2, 1)
-        exec(order.mutant, {})
+        exec(checked(order.mutant), {})
         code = worker.main([order.run])
     finally:
         os._exit(code)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.failures.test_killed_workers import SMALL, bits, last_step
+from tests.mutants import site
 from tests.stories.conftest import Headway, Result, cache, headway, running, until, worker_of
 
 __all__ = ["cache", "headway"]  # fixtures
@@ -21,9 +22,10 @@ TRAIN = ["train", "days.txt", *SMALL, "--max-steps", "8", "--save-steps", "3"]
 FOUR = ["--nproc", "4", "--groups", "2"]
 # Runs in one worker, before anything of its own; the first time only.
 ONCE = """
-import pathlib, time
+import pathlib, sys, time
 mark = pathlib.Path({mark!r})
-if "--rank" in sys.orig_argv and sys.orig_argv[-1] == "{rank}" and not mark.exists():
+rank = int(sys.orig_argv[-1]) if "--rank" in sys.orig_argv else 0
+if rank == {rank} and not mark.exists():
     from headway.training.step import Stepper
     gradients = Stepper._gradients
     def troubled(self, batch, drop_if_due):
@@ -54,8 +56,8 @@ def troubled(
     """An environment in which a worker gets into trouble in its third step, once."""
     mark = str(headway.here / "was-here")
     environment = headway.mutate("worker", ONCE.format(mark=mark, rank=rank, trouble=trouble))
-    site = headway.here / "mutant-worker" / "sitecustomize.py"
-    site.write_text(site.read_text() + hurried)
+    file = headway.here / "mutant-worker" / "sitecustomize.py"
+    file.write_text(file.read_text() + site(hurried))
     return environment
 
 
@@ -74,7 +76,7 @@ def assert_restarted(headway: Headway, told: Result, what: str) -> dict[str, Any
     assert told.code == 0, told.out + told.err
     (lost,) = [one for one in noted(headway, "days") if one["cause"] == "worker_lost"]
     assert lost["what"] == what
-    assert f"{what}: new workers go on from" in " ".join(told.out.split())
+    assert f"{what}: new workers continue from" in " ".join(told.out.split())
     assert headway.receipt("days")["attempts"] == 2
     assert bits(headway, "days") == undisturbed(headway)
     return lost
@@ -90,14 +92,7 @@ def test_a_worker_that_sleeps_for_ever_in_its_step_is_named_with_what_it_did(day
 
 @pytest.mark.chaos
 def test_a_root_that_is_stuck_is_replaced(days: Headway) -> None:
-    environment = troubled(days, "time.sleep(1e6)")
-    site = days.here / "mutant-worker" / "sitecustomize.py"
-    site.write_text(
-        site.read_text()
-        .replace('"--rank" in sys.orig_argv and', "")
-        .replace('sys.orig_argv[-1] == "2"', '"--rank" not in sys.orig_argv')
-    )
-    told = days(*TRAIN, *FOUR, **environment)
+    told = days(*TRAIN, *FOUR, **troubled(days, "time.sleep(1e6)", rank=0))
     assert_restarted(days, told, "worker 0 of 4 (group 0) is stuck and was killed")
 
 
@@ -105,7 +100,7 @@ def test_a_root_that_is_stuck_is_replaced(days: Headway) -> None:
 @pytest.mark.parametrize("rank", [1, 2])
 def test_f12_a_worker_that_stands_still_is_named_and_replaced(days: Headway, rank: int) -> None:
     trouble = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
-    told = days(*TRAIN, *FOUR, **troubled(days, trouble, rank, hurried=""))
+    told = days(*TRAIN, *FOUR, **troubled(days, trouble, rank, hurried="pass"))
     what = f"worker {rank} of 4 (group {rank // 2}) stood still and was killed"
     assert_restarted(days, told, what)
 

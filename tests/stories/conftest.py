@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from tests.mutants import site
 
 LIMIT_S = 600  # that nothing takes, however busy the machine is
 
@@ -113,10 +114,8 @@ class Headway:
         """
         folder = self.here / f"mutant-{name}"
         folder.mkdir()
-        (folder / "sitecustomize.py").write_text(
-            "import sys\nif 'headway.training.worker' in sys.orig_argv:\n"
-            + "".join(f"    {line}\n" for line in code.strip().splitlines())
-        )
+        code = site(code, "'headway.training.worker' in sys.orig_argv")
+        (folder / "sitecustomize.py").write_text(code)
         return {"PYTHONPATH": str(folder)}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.failures.small_disk import small_disk
+from tests.mutants import site
 
 from .conftest import Headway
 
@@ -46,7 +47,7 @@ def processes(headway: Headway, name: str, code: str, *, in_worker: str = "") ->
     folder.mkdir()
     lines = in_worker.strip().splitlines() or ["pass"]
     code += "\nimport sys\n" + IN_WORKER + "".join(f"    {line}\n" for line in lines)
-    (folder / "sitecustomize.py").write_text(code)
+    (folder / "sitecustomize.py").write_text(site(code))
     path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"PYTHONPATH": os.pathsep.join(path)}
 

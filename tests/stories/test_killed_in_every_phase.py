@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.mutants import site
 
 from headway.base.errors import Cause, Exit
 
@@ -68,7 +69,7 @@ def killed(headway: Headway, process: str, phase: str, *, once: bool = False) ->
     code = KILLED.format(
         module=MODULES[process], phase=phase, once=once, mark=headway.here / "was-here"
     )
-    (folder / "sitecustomize.py").write_text(code)
+    (folder / "sitecustomize.py").write_text(site(code))
     return {"PYTHONPATH": str(folder)}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 
 import pytest
+from tests.mutants import site
 from tests.web_server import Fault, WebServer
 
 from headway.runs.folder import RunFolder
@@ -59,7 +60,7 @@ def awaiting(headway: Headway, server: SlowServer, mutant: str = "") -> "subproc
     """A run that has trained all rows there are and waits for those of the next step."""
     folder = headway.here / "mutant"
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text("import sys\n" + PLANNER + mutant)
+    (folder / "sitecustomize.py").write_text(site(PLANNER + mutant))
     process = headway.start("train", server.url(), *TRAIN, PYTHONPATH=str(folder))
 
     def waits() -> bool:
