@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import time
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 
 import psutil
 import pytest
@@ -21,7 +21,8 @@ WORKERS = 4
 SMALL = ["--preset", "tiny", "--max-length", "64", "--batch-size", "256", "--threads", "1"]
 SMALL += ["--no-bf16"]  # else the faster format is found out by measuring, in each run anew
 TEAM = ["--nproc", str(WORKERS), "--groups", "2"]
-TRAIN = ["train", "days.txt", *SMALL, *TEAM, "--max-steps", "24", "--save-steps", "6"]
+ALONE = ["train", "days.txt", *SMALL, "--max-steps", "24", "--save-steps", "6"]
+TRAIN = [*ALONE, *TEAM]
 NUM_KILLS = 20
 
 
@@ -39,8 +40,8 @@ def bits(headway: Headway, run: str) -> list[str]:
 
 
 def undisturbed(headway: Headway) -> list[str]:
-    """The bits of a run in which no process was killed."""
-    whole = headway(*TRAIN, "--run-name", "whole")
+    """The bits of a run of one process, which nobody killed."""
+    whole = headway(*ALONE, "--run-name", "whole")
     assert whole.code == 0, whole.err
     return bits(headway, "whole")
 
@@ -49,11 +50,19 @@ def last_step(headway: Headway, run: str) -> int:
     return max((e["step"] for e in headway.events(run) if e["event"] == "step_done"), default=0)
 
 
-def kill(process: "Popen[str]", rank: int) -> None:
-    """Kill a worker that may just be about to end."""
-    # Between two attempts there is none.
+def kill(process: "Popen[str]", rank: int) -> bool:
+    """Kill a worker; returns whether there was one, as there is not between two attempts."""
     with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError, AssertionError):
         os.kill(worker_of(process.pid, rank), signal.SIGKILL)
+        return True
+    return False
+
+
+def wait(process: "Popen[str]", seconds: float) -> bool:
+    """Wait for so long; returns whether the process still runs."""
+    with contextlib.suppress(TimeoutExpired):
+        process.wait(seconds)
+    return process.poll() is None
 
 
 def test_f11_f19_a_killed_member_and_a_killed_root_are_replaced(days: Headway) -> None:
@@ -77,18 +86,36 @@ def test_f11_f19_a_killed_member_and_a_killed_root_are_replaced(days: Headway) -
 
 
 @pytest.mark.chaos
-def test_f11_workers_killed_at_random_instants_end_as_if_they_had_not_been(days: Headway) -> None:
+def test_f11_each_run_with_a_worker_killed_at_a_random_instant_has_the_same_bits(
+    days: Headway,
+) -> None:
+    right, chance, kills = undisturbed(days), random.Random(20), list[int]()
+    began_s = time.monotonic()
+    assert days(*TRAIN, "--run-name", "team").code == 0
+    usual_s = time.monotonic() - began_s
+    while len(kills) < NUM_KILLS:
+        run, rank = f"run-{len(kills)}", chance.randrange(WORKERS)
+        process = days.start(*TRAIN, "--run-name", run, "--fresh")
+        is_killed = wait(process, chance.uniform(0, usual_s)) and kill(process, rank)
+        out, err = process.communicate()
+        assert process.returncode == 0, out + err
+        assert bits(days, run) == right
+        assert days.receipt(run)["contract"]["verdict"] == "kept"
+        if is_killed:
+            kills.append(rank)
+    assert set(kills) == set(range(WORKERS))
+
+
+@pytest.mark.chaos
+def test_f11_workers_killed_again_and_again_end_as_if_they_had_not_been(days: Headway) -> None:
     right, chance, kills, finished = undisturbed(days), random.Random(11), 0, 0
     while kills < NUM_KILLS or not finished:
         run = f"run-{finished}"
         process = days.start(*TRAIN, "--run-name", run)
         while process.poll() is None:
-            end_s = time.monotonic() + chance.uniform(0, 15)
-            while process.poll() is None and time.monotonic() < end_s:
-                time.sleep(0.01)
-            if process.poll() is None and kills < NUM_KILLS:
-                kill(process, chance.randrange(WORKERS))
-                kills += 1
+            is_running = wait(process, chance.uniform(0, 15))
+            if is_running and kills < NUM_KILLS:
+                kills += kill(process, chance.randrange(WORKERS))
         out, err = process.communicate()
         assert process.returncode in (0, 5), out + err  # 5: killed twice without a new step
         if process.returncode == 0:

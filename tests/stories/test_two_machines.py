@@ -23,6 +23,13 @@ PLAN = ["days.txt", "--preset", "tiny", "--max-length", "64", "--batch-size", "2
 PLAN += ["--threads", "1", "--max-steps", "24", "--save-steps", "8"]
 PLAN += ["--no-bf16"]  # else each run finds out by measuring which format is faster
 LOST_AT = 10  # steps; the newest regular checkpoint is of step 8
+# The kernel answers for a busy machine: one that is silent for some seconds is gone.
+IMPATIENT = """
+from headway.training.distributed import rendezvous
+rendezvous._KEEP_ALIVE = {
+    "TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 6_000
+}
+"""
 Machines = tuple[Machine, Machine]
 pytestmark = pytest.mark.timeout(2 * LIMIT_S)  # the first one also makes what all compare with
 
@@ -53,6 +60,7 @@ def of_one_process(tmp_path_factory: pytest.TempPathFactory, cache: Any) -> str:
 
 def torchrun(days: Headway, machines: Machines, *words: str) -> "list[subprocess.Popen[bytes]]":
     """Start two workers on each machine; both torchruns meet at the first."""
+    environment = days.environment | days.mutate("impatient", IMPATIENT)
     started = []
     for machine in machines:
         conf = f"is_host={str(machine is machines[0]).lower()},join_timeout=60,last_call_timeout=2"
@@ -61,7 +69,7 @@ def torchrun(days: Headway, machines: Machines, *words: str) -> "list[subprocess
         command += ["--rdzv-endpoint", f"{machines[0].address}:29500"]
         command += ["--local-addr", machine.address, *words]
         command += ["-m", "headway.training.worker", "runs/days"]
-        started.append(machine.start(*command, here=days.here, environment=days.environment))
+        started.append(machine.start(*command, here=days.here, environment=environment))
     return started
 
 

@@ -70,7 +70,7 @@ def test_c_a_root_three_groups_and_six_workers_have_the_bits_of_one(days: Headwa
 
 
 def test_without_restarts_any_number_of_others_goes_on(days: Headway) -> None:
-    whole = days(*TRAIN, "--nproc", "4", "--run-name", "whole")
+    whole = days(*TRAIN, "--run-name", "whole")
     assert whole.code == 0, whole.err
     command = [*TRAIN, "--nproc", "4", "--groups", "2", "--run-name", "killed"]
     command += ["--max-restarts", "0"]
