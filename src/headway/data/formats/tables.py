@@ -109,13 +109,16 @@ def read_csv(source: Source, pieces: Chunks, header: Header) -> Iterator[Item]:
 def _rows(pieces: Chunks, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
     """The first line of each row, with its fields or the error in it; [] is a blank line."""
     csv.field_size_limit(LONGEST_LINE)
-    rows = csv.reader(_text_lines(pieces), delimiter=delimiter, strict=True)
+    text = _LinesOfRow(_text_lines(pieces))
+    rows = csv.reader(text, delimiter=delimiter, strict=True)
     while True:
         line = rows.line_num + 1
+        text.num_characters = 0
         try:
             row = next(rows, None)
         except csv.Error as error:
-            if rows.line_num == line - 1 or "end of data" in str(error) or "limit" in str(error):
+            is_endless = text.has_ended or text.num_characters > LONGEST_LINE
+            if is_endless or rows.line_num == line - 1:
                 raise DamagedError(
                     f"has a quoted field that begins on line {count(line)} and is never closed"
                 ) from error
@@ -124,6 +127,32 @@ def _rows(pieces: Chunks, delimiter: str) -> Iterator[tuple[int, list[str] | str
         if row is None:
             return
         yield line, row
+
+
+class _LinesOfRow(Iterator[str]):
+    """The lines that a CSV reader takes, for its errors have no attribute that tells them apart.
+
+    Args:
+        lines: of the file.
+
+    Attributes:
+        num_characters: taken since it was last set to 0.
+        has_ended: the reader wanted one more line than there are.
+    """
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self.num_characters = 0
+        self.has_ended = False
+        self._lines = lines
+
+    def __next__(self) -> str:
+        try:
+            line = next(self._lines)
+        except StopIteration:
+            self.has_ended = True
+            raise
+        self.num_characters += len(line)
+        return line
 
 
 def _text_lines(pieces: Chunks) -> Iterator[str]:
