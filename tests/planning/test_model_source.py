@@ -200,7 +200,7 @@ def test_adapters_are_gone_on_with(runs: Path) -> None:
 def test_adapters_keep_their_shape(runs: Path, given: Any, have: str) -> None:
     origins = dict.fromkeys(given, "--flag")
     found = refused(output_dir=str(runs), continue_run="adapters", **given, origins=origins)
-    assert found.what == "adapters has adapters, which training goes on with as they are"
+    assert found.what == "adapters has adapters, and training continues with them unchanged"
     assert found.have == have
     taken_over = origin(
         output_dir=str(runs), continue_run="adapters", lora=True, lora_r=8, origins=origins,

@@ -142,7 +142,7 @@ def test_a_killed_trainer_is_told_and_a_new_one_goes_on(headway: Headway) -> Non
     out, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
     told = " ".join(out.split())
-    assert "training tale was killed by SIGKILL: new workers go on from checkpoint-" in told
+    assert "training tale was killed by SIGKILL: new workers continue from checkpoint-" in told
     assert headway.receipt("tale")["attempts"] == 2
     assert headway(*words, "--run-name", "twin").code == 0
     assert weights(headway, "tale") == weights(headway, "twin")

@@ -216,7 +216,7 @@ def test_a_restart_says_in_a_line_what_happened_and_where_it_goes_on(
 ) -> None:
     after = "worker 3 of 4 (group 1) was killed by SIGKILL"
     event = AttemptStarted("notes", "0.1.0", 7, step, checkpoint, restarts=2, after=after)
-    line = f"{after}: new workers go on from {where} · restart 2"
+    line = f"{after}: new workers continue from {where} · restart 2"
     assert show.event_line(event) == line
     assert texts(show.news_lines(event, 300)) == [line]
 

@@ -215,7 +215,7 @@ VERBS = {
         examples=(
             ("headway train notes.txt", "a new model from a text"),
             ("headway train chats.jsonl -m models/small --lora", "adapters on a model"),
-            ("headway train more.txt --continue notes", "go on with the model of run notes"),
+            ("headway train more.txt --continue notes", "continue from the model of run notes"),
         ),
     ),
 }

@@ -314,7 +314,7 @@ def _check_adapter_settings(settings: Settings, adapter: LoraPlan, path: Path) -
     if not differing:
         return
     raise UsageError(
-        f"{name_of_run} has adapters, which training goes on with as they are",
+        f"{name_of_run} has adapters, and training continues with them unchanged",
         cause=Cause.CONTRADICTION,
         have="; ".join(differing),
         need="the same adapters, or new ones on their base model",

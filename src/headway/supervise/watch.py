@@ -92,7 +92,7 @@ def log_deleted(path: Path) -> Finding:
     return Finding(
         "warning",
         f"{path.name} was deleted or replaced during the run",
-        have="what was logged before is lost; the run goes on",
+        have="earlier entries are lost; the run continues",
         need="the whole log, to verify the receipt later",
         cause=Cause.LOG_DELETED,
     )

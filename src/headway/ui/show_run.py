@@ -231,7 +231,7 @@ def _event_facts(event: Event) -> list[str]:
 def _restart_facts(event: AttemptStarted) -> list[str]:
     """What happened to the workers, and where new ones go on."""
     source = event.resumed_from or "the start"
-    where = f"new workers go on from {source} at global step {count(event.from_global_step)}"
+    where = f"new workers continue from {source} at global step {count(event.from_global_step)}"
     return [f"{one_line(event.after)}: {where}", f"restart {count(event.restarts)}"]
 
 

@@ -325,7 +325,7 @@ class MemberTeam:
             self._exchange((own,), _nothing)
         except StepDropped:
             return
-        raise out_of_step("the root went on without the share of", [self.rank])
+        raise out_of_step("the root continued without the share of", [self.rank])
 
     def compare_weights(self, step: int) -> None:
         """Take part in the comparison of all workers' weights after the last step."""
