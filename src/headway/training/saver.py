@@ -8,12 +8,13 @@ from collections.abc import Callable, Set
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Thread, get_native_id
+from threading import get_native_id
 from typing import TypeVar
 
 from headway.base.errors import Cause, Finding, MachineError, Refusal, Remedy
 from headway.base.events import EventLog, Noted, Saved
 from headway.base.files import MANIFEST, hash_file
+from headway.base.host.background import in_background
 from headway.base.host.utilization import Activity
 from headway.base.pulse import Phase
 from headway.base.units import seconds
@@ -87,7 +88,7 @@ class Saver:
 
     def prepare(self, snapshot: Callable[[], Snapshot]) -> None:
         """Allocate memory for copies in the background; called after the first step, not before."""
-        self._snapshot = _in_background("snapshot", snapshot)
+        self._snapshot = _beside_training("snapshot", snapshot)
 
     def is_due(self, job_step: int) -> bool:
         """Whether to save after this step: by steps, by minutes, or by `touch RUN/save`."""
@@ -146,7 +147,7 @@ class Saver:
             self._request.unlink(missing_ok=True)
         stall_s = time.monotonic() - start_s
         self._name, self._start_s = name, start_s
-        self._writing = _in_background(
+        self._writing = _beside_training(
             name, lambda: self._write(snapshot, state, settled, start_s, stall_s)
         )
 
@@ -240,19 +241,14 @@ def described(checkpoint: Checkpoint) -> ReceiptCheckpoint:
     return ReceiptCheckpoint(checkpoint.path.name, manifest.sha256, checkpoint.num_bytes)
 
 
-def _in_background(name: str, work: Callable[[], _T]) -> "Future[_T]":
-    """Run in a daemon thread; its result or error is never lost."""
-    future: Future[_T] = Future()
+def _beside_training(name: str, work: Callable[[], _T]) -> "Future[_T]":
+    """Run in the background, after whatever training needs."""
 
-    def run() -> None:
+    def run() -> _T:
         _lower_priority()
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
+        return work()
 
-    Thread(target=run, name=name, daemon=True).start()
-    return future
+    return in_background(name, run)
 
 
 def _lower_priority() -> None:

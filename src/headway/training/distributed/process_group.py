@@ -4,8 +4,8 @@ A gloo operation cannot be waited for in slices: the first slice that ends witho
 connections. So a thread of its own waits, and the training thread looks on.
 """
 
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributed import FileStore, Store  # pyright: ignore[reportPrivateImportUsage]
 
 from headway.base.errors import Cause, MachineError, Remedy
+from headway.base.host.background import in_background
 from headway.base.host.utilization import Activity
 from headway.base.pulse import Pulse
 from headway.runs.workers import WorkerTree
@@ -111,26 +112,17 @@ class ProcessGroup:
         Raises:
             MachineError: a worker is gone.
         """
-        ended = threading.Event()
-        failures: list[Exception] = []
-
-        def work() -> None:
-            try:
-                communicate()
-            except Exception as error:
-                failures.append(error)
-            finally:
-                ended.set()
-
-        threading.Thread(target=work, name="communicate", daemon=True).start()
+        future = in_background("communicate", communicate)
         with self._pulse.activity(Activity.PEERS):
-            if not ended.wait(_SLICE_S):
+            if wait([future], _SLICE_S).not_done:
                 with self._pulse.waiting(what):
-                    while not ended.wait(_SLICE_S):
+                    while wait([future], _SLICE_S).not_done:
                         self._pulse.beat()
                         on_wait()
-        if failures:
-            raise _broken(failures[0]) from failures[0]
+        try:
+            future.result()
+        except Exception as error:
+            raise _broken(error) from error
 
 
 class _Levels:

@@ -11,9 +11,9 @@ import hmac
 import os
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from datetime import timedelta
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivat
 from torch.distributed.rendezvous import rendezvous
 
 from headway.base.errors import Cause, MachineError, Remedy
+from headway.base.host.background import in_background
 from headway.base.host.launcher import LaunchedPlace
 from headway.base.pulse import Pulse
 from headway.runs.workers import WorkerTree
@@ -59,7 +60,7 @@ def meet(place: LaunchedPlace, tree: WorkerTree, pulse: Pulse) -> tuple[Sockets,
     """
     try:
         with pulse.waiting("the other workers"):
-            return _in_background(lambda: _meet(place, tree, time.monotonic() + _LIMIT_S), pulse)
+            return _beating(lambda: _meet(place, tree, time.monotonic() + _LIMIT_S), pulse)
     except (Late, RuntimeError, OSError) as error:
         raise _not_met(place) from error
 
@@ -209,25 +210,12 @@ def _interface_of(address: str) -> str:
     return ""
 
 
-def _in_background(work: Callable[[], T], pulse: Pulse) -> T:
+def _beating(work: Callable[[], T], pulse: Pulse) -> T:
     """Do something that waits in native code, while the pulse beats."""
-    results: list[T] = []
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run, name="rendezvous", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(_ASK_S)
+    future = in_background("rendezvous", work)
+    while wait([future], _ASK_S).not_done:
         pulse.beat()
-    if failures:
-        raise failures[0]
-    return results[0]
+    return future.result()
 
 
 def _not_met(place: LaunchedPlace) -> MachineError:
