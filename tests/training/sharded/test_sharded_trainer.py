@@ -46,11 +46,15 @@ def test_shards_train_what_one_worker_does(
     assert not verify(shards.folder, Pulse()).differences
 
 
-def test_evaluations_and_samples_are_those_of_one_worker(here: Path, tmp_path: Path) -> None:
-    given = {"eval_steps": 1, "val_size": 3, "sample_steps": 2, "sample_tokens": 4}
-    plan = planned(here, **SHARDS, **given, nproc=2)
+@pytest.mark.parametrize("workers", [2, 3])
+def test_evaluations_and_samples_are_those_of_one_worker(
+    here: Path, tmp_path: Path, workers: int
+) -> None:
+    given = {"eval_steps": 1, "val_size": 4, "sample_steps": 2, "sample_tokens": 4}
+    given |= {"micro_batch_tokens": 32}  # more micro-batches than workers, not all have as many
+    plan = planned(here, **SHARDS, **given, nproc=workers)
     one = run(tmp_path / "one", plan)
-    shards = run_shards(tmp_path / "shards", plan, WorkerTree(2, 1))
+    shards = run_shards(tmp_path / "shards", plan, WorkerTree(workers, 1))
     assert [e.prompt + e.text for e in shards.of(Sampled)] == [
         e.prompt + e.text for e in one.of(Sampled)
     ]

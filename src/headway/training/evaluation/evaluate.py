@@ -79,9 +79,15 @@ class Probes:
         return self._own[rows]
 
     @contextmanager
-    def phase(self, rows: EvaluatedRows) -> Generator[None]:
-        """The phase of an evaluation, this worker's share and the wait for others included."""
-        with self._phase(_PHASES[rows], total=len(self._own[rows]), unit="batches"):
+    def phase(self, rows: EvaluatedRows, num: int | None = None) -> Generator[None]:
+        """The phase of an evaluation, this worker's share and the wait for others included.
+
+        Args:
+            rows: which ones.
+            num: micro-batches that this worker runs; None for those of `batches`.
+        """
+        total = len(self._own[rows]) if num is None else num
+        with self._phase(_PHASES[rows], total=total, unit="batches"):
             yield
 
     def sums(

@@ -1,7 +1,7 @@
 """Trainer of a model in shards: the same work, entered by all workers together."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import msgspec
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from headway.base.errors import Finding
@@ -22,10 +23,10 @@ from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
 from headway.runs.receipt import Measured, TensorAudit
 from headway.runs.settled import Settled
-from headway.training.distributed.messages import EvaluatedRows, JointPart
+from headway.training.distributed.messages import EvaluatedRows, JointPart, LossSums
 from headway.training.distributed.place import TeamPlace
 from headway.training.evaluation.audit import audit, compare_saved
-from headway.training.evaluation.evaluate import mean_of
+from headway.training.evaluation.evaluate import mean_of, sum_losses
 from headway.training.evaluation.sample import samples
 from headway.training.phases import Phases
 from headway.training.setup import Holding, Setup, StartState, find_start, set_up
@@ -99,9 +100,32 @@ class ShardedTrainer(Trainer):
         return cast("Any", made)
 
     def evaluate(self, rows: EvaluatedRows) -> Measured:
-        """The loss of some rows, which all workers evaluate whole."""
-        with self.probes.phase(rows), self._shards.enter(JointPart.EVALUATE, rows):
-            return mean_of(self.probes.sums(rows))
+        """The loss of some rows, of which each worker evaluates its share."""
+        micros = self.probes.batches(rows)
+        workers = dist.get_world_size()
+        own = micros[dist.get_rank() :: workers]
+        # All gather each layer together, so all run as many: some run one that counts nothing.
+        num = math.ceil(len(micros) / workers)
+        idle = [min(micros, key=lambda micro: len(micro.ids_N))] * (num - len(own))
+        with self.probes.phase(rows, num), self._shards.enter(JointPart.EVALUATE, rows):
+            found = sum_losses(self.setup.forward, (*own, *idle), self._phase.pulse)
+            return mean_of(self._of_all(found[: len(own)], len(micros)))
+
+    def _of_all(self, own: Sequence[LossSums], num: int) -> list[LossSums]:
+        """What all workers found, in the order of micro-batches.
+
+        Args:
+            own: of every so many, beginning with the one of this worker's rank.
+            num: micro-batches of all.
+        """
+        found = torch.zeros(num, 4, dtype=torch.float64, device=self.plan.machine.device)
+        for row, one in zip(found[dist.get_rank() :: dist.get_world_size()], own, strict=True):
+            row.copy_(torch.tensor(msgspec.structs.astuple(one), dtype=torch.float64))
+        dist.all_reduce(found)  # of a number and zeros: exact, whatever the order
+        return [
+            LossSums(losses, squares, int(num), int(rows))
+            for losses, squares, num, rows in found.tolist()
+        ]
 
     def _measure(
         self, rows: EvaluatedRows, may_leave: Guard, *, steps_follow: bool = False
