@@ -86,7 +86,8 @@ def _some(text: str) -> float:
 
 def _swaps(proc: Path) -> tuple[int, int]:
     """Pages moved from and to the swap area so far."""
-    counters = dict(line.partition(" ")[::2] for line in text_of(proc / "vmstat").splitlines())
+    pairs = (line.partition(" ") for line in text_of(proc / "vmstat").splitlines())
+    counters = {name: value for name, _, value in pairs}
     return whole(counters.get("pswpin", "")), whole(counters.get("pswpout", ""))
 
 
