@@ -18,7 +18,7 @@ from headway.base.files import Manifest
 from headway.base.pulse import LAYOUT, SIZE, PulseReading
 from headway.config.settings import Settings, is_flag, printed_name, table
 from headway.data.formats.records import Rejected
-from headway.diagnose.answer import Answer
+from headway.diagnose.answer import DiagnosisAnswer
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt
@@ -30,7 +30,7 @@ FOLDER = Path(__file__).parent / "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PLAIN: dict[str, tuple[type, str]] = {
     "checkpoint": (CheckpointState, "headway.json in a checkpoint."),
-    "diagnosis": (Answer, "`headway diagnose --json`."),
+    "diagnosis": (DiagnosisAnswer, "`headway diagnose --json`."),
     "manifest": (Manifest, "manifest.json in a checkpoint: every other file of it."),
     "plan": (Plan, "plan.json of a run, and `headway plan --json`."),
     "settled": (Settled, "settled.json of a run: what trying showed before step 1."),

@@ -25,7 +25,7 @@ from headway.data.order import StoreOrder
 from headway.data.survey.result import Survey
 from headway.data.survey.store import SCHEMA, Store, StoreMeta, StoreWriter, summarize
 from headway.model.sizes import shape_of
-from headway.planning.compute import MachineFacts
+from headway.planning.compute import KnownMachine
 from headway.planning.decide import decide
 from headway.planning.model_source import InitialModel
 from headway.runs.folder import RunFolder
@@ -34,7 +34,7 @@ from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt, load_receipt
 
 VOCAB = 259  # bytes, and three special tokens
-HERE = MachineFacts(
+HERE = KnownMachine(
     machine=Machine(1, 8 * 10**9, 8 * 10**9, "a CPU", "Linux x86_64"),
     device="cpu",
     why="no accelerator here",

@@ -3,7 +3,7 @@
 import pytest
 
 from headway.base.errors import Exit, Finding, Remedy
-from headway.diagnose.answer import SCHEMA, Answer
+from headway.diagnose.answer import SCHEMA, DiagnosisAnswer
 from headway.diagnose.diagnosis import Diagnosis, Helps, StallCause
 from headway.diagnose.evidence.facts import Evidence
 
@@ -22,16 +22,18 @@ def diagnosis(cause: StallCause, have: str = "") -> Diagnosis:
     ],
 )
 def test_only_what_nobody_can_explain_is_a_failure(cause: StallCause, code: Exit) -> None:
-    assert Answer.of("notes", "training", Evidence(()), diagnosis(cause)).exit_code == code
+    assert DiagnosisAnswer.of("notes", "training", Evidence(()), diagnosis(cause)).exit_code == code
 
 
 def test_what_does_not_run_is_no_failure() -> None:
-    assert Answer(SCHEMA, "notes", "finished", running=False).exit_code == Exit.KEPT
+    assert DiagnosisAnswer(SCHEMA, "notes", "finished", running=False).exit_code == Exit.KEPT
 
 
 def test_no_secret_is_passed_on() -> None:
     planted = "https://u:planted@host/x"
-    answer = Answer.of("notes", "training", Evidence(()), diagnosis(StallCause.NETWORK, planted))
+    answer = DiagnosisAnswer.of(
+        "notes", "training", Evidence(()), diagnosis(StallCause.NETWORK, planted)
+    )
     assert answer.diagnosis is not None
     assert "planted" not in str(answer.diagnosis)
     assert "https://host/x" in str(answer.diagnosis)

@@ -8,7 +8,7 @@ import pytest
 from tests.helpers import HERE, settings
 
 from headway.base.errors import Cause, UsageError
-from headway.planning.compute import MachineFacts, decide_compute, in_shards
+from headway.planning.compute import KnownMachine, decide_compute, in_shards
 
 AMX = replace(HERE.machine, cpu_flags=frozenset({"amx_bf16"}))
 
@@ -31,7 +31,7 @@ def measured(bf16: float, fp32: float) -> Callable[[str], float | None]:
         (replace(HERE, device="cuda", measured=measured(1e12, 2e12)), "float32"),
     ],
 )
-def test_the_number_format_is_the_faster_one(facts: MachineFacts, dtype: str) -> None:
+def test_the_number_format_is_the_faster_one(facts: KnownMachine, dtype: str) -> None:
     decision = decide_compute(settings(), facts)
     assert decision.value.dtype == dtype
     assert decision.value.value_bytes == (2 if dtype == "bfloat16" else 4)

@@ -9,7 +9,7 @@ from tests.helpers import HERE, TINY, in_memory, llama, settings
 
 from headway.base.errors import MachineError
 from headway.model.sizes import shape_of
-from headway.planning.compute import MachineFacts
+from headway.planning.compute import KnownMachine
 from headway.planning.decide import decide
 from headway.planning.memory import ESTIMATE_ERROR, MIN_MICRO_BATCH_TOKENS
 from headway.planning.model_source import InitialModel
@@ -21,11 +21,11 @@ TEXT = in_memory(40_001)
 PLAIN = {"bf16": False, "gradient_checkpointing": False}
 
 
-def planned(start: InitialModel = TINY, here: MachineFacts = HERE, **given: Any) -> Plan:
+def planned(start: InitialModel = TINY, here: KnownMachine = HERE, **given: Any) -> Plan:
     return decide(settings(**given), ("notes.txt",), TEXT, start, here)
 
 
-def with_free(num_bytes: int) -> MachineFacts:
+def with_free(num_bytes: int) -> KnownMachine:
     return replace(HERE, machine=replace(HERE.machine, memory_free_bytes=num_bytes))
 
 

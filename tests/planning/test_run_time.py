@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.helpers import HERE, TINY, in_memory, settings
 
-from headway.planning.compute import MachineFacts
+from headway.planning.compute import KnownMachine
 from headway.planning.decide import decide
 from headway.planning.model_source import InitialModel
 from headway.planning.run_time import advise_stopping
@@ -16,7 +16,7 @@ from headway.runs.plan import Plan
 TEXT = in_memory(40_001)
 
 
-def planned(start: InitialModel = TINY, here: MachineFacts = HERE, **given: Any) -> Plan:
+def planned(start: InitialModel = TINY, here: KnownMachine = HERE, **given: Any) -> Plan:
     return decide(settings(**given), ("notes.txt",), TEXT, start, here)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from headway.base.errors import Finding, Remedy
 from headway.base.pulse import PulseReading
-from headway.diagnose.answer import Answer
+from headway.diagnose.answer import DiagnosisAnswer
 from headway.diagnose.diagnosis import Diagnosis, Helps, StallCause
 from headway.diagnose.evidence.facts import (
     Evidence,
@@ -48,7 +48,7 @@ def thread(state: str = "S", call: str = "", descriptor: int = -1) -> ThreadFact
 def shown(*processes: ProcessFacts, width: int = 60, silent_s: float = 12.0) -> list[str]:
     evidence = Evidence(processes, pulses=(PULSE,), now_s=100.0, silent_s=silent_s)
     diagnosis = Diagnosis(StallCause.STOPPED, FINDING, Helps.PERSON, pid=11)
-    answer = Answer.of("notes", "training", evidence, diagnosis)
+    answer = DiagnosisAnswer.of("notes", "training", evidence, diagnosis)
     return [line.text for line in diagnosis_lines(answer, width)]
 
 

@@ -11,7 +11,7 @@ SCHEMA = "headway.diagnosis/1"
 
 
 @dataclass(frozen=True)
-class Answer:
+class DiagnosisAnswer:
     """What `headway diagnose --json` prints.
 
     Attributes:
@@ -31,7 +31,9 @@ class Answer:
     evidence: Evidence | None = None
 
     @classmethod
-    def of(cls, job: str, state: str, evidence: Evidence, diagnosis: Diagnosis) -> "Answer":
+    def of(
+        cls, job: str, state: str, evidence: Evidence, diagnosis: Diagnosis
+    ) -> "DiagnosisAnswer":
         """An answer that may be shown: secrets are left out of what the diagnosis says."""
         shown = replace(diagnosis, finding=hide_in_finding(diagnosis.finding))
         return cls(SCHEMA, job, state, running=True, diagnosis=shown, evidence=evidence)

@@ -17,7 +17,7 @@ _DEVICE_NAMES = {"cpu": "processor", "cuda": "GPU"}
 
 
 @dataclass(frozen=True)
-class MachineFacts:
+class KnownMachine:
     """What the planner knows about this machine.
 
     Attributes:
@@ -77,7 +77,7 @@ class Compute:
         return 2 if self.dtype == "bfloat16" else 4
 
 
-def decide_compute(settings: Settings, facts: MachineFacts) -> Decision[Compute]:
+def decide_compute(settings: Settings, facts: KnownMachine) -> Decision[Compute]:
     """Device, threads and number format: as given, or what is fastest on this machine.
 
     Raises:
@@ -108,7 +108,7 @@ def decide_compute(settings: Settings, facts: MachineFacts) -> Decision[Compute]
     return Decision(Compute(facts.device, threads, dtype, workers, reduction), tuple(choices))
 
 
-def _decide_workers(settings: Settings, facts: MachineFacts) -> WorkerTree:
+def _decide_workers(settings: Settings, facts: KnownMachine) -> WorkerTree:
     if settings.groups > settings.nproc:
         raise UsageError(
             f"{settings.groups} groups of {units.plural(settings.nproc, 'worker')}",
@@ -133,7 +133,7 @@ def _decide_workers(settings: Settings, facts: MachineFacts) -> WorkerTree:
 
 def decide_fitting(
     settings: Settings,
-    facts: MachineFacts,
+    facts: KnownMachine,
     fit: Callable[[Compute], Decision[_Fit]],
     *,
     is_stream: bool,

@@ -19,7 +19,7 @@ from headway.data.order import StoreOrder
 from headway.data.survey.store import Store
 from headway.model.presets import config as preset_config
 from headway.model.sizes import context_of, lora_parameters, shape_of
-from headway.planning.compute import Compute, MachineFacts, decide_fitting
+from headway.planning.compute import Compute, KnownMachine, decide_fitting
 from headway.planning.data_ledger import RowStatistics, advise_data, data_plan, row_statistics
 from headway.planning.decision import Decision, all_choices, all_findings, auto
 from headway.planning.learning import decide_learning
@@ -91,7 +91,7 @@ def decide(
     sources: tuple[str, ...],
     store: Store,
     initial: InitialModel,
-    facts: MachineFacts,
+    facts: KnownMachine,
 ) -> Plan:
     """Make the plan.
 
@@ -119,7 +119,7 @@ def _decide(
     sources: tuple[str, ...],
     store: Store,
     initial: InitialModel,
-    facts: MachineFacts,
+    facts: KnownMachine,
 ) -> Plan:
     """The plan for a number of workers that is known."""
     sizes = _decide_sizes(settings, store, initial)
@@ -291,7 +291,7 @@ def _fit(
     model: ModelPlan,
     num_steps: int,
     compute: Compute,
-    facts: MachineFacts,
+    facts: KnownMachine,
 ) -> Decision[_Fit]:
     """The step layout: the fastest one, or what memory allows of it."""
     rows, statistics, order = sizes.rows, sizes.statistics, sizes.order
@@ -318,7 +318,7 @@ def _fit(
 
 
 def _machine_plan(
-    facts: MachineFacts, compute: Compute, fit: _Fit, *, compiled: bool, idle: float
+    facts: KnownMachine, compute: Compute, fit: _Fit, *, compiled: bool, idle: float
 ) -> MachinePlan:
     return MachinePlan(
         device=compute.device,

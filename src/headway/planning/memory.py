@@ -19,7 +19,7 @@ from headway.model.sizes import (
     lora_parameters,
     transient_bytes,
 )
-from headway.planning.compute import Compute, MachineFacts
+from headway.planning.compute import Compute, KnownMachine
 from headway.planning.decision import Decision, auto
 from headway.planning.step_layout import StepLayout
 from headway.runs.plan import LoraPlan, MemoryPlan, ModelPlan
@@ -93,7 +93,7 @@ class MemoryFit:
     checkpointing: bool
 
 
-def estimate_memory(inputs: MemoryInputs, facts: MachineFacts) -> MemoryPlan:
+def estimate_memory(inputs: MemoryInputs, facts: KnownMachine) -> MemoryPlan:
     """Peak memory of the trainer, part by part, with the snapshot for saving."""
     if inputs.compute.is_sharded:
         return _estimate_shards(inputs, facts)
@@ -143,7 +143,7 @@ def estimate_memory(inputs: MemoryInputs, facts: MachineFacts) -> MemoryPlan:
     )
 
 
-def _estimate_shards(inputs: MemoryInputs, facts: MachineFacts) -> MemoryPlan:
+def _estimate_shards(inputs: MemoryInputs, facts: KnownMachine) -> MemoryPlan:
     """Peak memory of all workers that hold a model in shards.
 
     A layer is whole while it runs, and so are the next one, the copy that it is gathered in, and
@@ -195,7 +195,7 @@ def _library_bytes(inputs: MemoryInputs) -> int:
 
 
 def fit_memory(
-    inputs: MemoryInputs, settings: Settings, facts: MachineFacts
+    inputs: MemoryInputs, settings: Settings, facts: KnownMachine
 ) -> Decision[MemoryFit]:
     """Smaller micro-batches, then activation checkpointing, if memory is short.
 
@@ -225,7 +225,7 @@ def fit_memory(
     return Decision(MemoryFit(micro, chosen.checkpointing), tuple(choices))
 
 
-def _first_that_fits(inputs: MemoryInputs, settings: Settings, facts: MachineFacts) -> MemoryInputs:
+def _first_that_fits(inputs: MemoryInputs, settings: Settings, facts: KnownMachine) -> MemoryInputs:
     """The fastest that fits even if the estimate is low; else the one that needs least memory."""
     if facts.device != "cpu":
         return inputs
@@ -266,7 +266,7 @@ class _MemorySaving:
     inputs: MemoryInputs
 
 
-def _does_not_fit(inputs: MemoryInputs, memory: MemoryPlan, facts: MachineFacts) -> MachineError:
+def _does_not_fit(inputs: MemoryInputs, memory: MemoryPlan, facts: KnownMachine) -> MachineError:
     free = facts.machine.memory_free_bytes
     *single, together = _memory_savings(inputs)
 

@@ -6,7 +6,7 @@ from headway.base import units
 from headway.base.errors import Finding, Remedy
 from headway.config.settings import Settings
 from headway.model.sizes import ModelShape, flops_per_token, shape_of
-from headway.planning.compute import Compute, MachineFacts
+from headway.planning.compute import Compute, KnownMachine
 from headway.planning.decision import Decision, auto
 from headway.runs.measurements import peak_key, speed_key, startup_key
 from headway.runs.plan import (
@@ -35,7 +35,7 @@ def estimate_time(
     steps: StepsPlan,
     data: DataPlan,
     compute: Compute,
-    facts: MachineFacts,
+    facts: KnownMachine,
 ) -> TimePlan:
     """From the speed of this machine's last run of this shape; unknown if there was none."""
     shape, tokens = shape_of(model.config), steps.tokens * steps.num
@@ -87,7 +87,7 @@ def advise_evaluation(
 
 
 def decide_compile(
-    settings: Settings, time: TimePlan, compute: Compute, facts: MachineFacts
+    settings: Settings, time: TimePlan, compute: Compute, facts: KnownMachine
 ) -> Decision[bool]:
     """Whether to try compiling: it costs seconds and makes every step a little shorter."""
     if settings.torch_compile is not None:
@@ -113,7 +113,7 @@ def compile_pays_off(seconds: float) -> bool:
     return seconds * _COMPILE_SAVES > 2 * _COMPILE_S
 
 
-def likely_seconds(time: TimePlan, compute: Compute, facts: MachineFacts) -> float:
+def likely_seconds(time: TimePlan, compute: Compute, facts: KnownMachine) -> float:
     """The estimated run time; without one, by the FLOP/s this machine can do."""
     if time.seconds:
         return time.seconds

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
     from headway.data.examples.maker import ExampleOptions
     from headway.data.sources.folders import Found
-    from headway.planning.compute import MachineFacts
+    from headway.planning.compute import KnownMachine
     from headway.planning.model_source import ModelSource
 
 _BYTES_PER_BYTE = 4  # of memory for each of data that is read whole
@@ -178,7 +178,7 @@ def _plan_rows(
     found: "Found",
     source: "ModelSource",
     options: "ExampleOptions",
-    machine: "MachineFacts",
+    machine: "KnownMachine",
     pulse: Pulse,
 ) -> Plan:
     """Survey the data and decide."""
@@ -204,7 +204,7 @@ def _plan_rows(
     return replace(plan, data=replace(plan.data, passed_over=passed + plan.data.passed_over))
 
 
-def read_machine_facts(asked: str | None) -> "MachineFacts":
+def read_machine_facts(asked: str | None) -> "KnownMachine":
     """What the plan needs to know about this machine.
 
     Args:
@@ -213,12 +213,12 @@ def read_machine_facts(asked: str | None) -> "MachineFacts":
     Raises:
         MachineError: that device cannot be used.
     """
-    from headway.planning.compute import MachineFacts
+    from headway.planning.compute import KnownMachine
 
     build = torch_build()
     device, why = choose_device(asked, build)
     process = measured(process_key(build.version)) if build else None
-    return MachineFacts(
+    return KnownMachine(
         machine=this_machine(),
         device=device,
         why=why,

@@ -5,7 +5,7 @@ from pathlib import PurePath
 
 from headway.base.pulse import PulseReading
 from headway.base.units import plural, seconds
-from headway.diagnose.answer import Answer
+from headway.diagnose.answer import DiagnosisAnswer
 from headway.diagnose.evidence.facts import Evidence, Frame, Link, ProcessFacts, ThreadFacts
 from headway.diagnose.evidence.frames import own_frame
 from headway.ui.styled import StyledLine, finding_lines, styled
@@ -20,7 +20,7 @@ _READS = ("read", "readv", "pread64", "preadv", "recvfrom", "recvmsg")
 _WRITES = ("write", "writev", "pwrite64", "pwritev", "sendto", "sendmsg", "sendfile")
 
 
-def diagnosis_lines(answer: Answer, width: int) -> list[StyledLine]:
+def diagnosis_lines(answer: DiagnosisAnswer, width: int) -> list[StyledLine]:
     """The output of `headway diagnose`, for a job that runs.
 
     Args:
@@ -45,7 +45,7 @@ def diagnosis_lines(answer: Answer, width: int) -> list[StyledLine]:
     return lines + _unread_lines(evidence.processes, width)
 
 
-def _heading(answer: Answer, evidence: Evidence) -> list[str]:
+def _heading(answer: DiagnosisAnswer, evidence: Evidence) -> list[str]:
     silent = [f"no progress for {seconds(evidence.silent_s)}"] if evidence.silent_s >= 1 else []
     return [answer.state, *silent]
 

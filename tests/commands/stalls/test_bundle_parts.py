@@ -9,7 +9,7 @@ from headway.commands.stalls.bundle_parts import (
     run_parts,
     versions_text,
 )
-from headway.diagnose.answer import SCHEMA, Answer
+from headway.diagnose.answer import SCHEMA, DiagnosisAnswer
 
 EVENT = {"at": "2026-11-30T00:00:00Z", "t": 1.0, "attempt": 1, "rank": 0}
 
@@ -47,5 +47,5 @@ def test_versions() -> None:
 
 def test_a_run_that_has_ended_has_a_bundle_too(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("seed: 5\n")
-    parts = bundle_parts(Answer(SCHEMA, "notes", "failed", running=False), tmp_path)
+    parts = bundle_parts(DiagnosisAnswer(SCHEMA, "notes", "failed", running=False), tmp_path)
     assert {"diagnosis.json", "versions.txt", "machine.txt", "run/run.yaml"} == set(parts)

@@ -8,25 +8,27 @@ import pytest
 from headway.base.errors import Exit, Finding, Remedy
 from headway.cli import run
 from headway.commands.stalls import diagnose
-from headway.diagnose.answer import SCHEMA, Answer
+from headway.diagnose.answer import SCHEMA, DiagnosisAnswer
 from headway.diagnose.diagnosis import Diagnosis, Helps, StallCause
 from headway.diagnose.evidence.facts import Evidence, ProcessFacts
 
 FINDING = Finding("warning", "it is stopped", "state T", "running", (Remedy("kill -CONT 5"),))
 
 
-def answer(cause: StallCause) -> Answer:
+def answer(cause: StallCause) -> DiagnosisAnswer:
     evidence = Evidence((ProcessFacts(5, command=("python", "t.py")),))
-    return Answer.of("notes", "training", evidence, Diagnosis(cause, FINDING, Helps.PERSON))
+    return DiagnosisAnswer.of(
+        "notes", "training", evidence, Diagnosis(cause, FINDING, Helps.PERSON)
+    )
 
 
-ENDED = Answer(SCHEMA, "notes", "finished", running=False)
+ENDED = DiagnosisAnswer(SCHEMA, "notes", "finished", running=False)
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> list[Answer]:
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[DiagnosisAnswer]:
     """What each look finds, one after the other."""
-    found: list[Answer] = []
+    found: list[DiagnosisAnswer] = []
     monkeypatch.setattr(diagnose, "_of_process", lambda _: found.pop(0))
     monkeypatch.setattr(diagnose, "WATCH_S", 0.0)
     monkeypatch.setenv("COLUMNS", "60")
@@ -41,7 +43,10 @@ def typed(*words: str) -> int:
     ("cause", "code"), [(StallCause.STOPPED, Exit.KEPT), (StallCause.UNKNOWN, Exit.BROKEN)]
 )
 def test_the_exit_code_says_whether_it_is_explained(
-    answers: list[Answer], capsys: pytest.CaptureFixture[str], cause: StallCause, code: Exit
+    answers: list[DiagnosisAnswer],
+    capsys: pytest.CaptureFixture[str],
+    cause: StallCause,
+    code: Exit,
 ) -> None:
     answers.append(answer(cause))
     assert typed() == code
@@ -50,7 +55,7 @@ def test_the_exit_code_says_whether_it_is_explained(
 
 
 def test_quiet_is_one_line_and_verbose_is_everything(
-    answers: list[Answer], capsys: pytest.CaptureFixture[str]
+    answers: list[DiagnosisAnswer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers += [answer(StallCause.STOPPED), answer(StallCause.STOPPED)]
     typed("--quiet")
@@ -60,7 +65,7 @@ def test_quiet_is_one_line_and_verbose_is_everything(
 
 
 def test_watching_tells_changes_until_the_end(
-    answers: list[Answer], capsys: pytest.CaptureFixture[str]
+    answers: list[DiagnosisAnswer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     healthy, stopped = answer(StallCause.HEALTHY), answer(StallCause.STOPPED)
     answers += [healthy, healthy, stopped, stopped, stopped, ENDED]
@@ -74,7 +79,7 @@ def test_watching_tells_changes_until_the_end(
 
 
 def test_watching_as_json_is_an_object_per_look(
-    answers: list[Answer], capsys: pytest.CaptureFixture[str]
+    answers: list[DiagnosisAnswer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers += [answer(StallCause.HEALTHY), answer(StallCause.HEALTHY), ENDED]
     typed("--watch", "--json")
@@ -87,7 +92,7 @@ def test_watching_as_json_is_an_object_per_look(
     [("notes",), ("--bundle", "a.txt", "--watch"), ("--bundle", "a.zip")],
 )
 def test_a_contradiction_is_refused_with_lines_that_work(
-    answers: list[Answer],
+    answers: list[DiagnosisAnswer],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

@@ -9,7 +9,7 @@ from tests.helpers import HERE, TINY, in_memory, settings
 
 from headway.base.errors import UsageError
 from headway.base.machine import Machine
-from headway.planning.compute import MachineFacts
+from headway.planning.compute import KnownMachine
 from headway.planning.decide import decide
 from headway.runs.plan import Plan
 
@@ -19,7 +19,7 @@ SLOW, FAST = 20.0, 2e5  # tokens per second: a run of hours, a run of seconds
 
 def facts(
     cores: int, speeds: Mapping[int, float], memory: float = 8e9, device: str = "cpu"
-) -> MachineFacts:
+) -> KnownMachine:
     """A machine that has measured some numbers of workers."""
 
     def measured(key: str) -> float | None:
@@ -32,7 +32,7 @@ def facts(
     return replace(HERE, machine=machine, measured=measured, device=device)
 
 
-def planned(here: MachineFacts, **given: Any) -> Plan:
+def planned(here: KnownMachine, **given: Any) -> Plan:
     given = {"nproc": "auto", "batch_size": 32, "max_length": 256, "bf16": False} | given
     return decide(settings(**given), ("notes.txt",), DATA, TINY, here)
 

@@ -9,7 +9,7 @@ from typing import cast
 import msgspec
 
 from headway.base.version import __version__
-from headway.diagnose.answer import Answer
+from headway.diagnose.answer import DiagnosisAnswer
 from headway.diagnose.environment import environment_text
 from headway.diagnose.redaction import hide_in_value
 from headway.diagnose.report import report_text
@@ -24,7 +24,7 @@ _PACKAGES = (
 )
 
 
-def bundle_parts(answer: Answer, folder: Path | None) -> dict[str, str]:
+def bundle_parts(answer: DiagnosisAnswer, folder: Path | None) -> dict[str, str]:
     """The texts of a bundle by the names of their files.
 
     Args:

@@ -23,7 +23,7 @@ from headway.commands.verb import (
 from headway.config.command_line import Arguments, Switch
 
 if TYPE_CHECKING:
-    from headway.diagnose.answer import Answer
+    from headway.diagnose.answer import DiagnosisAnswer
     from headway.supervise.progress import Status
 
 WATCH_S = 2.0  # between the beginnings of two looks
@@ -54,7 +54,7 @@ def diagnose(arguments: Arguments) -> int:
 
 def _question(
     arguments: Arguments,
-) -> "tuple[Callable[[], Answer], Callable[[], Path | None]]":
+) -> "tuple[Callable[[], DiagnosisAnswer], Callable[[], Path | None]]":
     """What to ask, again and again, and the folder of the run that it is about."""
     from headway.supervise.live.live_jobs import find_status, same_run
 
@@ -66,26 +66,26 @@ def _question(
         return lambda: _of_process(pid), lambda: None
     found = [find_status(one_run(arguments), output_dir(arguments))]
 
-    def ask() -> "Answer":
+    def ask() -> "DiagnosisAnswer":
         found.append(same_run(found.pop()))
         return _of_run(found[0])
 
     return ask, lambda: Path(found[0].folder) if found[0].folder else None
 
 
-def _of_process(pid: int) -> "Answer":
-    from headway.diagnose.answer import SCHEMA, Answer
+def _of_process(pid: int) -> "DiagnosisAnswer":
+    from headway.diagnose.answer import SCHEMA, DiagnosisAnswer
     from headway.diagnose.examine import examine
     from headway.diagnose.explain import explain
 
     evidence = examine([pid], folders=[Path.cwd()])
     if not evidence.processes:
-        return Answer(SCHEMA, f"process {pid}", "ended", running=False)
-    return Answer.of(f"process {pid}", "running", evidence, explain(evidence))
+        return DiagnosisAnswer(SCHEMA, f"process {pid}", "ended", running=False)
+    return DiagnosisAnswer.of(f"process {pid}", "running", evidence, explain(evidence))
 
 
-def _of_run(status: "Status") -> "Answer":
-    from headway.diagnose.answer import SCHEMA, Answer
+def _of_run(status: "Status") -> "DiagnosisAnswer":
+    from headway.diagnose.answer import SCHEMA, DiagnosisAnswer
     from headway.diagnose.examine import examine
     from headway.diagnose.explain import explain
     from headway.supervise.live.live_jobs import find_process, job_processes
@@ -93,7 +93,7 @@ def _of_run(status: "Status") -> "Answer":
     name = status.run or "a new run"
     # Its number alone may be that of another process: of another machine, or by now.
     if status.ended or status.state == "planned" or find_process(status) is None:
-        return Answer(SCHEMA, name, status.state, running=False)
+        return DiagnosisAnswer(SCHEMA, name, status.state, running=False)
     job = job_processes(status)
     folders = [Path(status.folder)] if status.folder else []
     evidence = examine(
@@ -105,11 +105,11 @@ def _of_run(status: "Status") -> "Answer":
         missing=job.missing,
     )
     if not evidence.processes:  # it ended meanwhile
-        return Answer(SCHEMA, name, "ended", running=False)
-    return Answer.of(name, status.state, evidence, explain(evidence))
+        return DiagnosisAnswer(SCHEMA, name, "ended", running=False)
+    return DiagnosisAnswer.of(name, status.state, evidence, explain(evidence))
 
 
-def _watch(ask: "Callable[[], Answer]", *, json: bool) -> int:
+def _watch(ask: "Callable[[], DiagnosisAnswer]", *, json: bool) -> int:
     """Look again and again until nothing runs any more or nobody reads.
 
     On a terminal in place; elsewhere whenever the cause changes; as JSON, an object per look.
@@ -140,7 +140,7 @@ def _watch(ask: "Callable[[], Answer]", *, json: bool) -> int:
         time.sleep(max(WATCH_S - (time.monotonic() - began_s), 0.0))
 
 
-def _lines(answer: "Answer", *, verbose: bool) -> list[str]:
+def _lines(answer: "DiagnosisAnswer", *, verbose: bool) -> list[str]:
     from headway.diagnose.report import report_text
     from headway.supervise.progress import ENDED
     from headway.ui.show_diagnosis import diagnosis_lines
@@ -154,20 +154,20 @@ def _lines(answer: "Answer", *, verbose: bool) -> list[str]:
     return lines
 
 
-def _first_line(answer: "Answer") -> list[str]:
+def _first_line(answer: "DiagnosisAnswer") -> list[str]:
     from headway.ui.text_layout import fold
 
     what = answer.diagnosis.finding.what if answer.diagnosis else _not_running(answer)
     return fold(what, terminal_width())
 
 
-def _not_running(answer: "Answer") -> str:
+def _not_running(answer: "DiagnosisAnswer") -> str:
     """One line that says so, and how it ended."""
     how = "nothing was started" if answer.state == "planned" else answer.state
     return f"{answer.job} is not running: {how}"
 
 
-def _write_bundle(path: Path, answer: "Answer", folder: Path | None) -> None:
+def _write_bundle(path: Path, answer: "DiagnosisAnswer", folder: Path | None) -> None:
     from headway.base.units import size
     from headway.commands.stalls.bundle_parts import bundle_parts
     from headway.diagnose.bundle import write_bundle

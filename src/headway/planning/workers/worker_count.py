@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from headway.base.errors import MachineError
 from headway.config.settings import Settings
-from headway.planning.compute import MachineFacts
+from headway.planning.compute import KnownMachine
 from headway.planning.decision import auto
 from headway.runs.measurements import LEAST_STEPS
 from headway.runs.plan import Plan, WorkerSpeed
@@ -14,7 +14,7 @@ _SHORT_S = 600.0  # a run that is no longer may try a number of workers that is 
 
 
 def with_fastest_workers(
-    settings: Settings, facts: MachineFacts, plan_for: Callable[[Settings], Plan]
+    settings: Settings, facts: KnownMachine, plan_for: Callable[[Settings], Plan]
 ) -> Plan:
     """The plan with the number of workers that was fastest in earlier runs like it.
 
@@ -42,7 +42,7 @@ def with_fastest_workers(
     return _told(*_choose(plans), plans)
 
 
-def _numbers(settings: Settings, facts: MachineFacts) -> list[int]:
+def _numbers(settings: Settings, facts: KnownMachine) -> list[int]:
     """Numbers of workers to choose from, with at least a core for each of their threads."""
     most = facts.machine.cores // (settings.threads or 1) if facts.device == "cpu" else 1
     first = settings.groups
