@@ -1,0 +1,1 @@
+"""Judge: what a foreign training command really did, decided at its end."""

@@ -1,0 +1,1 @@
+"""Rules: each turns traces of a command into findings."""

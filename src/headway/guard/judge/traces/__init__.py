@@ -1,0 +1,1 @@
+"""Traces: what a command left on disk and in its output, read with bounds."""
