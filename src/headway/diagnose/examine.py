@@ -12,6 +12,8 @@ from headway.diagnose.evidence.kernel.counters import read_counters
 from headway.diagnose.evidence.kernel.proc_files import PROC, text_of
 from headway.diagnose.evidence.kernel.process_facts import ProcessReader
 from headway.diagnose.evidence.kernel.process_tree import parents_by_pid, process_tree, tops
+from headway.diagnose.evidence.kernel.text_position import with_lines
+from headway.diagnose.evidence.kernel.used_folders import used_folders
 from headway.diagnose.evidence.machine_watch import MachineWatch
 from headway.diagnose.evidence.roles import role_of
 from headway.diagnose.evidence.side_jobs import SideJobs
@@ -19,6 +21,8 @@ from headway.diagnose.evidence.stacks.py_spy import Stacks, py_spy, read_stacks,
 from headway.diagnose.evidence.stacks.trace_permission import trace_problem
 from headway.diagnose.evidence.without_proc import look_at
 
+_MOST_USED = 4  # processes whose own folders matter; the others share them
+_COMPUTES = 0.1  # cores from which a process may be busy with a line
 WHOLE_S = 1.8  # for everything
 _PYTHON_STACKS_S = 1.0  # of that, the calls of Python; those of machine code get what is left
 _KERNEL_S = 0.5  # for what the kernel has about all processes
@@ -48,7 +52,7 @@ def examine(
         pids: the job's processes: the one in question first, then its workers by rank.
         roles: what they are in the job.
         pulses: of a run of Headway, by rank.
-        folders: whose disks matter to the job.
+        folders: whose disks matter to the job, beside those that its processes use.
         silent_s: how long nobody has seen progress.
         missing: ranks that are gone.
         seconds: how long to watch, for rates.
@@ -58,12 +62,15 @@ def examine(
     began_s = time.monotonic()
     parents = parents_by_pid(proc)
     tree = process_tree(pids, parents)
-    machine = MachineWatch(tops([pid for pid in pids if pid in parents], parents), folders, 1.0)
+    used = [one for pid in tree[:_MOST_USED] for one in used_folders(proc / str(pid))]
+    places = tuple(dict.fromkeys((*folders, *used)))
+    machine = MachineWatch(tops([pid for pid in pids if pid in parents], parents), places, 1.0)
     found = _watched(tree, seconds, proc) if proc.is_dir() else look_at(tree, seconds)
     machine_facts = machine.facts()
     watched_s = time.monotonic() - began_s
     # Only now: py-spy takes time of the machine, and stops what it reads for a moment.
     found = _with_stacks(found, began_s + WHOLE_S, proc, native=native)
+    found = _with_lines(found, began_s + WHOLE_S, proc)
     disks, gpus = machine.disks_and_gpus(began_s + WHOLE_S)
     given = roles or {}
     return Evidence(
@@ -134,6 +141,22 @@ def _stacks(
         return Stacks(problem=problem)
     states = [thread.state for thread in facts.threads] + (["t"] if facts.debugger else [])
     return read_stacks(facts.pid, states, native=native, until_s=until_s, program=program)
+
+
+def _with_lines(
+    found: Mapping[int, ProcessFacts], until_s: float, proc: Path
+) -> dict[int, ProcessFacts]:
+    """The processes with the lines of text that those which compute are reading."""
+    calls = {
+        pid: partial(with_lines, proc / str(pid), facts.open_files)
+        for pid, facts in found.items()
+        if facts.cpu >= _COMPUTES
+    }
+    files = SideJobs(calls).results(until_s)
+    return {
+        pid: replace(facts, open_files=files[pid]) if pid in files else facts
+        for pid, facts in found.items()
+    }
 
 
 def is_python(facts: ProcessFacts, proc: Path = PROC) -> bool:

@@ -49,8 +49,13 @@ def test_compiled_code_that_waits_with_the_lock_is_named() -> None:
 
 def test_a_pattern_alone_in_its_process_is_told_unless_something_has_just_moved() -> None:
     alone = process(7, runner(*MATCH, "clean data.py:12", holds_gil=True))
-    assert find_gil_held(evidence(alone)) is not None
-    assert find_gil_held(evidence(alone, silent_s=30.0)) is not None
+    found = find_gil_held(evidence(alone, silent_s=30.0))
+    assert found is not None
+    assert found.helps is Helps.PERSON
+    unsure = find_gil_held(evidence(alone))
+    assert unsure is not None
+    assert (unsure.helps, unsure.finding.kind) == (Helps.PATIENCE, "ok")
+    assert "many short calls would look alike" in unsure.finding.have
     assert find_gil_held(evidence(alone, silent_s=0.5)) is None
 
 

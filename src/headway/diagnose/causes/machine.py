@@ -2,9 +2,10 @@
 
 from headway.base.errors import Remedy
 from headway.base.host.contention import NOTABLE, SATURATED
-from headway.diagnose.causes.roles import roles_of, who
+from headway.diagnose.causes.roles import roles_of, spots, who
 from headway.diagnose.causes.row import CauseRow, diagnosis
-from headway.diagnose.causes.waits import BUSY, Wait, wait_of
+from headway.diagnose.causes.stacks import where_is
+from headway.diagnose.causes.waits import BUSY, FROZEN, Wait, wait_of
 from headway.diagnose.diagnosis import Diagnosis, StallCause
 from headway.diagnose.evidence.facts import Evidence, ProcessFacts, ThreadFacts
 
@@ -24,6 +25,8 @@ def find_stopped(evidence: Evidence) -> Diagnosis | None:
         main = process.main_thread
         if process.debugger and main.state in ("t", "T"):
             return _traced(process)
+        if main.wait_channel.startswith(FROZEN):
+            return _frozen(process)
         if main.state == "T":
             return diagnosis(
                 StallCause.STOPPED,
@@ -37,6 +40,21 @@ def find_stopped(evidence: Evidence) -> Diagnosis | None:
                 pid=process.pid,
             )
     return None
+
+
+def _frozen(process: ProcessFacts) -> Diagnosis:
+    return diagnosis(
+        StallCause.STOPPED,
+        f"{who(process)} is frozen by its control group",
+        have=f"process {process.pid} is in {process.main_thread.wait_channel}: the kernel runs "
+        "none of its threads",
+        need="a control group that is thawed",
+        remedies=(
+            Remedy("docker unpause CONTAINER", "if it was paused"),
+            Remedy(f"cat /proc/{process.pid}/cgroup", "names the group"),
+        ),
+        pid=process.pid,
+    )
 
 
 def _traced(process: ProcessFacts) -> Diagnosis:
@@ -90,13 +108,19 @@ def find_busy_machine(evidence: Evidence) -> Diagnosis | None:
     return diagnosis(
         StallCause.BUSY_MACHINE,
         "other work has the machine's cores",
-        have="; ".join((*work.facts(), f"this job had {_cpu(evidence):.1f}")),
+        have="; ".join((*work.facts(), f"this job had {_cpu(evidence):.1f}"))
+        + _where_it_is(evidence),
         need="cores that are free, or patience: it goes on, slower",
         remedies=(
             Remedy("top -o %CPU", "shows who uses the cores"),
             Remedy("renice -n 10 -p PID", "lets that process wait for this one"),
         ),
     )
+
+
+def _where_it_is(evidence: Evidence) -> str:
+    found = spots(evidence)[:1]
+    return "".join(f"; {who(one.process)} is in {where_is(one.thread)}" for one in found)
 
 
 def find_threads_spin(evidence: Evidence) -> Diagnosis | None:
@@ -167,7 +191,10 @@ def _running(process: ProcessFacts) -> list[ThreadFacts]:
 
 
 def _any_wants_cpu(evidence: Evidence) -> bool:
-    return any(_running(one) for one in evidence.processes)
+    """Whether what keeps the job waiting would run if it could."""
+    return any(
+        wait_of(one.thread) is Wait.RUNS or one.process.cpu >= BUSY for one in spots(evidence)
+    )
 
 
 def _cpu(evidence: Evidence) -> float:

@@ -40,7 +40,6 @@ _WAITS = (
     Wait.CHILD,
     Wait.NATIVE,
     Wait.UNKNOWN,
-    Wait.DISK,
 )
 _RESOLVING = ("getaddrinfo", "gethostbyname", "gethostbyaddr", "getnameinfo", "getfqdn")
 

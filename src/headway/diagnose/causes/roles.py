@@ -138,8 +138,8 @@ def is_launcher(process: ProcessFacts) -> bool:
 def waits_for_data(process: ProcessFacts) -> bool:
     """Whether its main thread waits for what other processes produce."""
     frames = process.main_thread.frames
-    if wait_of(process.main_thread) is Wait.RUNS:
-        return False
+    if process.main_thread.cpu >= BUSY:
+        return False  # not by its state: who polls is caught running now and then
     return any(is_in(frame, *_DATA_WAITS) for frame in frames) and not any(
         is_in(frame, "torch/utils/data/_utils/worker") for frame in frames
     )

@@ -53,7 +53,7 @@ _ENDINGS: dict[StallCause, tuple[Helps, Exit, Cause | None]] = {
     StallCause.NETWORK: (Helps.PERSON, Exit.COME_BACK, Cause.NO_ANSWER),
     StallCause.STANDARD_INPUT: (Helps.PERSON, Exit.USAGE, None),
     StallCause.COMPUTING: (Helps.PATIENCE, Exit.BROKEN, None),
-    StallCause.SLEEPING: (Helps.PATIENCE, Exit.BROKEN, None),
+    StallCause.SLEEPING: (Helps.RESTART, Exit.BROKEN, None),
 }
 
 

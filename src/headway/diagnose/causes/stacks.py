@@ -22,9 +22,17 @@ def name(frame: Frame) -> str:
 
 
 def is_in(frame: Frame, *places: str) -> bool:
-    """Whether a frame is in one of some modules or packages: 'queue', 'torch/utils/data'."""
-    path = f"/{frame.file}"
-    return any(f"/{place}/" in path or path.endswith(f"/{place}.py") for place in places)
+    """Whether a frame is in one of some modules or packages: 'queue', 'torch/utils/data'.
+
+    A single word counts only in Python's own library and among installed packages: a person's
+    folder may be called `datasets`, too.
+    """
+    path, library = f"/{frame.file}", is_library(frame)
+    return any(
+        f"/{place}/" in path or path.endswith(f"/{place}.py")
+        for place in places
+        if library or "/" in place
+    )
 
 
 def find_frame(thread: ThreadFacts, *places: str, functions: tuple[str, ...] = ()) -> Frame | None:

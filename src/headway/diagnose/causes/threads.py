@@ -16,7 +16,7 @@ from headway.diagnose.causes.stacks import (
     where_is,
 )
 from headway.diagnose.causes.waits import Wait, in_foreign_code, is_timed, label, wait_of
-from headway.diagnose.diagnosis import Diagnosis, StallCause
+from headway.diagnose.diagnosis import Diagnosis, Helps, StallCause
 from headway.diagnose.evidence.facts import Evidence, Frame, ProcessFacts, ThreadFacts
 
 _PATTERNS = ("match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer")
@@ -29,19 +29,22 @@ def find_gil_held(evidence: Evidence) -> Diagnosis | None:
         holder = next((one for one in process.threads if one.holds_gil), None)
         if holder is None or not _keeps_gil(process, holder, evidence.silent_s):
             continue
-        waiting = [one for one in process.threads if wait_of(one) is Wait.GIL]
-        called = ", ".join(_native_call(holder)) or where_is(holder)
-        num = len(waiting)
+        num = sum(wait_of(one) is Wait.GIL for one in process.threads)
+        # Where nobody competes for the lock, a long call cannot be told from many short ones.
+        sure = num > 0 or evidence.silent_s > 0
         others = f"{num} of its threads wait{'s' if num == 1 else ''} for it"
+        alone = "no other thread runs" + ("" if sure else "; many short calls would look alike")
+        called = ", ".join(_native_call(holder)) or where_is(holder)
         return diagnosis(
             StallCause.GIL_HELD,
             f"{who(process)}: compiled code called by {where(own_frame(holder))} keeps Python's "
             "global lock (GIL)",
             have=f"{label(process, holder)} is in {called} and uses {holder.cpu:.1f} cores; "
-            + (others if waiting else "no other thread can run"),
+            + (others if num else alone),
             need="a call that ends, or that releases the lock while it works",
             remedies=_gil_remedies(process, holder),
             pid=process.pid,
+            helps=None if sure else Helps.PATIENCE,
         )
     return None
 
@@ -54,7 +57,6 @@ def _keeps_gil(process: ProcessFacts, holder: ThreadFacts, silent_s: float) -> b
     alone = all(one.cpu < 0.1 for one in process.threads if one is not holder)
     if not alone or not _native_call(holder):
         return False
-    # Where nobody competes for the lock, a long call cannot be told from many short ones.
     return waiting or (_matches_a_pattern(holder) and not 0 < silent_s < 2)
 
 

@@ -22,6 +22,7 @@ class Wait(StrEnum):
     DISK = "disk"
     SOCKET = "socket"
     CONNECT = "connect"
+    WRITE = "write"  # to a pipe or a terminal
     READ = "read"  # a pipe or a terminal
     CHILD = "child"
     EVENTS = "events"  # of several descriptors
@@ -42,11 +43,14 @@ _BY_CALL = {
     "read": Wait.READ,
     "readv": Wait.READ,
 }
+# What the kernel has a process do that a control group has frozen, as `docker pause` does.
+FROZEN = ("__refrigerator", "do_freezer_trap", "get_signal_freeze")
 # Beginnings of the kernel functions that threads wait in; newer kernels have other endings.
 _BY_CHANNEL = (
     (("hrtimer_nanosleep", "do_nanosleep", "common_nsleep"), Wait.SLEEP),
     (("do_wait", "kernel_wait"), Wait.CHILD),
     (("pipe_read", "anon_pipe_read", "n_tty_read"), Wait.READ),
+    (("pipe_write", "anon_pipe_write", "n_tty_write", "tty_write"), Wait.WRITE),
     (("locks_lock", "flock_lock", "fcntl_setlk", "posix_lock"), Wait.FILE_LOCK),
     (("poll_schedule", "do_poll", "do_select", "do_sys_poll", "ep_poll"), Wait.EVENTS),
     (("inet_stream_connect", "__inet_stream_connect", "inet_wait_for_connect"), Wait.CONNECT),
@@ -76,13 +80,16 @@ def wait_of(thread: ThreadFacts) -> Wait:
     by_state = {"T": Wait.STOPPED, "t": Wait.STOPPED, "Z": Wait.ENDED, "X": Wait.ENDED}
     if thread.state in by_state:
         return by_state[thread.state]
+    if thread.wait_channel.startswith(FROZEN):
+        return Wait.STOPPED
     if thread.state == "D":
         return Wait.DISK
     if thread.state == "R" or thread.cpu >= BUSY:
         return Wait.RUNS
     if thread.call == "futex" or thread.wait_channel.startswith("futex"):
         return _futex_wait(thread)
-    found = _BY_CALL.get(thread.call) or _by_channel(thread.wait_channel)
+    found = _by_channel(thread.wait_channel) if thread.call in ("", "write") else None
+    found = found or _BY_CALL.get(thread.call)
     if found in (Wait.EVENTS, Wait.READ, None) and _is_network(thread):
         connects = find_frame(thread, "socket", functions=("create_connection", "connect"))
         return Wait.CONNECT if connects else Wait.SOCKET

@@ -1,5 +1,7 @@
 """Machine watch: memory, swapping, disks, GPUs and other work, from two looks at the machine."""
 
+import errno
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +12,7 @@ from headway.base.machine import cgroup_folders, this_machine
 from headway.diagnose.evidence.facts import DiskFacts, GpuFacts, MachineFacts
 from headway.diagnose.evidence.gpus import read_gpus
 from headway.diagnose.evidence.kernel.proc_files import PROC, text_of, whole
+from headway.diagnose.evidence.kernel.used_folders import plain
 from headway.diagnose.evidence.side_jobs import SideJobs
 
 _GPUS = "gpus"
@@ -93,5 +96,7 @@ def _swaps(proc: Path) -> tuple[int, int]:
 
 def _disk(folder: Path) -> DiskFacts:
     nearest = next(one for one in (folder, *folder.parents) if one.exists())
+    if os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, "nothing is written there")  # it may well be full
     found = shutil.disk_usage(nearest)
-    return DiskFacts(str(folder), found.free, found.total)
+    return DiskFacts(str(plain(folder)), found.free, found.total)

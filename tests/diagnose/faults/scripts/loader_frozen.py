@@ -1,0 +1,27 @@
+"""A DataLoader whose worker is stopped by whoever tests it."""
+
+import time
+import warnings
+
+warnings.simplefilter("ignore")
+from torch.utils.data import DataLoader, Dataset  # noqa: E402
+
+
+class Rows(Dataset[int]):
+    def __len__(self) -> int:
+        return 1_000_000
+
+    def __getitem__(self, index: int) -> int:
+        if index == 20:
+            print("ready", flush=True)
+        time.sleep(0.002)
+        return index
+
+
+def train() -> None:
+    for _ in DataLoader(Rows(), batch_size=4, num_workers=1):
+        pass
+
+
+if __name__ == "__main__":
+    train()
