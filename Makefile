@@ -7,6 +7,7 @@
 #   make test        the tests
 #   make chaos       the long campaigns: a thousand kills and flipped bits, a hundred power cuts
 #   make bench       the measurements behind each claim of speed
+#   make failures    every test that has an id of docs/failures.yaml, and the page of what ran
 #   make docs        the generated pages: schemas, the tables of settings and words, the tree in the README
 #   make lock        pin the newest packages that fit
 #
@@ -28,7 +29,7 @@ CALM := 2> >(grep -v '^WARNING: Location .* is ignored' >&2)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo setup check fix test chaos bench docs lock python
+.PHONY: demo setup check fix test chaos failures bench docs lock python
 
 demo: setup
 	@$(BIN)/headway demo
@@ -66,6 +67,7 @@ check: setup
 	$(BIN)/python docs/make_words.py --check
 	$(BIN)/python docs/make_stalls.py --check
 	$(BIN)/python docs/make_tree.py --check
+	$(BIN)/python docs/make_failures.py --check
 
 fix: setup
 	$(BIN)/ruff check --fix .
@@ -76,6 +78,9 @@ test: setup
 
 chaos: setup
 	$(BIN)/pytest -n 2 --dist worksteal -m chaos --timeout 3600
+
+failures: setup
+	$(BIN)/python docs/make_failures.py --run
 
 bench: build/bench/.ready build/bench-litgpt/.ready build/peers/nanoGPT build/peers/llm.c
 	build/bench/bin/python bench/speed.py
@@ -106,6 +111,7 @@ docs: setup
 	$(BIN)/python docs/make_words.py
 	$(BIN)/python docs/make_stalls.py
 	$(BIN)/python docs/make_tree.py
+	$(BIN)/python docs/make_failures.py
 
 # The lock holds no torch and nothing that only a CUDA build of it wants: see `setup`.
 lock: export CUSTOM_COMPILE_COMMAND := make lock

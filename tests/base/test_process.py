@@ -463,7 +463,7 @@ time.sleep(60)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it looks at its parent each step")
-def test_f18_a_worker_dies_with_its_supervisor() -> None:
+def test_f18_o04_a_worker_dies_with_its_supervisor() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())

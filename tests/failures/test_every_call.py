@@ -105,7 +105,7 @@ def struck(
     return attempts(place, before, jobs, f"{inject}:when={STRUCK}", *mutant)
 
 
-def test_f02_killed_at_any_call_the_old_or_the_new_is_there_and_the_next_save_works(
+def test_f02_c01_killed_at_any_call_the_old_or_the_new_is_there_and_the_next_save_works(
     tmp_path: Path, before: Path, points: list[tuple[str, int]]
 ) -> None:
     at = [point for point in points if point[0] not in ("read", "close")]  # as good as the next one

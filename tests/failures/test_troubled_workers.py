@@ -140,7 +140,7 @@ def test_f22_a_worker_that_is_killed_at_each_start_is_given_up(days: Headway) ->
 
 
 @pytest.mark.chaos
-def test_f18_workers_end_with_their_supervisor(days: Headway) -> None:
+def test_f18_o04_workers_end_with_their_supervisor(days: Headway) -> None:
     process = days.start(*TRAIN, *FOUR)
     until(lambda: last_step(days, "days") >= 2)
     workers = [worker_of(process.pid, rank) for rank in range(4)]

@@ -168,7 +168,7 @@ def test_only_adapters_are_trainable_and_all_linear_layers_have_them(folder: Pat
     assert all("lora_" in name for name in names)
 
 
-def test_a_target_that_no_module_is_called_by_is_refused(folder: Path) -> None:
+def test_l03_a_target_that_no_module_is_called_by_is_refused(folder: Path) -> None:
     model = from_folder(folder, trust_remote_code=False)
     with pytest.raises(UsageError, match="no module of this model is named query") as refused:
         with_lora(model, **LORA | {"target_modules": ("query",)})

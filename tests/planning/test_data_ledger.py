@@ -16,7 +16,7 @@ CHAT = "." * 18 + "x" * 16  # incident D: 34 tokens
 # ---- padding ------------------------------------------------------------------------------------
 
 
-def test_d_b01_padding_is_told_and_is_gone() -> None:
+def test_d_b01_f28_padding_is_told_and_is_gone() -> None:
     plan = decided(in_memory(*[CHAT] * 200), folder_of(), max_length=256)
     assert round(1 - plan.data.padding_to_max, 2) == round(33 / 256, 2)
     assert plan.data.padding == 0

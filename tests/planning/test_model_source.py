@@ -130,7 +130,7 @@ HARM_TO_CONFIG: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("reason", HARM)
-def test_x05_a_folder_that_is_no_model_is_refused(tmp_path: Path, reason: str) -> None:
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, reason: str) -> None:
     folder = save_model(tmp_path / "base")
     HARM[reason](folder)
     found = refused(model=str(folder))
@@ -139,7 +139,7 @@ def test_x05_a_folder_that_is_no_model_is_refused(tmp_path: Path, reason: str) -
 
 
 @pytest.mark.parametrize("reason", HARM_TO_CONFIG)
-def test_x05_a_config_that_is_none_is_refused_by_name(tmp_path: Path, reason: str) -> None:
+def test_a_config_that_is_none_is_refused_by_name(tmp_path: Path, reason: str) -> None:
     folder = save_model(tmp_path / "base")
     HARM_TO_CONFIG[reason](folder)
     found = refused(model=str(folder))

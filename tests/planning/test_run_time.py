@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.helpers import HERE, TINY, in_memory, settings
 
+from headway.base.errors import Cause, Finding
 from headway.planning.compute import KnownMachine
 from headway.planning.decide import decide
 from headway.planning.model_source import InitialModel
@@ -85,3 +86,24 @@ def test_what_the_warning_says_to_try_works(remedy: int) -> None:
     flag, value = found.remedies[remedy].do.split()
     again = planned(**given | {flag.removeprefix("--").replace("-", "_"): int(value)})
     assert not any("evaluating" in f.what for f in again.findings)
+
+
+def nothing_to_evaluate(**given: Any) -> list[Finding]:
+    """The warnings that there is nothing to evaluate."""
+    return [f for f in planned(**given).findings if f.cause is Cause.NOTHING_TO_EVALUATE]
+
+
+def test_l10_evaluations_without_held_out_rows_are_told() -> None:
+    (found,) = nothing_to_evaluate(eval_steps=5)
+    assert found.kind == "warning"
+    assert found.have == "eval_steps 5, val_size 0"
+    assert nothing_to_evaluate(eval_steps=5, val_size=2) == []
+    assert nothing_to_evaluate() == []
+
+
+def test_l10_what_is_said_to_try_evaluates() -> None:
+    (found,) = nothing_to_evaluate(eval_steps=5)
+    flag, value = found.remedies[0].do.split()
+    given = {"eval_steps": 5, flag.removeprefix("--").replace("-", "_"): float(value)}
+    assert planned(**given).is_evaluated_after(5)
+    assert nothing_to_evaluate(**given) == []

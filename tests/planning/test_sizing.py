@@ -153,6 +153,20 @@ def test_a_enough_text_is_left_as_asked() -> None:
     assert plan.steps.num == math.ceil((99_999 // 128) / 32)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 31, 32, 33, 70])
+def test_b04_accumulation_longer_than_the_epoch_still_takes_a_step(rows: int) -> None:
+    """32 rows a step, whatever the epoch has: all of them are trained, and less is told."""
+    store = in_memory(rows * 64 + 1)
+    given = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8, "max_length": 64}
+    plan = decided(store, **given)
+    order = order_of(plan, store)
+    trained = [n for step in range(1, plan.steps.num + 1) for n in order.rows(step)[1].tolist()]
+    assert sorted(trained) == list(range(rows))
+    assert plan.steps.num == math.ceil(rows / 32)
+    assert plan.steps.batch_size == min(rows, 32)
+    assert bool(findings(plan, "adjusted")) == (rows < 32)
+
+
 SIZES = range(0, 5001, 7)
 
 

@@ -21,7 +21,7 @@ def sums(num: int) -> str:
     return "".join(lines)
 
 
-def test_d_b01_short_chats_at_max_length_1024_are_not_padded(headway: Headway) -> None:
+def test_d_b01_f28_short_chats_at_max_length_1024_are_not_padded(headway: Headway) -> None:
     headway.write("chats.jsonl", sums(10_000))
     settings = ["--preset", "tiny", "--max-length", 1024, "--batch-size", 64, "--max-steps", 20]
     planned = headway("plan", "chats.jsonl", *settings)

@@ -136,3 +136,30 @@ def test_the_first_line_does_not_wait_for_the_data(headway: Headway) -> None:
     process.terminate()
     assert process.wait(10) == 75
     assert not (headway.here / "runs").exists()
+
+
+def test_s07_a_first_step_that_takes_long_is_named_with_its_age(headway: Headway) -> None:
+    """Between the last line of the start and step 1: which phase it is, and since when."""
+    late = (
+        "import time\n"
+        "import headway.training.step as step\n"
+        "real = step.Stepper._gradients\n"
+        "def late(self, *given):\n"
+        "    if self.at_step == 0:\n"
+        "        time.sleep(6)\n"
+        "    return real(self, *given)\n"
+        "step.Stepper._gradients = late"
+    )
+    headway.write("notes.txt", "Some text to make a model from. " * 40)
+    words = ("train", "notes.txt", "--preset", "tiny", "--max-steps", 3)
+    process = headway.start(*words, **headway.mutate("late", late))
+
+    def named() -> dict[str, object]:
+        told = headway("status", "--json")
+        seen = told.json if told.code == 0 else {}
+        late_enough = seen.get("state") == "training" and float(seen["phase_since_s"]) > 2
+        return seen if late_enough else {}
+
+    seen = until(named, 120)
+    assert (seen["phase"], seen["step"], seen["steps"]) == ("training", 0, 3)
+    assert process.wait(120) == 0

@@ -110,7 +110,7 @@ def test_touching_a_file_saves_and_a_damaged_checkpoint_is_put_away(headway: Hea
     assert headway.receipt("tale")["contract"]["verdict"] == "kept"
 
 
-def test_memory_that_runs_out_is_gone_on_with_in_smaller_pieces(headway: Headway) -> None:
+def test_f54_memory_that_runs_out_is_gone_on_with_in_smaller_pieces(headway: Headway) -> None:
     headway.write("tale.txt", TEXT)
     little = headway.mutate(
         "little",

@@ -83,7 +83,7 @@ def trained(headway: Headway, case: Case, layout: tuple[int, int]) -> str:
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("name", CASES)
-def test_the_bits_are_those_of_one_process(folder: Headway, name: str) -> None:
+def test_f53_p01_the_bits_are_those_of_one_process(folder: Headway, name: str) -> None:
     case = CASES[name]
     hashes = {layout: trained(folder, case, layout) for layout in case.layouts}
     assert len(set(hashes.values())) == 1, hashes

@@ -349,7 +349,7 @@ OUT_OF_MEMORY = {
 
 
 @pytest.mark.parametrize("kind", OUT_OF_MEMORY)
-def test_memory_that_runs_out_saves_the_last_step_and_says_what_would_fit(
+def test_f54_memory_that_runs_out_saves_the_last_step_and_says_what_would_fit(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     plan = planned(here, micro_batch_tokens=64, exact=True)

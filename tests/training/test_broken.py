@@ -17,12 +17,12 @@ from headway.base.events import Ended
 from headway.data.batching.batches import Batch
 from headway.data.order import StoreOrder
 from headway.model.forward import Forward
-from headway.training import trainer
+from headway.training import setup, trainer
 from headway.training.step import Stepper
 from headway.training.weights import checkpoint
 
 
-def test_f30_a_nan_in_the_middle_ends_it_with_what_was_finished(
+def test_f30_s02_a_nan_in_the_middle_ends_it_with_what_was_finished(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = planned(here)
@@ -80,7 +80,23 @@ def test_c_an_update_that_is_not_applied_breaks_the_contract(
     assert ran.receipt.contract.verdict == "broken"
 
 
-def test_s02_one_tensor_that_stands_still_breaks_the_contract(
+def test_l04_an_optimizer_over_other_tensors_breaks_the_contract(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made before the model was wrapped: it updates tensors that nobody runs."""
+    real = setup.make_optimizer
+
+    def of_others(parameters: dict[str, torch.nn.Parameter], learning: Any) -> Any:
+        others = {name: torch.nn.Parameter(p.detach().clone()) for name, p in parameters.items()}
+        return real(others, learning)
+
+    monkeypatch.setattr(setup, "make_optimizer", of_others)
+    ran = run(tmp_path / "run", planned(here))
+    assert ran.code == Exit.BROKEN
+    assert "of 20 trainable tensors had a gradient but did not change" in ran.receipt.line
+
+
+def test_l03_one_tensor_that_stands_still_breaks_the_contract(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Stepper._apply

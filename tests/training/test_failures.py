@@ -49,7 +49,7 @@ def with_little_memory(plan: Plan) -> Plan:
 
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("where", ["loss", "collect_gradients"])
-def test_a_step_without_memory_enough_is_taken_again_in_halves(
+def test_f54_a_step_without_memory_enough_is_taken_again_in_halves(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, bf16: bool
 ) -> None:
     plan = planned(here, micro_batch_tokens=64, bf16=bf16)

@@ -69,7 +69,7 @@ def plan(here: Path) -> Plan:
     return planned(here, nproc=2, batch_size=8, max_steps=5)
 
 
-def test_two_workers_train_what_one_would_to_the_last_bit(
+def test_f53_p01_two_workers_train_what_one_would_to_the_last_bit(
     here: Path, tmp_path: Path, plan: Plan, connect: Connect
 ) -> None:
     assert plan.steps.leaves == 2
@@ -86,7 +86,7 @@ def test_two_workers_train_what_one_would_to_the_last_bit(
     assert one.receipt.workers == ()
 
 
-def test_a_member_that_is_asked_to_stop_stops_the_run_which_saves(
+def test_p03_a_member_that_is_asked_to_stop_stops_the_run_which_saves(
     tmp_path: Path, plan: Plan, connect: Connect
 ) -> None:
     stop = Stop()

@@ -58,7 +58,7 @@ def test_before_the_first_step_there_are_no_moments() -> None:
     assert moments(make_optimizer(parameters, PLAN), parameters) == {}
 
 
-def test_l09_restored_moments_go_on_as_if_nothing_had_happened() -> None:
+def test_r05_restored_moments_go_on_as_if_nothing_had_happened() -> None:
     going, stopped = causal("llama"), causal("llama")
     first, second = (make_optimizer(trainable(model), PLAN) for model in (going, stopped))
     stepped(going, first)

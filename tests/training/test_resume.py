@@ -188,7 +188,7 @@ def late_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("late_gradient")
 @pytest.mark.parametrize("step", [2, 3, 6])
-def test_l09_a_tensor_whose_first_gradient_came_late_goes_on_with_its_own_count(
+def test_r05_a_tensor_whose_first_gradient_came_late_goes_on_with_its_own_count(
     data: Path, tmp_path: Path, step: int
 ) -> None:
     plan = KINDS["text"](data)
@@ -198,7 +198,7 @@ def test_l09_a_tensor_whose_first_gradient_came_late_goes_on_with_its_own_count(
 
 
 @pytest.mark.usefixtures("late_gradient")
-def test_l09_a_count_that_is_not_its_own_is_noticed(
+def test_r05_a_count_that_is_not_its_own_is_noticed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, real = KINDS["text"](data), setup.restore_moments
@@ -396,7 +396,7 @@ def test_a_checkpoint_of_another_plan_is_refused(data: Path, tmp_path: Path) -> 
         run(tmp_path / "run", plan, attempt=2)
 
 
-def test_l09_a_checkpoint_without_moments_is_refused(
+def test_r05_a_checkpoint_without_moments_is_refused(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, plan = saved(data, tmp_path / "run")

@@ -25,7 +25,7 @@ def test_d17_data_that_changed_since_the_plan_is_refused(here: Path, tmp_path: P
     assert not (tmp_path / "run" / "receipt.json").exists()
 
 
-def test_f29_a_model_that_is_all_frozen_is_refused(
+def test_f29_l04_a_model_that_is_all_frozen_is_refused(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frozen = causal("llama").requires_grad_(False)

@@ -234,7 +234,7 @@ def poisoned(value: float, at_leaf: int = 1) -> Callable[..., Tensor]:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_f30_a_loss_that_is_not_finite_is_never_applied(
+def test_f30_s02_a_loss_that_is_not_finite_is_never_applied(
     rows: Rows, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     model = causal("llama", scale=1.0)
@@ -252,7 +252,7 @@ def test_f30_a_loss_that_is_not_finite_is_never_applied(
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_f30_a_gradient_that_is_not_finite_is_never_applied(rows: Rows, value: float) -> None:
+def test_f30_s02_a_gradient_that_is_not_finite_is_never_applied(rows: Rows, value: float) -> None:
     model = causal("llama", scale=1.0)
     before = bits(model)
     model.model.norm.weight.register_hook(lambda g: g * value)

@@ -38,7 +38,7 @@ def test_b03_a_model_that_leaks_runs_its_documents_separately(
 
 
 @pytest.mark.parametrize("kind", ["text", "adapters on text"])
-def test_gradient_checkpointing_changes_memory_not_results(
+def test_l01_gradient_checkpointing_changes_memory_not_results(
     here: Path, tmp_path: Path, kind: str
 ) -> None:
     make = planned if kind == "text" else adapted
@@ -123,7 +123,7 @@ def test_b_f25_steps_add_from_file_to_file(here: Path, tmp_path: Path, kind: str
         assert newest.state().optimizer_steps == steps.last  # the moments' age goes on too
 
 
-def test_l09_moments_go_on_unless_fresh_ones_are_asked_for(here: Path, tmp_path: Path) -> None:
+def test_r05_moments_go_on_unless_fresh_ones_are_asked_for(here: Path, tmp_path: Path) -> None:
     parent = run(tmp_path / "parent", planned(here))
     kept = plan_of(Store(here / "text"), going_on(parent.folder), max_steps=1, **SMALL)
     fresh = plan_of(

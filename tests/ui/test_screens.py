@@ -116,7 +116,7 @@ def test_plain_shows_the_steps_that_are_asked_for_even_in_a_burst() -> None:
     assert steps[0] == "step 1/3 · loss 2.50 (avg 2.50) · 800 tok/s · 400 tokens"
 
 
-def test_plain_shows_the_first_step_and_the_last_unasked() -> None:
+def test_o01_plain_shows_the_first_step_and_the_last_unasked() -> None:
     shown, _, out, _ = screen(logging_steps=500)
     shown.plan(text_plan())
     tell(shown, AttemptStarted("notes", "0.1.0", 7, 0, ""), *(step_done(i) for i in (1, 2, 3)))
@@ -124,8 +124,9 @@ def test_plain_shows_the_first_step_and_the_last_unasked() -> None:
     assert steps == ["step 1/3", "step 3/3"]
 
 
-def test_plain_steps_come_at_least_every_ten_seconds() -> None:
-    shown, clock, out, _ = screen()
+@pytest.mark.parametrize("logging_steps", [None, 500])
+def test_o01_plain_steps_come_at_least_every_ten_seconds(logging_steps: int | None) -> None:
+    shown, clock, out, _ = screen(logging_steps=logging_steps)
     follow(shown, clock, 31, lambda age_s: status(step=int(age_s) + 1))
     lines = out.getvalue().splitlines()
     assert lines[0] == "training"

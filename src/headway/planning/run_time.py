@@ -3,7 +3,7 @@
 import math
 
 from headway.base import units
-from headway.base.errors import Finding, Remedy
+from headway.base.errors import Cause, Finding, Remedy
 from headway.config.settings import Settings
 from headway.model.sizes import ModelShape, flops_per_token, shape_of
 from headway.planning.compute import Compute, KnownMachine
@@ -61,7 +61,9 @@ def estimate_time(
 def advise_evaluation(
     evaluation: EvaluationPlan, data: DataPlan, steps: StepsPlan
 ) -> Decision[None]:
-    """A warning if the evaluations will take longer than the steps they are between."""
+    """A warning if there is nothing to evaluate, or evaluating takes longer than training."""
+    if evaluation.eval_steps and not data.rows.held_out:
+        return Decision(None, findings=(_nothing_to_evaluate(evaluation, data),))
     row_tokens = steps.tokens / max(steps.batch_size, 1)
     once = data.rows.held_out * row_tokens * _FORWARD_SHARE
     between = (steps.num - 1) // evaluation.eval_steps if evaluation.eval_steps else 0
@@ -84,6 +86,19 @@ def advise_evaluation(
         remedies=tuple(remedies),
     )
     return Decision(None, findings=(finding,))
+
+
+def _nothing_to_evaluate(evaluation: EvaluationPlan, data: DataPlan) -> Finding:
+    hold_out = Remedy("--val-size 0.05", "holds out 5% of the rows")
+    leave_out = Remedy("leave out --eval-steps", "nothing to warn of")
+    return Finding(
+        "warning",
+        "nothing will be evaluated: no rows are held out",
+        have=f"eval_steps {evaluation.eval_steps:,}, val_size 0",
+        need="held-out rows, whose loss is measured before step 1 and every eval_steps",
+        remedies=(hold_out, leave_out) if data.rows.accepted > 2 else (leave_out,),
+        cause=Cause.NOTHING_TO_EVALUATE,
+    )
 
 
 def decide_compile(

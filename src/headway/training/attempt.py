@@ -33,12 +33,13 @@ from headway.runs.settled import load_settled
 from headway.training.distributed.place import ONLY_WORKER, TeamPlace
 from headway.training.distributed.team import StepDropped
 from headway.training.failures import as_refusal, ended_early
-from headway.training.pace import StepPaces, estimate_remaining_s
+from headway.training.pace import estimate_remaining_s
 from headway.training.phases import Phases
 from headway.training.saver import Saver, described
 from headway.training.setup import versions
 from headway.training.sharded.choice import starter
 from headway.training.step import train_steps
+from headway.training.step_watch import StepWatch
 from headway.training.trainer import Guard, Trainer, show_totals
 from headway.training.trials.speed import peak_flops, peak_memory_bytes, remember_speed
 from headway.training.write_receipt import Closing, code_of, finding_of, make_receipt
@@ -147,7 +148,7 @@ class Attempt:
         self.command_start_s = log.began_s - spent_s
         self.step_seconds: list[float] = []  # of each step of this attempt
         self.step_start_s = time.monotonic()
-        self.paces = StepPaces()
+        self.watch = StepWatch(self.plan.learning)
         self.first_step_s: float | None = None
         self.refined_s: float | None = None
         self.other_work: OtherWork | None = None  # during the steps
@@ -194,7 +195,7 @@ class Attempt:
         trainer = self.trainer
         trainer.count(batch, report)
         self.step_seconds.append(report.seconds)
-        self._watch_pace(report.seconds)
+        self._watch(report)
         if self.first_step_s is None:
             self.first_step_s = time.monotonic() - self.start_s
             self.saver.prepare(trainer.snapshot)
@@ -206,11 +207,10 @@ class Attempt:
             self._stop_if_due()
             self.step_start_s = time.monotonic()
 
-    def _watch_pace(self, step_s: float) -> None:
-        """Warn of slow workers, slower steps, and a growing time between them without a phase."""
-        others_s = sum(s for name, s in self.phase.seconds.items() if name != Phase.TRAINING)
-        slower = self.paces.add(time.monotonic(), step_s, others_s)
-        for finding in (*slower, *self.trainer.team.take_findings()):
+    def _watch(self, report: StepReport) -> None:
+        """Warn of slow workers, slower steps, more time between them, and a loss that jumps."""
+        found = self.watch.add(time.monotonic(), report, self.phase.seconds)
+        for finding in (*found, *self.trainer.team.take_findings()):
             self.log.write(Noted(finding))
 
     def _between_steps(self, report: StepReport) -> None:

@@ -55,28 +55,6 @@ class Pace:
         )
 
 
-class StepPaces:
-    """The paces of a run's steps, and of what lies between them without a phase of its own."""
-
-    def __init__(self) -> None:
-        self._step = Pace("a step takes")
-        self._between = Pace("what lies between two steps takes")
-        self._last_s = 0.0, 0.0  # when a step ended last, and the other phases' time by then
-
-    def add(self, now_s: float, step_s: float, others_s: float) -> list[Finding]:
-        """Count one more step; returns what to tell.
-
-        Args:
-            now_s: when it ended.
-            step_s: how long it took.
-            others_s: time of all other phases so far.
-        """
-        (last_s, last_others_s), self._last_s = self._last_s, (now_s, others_s)
-        between_s = now_s - last_s - step_s - (others_s - last_others_s)
-        found = (self._step.add(step_s), self._between.add(between_s))
-        return [one for one in found if one]
-
-
 def estimate_remaining_s(
     plan: Plan, num_steps: int, step_s: float, phase_seconds: Mapping[str, float]
 ) -> float:

@@ -22,7 +22,7 @@ from headway.base.events import Event, Noted, Resumed
 from headway.base.pulse import Phase, Pulse
 from headway.base.version import __version__
 from headway.data.batching.batches import Batch
-from headway.data.batching.rows import Rows, rows_of
+from headway.data.batching.rows import Rows, StoreRows, rows_of
 from headway.data.order import MASK_64_BIT, RowOrder, row_hash
 from headway.data.stream.client import StreamClient
 from headway.data.stream.cursor import StreamCursor
@@ -41,6 +41,7 @@ from headway.training.optimizer import make_optimizer, restore_moments
 from headway.training.phases import Phases
 from headway.training.weights.holding import WHOLE, Holding
 from headway.training.weights.initial_weights import add_end_ids
+from headway.training.weights.untrained_embeddings import advise_new_tokens
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,9 @@ def find_start(
     if not folder.checkpoints():
         if folder.model.is_symlink():
             raise _none_verifies(folder, "no checkpoint, though one was saved")
+        weights, rows = setup.forward.weights, setup.rows
+        if isinstance(rows, StoreRows) and (found := advise_new_tokens(weights, rows.store)):
+            report(Noted(found))
         return start
     with phase(Phase.LOADING_CHECKPOINT):
         checkpoint, damaged = folder.newest_verified()

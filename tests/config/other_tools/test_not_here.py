@@ -46,3 +46,14 @@ def test_what_decides_the_weights_is_told_from_what_does_not(name: str, decides:
     found = answer(name, True)
     assert found
     assert found.decides is decides
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "tensorboard", "mlflow", "comet_ml", "all"])
+@pytest.mark.parametrize("name", ["report_to", "log_with", "tracker"])
+def test_o02_no_tracker_runs_in_the_training_process(name: str, tracker: str) -> None:
+    found = answer(name, tracker)
+    assert found
+    assert found.outcome is Outcome.NOT_HERE
+    assert not found.decides  # the weights are the same without it
+    assert "events.jsonl" in found.because
+    assert "nothing is sent" in found.because

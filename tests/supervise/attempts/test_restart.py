@@ -29,7 +29,9 @@ def losses(*steps: int) -> list[LostWorkers]:
         (0, (7,), "--max-restarts is 0"),
     ],
 )
-def test_restarts_lead_to_new_steps_or_end(most: int, steps: Sequence[int], why_not: str) -> None:
+def test_f22_restarts_lead_to_new_steps_or_end(
+    most: int, steps: Sequence[int], why_not: str
+) -> None:
     restarts = Restarts(most)
     *earlier, last = (restarts.take(loss) for loss in losses(*steps))
     assert set(earlier) <= {""}
@@ -37,7 +39,7 @@ def test_restarts_lead_to_new_steps_or_end(most: int, steps: Sequence[int], why_
     assert bool(why_not) == bool(last)
 
 
-def test_the_out_of_memory_killer_comes_once() -> None:
+def test_f54_the_out_of_memory_killer_comes_once() -> None:
     restarts = Restarts(10)
     assert restarts.take(LostWorkers(KILLED, 3, out_of_memory=True)) == ""
     assert restarts.take(LostWorkers(KILLED, 5)) == ""

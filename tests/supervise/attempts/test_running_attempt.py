@@ -158,7 +158,7 @@ def test_nothing_else_is_made_good_by_new_workers(
     assert attempt.loss is None
 
 
-def test_the_out_of_memory_killer_is_noticed(
+def test_f54_the_out_of_memory_killer_is_noticed(
     attempt: AttemptOfTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = iter([4, 5])

@@ -37,7 +37,7 @@ def losses_of(watch: WorkerWatch, step_s: float | None = None) -> list[Finding]:
     raise AssertionError("nobody was missed")
 
 
-def test_a_worker_that_stands_still_is_named_and_killed(
+def test_f12_a_worker_that_stands_still_is_named_and_killed(
     process: ChildProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_STOPPED_S", 0.2)

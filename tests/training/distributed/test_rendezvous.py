@@ -108,7 +108,9 @@ def test_a_stranger_is_sent_away(store: Any, met: dict[int, Sockets]) -> None:
     assert set(met[0]) == {1, 2}
 
 
-def test_who_does_not_come_in_time_is_told_of(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_p05_who_does_not_come_in_time_is_told_of(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     del store
     monkeypatch.setattr(rendezvous, "_LIMIT_S", 0.3)
     with pytest.raises(MachineError, match="worker 3 did not find the others") as refused:

@@ -21,7 +21,7 @@ def test_weights_that_all_moved() -> None:
     assert (found.unmoved, found.dead) == ((), ())
 
 
-def test_s02_a_tensor_that_had_gradient_and_did_not_move_is_named() -> None:
+def test_l03_a_tensor_that_had_gradient_and_did_not_move_is_named() -> None:
     start, now = weights(), weights()
     now["a"].data[0] += 1e-6
     now["c"].data.mul_(2)

@@ -103,7 +103,7 @@ def test_weights_moments_and_state_come_back_bit_by_bit(
     assert Checkpoint(final, 7).state() == STATE
 
 
-def test_l09_tied_weights_are_stored_once_and_stay_tied(tmp_path: Path, words: Path) -> None:
+def test_tied_weights_are_stored_once_and_stay_tied(tmp_path: Path, words: Path) -> None:
     final, model = tmp_path / "checkpoint-7", causal("llama", tie_word_embeddings=True)
     save(final, model, words)
     assert "lm_head.weight" not in load_file(final / "model.safetensors")
