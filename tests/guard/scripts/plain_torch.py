@@ -28,7 +28,7 @@ def main() -> None:
                 sys.stdin.readline()
             loss = nn.functional.cross_entropy(model(inputs[at]), labels[at])
             if given.plant == "nan" and step == 5:
-                loss = loss + (torch.zeros(1).log() * 0).sum()  # a log of zero, as in real losses
+                loss = loss + 0 * (0 * loss).log()  # a log of zero, as in real losses
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -54,6 +54,12 @@ def test_weights_that_stood_still(tmp_path: Path) -> None:
     assert found(tmp_path) == []
 
 
+def test_weights_of_nan_equal_each_other_and_did_move(tmp_path: Path) -> None:
+    for step in (5, 10):
+        archive(tmp_path / f"checkpoints/step_{step}.pt", floats(math.nan))
+    assert found(tmp_path, records=losses_of(2.0, math.nan, math.nan)) == []
+
+
 def test_a_model_that_holds_nan(tmp_path: Path) -> None:
     tensors = {"mask": floats(-math.inf), "w": floats(1.0, math.nan), "v": floats(1)}
     safetensors(tmp_path / "out/checkpoint-5/model.safetensors", {"w": floats(1.0, 2.0)})

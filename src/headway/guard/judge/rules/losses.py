@@ -20,6 +20,7 @@ _LONG_RUN = 20  # points from which a trend is told
 _SPIKE = 10.0  # times the usual loss
 _BEFORE = 20  # points that say what is usual
 _LEAST_OF_FIRST = 0.1  # below this share of the first loss a spike harms nothing
+_ERROR_OF_MEDIANS = 1.25  # standard error of a median, next to that of a mean
 _SHOWN = 3
 _Values = Sequence[tuple[int | None, float]]
 
@@ -35,6 +36,12 @@ def losses(case: Case) -> Iterator[Finding]:
             warnings = (_some_not_finite(curve), _spike(case, curve), _plateau(case, curve))
             yield from (finding for finding in warnings if finding)
             return
+
+
+def is_finite(case: Case) -> bool:
+    """Whether losses and gradients were numbers to the end: weights of NaN equal each other."""
+    checks = (_not_finite, _gradients_not_finite)
+    return not any(check(case, curve) for curve in case.curves for check in checks)
 
 
 def is_likelihood(case: Case) -> bool:
@@ -183,8 +190,9 @@ def _plateau(case: Case, curve: TrainingCurve) -> Finding | None:
     fifth = len(values) // 5
     first, last = statistics.median(values[:fifth]), statistics.median(values[-fifth:])
     noise = statistics.median(abs(b - a) for a, b in itertools.pairwise(values))
+    error = _ERROR_OF_MEDIANS * noise * math.sqrt(2 / fifth)
     fell_at_once = last < 0.5 * values[0]
-    if fell_at_once or first - last > max(noise / math.sqrt(fifth), 0.001 * abs(first)):
+    if fell_at_once or first - last > max(error, 0.001 * abs(first)):
         return None
     return Finding(
         "warning",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 from headway.base.errors import Cause, Finding, Remedy
 from headway.base.units import count, plural
+from headway.guard.judge.rules.losses import is_finite
 from headway.guard.judge.rules.remedies import COUNT_OPTIMIZED, COUNT_TRAINABLE
 from headway.guard.judge.traces.case import Case
 from headway.guard.judge.traces.saved_models import SavedModel, by_series, num_models_unread
@@ -26,7 +27,7 @@ def models(case: Case) -> Iterator[Finding]:
     last = [group[-1] for group in by_series(case.models)]
     broken = [*_nan(case, last), *_never_moved(case, last)]
     yield from broken
-    if not broken:
+    if not broken and is_finite(case):
         yield from _unchanged(case)
     yield from _behind(case)
 

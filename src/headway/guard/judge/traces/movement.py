@@ -1,12 +1,15 @@
 """Movement of weights: whether what a run saved last differs from what it began with."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from headway.guard.judge.traces.moments import compare_without_moments
 from headway.guard.judge.traces.saved_models import SavedModel, by_series
-from headway.guard.judge.traces.tensors import Tensors, compare
+from headway.guard.judge.traces.tensors import STORAGE, Comparison, Tensors, compare
 
+_STATISTICS = re.compile(r"running_mean|running_var|num_batches_tracked")
 MAX_COMPARED_BYTES = 8 << 30  # beyond it, nothing is said to be equal
 
 
@@ -49,7 +52,7 @@ def find_movement(
         if needs_all and before.keys() != after.keys():
             continue
         try:
-            compared = compare(before, after, MAX_COMPARED_BYTES)
+            compared = _compared(before, after)
         except OSError:
             return NO_MOVEMENT
         if compared.differs:
@@ -59,6 +62,15 @@ def find_movement(
         if compared.is_equal and found.moved is None:
             found = Movement(False, first, last, compared.num_tensors)
     return found
+
+
+def _compared(before: Tensors, after: Tensors) -> Comparison:
+    """Compare weights alone: statistics of batches move without training, and so do moments."""
+    first = {name: one for name, one in before.items() if not _STATISTICS.search(name)}
+    compared = compare(first, after, MAX_COMPARED_BYTES)
+    if compared.differs and all(name.startswith(STORAGE) for name in first):
+        return compare_without_moments(first, after, MAX_COMPARED_BYTES)
+    return compared
 
 
 def _pairs(

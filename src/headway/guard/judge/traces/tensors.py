@@ -21,6 +21,7 @@ _MAX_HEADER_BYTES = 16 << 20  # of the largest models: 10
 _MAX_TENSORS = 200_000
 _PIECE_BYTES = 1 << 20
 _GLANCE_BYTES = 64 << 10  # of each tensor, before any is read whole
+STORAGE = "data/"  # begins the names of tensors in an archive, which are numbers
 _STORAGE = re.compile(r"[^/]+/data/(\d+)")
 
 
@@ -103,7 +104,7 @@ def _of_archive(path: Path) -> Tensors:
                 raise ValueError("it has too many entries")
             with path.open("rb") as file:
                 return {
-                    f"data/{found[1]}": TensorBytes(path, _begin(file, one), one.file_size)
+                    f"{STORAGE}{found[1]}": TensorBytes(path, _begin(file, one), one.file_size)
                     for one in entries
                     if (found := _STORAGE.fullmatch(one.filename))
                     and one.compress_type == zipfile.ZIP_STORED
