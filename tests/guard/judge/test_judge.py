@@ -35,6 +35,8 @@ def test_a_healthy_trainer_is_left_alone(tmp_path: Path) -> None:
         ("python evaluate.py", {"records": (ProgressRecord(1.0, loss=2.0, is_evaluation=True),)}),
         ("python prepare_data.py", {"records": (ProgressRecord(1.0, step=0, is_bar=True),)}),
         ("python prepare_train.py", {"records": losses_of(0.0, 0.0)}),
+        ("headway train a.jsonl", {}),
+        ("python -m headway train a.jsonl", {}),
         ("ls -l", {}),
         ("python script.py", {"records": (), "num_lines": 3}),
     ],

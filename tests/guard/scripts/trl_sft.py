@@ -78,7 +78,6 @@ def main() -> None:
             report_to="none",
             use_cpu=True,
             bf16=False,
-            gradient_checkpointing=False,
             completion_only_loss=True,
             max_length=None,  # rows are short; with a length, TRL drops masked ones
         ),

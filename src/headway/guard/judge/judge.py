@@ -1,5 +1,7 @@
 """Verdict on a foreign command at its end: what it did, from what it printed and left on disk."""
 
+from pathlib import Path
+
 from headway.base.errors import Finding
 from headway.guard.facts import GuardFacts
 from headway.guard.judge.rules.losses import losses
@@ -26,6 +28,8 @@ def judge(facts: GuardFacts) -> tuple[Finding, ...]:
         facts: as the guard saw them.
     """
     case = read_case(facts)
+    if _judges_itself(facts.command):
+        return tuple(resources(case))
     found = list(zero_steps(case))
     is_of_training = case.intent.purpose not in _NO_TRAINING
     if not found and is_of_training:
@@ -33,3 +37,8 @@ def judge(facts: GuardFacts) -> tuple[Finding, ...]:
             found += rule(case)
     found += resources(case)
     return tuple(sorted(found, key=lambda finding: finding.kind != "refused"))
+
+
+def _judges_itself(command: tuple[str, ...]) -> bool:
+    """Whether it is Headway, whose receipt says more."""
+    return "headway" in (Path(command[0]).name, *command[1:3])

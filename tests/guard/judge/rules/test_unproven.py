@@ -17,7 +17,8 @@ from headway.guard.judge.traces.case import read_case
         ("python train.py", {}, True),
         ("python train.py", {"exit_code": 1}, False),
         ("python train.py", {"records": losses_of(2.0)}, False),
-        ("python train.py", {"records": (ProgressRecord(1.0, epoch=1.0),)}, False),
+        ("python train.py", {"records": (ProgressRecord(1.0, step=3),)}, False),
+        ("python train.py", {"records": (ProgressRecord(1.0, epoch=1.0),)}, True),
         ("python script.py", {}, False),
         ("python prepare_training_data.py", {}, False),
         ("python eval.py", {}, False),
@@ -30,9 +31,13 @@ def test_silent_commands(
     assert [one.kind for one in found] == ["warning"] * is_told
 
 
-def test_a_silent_script_that_saves_a_model_trained(tmp_path: Path) -> None:
+def test_a_silent_script_that_saves_a_model_is_taken_at_its_word(tmp_path: Path) -> None:
+    """One that tells of epochs and of no step had perhaps not a single batch."""
     archive(tmp_path / "model.pt", b"1234")
     assert list(unproven(read_case(facts_of(tmp_path, "python", "train.py")))) == []
+    epochs = (ProgressRecord(1.0, epoch=1.0), ProgressRecord(2.0, epoch=2.0))
+    (finding,) = unproven(read_case(facts_of(tmp_path, "python", "train.py", records=epochs)))
+    assert "1 model" in finding.have
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,14 @@ def test_a_target_that_was_reached_before_is_told_as_such(tmp_path: Path, resume
     assert "is step 20 too" in finding.have
 
 
+def test_without_a_bar_a_finished_checkpoint_is_what_explains_it(
+    tmp_path: Path, resumed: float
+) -> None:
+    (finding,) = found(facts_of(tmp_path, started_s=resumed, records=(CLOSING,), tail=(SPEED,)))
+    assert "out/checkpoint-20 stands at step 20" in finding.have
+    assert "if that is what it resumed from" in finding.have
+
+
 def test_a_state_that_explains_nothing_is_not_blamed(tmp_path: Path, resumed: float) -> None:
     command = ("python", "train.py", "--resume_from_checkpoint", "out/checkpoint-20")
     short = facts_of(tmp_path, *command, started_s=resumed, records=(bar(0, 40), CLOSING))

@@ -4,24 +4,32 @@ from collections.abc import Iterator
 
 from headway.base.errors import Cause, Finding, Remedy
 from headway.base.units import count, plural
+from headway.guard.judge.rules.remedies import count_batches
 from headway.guard.judge.traces.case import Case
 from headway.guard.judge.traces.intent import Purpose
 from headway.guard.judge.traces.saved_models import num_models_unread
 
 
 def unproven(case: Case) -> Iterator[Finding]:
-    """A command named for training that printed no step or loss and saved nothing."""
-    is_seen = any(one.is_of_training for one in case.facts.records) or case.curves
-    is_saved = case.models or num_models_unread(case.facts.files)
+    """A command named for training that showed no step and no loss.
+
+    A silent one that saved a model is taken at its word; one that told of epochs alone is not.
+    """
+    told = [one for one in case.facts.records if one.is_of_training]
+    is_seen = bool(case.curves) or any(one.step or one.loss is not None for one in told)
+    is_saved = not told and (case.models or num_models_unread(case.facts.files))
     if case.intent.purpose is not Purpose.TRAIN or not case.ended_by_itself or is_seen or is_saved:
         return
     yield Finding(
         "warning",
         "nothing shows that it trained",
         have=f"{plural(case.facts.num_lines, 'line')} of output without a step or a loss,"
-        f" {plural(len(case.facts.files), 'file')} written, none of them weights",
-        need="a loss or a step in its output, or a saved model",
-        remedies=(Remedy('print("step", step, "loss", loss.item())', "in the loop"),),
+        f" {plural(len(case.models), 'model')} among {plural(len(case.facts.files), 'file')}",
+        need="a loss or a step in its output",
+        remedies=(
+            Remedy("print('step', step, 'loss', loss.item())", "in the loop over batches"),
+            *count_batches(case),
+        ),
         cause=Cause.ENDED_EARLY,
     )
 

@@ -87,7 +87,7 @@ def _origin(case: Case) -> TrainerState | None:
     total = _total(case) or (case.written[-1].max_steps if case.written else 0)
     if case.resumed_from:
         return case.resumed_from if case.resumed_from.global_step >= total else None
-    fitting = [one for one in case.earlier if total and one.global_step >= total]
+    fitting = [one for one in case.earlier if one.global_step >= (total or one.max_steps) > 0]
     return fitting[-1] if fitting else None
 
 
@@ -120,7 +120,7 @@ def _target(case: Case, origin: TrainerState) -> _Target:
     if case.intent.number("max_steps"):
         return _Target(steps, f"max_steps of this command leads to step {count(steps)}")
     if not steps:
-        return _Target(0, "the target of this command is no further")
+        return _Target(0, "if that is what it resumed from, its target is no further")
     of_epochs = f"num_train_epochs {epochs:g}" if epochs else "num_train_epochs"
     if origin.max_steps == steps:
         return _Target(steps, f"the target of this command is step {count(steps)} too")

@@ -23,7 +23,7 @@ _EVALUATE = re.compile(
 )
 _PREPARE = re.compile(
     r"(^|[^a-z])(prepare|prep|preproc\w*|tokeni[sz]e\w*|download\w*|convert\w*|export|merge\w*|"
-    r"build|make|clean|split|dedup\w*|quanti[sz]e)([^a-z]|$)"
+    r"clean|split|dedup\w*|quanti[sz]e|data(?!_?parallel))([^a-z]|$)"
 )
 _YES = ("", "true", "1", "yes", "on")
 
@@ -133,20 +133,27 @@ def _purpose(command: tuple[str, ...], options: Mapping[str, str]) -> Purpose:
         return Purpose.TRAIN
     if "do_train" in options or options.get("do_eval", "no").lower() in _YES:
         return Purpose.EVALUATE
-    words = " ".join(_words(command))
-    # `train_eval.py` trains, `prepare_train_data.py` prepares.
-    if _PREPARE.search(words):
+    kinds = [_kind(word) for word in _words(command)]
+    order = (Purpose.TRAIN, Purpose.PREPARE, Purpose.EVALUATE)
+    return next((kind for kind in order if kind in kinds), Purpose.UNKNOWN)
+
+
+def _kind(word: str) -> Purpose:
+    """What one name is for: `train_eval.py` trains, `prepare_train_data.py` prepares."""
+    if _PREPARE.search(word):
         return Purpose.PREPARE
-    if _TRAIN.search(words):
+    if _TRAIN.search(word):
         return Purpose.TRAIN
-    return Purpose.EVALUATE if _EVALUATE.search(words) else Purpose.UNKNOWN
+    return Purpose.EVALUATE if _EVALUATE.search(word) else Purpose.UNKNOWN
 
 
 def _words(command: tuple[str, ...]) -> Iterator[str]:
-    """The names in a command that say what it is for: programs, scripts, modules, verbs."""
+    """The names in a command that say what it is for: program, verb, scripts, modules."""
     for index, argument in enumerate(command):
-        before = command[index - 1] if index else ""
-        is_plain = not argument.startswith("-") and "=" not in argument
-        is_value = before.startswith("-") and before != "-m"
-        if is_plain and (not is_value or argument.endswith(_SCRIPTS)):
-            yield Path(argument).name.lower() if not argument.lower().endswith(_DATA) else ""
+        if index and command[index - 1] == "-m":
+            yield argument.lower().removesuffix(".__main__").rpartition(".")[2]
+            continue
+        is_named = index == 0 or argument.endswith(_SCRIPTS)
+        is_verb = index == 1 and argument.replace("-", "_").isidentifier()
+        if is_named or (is_verb and not argument.startswith("-")):
+            yield Path(argument).name.lower()
