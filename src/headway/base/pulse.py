@@ -301,6 +301,8 @@ class Pulse:
 
     def spent(self) -> Spent:
         """What the time went to since `count_time`."""
+        if not self._counted_since:
+            return Spent()
         now_s = time.monotonic()
         counted = Spent(*self._spent_s.values(), total=now_s - self._counted_since)
         return counted.plus(self._activity, now_s - self._activity_since)

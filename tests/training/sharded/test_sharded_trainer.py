@@ -43,6 +43,7 @@ def test_shards_train_what_one_worker_does(
     tensors = shards.receipt.learning_facts.tensors
     assert tensors is not None
     assert tensors.changed == tensors.saved == tensors.trainable
+    assert all(one.computing > 0.01 for one in shards.receipt.workers[1:])  # below the root
     assert not verify(shards.folder, Pulse()).differences
 
 

@@ -102,6 +102,7 @@ def _follow(trainer: ShardedTrainer, team: ShardedMember, phases: Phases) -> Non
 
 
 def _batches(trainer: ShardedTrainer, begin: Begin, pulse: Pulse) -> Generator[Batch]:
+    pulse.count_time()
     settled = replace(trainer.settled, micro_batch_tokens=begin.micro_batch_tokens)
     make = batch_maker(trainer.plan, settled, trainer.setup, trainer.team)
     return prefetch(make, begin.first_step, trainer.plan.steps.num, pulse)
