@@ -1,5 +1,6 @@
 """Examination: processes, their descendants and the machine, watched for a moment from outside."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ WHOLE_S = 1.8  # for everything
 _PYTHON_STACKS_S = 1.0  # of that, the calls of Python; those of machine code get what is left
 _KERNEL_S = 0.5  # for what the kernel has about all processes
 _KILL_S = 0.15  # for py-spy to be killed when it is late
+_AT_ONCE = 8
 _NO_PY_SPY = "py-spy is not installed: pip install py-spy"
 _LATE = "there was no time left to read its stack"
 _HELD = "the kernel does not answer about it while its memory is being changed"
@@ -110,7 +112,9 @@ def _with_stacks(
             pid: partial(_stacks, found[pid], limit_s - _KILL_S, proc, program, native=native)
             for pid in pids
         }
-        return SideJobs(calls).results(limit_s)
+        # Symbols cost CPU time: all at once, none would be done in time.
+        at_once = max(os.cpu_count() or 1, 2) if native else _AT_ONCE
+        return SideJobs(calls, at_once).results(limit_s)
 
     alive = [pid for pid, facts in found.items() if facts.main_thread.state not in ("Z", "X")]
     python = read(alive, min(time.monotonic() + _PYTHON_STACKS_S, until_s), native=False)
