@@ -24,8 +24,8 @@ from headway.diagnose.evidence.without_proc import look_at
 
 _MOST_USED = 4  # processes whose own folders matter; the others share them
 _COMPUTES = 0.1  # cores from which a process may be busy with a line
-WHOLE_S = 1.8  # for everything
-_PYTHON_STACKS_S = 1.0  # of that, the calls of Python; those of machine code get what is left
+WHOLE_S = 1.4  # for everything: with the start of the verb, less than two seconds
+_PYTHON_STACKS_S = 0.8  # of that, the calls of Python; those of machine code get what is left
 _KERNEL_S = 0.5  # for what the kernel has about all processes
 _KILL_S = 0.15  # for py-spy to be killed when it is late
 _AT_ONCE = 8
