@@ -23,6 +23,7 @@ from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt
 from headway.runs.settled import Settled
+from headway.runs.watched.watched_receipt import WatchedReceipt
 from headway.runs.watched.watched_run import WatchedRun
 from headway.supervise.progress import Status
 
@@ -37,6 +38,7 @@ PLAIN: dict[str, tuple[type, str]] = {
     "receipt": (Receipt, "receipt.json of a run."),
     "rejected": (Rejected, "One line of rejected.jsonl of a run."),
     "status": (Status, "`headway status --json`."),
+    "watched-receipt": (WatchedReceipt, "receipt.json of a run of another program."),
     "watched": (WatchedRun, "watched.json of a run of another program."),
 }
 

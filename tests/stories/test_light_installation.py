@@ -150,3 +150,11 @@ def test_the_python_interface_says_it_too(bare: Path, here: Path) -> None:
     code = "import headway\ntry: headway.plan('notes.txt')\nexcept Exception as e: print(e)"
     out = subprocess.check_output([str(bare), "-c", code], text=True, cwd=here)
     assert f"try   {INSTALL}" in out
+
+
+def test_the_callback_says_it_too_and_the_rest_does_not_need_it(bare: Path, here: Path) -> None:
+    code = "import headway; print(headway.__version__)\ntry: headway.HeadwayCallback\n"
+    code += "except Exception as e: print(type(e).__name__, e)"
+    out = subprocess.check_output([str(bare), "-c", code], text=True, cwd=here)
+    assert "UsageError transformers is not installed" in out
+    assert f"try   {INSTALL}" in out

@@ -163,6 +163,7 @@ def stop(arguments: Arguments) -> int:
     """Save and stop a run; waits until it has ended and says every second what it does."""
     from headway.runs.folder import RunFolder
     from headway.runs.receipt import how_to_resume
+    from headway.runs.watched.watched_run import is_watched
     from headway.supervise.live.live_jobs import find_process, find_status, same_run
     from headway.ui.show_run import phase_line, stopped_line
 
@@ -171,7 +172,9 @@ def stop(arguments: Arguments) -> int:
     if process is None or not process.send_signal(signal.SIGTERM):
         print_lines([f"{found.run} is not running"])
         return Exit.KEPT
-    print_lines([f"asked {found.run} (process {process.pid}) to save and stop"])
+    # Whether a program that is only watched saves is its own affair.
+    to_do = "stop" if found.folder and is_watched(Path(found.folder)) else "save and stop"
+    print_lines([f"asked {found.run} (process {process.pid}) to {to_do}"])
     printed_s = time.monotonic()
     while process.is_alive:
         if time.monotonic() - printed_s > 1.0:

@@ -45,6 +45,9 @@ from headway.runs.verification.verify_checks import (
     unchecked,
     weight_claims,
 )
+from headway.runs.verification.verify_watched import watched_claims
+from headway.runs.watched.watched_receipt import WatchedReceipt
+from headway.runs.watched.watched_run import is_watched
 
 SCHEMA = "headway.verification/1"
 
@@ -82,6 +85,8 @@ def verify(folder: RunFolder, pulse: Pulse) -> Verification:
         BrokenContract: receipt or plan is missing or cannot be read.
         UsageError: a newer Headway wrote them.
     """
+    if is_watched(folder.path):
+        return _verify_watched(folder, pulse)
     receipt, plan = _load_receipt(folder), folder.plan()
     if plan is None:
         raise _unreadable(folder, "plan.json")
@@ -104,6 +109,23 @@ def verify(folder: RunFolder, pulse: Pulse) -> Verification:
         *check_verdicts(receipt, log),
         *weight_claims(receipt),
     )
+    return _verification(folder, receipt, claims)
+
+
+def _verify_watched(folder: RunFolder, pulse: Pulse) -> Verification:
+    """The same for a run that Headway only watched, as far as its folder shows."""
+    try:
+        receipt, claims = watched_claims(folder, pulse)
+    except FileNotFoundError:
+        raise _no_receipt(folder) from None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise _unreadable(folder, "receipt.json") from error
+    return _verification(folder, receipt, claims)
+
+
+def _verification(
+    folder: RunFolder, receipt: Receipt | WatchedReceipt, claims: tuple[Claim, ...]
+) -> Verification:
     return Verification(
         schema=SCHEMA,
         run=receipt.run,

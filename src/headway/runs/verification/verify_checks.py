@@ -114,7 +114,7 @@ def check_log(
     else:  # killed after the receipt, before the last line
         yield unchecked("outcome", receipt.outcome, NO_END)
     yield checked("attempts", receipt.attempts, max((e.attempt for e in log), default=0), by)
-    yield checked("steps.applied", receipt.steps.applied, _unbroken(steps), by)
+    yield checked("steps.applied", receipt.steps.applied, unbroken(steps), by)
     last = steps[-1].global_step if steps else receipt.steps.first
     yield checked("steps.last", receipt.steps.last, last, by)
     yield checked("rows.applications", receipt.rows.applications, total(steps, "rows"), by)
@@ -136,7 +136,7 @@ def total(steps: Sequence[StepDone], name: str) -> int:
     return sum(getattr(step, name) for step in steps)
 
 
-def _unbroken(steps: Sequence[StepDone]) -> int | str:
+def unbroken(steps: Sequence[StepDone]) -> int | str:
     """The number of steps if they count from 1 without a gap, else what is wrong with them."""
     for number, step in enumerate(steps, start=1):
         if step.step != number:

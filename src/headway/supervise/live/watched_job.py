@@ -33,6 +33,7 @@ class WatchedJob:
         folder: of the run.
         log: its events.jsonl.
         pulse: to be written by the thread that trains, and by no other.
+        live: the folder with the pulse, while it lasts.
 
     Raises:
         MachineError: the folder cannot be written.
@@ -43,7 +44,7 @@ class WatchedJob:
         self.run = replace(run, name=self.folder.name, directory=str(Path.cwd()))
         self._open = contextlib.ExitStack()
         with contextlib.ExitStack() as opened:
-            live = opened.enter_context(LiveFolder())
+            live = self.live = opened.enter_context(LiveFolder())
             opened.enter_context(RunLock(self.folder / "run.lock", live=str(live)))
             self.run.save(self.folder)
             self.log = EventLog(self.folder / "events.jsonl", rank=0)
