@@ -15,6 +15,7 @@ from headway.diagnose.evidence.kernel.process_facts import ProcessReader
 from headway.diagnose.evidence.kernel.process_tree import parents_by_pid, process_tree, tops
 from headway.diagnose.evidence.kernel.text_position import with_lines
 from headway.diagnose.evidence.kernel.used_folders import used_folders
+from headway.diagnose.evidence.kernel.worker_rank import worker_rank
 from headway.diagnose.evidence.machine_watch import MachineWatch
 from headway.diagnose.evidence.roles import role_of
 from headway.diagnose.evidence.side_jobs import SideJobs
@@ -77,7 +78,8 @@ def examine(
     given = roles or {}
     return Evidence(
         processes=tuple(
-            replace(facts, role=given.get(pid) or role_of(facts)) for pid, facts in found.items()
+            replace(facts, role=given.get(pid) or _rank(facts, proc) or role_of(facts))
+            for pid, facts in found.items()
         ),
         machine=replace(machine_facts, disks=disks, gpus=gpus),
         pulses=tuple(pulses),
@@ -145,6 +147,10 @@ def _stacks(
         return Stacks(problem=problem)
     states = [thread.state for thread in facts.threads] + (["t"] if facts.debugger else [])
     return read_stacks(facts.pid, states, native=native, until_s=until_s, program=program)
+
+
+def _rank(facts: ProcessFacts, proc: Path) -> str:
+    return worker_rank(proc / str(facts.pid), proc / str(facts.parent))
 
 
 def _with_lines(

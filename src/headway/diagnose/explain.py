@@ -20,6 +20,7 @@ from headway.diagnose.evidence.facts import Evidence
 TABLE: tuple[CauseRow, ...] = (
     computing.HEALTHY,
     machine.STOPPED,
+    terminal.HELD_TERMINAL,
     workers.RANK_DEAD,
     disks.DISK_FULL,
     memory.MEMORY_PRESSURE,
@@ -30,6 +31,7 @@ TABLE: tuple[CauseRow, ...] = (
     disks.LOCK_FILE,
     network.TRACKER,
     threads.DEADLOCK,
+    terminal.FULL_PIPE,
     disks.DISK_SLOW,
     network.NETWORK,
     data.FIRST_BYTES,

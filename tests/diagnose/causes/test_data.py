@@ -100,6 +100,15 @@ def test_a_loader_at_a_lock_that_was_copied_by_fork() -> None:
     assert "multiprocessing_context='spawn'" in texts(found)
 
 
+def test_a_loader_in_compiled_code_that_fork_has_broken() -> None:
+    waits = thread("do_wait@/lib/libgomp.so.1", "Rows.__getitem__ data.py:9", LOOP, call="futex")
+    found = find_loader_frozen(evidence(process(7, NEXT), process(8, waits, parent=7)))
+    assert found is not None
+    assert "it waits in do_wait, called by Rows.__getitem__ (data.py:9)" in found.finding.have
+    works = process(8, waits, parent=7, cpu=0.4)
+    assert find_loader_frozen(evidence(process(7, NEXT), works)) is None, "its threads compute"
+
+
 def test_loaders_that_all_wait_to_be_asked() -> None:
     idle = [process(pid, IDLE, parent=7) for pid in (8, 9)]
     assert find_loader_frozen(evidence(process(7, NEXT), *idle)) is not None
@@ -175,6 +184,20 @@ def test_a_stream_that_comes_slowly() -> None:
     assert (found.cause, found.helps) == (StallCause.SLOW_SOURCE, Helps.PATIENCE)
     assert "10.0.0.7:443" in found.finding.what
     assert "read_rows (train.py:20)" in found.finding.have
+
+
+def test_a_stream_that_a_loop_of_events_receives() -> None:
+    asks = locked(
+        frame("Condition.wait <std>/threading.py:331", "waiter.acquire(True, timeout)"),
+        "sync <site>/fsspec/asyn.py:95",
+        "read_rows train.py:20",
+    )
+    loop = thread("EpollSelector.select <std>/selectors.py:468", call="epoll_wait")
+    found = find_slow_source(evidence(process(7, asks, loop, open_files=(connection(),))))
+    assert found is not None
+    assert "10.0.0.7:443" in found.finding.what
+    assert "called from read_rows (train.py:20)" in found.finding.have
+    assert find_slow_source(evidence(process(7, asks, loop))) is None, "connected to nobody"
 
 
 def test_a_pipe_that_comes_slowly() -> None:

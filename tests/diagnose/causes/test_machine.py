@@ -27,6 +27,15 @@ def test_a_debugger_is_named() -> None:
     assert find_stopped(evidence(process(7, thread(state="S"), debugger=99))) is None
 
 
+def test_a_paused_container_is_told() -> None:
+    for state, channel in (("D", "__refrigerator"), ("S", "do_freezer_trap")):
+        frozen = process(7, thread(state=state, wait_channel=channel))
+        found = find_stopped(evidence(frozen))
+        assert found is not None
+        assert "frozen by its control group" in found.finding.what
+        assert "docker unpause" in texts(found)
+
+
 def test_a_stopped_loader_is_left_to_the_row_of_loaders() -> None:
     loop = "_worker_loop <site>/torch/utils/data/_utils/worker.py:349"
     loader = process(8, thread(loop, state="T"), parent=7)

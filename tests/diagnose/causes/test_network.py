@@ -66,6 +66,13 @@ def test_a_connection_that_nobody_accepts() -> None:
     assert "proxy" in texts(found)
 
 
+def test_a_connection_that_a_loop_of_events_waits_for() -> None:
+    loop = thread("EpollSelector.select <std>/selectors.py:468", "main a.py:1", call="epoll_wait")
+    opening = (connection("SYN_SENT", descriptor=9),)
+    assert find_network(evidence(process(7, loop, open_files=opening))) is not None
+    assert find_network(evidence(process(7, loop, open_files=(connection(),)))) is None
+
+
 def test_a_server_that_says_nothing() -> None:
     asks = receiver("ask store.py:12")
     found = find_no_answer(evidence(process(7, asks, open_files=(connection(),))))

@@ -81,6 +81,49 @@ def test_somebody_is_the_trainer_even_if_all_only_wait_for_children() -> None:
     assert pids(roles_of(one).trainers) == [1]
 
 
+def test_what_only_serves_a_trainer_is_none() -> None:
+    shell = process(1, thread(call="wait4"), command=("bash", "run.sh"))
+    tee = process(3, thread(call="read", descriptor=0), parent=1, command=("tee", "train.log"))
+    one = evidence(shell, process(2, sleeper(), parent=1), tee)
+    assert pids(roles_of(one).trainers) == [2]
+    ended = process(4, thread(state="Z"), parent=1, command=())
+    assert found(evidence(shell, ended, process(2, sleeper(), parent=1))) == [(2, 2)]
+
+
+def test_a_trainer_whose_stack_cannot_be_read_is_no_launcher() -> None:
+    unread = process(1, thread(call="futex"), unread="ptrace_scope is 1")
+    one = evidence(unread, process(2, thread(call="poll"), parent=1))
+    assert pids(roles_of(one).trainers) == [1]
+    assert pids(roles_of(one).loaders) == [2]
+
+
+def test_a_pool_of_processes_is_waited_for() -> None:
+    result = locked(
+        "Condition.wait <std>/threading.py:327",
+        "Future.result <std>/concurrent/futures/_base.py:451",
+        "tokenize prepare.py:20",
+    )
+    manager = thread("wait_result <std>/concurrent/futures/process.py:415", call="poll")
+    assert waits_for_data(process(7, result, manager))
+    assert not waits_for_data(process(7, result, sleeper("fetch a.py:1")))
+    worker = "_process_worker <std>/concurrent/futures/process.py:240"
+    idle = thread("Queue.get <std>/multiprocessing/queues.py:103", worker, call="read")
+    assert is_idle_loader(process(8, idle))
+    works = process(9, sleeper("clean prepare.py:3", worker), parent=7)
+    assert found(evidence(process(7, result, manager), process(8, idle, parent=7), works)) == [
+        (9, 9)
+    ]
+
+
+def test_a_loop_of_events_waits_for_its_threads() -> None:
+    loop = thread("EpollSelector.select <std>/selectors.py:468", call="epoll_wait")
+    resolves = thread(
+        "getaddrinfo <std>/socket.py:962", "run <std>/concurrent/futures/thread.py:58"
+    )
+    assert found(evidence(process(7, loop, resolves))) == [(7, 8)]
+    assert found(evidence(process(7, loop, locked("f a.py:1")))) == [(7, 7)]
+
+
 def test_who_trains_is_named_by_its_role() -> None:
     assert who(process(7, role="worker 2 of 4")) == "worker 2 of 4"
     assert who(process(7)) == "process 7"

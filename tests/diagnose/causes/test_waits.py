@@ -36,6 +36,10 @@ RECV = "SocketIO.readinto <std>/socket.py:706"
         ({"call": "recvfrom"}, Wait.SOCKET),
         ({"call": "read", "descriptor": 0}, Wait.READ),
         ({"wait_channel": "anon_pipe_read"}, Wait.READ),
+        ({"call": "write", "wait_channel": "pipe_write"}, Wait.WRITE),
+        ({"wait_channel": "n_tty_write"}, Wait.WRITE),
+        ({"state": "D", "wait_channel": "__refrigerator"}, Wait.STOPPED),
+        ({"state": "S", "wait_channel": "do_freezer_trap"}, Wait.STOPPED),
         ({"call": "wait4"}, Wait.CHILD),
         ({"wait_channel": "do_wait"}, Wait.CHILD),
         ({"call": "poll"}, Wait.EVENTS),
@@ -76,6 +80,15 @@ def test_a_poll_in_the_network_modules_is_a_socket() -> None:
     assert wait_of(thread(RECV, call="poll")) is Wait.SOCKET
     opening = "create_connection <std>/socket.py:836"
     assert wait_of(thread(opening, call="poll")) is Wait.CONNECT
+
+
+def test_who_looks_again_now_and_then_is_caught_running() -> None:
+    select = "EpollSelector.select <std>/selectors.py:468"
+    assert wait_of(thread(select, state="R", cpu=0.02)) is Wait.EVENTS
+    assert wait_of(thread("Queue.get <std>/queue.py:180", state="R", cpu=0.02)) is Wait.LOCK
+    assert wait_of(thread(RECV, state="R", cpu=0.02)) is Wait.SOCKET
+    assert wait_of(thread(select, state="R", cpu=0.9)) is Wait.RUNS
+    assert wait_of(thread("step train.py:9", state="R", cpu=0.02)) is Wait.RUNS
 
 
 def test_a_kernel_that_tells_nothing_leaves_the_stack() -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,9 @@ def started(
     try:
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        for pid in (process.pid, *children_of(process.pid)):  # those of torchrun lead their own
+            with suppress(ProcessLookupError):
+                os.killpg(os.getpgid(pid), signal.SIGKILL)
         process.communicate()
 
 
@@ -158,7 +160,14 @@ def busy_machine(scene: Scene) -> None:
 
 
 def frozen_loader(scene: Scene) -> None:
-    pid = scene.start("loader_frozen")
+    freeze_child(scene, scene.start("loader_frozen"))
+
+
+def frozen_pool(scene: Scene) -> None:
+    freeze_child(scene, scene.start("pool_frozen"))
+
+
+def freeze_child(scene: Scene, pid: int) -> None:
     loader = next(one for one in children_of(pid) if b"resource_tracker" not in command_of(one))
     os.kill(loader, signal.SIGSTOP)
     time.sleep(_SETTLED_S)
@@ -169,18 +178,31 @@ def command_of(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
+def missing_rank_of_torchrun(scene: Scene) -> None:
+    """The same under torchrun: it is asked about, and its workers are found."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    script = str(SCRIPTS / "missing_rank.py")
+    words = [*command, "--standalone", "--no-python", sys.executable, script]
+    environment = {"GLOO_SOCKET_IFNAME": "lo"}
+    process = scene.stack.enter_context(started([*words, str(scene.folder / "store")], environment))
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    time.sleep(1)
+    scene.ask(process.pid)
+
+
 def ranks(scene: Scene) -> tuple[int, int]:
     """Two processes of one group; rank 1 does not come to the second collective."""
     store = scene.folder / "store"
-    late = {"RANK": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    first = {"RANK": "0", "GLOO_SOCKET_IFNAME": "lo"}
+    late = {"RANK": "1", "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": "lo"}
+    first = {"RANK": "0", "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": "lo"}
     one = scene.start("missing_rank", store, environment=first, lines=0)
     return one, scene.start("missing_rank", store, environment=late)
 
 
 def missing_rank(scene: Scene) -> None:
     first, late = ranks(scene)
-    scene.ask(first, late, roles={first: "worker 0 of 2", late: "worker 1 of 2"})
+    scene.ask(first, late)
 
 
 def dead_rank(scene: Scene) -> None:

@@ -42,6 +42,17 @@ FAULTS = {
     "loader-locked": Fault(
         plain("loader_locked"), StallCause.LOADER_FROZEN, ("the lock `cache_lock`", "spawn")
     ),
+    "pool-frozen": Fault(
+        scene.frozen_pool, StallCause.LOADER_FROZEN, ("stopped (SIGSTOP)", "kill -CONT")
+    ),
+    "pipe-full": Fault(
+        plain("pipe_full"), StallCause.DEADLOCK, ("a pipe that nobody reads", "prepare")
+    ),
+    "missing-rank-torchrun": Fault(
+        scene.missing_rank_of_torchrun,
+        StallCause.COLLECTIVE,
+        ("worker 1 of 2 has not reached", "evaluate (missing_rank.py"),
+    ),
     "missing-rank": Fault(
         scene.missing_rank,
         StallCause.COLLECTIVE,
@@ -72,6 +83,9 @@ FAULTS = {
         plain("first_bytes"), StallCause.FIRST_BYTES, ("127.0.0.1", "open_stream")
     ),
     "slow-stream": Fault(plain("slow_stream"), StallCause.SLOW_SOURCE, ("127.0.0.1", "read_rows")),
+    "fsspec-stream": Fault(
+        plain("fsspec_stream"), StallCause.SLOW_SOURCE, ("127.0.0.1", "read_rows")
+    ),
     "standard-input": Fault(
         plain("standard_input"), StallCause.STANDARD_INPUT, ("ask (standard_input.py",)
     ),

@@ -19,6 +19,8 @@ from headway.diagnose.causes.row import CauseRow, diagnosis
 from headway.diagnose.causes.stacks import (
     find_frame,
     is_in,
+    is_library,
+    native_top,
     own_frame,
     python_frames,
     where,
@@ -30,6 +32,7 @@ from headway.diagnose.diagnosis import Diagnosis, StallCause
 from headway.diagnose.evidence.facts import Evidence, Link, OpenFile, ProcessFacts, ThreadFacts
 
 _ENDED = ("Z", "X")
+_ASLEEP = 0.01  # cores; a process that uses less does nothing
 _TOKENIZERS = (
     *("tokenizers", "sentencepiece", "tiktoken", "nltk/tokenize", "spacy", "sacremoses"),
     *("transformers/tokenization_utils", "transformers/tokenization_utils_base"),
@@ -148,10 +151,19 @@ def _all_others_idle(children: list[ProcessFacts]) -> bool:
 
 def _frozen(loader: ProcessFacts) -> str:
     """Why a loader cannot get on; "" if it can."""
-    if loader.main_thread.state == "T":
-        return "it is stopped (SIGSTOP)"
+    if loader.main_thread.state in ("T", "t"):
+        return "it is stopped (SIGSTOP)" if loader.main_thread.state == "T" else "a debugger has it"
+    if is_idle_loader(loader):
+        return ""
+    if wait_of(loader.main_thread) is Wait.NATIVE and loader.cpu < _ASLEEP:
+        called = next(iter(native_top(loader.main_thread)[-1:]), None)
+        place = f" {called.function}" if called else " compiled code"
+        return (
+            f"it waits in{place}, called by {where(own_frame(loader.main_thread))}: threads of "
+            "compiled code are not copied when a process is forked"
+        )
     stuck = stuck_at_lock(Spot(loader, loader.main_thread, loader))
-    if stuck is None or is_idle_loader(loader):
+    if stuck is None:
         return ""
     return (
         f"it waits for {wanted(stuck)} in {where(own_frame(stuck))}: a lock that was taken when "
@@ -163,7 +175,7 @@ def _all_asleep(trainer: ProcessFacts, loaders: tuple[ProcessFacts, ...]) -> boo
     """Whether trainer and loaders all wait for each other: a batch was lost on the way."""
     torch = find_frame(trainer.main_thread, "torch/utils/data/dataloader")
     return bool(torch and loaders) and all(
-        is_loader(one) and is_idle_loader(one) and one.cpu < 0.01 for one in loaders
+        is_loader(one) and is_idle_loader(one) and one.cpu < _ASLEEP for one in loaders
     )
 
 
@@ -273,7 +285,9 @@ def find_slow_source(evidence: Evidence) -> Diagnosis | None:
     for spot in spots(evidence):
         wait = wait_of(spot.thread)
         loads = spot.process is not spot.trainer
-        network = wait is Wait.SOCKET and (_is_stream(spot.thread) or loads)
+        network = (wait is Wait.SOCKET and (_is_stream(spot.thread) or loads)) or (
+            wait in (Wait.EVENTS, Wait.NATIVE, Wait.LOCK) and _streams_elsewhere(spot)
+        )
         pipe = wait is Wait.READ and not _is_queue(spot.thread) and spot.thread.descriptor > 0
         if not (network or pipe or (loads and wait in (Wait.SLEEP, Wait.DISK, Wait.READ))):
             continue
@@ -283,7 +297,7 @@ def find_slow_source(evidence: Evidence) -> Diagnosis | None:
         return diagnosis(
             StallCause.SLOW_SOURCE,
             f"{who(spot.process)} waits for data{source}: the source is slow",
-            have=f"{_doing(wait)} in {where_is(spot.thread)}; "
+            have=f"{_doing(wait)} in {where_is(_asker(spot))}; "
             f"{size(spot.process.read_bytes_per_s)}/s from disks{waiting}" + _for(evidence),
             need="data as fast as it is trained on",
             remedies=(
@@ -300,6 +314,19 @@ def find_slow_source(evidence: Evidence) -> Diagnosis | None:
 
 def _is_stream(thread: ThreadFacts) -> bool:
     return find_frame(thread, *_STREAMS) is not None
+
+
+def _streams_elsewhere(spot: Spot) -> bool:
+    """Whether a loop of events, or compiled code, receives a stream for code that asked for it."""
+    asked = _is_stream(spot.process.main_thread) or _is_stream(spot.thread)
+    return asked and any(one.state == "ESTABLISHED" for one in spot.process.open_files)
+
+
+def _asker(spot: Spot) -> ThreadFacts:
+    """The thread whose stack says for whom the data is: a loop of events serves the main one."""
+    own = own_frame(spot.thread)
+    main = spot.process.main_thread
+    return main if (own is None or is_library(own)) and _is_stream(main) else spot.thread
 
 
 def _is_queue(thread: ThreadFacts) -> bool:

@@ -87,7 +87,8 @@ def find_network(evidence: Evidence) -> Diagnosis | None:
         if _resolves(spot.thread):
             return _no_name(spot)
         wait = wait_of(spot.thread)
-        if wait is Wait.CONNECT or (wait is Wait.SOCKET and _opening(spot)):
+        polls = wait in (Wait.SOCKET, Wait.EVENTS)
+        if wait is Wait.CONNECT or (polls and _opening(spot)):
             return _no_connection(spot)
     return None
 
@@ -123,10 +124,10 @@ def _resolves(thread: ThreadFacts) -> bool:
 
 
 def _opening(spot: Spot) -> bool:
+    """Whether what it polls is a connection that is asked for."""
     files = spot.process.open_files
-    return any(
-        one.state == "SYN_SENT" and one.descriptor == spot.thread.descriptor for one in files
-    )
+    known = (-1, *(one.descriptor for one in files if one.state == "SYN_SENT"))
+    return len(known) > 1 and spot.thread.descriptor in known
 
 
 def _no_name(spot: Spot) -> Diagnosis:

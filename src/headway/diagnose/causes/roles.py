@@ -95,6 +95,8 @@ def roles_of(evidence: Evidence) -> Roles:
             launchers.append(one)
         else:
             trainers.append(one)
+    # Beside a trainer, `tee` and the like only serve it.
+    trainers = [one for one in trainers if _is_python(one)] or trainers
     if not trainers and evidence.processes:
         trainers = [evidence.processes[0]]
         launchers = [one for one in launchers if one.pid != trainers[0].pid]
@@ -130,7 +132,7 @@ def is_launcher(process: ProcessFacts) -> bool:
     main = process.main_thread
     if waits_for_data(process) or in_collective(process):
         return False
-    if wait_of(main) is Wait.CHILD or not _has_stack(process):
+    if wait_of(main) is Wait.CHILD or not _is_python(process):
         return True
     return any(is_in(frame, *_STARTERS) for frame in main.frames)
 
@@ -140,9 +142,13 @@ def waits_for_data(process: ProcessFacts) -> bool:
     frames = process.main_thread.frames
     if process.main_thread.cpu >= BUSY:
         return False  # not by its state: who polls is caught running now and then
-    return any(is_in(frame, *_DATA_WAITS) for frame in frames) and not any(
-        is_in(frame, "torch/utils/data/_utils/worker") for frame in frames
-    )
+    if find_frame(process.main_thread, "torch/utils/data/_utils/worker"):
+        return False
+    if any(is_in(frame, *_DATA_WAITS) for frame in frames):
+        return True
+    # A pool of processes has a thread that collects the results.
+    pool = any(find_frame(one, "concurrent/futures/process") for one in process.threads)
+    return pool and find_frame(process.main_thread, "concurrent/futures/_base") is not None
 
 
 def in_collective(process: ProcessFacts) -> bool:
@@ -166,8 +172,9 @@ def spots(evidence: Evidence) -> tuple[Spot, ...]:
     process, one that takes a batch for its loaders. What waits for nobody is a spot.
     """
     roles = roles_of(evidence)
-    arrived = [one for one in roles.trainers if in_collective(one)]
-    late = [one for one in roles.trainers if one not in arrived]
+    alive = [one for one in roles.trainers if one.main_thread.state not in ("Z", "X")]
+    arrived = [one for one in alive if in_collective(one)]
+    late = [one for one in alive or roles.trainers if one not in arrived]
     return tuple(spot for one in late or arrived for spot in _spots_of(one, roles))
 
 
@@ -187,7 +194,8 @@ def is_idle_loader(process: ProcessFacts) -> bool:
     """Whether a loader waits to be asked for a batch."""
     asked = find_frame(process.main_thread, "multiprocessing/queues", functions=("get",))
     loop = find_frame(process.main_thread, "torch/utils/data/_utils/worker")
-    pool = find_frame(process.main_thread, "multiprocessing/pool", functions=("worker",))
+    pools = ("multiprocessing/pool", "concurrent/futures/process")
+    pool = find_frame(process.main_thread, *pools, functions=("worker", "_process_worker"))
     frame = innermost(process.main_thread)
     waits = bool(frame and is_in(frame, "multiprocessing/queues", "multiprocessing/connection"))
     return bool(asked and (loop or pool)) and waits
@@ -196,9 +204,11 @@ def is_idle_loader(process: ProcessFacts) -> bool:
 def working_threads(process: ProcessFacts) -> tuple[ThreadFacts, ...]:
     """The main thread; or, if that waits at a lock, the threads that do something."""
     main = process.main_thread
-    if wait_of(main) not in (Wait.LOCK, Wait.GIL):
+    waits = (Wait.LOCK, Wait.GIL, Wait.EVENTS)  # a loop of events waits for its threads, too
+    if wait_of(main) not in waits:
         return (main,)
-    busy = tuple(one for one in others_of(process) if wait_of(one) not in (Wait.LOCK, Wait.GIL))
+    idle = waits if wait_of(main) is Wait.EVENTS else waits[:2]
+    busy = tuple(one for one in others_of(process) if wait_of(one) not in idle)
     return busy or (main,)
 
 

@@ -49,16 +49,74 @@ def find_standard_input(evidence: Evidence) -> Diagnosis | None:
     return None
 
 
+def find_held_terminal(evidence: Evidence) -> Diagnosis | None:
+    """A thread writes to a terminal that takes nothing: somebody pressed Ctrl+S."""
+    for spot in _writers(evidence, Link.TERMINAL):
+        return diagnosis(
+            StallCause.STOPPED,
+            f"{who(spot.process)} cannot write to its terminal, which is held (Ctrl+S)",
+            have=f"in {where_is(spot.thread)}",
+            need="a terminal that takes output",
+            remedies=(
+                Remedy("press Ctrl+Q", "in that terminal: the output goes on"),
+                Remedy("stty -ixon", "before the command: Ctrl+S then holds nothing"),
+            ),
+            pid=spot.process.pid,
+        )
+    return None
+
+
+def find_full_pipe(evidence: Evidence) -> Diagnosis | None:
+    """A thread writes to a pipe that is full, and nobody reads it."""
+    for spot in _writers(evidence, Link.PIPE):
+        starters = (one for one in evidence.processes if one.pid == spot.process.parent)
+        waits = "".join(
+            f"; {who(one)}, which started it, is in {where_is(one.main_thread)}"
+            for one in starters
+            if one.main_thread.frames
+        )
+        return diagnosis(
+            StallCause.DEADLOCK,
+            f"{who(spot.process)} writes to a pipe that nobody reads",
+            have=f"descriptor {spot.thread.descriptor} is full, in {where_is(spot.thread)}" + waits,
+            need="whoever has the other end of the pipe to read it",
+            remedies=(
+                Remedy(
+                    "subprocess.Popen.communicate() instead of wait()",
+                    "in the program that started it: reads while it waits",
+                ),
+                Remedy("> train.log 2>&1", "at the end of the command: a file is never full"),
+            ),
+            pid=spot.process.pid,
+        )
+    return None
+
+
+def _writers(evidence: Evidence, link: Link) -> list[Spot]:
+    """Who waits to write to something of a kind."""
+    return [
+        spot
+        for spot in spots(evidence)
+        if wait_of(spot.thread) is Wait.WRITE
+        and any(
+            one.link is link and one.descriptor == spot.thread.descriptor
+            for one in spot.process.open_files
+        )
+    ]
+
+
 def _standard_input(spot: Spot) -> OpenFile | None:
-    found = next((one for one in spot.process.open_files if one.descriptor == 0), None)
-    waits = (Link.TERMINAL, Link.PIPE, Link.SOCKET)
+    """What it asks: descriptor 0, or the terminal itself, as a program does for a password."""
+    asked = max(spot.thread.descriptor, 0)
+    found = next((one for one in spot.process.open_files if one.descriptor == asked), None)
+    waits = (Link.TERMINAL, Link.PIPE, Link.SOCKET) if asked == 0 else (Link.TERMINAL,)
     return found if found and found.link in waits else None
 
 
 def _reads_it(spot: Spot) -> bool:
     thread = spot.thread
     if thread.call in ("read", "readv"):
-        return thread.descriptor == 0
+        return True
     if thread.wait_channel.startswith("n_tty_read"):
         return True
     frame = innermost(thread)
@@ -103,6 +161,18 @@ STANDARD_INPUT = CauseRow(
     find_standard_input,
     "a thread reads descriptor 0, which is a terminal or a pipe",
     "answer it, or `< /dev/null`",
+)
+HELD_TERMINAL = CauseRow(
+    StallCause.STOPPED,
+    find_held_terminal,
+    "a thread waits to write to its terminal",
+    "Ctrl+Q in that terminal",
+)
+FULL_PIPE = CauseRow(
+    StallCause.DEADLOCK,
+    find_full_pipe,
+    "a thread waits to write to a pipe",
+    "`communicate()` instead of `wait()`, or a file for the output",
 )
 SLEEPING = CauseRow(
     StallCause.SLEEPING,

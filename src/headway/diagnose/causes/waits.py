@@ -60,6 +60,7 @@ _BY_CHANNEL = (
     (("percpu_rwsem_wait", "__percpu_rwsem", "sb_start_write", "submit_bio_wait"), Wait.DISK),
 )
 _LOCK_MODULES = ("threading", "queue", "concurrent/futures/_base", "concurrent/futures/thread")
+_EVENT_MODULES = ("selectors", "multiprocessing/connection")
 _TIME_LIMITS = ("acquire(True, timeout)", "timeout=max(timeout", "wait(remaining)")
 _NETWORK_MODULES = ("socket", "ssl", "http", "urllib", "urllib3", "httpcore", "httpx", "aiohttp")
 _SERVICES = (
@@ -84,7 +85,7 @@ def wait_of(thread: ThreadFacts) -> Wait:
         return Wait.STOPPED
     if thread.state == "D":
         return Wait.DISK
-    if thread.state == "R" or thread.cpu >= BUSY:
+    if thread.cpu >= BUSY or (thread.state == "R" and not _polls(thread)):
         return Wait.RUNS
     if thread.call == "futex" or thread.wait_channel.startswith("futex"):
         return _futex_wait(thread)
@@ -94,6 +95,13 @@ def wait_of(thread: ThreadFacts) -> Wait:
         connects = find_frame(thread, "socket", functions=("create_connection", "connect"))
         return Wait.CONNECT if connects else Wait.SOCKET
     return found or _by_stack(thread)
+
+
+def _polls(thread: ThreadFacts) -> bool:
+    """Whether its code waits: who looks again now and then is caught running."""
+    frame = innermost(thread)
+    waits = (*_LOCK_MODULES, *_EVENT_MODULES, *_NETWORK_MODULES)
+    return bool(frame and is_in(frame, *waits))
 
 
 def _by_channel(channel: str) -> Wait | None:
@@ -110,6 +118,8 @@ def _by_stack(thread: ThreadFacts) -> Wait:
     frame = innermost(thread)
     if frame is None:
         return Wait.UNKNOWN
+    if is_in(frame, *_EVENT_MODULES):
+        return Wait.EVENTS
     if is_lock_wait(thread):
         return Wait.LOCK
     return Wait.SLEEP if "sleep(" in frame.source else Wait.UNKNOWN
