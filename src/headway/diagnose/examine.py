@@ -28,6 +28,7 @@ _COMPUTES = 0.1  # cores from which a process may be busy with a line
 WHOLE_S = 1.4  # for everything: with the start of the verb, less than two seconds
 _PYTHON_STACKS_S = 0.8  # of that, the calls of Python; those of machine code get what is left
 _KERNEL_S = 0.5  # for what the kernel has about all processes
+_LINES_S = 0.2  # for the lines of text that processes compute on
 _KILL_S = 0.15  # for py-spy to be killed when it is late
 _AT_ONCE = 8
 _NO_PY_SPY = "py-spy is not installed: pip install py-spy"
@@ -72,7 +73,7 @@ def examine(
     machine_facts = machine.facts()
     watched_s = time.monotonic() - began_s
     # Only now: py-spy takes time of the machine, and stops what it reads for a moment.
-    found = _with_stacks(found, began_s + WHOLE_S, proc, native=native)
+    found = _with_stacks(found, began_s + WHOLE_S - _LINES_S, proc, native=native)
     found = _with_lines(found, began_s + WHOLE_S, proc)
     disks, gpus = machine.disks_and_gpus(began_s + WHOLE_S)
     given = roles or {}
