@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "docs" / "schemas"
 TINY = ROOT / "tests" / "data" / "tiny.txt"
 VERBS = [
-    "demo", "plan", "train", "generate", "chat", "eval", "runs", "status", "logs", "stop", "doctor",
+    "demo", "plan", "train", "generate", "chat", "eval", "runs", "status", "logs", "stop",
+    "diagnose", "doctor",
 ]  # fmt: skip
 
 

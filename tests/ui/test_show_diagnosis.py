@@ -102,6 +102,7 @@ def test_no_line_is_too_wide(width: int) -> None:
         (thread("Z"), "has ended"),
         (thread("D"), "waits for a disk or device"),
         (thread("R"), "runs"),
+        (thread("S"), "waits"),
         (thread("S", "read", 0), "reads standard input"),
         (thread("S", "recvfrom", 4), "reads 1.2.3.4:443"),
         (thread("S", "connect", 4), "connects to 1.2.3.4:443"),

@@ -117,7 +117,7 @@ def _call_text(process: ProcessFacts, thread: ThreadFacts) -> str:
         return "waits for a child"
     if call.startswith("futex"):
         return "waits for a lock or another thread"
-    return "runs" if thread.state == "R" else ""
+    return {"R": "runs", "S": "waits"}.get(thread.state, "")
 
 
 def _end_of(process: ProcessFacts, descriptor: int) -> str:

@@ -185,7 +185,10 @@ def unknown(evidence: Evidence) -> Diagnosis:
         need="what it waits for",
         remedies=(
             Remedy(f"headway diagnose --pid {process.pid} --verbose", "shows all stacks"),
-            Remedy(f"headway diagnose --pid {process.pid} --bundle", "writes a file for a report"),
+            Remedy(
+                f"headway diagnose --pid {process.pid} --bundle stall.tar.gz",
+                "writes a file for a report",
+            ),
         ),
         pid=process.pid,
     )
