@@ -93,6 +93,19 @@ def test_a_stopped_process(start: Start) -> None:
     assert is_stopped(process.pid)
 
 
+def test_a_process_that_is_traced(start: Start) -> None:
+    process = start("print(flush=True); input()")
+    command = ["strace", "-p", str(process.pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as debugger:
+        assert debugger.stderr is not None
+        debugger.stderr.readline()  # "attached"
+        (facts,) = look(process.pid, native=True).processes
+        debugger.terminate()
+    assert facts.debugger == debugger.pid
+    assert facts.main_thread.frames
+    assert facts.unread == ""
+
+
 def test_a_process_that_waits_for_a_file_lock(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "cache.lock"
     with path.open("w") as held:

@@ -33,7 +33,7 @@ class ThreadFacts:
     """A thread of a process.
 
     Attributes:
-        tid: the kernel's number.
+        tid: the kernel's number; 0 for a thread of an older Python that does not know it.
         name: Python's, else the kernel's.
         state: the kernel's letter: R running, S waiting, D waiting for a disk or device, T stopped,
             t held by a debugger, Z ended.

@@ -1,6 +1,5 @@
 """py-spy: its stacks as facts, and what is told when it cannot read them."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -12,7 +11,13 @@ import pytest
 
 from headway.base.process_id import is_stopped
 from headway.diagnose.evidence.facts import Frame, ThreadFacts
-from headway.diagnose.evidence.stacks.py_spy import py_spy, read_stacks, with_stacks
+from headway.diagnose.evidence.stacks.py_spy import (
+    StackOfThread,
+    _Call,
+    py_spy,
+    read_stacks,
+    with_stacks,
+)
 
 CODE = """
 import threading
@@ -123,20 +128,34 @@ def test_a_program_that_cannot_be_started(child: "subprocess.Popen[bytes]", tmp_
     assert "No such file" in found.problem
 
 
-def test_older_pythons_name_the_main_thread_alone(
-    child: "subprocess.Popen[bytes]", tmp_path: Path
-) -> None:
-    call = {"name": "f", "filename": "/a/t.py", "line": 3, "module": None}
-    threads = [
-        {"os_thread_id": None, "thread_name": name, "owns_gil": name != "other", "frames": [call]}
-        for name in ("other", "MainThread")
-    ]
-    spy = program(tmp_path, f"print({json.dumps(threads)!r})")
-    stacks = read_stacks(child.pid, ["S"], native=False, until_s=soon(), program=spy)
-    main, other = with_stacks(
-        [ThreadFacts(child.pid, "python"), ThreadFacts(7, "x")], stacks.threads, child.pid
+CALL = _Call("f", "/a/t.py", line=3)
+FRAMES = (Frame("f", "/a/t.py", 3),)
+
+
+def stack(name: str, tid: int | None = None, *, gil: bool = False) -> StackOfThread:
+    return StackOfThread(tid, name, gil, (CALL,))
+
+
+def test_threads_of_older_pythons_are_told_by_the_order_in_which_they_started() -> None:
+    bare = [ThreadFacts(10, "python"), ThreadFacts(11, "python"), ThreadFacts(12, "python")]
+    stacks = [stack("newest", gil=True), stack("second"), stack("MainThread")]
+    assert with_stacks(bare, stacks, 10) == (
+        ThreadFacts(10, "MainThread", frames=FRAMES),
+        ThreadFacts(11, "second", frames=FRAMES),
+        ThreadFacts(12, "newest", holds_gil=True, frames=FRAMES),
     )
-    assert main == ThreadFacts(
-        child.pid, "MainThread", holds_gil=True, frames=(Frame("f", "/a/t.py", 3),)
+
+
+def test_threads_that_nothing_tells_apart_keep_their_stacks() -> None:
+    bare = [ThreadFacts(10, "python", "T"), ThreadFacts(11, "python", "T"), ThreadFacts(12)]
+    found = with_stacks(bare, [stack("other"), stack("MainThread")], 10)
+    assert found == (
+        ThreadFacts(10, "MainThread", "T", frames=FRAMES),
+        *bare[1:],
+        ThreadFacts(0, "other", "T", frames=FRAMES),
     )
-    assert other == ThreadFacts(7, "x")
+
+
+def test_a_thread_that_started_after_the_first_reading_is_left_out() -> None:
+    found = with_stacks([ThreadFacts(10, "python")], [stack("old", 7), stack("x", 10)], 10)
+    assert [(thread.tid, thread.name) for thread in found] == [(10, "x")]

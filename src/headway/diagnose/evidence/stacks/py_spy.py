@@ -107,26 +107,38 @@ def read_stacks(
 def with_stacks(
     threads: Sequence[ThreadFacts], stacks: Sequence[StackOfThread], pid: int
 ) -> tuple[ThreadFacts, ...]:
-    """The threads with their stacks, Python's names and who holds the interpreter's lock."""
-    by_tid = {_tid(stack, pid): stack for stack in stacks}
-    return tuple(
-        replace(
-            thread,
-            name=stack.thread_name or thread.name,
-            holds_gil=stack.owns_gil,
-            frames=tuple(map(_frame, stack.frames)),
-        )
-        if (stack := by_tid.get(thread.tid))
-        else thread
+    """The threads with their stacks, Python's names and who holds the interpreter's lock.
+
+    Pythons before 3.11 do not always know the kernel's numbers. Their threads are told by the order
+    in which they started if there are as many as threads without a stack; else they come last.
+    """
+    main_only = {"MainThread": pid}
+    by_tid = {
+        tid: stack
+        for stack in stacks
+        if (tid := stack.os_thread_id or main_only.get(stack.thread_name or "", 0))
+    }
+    nameless = [stack for stack in stacks if stack not in by_tid.values()]
+    left = [thread.tid for thread in threads if thread.tid not in by_tid]
+    if len(nameless) == len(left):
+        by_tid |= dict(zip(left, reversed(nameless), strict=True))  # the newest is listed first
+        nameless = []
+    found = [
+        _with_stack(thread, by_tid[thread.tid]) if thread.tid in by_tid else thread
         for thread in threads
+    ]
+    state = threads[0].state if threads else "S"
+    found += [_with_stack(ThreadFacts(0, "python", state), stack) for stack in nameless]
+    return tuple(found)
+
+
+def _with_stack(thread: ThreadFacts, stack: StackOfThread) -> ThreadFacts:
+    return replace(
+        thread,
+        name=stack.thread_name or thread.name,
+        holds_gil=stack.owns_gil,
+        frames=tuple(map(_frame, stack.frames)),
     )
-
-
-def _tid(stack: StackOfThread, pid: int) -> int:
-    """The kernel's number of a thread; older Pythons do not have it for each one."""
-    if stack.os_thread_id:
-        return stack.os_thread_id
-    return pid if stack.thread_name == "MainThread" else 0
 
 
 @functools.lru_cache(maxsize=1000)
