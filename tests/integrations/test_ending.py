@@ -59,5 +59,5 @@ def test_rows_of_one_process_of_several_are_not_compared_with_the_data() -> None
     seen = Seen(SeenTotals(), SeenTensors(1, 1, 1), None, TIME, 16)
     for processes, in_data in ((1, 32), (2, None)):
         receipt = make_receipt("r", facts(processes=processes), seen, WatchEnding("finished"), ())
-        assert receipt.rows.in_data == in_data
+        assert (receipt.rows.in_data, receipt.rows.processes) == (in_data, processes)
         assert receipt.contract.reasons == ("no update was applied",)

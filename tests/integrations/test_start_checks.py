@@ -120,6 +120,8 @@ def test_what_could_not_be_looked_at_is_listed_with_its_reason() -> None:
         "eval_x",
     ]
     assert len(not_checked(sampled(trained=None))) == 1
+    (others,) = not_checked(facts(processes=3))
+    assert others == "rows, tokens and losses of 2 other processes: each keeps them to itself"
 
 
 def test_the_plan_is_one_line() -> None:

@@ -1,7 +1,7 @@
 """Ending of a watched run: how it ended, and its receipt."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
@@ -106,6 +106,7 @@ def make_receipt(
     totals = seen.totals
     steps = ReceiptSteps(facts.first, seen.last_global_step, facts.planned, totals.applied)
     rows = totals.seen(facts.rows if facts.processes == 1 else None)
+    rows = replace(rows, processes=facts.processes)
     judged = SeenFacts(
         ending.outcome,
         ending.why,

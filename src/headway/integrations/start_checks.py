@@ -33,6 +33,9 @@ def not_checked(facts: StartFacts) -> tuple[str, ...]:
         reasons.append("optimizer: it does not show the tensors that it holds")
     if facts.wanted_metric and facts.known_metrics is None:
         reasons.append(f"{facts.wanted_metric}: only an evaluation shows whether it is computed")
+    if facts.processes > 1:
+        others = plural(facts.processes - 1, "other process", "other processes")
+        reasons.append(f"rows, tokens and losses of {others}: each keeps them to itself")
     return tuple(reasons)
 
 

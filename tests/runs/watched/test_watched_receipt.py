@@ -113,6 +113,7 @@ def test_a_contract_is_broken(facts: SeenFacts, reason: str) -> None:
         (SeenRows(32, None, 32, 1, 1), ", 32 rows ·"),
         (SeenRows(20, 32, 20, 1, 1), ", 20 rows (12 of the data not seen) ·"),
         (SeenRows(None, 32), "16 of 16 steps ·"),
+        (SeenRows(32, None, 32, 1, 1, 2), ", 32 rows in the first of 2 processes ·"),
     ],
 )
 def test_the_line_says_of_rows_what_is_proved(rows: SeenRows, words: str) -> None:

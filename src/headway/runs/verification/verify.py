@@ -338,6 +338,14 @@ def _no_receipt(folder: RunFolder) -> BrokenContract:
             need="a run that has ended",
             remedies=(Remedy(f"headway status {folder.path}", "shows what it is doing"),),
         )
+    if is_watched(folder.path):
+        return BrokenContract(
+            f"{name} has no receipt: its program was killed",
+            cause=Cause.NO_RECEIPT,
+            have=f"{plural(steps, 'step')} in its log",
+            need="receipt.json, which is written when training ends",
+            remedies=(Remedy(f"headway logs {folder.path}", "what it did until then"),),
+        )
     return BrokenContract(
         f"{name} has no receipt: it never finished",
         cause=Cause.NO_RECEIPT,

@@ -30,6 +30,7 @@ class SeenRows:
         in_data: rows of the data; None if it has no length.
         distinct: rows with different tokens among them; None if they could not be told apart.
         times_least, times_most: how often the least and the most frequent of them came.
+        processes: that trained; only the first one's rows, and tokens, are seen.
     """
 
     applications: int | None
@@ -37,6 +38,7 @@ class SeenRows:
     distinct: int | None = None
     times_least: int = 0
     times_most: int = 0
+    processes: int = 1
 
     @property
     def all_equally_often(self) -> bool:
@@ -321,5 +323,7 @@ def _row_counts(rows: SeenRows) -> str:
     if rows.all_equally_often:
         times = {1: "once", 2: "twice"}.get(rows.times_most, f"{rows.times_most} times")
         return f", {plural(rows.in_data or 0, 'row')} {times} each"
+    if rows.processes > 1:
+        return f", {plural(rows.applications, 'row')} in the first of {rows.processes} processes"
     unseen = f" ({rows.unseen:,} of the data not seen)" if rows.unseen else ""
     return f", {plural(rows.applications, 'row')}{unseen}"
