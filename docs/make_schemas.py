@@ -19,6 +19,7 @@ from headway.base.pulse import LAYOUT, SIZE, PulseReading
 from headway.config.settings import Settings, is_flag, printed_name, table
 from headway.data.formats.records import Rejected
 from headway.diagnose.answer import DiagnosisAnswer
+from headway.guard.run_record import GuardedCommand
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt
@@ -32,6 +33,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PLAIN: dict[str, tuple[type, str]] = {
     "checkpoint": (CheckpointState, "headway.json in a checkpoint."),
     "diagnosis": (DiagnosisAnswer, "`headway diagnose --json`."),
+    "guard": (GuardedCommand, "guard.json of a run of a guarded command."),
     "manifest": (Manifest, "manifest.json in a checkpoint: every other file of it."),
     "plan": (Plan, "plan.json of a run, and `headway plan --json`."),
     "settled": (Settled, "settled.json of a run: what trying showed before step 1."),

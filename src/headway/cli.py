@@ -12,7 +12,7 @@ from headway.base.version import __version__
 from headway.commands import archives, convert, demo, doctor, inference, status, train, worker
 from headway.commands.completion import completion_verb
 from headway.commands.help import overview_lines, verb_lines
-from headway.commands.stalls import diagnose
+from headway.commands.stalls import diagnose, guard
 from headway.commands.verb import print_lines, terminal_width, unexpected
 from headway.config.command_line import parse
 from headway.config.values import check_utf8, working_folder
@@ -25,6 +25,7 @@ VERBS = {
     **inference.VERBS,
     **status.VERBS,
     **diagnose.VERBS,
+    **guard.VERBS,
     **archives.VERBS,
     **doctor.VERBS,
     **convert.VERBS,
@@ -91,10 +92,10 @@ def _dispatch(argv: Sequence[str]) -> int:
     if verb is None:
         raise _unknown_verb(name)
     asked = words[: words.index("--")] if "--" in words else words
-    if "--help" in asked or "-h" in asked:
+    if not verb.runs_command and ("--help" in asked or "-h" in asked):
         print_lines(verb_lines(verb, terminal_width()))
         return Exit.KEPT
-    arguments = parse(words, verb.options, settings=verb.settings)
+    arguments = parse(words, verb.options, settings=verb.settings, until_word=verb.runs_command)
     if arguments.on("help"):  # one of several letters: -vh
         print_lines(verb_lines(verb, terminal_width()))
         return Exit.KEPT

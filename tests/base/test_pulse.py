@@ -99,6 +99,16 @@ def test_waits_nest_and_end_even_by_an_error(path: Path) -> None:
     assert read(path).waiting == ""
 
 
+def test_who_watches_somebody_else_says_what_that_waits_for(path: Path) -> None:
+    pulse = Pulse(path)
+    pulse.wait_for("output")
+    since = read(path).waiting_since
+    pulse.wait_for("output (computing)")
+    assert (read(path).waiting, read(path).waiting_since) == ("output (computing)", since)
+    pulse.wait_for("")
+    assert read(path).waiting == ""
+
+
 def test_long_words_are_cut_between_letters(path: Path) -> None:
     pulse = Pulse(path)
     with pulse.phase("é" * 40), pulse.waiting("x" + "😀" * 40):  # pyright: ignore[reportArgumentType]

@@ -39,6 +39,12 @@ def test_everything_after_two_hyphens_is_a_word() -> None:
     assert parse(["--", "--list", "x=1"], OWN, settings=True).words == ["--list", "x=1"]
 
 
+def test_a_command_to_run_keeps_its_own_options() -> None:
+    found = parse(["--list", "x", "--list", "-q"], OWN, settings=False, until_word=True)
+    assert found.words == ["x", "--list", "-q"]
+    assert found.switches == {"list": ""}
+
+
 def test_a_list_setting_may_be_given_more_than_once() -> None:
     argv = ["--sample-prompts", "Once", "--sample-prompts", "Why"]
     assert parse(argv, {}, settings=True).settings()[1].sample_prompts == ("Once", "Why")

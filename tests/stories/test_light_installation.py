@@ -23,6 +23,7 @@ LIGHT = {
     "logs": ("notes",),
     "stop": ("notes",),
     "diagnose": ("notes",),
+    "guard": ("echo", "done"),
     "backup": ("notes",),
     "restore": ("notes",),
     "doctor": (),

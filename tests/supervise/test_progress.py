@@ -12,6 +12,7 @@ from headway.base.events import (
     PhaseEntered,
     Probed,
     Saved,
+    StepPrinted,
     StopAsked,
 )
 from headway.supervise.progress import Aim, Progress, Readings, Status, fold
@@ -52,6 +53,7 @@ def test_while_there_is_a_planner_it_speaks() -> None:
     ("phase", "state"),
     [
         ("loading the model", "starting"),
+        ("running", "running"),
         ("probing", "evaluating"),
         ("training", "training"),
         ("saving", "saving"),
@@ -222,3 +224,22 @@ def test_however_long_the_run_little_is_remembered_of_it() -> None:
     progress = first_steps(2000, aim=Aim(0, 2000))
     assert len(progress._recent) == 20
     assert progress.status(worker(), 0.0).tokens == 2000 * 400
+
+
+def test_another_program_has_the_steps_that_it_printed() -> None:
+    progress = Progress(aim=Aim(0, 0))
+    progress.take(entry(started()))
+    progress.take(entry(StepPrinted(3, 90, None, 3.0, None)))
+    progress.take(entry(StepPrinted(4, 90, 0.5, None, None)))
+    progress.take(entry(StepPrinted(5, 90, None, 2.0, None)))
+    status = progress.status(Readings(), 0.0)
+    assert (status.step, status.steps, status.loss, status.loss_average) == (5, 90, 2.0, 2.5)
+
+
+def test_another_attempt_of_another_program_begins_without_steps() -> None:
+    progress = Progress()
+    progress.take(entry(started()))
+    progress.take(entry(StepPrinted(3, 90, None, 3.0, None)))
+    progress.take(entry(started()))
+    status = progress.status(Readings(), 0.0)
+    assert (status.step, status.loss) == (0, None)

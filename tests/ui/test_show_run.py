@@ -19,6 +19,7 @@ from headway.base.events import (
     Resumed,
     Sampled,
     Saved,
+    StepPrinted,
     StopAsked,
 )
 from headway.ui import show_run as show
@@ -193,6 +194,10 @@ EVENTS: list[tuple[Event, str]] = [
     (Evaluated(500, 1.52, 100, 2.1), "held out 1.52 after step 500 · 100 rows · 2.1 s"),
     (Sampled(500, "The", " cat\nsat"), "sample after step 500: The cat↵sat"),
     (Saved(500, "checkpoint-500", 36_600_000, 0.8), "saved checkpoint-500 · 36.6 MB · 0.8 s"),
+    (
+        StepPrinted(12, 100, 0.5, 2.5, 2e-4),
+        "step 12/100 · epoch 0.5 · loss 2.50 · learning rate 2e-4",
+    ),
     (Noted(Finding("warning", "the loss rose")), "! the loss rose"),
     (
         StopAsked("SIGINT", "training"),

@@ -86,6 +86,17 @@ class StepDone(Event):
 
 
 @dataclass(frozen=True)
+class StepPrinted(Event):
+    """What the output of another program said last about its progress; None for what it did not."""
+
+    step: int | None
+    total: int | None
+    epoch: float | None
+    loss: float | None
+    learning_rate: float | None
+
+
+@dataclass(frozen=True)
 class Refined(Event):
     """The measured estimate for the whole job, after step 3."""
 
@@ -156,6 +167,7 @@ KINDS: dict[str, type[Event]] = {
         PhaseEntered,
         Probed,
         StepDone,
+        StepPrinted,
         Refined,
         Evaluated,
         Sampled,

@@ -73,6 +73,7 @@ class Phase(StrEnum):
     COMPILING = "compiling"
     TRYING_LARGEST_BATCH = "trying the largest batch"
     PROBING = "probing"
+    RUNNING = "running"  # another program, of which nothing else is known
     TRAINING = "training"
     EVALUATING = "evaluating"
     SAMPLING = "sampling"
@@ -273,6 +274,13 @@ class Pulse:
         finally:
             self._waiting, self._waiting_since = before
             self.beat()
+
+    def wait_for(self, what: str) -> None:
+        """Show what is waited for from now on, "" for nothing: for who watches somebody else."""
+        if bool(what) != bool(self._waiting):
+            self._waiting_since = time.monotonic()
+        self._waiting = what
+        self.beat()
 
     def count_time(self) -> None:
         """Begin to count what the time goes to, unless it is being counted."""

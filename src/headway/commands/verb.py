@@ -26,6 +26,7 @@ class Verb:
             and the first line do not wait for it.
         options: its own switches.
         settings: whether it takes every setting as a flag.
+        runs_command: whether its first word begins somebody's command, with options of its own.
         group: one of `GROUPS`.
         about: what it does, in one to three sentences.
         examples: three command lines, each with what it does.
@@ -36,6 +37,7 @@ class Verb:
     run: Callable[[Arguments], int]
     options: Mapping[str, Switch]
     settings: bool = False
+    runs_command: bool = False
     group: str = ""
     about: str = ""
     examples: tuple[tuple[str, str], ...] = ()

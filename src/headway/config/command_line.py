@@ -85,13 +85,16 @@ class Arguments:
         return words, settings
 
 
-def parse(argv: Sequence[str], own: Mapping[str, Switch], *, settings: bool) -> Arguments:
+def parse(
+    argv: Sequence[str], own: Mapping[str, Switch], *, settings: bool, until_word: bool = False
+) -> Arguments:
     """Parse the arguments of a command.
 
     Args:
         argv: the arguments after the command.
         own: the command's own options.
         settings: whether the command accepts the settings of a run.
+        until_word: whether all after the first word are words, too: a command to run.
 
     Returns:
         With `settings`, also what is wrong, so that it is told with the values that are.
@@ -100,16 +103,15 @@ def parse(argv: Sequence[str], own: Mapping[str, Switch], *, settings: bool) -> 
         UsageError: without `settings`: an option is unknown or its value is missing.
         Problems: several are.
     """
-    options = {**EVERYWHERE, **own}
-    rows = spellings() if settings else {}
+    options, rows = {**EVERYWHERE, **own}, spellings() if settings else {}
     names, letters = {*options, *rows}, _letters(options, settings=settings)
     found = Arguments()
     problems: list[Refusal] = []
     rest = list(argv)
     while rest:
         word = rest.pop(0)
-        if word == "--":
-            found.words += rest
+        if word == "--" or (until_word and not _is_option(word)):
+            found.words += rest if word == "--" else [word, *rest]
             break
         if not _is_option(word):
             problems += _add_word(word, found, settings=settings)
@@ -120,8 +122,7 @@ def parse(argv: Sequence[str], own: Mapping[str, Switch], *, settings: bool) -> 
         if key not in names and (long := _spelled_out(word, letters)):
             rest[:0] = long
             continue
-        switch, row = options.get(key), rows.get(key)
-        off = rows.get(key.removeprefix("no_"))
+        switch, row, off = options.get(key), rows.get(key), rows.get(key.removeprefix("no_"))
         if switch is not None:
             taken = _value(value if equals else None, rest, needed=bool(switch.takes))
             if taken is None:

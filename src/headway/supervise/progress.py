@@ -8,7 +8,7 @@ machine; `live_jobs.py` finds the events and pulses.
 import statistics
 from array import array
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, cast
 
@@ -22,6 +22,7 @@ from headway.base.events import (
     Probed,
     Resumed,
     StepDone,
+    StepPrinted,
     StopAsked,
 )
 from headway.base.pulse import Phase, PulseReading
@@ -35,6 +36,7 @@ RunState = Literal[
     "planned",  # there is a plan, and nothing has started
     "planning",  # reading the data and deciding
     "starting",  # loading what the first step needs
+    "running",  # a command of another program, which has not told a step
     "training",
     "saving",
     "evaluating",
@@ -47,6 +49,7 @@ RunState = Literal[
 ]
 ENDED: frozenset[RunState] = frozenset({"finished", "interrupted", "failed", "died"})
 _BY_PHASE: dict[Phase, RunState] = {
+    Phase.RUNNING: "running",
     Phase.TRAINING: "training",
     Phase.SAVING: "saving",
     Phase.EVALUATING: "evaluating",
@@ -186,6 +189,7 @@ class Progress:
         self._global_step = 0
         self._trained = _Trained()
         self._recent: deque[StepDone] = deque(maxlen=AVERAGED)
+        self._printed: deque[StepPrinted] = deque(maxlen=AVERAGED)
         self._stepped = False  # in this attempt
         self._phase, self._phase_at = "", ""
         self._stopping = False
@@ -218,6 +222,9 @@ class Progress:
                 self._recent.append(event)
                 self._global_step, self._stepped = event.global_step, True
                 self._phase, self._phase_at = "training", entry.at  # after saving and the like
+            case StepPrinted() as event:
+                self._printed.append(event)
+                self._global_step = self._first + (event.step or 0)
             case Probed(held_out=float() as loss) | Evaluated(held_out=loss):
                 self._held_out = [*self._held_out[:1], loss]
             case StopAsked():
@@ -234,6 +241,7 @@ class Progress:
         self._global_step, self._stepped = event.from_global_step, False
         self._trained.truncate(event.from_global_step)
         self._recent.clear()
+        self._printed.clear()
         self.ended, self._stopping = None, False
         self._phase, self._phase_at = "", ""
 
@@ -252,6 +260,9 @@ class Progress:
         state = self._state(readings, ended, living=living)
         speaker = None if state in ENDED else readings.speaker
         aim = self.aim or Aim(self._first, speaker.steps if speaker else 0)
+        if self._printed and not aim.steps:
+            aim = replace(aim, steps=self._printed[-1].total or 0)
+        losses = [event.loss for event in self._recent or self._printed if event.loss is not None]
         step = max(self._global_step - aim.first, 0)
         return Status(
             schema=SCHEMA,
@@ -269,8 +280,8 @@ class Progress:
             steps=aim.steps,
             global_step=max(self._global_step, aim.first),
             target_global_step=aim.first + aim.steps,
-            loss=self._recent[-1].loss if self._recent else None,
-            loss_average=_mean([event.loss for event in self._recent]),
+            loss=losses[-1] if losses else None,
+            loss_average=_mean(losses),
             tokens_per_second=_speed(self._recent),
             # A resumed job's pulse includes what earlier attempts trained.
             tokens=(speaker.tokens if speaker else 0) or self._trained.last_tokens,

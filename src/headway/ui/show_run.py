@@ -20,6 +20,7 @@ from headway.base.events import (
     Sampled,
     Saved,
     StepDone,
+    StepPrinted,
     StopAsked,
 )
 from headway.base.host.utilization import Shares
@@ -196,6 +197,8 @@ def _event_facts(event: Event) -> list[str]:
     match event:
         case StepDone():
             return _step_facts(event)
+        case StepPrinted():
+            return _printed_facts(event)
         case AttemptStarted(restarts=number) if number:
             return _restart_facts(event)
         case AttemptStarted(run, version, _, from_global_step, resumed_from):
@@ -226,6 +229,20 @@ def _event_facts(event: Event) -> list[str]:
             return [f"{outcome}, exit {exit_code}", one_line(line)]
         case _:
             return _pause_facts(event)
+
+
+def _printed_facts(event: StepPrinted) -> list[str]:
+    """What another program's output said of a step."""
+    total = f"/{count(event.total)}" if event.total else ""
+    facts = (
+        "" if event.step is None else f"step {count(event.step)}{total}",
+        "" if event.epoch is None else f"epoch {event.epoch:g}",
+        "" if event.loss is None else f"loss {loss_text(event.loss)}",
+        ""
+        if event.learning_rate is None
+        else f"learning rate {learning_rate(event.learning_rate)}",
+    )
+    return [fact for fact in facts if fact]
 
 
 def _restart_facts(event: AttemptStarted) -> list[str]:
@@ -277,7 +294,7 @@ def news_lines(event: Event, width: int) -> list[StyledLine]:
     match event:
         case AttemptStarted(resumed_from="", from_global_step=0, restarts=0):
             return []
-        case PhaseEntered() | StepDone():
+        case PhaseEntered() | StepDone() | StepPrinted():
             return []
         case Resumed() | Ended():  # shown by the attempt's line and by the receipt or refusal
             return []

@@ -30,8 +30,9 @@ _DOOMED = ".deleting"
 _FILES = {
     *("run.yaml", "plan.json", "settled.json", "events.jsonl", "pulse.json", "run.lock", "save"),
     *("receipt.json", "rejected.jsonl", "samples.jsonl", "traceback.txt", LOSSES, WATCHED),
+    *("guard.json", "output.log"),
 }
-_LEFT_BEHIND = re.compile(r"\.checkpoint-.*|\..*\.tmp|\.nfs.*|\.DS_Store")
+_LEFT_BEHIND = re.compile(r"\.checkpoint-.*|\..*\.tmp|\.nfs.*|\.DS_Store|stall-.*\.txt")
 _CHECKPOINT = re.compile(r"checkpoint-\d+(-\d+)?")
 _SUFFIXES = {".json", ".safetensors", ".jinja", ".txt", ".model"}  # where there is no manifest
 
