@@ -70,4 +70,4 @@ def test_what_outlived_it_is_named(tmp_path: Path) -> None:
     (finding,) = resources(read_case(facts_of(tmp_path, orphans=orphans)))
     assert "5 processes" in finding.what
     assert "11: python -c worker 11" in finding.have
-    assert finding.remedies[0].do == "kill 11 12 13 14 15"
+    assert finding.remedies[0].do == "kill -9 11 12 13 14 15"

@@ -42,7 +42,9 @@ def _orphans(case: Case) -> Finding | None:
         f"{plural(len(orphans), 'process', 'processes')} outlived the command",
         have=shown + more,
         need="processes that end with it: these keep their memory and their ports",
-        remedies=(Remedy(f"kill {pids}", "if nobody needs them"),),
+        remedies=(
+            Remedy(f"kill -9 {pids}", "if nobody needs them; -9, since they may be stopped"),
+        ),
         cause=Cause.PROCESS_KILLED,
     )
 
