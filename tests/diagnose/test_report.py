@@ -43,6 +43,7 @@ PROCESS = ProcessFacts(
     open_files=(
         OpenFile(1, Link.FILE, "/a/log\x1b[31m"),
         OpenFile(4, Link.SOCKET, "socket:[5]", "1.2.3.4:443", "ESTABLISHED", 500),
+        OpenFile(5, Link.FILE, "/a/data.jsonl", line=7),
     ),
     locks=(HeldLock("/a/x.lock", None), HeldLock("/a/y.lock", 33)),
     unread="py-spy is not installed: pip install py-spy",
@@ -73,7 +74,7 @@ WANTED = (
     "not read: py-spy is not installed", "thread 10 MainThread: waiting in futex, futex_do_wait",
     "holds the interpreter's lock", "futex_wait (libc.so.6)", "acquire /a/train.py:7",
     "lock.acquire()", "2 threads without calls of Python: waiting in read of descriptor 5",
-    "connection to 1.2.3.4:443 ESTABLISHED, 500 B not read",
+    "5: /a/data.jsonl, line 7 is being read", "connection to 1.2.3.4:443 ESTABLISHED, 500 B not read",
 )  # fmt: skip
 
 

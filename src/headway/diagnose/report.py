@@ -153,7 +153,8 @@ def _open_files(files: Sequence[OpenFile]) -> Iterator[str]:
             unread = f", {size(one.received)} not read" if one.received else ""
             yield f"  {one.descriptor}: connection to {one.peer} {one.state}{unread}"
         else:
-            yield f"  {one.descriptor}: {one.path or one.link}"
+            line = f", line {one.line} is being read" if one.line else ""
+            yield f"  {one.descriptor}: {one.path or one.link}{line}"
     if len(files) > _MOST_FILES:
         yield f"  and {len(files) - _MOST_FILES} more"
 
