@@ -74,7 +74,8 @@ WANTED = (
     "not read: py-spy is not installed", "thread 10 MainThread: waiting in futex, futex_do_wait",
     "holds the interpreter's lock", "futex_wait (libc.so.6)", "acquire /a/train.py:7",
     "lock.acquire()", "2 threads without calls of Python: waiting in read of descriptor 5",
-    "5: /a/data.jsonl, line 7 is being read", "connection to 1.2.3.4:443 ESTABLISHED, 500 B not read",
+    "5: /a/data.jsonl, line 7 is being read",
+    "connection to 1.2.3.4:443 ESTABLISHED, 500 B not read",
 )  # fmt: skip
 
 
