@@ -86,6 +86,10 @@ def train(data: Data, *, quiet: bool = False, **settings: Any) -> Receipt:
         finally:
             screen.close(1.0 if stop.by else PATIENCE_S)
     receipt = result.receipt
+    if result.stopped_for:  # a stall, with on_stall="stop"
+        error = in_python(result.stopped_for)
+        vars(error)["receipt"] = receipt
+        raise error
     if stop.by and (receipt is None or receipt.outcome == "interrupted"):
         _raise_stopped(stop, "training", receipt)
     if receipt is None:

@@ -29,9 +29,12 @@ from headway.base.events import (
     Resumed,
     Sampled,
     Saved,
+    Stalled,
+    StallEnded,
     StepDone,
     StepPrinted,
     StopAsked,
+    find_events,
     read_entry,
     read_events,
 )
@@ -49,6 +52,8 @@ EXAMPLES: dict[type[Event], Event] = {
     Sampled: Sampled(2500, "Once", "upon a time"),
     Saved: Saved(2500, "checkpoint-2500", 12_000_000, 0.3, 0.002),
     Noted: Noted(FINDING),
+    Stalled: Stalled(1, "worker 2 of 4", "deadlock", 12.5, "training", FINDING, "stall-1.txt"),
+    StallEnded: StallEnded(1, "deadlock", 30.0, "restart"),
     StopAsked: StopAsked("SIGTERM"),
     Ended: Ended("failed", 4, "broken: loss is NaN", FINDING),
 }
@@ -272,3 +277,16 @@ def test_a_log_that_is_deleted_is_noticed(tmp_path: Path, recreated: bool) -> No
     log.write(PhaseEntered("probing"))
     assert len(list(reader.new())) == 1
     assert reader.num_lost == 1
+
+
+def test_some_kinds_are_found_without_reading_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    assert find_events(path, (PhaseEntered,)) == []
+    log = EventLog(path)
+    log.write(PhaseEntered("training"))
+    log.write(Sampled(1, "p", '"event":"phase_entered"'))
+    log.write(PhaseEntered("saving"))
+    with path.open("ab") as file:
+        file.write(b'{"event":"phase_entered", torn')
+    found = find_events(path, (PhaseEntered,))
+    assert [entry.event for entry in found] == [PhaseEntered("training"), PhaseEntered("saving")]

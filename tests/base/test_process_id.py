@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from headway.base import process_id
-from headway.base.process_id import ProcessId, is_alive
+from headway.base.process_id import ProcessId, debugger_of, is_alive, is_stopped
 
 
 @pytest.fixture
@@ -107,3 +107,39 @@ def test_a_name_in_parentheses_does_not_confuse(tmp_path: Path) -> None:
             assert of(process).is_alive
         finally:
             process.kill()
+
+
+def test_a_process_that_stands_still_is_known(child: "subprocess.Popen[bytes]") -> None:
+    assert not is_stopped(child.pid)
+    os.kill(child.pid, signal.SIGSTOP)
+    end_s = time.monotonic() + 60
+    while not is_stopped(child.pid):
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    assert debugger_of(child.pid) == 0  # nobody holds it
+
+
+TRACE = """
+import ctypes, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+open("/proc/self/comm", "w").write(sys.argv[2])
+if libc.ptrace(0x4206, int(sys.argv[1]), None, None):  # PTRACE_SEIZE
+    sys.exit(ctypes.get_errno())
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.parametrize(("name", "is_debugger"), [("gdb", True), ("py-spy", False)])
+def test_who_takes_a_stack_is_no_debugger(
+    child: "subprocess.Popen[bytes]", name: str, is_debugger: bool
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", TRACE, str(child.pid), name], stdout=subprocess.PIPE
+    ) as tracer:
+        assert tracer.stdout is not None
+        if tracer.stdout.readline() != b"held\n":
+            pytest.skip("no process may be traced here")
+        assert debugger_of(child.pid) == (tracer.pid if is_debugger else 0)
+        tracer.kill()

@@ -38,8 +38,8 @@ if rank == {rank} and not mark.exists():
 # The supervisor of a test does not wait for a minute.
 HURRIED = """
 if "headway.cli" in sys.orig_argv:
-    from headway.supervise.attempts import stuck
-    stuck.FLOOR_S, stuck.STEPS = 3.0, 5
+    from headway.supervise.stalls import stall_limits
+    stall_limits.PATIENCE = stall_limits.Patience(beating_s=1.5, ended_s=3.0, ended_steps=5)
 """
 
 

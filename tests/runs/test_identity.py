@@ -53,6 +53,7 @@ NO_CHANGES: dict[str, Any] = {
     "micro_batch_tokens": 512,
     "max_rejected": 0.5,
     "max_restarts": 3,
+    "on_stall": "wait",
     "reduction": "fast",
     "max_time": 30,
     "device": "cpu",

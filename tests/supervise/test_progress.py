@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.ui.fixtures import entry, pulse, step_done
 
-from headway.base.errors import Cause, Finding
+from headway.base.errors import Cause, Finding, Remedy
 from headway.base.events import (
     AttemptStarted,
     Ended,
@@ -15,7 +15,9 @@ from headway.base.events import (
     StepPrinted,
     StopAsked,
 )
+from headway.diagnose.diagnosis import StallCause
 from headway.supervise.progress import Aim, Progress, Readings, Status, fold
+from headway.supervise.stalls.note import StallNote
 
 WALL_S = 1763654400.0  # 2025-11-20T16:00:00Z, where `entry` begins
 
@@ -243,3 +245,21 @@ def test_another_attempt_of_another_program_begins_without_steps() -> None:
     progress.take(entry(started()))
     status = progress.status(Readings(), 0.0)
     assert (status.step, status.loss) == (0, None)
+
+
+def test_why_nothing_is_new_comes_from_the_note_of_the_live_folder() -> None:
+    finding = Finding("warning", "it waits for itself", remedies=(Remedy("do this"),))
+    note = StallNote(StallCause.DEADLOCK, finding, True, "the trainer", since=90.0)
+    told = Progress("notes").status(Readings(workers=(pulse(),), stall=note), 102.0)
+    assert told.stall is not None
+    assert (told.stall.what, told.stall.since_s) == ("it waits for itself", 12.0)
+    assert Progress("notes").status(Readings(stall=note), 102.0).stall is None  # nobody is there
+
+
+def test_rows_are_counted_by_their_reader_only_while_they_are_waited_for() -> None:
+    reader = pulse(phase="reading", rows=64, tokens=1234)
+    waiting = pulse(waiting="the rows of step 3", activity="waiting for data")
+    told = Progress("notes").status(Readings(workers=(waiting,), reader=reader), 1.0)
+    assert (told.rows_read, told.tokens_read) == (64, 1234)
+    busy = Progress("notes").status(Readings(workers=(pulse(),), reader=reader), 1.0)
+    assert (busy.rows_read, busy.tokens_read) == (0, 0)

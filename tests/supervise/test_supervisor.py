@@ -11,10 +11,12 @@ from tests.runs.folders import planned
 from tests.ui.fixtures import conversations_plan, receipt, step_done
 
 from headway.base.errors import (
+    BrokenContract,
     Cause,
     ComeBack,
     DataRefused,
     Exit,
+    Finding,
     OurBug,
     Refusal,
     UsageError,
@@ -65,6 +67,7 @@ class Child:
     """A process that does its work the first time it is looked at, and ends."""
 
     started: list["Child"]
+    pid = 2**22 - 5  # nobody's
 
     def __init__(self, module: str, arguments: list[str], **options: Any) -> None:
         self.module, self.arguments, self.options = module, arguments, options
@@ -391,3 +394,19 @@ def test_before_it_leaves_at_once_it_kills_and_cleans(job: JobOfTest) -> None:
     assert job.children[0].signals == [signal.SIGKILL]
     assert job.screen.closed
     assert not job.supervisor.live.exists()
+
+
+def test_a_run_that_a_stall_stopped_says_why(job: JobOfTest) -> None:
+    finding = Finding("refused", "it waits for itself", cause=Cause.STALLED)
+    job.events = [Ended("interrupted", 4, "kept so far", finding)]
+    result = job.supervisor.train()
+    assert result.code == Exit.BROKEN
+    assert isinstance(result.stopped_for, BrokenContract)
+    assert result.stopped_for.what == "it waits for itself"
+
+
+def test_a_run_that_failed_or_was_asked_to_stop_was_stopped_for_nothing_else(
+    job: JobOfTest,
+) -> None:
+    job.events = [Ended("failed", 5, "no room", Finding("refused", "no room"))]
+    assert job.supervisor.train().stopped_for is None

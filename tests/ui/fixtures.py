@@ -11,6 +11,7 @@ from headway.runs import plan as p
 from headway.runs import receipt as r
 from headway.supervise.progress import SCHEMA as STATUS_SCHEMA
 from headway.supervise.progress import Status
+from headway.supervise.stalls.note import StallStatus
 from headway.ui.styled import StyledLine
 
 WIDTHS = (40, 60, 80, 100, 120)
@@ -276,6 +277,23 @@ def status(**changes: Any) -> Status:
         line="",
         held_out_first=2.44,
         held_out_last=1.52,
+    )
+    return replace(value, **changes)
+
+
+def stall(**changes: Any) -> StallStatus:
+    """A deadlock that was found twelve seconds ago."""
+    value = StallStatus(
+        cause="deadlock",
+        what="it waits for a lock that it holds itself",
+        have="in step.py:120",
+        need="a lock that is taken once",
+        tries=("headway diagnose notes --verbose",),
+        is_stall=True,
+        role="the trainer",
+        since_s=12.0,
+        then="",
+        file="stall-1.txt",
     )
     return replace(value, **changes)
 

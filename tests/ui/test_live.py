@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.ui.fixtures import WARNING, entry, receipt, status, step_done, text_plan, texts
+from tests.ui.fixtures import WARNING, entry, receipt, stall, status, step_done, text_plan, texts
 
 from headway.base.errors import Cause, DataRefused
 from headway.base.events import Evaluated, Event, Noted, Sampled, Saved
@@ -105,8 +105,16 @@ def test_training_is_phase_bar_and_step() -> None:
     assert lines[2].startswith("step 50/100 · loss 2.45")
 
 
+def test_why_nothing_moves_is_below_what_moves() -> None:
+    lines = texts(moving_lines(status(step=50, stall=stall()), [], 79))
+    assert lines[2].startswith("step 50/100")
+    assert lines[3] == "the trainer: it waits for a lock that it holds itself · for 12 s"
+
+
 @pytest.mark.parametrize("width", [19, 39, 59, 79, 119])
 def test_what_moves_never_wraps(width: int) -> None:
+    told = status(stall=stall(what="日本" * 40))
+    assert all(cells(line) <= width for line in texts(moving_lines(told, [], width)))
     long = status(waiting_for="s3://bucket/" + "日本" * 40, waiting_since_s=3.0)
     for shown in (status(), long, replace(long, state="planning", steps=0, step=0, total=3)):
         lines = texts(moving_lines(shown, [float(n) for n in range(100)], width))

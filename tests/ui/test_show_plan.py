@@ -204,3 +204,9 @@ def test_what_is_not_read_is_named_with_the_reason() -> None:
     at = next(n for n, line in enumerate(lines) if line.startswith("not read"))
     assert "documentation beside data: README.md" in lines[at]
     assert "hidden: .a, .b, .c and 4 more" in words_of(lines)
+
+
+def test_what_is_done_about_a_stall_is_shown_where_it_was_chosen() -> None:
+    chosen = conversations_plan(on_stall="stop")
+    assert "on a stall: stop" in words_of(texts(plan_lines(chosen, 100)))
+    assert "on a stall" not in words_of(texts(plan_lines(conversations_plan(), 100)))

@@ -4,6 +4,7 @@ import pytest
 from tests.ui.fixtures import WIDTHS, receipt, texts, words_of
 
 from headway.base.host.contention import OtherWork
+from headway.runs.log_facts import ReceiptStalls
 from headway.runs.receipt import EstimatedActual, Judgment, Receipt
 from headway.ui.show_receipt import closing_lines, receipt_lines
 from headway.ui.text_layout import cells
@@ -85,3 +86,19 @@ def test_a_busy_machine_is_named_and_a_quiet_one_is_not() -> None:
         "slowed by  other processes used 1.4 of 2 cores · "
         "the host gave 20% of the cores' time to others (steal)"
     ) in lines
+
+
+@pytest.mark.parametrize(
+    ("stalls", "line"),
+    [
+        (ReceiptStalls(1, 14.0, {"deadlock": 1}, 0), "stalls        1 · 14 s · deadlock"),
+        (
+            ReceiptStalls(3, 90.0, {"deadlock": 2, "disk_full": 1}, 2),
+            "3 · the longest 1 min 30 s · deadlock 2 times · disk full · 2 restarts",
+        ),
+    ],
+)
+def test_stalls_are_named_with_their_causes(stalls: ReceiptStalls, line: str) -> None:
+    told = words_of(texts(receipt_lines(receipt(stalls=stalls), 100)))
+    assert " ".join(line.split()) in told
+    assert "stalls" not in words_of(texts(receipt_lines(receipt(), 100)))

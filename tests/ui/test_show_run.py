@@ -3,7 +3,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from tests.ui.fixtures import WIDTHS, entry, status, step_done, texts
+from tests.ui.fixtures import WIDTHS, entry, stall, status, step_done, texts
 
 from headway.base.errors import Cause, DataRefused, Finding, Problems, Remedy, UsageError
 from headway.base.events import (
@@ -19,6 +19,8 @@ from headway.base.events import (
     Resumed,
     Sampled,
     Saved,
+    Stalled,
+    StallEnded,
     StepPrinted,
     StopAsked,
 )
@@ -198,6 +200,11 @@ EVENTS: list[tuple[Event, str]] = [
         StepPrinted(12, 100, 0.5, 2.5, 2e-4),
         "step 12/100 · epoch 0.5 · loss 2.50 · learning rate 2e-4",
     ),
+    (
+        Stalled(1, "the trainer", "deadlock", 12.0, "training", Finding("warning", "a lock"), ""),
+        "the trainer stalled: a lock · no progress for 12 s while training",
+    ),
+    (StallEnded(1, "deadlock", 12.0, "itself"), "it gets on again after 12 s"),
     (Noted(Finding("warning", "the loss rose")), "! the loss rose"),
     (
         StopAsked("SIGINT", "training"),
@@ -205,6 +212,64 @@ EVENTS: list[tuple[Event, str]] = [
     ),
     (Ended("finished", 0, "kept: 3 of 3 steps"), "finished, exit 0 · kept: 3 of 3 steps"),
 ]
+
+
+DEADLOCK = Finding("warning", "it waits for itself", "one lock", "two", (Remedy("do this", "x"),))
+
+
+def test_a_stall_stays_with_cause_facts_and_fix() -> None:
+    event = Stalled(1, "the trainer", "deadlock", 12.0, "training", DEADLOCK, "stall-1.txt")
+    assert texts(show.news_lines(event, 100)) == [
+        "the trainer stalled: it waits for itself · no progress for 12 s while training",
+        "  have  one lock",
+        "  need  two",
+        "  try   do this   x",
+        "  see   stall-1.txt",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("by", "line"),
+    [
+        ("itself", "it gets on again after 12 s"),
+        ("death", "the process that stalled ended after 12 s"),
+        ("restart", "the process that stalled is replaced after 12 s"),
+        ("stop", "the run stops because of the stall after 12 s"),
+        ("of another version", "the stall is over after 12 s"),
+    ],
+)
+def test_the_end_of_a_stall_says_how_it_ended(by: str, line: str) -> None:
+    assert show.event_line(StallEnded(1, "deadlock", 12.0, by)) == line
+
+
+def test_the_status_says_why_nothing_is_new_and_what_to_do() -> None:
+    lines = show.status_lines(status(stall=stall()), 80)
+    assert lines[2:5] == [
+        "the trainer: it waits for a lock that it holds itself · for 12 s",
+        "  try   headway diagnose notes --verbose",
+        "  see   stall-1.txt",
+    ]
+    assert "it waits for a lock that it holds itself" not in lines[1]
+
+
+def test_a_plain_line_says_why_nothing_is_new() -> None:
+    slow = stall(what="a slow source", is_stall=False, tries=(), file="")
+    assert show.phase_line(status(stall=slow)).endswith("· a slow source")
+
+
+@pytest.mark.parametrize(("is_stall", "style"), [(True, "yellow"), (False, "dim")])
+def test_only_a_stall_is_a_warning(is_stall: bool, style: str) -> None:
+    first, *_ = show.stall_lines(status(stall=stall(is_stall=is_stall, then="waits")), 80)
+    assert first.pieces[0][1] == style
+    assert first.text.endswith("for 12 s · waits")
+
+
+def test_a_wait_for_rows_says_how_many_there_were() -> None:
+    waiting = status(waiting_for="the rows of step 17", waiting_since_s=12.0)
+    line = show.phase_line(replace(waiting, rows_read=64, tokens_read=1234))
+    assert line.endswith(
+        "waiting for data, the rows of step 17: 64 rows, 1,234 tokens so far, 12 s"
+    )
 
 
 def test_a_step_is_finished_only_where_there_is_one() -> None:

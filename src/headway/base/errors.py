@@ -131,6 +131,7 @@ class Cause(StrEnum):
     NO_DEVICE = "no_device"
     PROCESS_KILLED = "process_killed"
     WORKER_LOST = "worker_lost"
+    STALLED = "stalled"
     WEIGHTS_DIFFER = "weights_differ"
     ORDER_DIFFERS = "order_differs"
     TOO_FEW_PROCESSES = "too_few_processes"

@@ -142,6 +142,29 @@ class Noted(Event):
 
 
 @dataclass(frozen=True)
+class Stalled(Event):
+    """A process of the run does not get on; logged again when another cause is found."""
+
+    number: int  # of the stall, counted from 1 over the whole run
+    role: str  # the process that is to blame, as people call it
+    cause: str  # see `StallCause`
+    seconds: float  # without anything new, so far
+    doing: str  # its phase, or what it waits for
+    diagnosis: Finding  # the cause and its fix
+    file: str  # in the run's folder, with all that was seen; "" if it could not be written
+
+
+@dataclass(frozen=True)
+class StallEnded(Event):
+    """A stall is over."""
+
+    number: int
+    cause: str
+    lasted: float  # seconds
+    end: str  # itself | death | restart | stop
+
+
+@dataclass(frozen=True)
 class StopAsked(Event):
     """The run was asked to stop, by a signal or a setting."""
 
@@ -173,6 +196,8 @@ KINDS: dict[str, type[Event]] = {
         Sampled,
         Saved,
         Noted,
+        Stalled,
+        StallEnded,
         StopAsked,
         Ended,
     )
@@ -323,6 +348,18 @@ def read_events(path: Path) -> list[LogEntry]:
         return step is None or all(i < index or step <= start for i, start in resumes)
 
     return [entry for i, entry in enumerate(entries) if stands(i, entry)]
+
+
+def find_events(path: Path, kinds: Sequence[type[Event]]) -> list[LogEntry]:
+    """The entries of some kinds, without parsing the others; none if there is no log."""
+    marks = tuple(f'"event":"{NAMES[kind]}"'.encode() for kind in kinds)
+    try:
+        with path.open("rb") as file:
+            lines = [line for line in file if any(mark in line for mark in marks)]
+    except FileNotFoundError:
+        return []
+    found = map(read_entry, lines)
+    return [entry for entry in found if entry and isinstance(entry.event, tuple(kinds))]
 
 
 def _start(event: Event) -> int | None:

@@ -87,12 +87,25 @@ def is_alive(pid: int) -> bool:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process stands still, by SIGSTOP or under a debugger."""
+    """Whether a process stands still by SIGSTOP; one that a debugger holds is not meant."""
     import psutil  # here: most commands never get this far
 
     with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
     return False
+
+
+def debugger_of(pid: int) -> int:
+    """The debugger that holds a process; 0 for none, or where nothing tells.
+
+    Who only takes its stack (py-spy) holds it for an instant and is none.
+    """
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+        (tracer,) = (int(line.split()[1]) for line in lines if line.startswith("TracerPid:"))
+        name = Path(f"/proc/{tracer}/comm").read_text(encoding="utf-8") if tracer else ""
+        return tracer if name.strip() not in ("", "py-spy") else 0
+    return 0
 
 
 def _kill(pid: int, number: signal.Signals) -> bool:

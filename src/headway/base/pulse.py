@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from headway.base.files import regular_file
 from headway.base.host.utilization import Activity, Spent
@@ -328,6 +329,22 @@ class Pulse:
         """Set the progress of the phase, in its unit."""
         self.done = done
         self.beat()
+
+
+def waits_for_rows(pulse: PulseReading) -> bool:
+    """Whether a process waits for the rows of a step."""
+    is_data = Activity.parse(pulse.activity) is Activity.DATA
+    return is_data and pulse.phase == Phase.TRAINING
+
+
+def silent_pulse(pid: int, rank: int) -> PulseReading:
+    """What is known of a process that has not written its pulse yet."""
+    counts = dict.fromkeys(("beat", "done", "total", "rows", "tokens", "skipped"), 0)
+    steps = dict.fromkeys(("step", "steps", "global_step"), 0)
+    times = dict.fromkeys(("phase_since", "waiting_since", "updated", "loss"), 0.0)
+    words = {"phase": Phase.STARTING, "waiting": "", "unit": ""}
+    values: dict[str, Any] = {"pid": pid, "rank": rank, "attempt": 0}
+    return PulseReading(**values, **counts, **steps, **times, **words)
 
 
 def read_pulse(path: Path) -> PulseReading | None:

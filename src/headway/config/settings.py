@@ -212,6 +212,12 @@ class Settings:
     max_restarts: int = _setting(
         10, "restarts from the last checkpoint after a worker was killed; 0: none", at_least=0
     )
+    on_stall: Literal["wait", "restart", "stop"] = _setting(
+        "restart",
+        "what to do about a trainer that does not get on: wait, restart from the last checkpoint, "
+        "or save and stop",
+        choices=("wait", "restart", "stop"),
+    )
 
     # the run
     output_dir: str = _setting("runs", "folder for runs", short="o", takes="DIR")

@@ -165,6 +165,7 @@ def _decide(
         seed=settings.seed,
         max_time_s=_max_time_s(settings),
         grace_s=float(settings.grace_s),
+        on_stall=settings.on_stall,
         settings=all_choices(settings, decisions),
         findings=findings,
     )

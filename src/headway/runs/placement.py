@@ -141,6 +141,7 @@ def carry_over(settled: Settled, requested: Plan) -> tuple[Settled, str]:
     if requested.choice("nproc").origin == "auto":  # and its threads are in plan.json
         now = replace(now, workers=settled.workers, groups=settled.groups)
     settled = replace(settled, max_time_s=now.max_time_s, grace_s=now.grace_s)
+    settled = replace(settled, on_stall=now.on_stall)
     settled = replace(settled, store=now.store, stream=now.stream)
     settled = replace(settled, model=now.model, base=now.base, parent=now.parent)
     if (now.reduction, settled.reduction) != ("tree", "tree") and _is_other_sum(settled, now):

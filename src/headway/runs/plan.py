@@ -16,7 +16,7 @@ from headway.config.settings import ChosenBy
 from headway.data.formats.records import DataKind
 from headway.data.survey.result import Lengths, PassedOver, SurveySample
 from headway.runs.facts import html_table, plan_facts, plan_line
-from headway.runs.workers import Reduction
+from headway.runs.workers import OnStall, Reduction
 
 SCHEMA = "headway.plan/2"
 TIGHT = 0.6  # of free memory: an estimated peak above this is tried before step 1
@@ -314,6 +314,7 @@ class Plan:
     grace_s: float
     settings: tuple[Choice, ...]
     findings: tuple[Finding, ...]
+    on_stall: OnStall = "restart"  # what is done about a trainer that does not get on
 
     def __post_init__(self) -> None:
         if self.steps.num < 1 or self.data.rows.planned < 1:

@@ -16,6 +16,7 @@ from headway.base.host.contention import OtherWork
 from headway.base.units import plural
 from headway.base.versioned_json import read
 from headway.runs.facts import html_table, receipt_facts
+from headway.runs.log_facts import ReceiptStalls
 from headway.runs.workers import ReceiptWorker
 
 SCHEMA = "headway.receipt/1"
@@ -363,6 +364,7 @@ class Receipt:
     line: str  # the closing line
     workers: tuple[ReceiptWorker, ...] = ()  # empty if there was one
     reduction: str = ""  # how their gradients were added
+    stalls: ReceiptStalls | None = None  # None if there were none
 
     @property
     def is_sound(self) -> bool:
@@ -383,9 +385,8 @@ class Receipt:
         Raises:
             MachineError: it cannot be written.
         """
-        write_whole(
-            folder / "receipt.json", msgspec.json.format(msgspec.json.encode(self), indent=2)
-        )
+        text = msgspec.json.format(msgspec.json.encode(self), indent=2)
+        write_whole(folder / "receipt.json", text)
 
 
 def load_receipt(folder: Path) -> Receipt:

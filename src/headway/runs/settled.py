@@ -14,7 +14,7 @@ from headway.base.errors import Cause, MachineError, Remedy
 from headway.base.files import write_whole
 from headway.base.versioned_json import read
 from headway.runs.plan import Plan
-from headway.runs.workers import Reduction
+from headway.runs.workers import OnStall, Reduction
 
 SCHEMA = "headway.settled/1"
 NAME = "settled.json"
@@ -45,6 +45,7 @@ class Settled:
         workers: of the newest attempt; any number computes the same bits.
         groups: of workers, in the newest attempt.
         reduction: how the newest attempt adds gradients of several workers.
+        on_stall: what the newest attempt does about a trainer that does not get on.
     """
 
     schema: str
@@ -67,6 +68,7 @@ class Settled:
     workers: int = 1
     groups: int = 1
     reduction: Reduction = "tree"
+    on_stall: OnStall = "restart"
 
     @classmethod
     def from_plan(cls, plan: Plan) -> "Settled":
@@ -92,6 +94,7 @@ class Settled:
             workers=plan.machine.workers,
             groups=plan.machine.groups,
             reduction=plan.machine.reduction,
+            on_stall=plan.on_stall,
         )
 
     def applied_to(self, plan: Plan) -> Plan:
@@ -111,7 +114,12 @@ class Settled:
             share_prefixes=self.share_prefixes,
         )
         return replace(
-            plan, machine=machine, steps=steps, max_time_s=self.max_time_s, grace_s=self.grace_s
+            plan,
+            machine=machine,
+            steps=steps,
+            max_time_s=self.max_time_s,
+            grace_s=self.grace_s,
+            on_stall=self.on_stall,
         )
 
     def locate_data(self, plan: Plan) -> Plan:

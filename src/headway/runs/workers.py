@@ -12,6 +12,7 @@ from typing import Literal
 # How gradients of several workers are added. tree: in the plan's one tree, so that the bits do not
 # depend on the workers. fast: by all-reduce. hsdp: sharded within a group, copies across groups.
 Reduction = Literal["tree", "fast", "hsdp"]
+OnStall = Literal["wait", "restart", "stop"]
 
 
 @dataclass(frozen=True, order=True)

@@ -7,13 +7,14 @@ and says why it ended. That of rank 0 owns the run: its lock, its log and what i
 import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import psutil
 
 from headway.base.errors import Cause, Exit, Finding, MachineError, Remedy, UsageError
-from headway.base.events import Ended, read_events
+from headway.base.events import Ended, Event, LogEntry, read_events
 from headway.base.host.launcher import LaunchedPlace
 from headway.base.lock import RunLock
 from headway.base.process import ChildProcess, Stop
@@ -32,6 +33,8 @@ from headway.supervise.live.runtime_folder import LiveFolder
 from headway.supervise.live.shared_memory import shared_memory_errors
 from headway.supervise.progress import Aim, Progress
 from headway.supervise.screen import Screen
+from headway.supervise.stalls.due import StallRules
+from headway.supervise.stalls.stall_watch import StallWatch
 from headway.supervise.watch import POLL_S, Watch
 
 _WAITS_LONGER = 3.0  # for workers that are watched elsewhere
@@ -80,6 +83,7 @@ class LaunchedWorker:
             process = start_worker(rank, live.path, adapters=adapters)
             tree = WorkerTree(self._place.workers, self._place.machines)
             watch = WorkerWatch(tree, live.path, {rank: process}, _WAITS_LONGER)
+            watch.stalls.begin(self._stall_rules())
             try:
                 if rank == 0:
                     return self._lead(_Root(process, watch), live)
@@ -116,6 +120,12 @@ class LaunchedWorker:
         place = self._place
         settled = load_settled(self._folder.path, self._plan)
         return replace(settled, workers=place.workers, groups=place.machines)
+
+    def _stall_rules(self) -> StallRules:
+        """What is done about a stall here; the launcher restarts, if anybody does."""
+        about = f"{self._plan.model.parameters}|{self._plan.machine.device}"
+        run = self._folder.path if self._place.rank == 0 else None
+        return StallRules(self._settled().on_stall, run, about)
 
     def _go(self, attempt: int) -> Go:
         place = self._place
@@ -176,6 +186,10 @@ class LaunchedWorker:
         while process.is_running:
             killed = (one for one in watch.take_losses() if one.cause is Cause.WORKER_LOST)
             lost += killed  # by the watch itself; other deaths say why in their own words
+            self._show(watch.stalls.take_events())
+            if watch.stalls.ending:
+                process.send_signal(signal.SIGCONT)
+                process.send_signal(signal.SIGKILL)
             if self._stop.by and not forwarded:
                 forwarded = True
                 process.send_signal(self._stop.signal or signal.SIGTERM)
@@ -187,9 +201,19 @@ class LaunchedWorker:
         if self._stop.by:
             return self._stop.code
         name = f"worker {self._place.rank} of {self._place.workers}"
-        refusal = _refusal(lost[0]) if lost else death_refusal(process, name)
+        if ending := watch.stalls.ending:
+            refusal = ending.refusal()
+        else:
+            refusal = _refusal(lost[0]) if lost else death_refusal(process, name)
         self._screen.refusal(refusal)
         return int(refusal.code)
+
+    def _show(self, events: Sequence[Event]) -> None:
+        """Show what began and ended here; the log is the root's."""
+        for event in events:
+            at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            t = time.monotonic() - self._began_s
+            self._screen.event(LogEntry(at, t, 0, self._place.rank, event))
 
 
 class _Root:
@@ -199,6 +223,11 @@ class _Root:
         self.root = process
         self.processes = [process]
         self._watch = watch
+
+    @property
+    def stalls(self) -> StallWatch:
+        """It, if it does not get on."""
+        return self._watch.stalls
 
     def take_losses(self, step_s: float | None = None) -> list[Finding]:
         """What happened to the root since the last call, if it stood still or was stuck."""

@@ -25,7 +25,8 @@ from headway.base.events import (
     StepPrinted,
     StopAsked,
 )
-from headway.base.pulse import Phase, PulseReading
+from headway.base.pulse import Phase, PulseReading, waits_for_rows
+from headway.supervise.stalls.note import StallNote, StallStatus
 from headway.supervise.worker_status import WorkerStatus, statuses_of
 
 SCHEMA = "headway.status/1"
@@ -93,6 +94,9 @@ class Status:
     held_out_last: float | None
     slowed_by: tuple[str, ...] = ()  # other work on this machine, if it was looked for
     workers: tuple[WorkerStatus, ...] = ()  # by rank; empty unless there are several
+    stall: StallStatus | None = None  # why nothing is new, once that was looked for
+    rows_read: int = 0  # while rows of a stream are waited for: by its reader so far
+    tokens_read: int = 0
 
     @property
     def ended(self) -> bool:
@@ -106,6 +110,8 @@ class Readings:
 
     planner: PulseReading | None = None
     workers: tuple[PulseReading, ...] = ()
+    reader: PulseReading | None = None  # of a stream
+    stall: StallNote | None = None
 
     @property
     def speaker(self) -> PulseReading | None:
@@ -259,6 +265,7 @@ class Progress:
         ended = self._last_event(living=living)
         state = self._state(readings, ended, living=living)
         speaker = None if state in ENDED else readings.speaker
+        reader = readings.reader if speaker and waits_for_rows(speaker) else None
         aim = self.aim or Aim(self._first, speaker.steps if speaker else 0)
         if self._printed and not aim.steps:
             aim = replace(aim, steps=self._printed[-1].total or 0)
@@ -296,6 +303,9 @@ class Progress:
             held_out_first=self._held_out[0] if self._held_out else None,
             held_out_last=self._held_out[-1] if self._held_out else None,
             workers=statuses_of(readings.workers, now_s) if state not in ENDED else (),
+            stall=readings.stall.status(now_s) if speaker and readings.stall else None,
+            rows_read=reader.rows if reader else 0,
+            tokens_read=reader.tokens if reader else 0,
         )
 
     def _last_event(self, *, living: bool) -> Ended | None:

@@ -18,8 +18,8 @@ from pathlib import Path
 import msgspec
 
 from headway.base.addresses import hide_credentials
-from headway.base.errors import Exit
-from headway.base.events import EventLog
+from headway.base.errors import Exit, Refusal, RefusalMessage, refusal_from
+from headway.base.events import Ended, EventLog
 from headway.base.files import make_folder
 from headway.base.host.launcher import check_started_once
 from headway.base.lock import RunLock
@@ -45,8 +45,10 @@ from headway.supervise.live.live_jobs import LiveJob
 from headway.supervise.live.runtime_folder import LiveFolder
 from headway.supervise.live.shared_memory import shared_memory_errors
 from headway.supervise.planner import PlanRequest
+from headway.supervise.planner_watch import PlannerWatch
 from headway.supervise.progress import Aim, Progress
 from headway.supervise.screen import Screen
+from headway.supervise.stalls.due import StallRules
 from headway.supervise.watch import Watch
 
 
@@ -68,6 +70,7 @@ class Result:
     plan: Plan | None = None
     receipt: Receipt | None = None
     folder: Path | None = None
+    stopped_for: Refusal | None = None  # why it was stopped, if nobody asked for it
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
@@ -162,9 +165,12 @@ class Supervisor:
             descriptors=inherited(self.request.sources),
         )
         watch = Watch(self.screen, self.live, Progress(self.job.run, pid=os.getpid()))
+        stalls = PlannerWatch(planner, self.live, self.request.settings.on_stall, self.screen)
         for _ in watch.follow(planner):
             if self.stop.by:
                 raise Stopped
+            stalls.look()
+        stalls.close()
         plan = planner.answer(Plan)
         if plan is None:
             raise death_refusal(planner, "planning", self._reading())
@@ -224,21 +230,25 @@ class Supervisor:
             with shared_memory_errors():
                 job.publish()
             watch = Watch(self.screen, self.live, progress, reader, folder.path)
+            about = f"{plan.model.parameters}|{plan.machine.device}"
+            rules = StallRules(settled.on_stall, folder.path, about)
 
             def start(restart: Restart) -> RunningAttempt:
                 began_s = time.monotonic()
                 self._end_children()
                 others = self._start_workers(_tree_of(settled))
+                others.stalls.begin(rules)
                 log, _ = open_attempt(folder, plan, lock, began_s, restart=restart)
                 return self._begin(folder, others, watch, log, settled)
 
+            workers.stalls.begin(rules)
             first = self._begin(folder, workers, watch, log, settled)
             restarts = Restarts(self.request.settings.max_restarts)
             code = follow_attempts(first, restarts, lambda: bool(self.stop.by), start)
         receipt = None if code == Exit.BUG else newest_receipt(folder)
         if receipt:
             self.screen.receipt(receipt)
-        return Result(code, plan, receipt, folder.path)
+        return Result(code, plan, receipt, folder.path, _why_stopped(progress.ended))
 
     def _begin(
         self, folder: RunFolder, workers: Workers, watch: Watch, log: EventLog, settled: Settled
@@ -310,6 +320,13 @@ class Supervisor:
             child.send_signal(signal.SIGKILL)
         self.screen.close(0.2)
         self._live_folder.remove()
+
+
+def _why_stopped(ended: Ended | None) -> Refusal | None:
+    """Why a run was stopped that nobody asked to stop; None for all others."""
+    if ended is None or ended.finding is None or ended.outcome != "interrupted":
+        return None
+    return refusal_from(RefusalMessage(ended.exit_code, (ended.finding,)))
 
 
 def _tree_of(settled: Settled) -> WorkerTree:

@@ -28,6 +28,7 @@ from headway.base.process import Left, Stop
 from headway.base.pulse import Phase
 from headway.data.batching.batches import Batch
 from headway.runs.folder import RunFolder
+from headway.runs.log_facts import LogFacts
 from headway.runs.receipt import Losses, Measured, Receipt, StepReport, TensorAudit
 from headway.runs.settled import load_settled
 from headway.training.distributed.place import ONLY_WORKER, TeamPlace
@@ -231,9 +232,8 @@ class Attempt:
         """Estimate the attempt's time from its first steps, without the very first one."""
         step_s = statistics.median(self.step_seconds[1:])
         num_left = self.plan.steps.num - self.trainer.totals.job_step
-        elapsed_s = time.monotonic() - self.start_s
         left_s = estimate_remaining_s(self.plan, num_left, step_s, self.phase.seconds)
-        self.refined_s = elapsed_s + left_s
+        self.refined_s = time.monotonic() - self.start_s + left_s
         self.log.write(Refined(self.refined_s, self.plan.steps.tokens / step_s))
 
     def _evaluate(self, global_step: int) -> Measured | None:
@@ -296,8 +296,9 @@ class Attempt:
     def _has_time_to_probe(self) -> bool:
         phases = (Phase.PROBING, Phase.EVALUATING)
         took_s = sum(self.phase.seconds.get(phase, 0.0) for phase in phases)
-        has_steps = bool(self.trainer.totals.job_step)
-        return has_steps and self.stop.since_s() + took_s <= self._end_by_s()
+        return (
+            bool(self.trainer.totals.job_step) and self.stop.since_s() + took_s <= self._end_by_s()
+        )
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -305,8 +306,7 @@ class Attempt:
         """Save the last step, measure the result, write the receipt; returns the exit code."""
         if self.stop.by == MAX_TIME:  # signals are logged by the supervisor, which got them first
             self.log.write(StopAsked(self.stop.by))
-        unsaved = self._save_at_end()
-        if unsaved:
+        if unsaved := self._save_at_end():
             ending = Ending("failed", ending.failure or unsaved)
         peak = peak_memory_bytes(self.plan.machine.device)  # before the audit loads a second model
         ending, verdict = self._judge(ending)
@@ -314,10 +314,8 @@ class Attempt:
             self.saver.write_losses()
             receipt = self._receipt(ending, verdict, peak)
             receipt.save(self.folder.path)
-            settled = self.trainer.settled
-            remember_speed(self.plan, settled, self.step_seconds, self.first_step_s)
-        code = code_of(receipt, ending.failure, self.stop.code)
-        failure = ending.failure
+            remember_speed(self.plan, self.trainer.settled, self.step_seconds, self.first_step_s)
+        code, failure = code_of(receipt, ending.failure, self.stop.code), ending.failure
         finding = message_of(failure).findings[0] if failure else finding_of(receipt)
         self.log.write(Ended(receipt.outcome, int(code), receipt.line, finding))
         return code
@@ -369,10 +367,11 @@ class Attempt:
     def _receipt(self, ending: Ending, verdict: Verdict, peak_memory: int) -> Receipt:
         trainer, machine, failure = self.trainer, self.plan.machine, ending.failure
         dtype = getattr(torch, trainer.settled.compute_dtype)
+        logged = LogFacts.read(self.folder.events, self.log.attempt)
         closing = Closing(
             run=self.folder.path.name,
             outcome=ending.outcome,
-            why=failure.what if failure else self.stop.by,
+            why=failure.what if failure else logged.asked_by or self.stop.by,
             cause=failure.cause if failure else None,
             attempts=self.log.attempt,
             before=trainer.before,
@@ -389,6 +388,7 @@ class Attempt:
             peak_flops=peak_flops(machine.device, dtype, machine.threads),
             versions=versions(),
             workers=trainer.workers(),
+            stalls=logged.stalls,
         )
         return make_receipt(closing, self.plan, trainer.settled, trainer.totals)
 

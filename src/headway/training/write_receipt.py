@@ -10,6 +10,7 @@ from headway.base.host.contention import OtherWork
 from headway.data.stream.cursor import StreamCursor
 from headway.model.sizes import flops_per_token, shape_of
 from headway.runs.checkpoint_state import RowsDue
+from headway.runs.log_facts import ReceiptStalls
 from headway.runs.order import order_of
 from headway.runs.plan import Plan
 from headway.runs.receipt import (
@@ -59,6 +60,7 @@ class Closing:
     peak_flops: float
     versions: Mapping[str, str]
     workers: tuple[ReceiptWorker, ...] = ()
+    stalls: ReceiptStalls | None = None
 
 
 def make_receipt(closing: Closing, plan: Plan, settled: Settled, totals: Totals) -> Receipt:
@@ -116,6 +118,7 @@ def make_receipt(closing: Closing, plan: Plan, settled: Settled, totals: Totals)
         line=closing_line(facts, contract, learning, probe, held_out),
         workers=closing.workers,
         reduction=settled.reduction if closing.workers else "",
+        stalls=closing.stalls,
     )
 
 

@@ -15,7 +15,14 @@ from headway.supervise.progress import Status
 from headway.ui.output import PATIENCE_S, Clock, Lines, Silence, columns, text_width
 from headway.ui.show_plan import plan_lines
 from headway.ui.show_receipt import closing_lines, receipt_lines
-from headway.ui.show_run import SILENT_S, news_lines, phase_line, refusal_lines, step_line
+from headway.ui.show_run import (
+    SILENT_S,
+    news_lines,
+    phase_line,
+    refusal_lines,
+    stall_lines,
+    step_line,
+)
 from headway.ui.styled import Style, StyledLine, styled
 from headway.ui.text_layout import bar, cells, clock, printable, spark
 
@@ -63,7 +70,7 @@ def moving_lines(status: Status, losses: Sequence[float], width: int) -> list[St
         width: maximum columns of a line.
     """
     silent = not status.waiting_for and (status.last_news_s or 0) >= SILENT_S
-    head = phase_line(status, width, age=clock)
+    head = phase_line(replace(status, stall=None), width, age=clock)
     pieces: list[tuple[str, Style]] = [(head, "yellow" if silent else "")]
     below: list[StyledLine] = []
     if status.steps and (status.step or status.state == "training"):
@@ -74,7 +81,7 @@ def moving_lines(status: Status, losses: Sequence[float], width: int) -> list[St
         below = [_bar_line(status.step / status.steps, width), *styled([step_line(status, width)])]
     elif status.total:
         below = [_bar_line(status.done / status.total, width)]
-    return [StyledLine(tuple(pieces)), *below]
+    return [StyledLine(tuple(pieces)), *below, *stall_lines(status, width)]
 
 
 def _bar_line(part: float, width: int) -> StyledLine:

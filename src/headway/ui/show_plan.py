@@ -308,7 +308,7 @@ def _saves(plan: "Plan") -> list[str]:
         parts.append("best by held-out loss kept")
     if saves.keep_every:
         parts.append(f"one every {plural(saves.keep_every, 'step')} kept permanently")
-    return parts
+    return parts + ([f"on a stall: {plan.on_stall}"] if plan.on_stall != "restart" else [])
 
 
 def _evaluation(plan: "Plan") -> list[str]:

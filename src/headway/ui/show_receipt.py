@@ -34,6 +34,7 @@ def receipt_lines(receipt: "Receipt", width: int) -> list[StyledLine]:
         ("loss", _losses(receipt)),
         ("tensors", _tensors(receipt)),
         ("time", _time(receipt)),
+        ("stalls", _stalls(receipt)),
         ("slowed by", _slowed(receipt)),
         ("speed", _speed(receipt)),
         ("workers", _workers(receipt)),
@@ -142,6 +143,20 @@ def _time(receipt: "Receipt") -> list[str]:
     if time.max_silence is not None:
         parts.append(f"longest silence {seconds(time.max_silence)}")
     return parts
+
+
+def _stalls(receipt: "Receipt") -> list[str]:
+    """How often the run did not get on, for how long, and why."""
+    stalls = receipt.stalls
+    if stalls is None:
+        return []
+    causes = [
+        f"{cause.replace('_', ' ')}" + (f" {count(number)} times" if number > 1 else "")
+        for cause, number in stalls.causes.items()
+    ]
+    longest = f"{'the longest ' if stalls.number > 1 else ''}{seconds(stalls.longest)}"
+    restarts = [plural(stalls.restarts, "restart")] if stalls.restarts else []
+    return [count(stalls.number), longest, *causes, *restarts]
 
 
 def _slowed(receipt: "Receipt") -> list[str]:

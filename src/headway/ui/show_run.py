@@ -4,6 +4,7 @@ Nothing here knows the terminal; callers give the width.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from headway.base.errors import Refusal, four_parts, message_of
 from headway.base.events import (
@@ -19,6 +20,8 @@ from headway.base.events import (
     Resumed,
     Sampled,
     Saved,
+    Stalled,
+    StallEnded,
     StepDone,
     StepPrinted,
     StopAsked,
@@ -47,6 +50,12 @@ SAMPLE_LINES = 4
 SILENT_S = 5.0  # a longer time without news is shown
 
 _SIGNALS = {"SIGINT": "Ctrl+C"}
+_STALL_ENDS = {
+    "itself": "it gets on again",
+    "death": "the process that stalled ended",
+    "restart": "the process that stalled is replaced",
+    "stop": "the run stops because of the stall",
+}
 
 
 def step_line(status: Status, width: int = WIDE) -> str:
@@ -97,12 +106,29 @@ def phase_line(status: Status, width: int = WIDE, age: Callable[[float], str] = 
     if status.waiting_for:
         # A long name is cut, so that the age always fits.
         what = cut(printable(status.waiting_for), max(width - 24, 8))
+        if status.rows_read:
+            rows, tokens = plural(status.rows_read, "row"), plural(status.tokens_read, "token")
+            what = f"data, {what}: {rows}, {tokens} so far,"
         parts.append((0, f"waiting for {what} {age(status.waiting_since_s)}"))
     else:
         parts.append((0, age(status.phase_since_s)))
         if status.last_news_s is not None and status.last_news_s >= SILENT_S:
             parts.append((1, f"no news for {age(status.last_news_s)}"))
+    if status.stall:
+        parts.append((1, one_line(status.stall.what)))
     return narrowed(parts, width)
+
+
+def stall_lines(status: Status, width: int) -> list[StyledLine]:
+    """Why nothing is new, for how long, and what to do; nothing while a run gets on."""
+    stall = status.stall
+    if stall is None:
+        return []
+    facts = [f"{stall.role}: {one_line(stall.what)}", f"for {seconds(stall.since_s)}"]
+    lines = flow([*facts, *([stall.then] if stall.then else [])], width)
+    tries = [f"  try   {cut(one_line(one), max(width - 8, 8))}" for one in stall.tries]
+    tries += [f"  see   {stall.file}"] if stall.file else []
+    return styled(lines, "yellow" if stall.is_stall else "dim") + styled(tries)
 
 
 def _amount(done: int, total: int, unit: str) -> str:
@@ -128,7 +154,8 @@ def status_lines(status: Status, width: int) -> list[str]:
     facts += [f"process {status.pid}"] if status.pid and not status.ended else []
     lines = flow(facts, width)
     if not status.ended and status.state != "planned":
-        lines.append(phase_line(status, width))
+        lines.append(phase_line(replace(status, stall=None), width))
+        lines += [line.text for line in stall_lines(status, width)]
     if status.step or status.state == "training":
         lines += fold(step_line(status), width)
     if status.slowed_by:
@@ -276,8 +303,13 @@ def _attendance(event: StepDone) -> str:
 
 
 def _pause_facts(event: Event) -> list[str]:
-    """What happens between two steps."""
+    """What happens between two steps, or keeps a run from the next one."""
     match event:
+        case Stalled(_, role, _, silent_s, doing, finding):
+            since = f"no progress for {seconds(silent_s)} while {printable(doing)}"
+            return [f"{role} stalled: {one_line(finding.what)}", since]
+        case StallEnded(_, _, lasted_s, by):
+            return [f"{_STALL_ENDS.get(by, 'the stall is over')} after {seconds(lasted_s)}"]
         case Saved(_, checkpoint, num_bytes, spent_s):
             return [f"saved {checkpoint}", size(num_bytes), seconds(spent_s)]
         case Evaluated(global_step, held_out, rows, spent_s):
@@ -300,6 +332,11 @@ def news_lines(event: Event, width: int) -> list[StyledLine]:
             return []
         case Noted(finding):
             return [] if finding.kind == "ok" else finding_lines(finding, width)
+        case Stalled(diagnosis=finding, file=file):
+            told = flow(_event_facts(event), width)
+            _, *parts = finding_lines(finding, width)
+            seen = styled([f"  see   {file}"] if file else [])
+            return [*styled(told, "yellow"), *parts, *seen]
         case StopAsked():
             return styled(flow([f"{event_line(event)} (again to quit immediately)"], width))
         case Sampled():

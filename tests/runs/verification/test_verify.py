@@ -11,8 +11,8 @@ import pytest
 from tests.helpers import Ran, plan_of, run, stop_after, text_store
 from tests.training.jobs import adapted, planned
 
-from headway.base.errors import BrokenContract
-from headway.base.events import AttemptStarted, EventLog, StopAsked
+from headway.base.errors import BrokenContract, Exit, Finding
+from headway.base.events import AttemptStarted, EventLog, Stalled, StallEnded, StopAsked
 from headway.base.files import write_folder
 from headway.base.lock import RunLock
 from headway.base.pulse import Pulse
@@ -21,6 +21,7 @@ from headway.data.order import StoreOrder
 from headway.data.survey.store import Store
 from headway.runs.folder import RunFolder
 from headway.runs.identity import identity_of
+from headway.runs.log_facts import ReceiptStalls
 from headway.runs.order import order_of
 from headway.runs.plan import Plan
 from headway.runs.verification.verify import Verification, verify
@@ -133,6 +134,39 @@ def test_an_interrupted_run_holds_and_so_does_its_end(here: Path, tmp_path: Path
     assert verified(folder).differences == ()
 
 
+def test_the_stalls_of_a_receipt_are_those_of_the_log(here: Path, tmp_path: Path) -> None:
+    finding = Finding("warning", "a lock")
+
+    def stall(event: Any, job: Any) -> None:
+        if getattr(event, "step", 0) == 2:
+            log = EventLog(job.folder.events, rank=-1)
+            log.write(Stalled(1, "the trainer", "deadlock", 12.0, "training", finding, ""))
+            log.write(StallEnded(1, "deadlock", 14.5, "itself"))
+
+    ran = run(tmp_path / "stalled", planned(here, max_steps=3), on=stall)
+    assert ran.receipt.stalls == ReceiptStalls(1, 14.5, {"deadlock": 1}, restarts=0)
+    assert differing(ran.folder.path) == set()
+    EventLog(ran.folder.events, rank=-1).write(  # the receipt was written before
+        Stalled(2, "the trainer", "deadlock", 12.0, "training", finding, "")
+    )
+    assert differing(ran.folder.path) == set()
+    edit_log(ran.folder.path, lambda lines: lines.pop(lines_of(ran.folder.path, "stall_ended")[0]))
+    assert differing(ran.folder.path) == {"stalls"}
+
+
+def test_who_asked_for_a_stop_is_who_the_log_says(here: Path, tmp_path: Path) -> None:
+    """A signal is sent on somebody's behalf: of a stall, too."""
+
+    def stop(event: Any, job: Any) -> None:
+        if getattr(event, "step", 0) == 2:
+            EventLog(job.folder.events, rank=-1).write(StopAsked("a stall"))
+            job.stop.ask("SIGTERM", Exit.COME_BACK)
+
+    ran = run(tmp_path / "stopped", planned(here), on=stop)
+    assert "saved (a stall)" in ran.receipt.line
+    assert verified(ran.folder.path).differences == ()
+
+
 def test_steps_that_a_later_attempt_did_again_count_once(here: Path, tmp_path: Path) -> None:
     folder, plan = tmp_path / "killed", planned(here, save_steps=4)
 
@@ -192,7 +226,10 @@ def test_the_identity_follows_from_the_plan_alone(here: Path) -> None:
 # ---- what is not -------------------------------------------------------------------------------
 
 
-OTHER_WORKERS = [{"rank": n, "group": 0, "rows": 8, "computing": 0.5} for n in range(2)]
+OTHERS: dict[str, Any] = {
+    "workers": [{"rank": n, "group": 0, "rows": 8, "computing": 0.5} for n in range(2)],
+    "stalls": {"number": 1, "longest": 14.0, "causes": {"deadlock": 1}, "restarts": 0},
+}
 
 
 def leaves(value: Any, path: str = "") -> list[str]:
@@ -231,7 +268,7 @@ def test_every_number_of_a_receipt_that_can_be_computed_again_is(
         place = lie
         for name in way:
             place = place[name]
-        place[last] = OTHER_WORKERS if leaf == "workers" else other(place[last])
+        place[last] = OTHERS.get(leaf) or other(place[last])
         path.write_text(json.dumps(lie))
         if verified(folder).holds:
             believed.append(leaf)

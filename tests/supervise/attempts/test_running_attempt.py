@@ -13,18 +13,25 @@ from headway.base.errors import Cause, Exit, Finding
 from headway.base.events import (
     AttemptStarted,
     Ended,
+    Event,
     EventLog,
     EventReader,
     Noted,
+    Stalled,
+    StallEnded,
     StopAsked,
     read_events,
 )
 from headway.base.process import Stop
+from headway.diagnose.diagnosis import Diagnosis, Helps, StallCause
 from headway.runs.folder import RunFolder
 from headway.supervise.attempts import running_attempt
 from headway.supervise.attempts.restart import LostWorkers
 from headway.supervise.attempts.running_attempt import RunningAttempt, newest_receipt
 from headway.supervise.progress import Progress
+from headway.supervise.stalls.due import Due
+from headway.supervise.stalls.policy import Act
+from headway.supervise.stalls.silence import StuckWorker
 from headway.supervise.watch import Watch
 
 
@@ -41,6 +48,23 @@ def attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "AttemptOfTest":
     return AttemptOfTest(tmp_path)
 
 
+class Stalls:
+    """Stalls as a test says."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.ending: Due | None = None
+        self.last_due: Due | None = None
+        self.is_closed = False
+
+    def take_events(self) -> list[Event]:
+        taken, self.events = self.events, []
+        return taken
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
 class AttemptOfTest:
     """An attempt with a root that does what a test says."""
 
@@ -48,6 +72,7 @@ class AttemptOfTest:
         self.folder, self.screen, self.stop = RunFolder(folder), Screen(), Stop()
         self.log = EventLog(self.folder.events, 1, began_s=0.0)
         self.losses: list[Finding] = []
+        self.stalls = Stalls()
         self.root = Root("headway.training.worker", ["-"])
         self.loss: LostWorkers | None = None
 
@@ -57,7 +82,9 @@ class AttemptOfTest:
             return taken
 
         both = [self.root, self.root]
-        workers: Any = SimpleNamespace(root=self.root, processes=both, take_losses=take_losses)
+        workers: Any = SimpleNamespace(
+            root=self.root, processes=both, take_losses=take_losses, stalls=self.stalls
+        )
         watch = Watch(self.screen, self.folder.path, Progress("a"), EventReader(self.folder.events))
         attempt = RunningAttempt(
             self.folder, workers, watch, self.log, self.stop, grace_s, self.screen, verbose=True
@@ -197,6 +224,70 @@ def test_the_last_event_of_the_attempt_before_is_not_this_ones(attempt: AttemptO
     attempt.ends_with(0, Ended("finished", 0, "kept"))
     assert attempt.follow() == 0
     assert signal.SIGKILL not in attempt.root.signals
+
+
+# -- stalls ------------------------------------------------------------------------------------
+
+DEADLOCK = Diagnosis(
+    StallCause.DEADLOCK, Finding("warning", "it waits for itself"), Helps.RESTART, 7, Exit.BROKEN
+)
+
+
+def due(act: Act) -> Due:
+    return Due(StuckWorker(0, 61.0), act, DEADLOCK)
+
+
+def test_stalls_are_logged_and_the_watch_is_closed(attempt: AttemptOfTest) -> None:
+    began = Stalled(1, "the trainer", "deadlock", 12.0, "training", DEADLOCK.finding, "")
+    attempt.stalls.events = [began, StallEnded(1, "deadlock", 14.0, "itself")]
+    attempt.ends_with(0, Ended("finished", 0, "kept"))
+    assert attempt.follow() == 0
+    assert attempt.events[:2] == [began, StallEnded(1, "deadlock", 14.0, "itself")]
+    assert attempt.stalls.is_closed
+
+
+def test_a_stall_that_ends_the_run_asks_for_a_save_and_gives_its_code(
+    attempt: AttemptOfTest,
+) -> None:
+    attempt.stalls.ending = due(Act.STOP)
+    attempt.ends_with(75, step_done(3), Ended("interrupted", 75, "kept so far"))
+    assert attempt.follow() == Exit.BROKEN
+    assert attempt.root.signals == [signal.SIGCONT, signal.SIGTERM]
+    assert StopAsked("a stall", "starting") in attempt.events
+    last = attempt.events[-1]
+    assert (last.outcome, last.exit_code, last.line) == ("interrupted", 4, "kept so far")
+    assert last.finding == due(Act.STOP).finding
+    assert attempt.screen.refusals[0].what == "it waits for itself"
+
+
+@pytest.mark.timeout(20)
+def test_one_that_cannot_save_any_more_is_killed(attempt: AttemptOfTest) -> None:
+    attempt.stalls.ending = due(Act.STOP)
+    attempt.root.work = lambda _: None  # type: ignore[method-assign, assignment, return-value]
+    assert attempt.follow(grace_s=0.0) == Exit.BROKEN
+    assert signal.SIGKILL in attempt.root.signals
+    last = attempt.events[-1]
+    assert last.line.startswith("stopped by a stall: the trainer did not save within")
+    assert last.finding.what == "it waits for itself"
+    assert attempt.screen.refusals[0].have == "no progress for 1 min 1 s"
+
+
+def test_a_run_that_finished_after_all_is_finished(attempt: AttemptOfTest) -> None:
+    attempt.stalls.ending = due(Act.STOP)
+    attempt.ends_with(0, Ended("finished", 0, "kept"))
+    assert attempt.follow() == 0
+    assert attempt.events[-1].finding is None
+
+
+def test_without_a_restart_left_the_run_ends_with_the_cause(attempt: AttemptOfTest) -> None:
+    attempt.losses = [Finding("warning", "the trainer is stuck", cause=Cause.WORKER_LOST)]
+    attempt.stalls.last_due = due(Act.RESTART)
+    attempt.ends_with(-signal.SIGKILL)
+    assert attempt.follow(why_no_restart="no new step") == Exit.BROKEN
+    last = attempt.events[-1]
+    assert (last.outcome, last.exit_code) == ("failed", 4)
+    assert last.finding.what == "it waits for itself"
+    assert attempt.screen.refusals[0].what == "it waits for itself"
 
 
 def test_an_unreadable_receipt_is_none(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from headway.runs.verification.verify_checks import (
     check_order,
     check_plan,
     check_probes,
+    check_stalls,
     check_verdicts,
     check_workers,
     checked,
@@ -106,6 +107,7 @@ def verify(folder: RunFolder, pulse: Pulse) -> Verification:
         *_check_data(receipt, _with_data_located(folder, plan), pulse),
         *checkpoint,
         *check_probes(receipt, log),
+        *check_stalls(receipt, log),
         *check_verdicts(receipt, log),
         *weight_claims(receipt),
     )

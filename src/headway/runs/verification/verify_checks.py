@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 
 from headway.base.errors import Cause
-from headway.base.events import Ended, LogEntry, Probed, StepDone, StopAsked
+from headway.base.events import Ended, LogEntry, Probed, StepDone
 from headway.base.units import plural
 from headway.base.version import __version__
 from headway.data.order import MASK_64_BIT
 from headway.runs.identity import identity_of
+from headway.runs.log_facts import LogFacts
 from headway.runs.order import order_of
 from headway.runs.plan import Plan
 from headway.runs.receipt import (
@@ -187,6 +188,13 @@ def _check_stream_rows(receipt: Receipt, *, by_row: bool) -> Iterator[Claim]:
         yield checked("rows.row_sum", rows.row_sum, rows.row_sum_planned, "the receipt's facts")
 
 
+def check_stalls(receipt: Receipt, log: Sequence[LogEntry]) -> Iterator[Claim]:
+    """The stalls that the receipt names are those of the log; nothing if there were none."""
+    found = LogFacts.of(log, receipt.attempts).stalls
+    if found or receipt.stalls:
+        yield checked("stalls", receipt.stalls, found, "events.jsonl")
+
+
 # -- measurements and verdicts ----------------------------------------------------------------
 
 
@@ -277,8 +285,8 @@ def _ending(receipt: Receipt, log: Sequence[LogEntry]) -> _Ending | None:
     if receipt.outcome == "finished":
         return _Ending("", None, line)
     if receipt.outcome == "interrupted":
-        stops = [event.by for event in events if isinstance(event, StopAsked)]
-        return _Ending(stops[0], None, line) if stops else None
+        by = LogFacts.of(log, receipt.attempts).asked_by
+        return _Ending(by, None, line) if by else None
     findings = [end.finding for end in ends if end.finding]
     return _Ending(findings[-1].what, findings[-1].cause, line) if findings else None
 

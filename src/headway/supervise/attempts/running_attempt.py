@@ -25,6 +25,8 @@ from headway.runs.receipt import Receipt, how_to_resume, load_receipt
 from headway.supervise.attempts.restart import LostWorkers
 from headway.supervise.child import death_refusal
 from headway.supervise.screen import Screen
+from headway.supervise.stalls.due import Due
+from headway.supervise.stalls.stall_watch import StallWatch
 from headway.supervise.watch import Watch, log_deleted
 
 _EXIT_S = 5.0  # for a trainer to end after its last event
@@ -43,6 +45,11 @@ class FollowedWorkers(Protocol):
     @property
     def processes(self) -> Sequence[ChildProcess]:
         """Those of this machine, the root first."""
+        ...
+
+    @property
+    def stalls(self) -> StallWatch:
+        """Those that do not get on."""
         ...
 
     def take_losses(self, step_s: float | None = None) -> list[Finding]:
@@ -96,6 +103,8 @@ class RunningAttempt:
             What ended it, if that is the loss of workers and nothing else: new ones can go on.
         """
         self._is_overdue = self._follow_root()
+        self._workers.stalls.close()
+        self._log_stalls()
         self._lost = None if self._is_overdue else self._find_lost_workers()
         return self._lost
 
@@ -115,6 +124,10 @@ class RunningAttempt:
         elif self._stop.by and self._lost:
             (self._folder.path / "receipt.json").unlink(missing_ok=True)  # of a failure
             self._log_stop(self._lost.finding.what)
+        elif self._workers.stalls.ending:
+            self._log_ending(self._workers.stalls.ending)
+        elif why_no_restart and self._workers.stalls.last_due:
+            self._log_end_of(self._workers.stalls.last_due)
         return self._finish()
 
     def _find_lost_workers(self) -> LostWorkers | None:
@@ -136,8 +149,35 @@ class RunningAttempt:
         root = f" (worker 0 of {num})" if num > 1 else ""
         return death_refusal(self._workers.root, f"training {name}{root}")
 
+    def _log_stalls(self) -> None:
+        stalls = self._workers.stalls
+        for event in stalls.take_events():
+            with contextlib.suppress(MachineError):  # the disk that is full may be the cause
+                self._log.write(event)
+        if stalls.ending:
+            self._stop.ask(stalls.ending.by, stalls.ending.exit_code)
+
+    def _log_ending(self, stall: Due) -> None:
+        """Say what made a root stop that has saved, as it was asked to."""
+        last = self._watch.progress.ended
+        if last and last.outcome == "interrupted":
+            ended = Ended(last.outcome, int(stall.exit_code), last.line, stall.finding)
+            with contextlib.suppress(MachineError):
+                self._log.write(ended)
+            self._watch.take_events()
+
+    def _log_end_of(self, stall: Due) -> None:
+        """Say what made a worker's processes end that no others take the place of."""
+        (self._folder.path / "receipt.json").unlink(missing_ok=True)  # of a lost worker
+        finding = stall.finding
+        with contextlib.suppress(MachineError):
+            self._log.write(Ended("failed", int(stall.exit_code), finding.what, finding))
+        self._watch.take_events()
+
     def _log_losses(self) -> None:
-        for finding in self._workers.take_losses(self._watch.progress.usual_step_s):
+        losses = self._workers.take_losses(self._watch.progress.usual_step_s)
+        self._log_stalls()
+        for finding in losses:
             self._losses.append(finding)
             self._log.write(Noted(finding))
 
@@ -160,6 +200,8 @@ class RunningAttempt:
             if stop.by and not forwarded:
                 forwarded = True
                 self._log.write(StopAsked(stop.by, watch.doing()))
+                if self._workers.stalls.ending:
+                    root.send_signal(signal.SIGCONT)  # else it would not hear of it
                 root.send_signal(stop.signal or signal.SIGTERM)
             ended_s = ended_s or (now_s if watch.progress.ended else 0.0)
             hangs = bool(ended_s) and now_s - ended_s > _EXIT_S
@@ -182,8 +224,10 @@ class RunningAttempt:
         kept = f"step {saved:,} is saved" if saved else "nothing was saved"
         lost = f", {plural(done - saved, 'step')} lost" if done > saved else ""
         line = f"stopped by {self._stop.by}: {why} · {kept}{lost} · {how_to_resume(saved)}"
+        stall = self._workers.stalls.ending
+        finding = stall.finding if stall else None
         with contextlib.suppress(MachineError):
-            self._log.write(Ended("interrupted", int(self._stop.code), line))
+            self._log.write(Ended("interrupted", int(self._stop.code), line, finding))
         self._watch.take_events()
 
     def _note_lost_log(self) -> None:

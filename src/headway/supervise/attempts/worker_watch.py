@@ -1,21 +1,19 @@
 """Worker watch: which workers of this machine are gone, stand still or are stuck."""
 
 import signal
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from headway.base.errors import Cause, Finding
 from headway.base.process import ChildProcess
-from headway.base.process_id import is_stopped
-from headway.base.pulse import PulseReading, read_pulse
+from headway.base.pulse import PulseReading, read_pulse, silent_pulse
 from headway.base.units import seconds
 from headway.runs.workers import WorkerTree
-from headway.supervise.attempts.stuck import StuckWorker, StuckWorkers
 from headway.supervise.child import death_refusal
-
-_STOPPED_S = 5.0  # that a worker may stand still, as one that a debugger or SIGSTOP holds does
+from headway.supervise.stalls.due import Due
+from headway.supervise.stalls.explainer import Explainer
+from headway.supervise.stalls.stall_watch import StallWatch
 
 
 class WorkerWatch:
@@ -27,6 +25,10 @@ class WorkerWatch:
         processes: those of this machine, by rank.
         waits_longer: how many times as long one may wait for others as it may compute. Others that
             run elsewhere are ended by who watches them there.
+        explainer: finds out why one does not get on.
+
+    Attributes:
+        stalls: those that do not get on.
     """
 
     def __init__(
@@ -35,78 +37,84 @@ class WorkerWatch:
         live: Path,
         processes: Mapping[int, ChildProcess],
         waits_longer: float = 1.0,
+        explainer: Explainer | None = None,
     ) -> None:
         self._tree = tree
         self._live = live
         self._processes = processes
         self._told: set[int] = set()  # ranks that were told to be gone
-        self._stuck_workers = StuckWorkers(waits_longer)
-        self._stopped_since_s: dict[int, float] = {}
+        self.stalls = StallWatch(
+            live,
+            self._name,
+            is_team=tree.workers > 1,
+            waits_longer=waits_longer,
+            explainer=explainer,
+        )
 
     def take_losses(self, step_s: float | None = None) -> list[Finding]:
         """What happened to the workers since the last call.
 
-        One that stands still or is stuck is killed, so that the others do not wait for it. The
-        root's own death is not told here.
+        One that stands still or is stuck is killed, if new ones are to take its place. The root's
+        own death is not told here.
 
         Args:
             step_s: seconds of a usual step; None before the first one.
         """
         findings: list[Finding] = []
         for rank, process in self._left():
-            if self._stands_still(rank, process):
-                findings.append(self._kill(rank, self._stopped(rank)))
-            elif process.exit_code:
+            if process.exit_code:
                 self._told.add(rank)
                 refusal = death_refusal(process, self._name(rank), self._doing(rank))
                 if rank and refusal.cause is not Cause.WORKER_LOST:  # another's, told itself
                     findings.append(_as_warning(refusal.finding()))
         pulses = [
-            pulse
-            for rank, process in self._left()
-            if (pulse := self._pulse(rank)) and pulse.pid == process.pid and process.is_running
+            self._pulse_of(rank, process) for rank, process in self._left() if process.is_running
         ]
-        stuck = self._stuck_workers.look(pulses, time.monotonic(), step_s)
-        return findings + [self._kill(one.rank, self._stuck(one, step_s)) for one in stuck]
+        self.stalls.look(pulses, step_s, missing=sorted(self._told))
+        return findings + [self._kill(due, step_s) for due in self.stalls.take_due()]
 
     def _left(self) -> list[tuple[int, ChildProcess]]:
         return [(rank, p) for rank, p in self._processes.items() if rank not in self._told]
 
-    def _kill(self, rank: int, why: Finding) -> Finding:
+    def _kill(self, due: Due, step_s: float | None) -> Finding:
+        rank = due.worker.rank
+        finding = self._stopped(due) if due.is_stopped else self._stuck(due, step_s)
         self._told.add(rank)
         self._processes[rank].send_signal(signal.SIGCONT)
         self._processes[rank].send_signal(signal.SIGKILL)
-        return why
+        return finding
 
-    def _stands_still(self, rank: int, process: ChildProcess) -> bool:
-        if not is_stopped(process.pid):
-            self._stopped_since_s.pop(rank, None)
-            return False
-        since_s = self._stopped_since_s.setdefault(rank, time.monotonic())
-        return time.monotonic() - since_s > _STOPPED_S
-
-    def _stopped(self, rank: int) -> Finding:
+    def _stopped(self, due: Due) -> Finding:
+        rank = due.worker.rank
         return Finding(
             "warning",
             f"{self._name(rank)} stood still and was killed",
-            have=f"stopped for {_STOPPED_S:g} s, by SIGSTOP or a debugger; it was "
+            have=f"stopped for {seconds(due.worker.silent_s)}, by SIGSTOP; it was "
             + self._doing(rank),
             cause=Cause.WORKER_LOST,
         )
 
-    def _stuck(self, stuck: StuckWorker, step_s: float | None) -> Finding:
+    def _stuck(self, due: Due, step_s: float | None) -> Finding:
+        stuck = due.worker
         usual = f"; a step usually takes {seconds(step_s)}" if step_s else ""
         all_wait = "all workers wait for one another" if stuck.waits_for_workers else ""
         return Finding(
             "warning",
             f"{self._name(stuck.rank)} is stuck and was killed",
-            have=f"{all_wait or 'no progress'} for {seconds(stuck.silent_s)}{usual}; it was "
-            + self._doing(stuck.rank),
+            have=f"{all_wait or 'no progress'} for {seconds(stuck.silent_s)}{usual}; "
+            f"{due.diagnosis.finding.what}; it was {self._doing(stuck.rank)}",
             cause=Cause.WORKER_LOST,
         )
 
     def _name(self, rank: int) -> str:
+        if self._tree.workers == 1:
+            return "the trainer"
         return f"worker {rank} of {self._tree.workers} (group {self._tree.group_of(rank)})"
+
+    def _pulse_of(self, rank: int, process: ChildProcess) -> PulseReading:
+        """Its pulse; one that was left by another process is none."""
+        pulse = self._pulse(rank)
+        return pulse if pulse and pulse.pid == process.pid else silent_pulse(process.pid, rank)
 
     def _pulse(self, rank: int) -> PulseReading | None:
         return read_pulse(self._live / f"rank-{rank}.pulse")

@@ -14,6 +14,7 @@ from headway.base.process import ChildProcess
 from headway.runs.workers import Go, Reduction, WorkerTree
 from headway.supervise.attempts.worker_watch import WorkerWatch
 from headway.supervise.child import torch_environment
+from headway.supervise.stalls.stall_watch import StallWatch
 
 
 class Workers:
@@ -52,6 +53,11 @@ class Workers:
         """The process of rank 0."""
         return self.processes[0]
 
+    @property
+    def stalls(self) -> StallWatch:
+        """Those that do not get on."""
+        return self._watch.stalls
+
     def send(self, go: Go, reduction: Reduction = "tree") -> None:
         """Tell all workers to train.
 
@@ -73,14 +79,14 @@ class Workers:
             process.send(place)
 
     def take_losses(self, step_s: float | None = None) -> list[Finding]:
-        """What happened to the workers of a team since the last call; see `WorkerWatch`.
+        """What happened to the workers since the last call; see `WorkerWatch`.
 
-        The root's own death is not told here, and one worker alone keeps nobody waiting.
+        The root's own death is not told here.
 
         Args:
             step_s: seconds of a usual step; None before the first one.
         """
-        return self._watch.take_losses(step_s) if len(self.processes) > 1 else []
+        return self._watch.take_losses(step_s)
 
     def _start(self, rank: int, adapters: bool) -> ChildProcess:
         memory = [] if self._memory < 0 else [self._memory]

@@ -22,6 +22,7 @@ from headway.runs.watched.watched_run import FILE as WATCHED
 from headway.runs.watched.watched_run import load_watched
 from headway.supervise.live.runtime_folder import live_folders, runtime_folders
 from headway.supervise.progress import Aim, Progress, Readings, Status
+from headway.supervise.stalls.note import read_note
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def read_pulses(live: Path) -> Readings:
     return Readings(
         planner=planner if planner and is_alive(planner.pid) else None,
         workers=tuple(reading for reading in workers if reading),
+        reader=read_pulse(live / "reader.pulse"),
+        stall=read_note(live),
     )
 
 

@@ -1,0 +1,1 @@
+"""Stalls of a run's own processes: noticed early, explained, and acted upon late."""
