@@ -1,10 +1,12 @@
 """Bundle parts: what a run's folder has, without samples and secrets."""
 
 import json
+import os
 from pathlib import Path
 
 from headway.commands.stalls.bundle_parts import (
     LAST_EVENTS,
+    LAST_OUTPUT,
     bundle_parts,
     run_parts,
     versions_text,
@@ -22,17 +24,21 @@ def test_a_run_folder(tmp_path: Path) -> None:
     events.append(EVENT | {"event": "sampled", "text": "somebody's words"})
     lines = "".join(json.dumps(event) + "\n" for event in events)
     (tmp_path / "events.jsonl").write_text(lines + '{"torn')
-    for number in range(5):
-        (tmp_path / f"stall-{number}.txt").write_text("it stands")
+    for number in range(8, 13):
+        path = tmp_path / f"stall-{number}.txt"
+        path.write_text("it stands")
+        os.utime(path, (number, number))
+    (tmp_path / "output.log").write_text("".join(f"line {n}\n" for n in range(LAST_OUTPUT + 5)))
     parts = run_parts(tmp_path)
     assert json.loads(parts["run/plan.json"]) == {"data": {"path": "https://h/x", "seed": 5}}
     assert parts["run/receipt.json"] == "{torn"
     kept = [json.loads(line) for line in parts["run/events.jsonl"].splitlines()]
     assert kept[-1]["step"] == LAST_EVENTS + 4
     assert len(kept) == LAST_EVENTS - 2
+    assert parts["run/output.log"].splitlines()[0] == "line 5"
     assert "somebody" not in str(parts)
     assert [name for name in parts if "stall" in name] == [
-        f"run/stall-{number}.txt" for number in (2, 3, 4)
+        f"run/stall-{number}.txt" for number in (10, 11, 12)
     ]
 
 

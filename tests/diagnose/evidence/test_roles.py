@@ -27,3 +27,11 @@ def test_by_the_command(command: str, role: str) -> None:
 def test_a_loader_has_the_command_of_its_trainer_and_its_own_calls() -> None:
     thread = ThreadFacts(1, frames=(Frame("get", "/x/queues.py"), LOOP, Frame("<module>", "t.py")))
     assert role_of(ProcessFacts(1, command=("python", "train.py"), threads=(thread,))) == "loader"
+
+
+def test_what_keeps_the_processes_of_a_guarded_command_has_the_command_of_the_guard() -> None:
+    frame = Frame("_Keeper._wait", "/x/keeper.py", 1, module="headway.guard.command.keeper")
+    process = ProcessFacts(
+        1, command=("headway", "guard"), threads=(ThreadFacts(1, frames=(frame,)),)
+    )
+    assert role_of(process) == "keeper"

@@ -15,6 +15,9 @@ from headway.diagnose.redaction import hide_in_value
 from headway.diagnose.report import report_text
 
 LAST_EVENTS = 200  # lines of the log
+LAST_OUTPUT = 100  # lines that a guarded command printed
+_MOST_ENVIRONMENTS = 4  # processes: the first ones of a job
+_MOST_STALLS = 3  # reports of earlier ones: the newest
 _WIDTH = 100
 # What trains, and what it stands on; those that are not installed are left out.
 _PACKAGES = (
@@ -34,8 +37,10 @@ def bundle_parts(answer: DiagnosisAnswer, folder: Path | None) -> dict[str, str]
     parts = {"diagnosis.json": _json(msgspec.to_builtins(answer))}
     if answer.evidence and answer.diagnosis:
         parts = {"report.txt": report_text(answer.evidence, answer.diagnosis)} | parts
-        for process in answer.evidence.processes[:1]:
-            parts["environment.txt"] = environment_text(process.pid)
+        parts["environment.txt"] = "\n".join(
+            f"process {process.pid} {process.role}\n{environment_text(process.pid)}"
+            for process in answer.evidence.processes[:_MOST_ENVIRONMENTS]
+        )
     parts["versions.txt"] = versions_text()
     parts["machine.txt"] = machine_text(folder)
     return parts | (run_parts(folder) if folder else {})
@@ -44,14 +49,17 @@ def bundle_parts(answer: DiagnosisAnswer, folder: Path | None) -> dict[str, str]
 def run_parts(folder: Path) -> dict[str, str]:
     """What a run's folder has: its plan, settings, last events and earlier stalls."""
     parts: dict[str, str] = {}
-    for name in ("plan.json", "settled.json", "watched.json", "receipt.json"):
+    for name in ("plan.json", "settled.json", "watched.json", "guard.json", "receipt.json"):
         if text := _text(folder / name):
             parts[f"run/{name}"] = _json_text(text)
     if text := _text(folder / "run.yaml"):
         parts["run/run.yaml"] = text
     if text := _text(folder / "events.jsonl"):
         parts["run/events.jsonl"] = _last_events(text)
-    for path in sorted(folder.glob("stall-*.txt"))[-3:]:
+    if text := _text(folder / "output.log"):
+        parts["run/output.log"] = "\n".join(text.splitlines()[-LAST_OUTPUT:]) + "\n"
+    stalls = (path for path in folder.glob("stall-*.txt") if path.is_file())
+    for path in sorted(stalls, key=lambda path: path.stat().st_mtime)[-_MOST_STALLS:]:
         parts[f"run/{path.name}"] = _text(path)
     return parts
 

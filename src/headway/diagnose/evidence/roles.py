@@ -26,12 +26,14 @@ _BY_CALL = (
     ("multiprocess.pool", "worker", "pool worker"),
     ("multiprocessing.pool", "worker", "pool worker"),
     ("torch._inductor.compile_worker.subproc_pool", "main", "compiler"),
+    ("headway.guard.command.keeper", "_wait", "keeper"),  # of what a guarded command starts
 )
 
 
 def role_of(process: ProcessFacts) -> str:
     """What a process is in its job, as a person would say it; "" if nothing tells."""
-    calls = {(frame.module, frame.function) for frame in process.main_thread.frames}
+    frames = process.main_thread.frames
+    calls = {(frame.module, frame.function.rpartition(".")[2]) for frame in frames}
     for module, function, role in _BY_CALL:
         if (module, function) in calls:
             return role
