@@ -29,6 +29,7 @@ def test_rates_lie_between_two_looks() -> None:
         (TreeActivity(1.0), True),
         (TreeActivity(1.0, cores=0.01, copied_per_s=500.0), True),
         (TreeActivity(1.0, cores=0.5), False),
+        (TreeActivity(1.0, cores=0.15), False),  # a machine that others use
         (TreeActivity(1.0, received_per_s=100.0), False),
         (TreeActivity(1.0, written_per_s=1e6), False),
         (TreeActivity(1.0, read_per_s=1e6), False),

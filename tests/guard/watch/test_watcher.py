@@ -12,7 +12,7 @@ from headway.diagnose.diagnosis import Diagnosis, Helps, StallCause
 from headway.guard.facts import ProgressRecord, SeenStall
 from headway.guard.output_lines import OutputLines
 from headway.guard.run_record import RunRecord
-from headway.guard.watch.activity import TreeActivity
+from headway.guard.watch.activity import Counters, TreeActivity
 from headway.guard.watch.rhythm import Rhythm
 from headway.guard.watch.stall import Look
 from headway.guard.watch.watcher import Watcher, WatchListener
@@ -123,6 +123,26 @@ def test_silence_is_explained_within_five_seconds(stage: Stage) -> None:
     stage.lines.feed(b"dataset loaded\n")
     stage.pass_time(5)
     assert stage.shown.lines[0].startswith("headway: no output for 3 s: computing (1.9 cores")
+
+
+def test_what_was_done_before_a_silence_is_not_told_of_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+
+    def activity(before: Counters, after: Counters) -> TreeActivity:
+        seen.append(before.at_s)
+        return TreeActivity(1.0)
+
+    monkeypatch.setattr("headway.guard.watch.watcher.activity_between", activity)
+    stage.print_steps(5)
+    printed_s = stage.now_s
+    stage.lines.feed(b"now it is silent\n")
+    stage.pass_time(2.5)
+    seen.clear()
+    stage.pass_time(1)
+    assert len(stage.shown.lines) == 1
+    assert min(seen) >= printed_s
 
 
 def test_what_was_seen_too_late_is_not_said(stage: Stage) -> None:

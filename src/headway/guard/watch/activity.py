@@ -11,7 +11,7 @@ from headway.guard.watch.network import received_bytes
 
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-COMPUTES = 0.2  # cores from which it counts as computing
+COMPUTES = 0.1  # cores from which it counts as computing; a busy machine gives no more
 READS = 1.0  # bytes per second from which it counts as reading from the network
 MOVES = 50_000.0  # bytes per second from which it counts as reading or writing files
 

@@ -34,6 +34,8 @@ def doing(activity: TreeActivity, where: str = "", gpu_busy: float = 0.0) -> str
     if parts:
         return " · ".join(parts[:2])
     states = set(activity.states)
+    if "R" in states:  # it computes now and then, or would if it got a core
+        return f"computing (less than {COMPUTES} cores)"
     if states and states <= {"T", "t"}:
         return "stopped"
     inside = f" in {where}" if where else ""

@@ -210,7 +210,10 @@ class Watcher:
         """Of the last seconds."""
         if len(self._counters) < 2:
             return TreeActivity(1.0)
-        recent = [one for one in self._counters if now_s - one.at_s <= _WINDOW_S]
+        since_s = max(
+            now_s - _WINDOW_S, self.lines.last_news_s
+        )  # what came before is another story
+        recent = [one for one in self._counters if one.at_s >= since_s]
         first = recent[0] if len(recent) > 1 else self._counters[-2]
         return activity_between(first, self._counters[-1])
 
