@@ -237,7 +237,7 @@ CHILD = """
 import json, os, signal, sys
 from headway.base.errors import Cause, MachineError, Remedy
 from headway.base.process import (
-    PULSE_VARIABLE, REPORT_VARIABLE, report_refusal, send_answer
+    PULSE_VARIABLE, REPORT_VARIABLE, Stop, accept_stops, report_refusal, send_answer
 )
 print("pulse", os.environ.get(PULSE_VARIABLE), "session", os.getsid(0) == os.getpid(), flush=True)
 print("to the log", file=sys.stderr, flush=True)
@@ -257,8 +257,12 @@ for line in sys.stdin:
             import subprocess
             sys.exit(subprocess.call([sys.executable, "-c", "import random, queue"]))
         case "wait":
+            accept_stops()
             print("waiting", flush=True)
             signal.pause()
+        case "listen":
+            with Stop().listening() as stop:
+                print("listening", stop.by, flush=True)
         case "write":
             print("written", flush=True)
 """
@@ -427,6 +431,21 @@ def test_a_signal_and_the_end_reach_it(child_of: Callable[..., ChildProcess]) ->
     other.end()
     assert other.exit_code == -signal.SIGKILL
     other.end()
+
+
+@pytest.mark.parametrize("number", Stop.CODES)
+def test_a_stop_while_it_starts_is_taken_once_it_listens(
+    child_of: Callable[..., ChildProcess], number: signal.Signals
+) -> None:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    child = child_of()
+    child.send_signal(number)  # Python itself has not started yet
+    assert child.stdout.readline().startswith(b"pulse ")
+    type_in(child, "listen")
+    assert child.stdout.readline().decode() == f"listening {number.name}\n"
+    hang_up(child)
+    assert child.wait() == 0
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
 
 
 def test_it_is_restarted_as_often_as_its_policy_allows_without_progress(

@@ -155,6 +155,7 @@ class Stop:
         try:
             for number in before:
                 signal.signal(number, handlers[number])
+            accept_stops()
             yield self
         finally:
             listening = False  # nothing may be raised before all handlers are back
@@ -348,6 +349,9 @@ class ChildProcess:
         with contextlib.ExitStack() as files:
             files.callback(os.close, theirs)
             log = files.enter_context(self.log.open("wb")) if self.log else None
+            # Until it has handlers, a stop would end it somewhere in Python's own start.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, Stop.CODES)
+            files.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
             process = subprocess.Popen(
                 self._command,
                 stdin=self._stdin,
@@ -358,6 +362,11 @@ class ChildProcess:
                 pass_fds=(theirs, *self._descriptors),
             )
         return process, open(ours, "rb", buffering=0)  # noqa: PTH123 - a descriptor
+
+
+def accept_stops() -> None:
+    """Take the requests to stop that a `ChildProcess` was sent while it started."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, Stop.CODES)
 
 
 def send_answer(answer: object) -> None:

@@ -169,4 +169,4 @@ def exit_within(code: int, limit_s: float = _EXIT_S) -> NoReturn:
 
 
 if __name__ == "__main__":
-    exit_within(run_child(main))
+    exit_within(run_child(main, listens=True))

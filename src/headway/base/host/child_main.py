@@ -5,18 +5,21 @@ from collections.abc import Callable
 
 from headway.base.errors import exit_code
 from headway.base.host.machine_errors import machine_refusal
-from headway.base.process import report_refusal
+from headway.base.process import accept_stops, report_refusal
 
 
-def run_child(main: Callable[[list[str]], int]) -> int:
+def run_child(main: Callable[[list[str]], int], *, listens: bool = False) -> int:
     """Run a child process.
 
     Args:
         main: takes the arguments, returns the exit code, reports its own refusals.
+        listens: it has a `Stop`, which takes what was sent before; else a signal ends it.
 
     Returns:
         The exit code.
     """
+    if not listens:
+        accept_stops()
     try:
         return main(sys.argv[1:])
     except Exception as error:
