@@ -53,7 +53,7 @@ class TouchedFiles:
         """
         found: list[TouchedFile] = []
         until_s = time.monotonic() + seconds
-        inside = f"{ignored}{os.sep}" if ignored else "\0"
+        inside = f"{ignored.absolute()}{os.sep}" if ignored else "\0"
         for number, entry in enumerate(_files(self.folders)):
             if number >= _MOST or time.monotonic() > until_s:
                 break
