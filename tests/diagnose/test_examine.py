@@ -208,6 +208,16 @@ def test_roles_pulses_and_silence_are_passed_on(start: Start) -> None:
     assert found.machine.cores >= 1
 
 
+def test_a_machine_that_is_overloaded_gets_more_time_for_the_calls_of_python(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examination, "WHOLE_S", 0.0)
+    monkeypatch.setattr(examination, "_PYTHON_STACKS_S", 60.0)
+    (facts,) = look(start("print(flush=True); input()").pid, native=True).processes
+    assert facts.main_thread.frames
+    assert facts.unread == ""
+
+
 def test_eight_processes_are_read_in_time(start: Start) -> None:
     pids = [start("print(flush=True); input()").pid for _ in range(8)]
     found = examine(pids, seconds=0.1, native=False)

@@ -26,7 +26,7 @@ from headway.diagnose.evidence.without_proc import look_at
 _MOST_USED = 4  # processes whose own folders matter; the others share them
 _COMPUTES = 0.1  # cores from which a process may be busy with a line
 WHOLE_S = 1.4  # for everything: with the start of the verb, less than two seconds
-_PYTHON_STACKS_S = 0.8  # of that, the calls of Python; those of machine code get what is left
+_PYTHON_STACKS_S = 1.5  # at most, for the calls of Python; those of machine code come after
 _KERNEL_S = 0.5  # for what the kernel has about all processes
 _LINES_S = 0.2  # for the lines of text that processes compute on
 _KILL_S = 0.15  # for py-spy to be killed when it is late
@@ -48,8 +48,9 @@ def examine(
     native: bool = True,
     proc: Path = PROC,
 ) -> Evidence:
-    """Read what processes, all their descendants and the machine do; takes less than 2 s.
+    """Read what processes, all their descendants and the machine do.
 
+    It takes less than 2 s, and up to 3 s where the machine is so busy that py-spy has to wait.
     Processes that are gone are left out.
 
     Args:
@@ -74,8 +75,9 @@ def examine(
     watched_s = time.monotonic() - began_s
     # Only now: py-spy takes time of the machine, and stops what it reads for a moment.
     found = _with_stacks(found, began_s + WHOLE_S - _LINES_S, proc, native=native)
-    found = _with_lines(found, began_s + WHOLE_S, proc)
-    disks, gpus = machine.disks_and_gpus(began_s + WHOLE_S)
+    until_s = max(began_s + WHOLE_S, time.monotonic() + _LINES_S)
+    found = _with_lines(found, until_s, proc)
+    disks, gpus = machine.disks_and_gpus(until_s)
     given = roles or {}
     return Evidence(
         processes=tuple(
@@ -120,7 +122,8 @@ def _with_stacks(
         return SideJobs(calls, at_once).results(limit_s)
 
     alive = [pid for pid, facts in found.items() if facts.main_thread.state not in ("Z", "X")]
-    python = read(alive, min(time.monotonic() + _PYTHON_STACKS_S, until_s), native=False)
+    # Without them little can be explained: on a machine that is overloaded they may take longer.
+    python = read(alive, max(time.monotonic() + _PYTHON_STACKS_S, until_s), native=False)
     python = {pid: python.get(pid, Stacks(problem=_LATE)) for pid in alive}
     if native:
         better = read([pid for pid in alive if python[pid].threads], until_s, native=True)
