@@ -24,7 +24,6 @@ from headway import HeadwayCallback
 from headway.model import presets
 
 LENGTH = 256
-VOCABULARY = 2048
 
 
 class Ends(TrainerCallback):
@@ -54,9 +53,10 @@ def main() -> None:
     asked = parser.parse_args()
     draw = random.Random(0)
     num = asked.steps * asked.batch
-    rows = [[draw.randrange(VOCABULARY) for _ in range(LENGTH)] for _ in range(num)]
+    vocabulary = presets.vocab_size(asked.preset)
+    rows = [[draw.randrange(3, vocabulary) for _ in range(LENGTH)] for _ in range(num)]
     special = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
-    config = presets.config(asked.preset, presets.vocab_size(asked.preset), LENGTH, special)
+    config = presets.config(asked.preset, vocabulary, LENGTH, special)
     model = AutoModelForCausalLM.from_config(
         AutoConfig.for_model(config.pop("model_type"), **config)
     )

@@ -4,7 +4,7 @@ Usage:
     python bench/peers/watched_steps.py RUN RESULT
 
 RUN is a folder of `headway plan --save`. Without watching, a step is what computes: no pulse, no
-event, no pace, no note of which gradients were there. Everything else is the run's own code.
+event, no comparison of paces, no note of which gradients were there. Everything else is as in a run.
 """
 
 import json
@@ -19,7 +19,6 @@ from typing import Any
 from headway.base.events import EventLog
 from headway.base.process import Stop
 from headway.base.pulse import Phase, Pulse
-from headway.training import attempt as attempts
 from headway.training.attempt import Attempt, prepare
 from headway.training.phases import Phases
 from headway.training.step import train_steps
@@ -36,7 +35,6 @@ class Switch:
         self._replaced: list[tuple[Any, dict[str, Any]]] = [
             (pulse, {"beat": _nothing, "activity": _no_activity, "waiting": _no_activity}),
             (log, {"write": _nothing}),
-            (attempt, {"_watch_pace": _nothing}),
             (stepper, {"no_gradient_yet": set[str]()}),
         ]
         self._before: list[dict[str, Any]] = []  # of each owner, what was its own
@@ -93,12 +91,11 @@ def steps(attempt: Attempt) -> dict[bool, list[float]]:
     is_on, last_s = True, time.perf_counter()
     with attempt.phase(Phase.TRAINING):
         for batch, report in train_steps(trainer.batches(_nothing), take):
-            trainer.count(batch, report)
-            attempt.step_seconds.append(report.seconds)
             if is_on:
-                attempt._watch_pace(report.seconds)  # noqa: SLF001
-                attempt.log.write(report.event())
-                attempts.show_totals(attempt.phase.pulse, attempt.plan, trainer.totals)
+                attempt._finish_step(batch, report)  # noqa: SLF001 - as in a run
+            else:
+                trainer.count(batch, report)
+                attempt.step_seconds.append(report.seconds)
             now_s = time.perf_counter()
             if report.step > WARM_STEPS:
                 seconds[is_on].append(now_s - last_s)

@@ -34,7 +34,7 @@ def test_without_watching_nothing_is_called_and_afterwards_everything_again(load
         def beat(self) -> None:
             self.num += 1
 
-        write = _watch_pace = waiting = activity = beat
+        write = waiting = activity = beat
 
     pulse, log, attempt, stepper = Calls(), Calls(), Calls(), Calls()
     attempt.phase = types.SimpleNamespace(pulse=pulse)  # type: ignore[attr-defined]
@@ -46,14 +46,13 @@ def test_without_watching_nothing_is_called_and_afterwards_everything_again(load
     def call() -> list[int]:
         pulse.beat()
         log.write()
-        attempt._watch_pace()
-        return [pulse.num, log.num, attempt.num]
+        return [pulse.num, log.num]
 
     switch.turn(on=False)
     switch.turn(on=False)
-    assert call() == [0, 0, 0]
+    assert call() == [0, 0]
     assert stepper.no_gradient_yet == set()  # type: ignore[attr-defined]
     switch.turn(on=True)
     switch.turn(on=True)
-    assert call() == [1, 1, 1]
+    assert call() == [1, 1]
     assert stepper.no_gradient_yet == {"a"}  # type: ignore[attr-defined]
