@@ -4,7 +4,7 @@ Usage:
     python bench/peers/watched_steps.py RUN RESULT
 
 RUN is a folder of `headway plan --save`. Without watching, a step is what computes: no pulse, no
-event, no comparison of paces, no note of which gradients were there. Everything else is as in a run.
+event, no comparison of paces, no note of which gradients were there. The rest is as in a run.
 """
 
 import json
