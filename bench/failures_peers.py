@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from failures.cases import CASES, Case
+from failures.cases import CASES, Case, said
 from failures.systems import SYSTEMS, Facts, System
 from report import machine, versions
 from trials import HERE
@@ -35,14 +35,14 @@ def tried(case: Case, system: System, folder: Path) -> dict[str, Any]:
     """Put a system through a case; what came of it."""
     found = system.run(case.starts, folder)
     judged, last = case.judge(found), found[-1]
-    said = re.search(case.says, last.output, re.IGNORECASE)
+    line = said(last.output, case.says)
     return {
         "exit_codes": [facts.exit_code for facts in found],
-        "noticed": last.exit_code not in (0, None) or said is not None,
-        "said_why": said is not None,
+        "noticed": last.exit_code not in (0, None) or bool(line),
+        "said_why": bool(line),
         "handled": judged.handled,
         "lost": judged.lost,
-        "line": _line_around(last.output, said) if said else "",
+        "line": _plain(line),
         "last_lines": _last_lines(last.output),
         "facts": [_without_output(facts) for facts in found],
     }
@@ -50,12 +50,6 @@ def tried(case: Case, system: System, folder: Path) -> dict[str, Any]:
 
 def _without_output(facts: Facts) -> dict[str, Any]:
     return {name: value for name, value in asdict(facts).items() if name != "output"}
-
-
-def _line_around(output: str, said: re.Match[str]) -> str:
-    begin = output.rfind("\n", 0, said.start()) + 1
-    end = output.find("\n", said.end())
-    return _plain(output[begin : end if end >= 0 else len(output)])
 
 
 def _last_lines(output: str) -> list[str]:

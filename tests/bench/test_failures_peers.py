@@ -135,3 +135,10 @@ def test_lines_on_the_page_name_no_folder_of_this_machine(load: Load) -> None:
     line = "\x1b[1mcannot read /tmp/failing-x/trainer/runs/checkpoint-20 | 3%"
     assert plain(line) == "cannot read .../checkpoint-20 3%"
     assert len(plain("x " * 500)) <= 200
+
+
+def test_progress_bars_say_nothing(load: Load) -> None:
+    said = load("failures.cases").said
+    bar = "Truncating train dataset:  50%|#####     | 10/20 [00:01<00:01, 9.1 examples/s]"
+    assert said(f"{bar}\r{bar}\nDropping train dataset: 0% 0/20 [00:00<?, ? examples/s]", "t") == ""
+    assert said(f"first cut\n{bar}\nlast cut\ndone", "CUT|truncat") == "last cut"
