@@ -51,7 +51,8 @@ class Mode:
         elsewhere: what people see in other trainers.
         headway: what Headway does.
         when: how soon.
-        test: the one to read first, FILE::NAME; "" if there is none.
+        test: the one to read first, FILE::NAME; "" if there is none. FILE::NAME[CASE] is a case of
+            a test that is made for many.
         not_yet: what is missing, "" if nothing is.
     """
 
@@ -61,6 +62,11 @@ class Mode:
     when: str
     test: str = ""
     not_yet: str = ""
+
+    @property
+    def is_case(self) -> bool:
+        """Whether its test is a case of one that is made for many."""
+        return self.test.endswith("]")
 
 
 Outcomes = dict[str, dict[str, str]]  # FILE::NAME -> date, outcome
@@ -106,8 +112,20 @@ def problems() -> Iterator[str]:
         if not mode.not_yet:
             if not (mode.headway and mode.when):
                 yield f"{mode.id}: docs/failures.yaml does not say what Headway does, and when"
-            if mode.test not in tests[mode.id]:
+            there = has_case(mode.test) if mode.is_case else mode.test in tests[mode.id]
+            if not there:
                 yield f"{mode.id}: there is no test {mode.test or 'under its id'}"
+
+
+def has_case(test: str) -> bool:
+    """Whether a file has a test of this name, and the name of the case as a text."""
+    file, _, name = test.partition("::")
+    name, _, case = name.removesuffix("]").partition("[")
+    path = DOCS.parent / file
+    nodes = list(ast.walk(ast.parse(path.read_text()))) if path.exists() else []
+    functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    return name in functions and case in texts
 
 
 # -- what ran
@@ -119,16 +137,19 @@ def read_junit(path: Path, date: str) -> Outcomes:
     A test with several cases passed if all of them did.
     """
     found: Outcomes = {}
+    listed = {mode.test for mode in all_modes() if mode.is_case}
     for case in ElementTree.parse(path).iter("testcase"):
         name = case.attrib["name"].partition("[")[0]
         file = case.attrib["classname"].replace(".", "/") + ".py"
         tags = {child.tag for child in case}
-        if not ids_in(name) or "skipped" in tags:
+        keys = {f"{file}::{name}"} if ids_in(name) else set[str]()
+        keys |= {f"{file}::{case.attrib['name']}"} & listed
+        if "skipped" in tags:
             continue
         outcome = "failed" if tags & {"failure", "error"} else "passed"
-        key = f"{file}::{name}"
-        if found.get(key, {}).get("outcome") != "failed":
-            found[key] = {"date": date, "outcome": outcome}
+        for key in keys:
+            if found.get(key, {}).get("outcome") != "failed":
+                found[key] = {"date": date, "outcome": outcome}
     return found
 
 
@@ -140,6 +161,7 @@ def recorded() -> Outcomes:
 def record(outcomes: Outcomes) -> None:
     """Keep outcomes in place of earlier ones of the same tests; drop tests that are gone."""
     there = {name for names in named_by_id().values() for name in names}
+    there |= {mode.test for mode in all_modes()}
     kept = {name: one for name, one in (recorded() | outcomes).items() if name in there}
     RAN.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
@@ -148,7 +170,8 @@ def run_tests() -> Path:
     """Run every test whose name has an id; returns pytest's own account."""
     report = ROOT / "build" / "failures.xml"
     report.parent.mkdir(exist_ok=True)
-    names = sorted({name for names in named_by_id().values() for name in names})
+    by_id = {name for names in named_by_id().values() for name in names}
+    names = sorted(by_id | {mode.test for mode in all_modes() if mode.is_case})
     command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal", *names]
     subprocess.run([*command, f"--junitxml={report}"], cwd=ROOT, check=False)
     return report
@@ -174,7 +197,9 @@ def page() -> str:
     ]
     for group, group_modes in catalogue().items():
         lines += ["", f"## {group}", "", HEAD, "|---|---|---|---|---|"]
-        lines += [_row(mode, by_id[mode.id]) for mode in group_modes]
+        for mode in group_modes:
+            case = [outcomes[mode.test]] if mode.is_case and mode.test in outcomes else []
+            lines.append(_row(mode, by_id[mode.id] + case))
     return "\n".join([*lines, *_peers()]) + "\n"
 
 

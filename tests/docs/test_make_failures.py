@@ -103,6 +103,23 @@ def test_a_test_passed_if_all_its_cases_did(apart: Any, tmp_path: Path) -> None:
     assert {name.partition("::")[0] for name in found} == {"tests/runs/test_plan.py"}
 
 
+def test_a_case_of_a_test_for_many_is_named(apart: Any, tmp_path: Path) -> None:
+    (tmp_path / "tests" / "test_many.py").write_text("ALL = ['gil']\ndef test_all(): ...\n")
+    apart.DOCS = tmp_path / "docs"
+    both = {"test": "tests/test_a.py::test_d01_F30_both"}
+    write(apart, d01=both, f30=both, f07={"test": "tests/test_many.py::test_all[gil]"})
+    assert list(apart.problems()) == []
+    cases = "".join(
+        f'<testcase classname="tests.test_many" name="test_all[{name}]"/>' for name in ("gil", "x")
+    )
+    (tmp_path / "junit.xml").write_text(f"<testsuites>{cases}</testsuites>")
+    assert apart.main(["--junit", str(tmp_path / "junit.xml")]) == 0
+    assert list(apart.recorded()) == ["tests/test_many.py::test_all[gil]"]
+    assert "[test_all[gil]](../tests/test_many.py): 1 passed" in apart.PAGE.read_text()
+    write(apart, d01=both, f30=both, f07={"test": "tests/test_many.py::test_all[lock]"})
+    assert [one.partition(":")[0] for one in apart.problems()] == ["F07"]
+
+
 def test_outcomes_of_tests_that_are_gone_are_dropped(apart: Any, tmp_path: Path) -> None:
     (tmp_path / "junit.xml").write_text(JUNIT.replace("tests.runs.test_plan", "tests.test_a"))
     apart.record(

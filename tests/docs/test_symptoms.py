@@ -12,7 +12,7 @@ from headway.config.command_line import parse
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "symptoms"
 INDEX = FOLDER / "README.md"
 PAGES = sorted(path for path in FOLDER.glob("*.md") if path != INDEX)
-SOON = ("diagnose", "guard")  # verbs that are being built
+SOON = ("guard",)  # verbs that are being built
 LINK = re.compile(r"\]\(([^)#]+)\)")
 
 
