@@ -28,6 +28,7 @@ from report import machine, versions
 from trials import HERE
 
 RESULTS = HERE / "results"
+ENDED_BY_US = (None, -9)  # after its time, or by SIGKILL
 _SHOWN_LINES = 2
 
 
@@ -38,7 +39,7 @@ def tried(case: Case, system: System, folder: Path) -> dict[str, Any]:
     line = said(last.output, case.says)
     return {
         "exit_codes": [facts.exit_code for facts in found],
-        "noticed": last.exit_code not in (0, None) or bool(line),
+        "noticed": last.exit_code not in (0, *ENDED_BY_US) or bool(line),
         "said_why": bool(line),
         "handled": judged.handled,
         "lost": judged.lost,
@@ -127,8 +128,12 @@ def _cell(one: dict[str, Any] | None) -> str:
     code = one["exit_codes"][-1]
     how = "says why" if one["said_why"] else "an error" if one["noticed"] else "not noticed"
     lost = "nothing lost" if one["lost"] == "nothing" else f"lost: {one['lost']}"
-    text = f"{how}; {lost}; " + ("ended by us" if code is None else f"exit {code}")
+    text = f"{how}; {lost}; {_code(code)}"
     return f"**{text}**" if one["handled"] else text
+
+
+def _code(code: int | None) -> str:
+    return "ended by us" if code in ENDED_BY_US else f"exit {code}"
 
 
 def _num_handled(cases: Iterable[dict[str, Any]], name: str) -> int:
@@ -136,7 +141,7 @@ def _num_handled(cases: Iterable[dict[str, Any]], name: str) -> int:
 
 
 def _printed(name: str, one: dict[str, Any]) -> str:
-    codes = ", then ".join("ended by us" if c is None else f"exit {c}" for c in one["exit_codes"])
+    codes = ", then ".join(map(_code, one["exit_codes"]))
     shown = [one["line"]] if one["line"] else one["last_lines"]
     quoted = " / ".join(f"`{line.replace('`', chr(39))}`" for line in shown) or "nothing"
     return f"- {name} ({codes}): {quoted}"

@@ -16,7 +16,7 @@ from failures.systems import Facts, Running, Start
 from headway.data.examples.tokenizer import byte_level
 
 SMALL = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
-LARGE = {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 4}
+LARGE = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4}
 NAMED = ("--run-name", "case", "--max-restarts", "0")
 
 
@@ -576,7 +576,7 @@ CASES = (
                     *("--batch-size", 4, "--max-steps", 20, "--save-steps", 10),
                     *("--max-length", 256),
                 ),
-                ulimit="-f 20000",
+                ulimit="-f 6000",
             ),
         ),
         keeps_older,

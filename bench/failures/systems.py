@@ -22,6 +22,9 @@ from trials import PEERS, environment
 
 LIMIT_S = 240.0  # of a start, unless its case says less
 _POLL_S = 0.002
+# One thread each: what is asked is who notices, and two that wait for each other beside other work
+# take seconds for a step of milliseconds.
+_PLAIN = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ class System:
             process = subprocess.Popen(
                 command,
                 cwd=own,
-                env=environment(own / "cache") | kept | {"PYTHONUNBUFFERED": "1"},
+                env=environment(own / "cache") | kept | _PLAIN,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

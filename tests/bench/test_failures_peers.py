@@ -127,7 +127,7 @@ def test_the_page_shows_who_did_what(load: Load) -> None:
         "| **says why; nothing lost; ended by us** |" in page
     )
     assert "| handled, of 1 | 0 | 0 | 1 |" in page
-    assert "- Trainer (exit -9, then exit 0): `train_loss '0.0'`" in page
+    assert "- Trainer (ended by us, then exit 0): `train_loss '0.0'`" in page
 
 
 def test_lines_on_the_page_name_no_folder_of_this_machine(load: Load) -> None:
