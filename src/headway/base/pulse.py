@@ -276,11 +276,9 @@ class Pulse:
             self._waiting, self._waiting_since = before
             self.beat()
 
-    def wait_for(self, what: str) -> None:
-        """Show what is waited for from now on, "" for nothing: for who watches somebody else."""
-        if bool(what) != bool(self._waiting):
-            self._waiting_since = time.monotonic()
-        self._waiting = what
+    def wait_for(self, what: str, since_s: float = 0.0) -> None:
+        """Show what is waited for and since when, "" for nothing: for who watches somebody else."""
+        self._waiting, self._waiting_since = what, since_s
         self.beat()
 
     def count_time(self) -> None:

@@ -16,6 +16,7 @@ from headway.guard.watch.activity import Counters, TreeActivity
 from headway.guard.watch.rhythm import Rhythm
 from headway.guard.watch.stall import Look
 from headway.guard.watch.watcher import Watcher, WatchListener
+from headway.supervise.live.live_jobs import find_status
 
 DEADLOCK = Diagnosis(
     StallCause.DEADLOCK, Finding("warning", "a deadlock", "two locks", "one order"), Helps.RESTART
@@ -123,6 +124,13 @@ def test_silence_is_explained_within_five_seconds(stage: Stage) -> None:
     stage.lines.feed(b"dataset loaded\n")
     stage.pass_time(5)
     assert stage.shown.lines[0].startswith("headway: no output for 3 s: computing (1.9 cores")
+
+
+def test_status_says_since_when_it_is_silent(stage: Stage) -> None:
+    stage.print_steps(5)
+    stage.pass_time(30)
+    status = find_status("run", stage.folder)
+    assert (status.state, status.step, status.waiting_for) == ("training", 4, "output")
 
 
 def test_what_was_done_before_a_silence_is_not_told_of_it(

@@ -17,6 +17,7 @@ from headway.runs.archive import deletion
 from headway.runs.archive.deletion import check_deletions, delete_run, foreign_files
 from headway.runs.folder import RunFolder
 from headway.runs.plan import LoraPlan, Parent, Plan
+from headway.runs.watched.watched_run import WatchedRun
 
 
 @pytest.fixture
@@ -58,6 +59,17 @@ def test_a_run_is_gone_and_nothing_else(runs: Path) -> None:
     delete_run(found)
     assert sorted(path.name for path in runs.iterdir()) == ["other"]
     assert sorted(str(path) for path in (runs / "other").rglob("*")) == before
+
+
+def test_a_run_of_another_program_is_gone_with_all_that_guard_wrote(runs: Path) -> None:
+    other = runs / "train"
+    other.mkdir()
+    WatchedRun("train", "guard", "python train.py").save(other)
+    for name in ("guard.json", "output.log", "events.jsonl", "run.lock", "stall-1.txt"):
+        (other / name).write_text("")
+    (found,) = check_deletions(["train"], runs)
+    delete_run(found)
+    assert not other.exists()
 
 
 @pytest.mark.parametrize("spelled", ["notes", "notes/", "./notes"])

@@ -225,7 +225,9 @@ class Watcher:
             self._phase = phase
             pulse.enter(phase)
         if no_news_s >= SPEAKS_AFTER_S and self._is_running:
-            pulse.wait_for(f"output ({doing(self._activity(now_s))})")
+            activity = self._activity(now_s)
+            what = "output" if activity.is_idle else f"output ({doing(activity)})"
+            pulse.wait_for(what, self.lines.last_news_s)
         elif no_news_s <= 2 * _TICK_S:
             pulse.wait_for("")
         if now_s - self._flushed_s >= 2.0:

@@ -192,7 +192,7 @@ def _named(run: str, output_dir: Path) -> RunFolder:
             continue
         if path.is_symlink():
             raise _is_a_link(place)
-        if not _is_a_plan(path / "plan.json"):
+        if not (_is_a(path / "plan.json", "plan") or _is_a(path / WATCHED, "watched")):
             raise _not_ours(place)
         return RunFolder(path)
     meant = find_run(run, output_dir).path  # raises, unless it is a part of a run
@@ -207,12 +207,13 @@ def _named(run: str, output_dir: Path) -> RunFolder:
     )
 
 
-def _is_a_plan(path: Path) -> bool:
+def _is_a(path: Path, kind: str) -> bool:
+    """Whether a file says of itself that it is a value of that kind."""
     try:
         schema = json.loads(path.read_bytes())["schema"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return isinstance(schema, str) and schema.startswith("headway.plan/")
+    return isinstance(schema, str) and schema.startswith(f"headway.{kind}/")
 
 
 def _depends(other: RunFolder, run: Path) -> str:
@@ -299,7 +300,7 @@ def _not_ours(place: Path) -> UsageError:
     return UsageError(
         f"{place} was not made by Headway",
         cause=Cause.RUN_UNREADABLE,
-        have="a plan.json that is no plan",
+        have=f"a plan.json that is no plan, or a {WATCHED} of something else",
         need="the folder of a run",
         remedies=(Remedy("headway runs", "lists the runs"),),
     )
