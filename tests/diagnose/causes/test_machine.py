@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from tests.diagnose.built import evidence, process, runner, sleeper, texts, thread, work
 
 from headway.diagnose.causes.machine import (
@@ -80,6 +82,19 @@ def test_threads_that_spin_beside_other_work() -> None:
     waiting = [thread(*BARRIER, call="futex") for _ in range(3)]
     asleep = process(7, runner(), *waiting)
     assert find_threads_spin(evidence(asleep, other_work=crowded)) is None
+
+
+def test_threads_without_python_that_run_while_the_main_thread_is_in_python() -> None:
+    helpers = [runner(name="python", cpu=0.9) for _ in range(3)]
+    helpers = [replace(one, frames=()) for one in helpers]
+    crowded = work(other_cores=4.0, busy=1.0)
+    assert find_threads_spin(evidence(process(7, runner(), *helpers), other_work=crowded))
+    computes = runner("at::parallel_for@/lib/libtorch_cpu.so", "step train.py:9")
+    for main in (computes, runner("mm@/lib/libtorch_cpu.so", "step train.py:9")):
+        job = process(7, main, *helpers)
+        assert find_threads_spin(evidence(job, other_work=crowded)) is None, "for its main thread"
+    named = [replace(one, name="pt_autograd_0") for one in helpers]
+    assert find_threads_spin(evidence(process(7, runner(), *named), other_work=crowded)) is None
 
 
 def test_more_threads_than_cores() -> None:

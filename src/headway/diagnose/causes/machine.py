@@ -2,10 +2,11 @@
 
 from headway.base.errors import Remedy
 from headway.base.host.contention import NOTABLE, SATURATED
+from headway.base.units import plural
 from headway.diagnose.causes.roles import roles_of, spots, who
 from headway.diagnose.causes.row import CauseRow, diagnosis
-from headway.diagnose.causes.stacks import where_is
-from headway.diagnose.causes.waits import BUSY, FROZEN, Wait, wait_of
+from headway.diagnose.causes.stacks import innermost, where_is
+from headway.diagnose.causes.waits import BUSY, FROZEN, Wait, in_foreign_code, wait_of
 from headway.diagnose.diagnosis import Diagnosis, StallCause
 from headway.diagnose.evidence.facts import Evidence, ProcessFacts, ThreadFacts
 
@@ -127,18 +128,18 @@ def find_threads_spin(evidence: Evidence) -> Diagnosis | None:
     """Threads spin while they wait for each other, on cores that others need."""
     work = evidence.machine.other_work
     for process in evidence.processes:
-        spinning = [one for one in process.threads if _spins(one)]
+        spinning = _spinning(process)
         saturated = work is not None and work.busy + work.steal >= SATURATED
         crowded = (work is not None and work.other_cores >= NOTABLE) or (
             len(_running(process)) > evidence.machine.cores
         )
-        if len(spinning) >= 2 and saturated and crowded:
+        taken = sum(one.cpu for one in spinning)
+        if taken >= NOTABLE * evidence.machine.cores and saturated and crowded:
             return diagnosis(
                 StallCause.THREADS_SPIN,
-                f"{who(process)}: {len(spinning)} threads spin while they wait for each other, "
-                "beside other work",
-                have=f"{sum(one.cpu for one in spinning):.1f} of {evidence.machine.cores} cores "
-                "go to threads that wait in OpenMP's barrier"
+                f"{who(process)}: threads spin while they wait for each other, beside other work",
+                have=f"{plural(len(spinning), 'thread')} of OpenMP or BLAS that only wait use "
+                f"{taken:.1f} of {evidence.machine.cores} cores"
                 + (f"; others use {work.other_cores:.1f}" if work else ""),
                 need="threads that sleep while they wait",
                 remedies=(
@@ -179,11 +180,29 @@ def find_too_many_threads(evidence: Evidence) -> Diagnosis | None:
     )
 
 
-def _spins(thread: ThreadFacts) -> bool:
+def _spinning(process: ProcessFacts) -> list[ThreadFacts]:
+    """Threads that run and do nothing.
+
+    Either their stack says so, or they have no Python code while the main thread is in nothing
+    else: what could they compute for it?
+    """
+    main = process.main_thread
+    in_python = innermost(main) is not None and not in_foreign_code(main)
+    return [
+        one
+        for one in process.threads
+        if wait_of(one) is Wait.RUNS and (_in_barrier(one) or (in_python and _is_helper(one)))
+    ]
+
+
+def _in_barrier(thread: ThreadFacts) -> bool:
     called = [frame.function for frame in thread.frames[:4] if not frame.file]
-    return wait_of(thread) is Wait.RUNS and any(
-        one.startswith(start) for one in called for start in _SPINNERS
-    )
+    return any(one.startswith(start) for one in called for start in _SPINNERS)
+
+
+def _is_helper(thread: ThreadFacts) -> bool:
+    """Whether it is one of OpenMP's: without Python code, and with no name of its own."""
+    return not thread.frames and thread.name.startswith("python")
 
 
 def _running(process: ProcessFacts) -> list[ThreadFacts]:

@@ -22,7 +22,7 @@ class Rows(Dataset[int]):
 
 def hold() -> None:
     with cache_lock:
-        time.sleep(1)
+        time.sleep(10_000)
 
 
 if __name__ == "__main__":
