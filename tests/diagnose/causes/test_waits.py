@@ -117,6 +117,9 @@ def test_threads_of_libraries_that_always_wait() -> None:
     assert is_service(locked("TMonitor.run <site>/tqdm/_monitor.py:60"))
     assert is_service(locked("_worker <std>/concurrent/futures/thread.py:81"))
     assert is_service(locked("Pool._handle_tasks <std>/multiprocessing/pool.py:531"))
+    bar = "_RefreshThread.run <site>/pytorch_lightning/callbacks/progress/rich_progress.py:83"
+    assert is_service(thread(bar)), "it draws a bar again and again, whoever else waits"
+    assert is_service(locked("_EventLoggerThread.run <site>/tensorboardX/event_file_writer.py:199"))
     task = ("fetch data.py:3", "_worker <std>/concurrent/futures/thread.py:83")
     assert not is_service(runner(*task)), "it has a task"
     assert not is_service(locked("f a.py:1"))

@@ -65,6 +65,11 @@ _TIME_LIMITS = ("acquire(True, timeout)", "timeout=max(timeout", "wait(remaining
 _NETWORK_MODULES = ("socket", "ssl", "http", "urllib", "urllib3", "httpcore", "httpx", "aiohttp")
 _SERVICES = (
     ("tqdm/_monitor", "run"),
+    ("rich/live", "run"),
+    ("pytorch_lightning/callbacks/progress/rich_progress", "run"),
+    ("lightning/pytorch/callbacks/progress/rich_progress", "run"),
+    ("tensorboardX/event_file_writer", "run"),
+    ("tensorboard/summary/writer/event_file_writer", "run"),
     ("torch/_inductor/compile_worker/subproc_pool", "_read_thread"),
     ("multiprocessing/pool", "_handle_workers"),
     ("multiprocessing/pool", "_handle_tasks"),
