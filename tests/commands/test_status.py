@@ -17,6 +17,7 @@ from headway.base.host.contention import OtherWork
 from headway.base.lock import exclusive_lock
 from headway.cli import run
 from headway.commands import status
+from headway.runs.watched.watched_run import WatchedRun
 
 
 @pytest.fixture(autouse=True)
@@ -149,6 +150,17 @@ def test_a_running_one_is_asked_to_save_and_waited_for(
         "support-b has stopped · the same command starts it again",
     ]
     assert owner.wait() == 0
+
+
+def test_a_program_that_is_only_watched_is_not_said_to_save(
+    folder: Path, owner: "subprocess.Popen[bytes]", capsys: pytest.CaptureFixture[str]
+) -> None:
+    log(folder, ended=False, pid=owner.pid)
+    (folder / "plan.json").unlink()
+    WatchedRun("support-b", "callback", "Trainer").save(folder)
+    assert typed(folder, "stop") == 0
+    asked = f"asked support-b (process {owner.pid}) to stop"
+    assert capsys.readouterr().out.splitlines()[0] == asked
 
 
 def test_a_process_that_only_has_the_number_is_not_stopped(
