@@ -42,6 +42,9 @@ PLANTED = "s3cr3tPlanted"
         "login('{}')",
         "PGPASSWORD={} psql",
         "AWS_ACCESS_KEY_ID={}",
+        "env: {{HF_TOKEN: {}}}",
+        "HF_TOKEN=a|b&c,d;{}",
+        "a=b,c=d,HF_TOKEN={}",
         "DATABASE_URL=postgres://user:{}@host/db",
         "Cookie: a=b; session={}",
         "AccountKey={};EndpointSuffix=core",
@@ -58,6 +61,9 @@ def test_no_secret_survives(text: str) -> None:
     "text",
     [
         "pad_token: <pad>",
+        "sorted(rows, key=lambda row: row.size)",
+        'if key == "config" and other_key != "b":',
+        "self.keys = self.keys.to(device)",
         "eos_token: </s>",
         "max_tokens: 500",
         "token: true",
@@ -93,6 +99,12 @@ def test_arguments() -> None:
 )
 def test_arguments_of_other_programs(words: tuple[str, ...]) -> None:
     assert PLANTED not in " ".join(hide_arguments(words))
+
+
+@pytest.mark.parametrize("piece", ['"a":1,', "a=", "--a ", "token=x ", "a:", "'", "sk-", "key "])
+def test_a_line_of_any_length_takes_no_longer_than_it_should(piece: str) -> None:
+    """Nothing recurs and nothing is tried twice: a megabyte in one line, as logs may have."""
+    assert PLANTED not in hide_secrets(piece * (300_000 // len(piece)) + f" HF_TOKEN={PLANTED}")
 
 
 def test_an_argument_that_looks_random_is_a_secret_and_a_path_is_none() -> None:

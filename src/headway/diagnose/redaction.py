@@ -30,12 +30,14 @@ _TEXT_TOKEN = re.compile(
 )
 _USERS = ("-u", "--user", "--proxy-user")  # of curl: NAME:PASSWORD
 _HARMLESS = re.compile(r"-?[\d.,]{0,9}|true|false|none|null|auto|yes|no", re.IGNORECASE)
+# Code after a name such as `key`, whose secrets are in quotes: key=lambda row: row.size
+_CODE = re.compile(r"lambda\b|self\.[a-z_]|(?:str|int|bool|float|bytes)\b(?!\S)")
 _NAME = r"(?P<name>(?<![\w.-])-{0,2}\+{0,2}[A-Za-z_][\w.-]*)"
+_NAMED = re.compile(r"[-+]*[A-Za-z_][\w.-]*")
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?"
-_ASSIGNED = re.compile(
-    rf"{_NAME}(?P<link>[\"']?\]?\s*(?:=>?|:)[ \t]*|[\"']\s*,\s*(?=[\"']))"
-    rf"(?P<value>{_QUOTED}|(?:bearer|basic|token)\s+[^\s\"']+|[^\s\"',;&|}}\])]+)",
-    re.IGNORECASE,
+_ASSIGNED = re.compile(rf"{_NAME}[\"']?\]?\s*(?:(?:=(?!=)>?|:)[ \t]*|(?<=[\"'])\s*,\s*(?=[\"']))")
+_VALUE = re.compile(
+    rf"{_QUOTED}|(?:bearer|basic|token)\s+[^\s\"']+|[^\s\"'({{\[]\S*", re.IGNORECASE
 )
 _OPTION = re.compile(
     rf"(?P<name>(?<![\w-])--?[A-Za-z][\w.-]*)(?P<link>[ \t]+)(?P<value>{_QUOTED}|[^\s\"'-]\S*)"
@@ -58,7 +60,7 @@ _KNOWN = re.compile(
 _LOGIN = re.compile(r"\b(login|set_token|save_token)(\(\s*[\"'])[^\"']*")
 _BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 _HOOK = re.compile(
-    r"((?:hooks\.slack\.com|discord(?:app)?\.com|ntfy\.sh|[\w.-]+\.webhook\.office\.com)/)\S+"
+    r"((?:hooks\.slack\.com|discord(?:app)?\.com|ntfy\.sh|(?<![\w.-])[\w.-]+\.webhook\.office\.com)/)\S+"
 )
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL
@@ -95,6 +97,9 @@ def hide_arguments(words: Sequence[str]) -> tuple[str, ...]:
             shown.append(word if _HARMLESS.fullmatch(word) else HIDDEN)
             before = ""
             continue
+        name, equals, _ = word.partition("=")
+        if equals and is_secret_name(name) and _NAMED.fullmatch(name):
+            word = word if _HARMLESS.fullmatch(word[len(name) + 1 :]) else f"{name}={HIDDEN}"
         if before in _USERS and ":" in word:
             word = f"{word.partition(':')[0]}:{HIDDEN}"
         shown.append(HIDDEN if _looks_random(word) else hide_secrets(word))
@@ -155,18 +160,36 @@ def _hide_in_line(line: str) -> str:
     line = _HOOK.sub(rf"\1{HIDDEN}", line)
     line = _BEARER.sub(rf"\1\2{HIDDEN}", line)
     line = _LOGIN.sub(rf"\1\2{HIDDEN}", _KNOWN.sub(HIDDEN, line))
-    line = _OPTION.sub(_without_value, _ASSIGNED.sub(_without_value, line))
+    line = _OPTION.sub(_without_value, _without_assigned(line))
     return hide_credentials(line)
 
 
+def _without_assigned(line: str) -> str:
+    """A line without the values of secret names; takes time in proportion to its length."""
+    shown: list[str] = []
+    at = 0
+    while found := _ASSIGNED.search(line, at):
+        shown.append(line[at : found.end()])
+        at = found.end()
+        value = _VALUE.match(line, at) if is_secret_name(found["name"]) else None
+        if value:
+            shown.append(_hidden(found["name"], value[0]))
+            at = value.end()
+    return "".join([*shown, line[at:]])
+
+
 def _without_value(found: re.Match[str]) -> str:
-    value = found["value"]
-    if not is_secret_name(found["name"]):  # --env=HF_TOKEN=..., cmd="HF_TOKEN=... python"
-        return f"{found['name']}{found['link']}{_ASSIGNED.sub(_without_value, value)}"
-    if _HARMLESS.fullmatch(value.strip("\"'")):
-        return found[0]
+    name, value = found["name"], found["value"]
+    return f"{name}{found['link']}{_hidden(name, value)}" if is_secret_name(name) else found[0]
+
+
+def _hidden(name: str, value: str) -> str:
+    """What is shown for the value of a secret name: itself if it is none."""
+    is_code = name.endswith(("key", "keys")) and _CODE.match(value)
+    if is_code or _HARMLESS.fullmatch(value.strip("\"',;)}]")):
+        return value
     quote = value[0] if value[0] in "\"'" else ""
-    return f"{found['name']}{found['link']}{quote}{HIDDEN}{quote}"
+    return f"{quote}{HIDDEN}{quote}"
 
 
 def _looks_random(word: str) -> bool:
