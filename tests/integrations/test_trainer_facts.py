@@ -46,6 +46,12 @@ def test_a_run_from_nothing(tmp_path: Path) -> None:
     assert found.sampled.num == 18
 
 
+def test_a_batch_that_was_halved_for_lack_of_memory_is_the_one_that_counts(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, None, rows(18), gradient_accumulation_steps=2)
+    trainer._train_batch_size = 2
+    assert read(trainer, TrainerState(max_steps=6)).rows_per_update == 4
+
+
 @pytest.mark.parametrize(("step", "epoch"), [(3, 1.0), (4, 1 + 2 / 5), (5, 1 + 4 / 5)])
 def test_the_epoch_of_a_step_is_what_the_trainer_writes_down(
     tmp_path: Path, step: int, epoch: float

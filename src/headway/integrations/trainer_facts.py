@@ -142,6 +142,8 @@ def read_facts(
     model, loader = parts["model"], parts["train_dataloader"]
     planned = max(state.max_steps - state.global_step, 0)
     data = getattr(loader, "dataset", None)
+    # Smaller than what was asked for, once `auto_find_batch_size` met a full memory.
+    batch_size = getattr(trainer, "_train_batch_size", None) or args.train_batch_size
     name = type(trainer).__name__ if trainer is not None else "a trainer"
     return StartFacts(
         program=f"{name} of transformers {transformers.__version__}",
@@ -149,7 +151,7 @@ def read_facts(
         target=state.max_steps,
         updates_per_epoch=_updates_per_epoch(loader, args.gradient_accumulation_steps),
         rows=len(data) if isinstance(data, Sized) else None,
-        rows_per_update=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+        rows_per_update=batch_size * args.gradient_accumulation_steps * args.world_size,
         epochs=0.0 if args.max_steps > 0 else float(args.num_train_epochs),
         processes=args.world_size,
         rates=planned_rates(parts["lr_scheduler"], planned) if planned else None,
