@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -464,40 +463,3 @@ def test_it_is_restarted_as_often_as_its_policy_allows_without_progress(
     assert not child.is_running
     assert child.num_restarts == 4
     assert not child_of().restart()  # as it comes, never
-
-
-PARENT = """
-import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", '''
-from headway.base.process import end_with_parent
-import time
-end_with_parent()
-print("ready", flush=True)
-time.sleep(60)
-'''], stdout=subprocess.PIPE)
-child.stdout.readline()
-print(child.pid, flush=True)
-time.sleep(60)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it looks at its parent each step")
-def test_f18_o04_a_worker_dies_with_its_supervisor() -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        child = int(parent.stdout.readline())
-        parent.kill()
-    for _ in range(200):
-        if not _runs(child):
-            return
-        time.sleep(0.01)
-    pytest.fail(f"process {child} outlived its parent")
-
-
-def _runs(pid: int) -> bool:
-    """Whether it is alive; dead and not yet collected is dead."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

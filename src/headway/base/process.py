@@ -1,7 +1,6 @@
 """Child processes: start, signal, restart, stop, and messages between parent and child."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -24,8 +23,6 @@ REPORT_VARIABLE = "HEADWAY_REPORT_FD"
 T = TypeVar("T")
 
 _POLL_S = 0.05
-_PR_SET_PDEATHSIG = 1
-_PR_SET_PTRACER = 0x59616D61
 
 
 class Left(BaseException):
@@ -394,15 +391,3 @@ def _send(report: Report) -> bool:
     with contextlib.suppress(OSError), open(int(descriptor), "wb", closefd=False) as pipe:
         pipe.write(msgspec.json.encode(report))
     return True
-
-
-def end_with_parent() -> None:
-    """Die when the parent dies, however it dies; let it read this process's stack (Linux)."""
-    parent = os.getppid()
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    libc.prctl(_PR_SET_PTRACER, parent)
-    if os.getppid() != parent:  # it died before the call
-        os._exit(Exit.BUG)

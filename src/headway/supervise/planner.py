@@ -32,7 +32,7 @@ from headway.base.errors import (
 )
 from headway.base.files import cache_folder
 from headway.base.foreign.budget import READER_BYTES, limit_process, out_of_memory
-from headway.base.host.child_main import run_child
+from headway.base.host.child_main import end_with_parent, run_child
 from headway.base.machine import (
     TorchBuild,
     accelerator,
@@ -43,7 +43,6 @@ from headway.base.machine import (
 )
 from headway.base.process import (
     PULSE_VARIABLE,
-    end_with_parent,
     report_refusal,
     send_answer,
 )

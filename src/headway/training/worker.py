@@ -31,13 +31,12 @@ from headway.base.errors import (
     message_of,
 )
 from headway.base.events import Ended, EventLog
-from headway.base.host.child_main import run_child
+from headway.base.host.child_main import end_with_parent, run_child
 from headway.base.host.launcher import launched_place
 from headway.base.process import (
     PULSE_VARIABLE,
     Left,
     Stop,
-    end_with_parent,
     report_refusal,
 )
 from headway.base.pulse import Phase, Pulse

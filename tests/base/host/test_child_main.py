@@ -1,7 +1,9 @@
 """A child's errors: the machine's are refusals, ours stay bugs."""
 
 import os
+import subprocess
 import sys
+import time
 
 import msgspec
 import pytest
@@ -37,3 +39,40 @@ def test_a_bug_stays_one() -> None:
 
     with pytest.raises(ValueError, match="ours"):
         run_child(main)
+
+
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", '''
+from headway.base.host.child_main import end_with_parent
+import time
+end_with_parent()
+print("ready", flush=True)
+time.sleep(60)
+'''], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it looks at its parent each step")
+def test_f18_o04_a_worker_dies_with_its_supervisor() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(200):
+        if not _runs(child):
+            return
+        time.sleep(0.01)
+    pytest.fail(f"process {child} outlived its parent")
+
+
+def _runs(pid: int) -> bool:
+    """Whether it is alive; dead and not yet collected is dead."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,11 +1,17 @@
 """Entry point of a child process: what its machine makes it fail with is reported as a refusal."""
 
+import ctypes
+import os
+import signal
 import sys
 from collections.abc import Callable
 
-from headway.base.errors import exit_code
+from headway.base.errors import Exit, exit_code
 from headway.base.host.machine_errors import machine_refusal
 from headway.base.process import accept_stops, report_refusal
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_PTRACER = 0x59616D61
 
 
 def run_child(main: Callable[[list[str]], int], *, listens: bool = False) -> int:
@@ -28,3 +34,15 @@ def run_child(main: Callable[[list[str]], int], *, listens: bool = False) -> int
             raise
         report_refusal(refusal)
         return exit_code(refusal)
+
+
+def end_with_parent() -> None:
+    """Die when the parent dies, however it dies; let it read this process's stack (Linux)."""
+    parent = os.getppid()
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.prctl(_PR_SET_PTRACER, parent)
+    if os.getppid() != parent:  # it died before the call
+        os._exit(Exit.BUG)

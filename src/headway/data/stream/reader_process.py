@@ -19,8 +19,8 @@ import msgspec
 
 from headway.base.errors import Exit, Refusal, exit_code
 from headway.base.foreign.budget import limit_process, out_of_memory
-from headway.base.host.child_main import run_child
-from headway.base.process import end_with_parent, report_refusal
+from headway.base.host.child_main import end_with_parent, run_child
+from headway.base.process import report_refusal
 from headway.base.pulse import Phase, Pulse
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.maker import ExampleMaker

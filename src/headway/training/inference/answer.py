@@ -25,8 +25,8 @@ from headway.base.errors import (
     exit_code,
 )
 from headway.base.files import cache_folder
-from headway.base.host.child_main import run_child
-from headway.base.process import PULSE_VARIABLE, end_with_parent, report_refusal, send_answer
+from headway.base.host.child_main import end_with_parent, run_child
+from headway.base.process import PULSE_VARIABLE, report_refusal, send_answer
 from headway.base.pulse import Phase, Pulse
 from headway.base.units import plural
 from headway.data.examples.jinja import RenderError
