@@ -76,3 +76,11 @@ def test_odd_files_are_no_error(tmp_path: Path, odd: str) -> None:
         path.write_text(odd)
     found = judge(facts_of(tmp_path, "train.py", "config.yaml", records=losses_of(2.0)))
     assert {one.kind for one in found} <= {"refused", "warning"}
+
+
+@pytest.mark.parametrize("odd", ["x" * 5000, "x" * 5000 + ".json", "a\x00b", "a\x00b.json", "/"])
+def test_arguments_that_can_be_no_path_hide_nothing(tmp_path: Path, odd: str) -> None:
+    options = ("resume_from_checkpoint", "output_dir", "model", "data")
+    command = ("python", "train.py", odd, *(f"--{name}={odd}" for name in options))
+    (finding, *_) = judge(facts_of(tmp_path, *command, records=losses_of(2.0, math.nan, math.nan)))
+    assert finding.kind == "refused"

@@ -9,7 +9,7 @@ from headway.base.errors import Refusal
 from headway.guard.facts import GuardFacts
 from headway.guard.judge.traces import curves, event_files, trainer_state
 from headway.guard.judge.traces.curves import TrainingCurve
-from headway.guard.judge.traces.folders import find_named
+from headway.guard.judge.traces.folders import find_named, is_folder
 from headway.guard.judge.traces.intent import Intent, read_intent
 from headway.guard.judge.traces.movement import NO_MOVEMENT, Movement, find_movement
 from headway.guard.judge.traces.saved_models import SavedModel, by_series, saved_models
@@ -119,7 +119,7 @@ def _state_files(facts: GuardFacts, intent: Intent, touched: set[Path]) -> list[
     ]
     folders = [facts.folder / intent.options[n] for n in OUTPUT_OPTIONS if intent.options.get(n)]
     around = find_named((*folders, *facts.output_folders, facts.folder), trainer_state.NAME)
-    resumed = [folder / trainer_state.NAME for folder in named if folder.is_dir()]
+    resumed = [folder / trainer_state.NAME for folder in named if is_folder(folder)]
     newest = sorted({*around, *resumed} - set(written), key=_changed)[-_MAX_FILES:]
     return sorted(written, key=_changed)[-_MAX_FILES:] + newest
 
@@ -208,7 +208,7 @@ def _tensors_in(folder: Path) -> Tensors:
 def _base(intent: Intent, folder: Path) -> Path | None:
     """The folder of the model that the command was given; None if it is no folder here."""
     name = intent.first(*MODEL_OPTIONS)
-    return folder / name if name and (folder / name).is_dir() else None
+    return folder / name if name and is_folder(folder / name) else None
 
 
 def _is_younger(path: Path, facts: GuardFacts) -> bool:

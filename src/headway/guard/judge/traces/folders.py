@@ -1,7 +1,7 @@
 """Folders of a command: a bounded look at what lies in them, without following links."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _MAX_ENTRIES = 20_000
@@ -40,12 +40,29 @@ def find_named(folders: tuple[Path, ...], name: str, max_found: int = 500) -> tu
     return tuple(found)
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False for what can be no path at all, unlike `Path.is_file`."""
+    return _is(path, Path.is_file)
+
+
+def is_folder(path: Path) -> bool:
+    """The same of a folder."""
+    return _is(path, Path.is_dir)
+
+
+def _is(path: Path, check: Callable[[Path], bool]) -> bool:
+    try:
+        return check(path)
+    except (OSError, ValueError):  # too long, not permitted, a NUL in it
+        return False
+
+
 def _walk(folder: Path, depth: int) -> Iterator["os.DirEntry[str]"]:
     """The entries of a folder, files first; none if it cannot be read."""
     try:
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError:
+    except (OSError, ValueError):
         return
     inner: list[os.DirEntry[str]] = []
     for entry in entries:

@@ -10,6 +10,7 @@ from typing import cast
 import yaml
 
 from headway.base.files import regular_file
+from headway.guard.judge.traces.folders import is_file
 
 _MAX_CONFIG_BYTES = 1 << 20
 _OPTION = re.compile(r"--?([A-Za-z][\w.-]*)(?:=(.*))?", re.DOTALL)
@@ -83,7 +84,7 @@ def read_intent(command: tuple[str, ...], folder: Path) -> Intent:
     data = tuple(
         name
         for name in (*command[1:], *options.values())
-        if name.lower().endswith(_DATA) and not name.startswith("-") and (folder / name).is_file()
+        if name.lower().endswith(_DATA) and not name.startswith("-") and is_file(folder / name)
     )
     return Intent(_purpose(command, options), options, tuple(dict.fromkeys(data)))
 
