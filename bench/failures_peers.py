@@ -3,6 +3,7 @@
 Usage:
     python bench/failures_peers.py               all cases; writes results/DATE-failures.*
     python bench/failures_peers.py --only F30    one case (an id, or a part of its name)
+    python bench/failures_peers.py --system TRL  one of them
     python bench/failures_peers.py --merge       keep the results of cases that do not run
     python bench/failures_peers.py --list
 
@@ -60,17 +61,17 @@ def _last_lines(output: str) -> list[str]:
 
 def _plain(line: str) -> str:
     """A line for a page: no folders of this machine, no bars, not too long."""
-    line = re.sub(r"(/[\w.+-]+){3,}/", ".../", line.replace("|", " ").replace("\r", " "))
+    line = re.sub(r"(/[\w.+-]+){2,}/", ".../", line.replace("|", " ").replace("\r", " "))
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", line).split())[:200]
 
 
-def all_tried(cases: Sequence[Case]) -> dict[str, Any]:
-    """Every case with every system."""
+def all_tried(cases: Sequence[Case], systems: Sequence[System]) -> dict[str, Any]:
+    """Every case with every one of these systems."""
     found: dict[str, Any] = {}
     for case in cases:
         at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         found[case.id] = {"title": case.title, "at": at, "systems": {}}
-        for system in SYSTEMS:
+        for system in systems:
             with tempfile.TemporaryDirectory(prefix="failing-") as name:
                 folder = Path(name)
                 case.make(folder)
@@ -95,6 +96,7 @@ def page(result: dict[str, Any]) -> str:
     """The result for people."""
     cases: dict[str, Any] = result["cases"]
     names = [system.name for system in SYSTEMS]
+    times = [case["at"] for case in cases.values()]
     lines = [
         f"# The same failures with Trainer, TRL and Headway, {result['date']}",
         "",
@@ -104,6 +106,7 @@ def page(result: dict[str, Any]) -> str:
         "(`bench/peers/failing.py`; Headway: its command line). **Bold** is handled: nothing was",
         "lost, or the exit code says that something was, by the same function for all",
         "(`bench/failures/cases.py`). What had to be ended by us has no exit code.",
+        f"Cases ran from {min(times)} to {max(times)}, beside other work on the machine.",
         "",
         f"| | {' | '.join(names)} |",
         f"|---|{'---|' * len(names)}",
@@ -151,6 +154,7 @@ def main() -> None:
     """Run, show, write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", help="an id, or a part of a case's name")
+    parser.add_argument("--system", help="one of Trainer, TRL, Headway", default="")
     parser.add_argument("--merge", action="store_true", help="keep what is there of other cases")
     parser.add_argument("--list", action="store_true", help="show the cases")
     asked = parser.parse_args()
@@ -160,12 +164,14 @@ def main() -> None:
         return
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     path = RESULTS / f"{date}-failures.json"
-    found = all_tried(cases)
+    found = all_tried(cases, [one for one in SYSTEMS if asked.system in ("", one.name)])
     if asked.only and not asked.merge:
         return
     if asked.merge and path.exists():
-        there = json.loads(path.read_text())["cases"] | found
-        found = {case.id: there[case.id] for case in CASES if case.id in there}
+        there = json.loads(path.read_text())["cases"]
+        for id_, case in found.items():
+            case["systems"] = there.get(id_, {}).get("systems", {}) | case["systems"]
+        found = {case.id: (there | found)[case.id] for case in CASES if case.id in there | found}
     result = {
         "schema": "headway.failures/1",
         "date": date,

@@ -302,7 +302,7 @@ def flip_bit(running: Running) -> None:
 UNUSED = r"\b5\b[^\n]*(reject|drop|skip|filter|unusable|not used|nothing)|reject[^\n]*\b5\b"
 CUT = r"cut|truncat|lose (its|their) answer|answers?[^\n]*(lost|beyond)|max_length"
 WAITING = r"waiting for|no (new )?(data|rows)|stall"
-DAMAGED = r"damaged|corrupt|sha256|quarantine|does not match"
+DAMAGED = r"damaged|corrupt|quarantine|does not match|differs from its hash"
 WARMUP = r"warm-?up[^\n]*(lower|long|whole|short)"
 
 FULL = {"per_device_train_batch_size": 4, "num_train_epochs": 1, "save_strategy": "no"}
@@ -509,7 +509,7 @@ CASES = (
             ),
         ),
         survives_memory,
-        "memory",
+        r"allocate memory|out of memory|memory[^\n]*(ran out|too little)|needs?[^\n]*memory",
     ),
     Case(
         "F02",

@@ -69,7 +69,7 @@ def test_every_case_is_of_the_list_and_comes_once(load: Load) -> None:
         ("warms_up", {"output": "done"}, False, "all 10 steps ran at under 1% of the rate"),
         ("counts_five", {"output": "5 rejected: no token to train on"}, True, "nothing"),
         ("counts_five", {"output": "15 rows"}, False, "5 of 20 rows"),
-        ("finds_damage", {"output": "sha256 differs"}, True, "nothing"),
+        ("finds_damage", {"output": "checkpoint-40 is damaged"}, True, "nothing"),
         ("finds_damage", {}, False, "trains on with damaged weights"),
         ("finds_damage", {"exit_code": 1}, True, "nothing"),
         ("survives_memory", {}, True, "nothing"),
@@ -120,7 +120,11 @@ def test_the_page_shows_who_did_what(load: Load) -> None:
     }
     ours = one | {"handled": True, "lost": "nothing", "said_why": True, "line": "resumes from 20"}
     ours["exit_codes"] = [-9, None]
-    case = {"title": "kill -9", "systems": {"Trainer": one, "Headway": ours}}
+    case = {
+        "title": "kill -9",
+        "at": "2026-11-30 05:00 UTC",
+        "systems": {"Trainer": one, "Headway": ours},
+    }
     page = peers.page({"date": "2026-11-30", "versions": {"trl": "1"}, "cases": {"F02": case}})
     assert (
         "| F02 kill -9 | not noticed; lost: 40 of 60 steps; exit 0 | not run "
