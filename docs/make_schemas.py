@@ -20,6 +20,8 @@ from headway.config.settings import Settings, is_flag, printed_name, table
 from headway.data.formats.records import Rejected
 from headway.diagnose.answer import DiagnosisAnswer
 from headway.guard.run_record import GuardedCommand
+from headway.inbox.inbox_status import InboxStatus
+from headway.inbox.jobs.inbox_job import InboxJob
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt
@@ -34,6 +36,8 @@ PLAIN: dict[str, tuple[type, str]] = {
     "checkpoint": (CheckpointState, "headway.json in a checkpoint."),
     "diagnosis": (DiagnosisAnswer, "`headway diagnose --json`."),
     "guard": (GuardedCommand, "guard.json of a run of a guarded command."),
+    "inbox_job": (InboxJob, "A record of .headway/jobs of an inbox; `headway inbox list --json`."),
+    "inbox_status": (InboxStatus, "`headway inbox status --json`."),
     "manifest": (Manifest, "manifest.json in a checkpoint: every other file of it."),
     "plan": (Plan, "plan.json of a run, and `headway plan --json`."),
     "settled": (Settled, "settled.json of a run: what trying showed before step 1."),

@@ -12,6 +12,7 @@ from headway.base.version import __version__
 from headway.commands import archives, convert, demo, doctor, inference, status, train, worker
 from headway.commands.completion import completion_verb
 from headway.commands.help import overview_lines, verb_lines
+from headway.commands.services import inbox
 from headway.commands.stalls import diagnose, guard
 from headway.commands.verb import print_lines, terminal_width, unexpected
 from headway.config.command_line import parse
@@ -22,6 +23,7 @@ VERBS = {
     **demo.VERBS,
     **train.VERBS,
     **worker.VERBS,
+    **inbox.VERBS,
     **inference.VERBS,
     **status.VERBS,
     **diagnose.VERBS,

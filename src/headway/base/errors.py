@@ -100,6 +100,8 @@ class Cause(StrEnum):
     ANSWERS_CUT = "answers_cut"
     TOKEN_OUTSIDE_EMBEDDING = "token_outside_embedding"  # noqa: S105 - a token of text
     DATA_CHANGED = "data_changed"
+    ALREADY_TRAINED = "already_trained"
+    UNDONE = "undone"
 
     # the run itself
     NOT_FINITE = "not_finite"

@@ -218,10 +218,19 @@ def replace_link(link: Path, target: Path) -> None:
     Raises:
         MachineError: the disk is full, read-only or failing.
     """
+    replace_link_text(link, target.name)
+
+
+def replace_link_text(link: Path, text: str) -> None:
+    """Point the symbolic link `link` to a path, relative to its folder, atomically and durably.
+
+    Raises:
+        MachineError: the disk is full, read-only or failing.
+    """
     temporary = _temporary(link)
     with disk_errors(link):
         try:
-            temporary.symlink_to(target.name)
+            temporary.symlink_to(text)
             temporary.replace(link)
             sync_folder(link.parent)
         finally:

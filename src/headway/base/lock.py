@@ -5,7 +5,7 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,11 @@ def exclusive_lock(path: Path, refusal: Refusal) -> Generator[int]:
 class RunLock:
     """The lock of a run's folder, with its owner written into it.
 
+    Args:
+        path: the lock file.
+        live: the folder with the owner's pulses.
+        taken: makes the refusal from the folder and its owner, where somebody holds the lock.
+
     Attributes:
         broken_owner: the dead owner whose lock was taken over.
 
@@ -63,9 +68,15 @@ class RunLock:
         with RunLock(folder / "run.lock", live="/dev/shm/...") as lock: ...
     """
 
-    def __init__(self, path: Path, live: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        live: str = "",
+        taken: "Callable[[Path, Owner | None], Refusal] | None" = None,
+    ) -> None:
         self.path = path
         self.live = live
+        self._refuse = taken or _already_training
         self.broken_owner: Owner | None = None
         self._held = contextlib.ExitStack()
 
@@ -76,7 +87,7 @@ class RunLock:
             ComeBack: a live process holds it.
             MachineError: the owner cannot be written.
         """
-        refusal = _already_training(self.path.parent, owner_of(self.path))
+        refusal = self._refuse(self.path.parent, owner_of(self.path))
         with contextlib.ExitStack() as taken:
             descriptor = taken.enter_context(exclusive_lock(self.path, refusal))
             mine = ProcessId.mine()

@@ -4,7 +4,7 @@ How the model is trained is kept: its rows, batch, optimizer, adapters, number f
 to the data, to the length of one run or to one machine is not.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any, Literal, Protocol
 
 from headway.config.resolve import resolve
@@ -62,13 +62,16 @@ class SavedSetting(Protocol):
     def inherited(self) -> ChosenBy | None: ...  # noqa: D102
 
 
-def inherit(settings: Settings, run: str, saved: Iterable[SavedSetting]) -> Settings:
+def inherit(
+    settings: Settings, run: str, saved: Iterable[SavedSetting], chosen_anew: Container[str] = ()
+) -> Settings:
     """The settings, with those of the continued run below them: what was given now wins.
 
     Args:
         settings: as given now.
         run: name of the run that is continued.
         saved: its settings, as its plan decided them.
+        chosen_anew: those that are only kept if a person chose them there.
 
     Raises:
         UsageError: what is given now contradicts what is kept.
@@ -76,7 +79,7 @@ def inherit(settings: Settings, run: str, saved: Iterable[SavedSetting]) -> Sett
     given = [
         Given(name, getattr(settings, name), origin) for name, origin in settings.origins.items()
     ]
-    layer = _kept(settings, run, {_field(one.name): one for one in saved})
+    layer = _kept(settings, run, {_field(one.name): one for one in saved}, chosen_anew)
     return resolve([*layer, *given])
 
 
@@ -85,7 +88,9 @@ def _field(name: str) -> str:
     return row.name if row else ""
 
 
-def _kept(settings: Settings, run: str, saved: dict[str, SavedSetting]) -> Iterator[Given]:
+def _kept(
+    settings: Settings, run: str, saved: dict[str, SavedSetting], chosen_anew: Container[str]
+) -> Iterator[Given]:
     """The layer of the continued run."""
     replaced = _replaced(settings, saved)
     defaults = Settings()
@@ -96,7 +101,8 @@ def _kept(settings: Settings, run: str, saved: dict[str, SavedSetting]) -> Itera
         if one.origin == "default" and one.value == getattr(defaults, name):
             continue  # the same today
         by = one.inherited or _chosen_by(one)
-        if keep == "always" or by == "person":
+        always = keep == "always" and name not in chosen_anew
+        if always or by == "person":
             value = one.value if one.asked is None else one.asked
             yield Given(name, value, f"run {run}", by)
 

@@ -23,10 +23,11 @@ _PLAIN_TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "
 class SettingsFile:
     """A settings file: its data, every other setting with its position, and what is wrong."""
 
-    data: tuple[str, ...]
-    given: tuple[Given, ...]
+    data: tuple[str, ...] = ()
+    given: tuple[Given, ...] = ()
     problems: tuple[Refusal, ...] = ()
     hint: UsageError | None = None  # the whole of it was written for another tool
+    apart: tuple[Given, ...] = ()  # what is in a section that is none of a run
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,12 @@ def read_settings(path: Path) -> SettingsFile:
     return file
 
 
-def scan_settings(path: Path) -> SettingsFile:
+def scan_settings(path: Path, apart: str = "") -> SettingsFile:
     """The same, with the lines that are wrong as `problems`, to be told with all others.
+
+    Args:
+        path: the file.
+        apart: a section whose entries are no settings of a run, and are returned by themselves.
 
     Raises:
         UsageError: the file cannot be read, is not YAML, or is not a list of settings.
@@ -62,13 +67,16 @@ def scan_settings(path: Path) -> SettingsFile:
     root = read_yaml(path)
     data: tuple[str, ...] = ()
     given: list[Given] = []
+    others: list[Given] = []
     seen: dict[str, _Entry] = {}
     problems: list[Refusal] = []
     for entry in _entries(root):
         where = _place(path, entry.key)
         try:
             _check_duplicate(entry, seen, path)
-            if entry.name == "data":
+            if apart and entry.name.startswith(f"{apart}."):
+                others.append(Given(entry.name, _value(entry, where), where))
+            elif entry.name == "data":
                 data = _data(entry, where)
             elif is_data(entry.name):
                 problems.append(unknown(Given(entry.name, _foreign_value(entry.value), where)))
@@ -80,7 +88,7 @@ def scan_settings(path: Path) -> SettingsFile:
             problems.append(problem)
     tool = tool_of(entry.name for entry in seen.values())
     hint = _other_tools_file(path, tool) if tool else None
-    return SettingsFile(data, tuple(given), tuple(problems), hint)
+    return SettingsFile(data, tuple(given), tuple(problems), hint, tuple(others))
 
 
 def write_settings(settings: Settings, data: tuple[str, ...] = ()) -> str:

@@ -1,6 +1,6 @@
 """Parent settings: what a plan takes over from the run whose model it continues."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +12,14 @@ from headway.runs.folder import RunFolder, find_run, is_run
 from headway.runs.plan import Choice, Plan
 
 
-def with_parent_settings(settings: Settings) -> Settings:
+def with_parent_settings(settings: Settings, chosen_anew: Container[str] = ()) -> Settings:
     """The settings, with those of the run that they continue below them.
 
     A checkpoint folder outside its run has weights and moments, and no settings to take over.
+
+    Args:
+        settings: as given.
+        chosen_anew: those that the planner chose there and is to choose again.
 
     Raises:
         UsageError: there is no such run, its plan cannot be read, or settings contradict each
@@ -36,7 +40,7 @@ def with_parent_settings(settings: Settings) -> Settings:
                 Remedy(f"cp -rL {run.model} weights", "then --model weights: without its settings"),
             ),
         )
-    return inherit(settings, run.path.resolve().name, _saved(plan))
+    return inherit(settings, run.path.resolve().name, _saved(plan), chosen_anew)
 
 
 def parent_run(settings: Settings) -> RunFolder | None:

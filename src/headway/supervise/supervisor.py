@@ -54,12 +54,21 @@ from headway.supervise.watch import Watch
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked for."""
+    """What a person asked for.
+
+    Attributes:
+        sources: what to train on.
+        settings: as given.
+        argv: what was typed.
+        verbose: show the last lines of a trainer that died.
+        chosen_anew: settings that a continued run's planner chose and this one's chooses again.
+    """
 
     sources: tuple[str, ...]
     settings: Settings
     argv: tuple[str, ...]
     verbose: bool = False
+    chosen_anew: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,9 @@ class Supervisor:
     # -- planning ----------------------------------------------------------------------------
 
     def _make_plan(self, *, train: bool) -> Plan:
-        self.request = replace(self.request, settings=with_parent_settings(self.request.settings))
+        asked = self.request
+        settings = with_parent_settings(asked.settings, asked.chosen_anew)
+        self.request = replace(asked, settings=settings)
         request = PlanRequest(self.request.sources, self.request.settings, train)
         file = self.live / "request.json"
         with shared_memory_errors():

@@ -1,0 +1,1 @@
+"""Inbox: a folder whose files are learned one after the other, each exactly once."""

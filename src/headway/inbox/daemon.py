@@ -1,0 +1,395 @@
+"""Inbox daemon: takes files one after the other and has each trained on top of the one before.
+
+`step` does what is due now and says how long nothing will be; whoever calls it sleeps. Time, disk,
+the trainer and the places to look at come in as arguments, so that every decision can be tested
+without waiting for one.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import time
+from typing import Protocol
+
+from headway.base.errors import Cause, ComeBack, Exit, Finding, MachineError
+from headway.base.lock import exclusive_lock
+from headway.base.process import Stop
+from headway.base.units import count, plural, seconds
+from headway.inbox.arriving.arrivals import ArrivalKind
+from headway.inbox.arriving.inbox_watch import SCAN_S, InboxWatch
+from headway.inbox.arriving.listing import content_hash
+from headway.inbox.hours import local_time
+from headway.inbox.jobs.findings import (
+    already_trained,
+    content_changed,
+    crashed_often,
+    is_empty,
+    not_a_file,
+    vanished,
+)
+from headway.inbox.jobs.inbox_job import GivenSetting, InboxJob, learned_from
+from headway.inbox.jobs.outcomes import (
+    MOST_CRASHES,
+    EndVerdict,
+    FileOutcome,
+    TrainingEnd,
+    is_trained,
+    judge_end,
+    receipt_of,
+)
+from headway.inbox.jobs.queue import Queue
+from headway.inbox.notices import DaemonState, Notice, NoticeKind, write_activity
+from headway.inbox.options import InboxOptions
+from headway.inbox.training_process import FileRequest
+from headway.ui.text_layout import printable
+
+POLL_S = 0.1  # between two looks at the training process
+_CRASH_S = 1.0  # after a crash
+_LATER_S = (5.0, 10.0, 20.0, 40.0, 60.0)  # after each try that the machine did not allow
+
+
+class FileTrainer(Protocol):
+    """Trains one file at a time, in a process of its own."""
+
+    def start(self, request: FileRequest) -> None:
+        """Start with a file."""
+        ...
+
+    def end(self) -> TrainingEnd | None:
+        """How it ended; None while it is at work."""
+        ...
+
+    def ask_to_stop(self) -> None:
+        """Ask it to save and end."""
+        ...
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """When to call `step` again; with a code, never."""
+
+    sleep_s: float
+    code: int | None = None
+
+
+class Daemon:
+    """The daemon of one inbox, whose lock the caller holds.
+
+    Args:
+        queue: the jobs.
+        options: how files are taken.
+        settings: how they are trained.
+        trainer: trains one of them.
+        stop: a request to end.
+        say: takes what there is to say.
+        once: end when nothing is left.
+        wall_time: of the clock on the wall, for hours of the day.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        options: InboxOptions,
+        settings: Sequence[GivenSetting],
+        trainer: FileTrainer,
+        stop: Stop,
+        say: Callable[[Notice], None],
+        *,
+        once: bool = False,
+        wall_time: Callable[[], time] = local_time,
+    ) -> None:
+        self.queue = queue
+        self._inbox = queue.inbox
+        self._options = options
+        self._settings = tuple(settings)
+        self._trainer = trainer
+        self._stop = stop
+        self._say = say
+        self._once = once
+        self._wall_time = wall_time
+        self._work: contextlib.ExitStack | None = None  # holds the lock under which files move
+        self._watch = InboxWatch(queue.inbox.path, options.priority)
+        self._is_training = False
+        self._was_asked = False
+        self._look_again = False  # something that was ready could not be taken
+        self._not_before_s = 0.0
+        self._num_later = 0
+        self._activity: tuple[DaemonState, str] | None = None
+        self._code = Exit.KEPT  # of the first file that failed
+
+    def recover(self) -> None:
+        """Finish what a daemon before this one left unfinished."""
+        for path in self.queue.recover():
+            text = f"{printable(path.name)} was being taken: it is back in the inbox"
+            self._say(Notice(NoticeKind.FOUND, text))
+        job = self.queue.open
+        if job:
+            text = f"{printable(job.name)} goes on where it was"
+            self._say(Notice(NoticeKind.FOUND, text, job))
+
+    def close(self) -> None:
+        """Let commands of people change the inbox."""
+        if self._work:
+            self._work.close()
+            self._work = None
+
+    def step(self, now_s: float) -> NextStep:
+        """Do what is due. What the disk does not take is done again later.
+
+        Args:
+            now_s: monotonic.
+        """
+        try:
+            return self._step(now_s)
+        except (MachineError, OSError) as error:
+            finding = error.finding() if isinstance(error, MachineError) else _not_readable(error)
+            self._wait(finding, now_s)
+            self.close()  # the records are read again
+            return NextStep(POLL_S)
+
+    def _step(self, now_s: float) -> NextStep:
+        if self._is_training:
+            return self._follow(now_s)
+        if self._stop.by:
+            return NextStep(0, int(self._stop.code))
+        self._watch.look(now_s)
+        if why := self._held_back():
+            self.close()
+            self._does(DaemonState.PAUSED, why)
+            return NextStep(SCAN_S)
+        if now_s < self._not_before_s:
+            return NextStep(min(self._not_before_s - now_s, SCAN_S))
+        if not self._hold():
+            return NextStep(POLL_S)
+        self._refuse_what_is_no_file()
+        job = self.queue.open or self._take_next()
+        if job:
+            return self._begin(job, now_s)
+        self.close()
+        return self._idle()
+
+    @property
+    def job(self) -> InboxJob | None:
+        """The job whose file is being trained now."""
+        return self.queue.open if self._is_training else None
+
+    def _held_back(self) -> str:
+        """Why nothing may be trained now; "" if something may."""
+        if self._inbox.paused.exists():
+            return "headway inbox resume goes on"
+        hours = self._options.train_between
+        return f"trains between {hours}" if hours and self._wall_time() not in hours else ""
+
+    # ---- between two files ---------------------------------------------------------------------
+
+    def _idle(self) -> NextStep:
+        waiting = self._watch.arrivals.waiting
+        again, self._look_again = self._look_again, False
+        if self._once and not waiting and not again:
+            return NextStep(0, int(self._code))
+        first = waiting[0] if waiting else None
+        why = f"{printable(first.listed.name)}: {first.why}" if first else "the inbox is empty"
+        self._does(DaemonState.IDLE, why)
+        return NextStep(SCAN_S)
+
+    def _hold(self) -> bool:
+        """Take the lock under which files move; False while a command of a person has it."""
+        if self._work:
+            return True
+        busy = ComeBack(f"{self._inbox.path} is being changed", cause=Cause.LOCKED)
+        held = contextlib.ExitStack()
+        try:
+            held.enter_context(exclusive_lock(self._inbox.work_lock, busy))
+        except ComeBack:
+            return False
+        self._work = held
+        self.queue.reload()
+        self.queue.recover()
+        return True
+
+    def _refuse_what_is_no_file(self) -> None:
+        for listed in self._watch.arrivals.refused:
+            self._watch.forget(listed)
+            if listed.kind is ArrivalKind.UNNAMED:
+                self._look_again = True
+                if name := self.queue.rename(listed):
+                    text = f"a file whose name is no text is called {name} from now on"
+                    self._say(Notice(NoticeKind.FOUND, text))
+                continue
+            finding = not_a_file(printable(listed.name), listed.kind.value)
+            self._tell_failure(self.queue.refuse(listed, finding), Exit.DATA)
+
+    def _take_next(self) -> InboxJob | None:
+        """Take the first file that can be."""
+        for listed in self._watch.arrivals.ready:
+            self._inbox.check()
+            job = self.queue.claim(listed)
+            self._watch.forget(listed)
+            if job:
+                return job
+            self._look_again = True
+        return None
+
+    def _ends_at_once(self, job: InboxJob) -> bool:
+        """Whether a file has nothing to train, or nothing new; then it has ended."""
+        if not job.size:
+            self._fail(job, is_empty(job), Exit.DATA)
+            return True
+        before = self.queue.same_content(job)
+        if before is None or self._options.on_duplicate == "train":
+            return False
+        finding = already_trained(job, before)
+        if self._options.on_duplicate == "fail":
+            self._fail(job, finding, Exit.DATA)
+        else:
+            job = self.queue.skip(job, finding)
+            self._say(Notice(NoticeKind.SKIPPED, f"{finding.what}: skipped", job, finding))
+        return True
+
+    # ---- one file ------------------------------------------------------------------------------
+
+    def _begin(self, job: InboxJob, now_s: float) -> NextStep:
+        path = self.queue.path_of(job)
+        if is_trained(receipt_of(self._inbox.runs / job.run)):
+            return self._take_end(job, TrainingEnd(Exit.KEPT), now_s)
+        if not path.exists():
+            self._fail(job, vanished(job), Exit.DATA)
+            return NextStep(0)
+        if not self.queue.has_run(job) and self._ends_at_once(job):
+            return NextStep(0)
+        job = self.queue.begin_attempt(job, self._settings)
+        self._trainer.start(self._request(job))
+        self._is_training, self._was_asked = True, False
+        self._does(DaemonState.TRAINING, printable(job.name))
+        return NextStep(POLL_S)
+
+    def _request(self, job: InboxJob) -> FileRequest:
+        runs = self._inbox.runs
+        return FileRequest(
+            name=job.name,
+            source=str(self.queue.path_of(job)),
+            settings=job.settings,
+            run_name=job.run,
+            output_dir=str(runs),
+            parent=str(runs / job.parent) if job.parent else "",
+            num_waiting=self._watch.num_waiting,
+        )
+
+    def _follow(self, now_s: float) -> NextStep:
+        """Look at the training process; pass a stop or a pause on to it."""
+        self._watch.glance(now_s)
+        asked = self._stop.by or self._held_back()
+        if asked and not self._was_asked:
+            self._was_asked = True
+            self._trainer.ask_to_stop()
+        end = self._trainer.end()
+        if end is None:
+            return NextStep(POLL_S)
+        self._is_training = False
+        job = self.queue.open
+        assert job is not None, "it is being trained"
+        return self._take_end(job, end, now_s)
+
+    def _take_end(self, job: InboxJob, end: TrainingEnd, now_s: float) -> NextStep:
+        run = self._inbox.runs / job.run
+        receipt = receipt_of(run)
+        verdict = judge_end(end, run, was_stopped=self._was_asked, receipt=receipt)
+        if verdict.outcome is not FileOutcome.LATER:
+            self._num_later = 0
+        match verdict.outcome:
+            case FileOutcome.DONE:
+                assert receipt is not None, "it is what says so"
+                self._finish(job)
+            case FileOutcome.FAILED:
+                code = end.code if end.code > 0 else Exit.BROKEN
+                finding = verdict.finding
+                assert finding is not None, "a failure has a reason"
+                changed = self._changed(job)
+                self._fail(job, changed or finding, code)
+            case FileOutcome.CRASHED:
+                self._crash(job, verdict, now_s)
+            case FileOutcome.LATER:
+                self._wait(verdict.finding, now_s)
+            case FileOutcome.GIVE_UP:
+                finding = verdict.finding
+                text = finding.what if finding else "no file can be trained like this"
+                self._say(Notice(NoticeKind.FAILED, text, job, finding))
+                return NextStep(0, end.code)
+            case FileOutcome.AGAIN | FileOutcome.STOPPED:
+                pass
+        return NextStep(0)
+
+    def _finish(self, job: InboxJob) -> None:
+        """Commit a file: its run trained all of it, and it still is what was claimed."""
+        if changed := self._changed(job):
+            self._fail(job, changed, Exit.DATA)
+            return
+        receipt = receipt_of(self._inbox.runs / job.run)
+        assert receipt is not None
+        learned = learned_from(receipt)
+        promoted = self._options.promote_if == "kept" or learned.verdict == "improved"
+        job = self.queue.finish(job, learned, promoted=promoted)
+        steps = f"global step {count(learned.first_step)} -> {count(learned.last_step)}"
+        text = f"{printable(job.name)} done · {steps} · {plural(learned.rows, 'row')}"
+        if not promoted:
+            text += f" · learning {learned.verdict}: current_model stays where it was"
+        self._say(Notice(NoticeKind.DONE, text, job))
+        self.queue.prune(self._options.keep_models)
+
+    def _changed(self, job: InboxJob) -> Finding | None:
+        """What to say of a file that is not what was claimed any more; None if it is."""
+        path = self.queue.path_of(job)
+        if not job.sha256 or not path.exists():
+            return None
+        try:
+            now = content_hash(path)
+        except OSError:
+            now = ""
+        return None if now == job.sha256 else content_changed(job, now)
+
+    def _crash(self, job: InboxJob, verdict: EndVerdict, now_s: float) -> None:
+        job = self.queue.record_crash(job)
+        finding = verdict.finding
+        assert finding is not None, "a crash has a reason"
+        if job.crashes >= MOST_CRASHES:
+            self._fail(job, crashed_often(job, finding), Exit.MACHINE)
+            return
+        tries = f"attempt {job.crashes + 1} of {MOST_CRASHES}"
+        self._say(Notice(NoticeKind.AGAIN, f"{finding.what}: {tries}", job, finding))
+        self._not_before_s = now_s + _CRASH_S
+
+    def _wait(self, finding: Finding | None, now_s: float) -> None:
+        """Try the same again after a while, a longer one each time."""
+        wait_s = _LATER_S[min(self._num_later, len(_LATER_S) - 1)]
+        self._num_later += 1
+        self._not_before_s = now_s + wait_s
+        what = finding.what if finding else "it cannot be trained now"
+        self._does(DaemonState.WAITING, what)
+        text = f"{what}: tries again in {seconds(wait_s)}"
+        self._say(Notice(NoticeKind.AGAIN, text, finding=finding))
+
+    def _fail(self, job: InboxJob, finding: Finding, code: int) -> None:
+        self._tell_failure(self.queue.fail(job, finding), code)
+
+    def _tell_failure(self, job: InboxJob, code: int) -> None:
+        if self._code is Exit.KEPT:
+            self._code = Exit(code) if code in set(Exit) else Exit.BROKEN
+        text = f"{printable(job.name)} failed · it is in {job.place}"
+        self._say(Notice(NoticeKind.FAILED, text, job, job.finding))
+
+    def _does(self, state: DaemonState, why: str) -> None:
+        """Note what the daemon does now, for `status`."""
+        if (state, why) == self._activity:
+            return
+        before = self._activity[0] if self._activity else None
+        self._activity = (state, why)
+        write_activity(self._inbox.daemon, state, why)
+        if state is DaemonState.PAUSED and before is not state:
+            self._say(Notice(NoticeKind.PAUSED, f"paused: {why}"))
+        elif before is DaemonState.PAUSED:
+            self._say(Notice(NoticeKind.RESUMED, "goes on"))
+
+
+def _not_readable(error: OSError) -> Finding:
+    """What is said where the system refuses something that usually works."""
+    return Finding("refused", f"the inbox cannot be read: {error}", cause=Cause.SOURCE_UNREADABLE)

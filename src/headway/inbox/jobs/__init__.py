@@ -1,0 +1,1 @@
+"""Jobs of an inbox: one for each file taken, from the claim to its receipt."""

@@ -1,0 +1,106 @@
+"""Inbox display: status, the list of jobs, and the daemon's notices, as lines of any width."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from headway.base.errors import four_parts
+from headway.base.units import count, plural, seconds, size
+from headway.inbox.inbox_status import InboxStatus
+from headway.inbox.jobs.inbox_job import InboxJob, JobState, Learned
+from headway.inbox.notices import Notice, NoticeKind
+from headway.ui.show_run import phase_line, step_line
+from headway.ui.text_layout import cells, cut, flow, fold, loss_text, printable, table
+
+_MOST_WAITING = 10
+
+
+def inbox_lines(status: InboxStatus, width: int) -> list[str]:
+    """The output of `headway inbox status`."""
+    facts = [printable(status.folder), status.state]
+    facts += [f"for {seconds(status.since_s)}"] if status.since_s is not None else []
+    facts += [f"process {status.pid}"] if status.pid else []
+    lines = flow(facts, width)
+    lines += fold(printable(status.why), width) if status.why else []
+    if status.training:
+        lines += ["", *fold(f"now: {status.training}", width)]
+        run = status.run
+        if run and not run.ended and run.state != "planned":
+            lines.append(f"  {phase_line(run, width - 2)}")
+        if run and run.step:
+            lines.append(f"  {step_line(run, width - 2)}")
+    lines += _waiting_lines(status, width)
+    if status.last:
+        ago = f"{seconds(status.last_file_s or 0)} ago"
+        lines += [
+            "",
+            *flow([f"last: {printable(status.last.name)}", *_result(status.last), ago], width),
+        ]
+    done = ", ".join(f"{count(number)} {state}" for state, number in status.counts.items())
+    where = f"model: global step {count(status.global_step)}"
+    lines += ["", *flow([where, *([done] if done else [])], width)]
+    return lines + ([printable(status.checkpoint)] if status.checkpoint else [])
+
+
+def _waiting_lines(status: InboxStatus, width: int) -> list[str]:
+    waiting = status.waiting
+    if not waiting:
+        return ["", "nothing waits"]
+    lines = ["", plural(len(waiting), "file waits", "files wait") + ":"]
+    for number, one in enumerate(waiting[:_MOST_WAITING], 1):
+        why = f" · {one.why}" if one.why else ""
+        lines.append(cut(f"  {number}  {one.name} · {size(one.bytes)}{why}", width))
+    more = len(waiting) - _MOST_WAITING
+    return lines + ([f"     and {count(more)} more"] if more > 0 else [])
+
+
+def jobs_table(jobs: Sequence[InboxJob], width: int) -> list[str]:
+    """The output of `headway inbox list`: one line per file, the newest last."""
+    header = ["job", "file", "state", "steps", "loss", "where"]
+    rows = [header, *(_row(job) for job in jobs)]
+    for dropped in ((), ("where",), ("where", "loss")):
+        columns = [i for i, name in enumerate(header) if name not in dropped]
+        lines = table([[row[i] for i in columns] for row in rows], right=[0])
+        if max(map(cells, lines)) <= width:
+            return lines
+    return [cut(line, width) for line in lines]
+
+
+def _row(job: InboxJob) -> list[str]:
+    learned = job.learned if job.state is JobState.DONE else None
+    return [
+        str(job.number),
+        printable(job.name),
+        job.state.value,
+        f"{count(learned.first_step)} -> {count(learned.last_step)}" if learned else "",
+        _losses(learned) if learned else "",
+        printable(job.place) or ("processing/" if job.state is JobState.CLAIMED else ""),
+    ]
+
+
+def _losses(learned: Learned) -> str:
+    if learned.loss_before is None or learned.loss_after is None:
+        return ""
+    return f"{loss_text(learned.loss_before)} -> {loss_text(learned.loss_after)}"
+
+
+def _result(job: InboxJob) -> list[str]:
+    if job.state is JobState.DONE and job.learned:
+        return ["done", job.learned.line]
+    return [job.state.value, *([printable(job.finding.what)] if job.finding else [])]
+
+
+def notice_lines(notice: Notice) -> list[str]:
+    """What the daemon says, and the four parts of why a file failed."""
+    finding = notice.finding
+    if notice.kind is not NoticeKind.FAILED or finding is None:
+        return [printable(notice.text)]
+    parts = four_parts(finding.what, finding.have, finding.need, finding.remedies)
+    return [printable(notice.text), *(f"  {printable(line)}" for line in parts)]
+
+
+def notice_json(notice: Notice) -> str:
+    """The same as one object: `event` is `inbox`."""
+    plain: dict[str, Any] = {"event": "inbox"} | msgspec.to_builtins(notice)
+    return msgspec.json.encode(plain).decode()

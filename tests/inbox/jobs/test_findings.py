@@ -1,0 +1,63 @@
+"""What is said of files: every remedy that is a command can be typed."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.inbox.jobs.test_inbox_job import JOB
+from tests.ui.fixtures import receipt
+
+from headway.base.errors import Finding
+from headway.cli import VERBS
+from headway.config.command_line import parse
+from headway.inbox.folder import InboxFolder
+from headway.inbox.jobs import findings
+from headway.inbox.jobs.inbox_job import learned_from
+
+INBOX = InboxFolder(Path("/data/in box"))
+DONE = replace(JOB, learned=learned_from(receipt()))
+LAST = Finding("refused", "it was killed", "SIGKILL", "to be left alone")
+
+SAID = {
+    "already_trained": findings.already_trained(replace(JOB, name="b"), DONE),
+    "undone": findings.undone(INBOX, DONE, "failed/a.jsonl"),
+    "crashed_often": findings.crashed_often(replace(JOB, crashes=3), LAST),
+    "content_changed": findings.content_changed(JOB, "cd"),
+    "vanished": findings.vanished(JOB),
+    "is_empty": findings.is_empty(JOB),
+    "not_a_file": findings.not_a_file("x", "a pipe"),
+}
+REFUSED = {
+    "nothing_to_undo": findings.nothing_to_undo(INBOX),
+    "half_trained": findings.half_trained(INBOX, JOB),
+    "model_deleted": findings.model_deleted(INBOX, JOB),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_a_finding_has_four_parts_and_a_cause(name: str) -> None:
+    found = SAID[name]
+    assert found.what
+    assert found.have
+    assert found.need
+    if name != "crashed_often":
+        assert found.remedies
+        assert found.cause
+
+
+@pytest.mark.parametrize("name", [*SAID, *REFUSED])
+def test_commands_can_be_typed(name: str) -> None:
+    remedies = SAID[name].remedies if name in SAID else REFUSED[name].remedies
+    for remedy in remedies:
+        words = shlex.split(remedy.do)
+        if words[0] == "headway":
+            verb = VERBS[words[1]]
+            parse(words[2:], verb.options, settings=verb.settings)
+            assert "in box" in remedy.do
+            assert str(INBOX.path) in words
+
+
+def test_both_hashes_are_named() -> None:
+    assert "ab before" in SAID["content_changed"].have
+    assert "cd after" in SAID["content_changed"].have

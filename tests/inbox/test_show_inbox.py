@@ -1,0 +1,75 @@
+"""Lines of status, list and notices, at any width."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from tests.inbox.jobs.test_inbox_job import JOB
+from tests.ui.fixtures import WIDTHS, receipt, status
+
+from headway.base.errors import Finding, Remedy
+from headway.inbox.inbox_status import SCHEMA, InboxStatus, WaitingFile
+from headway.inbox.jobs.inbox_job import JobState, learned_from
+from headway.inbox.notices import Notice, NoticeKind
+from headway.inbox.show_inbox import inbox_lines, jobs_table, notice_json, notice_lines
+from headway.ui.text_layout import cells
+
+DONE = replace(
+    JOB, state=JobState.DONE, place="done/a.jsonl", learned=learned_from(receipt()), attempts=1
+)
+WAITING = tuple(WaitingFile(f"{n}.jsonl", 1000 * n, "") for n in range(1, 14))
+STATUS = InboxStatus(
+    SCHEMA, "/data/inbox", "training", 75.0, "", 4242, "b.jsonl", status(), WAITING,
+    {"done": 1, "failed": 2}, DONE, 4976, "/data/inbox/.headway/runs/0001-a/checkpoint-4976", 60.0,
+)  # fmt: skip
+FINDING = Finding("refused", "a.jsonl is empty", "0 B", "a record", (Remedy("more data"),))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_status_fits(width: int) -> None:
+    lines = inbox_lines(STATUS, width)
+    assert max(map(cells, lines[:-1])) <= width
+    text = "\n".join(lines)
+    assert "now: b.jsonl" in text
+    assert "13 files wait:" in text
+    assert "and 3 more" in text
+    assert "global step 4,976" in text
+
+
+def test_status_says_why_nothing_is_done() -> None:
+    idle = replace(STATUS, state="idle", why="the inbox is empty", training="", run=None)
+    text = "\n".join(inbox_lines(replace(idle, waiting=(), last=None), 80))
+    assert text == (
+        "/data/inbox · idle · for 1 min 15 s · process 4242\nthe inbox is empty\n\n"
+        "nothing waits\n\nmodel: global step 4,976 · 1 done, 2 failed\n"
+        "/data/inbox/.headway/runs/0001-a/checkpoint-4976"
+    )
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_list_has_a_line_per_file(width: int) -> None:
+    failed = replace(JOB, number=2, name="b" * 60, state=JobState.FAILED, place="failed/b")
+    lines = jobs_table([DONE, failed], width)
+    assert len(lines) == 3
+    assert max(map(cells, lines)) <= width
+    wide = jobs_table([DONE], 120)[1].split()
+    assert wide == ["1", "a.jsonl", "done", "2,488", "->", "4,976", "2.41", "->", "1.37",
+                    "done/a.jsonl"]  # fmt: skip
+
+
+def test_a_failure_comes_with_its_four_parts() -> None:
+    notice = Notice(NoticeKind.FAILED, "a.jsonl failed", JOB, FINDING)
+    assert notice_lines(notice) == [
+        "a.jsonl failed",
+        "  a.jsonl is empty",
+        "    have  0 B",
+        "    need  a record",
+        "    try   more data",
+    ]
+    plain = json.loads(notice_json(notice))
+    assert (plain["event"], plain["kind"], plain["job"]["name"]) == ("inbox", "failed", "a.jsonl")
+
+
+def test_a_name_cannot_move_the_cursor() -> None:
+    assert "\x1b" not in notice_lines(Notice(NoticeKind.DONE, "a\x1b[2J done"))[0]
+    assert "\x1b" not in "\n".join(jobs_table([replace(JOB, name="\x1b[2J")], 80))
