@@ -13,7 +13,7 @@ from headway.inbox import after_file
 from headway.inbox.after_file import AfterFile
 from headway.inbox.folder import InboxFolder
 from headway.inbox.jobs.inbox_job import JobState, learned_from
-from headway.inbox.notices import Notice
+from headway.inbox.notices import InboxNotice
 
 DONE = replace(
     JOB, name="a b.jsonl", state=JobState.DONE, place="done/a b.jsonl",
@@ -35,7 +35,7 @@ def ran(after: AfterFile) -> None:
 
 
 def test_it_gets_the_file_and_what_became_of_it(inbox: InboxFolder) -> None:
-    said: list[Notice] = []
+    said: list[InboxNotice] = []
     line = 'echo "$HEADWAY_STATE|$HEADWAY_FILE|$HEADWAY_GLOBAL_STEP|$HEADWAY_MODEL" >> told'
     after = AfterFile(line, inbox, said.append)
     after.add(DONE)
@@ -49,7 +49,7 @@ def test_it_gets_the_file_and_what_became_of_it(inbox: InboxFolder) -> None:
 
 
 def test_a_failure_is_said_with_its_last_line(inbox: InboxFolder) -> None:
-    said: list[Notice] = []
+    said: list[InboxNotice] = []
     after = AfterFile("echo first; echo 'no \x1b[2J route' >&2; exit 7", inbox, said.append)
     after.add(DONE)
     ran(after)
@@ -62,7 +62,7 @@ def test_one_that_hangs_is_killed_with_all_it_started(
     inbox: InboxFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = {"s": 0.0}
-    said: list[Notice] = []
+    said: list[InboxNotice] = []
     after = AfterFile("sleep 1000 & sleep 1000", inbox, said.append, lambda: now["s"])
     after.add(DONE)
     after.look()

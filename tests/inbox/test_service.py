@@ -13,7 +13,7 @@ import pytest
 from headway.base.errors import Cause, ComeBack
 from headway.base.lock import RunLock
 from headway.inbox.folder import InboxFolder
-from headway.inbox.notices import Notice
+from headway.inbox.notices import InboxNotice
 from headway.inbox.options import SCHEMA, FirstModel, InboxOptions, InboxSettings
 from headway.inbox.service import serve
 from headway.inbox.training_process import Output
@@ -50,7 +50,7 @@ def test_the_last_command_is_waited_for(tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt"):
         (inbox.path / name).touch()
     options = InboxOptions(after_file='sleep 0.3; echo "$HEADWAY_STATE" >> .told')
-    notices: list[Notice] = []
+    notices: list[InboxNotice] = []
     code = serve(inbox, replace(SETTINGS, options=options), Output(), notices.append, once=True)
     assert code == 3
     assert (inbox.path / ".told").read_text().splitlines() == ["failed", "failed"]

@@ -10,7 +10,7 @@ from tests.ui.fixtures import WIDTHS, receipt, status
 from headway.base.errors import Finding, Remedy
 from headway.inbox.inbox_status import SCHEMA, InboxStatus, WaitingFile
 from headway.inbox.jobs.inbox_job import JobState, learned_from
-from headway.inbox.notices import Notice, NoticeKind
+from headway.inbox.notices import InboxNotice, NoticeKind
 from headway.inbox.show_inbox import inbox_lines, jobs_table, notice_json, notice_lines
 from headway.ui.text_layout import cells
 
@@ -58,7 +58,7 @@ def test_the_list_has_a_line_per_file(width: int) -> None:
 
 
 def test_a_failure_comes_with_its_four_parts() -> None:
-    notice = Notice(NoticeKind.FAILED, "a.jsonl failed", JOB, FINDING)
+    notice = InboxNotice(NoticeKind.FAILED, "a.jsonl failed", JOB, FINDING)
     assert notice_lines(notice) == [
         "a.jsonl failed",
         "  a.jsonl is empty",
@@ -71,5 +71,5 @@ def test_a_failure_comes_with_its_four_parts() -> None:
 
 
 def test_a_name_cannot_move_the_cursor() -> None:
-    assert "\x1b" not in notice_lines(Notice(NoticeKind.DONE, "a\x1b[2J done"))[0]
+    assert "\x1b" not in notice_lines(InboxNotice(NoticeKind.DONE, "a\x1b[2J done"))[0]
     assert "\x1b" not in "\n".join(jobs_table([replace(JOB, name="\x1b[2J")], 80))

@@ -20,7 +20,7 @@ from headway.inbox.jobs.inbox_job import GivenSetting
 from headway.inbox.jobs.index import JobIndex
 from headway.inbox.jobs.outcomes import TrainingEnd
 from headway.inbox.jobs.queue import Queue
-from headway.inbox.notices import Notice
+from headway.inbox.notices import InboxNotice
 from headway.inbox.options import InboxOptions
 from headway.inbox.training_process import FileRequest
 from headway.runs import receipt as r
@@ -174,7 +174,7 @@ class World:
         self.inbox = InboxFolder(folder / "inbox")
         self.inbox.make()
         self.now_s = 1000.0
-        self.notices: list[Notice] = []
+        self.notices: list[InboxNotice] = []
         self.trainer = FakeTrainer(MortalDisk())
         self.daemon: Daemon | None = None
         self.stop = Stop()

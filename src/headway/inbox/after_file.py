@@ -10,7 +10,7 @@ from collections.abc import Callable
 from headway.base.units import seconds
 from headway.inbox.folder import InboxFolder
 from headway.inbox.jobs.inbox_job import InboxJob
-from headway.inbox.notices import Notice, NoticeKind
+from headway.inbox.notices import InboxNotice, NoticeKind
 from headway.ui.text_layout import one_line, printable
 
 LIMIT_S = 3600.0  # then it is killed
@@ -35,7 +35,7 @@ class AfterFile:
         self,
         command: str,
         inbox: InboxFolder,
-        say: Callable[[Notice], None],
+        say: Callable[[InboxNotice], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._command = command
@@ -110,4 +110,4 @@ class AfterFile:
             said = f": {one_line(lines[-1])[:_MOST_SHOWN]}" if lines else ""
         except OSError:
             pass
-        self._say(Notice(NoticeKind.COMMAND, f"after_file {what}{printable(said)}"))
+        self._say(InboxNotice(NoticeKind.COMMAND, f"after_file {what}{printable(said)}"))

@@ -38,7 +38,7 @@ from headway.inbox.jobs.outcomes import (
     receipt_of,
 )
 from headway.inbox.jobs.queue import Queue
-from headway.inbox.notices import DaemonState, Notice, NoticeKind, write_activity
+from headway.inbox.notices import DaemonState, InboxNotice, NoticeKind, write_activity
 from headway.inbox.options import InboxOptions
 from headway.inbox.training_process import FileRequest
 from headway.ui.text_layout import printable
@@ -93,7 +93,7 @@ class Daemon:
         settings: Sequence[GivenSetting],
         trainer: FileTrainer,
         stop: Stop,
-        say: Callable[[Notice], None],
+        say: Callable[[InboxNotice], None],
         *,
         once: bool = False,
         wall_time: Callable[[], time] = local_time,
@@ -121,11 +121,11 @@ class Daemon:
         """Finish what a daemon before this one left unfinished."""
         for path in self.queue.recover():
             text = f"{printable(path.name)} was being taken: it is back in the inbox"
-            self._say(Notice(NoticeKind.FOUND, text))
+            self._say(InboxNotice(NoticeKind.FOUND, text))
         job = self.queue.open
         if job:
             text = f"{printable(job.name)} goes on where it was"
-            self._say(Notice(NoticeKind.FOUND, text, job))
+            self._say(InboxNotice(NoticeKind.FOUND, text, job))
 
     def close(self) -> None:
         """Let commands of people change the inbox."""
@@ -214,7 +214,7 @@ class Daemon:
                 self._look_again = True
                 if name := self.queue.rename(listed):
                     text = f"a file whose name is no text is called {name} from now on"
-                    self._say(Notice(NoticeKind.FOUND, text))
+                    self._say(InboxNotice(NoticeKind.FOUND, text))
                 continue
             finding = not_a_file(printable(listed.name), listed.kind.value)
             self._tell_failure(self.queue.refuse(listed, finding), Exit.DATA)
@@ -243,7 +243,7 @@ class Daemon:
             self._fail(job, finding, Exit.DATA)
         else:
             job = self.queue.skip(job, finding)
-            self._say(Notice(NoticeKind.SKIPPED, f"{finding.what}: skipped", job, finding))
+            self._say(InboxNotice(NoticeKind.SKIPPED, f"{finding.what}: skipped", job, finding))
         return True
 
     # ---- one file ------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ class Daemon:
             case FileOutcome.GIVE_UP:
                 finding = verdict.finding
                 text = finding.what if finding else "no file can be trained like this"
-                self._say(Notice(NoticeKind.FAILED, text, job, finding))
+                self._say(InboxNotice(NoticeKind.FAILED, text, job, finding))
                 return NextStep(0, end.code)
             case FileOutcome.AGAIN | FileOutcome.STOPPED:
                 pass
@@ -333,7 +333,7 @@ class Daemon:
         text = f"{printable(job.name)} done · {steps} · {plural(learned.rows, 'row')}"
         if not promoted:
             text += f" · learning {learned.verdict}: current_model stays where it was"
-        self._say(Notice(NoticeKind.DONE, text, job))
+        self._say(InboxNotice(NoticeKind.DONE, text, job))
         self.queue.prune(self._options.keep_models)
 
     def _changed(self, job: InboxJob) -> Finding | None:
@@ -355,7 +355,7 @@ class Daemon:
             self._fail(job, crashed_often(job, finding), Exit.MACHINE)
             return
         tries = f"attempt {job.crashes + 1} of {MOST_CRASHES}"
-        self._say(Notice(NoticeKind.AGAIN, f"{finding.what}: {tries}", job, finding))
+        self._say(InboxNotice(NoticeKind.AGAIN, f"{finding.what}: {tries}", job, finding))
         self._not_before_s = now_s + _CRASH_S
 
     def _wait(self, finding: Finding | None, now_s: float) -> None:
@@ -366,7 +366,7 @@ class Daemon:
         what = finding.what if finding else "it cannot be trained now"
         self._does(DaemonState.WAITING, what)
         text = f"{what}: tries again in {seconds(wait_s)}"
-        self._say(Notice(NoticeKind.AGAIN, text, finding=finding))
+        self._say(InboxNotice(NoticeKind.AGAIN, text, finding=finding))
 
     def _fail(self, job: InboxJob, finding: Finding, code: int) -> None:
         self._tell_failure(self.queue.fail(job, finding), code)
@@ -375,7 +375,7 @@ class Daemon:
         if self._code is Exit.KEPT:
             self._code = Exit(code) if code in set(Exit) else Exit.BROKEN
         text = f"{printable(job.name)} failed · it is in {job.place}"
-        self._say(Notice(NoticeKind.FAILED, text, job, job.finding))
+        self._say(InboxNotice(NoticeKind.FAILED, text, job, job.finding))
 
     def _does(self, state: DaemonState, why: str) -> None:
         """Note what the daemon does now, for `status`."""
@@ -385,9 +385,9 @@ class Daemon:
         self._activity = (state, why)
         write_activity(self._inbox.daemon, state, why)
         if state is DaemonState.PAUSED and before is not state:
-            self._say(Notice(NoticeKind.PAUSED, f"paused: {why}"))
+            self._say(InboxNotice(NoticeKind.PAUSED, f"paused: {why}"))
         elif before is DaemonState.PAUSED:
-            self._say(Notice(NoticeKind.RESUMED, "goes on"))
+            self._say(InboxNotice(NoticeKind.RESUMED, "goes on"))
 
 
 def _not_readable(error: OSError) -> Finding:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from headway.base.errors import UsageError
 from headway.base.lock import Owner, is_held, owner_of
-from headway.inbox.arriving.arrivals import Seen, Waiting, names_to_probe, sort_out, watch
+from headway.inbox.arriving.arrivals import SeenFile, Waiting, names_to_probe, sort_out, watch
 from headway.inbox.arriving.listing import list_inbox, probe
 from headway.inbox.folder import InboxFolder
 from headway.inbox.jobs.inbox_job import (
@@ -119,7 +119,7 @@ def _waiting(inbox: InboxFolder) -> tuple[WaitingFile, ...]:
     if not inbox.path.is_dir():
         return ()
     now_s = time.monotonic()
-    before: dict[str, Seen] = watch({}, list_inbox(inbox.path), now_s - _LONG_AGO_S)
+    before: dict[str, SeenFile] = watch({}, list_inbox(inbox.path), now_s - _LONG_AGO_S)
     probed = {
         name: probe(inbox.path / name, before[name].listed.kind)
         for name in names_to_probe(before, now_s)

@@ -46,7 +46,7 @@ class NoticeKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Notice:
+class InboxNotice:
     """One line for people, and what it is about."""
 
     kind: NoticeKind

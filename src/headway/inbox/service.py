@@ -14,7 +14,7 @@ from headway.inbox.file_process import FileProcess
 from headway.inbox.folder import Disk, InboxFolder
 from headway.inbox.jobs.queue import Queue
 from headway.inbox.monitoring import HOST, Heart, monitored
-from headway.inbox.notices import Notice, NoticeKind
+from headway.inbox.notices import InboxNotice, NoticeKind
 from headway.inbox.options import InboxSettings, save_first_model
 from headway.inbox.systemd import Watchdog
 from headway.inbox.training_process import Output
@@ -26,7 +26,7 @@ def serve(
     inbox: InboxFolder,
     settings: InboxSettings,
     output: Output,
-    say: Callable[[Notice], None],
+    say: Callable[[InboxNotice], None],
     *,
     once: bool = False,
     port: int | None = None,
@@ -57,7 +57,7 @@ def serve(
         process = FileProcess(inbox, settings.first_model, output, stop)
         after = AfterFile(settings.options.after_file, inbox, say)
 
-        def tell(notice: Notice) -> None:
+        def tell(notice: InboxNotice) -> None:
             say(notice)
             if notice.job and notice.job.ended_at:
                 after.add(notice.job)
@@ -67,7 +67,7 @@ def serve(
         with monitored(inbox, port, heart) as found, stop.before_leaving(process.close):
             if found:
                 text = f"answers http://{HOST}:{found}/metrics, /healthz and /progressz"
-                say(Notice(NoticeKind.LISTENING, text))
+                say(InboxNotice(NoticeKind.LISTENING, text))
             try:
                 daemon.recover()
                 watchdog.ready()

@@ -9,7 +9,7 @@ from headway.base.errors import four_parts
 from headway.base.units import count, plural, seconds, size
 from headway.inbox.inbox_status import InboxStatus
 from headway.inbox.jobs.inbox_job import InboxJob, JobState, Learned
-from headway.inbox.notices import Notice, NoticeKind
+from headway.inbox.notices import InboxNotice, NoticeKind
 from headway.ui.show_run import phase_line, step_line
 from headway.ui.text_layout import cells, cut, flow, fold, loss_text, printable, table
 
@@ -91,7 +91,7 @@ def _result(job: InboxJob) -> list[str]:
     return [job.state.value, *([printable(job.finding.what)] if job.finding else [])]
 
 
-def notice_lines(notice: Notice) -> list[str]:
+def notice_lines(notice: InboxNotice) -> list[str]:
     """What the daemon says, and the four parts of why a file failed."""
     finding = notice.finding
     if notice.kind is not NoticeKind.FAILED or finding is None:
@@ -100,7 +100,7 @@ def notice_lines(notice: Notice) -> list[str]:
     return [printable(notice.text), *(f"  {printable(line)}" for line in parts)]
 
 
-def notice_json(notice: Notice) -> str:
+def notice_json(notice: InboxNotice) -> str:
     """The same as one object: `event` is `inbox`."""
     plain: dict[str, Any] = {"event": "inbox"} | msgspec.to_builtins(notice)
     return msgspec.json.encode(plain).decode()

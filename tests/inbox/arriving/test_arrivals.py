@@ -12,7 +12,7 @@ from headway.inbox.arriving.arrivals import (
     FileWriter,
     Listed,
     ProbedFile,
-    Seen,
+    SeenFile,
     is_left_alone,
     names_to_probe,
     sort_out,
@@ -35,7 +35,7 @@ def file(
 
 
 def ready(*files: Listed, priority: tuple[str, ...] = ()) -> list[str]:
-    seen = {one.name: Seen(one, 0.0) for one in files}
+    seen = {one.name: SeenFile(one, 0.0) for one in files}
     probed = dict.fromkeys(seen, CLOSED)
     return [one.name for one in sort_out(seen, probed, 100.0, priority).ready]
 
@@ -74,21 +74,21 @@ def test_a_file_is_taken_when_its_writer_is_done(
     probed: ProbedFile, kind: ArrivalKind, quiet_s: float, taken: bool
 ) -> None:
     one = file("a.jsonl", kind=kind)
-    found = sort_out({"a.jsonl": Seen(one, 50.0)}, {"a.jsonl": probed}, 50.0 + quiet_s)
+    found = sort_out({"a.jsonl": SeenFile(one, 50.0)}, {"a.jsonl": probed}, 50.0 + quiet_s)
     assert [r.name for r in found.ready] == ["a.jsonl"] * taken
     assert [w.listed.name for w in found.waiting] == ["a.jsonl"] * (not taken)
     assert all(w.why for w in found.waiting)
 
 
 def test_what_was_not_probed_waits() -> None:
-    found = sort_out({"a": Seen(file("a"), 0.0)}, {}, 100.0)
+    found = sort_out({"a": SeenFile(file("a"), 0.0)}, {}, 100.0)
     assert found.ready == ()
     assert found.waiting[0].why == "it has just changed"
 
 
 def test_an_empty_folder_waits_for_its_files() -> None:
     one = replace(file("a", kind=ArrivalKind.FOLDER), num_files=0)
-    found = sort_out({"a": Seen(one, 0.0)}, {"a": CLOSED}, 1e6)
+    found = sort_out({"a": SeenFile(one, 0.0)}, {"a": CLOSED}, 1e6)
     assert found.ready == ()
     assert found.waiting[0].why == "an empty folder"
 
@@ -103,8 +103,8 @@ def test_the_time_counts_from_the_last_change() -> None:
 
 
 def test_only_what_is_quiet_is_opened() -> None:
-    seen = {"a": Seen(file("a"), 0.0), "b": Seen(file("b"), 9.5)}
-    seen["c"] = Seen(file("c", kind=ArrivalKind.PIPE), 0.0)
+    seen = {"a": SeenFile(file("a"), 0.0), "b": SeenFile(file("b"), 9.5)}
+    seen["c"] = SeenFile(file("c", kind=ArrivalKind.PIPE), 0.0)
     assert names_to_probe(seen, 10.0) == ["a"]
 
 
@@ -114,7 +114,7 @@ def test_only_what_is_quiet_is_opened() -> None:
      ArrivalKind.UNNAMED],
 )  # fmt: skip
 def test_f59_what_is_neither_file_nor_folder_is_refused(kind: ArrivalKind) -> None:
-    found = sort_out({"a": Seen(file("a", kind=kind), 0.0)}, {}, 0.0)
+    found = sort_out({"a": SeenFile(file("a", kind=kind), 0.0)}, {}, 0.0)
     assert [one.name for one in found.refused] == ["a"]
     assert found.ready == found.waiting == ()
 

@@ -17,7 +17,7 @@ from headway.config.command_line import Arguments, Switch
 if TYPE_CHECKING:
     from headway.inbox.folder import InboxFolder
     from headway.inbox.jobs.queue import Queue
-    from headway.inbox.notices import Notice
+    from headway.inbox.notices import InboxNotice
 
 _POLL_S = 0.05
 _OPTIONS = ("on_duplicate", "priority", "train_between", "keep_models", "after_file", "promote_if")
@@ -86,15 +86,15 @@ def _print_unit(arguments: Arguments, folder: "InboxFolder") -> int:
     return Exit.KEPT
 
 
-def _speaker(quiet: bool, json: bool) -> "Callable[[Notice], None]":
+def _speaker(quiet: bool, json: bool) -> "Callable[[InboxNotice], None]":
     """What prints the daemon's notices, in whole lines and never in its way."""
-    from headway.inbox.notices import Notice, NoticeKind
+    from headway.inbox.notices import InboxNotice, NoticeKind
     from headway.inbox.show_inbox import notice_json, notice_lines
     from headway.ui.output import Lines, Silence
 
     out = Lines(sys.stdout, Silence(time.monotonic))
 
-    def say(notice: Notice) -> None:
+    def say(notice: InboxNotice) -> None:
         if json:
             out.write(notice_json(notice))
         elif not quiet or notice.kind is NoticeKind.FAILED:

@@ -65,7 +65,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenFile:
     """A name, and since when it has looked as it does now, by our own clock."""
 
     listed: Listed
@@ -108,19 +108,21 @@ def is_left_alone(name: str) -> bool:
     return name in OWN_NAMES or name.startswith(".") or name.lower().endswith(_UNFINISHED_NAMES)
 
 
-def watch(before: Mapping[str, Seen], now: Iterable[Listed], now_s: float) -> dict[str, Seen]:
+def watch(
+    before: Mapping[str, SeenFile], now: Iterable[Listed], now_s: float
+) -> dict[str, SeenFile]:
     """What is there now, each with the time since when it has not changed."""
-    seen: dict[str, Seen] = {}
+    seen: dict[str, SeenFile] = {}
     for listed in now:
         if is_left_alone(listed.name):
             continue
         old = before.get(listed.name)
         same = old is not None and old.listed == listed
-        seen[listed.name] = old if old and same else Seen(listed, now_s)
+        seen[listed.name] = old if old and same else SeenFile(listed, now_s)
     return seen
 
 
-def names_to_probe(seen: Mapping[str, Seen], now_s: float) -> list[str]:
+def names_to_probe(seen: Mapping[str, SeenFile], now_s: float) -> list[str]:
     """The files and folders that have not changed for a while: the others are not opened."""
     return [
         name
@@ -130,7 +132,7 @@ def names_to_probe(seen: Mapping[str, Seen], now_s: float) -> list[str]:
 
 
 def sort_out(
-    seen: Mapping[str, Seen],
+    seen: Mapping[str, SeenFile],
     probed: Mapping[str, ProbedFile],
     now_s: float,
     priority: Sequence[str] = (),

@@ -6,7 +6,7 @@ from pathlib import Path
 from headway.inbox.arriving.arrivals import (
     Arrivals,
     Listed,
-    Seen,
+    SeenFile,
     names_to_probe,
     sort_out,
     watch,
@@ -30,7 +30,7 @@ class InboxWatch:
     def __init__(self, folder: Path, priority: Sequence[str] = ()) -> None:
         self._folder = folder
         self._priority = tuple(priority)
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, SeenFile] = {}
         self._looked_s: float | None = None
         self.arrivals = Arrivals((), (), ())
 
