@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import msgspec
 
 from headway.base.errors import Refusal, exit_code
-from headway.base.host.child_main import run_child
-from headway.base.process import Stop, end_with_parent, report_refusal
+from headway.base.host.child_main import end_with_parent, run_child
+from headway.base.process import Stop, report_refusal
 from headway.inbox.file_screen import make_file_screen
 from headway.inbox.jobs.inbox_job import GivenSetting
 from headway.inbox.options import CHOSEN_ANEW, FirstModel, settings_of_file
