@@ -88,22 +88,23 @@ def stalls(headway: Headway, run: str = "days") -> list[dict[str, Any]]:
     return [one for one in headway.events(run) if one["event"] in ("stalled", "stall_ended")]
 
 
-def assert_goes_on(headway: Headway, told: Result, cause: str) -> dict[str, Any]:
-    """The stall was told with its cause, new workers went on, and no bit is another one."""
+def assert_goes_on(headway: Headway, told: Result, *causes: str) -> dict[str, Any]:
+    """The stall was told with its cause, and new workers went on."""
     assert told.code == 0, told.out + told.err
     began, *_, ended = stalls(headway)
-    assert (began["event"], began["cause"]) == ("stalled", cause), began
+    cause = began["cause"]
+    assert (began["event"], cause in causes) == ("stalled", True), began
     assert (ended["event"], ended["end"]) == ("stall_ended", "restart")
     words = " ".join(told.out.split())
-    assert "the trainer is stuck and was killed: new workers go on from" in words or (
-        "the trainer stood still and was killed: new workers go on from" in words
-    )
+    how = "stood still" if cause == "stopped" else "is stuck"
+    assert f"the trainer {how} and was killed: new workers" in words
     receipt = headway.receipt("days")
     assert receipt["stalls"]["causes"] == {cause: 1}
     assert (receipt["stalls"]["number"], receipt["stalls"]["restarts"]) == (1, 1)
     assert receipt["attempts"] == 2
-    report = (headway.here / "runs" / "days" / began["file"]).read_text()
-    assert began["diagnosis"]["what"] in " ".join(report.split())
+    if began["file"]:  # what looks like work is not kept
+        report = (headway.here / "runs" / "days" / began["file"]).read_text()
+        assert began["diagnosis"]["what"] in " ".join(report.split())
     assert "stalls" in told.out
     return began
 
@@ -159,12 +160,13 @@ def test_f08_a_deadlock_is_explained_and_the_run_saved_and_ended_with_it(days: H
 @pytest.mark.chaos
 @pytest.mark.parametrize("trial", range(20))
 @pytest.mark.parametrize(
-    ("trouble", "cause"), [(DEADLOCK, "deadlock"), (GIL, "gil_held"), (LOOP, "computing")]
+    ("trouble", "causes"),
+    [(DEADLOCK, ("deadlock",)), (GIL, ("gil_held",)), (LOOP, ("computing", "busy_machine"))],
 )
 def test_f07_f08_f10_a_stuck_trainer_is_explained_and_replaced(
-    days: Headway, trouble: str, cause: str, trial: int
+    days: Headway, trouble: str, causes: tuple[str, ...], trial: int
 ) -> None:
-    assert_goes_on(days, days(*TRAIN, **in_trouble(days, trouble)), cause)
+    assert_goes_on(days, days(*TRAIN, **in_trouble(days, trouble)), *causes)
 
 
 def test_f07_a_native_call_that_keeps_the_gil_is_explained_and_replaced(days: Headway) -> None:
