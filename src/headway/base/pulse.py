@@ -96,6 +96,12 @@ class Phase(StrEnum):
         return next((phase for phase in cls if phase.value == text), None)
 
 
+class ReaderWait(StrEnum):
+    """What the reader of a stream waits for besides its sources, as its pulse shows it."""
+
+    REQUEST = "a request for rows"
+
+
 @dataclass(frozen=True)
 class PulseReading:
     """The last record of a worker."""
@@ -335,14 +341,18 @@ def waits_for_rows(pulse: PulseReading) -> bool:
     return is_data and pulse.phase == Phase.TRAINING
 
 
+def waits_for_source(reader: PulseReading) -> bool:
+    """Whether the reader of a stream waits for what it reads, and not to be asked."""
+    return bool(reader.waiting) and reader.waiting != ReaderWait.REQUEST
+
+
 def silent_pulse(pid: int, rank: int) -> PulseReading:
     """What is known of a process that has not written its pulse yet."""
-    counts = dict.fromkeys(("beat", "done", "total", "rows", "tokens", "skipped"), 0)
-    steps = dict.fromkeys(("step", "steps", "global_step"), 0)
-    times = dict.fromkeys(("phase_since", "waiting_since", "updated", "loss"), 0.0)
-    words = {"phase": Phase.STARTING, "waiting": "", "unit": ""}
-    values: dict[str, Any] = {"pid": pid, "rank": rank, "attempt": 0}
-    return PulseReading(**values, **counts, **steps, **times, **words)
+    values: dict[str, Any] = dict.fromkeys((name for name, _ in LAYOUT[2:]), 0)
+    del values["pad"]
+    values |= {"phase": Phase.STARTING, "waiting": "", "unit": "", "activity": ""}
+    values |= {"pid": pid, "rank": rank}
+    return PulseReading(**values)
 
 
 def read_pulse(path: Path) -> PulseReading | None:

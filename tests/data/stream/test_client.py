@@ -15,13 +15,13 @@ import pytest
 from tests.data.stream.streams import BATCH, HELD, STEPS, WINDOW_STEPS, WINDOWS, stream
 
 from headway.base.errors import BrokenContract, Cause, DataRefused, MachineError
+from headway.base.pulse import ReaderWait
 from headway.data.examples.tokenizer import byte_level
 from headway.data.order import Numbers
 from headway.data.stream import client as client_module
 from headway.data.stream import stream_rows
 from headway.data.stream.client import StreamClient, StreamEnded
 from headway.data.stream.cursor import HELD_OUT, StreamCursor
-from headway.data.stream.reader_process import ReaderWait
 from headway.data.stream.spec import load_stream, save_stream
 from headway.data.stream.window import Window, load_window, save_window, window_path
 

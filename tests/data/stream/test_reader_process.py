@@ -10,14 +10,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from headway.base.pulse import Pulse
+from headway.base.pulse import Pulse, ReaderWait
 from headway.data.batching.rows import Segment
 from headway.data.examples.maker import ExampleOptions
 from headway.data.examples.tokenizer import byte_level
 from headway.data.sources.find import find_sources
 from headway.data.stream import reader_process
 from headway.data.stream.cursor import HELD_OUT, StreamCursor, StreamPosition
-from headway.data.stream.reader_process import ReaderWait, WindowRequest, read_ahead
+from headway.data.stream.reader_process import WindowRequest, read_ahead
 from headway.data.stream.spec import StreamFile, StreamSpec
 from headway.data.stream.window import (
     RowOrigin,

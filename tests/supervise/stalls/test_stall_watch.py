@@ -1,5 +1,6 @@
 """Stalls from the first silence to the last word; the clock and the diagnoses are the test's."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from tests.ui.fixtures import pulse
 
 from headway.base.errors import Finding
 from headway.base.events import Event, EventLog, Stalled, StallEnded
-from headway.base.pulse import Phase, Pulse, PulseReading
+from headway.base.pulse import Phase, Pulse, PulseReading, ReaderWait
 from headway.diagnose.diagnosis import Diagnosis, Helps, StallCause
 from headway.supervise.stalls import hold, stall_watch
 from headway.supervise.stalls.due import StallRules
@@ -24,6 +25,8 @@ DEADLOCK = Diagnosis(StallCause.DEADLOCK, Finding("warning", "waits for itself")
 SLOW = Diagnosis(StallCause.SLOW_SOURCE, Finding("warning", "a slow source"), Helps.PATIENCE)
 FULL = Diagnosis(StallCause.DISK_FULL, Finding("warning", "a full disk"), Helps.PERSON)
 STOPPED = Diagnosis(StallCause.STOPPED, Finding("warning", "it is stopped"), Helps.PERSON)
+SLEEPING = Diagnosis(StallCause.SLEEPING, Finding("warning", "it sleeps"), Helps.RESTART)
+NETWORK = Diagnosis(StallCause.NETWORK, Finding("warning", "no answer"), Helps.PERSON)
 HEALTHY = Diagnosis(StallCause.HEALTHY, Finding("ok", "it gets on"), Helps.PATIENCE)
 COMPUTING = Diagnosis(StallCause.COMPUTING, Finding("warning", "computes"), Helps.PATIENCE)
 
@@ -128,6 +131,39 @@ def test_it_is_asked_about_all_processes_the_one_to_blame_first(tmp_path: Path) 
     assert [one.rank for one in question.pulses] == [0, 1, 2, -1]
     assert question.silent_s > 10.0
     assert question.file is None
+
+
+@pytest.mark.parametrize("on_stall", ["restart", "stop", "wait"])
+@pytest.mark.parametrize("found", [SLEEPING, NETWORK, SLOW])
+def test_a_source_that_sends_nothing_is_no_stall_and_ends_the_run_at_the_deadline(
+    tmp_path: Path, on_stall: str, found: Diagnosis
+) -> None:
+    """Who waits for rows sleeps between two looks: what keeps their reader is asked for."""
+    reader = Pulse(tmp_path / "reader.pulse")
+    job = Job(tmp_path, found, on_stall=on_stall)
+    rows = {"activity": "waiting for data", "waiting": "the rows of step 3", "waiting_since": 1.0}
+    job.pulses[0] = pulse(pid=100, **rows)
+    with reader.waiting("shard-3.jsonl"):
+        job.go_on(650.0)
+    assert job.known.questions[0].pids == (os.getpid(),)
+    assert (job.kinds, job.watch.take_due()) == ([], [])
+    ending = job.watch.ending
+    if on_stall == "wait":
+        assert ending is None
+    else:
+        assert ending is not None
+        assert (ending.lacks_rows, ending.by) == (True, "missing rows")
+
+
+def test_a_reader_that_waits_to_be_asked_is_not_to_blame(tmp_path: Path) -> None:
+    reader = Pulse(tmp_path / "reader.pulse")
+    job = Job(tmp_path)
+    rows = {"activity": "waiting for data", "waiting": "the rows of step 3", "waiting_since": 1.0}
+    job.pulses[0] = pulse(pid=100, **rows)
+    with reader.waiting(ReaderWait.REQUEST):
+        job.go_on(12.0)
+    assert job.known.questions[0].pids == (100,)
+    assert job.kinds == ["Stalled"]
 
 
 def test_what_is_over_by_itself_is_shown_and_is_no_stall(tmp_path: Path) -> None:

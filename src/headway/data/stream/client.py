@@ -10,9 +10,9 @@ from pathlib import Path
 
 from headway.base.errors import Cause, MachineError, Remedy, refusal_from
 from headway.base.process import PULSE_VARIABLE, ChildProcess, RestartPolicy
-from headway.base.pulse import PulseReading, read_pulse
+from headway.base.pulse import PulseReading, ReaderWait, read_pulse
 from headway.data.stream.cursor import StreamCursor
-from headway.data.stream.reader_process import ReaderWait, WindowRequest
+from headway.data.stream.reader_process import WindowRequest
 from headway.data.stream.stream_rows import StreamEnded, StreamRows
 from headway.data.stream.window import load_window
 

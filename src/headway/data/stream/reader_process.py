@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -21,7 +20,7 @@ from headway.base.errors import Exit, Refusal, exit_code
 from headway.base.foreign.budget import limit_process, out_of_memory
 from headway.base.host.child_main import end_with_parent, run_child
 from headway.base.process import report_refusal
-from headway.base.pulse import Phase, Pulse
+from headway.base.pulse import Phase, Pulse, ReaderWait
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.maker import ExampleMaker
 from headway.data.formats.splits import SourceParts
@@ -31,12 +30,6 @@ from headway.data.stream.stream import Stream
 from headway.data.stream.window import Window, load_window, save_window, window_path
 
 _KEPT_WINDOWS = 500  # half a gigabyte or more; older windows can be recreated from a cursor
-
-
-class ReaderWait(StrEnum):
-    """What the reader waits for besides its sources, as its pulse shows it."""
-
-    REQUEST = "a request for rows"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from headway.base.errors import (
 from headway.base.events import Event, Stalled, StallEnded, find_events
 from headway.base.host.suspended import suspended_s
 from headway.base.machine import measured, remember
-from headway.base.pulse import PulseReading, read_pulse, waits_for_rows
+from headway.base.pulse import PulseReading, read_pulse, waits_for_rows, waits_for_source
 from headway.diagnose.diagnosis import Diagnosis, Helps, StallCause
 from headway.runs.workers import OnStall
 from headway.supervise.stalls import stall_limits
@@ -52,6 +52,7 @@ class _Stall:
     diagnosis: Diagnosis | None = None
     file: str = ""
     then: str = ""
+    lacks_rows: bool = False
     asked_s: float = 0.0
     answered_s: float = 0.0
 
@@ -170,7 +171,7 @@ class StallWatch:
     def _stalled(self, pulses: Sequence[PulseReading]) -> set[int]:
         """The ranks whose silence is no healthy one."""
         stall, stopped = self._stall, {p.rank for p in pulses if self._hold(p).is_stopped}
-        accused = stall and stall.diagnosis and is_accused(stall.diagnosis)
+        accused = stall and stall.diagnosis and self._is_accused(stall, stall.diagnosis)
         return stopped | ({stall.pulse.rank} if stall and accused else set())
 
     def _hold(self, pulse: PulseReading) -> Hold:
@@ -215,10 +216,13 @@ class StallWatch:
         blamed = stall.pulse
         others = [one for one in pulses if one.rank != blamed.rank]
         reader = read_pulse(self._live / "reader.pulse")
+        # Who waits for rows only looks for them again and again: what keeps the reader counts.
+        stall.lacks_rows = bool(reader and waits_for_rows(blamed) and waits_for_source(reader))
+        asked = [reader] if reader and stall.lacks_rows else [blamed, *others]
         run = self.rules.run
         number = stall.number or self._num_told + 1
         question = Question(
-            pids=(blamed.pid, *(one.pid for one in others)),
+            pids=tuple(one.pid for one in asked),
             roles={one.pid: self._name(one.rank) for one in pulses}
             | ({reader.pid: "the reader"} if reader else {}),
             pulses=(*pulses, *((replace(reader, rank=-1),) if reader else ())),
@@ -244,10 +248,15 @@ class StallWatch:
         if found.cause is StallCause.HEALTHY:
             remove_note(self._live)
             return
-        is_stall = is_accused(found) and not self._hold(stall.pulse).is_traced
+        is_stall = self._is_accused(stall, found) and not self._hold(stall.pulse).is_traced
         if is_stall and not (stall.number and before and before.cause is found.cause):
             self._log_stall(stall, found)
         self._publish(stall, found, is_stall=is_stall)
+
+    def _is_accused(self, stall: _Stall, found: Diagnosis) -> bool:
+        """Whether it is a stall of the job's own; a source that sends nothing is none."""
+        is_outside = stall.lacks_rows and found.cause is not StallCause.STOPPED
+        return is_accused(found) and not is_outside
 
     def _log_stall(self, stall: _Stall, found: Diagnosis) -> None:
         if not stall.number:
@@ -298,7 +307,9 @@ class StallWatch:
         for one in late:
             pulse = by_rank[one.rank]
             act = choose_act(self.rules.on_stall, diagnosis, pulse)
-            lacks_rows = waits_for_rows(pulse) and not is_accused(diagnosis)
+            lacks_rows = waits_for_rows(pulse) and not self._is_accused(stall, diagnosis)
+            if lacks_rows and act is Act.RESTART:  # new workers would wait for the same rows
+                act = Act.STOP
             due = Due(one, act, diagnosis, self._hold(pulse).is_stopped, lacks_rows)
             match act:
                 case Act.WAIT:
