@@ -16,7 +16,7 @@ import os, signal, sys
 import msgspec
 from pathlib import Path
 from headway.base.errors import Cause, UsageError
-from headway.base.process import report_refusal, send_answer
+from headway.base.process import accept_stops, report_refusal, send_answer
 from headway.training.inference.request import SCREEN_IS_FREE, Evaluation, InferenceRequest
 from headway.training.inference.request import InferenceResult
 
@@ -37,6 +37,7 @@ match request.prompt:
     case "fail":
         raise ValueError("broken")
     case word:
+        accept_stops()
         os.kill(os.getpid(), getattr(signal, word))
 """
 
