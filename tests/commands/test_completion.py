@@ -27,6 +27,8 @@ def here(tmp_path: Path) -> Path:
     for run_folder in ("runs/notes", "runs/nested", "runs/my notes", "runs/it's", "other/far"):
         (tmp_path / run_folder).mkdir(parents=True)
         (tmp_path / run_folder / "plan.json").touch()
+    (tmp_path / "runs" / "watched").mkdir()
+    (tmp_path / "runs" / "watched" / "watched.json").touch()  # a run of another program
     (tmp_path / "runs" / "no run").mkdir()
     (tmp_path / "notes.txt").touch()
     (tmp_path / "my data.txt").touch()
@@ -49,6 +51,7 @@ def offered(here: Path, *typed: str) -> list[str]:
         ("logs n", ["nested", "notes"]),
         ("logs m", ["my\\ notes"]),
         ("logs i", ["it\\'s"]),
+        ("logs w", ["watched"]),
         ("logs -o other ''", ["far"]),
         ("logs --output-dir=other ''", ["far"]),
         ("logs --output-dir = other ''", ["far"]),

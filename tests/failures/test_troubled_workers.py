@@ -84,7 +84,7 @@ def assert_restarted(headway: Headway, told: Result, what: str) -> dict[str, Any
 
 def test_a_worker_that_sleeps_for_ever_in_its_step_is_named_with_what_it_did(days: Headway) -> None:
     told = days(*TRAIN, *FOUR, **troubled(days, "time.sleep(1e6)"))
-    lost = assert_restarted(days, told, "worker 2 of 4 (group 1) is stuck and was killed")
+    lost = assert_restarted(days, told, "worker 2 of 4 (group 1) got stuck and was killed")
     assert lost["have"].startswith("no progress for")
     assert "a step usually takes" in lost["have"]
     assert lost["have"].endswith("it was training, after step 2")
@@ -93,7 +93,7 @@ def test_a_worker_that_sleeps_for_ever_in_its_step_is_named_with_what_it_did(day
 @pytest.mark.chaos
 def test_a_root_that_is_stuck_is_replaced(days: Headway) -> None:
     told = days(*TRAIN, *FOUR, **troubled(days, "time.sleep(1e6)", rank=0))
-    assert_restarted(days, told, "worker 0 of 4 (group 0) is stuck and was killed")
+    assert_restarted(days, told, "worker 0 of 4 (group 0) got stuck and was killed")
 
 
 @pytest.mark.chaos
@@ -101,7 +101,7 @@ def test_a_root_that_is_stuck_is_replaced(days: Headway) -> None:
 def test_f12_a_worker_that_stands_still_is_named_and_replaced(days: Headway, rank: int) -> None:
     trouble = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
     told = days(*TRAIN, *FOUR, **troubled(days, trouble, rank, hurried="pass"))
-    what = f"worker {rank} of 4 (group {rank // 2}) stood still and was killed"
+    what = f"worker {rank} of 4 (group {rank // 2}) froze and was killed"
     assert_restarted(days, told, what)
 
 

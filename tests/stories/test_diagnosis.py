@@ -1,4 +1,4 @@
-"""Something stands still: the cause, what every process does, and a file that holds no secret."""
+"""Something is stuck: the cause, what every process does, and a file that holds no secret."""
 
 import json
 import os

@@ -96,7 +96,7 @@ def assert_goes_on(headway: Headway, told: Result, *causes: str) -> dict[str, An
     assert (began["event"], cause in causes) == ("stalled", True), began
     assert (ended["event"], ended["end"]) == ("stall_ended", "restart")
     words = " ".join(told.out.split())
-    how = "stood still" if cause == "stopped" else "is stuck"
+    how = "froze" if cause == "stopped" else "got stuck"
     assert f"the trainer {how} and was killed: new workers" in words
     receipt = headway.receipt("days")
     assert receipt["stalls"]["causes"] == {cause: 1}
@@ -128,7 +128,7 @@ def test_f06_a_trainer_that_is_stopped_is_named_and_goes_on_when_it_is_continued
     assert stalls(days)[-1]["end"] == "itself"
     receipt = days.receipt("days")
     assert (receipt["stalls"]["number"], receipt["attempts"]) == (1, 1)
-    assert "it gets on again after" in out
+    assert "it is moving again after" in out
     assert days("verify", "days").code == 0
 
 

@@ -141,6 +141,9 @@ def test_the_status_of_a_dead_run_says_how_to_resume() -> None:
     lines = show.status_lines(died, 80)
     assert lines[0] == "notes · died 1 min ago while saving"
     assert "run the same command again to resume from the last checkpoint" in lines
+    watched = replace(died, phase="died", line="headway guard was killed")
+    assert show.status_lines(watched, 80)[0] == "notes · died 1 min ago"
+    assert "last checkpoint" not in " ".join(show.status_lines(watched, 80))
 
 
 def test_the_status_of_a_finished_run_is_its_closing_line() -> None:
@@ -204,7 +207,7 @@ EVENTS: list[tuple[Event, str]] = [
         Stalled(1, "the trainer", "deadlock", 12.0, "training", Finding("warning", "a lock"), ""),
         "the trainer stalled: a lock · no progress for 12 s while training",
     ),
-    (StallEnded(1, "deadlock", 12.0, "itself"), "it gets on again after 12 s"),
+    (StallEnded(1, "deadlock", 12.0, "itself"), "it is moving again after 12 s"),
     (Noted(Finding("warning", "the loss rose")), "! the loss rose"),
     (
         StopAsked("SIGINT", "training"),
@@ -231,7 +234,7 @@ def test_a_stall_stays_with_cause_facts_and_fix() -> None:
 @pytest.mark.parametrize(
     ("by", "line"),
     [
-        ("itself", "it gets on again after 12 s"),
+        ("itself", "it is moving again after 12 s"),
         ("death", "the process that stalled ended after 12 s"),
         ("restart", "the process that stalled is replaced after 12 s"),
         ("stop", "the run stops because of the stall after 12 s"),

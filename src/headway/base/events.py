@@ -143,7 +143,7 @@ class Noted(Event):
 
 @dataclass(frozen=True)
 class Stalled(Event):
-    """A process of the run does not get on; logged again when another cause is found."""
+    """A process of the run is not making progress; logged again when another cause is found."""
 
     number: int  # of the stall, counted from 1 over the whole run
     role: str  # the process that is to blame, as people call it

@@ -87,7 +87,7 @@ def is_alive(pid: int) -> bool:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process stands still by SIGSTOP; one that a debugger holds is not meant."""
+    """Whether a process was frozen by SIGSTOP; one that a debugger holds is not meant."""
     import psutil  # here: most commands never get this far
 
     with suppress(psutil.NoSuchProcess, psutil.AccessDenied):

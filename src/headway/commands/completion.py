@@ -142,8 +142,8 @@ __headway_offer() { # what, the word so far
     case "$1" in
         @runs)
             dir=$(__headway_output_dir)
-            for one in "$dir"/*/plan.json; do
-                one=${one%/plan.json}
+            for one in "$dir"/*/plan.json "$dir"/*/watched.json; do
+                one=${one%/*}
                 one=${one##*/}
                 if [ "$one" != "*" ] && [[ "$one" == "$2"* ]]; then
                     COMPREPLY+=("$(printf '%q' "$one")")
@@ -257,7 +257,7 @@ __headway_runs() {
             --output-dir=* | --output_dir=*) dir=${words[i]#*=} ;;
         esac
     done
-    names=($dir/*/plan.json(N:h:t))
+    names=($dir/*/(plan|watched).json(N:h:t))
     compadd -a names
 }
 
@@ -332,7 +332,7 @@ function __headway_runs
             set dir $typed[(math $i + 1)]
         end
     end
-    for plan in $dir/*/plan.json
+    for plan in $dir/*/{plan,watched}.json
         basename (dirname $plan)
     end
 end

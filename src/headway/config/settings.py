@@ -214,7 +214,7 @@ class Settings:
     )
     on_stall: Literal["wait", "restart", "stop"] = _setting(
         "restart",
-        "what to do about a trainer that does not get on: wait, restart from the last checkpoint, "
+        "what to do when training is stuck: wait, restart from the last checkpoint, "
         "or save and stop",
         choices=("wait", "restart", "stop"),
     )

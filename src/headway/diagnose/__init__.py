@@ -1,1 +1,1 @@
-"""Diagnosis: why a process does not get on, from evidence to cause to fix."""
+"""Diagnosis: why a process is not making progress, from evidence to cause to fix."""

@@ -1,4 +1,4 @@
-"""Answer of `headway diagnose`: the job, why it does not get on, and what was seen."""
+"""Answer of `headway diagnose`: the job, why it is not making progress, and what was seen."""
 
 from dataclasses import dataclass, replace
 
@@ -40,6 +40,6 @@ class DiagnosisAnswer:
 
     @property
     def exit_code(self) -> Exit:
-        """4 if something runs and nobody can say why it does not get on."""
+        """4 if something runs and nobody can say why it is not making progress."""
         unknown = self.diagnosis is not None and self.diagnosis.cause is StallCause.UNKNOWN
         return Exit.BROKEN if unknown else Exit.KEPT

@@ -7,9 +7,9 @@ from headway.base.errors import Exit, Finding
 
 
 class StallCause(StrEnum):
-    """Why a process does not get on. Code compares these; the text is for people."""
+    """Why a process is not making progress. Code compares these; the text is for people."""
 
-    HEALTHY = "healthy"  # it gets on
+    HEALTHY = "healthy"  # it makes progress
     UNKNOWN = "unknown"
     FIRST_BYTES = "first_bytes"  # of a stream
     SLOW_SOURCE = "slow_source"
@@ -40,14 +40,14 @@ class StallCause(StrEnum):
 class Helps(StrEnum):
     """What gets a run out of a stall."""
 
-    PATIENCE = "patience"  # it gets on by itself
+    PATIENCE = "patience"  # it resolves by itself
     RESTART = "restart"  # new processes do not meet it
     PERSON = "person"  # somebody has to change something first
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why a job does not get on.
+    """Why a job is not making progress.
 
     Attributes:
         cause: for code.

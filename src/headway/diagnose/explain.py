@@ -51,7 +51,7 @@ TABLE: tuple[CauseRow, ...] = (
 
 
 def explain(evidence: Evidence) -> Diagnosis:
-    """Why a job does not get on, and what to do about it: the first row that fits.
+    """Why a job is not making progress, and what to do about it: the first row that fits.
 
     A pure function: the same evidence always has the same explanation.
     """

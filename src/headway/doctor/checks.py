@@ -300,7 +300,7 @@ def _cache(probe: Probe) -> Check:
 
 def _py_spy(probe: Probe) -> Check:
     if not probe.py_spy:
-        install = Remedy("pip install py-spy", "shows in which call a process stands still")
+        install = Remedy("pip install py-spy", "shows in which call a process is stuck")
         return Check("py-spy", "warning", "not installed; stalls have no stacks", (install,))
     if probe.ptrace_scope:
         scope = f"kernel.yama.ptrace_scope is {probe.ptrace_scope}"

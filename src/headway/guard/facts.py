@@ -73,7 +73,7 @@ class MemoryReading:
 
 @dataclass(frozen=True)
 class SeenStall:
-    """A time in which the command did not get on.
+    """A time in which the command made no progress.
 
     Attributes:
         at_s: when it was noticed, since the start of the command.
@@ -81,7 +81,7 @@ class SeenStall:
         cause: a value of `diagnose.diagnosis.StallCause`.
         what: in a sentence.
         evidence: the file that holds what was seen, "" if it could not be written.
-        lasted_s: until it got on or was ended, 0.0 while it lasts.
+        lasted_s: until it made progress or was ended, 0.0 while it lasts.
     """
 
     at_s: float

@@ -34,7 +34,7 @@ User={user}
 WorkingDirectory={path}
 ExecStart={program} {arguments}
 
-# Fed by finished steps and by phases that get on, never by a clock: what stands still is killed,
+# Fed by finished steps and by phases that make progress, never by a clock: what is stuck is killed,
 # and goes on at its last checkpoint.
 WatchdogSec={watchdog}min
 
@@ -97,7 +97,7 @@ def _in_quotes(word: str) -> str:
 
 
 class Watchdog:
-    """Tells systemd that the daemon is ready, and each time that something has got on.
+    """Tells systemd that the daemon is ready, and each time that something has made progress.
 
     Args:
         inbox: whose runs are looked at.
@@ -125,7 +125,7 @@ class Watchdog:
         self._send("READY=1", f"STATUS=serving {self._inbox.path}")
 
     def look(self, job: InboxJob | None) -> None:
-        """Feed the watchdog, if the file that is trained has got on since the last look.
+        """Feed the watchdog if the file being trained has made progress since the last look.
 
         Args:
             job: whose file is being trained; None if nothing is: a scan is what there is to do.
@@ -139,7 +139,7 @@ class Watchdog:
             self._send("WATCHDOG=1")
 
     def _mark_of(self, job: InboxJob) -> object:
-        """What changes when training gets on: beats of a wait are not in it."""
+        """What changes when training makes progress: beats of a wait are not in it."""
         with contextlib.suppress(UsageError, OSError):
             status = run_of(self._inbox, job)
             if status:

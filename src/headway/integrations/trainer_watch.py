@@ -243,7 +243,7 @@ class TrainerWatch:
         self._say_once(found.problem if found is not None else None)
 
     def beat(self) -> None:
-        """Show that the training thread gets on."""
+        """Show that the training thread makes progress."""
         self.job.pulse.beat_if_due()
 
     # -- the end ------------------------------------------------------------------------------

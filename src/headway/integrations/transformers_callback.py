@@ -179,7 +179,7 @@ class HeadwayCallback(TrainerCallback):
             self._watch.epoch_ended()
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """Show that an evaluation gets on."""
+        """Show that an evaluation makes progress."""
         if self._watch is not None:
             self._watch.beat()
 

@@ -314,7 +314,7 @@ class Plan:
     grace_s: float
     settings: tuple[Choice, ...]
     findings: tuple[Finding, ...]
-    on_stall: OnStall = "restart"  # what is done about a trainer that does not get on
+    on_stall: OnStall = "restart"  # what is done about a trainer that is not making progress
 
     def __post_init__(self) -> None:
         if self.steps.num < 1 or self.data.rows.planned < 1:

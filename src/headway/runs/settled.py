@@ -45,7 +45,7 @@ class Settled:
         workers: of the newest attempt; any number computes the same bits.
         groups: of workers, in the newest attempt.
         reduction: how the newest attempt adds gradients of several workers.
-        on_stall: what the newest attempt does about a trainer that does not get on.
+        on_stall: what the newest attempt does about a trainer that is not making progress.
     """
 
     schema: str

@@ -226,11 +226,11 @@ class _Root:
 
     @property
     def stalls(self) -> StallWatch:
-        """It, if it does not get on."""
+        """It, if it is not making progress."""
         return self._watch.stalls
 
     def take_losses(self, step_s: float | None = None) -> list[Finding]:
-        """What happened to the root since the last call, if it stood still or was stuck."""
+        """What happened to the root since the last call, if it was frozen or stuck."""
         return self._watch.take_losses(step_s)
 
 
@@ -240,7 +240,7 @@ def _refusal(lost: Finding) -> MachineError:
         lost.what,
         cause=Cause.WORKER_LOST,
         have=lost.have,
-        need="workers that get on",
+        need="workers that make progress",
         remedies=(Remedy("the launcher's command again", "continues from the last checkpoint"),),
     )
 

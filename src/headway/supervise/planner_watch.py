@@ -17,7 +17,7 @@ class PlannerWatch:
     """Watches a planner. There is no run yet, and no log: the screen gets the events.
 
     What a planner waits for is named, and may take as long as it likes: a pipe is somebody else's
-    program. A planner that does not get on would not a second time: it is not restarted.
+    program. A planner that is stuck would be stuck a second time: it is not restarted.
 
     Args:
         planner: its process.

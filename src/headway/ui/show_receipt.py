@@ -146,7 +146,7 @@ def _time(receipt: "Receipt") -> list[str]:
 
 
 def _stalls(receipt: "Receipt") -> list[str]:
-    """How often the run did not get on, for how long, and why."""
+    """How often the run made no progress, for how long, and why."""
     stalls = receipt.stalls
     if stalls is None:
         return []

@@ -51,7 +51,7 @@ SILENT_S = 5.0  # a longer time without news is shown
 
 _SIGNALS = {"SIGINT": "Ctrl+C"}
 _STALL_ENDS = {
-    "itself": "it gets on again",
+    "itself": "it is moving again",
     "death": "the process that stalled ended",
     "restart": "the process that stalled is replaced",
     "stop": "the run stops because of the stall",
@@ -120,7 +120,7 @@ def phase_line(status: Status, width: int = WIDE, age: Callable[[float], str] = 
 
 
 def stall_lines(status: Status, width: int) -> list[StyledLine]:
-    """Why nothing is new, for how long, and what to do; nothing while a run gets on."""
+    """Why nothing is new, for how long, and what to do; nothing while a run makes progress."""
     stall = status.stall
     if stall is None:
         return []
@@ -145,7 +145,7 @@ def status_lines(status: Status, width: int) -> list[str]:
     facts = [status.run or "a new run"]
     match status.state:
         case "died":
-            facts.append(f"died {ago} while {status.phase}")
+            facts.append(f"died {ago}" + f" while {status.phase}" * (status.phase != "died"))
         case "finished" | "interrupted" | "failed":
             facts.append(f"{status.state} {ago}")
         case state:
@@ -163,7 +163,7 @@ def status_lines(status: Status, width: int) -> list[str]:
     if status.held_out_first is not None and status.held_out_last is not None:
         first, last = loss_text(status.held_out_first), loss_text(status.held_out_last)
         lines.append(f"held out {first} -> {last}")
-    if status.state == "died":
+    if status.state == "died" and not status.line:
         lines += flow(["run the same command again to resume from the last checkpoint"], width)
     lines += flow([status.line], width) if status.line else []
     return lines + ([printable(status.folder)] if status.folder else [])

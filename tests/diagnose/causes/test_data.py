@@ -63,7 +63,7 @@ def test_a_process_that_has_ended_fills_no_queue() -> None:
     assert "next_batch (train.py:14)" in found.finding.have
     gone = find_loader_dead(evidence(process(7, GET)))
     assert gone is not None
-    assert "none of its children runs" in gone.finding.have
+    assert "none of its children is running" in gone.finding.have
 
 
 def test_a_loader_that_has_work_is_waited_for_whoever_else_has_ended() -> None:
@@ -122,6 +122,7 @@ def test_a_loader_that_is_merely_slow_is_not_accused() -> None:
     assert found is not None
     assert (found.cause, found.helps) == (StallCause.SLOW_SOURCE, Helps.PATIENCE)
     assert "process 7 waits for it" in found.finding.have
+    assert "num_workers=4" in found.finding.remedies[-1].do
     computes = evidence(process(7, NEXT), process(8, runner(LOOP), parent=7))
     assert find_loader_frozen(computes) is None
     assert find_slow_source(computes) is None
@@ -184,6 +185,8 @@ def test_a_stream_that_comes_slowly() -> None:
     assert (found.cause, found.helps) == (StallCause.SLOW_SOURCE, Helps.PATIENCE)
     assert "10.0.0.7:443" in found.finding.what
     assert "read_rows (train.py:20)" in found.finding.have
+    said = " ".join(remedy.do for remedy in found.finding.remedies)
+    assert "num_workers" not in said, "there is no DataLoader"
 
 
 def test_a_stream_that_a_loop_of_events_receives() -> None:

@@ -47,7 +47,7 @@ def test_a_lock_whose_owner_is_gone() -> None:
     found = find_lock_file(evidence(process(7, waits, locks=(lock,))))
     assert found is not None
     assert (found.cause, found.helps) == (StallCause.LOCK_FILE, Helps.PERSON)
-    assert "/cache/a.lock, which nobody who still runs holds" in found.finding.what
+    assert "/cache/a.lock, which no running process holds" in found.finding.what
     assert found.finding.remedies[0].do == "rm /cache/a.lock"
 
 

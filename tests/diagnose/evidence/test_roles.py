@@ -18,6 +18,23 @@ LOOP = Frame("_worker_loop", "/x/worker.py", 1, "torch.utils.data._utils.worker"
         ("/venv/bin/wandb-core --port-filename x", "tracker"),
         ("python -m headway.data.stream.reader_process", "reader"),
         ("/usr/lib/gcc/x86_64-linux-gnu/12/cc1plus -quiet", "compiler"),
+        (
+            "/venv/bin/python3.11 /venv/lib/python3.11/site-packages/torch/_inductor/"
+            "compile_worker/__main__.py --workers=2",
+            "compiler",
+        ),
+        ("/v/lib/python3.11/site-packages/triton/backends/nvidia/bin/ptxas -v", "compiler"),
+        ("python -X faulthandler -W ignore -m torch.distributed.run train.py", "launcher"),
+        ("python /venv/bin/accelerate launch train.py", "launcher"),
+        ("python -m accelerate.commands.launch train.py", "launcher"),
+        ("python /venv/bin/accelerate config", ""),
+        ("python /work/torchrun/train.py", ""),
+        ("python train.py --output_dir wandb-core", ""),
+        ("python train.py -m torch.distributed.run", ""),
+        ("bash -c torchrun train.py", ""),
+        ("/work/torch.distributed.run/cc1plus/tool", ""),
+        ("python", ""),
+        ("python -m", ""),
     ],
 )
 def test_by_the_command(command: str, role: str) -> None:

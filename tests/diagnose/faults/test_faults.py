@@ -1,4 +1,4 @@
-"""Faults injected into real processes: the cause told for each; and what gets on is not accused.
+"""Faults injected into real processes: the right cause is named; slow work is not blamed.
 
 Every case runs once here; `make chaos` runs each 20 times.
 """
@@ -99,7 +99,7 @@ FAULTS = {
         ("threads of this job share", "OMP_NUM_THREADS="),
     ),
 }
-# What is slow and gets on, with what may be told of it; a machine under load may always be told.
+# What is slow but healthy, with what may be told of it; a machine under load may always be told.
 HEALTHY = {
     "compile": (plain("compile_native", "{folder}"), {StallCause.COMPILING}),
     "torch.compile": (plain("compile_torch", "{folder}"), {StallCause.COMPILING}),

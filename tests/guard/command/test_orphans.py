@@ -1,6 +1,5 @@
 """Processes below another one, and those that outlive a command."""
 
-import os
 import subprocess
 import sys
 import time
@@ -35,14 +34,21 @@ def test_all_below_a_process_are_found_and_killed() -> None:
 
 
 def test_what_is_about_to_end_is_waited_for() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.3)"])
-    mine = [one for one in find_orphans(os.getpid(), wait_s=0.0) if one.process.pid == child.pid]
-    assert len(mine) == 1
-    began_s = time.monotonic()
-    left = find_orphans(os.getpid(), wait_s=30.0)
-    assert child.pid not in [one.process.pid for one in left]
-    assert time.monotonic() - began_s < 30.0
-    child.wait()
+    # A process of its own, since other children of this one may live as long as the tests.
+    code = "import subprocess, sys; subprocess.Popen(['sleep', '0.3']); print(flush=True); input()"
+    top = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert top.stdout is not None
+        top.stdout.readline()
+        assert len(find_orphans(top.pid, wait_s=0.0)) == 1
+        began_s = time.monotonic()
+        assert find_orphans(top.pid, wait_s=30.0) == []
+        assert time.monotonic() - began_s < 30.0
+    finally:
+        top.kill()
+        top.communicate()
 
 
 def test_nothing_is_below_a_process_that_is_gone() -> None:

@@ -200,7 +200,7 @@ def test_a_stall_is_told_once_and_its_end_too(stage: Stage) -> None:
     stage.pass_time(100)
     assert len(stage.stalled) == 1
     stage.print_steps(3)
-    assert stage.shown.lines[-1].startswith("headway: it gets on again, after ")
+    assert stage.shown.lines[-1].startswith("headway: moving again after ")
     assert stage.watcher.stalls[0].lasted_s >= 100
     stage.pass_time(100)
     assert len(stage.stalled) == 2, "another one"

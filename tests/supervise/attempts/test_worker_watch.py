@@ -1,4 +1,4 @@
-"""Workers that are gone, stand still or do not get on are named, and ended."""
+"""Workers that are gone, frozen or stuck are named, and ended."""
 
 import os
 import signal
@@ -62,7 +62,7 @@ def test_f12_a_worker_that_stands_still_is_named_and_killed(
     assert watch.take_losses() == []
     os.kill(process.pid, signal.SIGSTOP)
     (lost,) = losses_of(watch)
-    assert lost.what == "worker 2 of 3 (group 1) stood still and was killed"
+    assert lost.what == "worker 2 of 3 (group 1) froze and was killed"
     assert lost.cause is Cause.WORKER_LOST
     assert process.wait() == -signal.SIGKILL
     assert watch.take_losses() == []
@@ -95,7 +95,7 @@ def test_a_worker_may_wait_longer_for_workers_that_are_watched_elsewhere(
         time.sleep(0.02)
     assert bool(found) == is_killed
     if is_killed:
-        assert found[0].what == "worker 2 of 3 (group 1) is stuck and was killed"
+        assert found[0].what == "worker 2 of 3 (group 1) got stuck and was killed"
         assert found[0].have.startswith("all workers wait for one another for")
         assert "; it is somewhere; it was " in found[0].have
 
@@ -107,6 +107,6 @@ def test_one_worker_alone_is_watched_too_and_has_a_plain_name(
     monkeypatch.setattr(WorkerWatch, "_pulse", lambda *_: reading)
     watch = WorkerWatch(WorkerTree(1, 1), tmp_path, {0: process})
     (lost,) = losses_of(watch, step_s=0.05)
-    assert lost.what == "the trainer is stuck and was killed"
+    assert lost.what == "the trainer got stuck and was killed"
     assert lost.cause is Cause.WORKER_LOST
     assert process.wait() == -signal.SIGKILL

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -156,6 +157,19 @@ def test_a_run_whose_owner_was_killed_died(runs: Path) -> None:
     folder = make_run(runs, "support-b", step_done(3, first=2488))
     (folder / "run.lock").write_text('{"pid": 4242, "host": "here", "live": "/nowhere"}')
     assert jobs.find_status("support-b", runs).state == "died"
+
+
+@pytest.mark.parametrize(
+    ("by", "said"), [("guard", "headway guard was killed"), ("callback", "a checkpoint of its own")]
+)
+def test_a_watched_run_that_died_is_not_resumed_by_us(
+    runs: Path, by: Literal["guard", "callback"], said: str
+) -> None:
+    folder = make_run(runs, "support-b", step_done(3))
+    (folder / "plan.json").unlink()
+    WatchedRun("support-b", by, "python train.py").save(folder)
+    status = jobs.find_status("support-b", runs)
+    assert (status.state, said in status.line) == ("died", True)
 
 
 def test_a_run_killed_after_its_receipt_had_done_its_work(runs: Path) -> None:

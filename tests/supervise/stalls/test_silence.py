@@ -1,4 +1,4 @@
-"""A worker that does not get on is found, and no other; the clock is the test's."""
+"""A worker that is not making progress is found, and no other; the clock is the test's."""
 
 import itertools
 import random

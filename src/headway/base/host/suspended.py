@@ -8,7 +8,7 @@ _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
 def suspended_s() -> float:
     """Seconds that the machine has slept so far; 0 where the system does not tell them apart.
 
-    CLOCK_MONOTONIC stands still while a laptop sleeps, CLOCK_BOOTTIME does not.
+    CLOCK_MONOTONIC does not advance while a laptop sleeps, CLOCK_BOOTTIME does not.
     """
     if _BOOTTIME is None:  # macOS
         return 0.0

@@ -1,4 +1,4 @@
-"""Command diagnose: why a run, or any process, does not get on."""
+"""Command diagnose: why a run, or any process, is not making progress."""
 
 import os
 import shlex
@@ -30,7 +30,7 @@ WATCH_S = 2.0  # between the beginnings of two looks
 
 
 def diagnose(arguments: Arguments) -> int:
-    """Say why a run or a process does not get on; 4 if nobody can tell."""
+    """Say why a run or a process is not making progress; 4 if nobody can tell."""
     from headway.diagnose.bundle import check_name
 
     bundle = arguments.switches.get("bundle")
@@ -207,7 +207,7 @@ def _contradiction(one: str, other: str, need: str) -> UsageError:
 VERBS = {
     "diagnose": Verb(
         "diagnose [RUN]",
-        "say why a run, or any process, does not get on",
+        "say why a run, or any process, is not making progress",
         diagnose,
         {
             **OUTPUT_DIR,
@@ -216,9 +216,9 @@ VERBS = {
             "bundle": Switch("write all that was seen to a .tar.gz or .txt, for a report", "FILE"),
         },
         group="look",
-        about="Reads from outside what every process of a run does, names the cause if it does not "
-        "get on, and says what to do. It takes less than two seconds, changes nothing, and works "
-        "for any process that runs Python. It ends with 4 if nobody can say what holds it.",
+        about="Reads from outside what every process of a run does, names the cause if it is "
+        "stuck, and says what to do. It takes less than two seconds, changes nothing, and works "
+        "for any process that runs Python. Exit code 4: it is stuck, and the cause is unknown.",
         examples=(
             ("headway diagnose", "the newest live run"),
             ("headway diagnose --pid 4242", "any other training"),

@@ -31,7 +31,7 @@ class StreamClient(StreamRows):
     Args:
         folder: the stream's.
         num_steps: steps of the job.
-        max_silence_s: how long the reader's pulse may stand still after its first beat.
+        max_silence_s: how long the reader's pulse may be silent after its first beat.
 
     Raises:
         OSError: the folder cannot be read.

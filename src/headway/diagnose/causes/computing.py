@@ -1,4 +1,4 @@
-"""Computing: work that takes long but gets on, compilers among it."""
+"""Computing: work that takes long but makes progress, compilers among it."""
 
 from headway.base.errors import Remedy
 from headway.base.pulse import PulseReading
@@ -42,7 +42,7 @@ def find_healthy(evidence: Evidence) -> Diagnosis | None:
     step = min(one.step for one in pulses)
     return diagnosis(
         StallCause.HEALTHY,
-        f"it gets on: {plural(len(pulses), 'worker')}, {pulses[0].phase}"
+        f"making progress: {plural(len(pulses), 'worker')}, {pulses[0].phase}"
         + (f", step {step:,} of {pulses[0].steps:,}" if pulses[0].steps else ""),
         have="the oldest sign of life is "
         f"{seconds(max(evidence.now_s - one.updated for one in pulses))} old",
@@ -73,9 +73,9 @@ def find_compiling(evidence: Evidence) -> Diagnosis | None:
         remedies=(
             Remedy(
                 "TORCHINDUCTOR_CACHE_DIR=$HOME/.cache/inductor",
-                "before the command: the next start finds the code compiled",
+                "before the command: the next start reuses the compiled code",
             ),
-            Remedy("TORCH_LOGS=recompiles", "before the command: shows why it compiles again"),
+            Remedy("TORCH_LOGS=recompiles", "before the command: shows why it recompiles"),
             Remedy("TORCH_COMPILE_DISABLE=1", "before the command: runs without compiling"),
         ),
         pid=spot.process.pid if spot else running[0].parent,
@@ -130,7 +130,7 @@ def find_computing(evidence: Evidence) -> Diagnosis | None:
                 ),
                 Remedy(
                     f"py-spy dump --pid {spot.process.pid}",
-                    "twice: the same line each time is a loop that does not end, or one long call",
+                    "twice: the same line both times means an endless loop or one long call",
                 ),
             ),
             pid=spot.process.pid,
@@ -163,8 +163,8 @@ def unknown(evidence: Evidence) -> Diagnosis:
         return diagnosis(
             StallCause.UNKNOWN,
             "there is no such process any more",
-            have="it ended before it could be looked at",
-            need="a process that runs",
+            have="it ended before it could be examined",
+            need="a running process",
             remedies=(Remedy("headway runs", "lists what runs"),),
         )
     found = spots(evidence)
@@ -214,7 +214,7 @@ COMPILING = CauseRow(
 COMPUTING = CauseRow(
     StallCause.COMPUTING,
     find_computing,
-    "the thread that should get on uses the CPU, or its GPU is busy",
+    "the thread that should be working uses the CPU, or its GPU is busy",
     "wait; `py-spy top` shows where the time goes",
 )
 UNKNOWN = CauseRow(

@@ -87,17 +87,19 @@ def find_loader_dead(evidence: Evidence) -> Diagnosis | None:
         return diagnosis(
             StallCause.LOADER_DEAD,
             f"{who(trainer)} waits for data from a process that has ended",
-            have=(f"process {named} has ended (state Z)" if dead else "none of its children runs")
+            have=(
+                f"process {named} has ended (state Z)"
+                if dead
+                else "none of its children is running"
+            )
             + f", {alive} still run; {_waits_in(trainer)}",
-            need="the process that produces the data; it was killed, or it failed without a word",
+            need="the process that produces the data; it was killed, or it crashed silently",
             remedies=(
                 Remedy(
                     "dmesg -T | grep -i 'killed process'", "shows whether memory was the reason"
                 ),
                 Remedy("df -h /dev/shm", "shared memory that is full kills workers (SIGBUS)"),
-                Remedy(
-                    "num_workers=0", "loads in the trainer itself, with the error on the screen"
-                ),
+                Remedy("num_workers=0", "loads data in the trainer itself, so the error shows"),
             ),
             pid=dead[0].pid if dead else trainer.pid,
         )
@@ -111,7 +113,7 @@ def find_loader_frozen(evidence: Evidence) -> Diagnosis | None:
         loaders = roles.loaders_of(trainer)
         for loader in loaders:
             found = _frozen(loader) or (
-                "each of its loaders waits to be asked for a batch"
+                "each of its loaders is idle, waiting for a request"
                 if _all_asleep(trainer, loaders)
                 else ""
             )
@@ -123,7 +125,7 @@ def find_loader_frozen(evidence: Evidence) -> Diagnosis | None:
                 f"{who(trainer)} waits for a data loader that is "
                 f"{'stopped' if stopped else 'stuck'}",
                 have=f"process {loader.pid}: {found}; {_waits_in(trainer)}",
-                need="a loader that runs",
+                need="a running loader",
                 remedies=_frozen_remedies(loader, stopped=stopped),
                 pid=loader.pid,
             )
@@ -150,7 +152,7 @@ def _all_others_idle(children: list[ProcessFacts]) -> bool:
 
 
 def _frozen(loader: ProcessFacts) -> str:
-    """Why a loader cannot get on; "" if it can."""
+    """Why a loader cannot continue; "" if it can."""
     if loader.main_thread.state in ("T", "t"):
         return "it is stopped (SIGSTOP)" if loader.main_thread.state == "T" else "a debugger has it"
     if is_idle_loader(loader):
@@ -181,7 +183,7 @@ def _all_asleep(trainer: ProcessFacts, loaders: tuple[ProcessFacts, ...]) -> boo
 
 def _frozen_remedies(loader: ProcessFacts, *, stopped: bool) -> tuple[Remedy, ...]:
     if stopped:
-        return (Remedy(f"kill -CONT {loader.pid}", "it goes on where it stopped"),)
+        return (Remedy(f"kill -CONT {loader.pid}", "it resumes where it stopped"),)
     return (
         Remedy(f"kill {loader.pid}", "the DataLoader then fails with a message instead of waiting"),
         Remedy("DataLoader(..., multiprocessing_context='spawn')", "workers without copied locks"),
@@ -299,17 +301,24 @@ def find_slow_source(evidence: Evidence) -> Diagnosis | None:
             f"{who(spot.process)} waits for data{source}: the source is slow",
             have=f"{_doing(wait)} in {where_is(_asker(spot))}; "
             f"{size(spot.process.read_bytes_per_s)}/s from disks{waiting}" + _for(evidence),
-            need="data as fast as it is trained on",
-            remedies=(
-                Remedy(f"ss -tinp | grep -A1 pid={spot.process.pid}", "shows bytes and delays")
-                if network
-                else Remedy(f"py-spy dump --pid {spot.process.pid}", "shows what it waits in"),
-                Remedy("copy the data to this machine first", "then it is read at a disk's speed"),
-                Remedy("num_workers=4 prefetch_factor=4", "of a DataLoader: more reads at once"),
-            ),
+            need="data that arrives as fast as it is trained on",
+            remedies=_faster(spot, network=network),
             pid=spot.process.pid,
         )
     return None
+
+
+def _faster(spot: Spot, *, network: bool) -> tuple[Remedy, ...]:
+    look = (
+        Remedy(f"ss -tinp | grep -A1 pid={spot.process.pid}", "shows bytes and delays")
+        if network
+        else Remedy(f"py-spy dump --pid {spot.process.pid}", "shows what it waits in")
+    )
+    copy = Remedy("copy the data to this machine first", "then it is read at a disk's speed")
+    if find_frame(spot.trainer.main_thread, "torch/utils/data") is None:
+        return (look, copy)
+    more = Remedy("num_workers=4 prefetch_factor=4", "for the DataLoader: more reads at once")
+    return (look, copy, more)
 
 
 def _is_stream(thread: ThreadFacts) -> bool:
@@ -364,7 +373,7 @@ TOKENIZER = CauseRow(
 FIRST_BYTES = CauseRow(
     StallCause.FIRST_BYTES,
     find_first_bytes,
-    "a thread waits for the head of an answer of HTTP",
+    "a thread waits for the headers of an HTTP response",
     "wait; `curl -w '%{time_starttransfer}'` measures the server",
 )
 SLOW_SOURCE = CauseRow(

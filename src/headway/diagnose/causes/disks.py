@@ -40,7 +40,7 @@ _LOCK_FILES = (
 
 
 def find_disk_full(evidence: Evidence) -> Diagnosis | None:
-    """A disk of the job has no room, and a thread that should get on does not compute."""
+    """A disk of the job has no room, and a thread that should be working does not compute."""
     full = next((one for one in evidence.machine.disks if _is_full(one)), None)
     if full is None:
         return None
@@ -126,7 +126,7 @@ def find_lock_file(evidence: Evidence) -> Diagnosis | None:
             StallCause.LOCK_FILE,
             f"{who(spot.process)} waits for {place}, which {_owner(lock)}",
             have=f"asked for by {where(caller)}",
-            need="an owner that lets it go; if nobody who runs owns it, the file has to be removed",
+            need="an owner that releases it; if no running process owns it, remove the file",
             remedies=_lock_remedies(spot, lock),
             pid=spot.process.pid,
             helps=Helps.PATIENCE if lock and lock.holder else None,
@@ -136,9 +136,9 @@ def find_lock_file(evidence: Evidence) -> Diagnosis | None:
 
 def _owner(lock: HeldLock | None) -> str:
     if lock is None:
-        return "somebody left or holds"
+        return "another process holds or left behind"
     if lock.holder is None:
-        return "nobody who still runs holds"
+        return "no running process holds"
     return f"process {lock.holder} holds"
 
 
@@ -162,7 +162,7 @@ def _lock_remedies(spot: Spot, lock: HeldLock | None) -> tuple[Remedy, ...]:
 DISK_FULL = CauseRow(
     StallCause.DISK_FULL,
     find_disk_full,
-    "a disk that the job uses has less than 1 MB free, and the thread that should get on does "
+    "a disk that the job uses has less than 1 MB free, and the thread that should be working does "
     "not compute",
     "`df -h`, `du`: make room",
 )

@@ -35,7 +35,7 @@ def find_stopped(evidence: Evidence) -> Diagnosis | None:
                 have=f"process {process.pid} is in state T: the kernel runs none of its threads",
                 need="SIGCONT",
                 remedies=(
-                    Remedy(f"kill -CONT {process.pid}", "it goes on where it stopped"),
+                    Remedy(f"kill -CONT {process.pid}", "it resumes where it stopped"),
                     Remedy("fg", "in the terminal where Ctrl+Z was pressed"),
                 ),
                 pid=process.pid,
@@ -63,11 +63,11 @@ def _traced(process: ProcessFacts) -> Diagnosis:
     return diagnosis(
         StallCause.STOPPED,
         f"{who(process)} is held by a debugger, process {tracer}",
-        have=f"process {process.pid} is in state t: it goes on when the debugger lets it",
+        have=f"process {process.pid} is in state t: it continues when the debugger lets it",
         need="a debugger that continues or detaches",
         remedies=(
             Remedy("continue", f"in the debugger, process {tracer}"),
-            Remedy(f"kill {tracer}", "ends the debugger; the process goes on"),
+            Remedy(f"kill {tracer}", "ends the debugger; the process continues"),
         ),
         pid=process.pid,
     )
@@ -92,7 +92,7 @@ def find_cpu_quota(evidence: Evidence) -> Diagnosis | None:
             Remedy("cat /sys/fs/cgroup/cpu.max", "shows the quota and the period in microseconds"),
             Remedy(
                 f"OMP_NUM_THREADS={max(1, round(_cpu(evidence)))}",
-                "fewer threads use it up less early in each period",
+                "with fewer threads the quota lasts longer in each period",
             ),
         ),
     )
@@ -111,10 +111,10 @@ def find_busy_machine(evidence: Evidence) -> Diagnosis | None:
         "other work has the machine's cores",
         have="; ".join((*work.facts(), f"this job had {_cpu(evidence):.1f}"))
         + _where_it_is(evidence),
-        need="cores that are free, or patience: it goes on, slower",
+        need="cores that are free, or patience: it continues, more slowly",
         remedies=(
             Remedy("top -o %CPU", "shows who uses the cores"),
-            Remedy("renice -n 10 -p PID", "lets that process wait for this one"),
+            Remedy("renice -n 10 -p PID", "gives this job priority over that process"),
         ),
     )
 

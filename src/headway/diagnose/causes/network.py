@@ -60,7 +60,9 @@ def find_tracker(evidence: Evidence) -> Diagnosis | None:
             + (f"; connected to {peer}" if peer else ""),
             need="a tracker that does not hold up the training",
             remedies=(
-                Remedy(offline, "before the command, or as its setting: records stay here"),
+                Remedy(
+                    offline, "before the command, or in its settings: records stay on this machine"
+                ),
                 Remedy(f"py-spy dump --pid {process.pid}", "shows whether it still waits there"),
             ),
             pid=process.pid,
@@ -104,7 +106,7 @@ def find_no_answer(evidence: Evidence) -> Diagnosis | None:
         f"{who(spot.process)} waits for an answer from {peer or 'another process'}",
         have=f"connected, {_received(spot)} bytes have come that are not read yet; asked in "
         f"{where(own_frame(spot.thread))}",
-        need="a server that answers, or a time limit for the call",
+        need="a server that answers, or a time limit on the call",
         remedies=(
             Remedy(f"ss -tnp | grep pid={spot.process.pid}", "shows the connection"),
             Remedy(
@@ -197,6 +199,6 @@ NETWORK = CauseRow(
 NO_ANSWER = CauseRow(
     StallCause.NETWORK,
     find_no_answer,
-    "a thread waits for an answer that is no stream of data",
+    "a thread waits for a response that is not a stream of data",
     "`ss -tnp`; a time limit for the call",
 )

@@ -39,7 +39,7 @@ def find_standard_input(evidence: Evidence) -> Diagnosis | None:
                 Remedy("< /dev/null", "at the end of the command: a question then fails at once"),
                 Remedy(
                     "HF_HUB_DISABLE_IMPLICIT_TOKEN=1 TRUST_REMOTE_CODE=False",
-                    "no question of a library",
+                    "no library asks a question",
                 )
                 if not pipe
                 else Remedy("yes | COMMAND", "answers y to each question"),
@@ -58,7 +58,7 @@ def find_held_terminal(evidence: Evidence) -> Diagnosis | None:
             have=f"in {where_is(spot.thread)}",
             need="a terminal that takes output",
             remedies=(
-                Remedy("press Ctrl+Q", "in that terminal: the output goes on"),
+                Remedy("press Ctrl+Q", "in that terminal: output continues"),
                 Remedy("stty -ixon", "before the command: Ctrl+S then holds nothing"),
             ),
             pid=spot.process.pid,
@@ -79,11 +79,11 @@ def find_full_pipe(evidence: Evidence) -> Diagnosis | None:
             StallCause.DEADLOCK,
             f"{who(spot.process)} writes to a pipe that nobody reads",
             have=f"descriptor {spot.thread.descriptor} is full, in {where_is(spot.thread)}" + waits,
-            need="whoever has the other end of the pipe to read it",
+            need="the process at the other end of the pipe to read it",
             remedies=(
                 Remedy(
                     "subprocess.Popen.communicate() instead of wait()",
-                    "in the program that started it: reads while it waits",
+                    "in the program that started it: reads the pipe while it waits",
                 ),
                 Remedy("> train.log 2>&1", "at the end of the command: a file is never full"),
             ),
@@ -125,7 +125,7 @@ def _reads_it(spot: Spot) -> bool:
 
 
 def find_sleeping(evidence: Evidence) -> Diagnosis | None:
-    """A thread that should get on sleeps."""
+    """A thread that should be working sleeps."""
     for spot in spots(evidence):
         if wait_of(spot.thread) is not Wait.SLEEP:
             continue
@@ -177,6 +177,6 @@ FULL_PIPE = CauseRow(
 SLEEPING = CauseRow(
     StallCause.SLEEPING,
     find_sleeping,
-    "the thread that should get on is in `time.sleep`",
+    "the thread that should be working is in `time.sleep`",
     "`py-spy dump` twice; see what the code there waits for",
 )

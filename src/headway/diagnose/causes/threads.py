@@ -33,7 +33,9 @@ def find_gil_held(evidence: Evidence) -> Diagnosis | None:
         # Where nobody competes for the lock, a long call cannot be told from many short ones.
         sure = num > 0 or evidence.silent_s > 0
         others = f"{num} of its threads wait{'s' if num == 1 else ''} for it"
-        alone = "no other thread runs" + ("" if sure else "; many short calls would look alike")
+        alone = "no other thread is running" + (
+            "" if sure else "; many short calls would look alike"
+        )
         called = ", ".join(_native_call(holder)) or where_is(holder)
         return diagnosis(
             StallCause.GIL_HELD,
@@ -86,7 +88,7 @@ def _matches_a_pattern(thread: ThreadFacts) -> bool:
 
 
 def _gil_remedies(process: ProcessFacts, holder: ThreadFacts) -> tuple[Remedy, ...]:
-    look = Remedy(f"py-spy dump --native --pid {process.pid}", "shows the call as it stands now")
+    look = Remedy(f"py-spy dump --native --pid {process.pid}", "shows what the call is doing now")
     if _matches_a_pattern(holder):
         own = own_frame(holder)
         at = f"{own.file}:{own.line}" if own else "the pattern"
@@ -95,13 +97,13 @@ def _gil_remedies(process: ProcessFacts, holder: ThreadFacts) -> tuple[Remedy, .
                 f"simplify the pattern in {at}",
                 "a repeat inside a repeat, such as (a?)* or (a+)+, takes exponential time",
             ),
-            Remedy("pip install google-re2", "its patterns take time in proportion to the text"),
+            Remedy("pip install google-re2", "its patterns take time proportional to the text"),
             look,
         )
     return (
         Remedy(
             "run that call in a process of its own (multiprocessing), not in a thread",
-            "the other threads then go on",
+            "the other threads then keep running",
         ),
         look,
     )
@@ -231,7 +233,7 @@ def _needed(thread: ThreadFacts, holder: ThreadFacts | None) -> str:
         return "the process that has the lock of multiprocessing; it may have been killed with it"
     if holder is thread:
         return "a lock that its own thread may take again"
-    return "one thread that gets on: all locks taken in the same order, every wait with an end"
+    return "one thread that can proceed: locks taken in one order, waits with a time limit"
 
 
 def _lock_remedies(thread: ThreadFacts, holder: ThreadFacts | None) -> tuple[Remedy, ...]:
@@ -260,7 +262,7 @@ def _processes(evidence: Evidence) -> tuple[ProcessFacts, ...]:
 GIL_HELD = CauseRow(
     StallCause.GIL_HELD,
     find_gil_held,
-    "a thread that has Python's global lock is in compiled code, and no other thread runs",
+    "a thread that has Python's global lock is in compiled code, and no other thread is running",
     "shorten the call, simplify the pattern, or run it in a process of its own",
 )
 DEADLOCK = CauseRow(

@@ -34,13 +34,13 @@ def find_rank_dead(evidence: Evidence) -> Diagnosis | None:
     return diagnosis(
         StallCause.RANK_DEAD,
         f"{gone} {'is' if one else 'are'} gone",
-        have=(_where_they_wait(waiting) if waiting else "the others run on without it")
+        have=(_where_they_wait(waiting) if waiting else "the others keep running without it")
         if _alive(evidence)
         else "no worker is left",
         need="all workers: a collective ends only when each of them has reached it",
         remedies=(
             Remedy("dmesg -T | grep -i 'killed process'", "shows whether memory was the reason"),
-            Remedy("start the job again", "it goes on from the newest checkpoint"),
+            Remedy("start the job again", "it resumes from the newest checkpoint"),
         ),
         pid=dead[0].pid if dead else 0,
     )
@@ -172,6 +172,6 @@ RANK_DEAD = CauseRow(
 COLLECTIVE = CauseRow(
     StallCause.COLLECTIVE,
     find_collective,
-    "workers are in torch.distributed (gloo, NCCL), and others are elsewhere or in another call",
-    "call it on every rank; as many batches for each; `TORCH_DISTRIBUTED_DEBUG=DETAIL`",
+    "some workers are in torch.distributed (gloo, NCCL), others are elsewhere or in another call",
+    "call it on every rank; the same number of batches for each; `TORCH_DISTRIBUTED_DEBUG=DETAIL`",
 )

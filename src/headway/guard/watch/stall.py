@@ -41,7 +41,7 @@ class Look:
     """What a close look at a silent command showed.
 
     Attributes:
-        diagnosis: why it does not get on.
+        diagnosis: why it is not making progress.
         text: all that was seen.
         where: the function that computes or waits, "" if that is not known.
         gpu_busy: share of the time in which a GPU of the command computed.
@@ -53,7 +53,7 @@ class Look:
     gpu_busy: float = 0.0
 
     def is_stall(self, *, is_idle: bool) -> bool:
-        """Whether it does not get on, and not by itself.
+        """Whether it is stuck and will not free itself.
 
         Args:
             is_idle: whether its processes did nothing for as long as it has been silent.
@@ -65,13 +65,13 @@ class Look:
 
     @property
     def is_worth_telling(self) -> bool:
-        """Whether the cause says more than that it gets on."""
+        """Whether the cause says more than that it makes progress."""
         return self.diagnosis.cause not in (StallCause.HEALTHY, StallCause.COMPUTING)
 
 
 def look_closely(pids: Sequence[int], folders: Sequence[Path], silent_s: float) -> Look:
     """Examine a command and explain it; takes up to two seconds."""
-    # here: nothing of this is needed as long as a command gets on
+    # here: nothing of this is needed as long as a command makes progress
     from headway.diagnose.examine import examine
     from headway.diagnose.explain import explain
     from headway.diagnose.report import report_text

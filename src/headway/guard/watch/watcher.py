@@ -346,7 +346,7 @@ class Watcher:
             self.listener.must_end(diagnosis)
 
     def _end_stall(self) -> None:
-        """It has got on, or ended: say how long it lasted."""
+        """It has made progress, or ended: say how long it lasted."""
         stall, self._silence.stall = self._silence.stall, None
         if stall is None or not self.stalls:
             return
@@ -354,4 +354,4 @@ class Watcher:
         lasted_s = max(self.clock() - self._began_s - began_s, stall.silent_s)
         self.stalls[-1] = replace(stall, lasted_s=lasted_s)
         if self._is_running:
-            self.outlet.say([f"headway: it gets on again, after {seconds(lasted_s)}"])
+            self.outlet.say([f"headway: moving again after {seconds(lasted_s)}"])

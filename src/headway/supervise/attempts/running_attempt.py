@@ -49,7 +49,7 @@ class FollowedWorkers(Protocol):
 
     @property
     def stalls(self) -> StallWatch:
-        """Those that do not get on."""
+        """Those that make no progress."""
         ...
 
     def take_losses(self, step_s: float | None = None) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Worker watch: which workers of this machine are gone, stand still or are stuck."""
+"""Worker watch: which workers of this machine are gone, frozen or stuck."""
 
 import signal
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ class WorkerWatch:
         processes: those of this machine, by rank.
         waits_longer: how many times as long one may wait for others as it may compute. Others that
             run elsewhere are ended by who watches them there.
-        explainer: finds out why one does not get on.
+        explainer: finds out why one is not making progress.
 
     Attributes:
-        stalls: those that do not get on.
+        stalls: those that make no progress.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class WorkerWatch:
     def take_losses(self, step_s: float | None = None) -> list[Finding]:
         """What happened to the workers since the last call.
 
-        One that stands still or is stuck is killed, if new ones are to take its place. The root's
+        One that is frozen or stuck is killed, if new ones are to take its place. The root's
         own death is not told here.
 
         Args:
@@ -88,7 +88,7 @@ class WorkerWatch:
         rank = due.worker.rank
         return Finding(
             "warning",
-            f"{self._name(rank)} stood still and was killed",
+            f"{self._name(rank)} froze and was killed",
             have=f"stopped for {seconds(due.worker.silent_s)}, by SIGSTOP; it was "
             + self._doing(rank),
             cause=Cause.WORKER_LOST,
@@ -100,7 +100,7 @@ class WorkerWatch:
         all_wait = "all workers wait for one another" if stuck.waits_for_workers else ""
         return Finding(
             "warning",
-            f"{self._name(stuck.rank)} is stuck and was killed",
+            f"{self._name(stuck.rank)} got stuck and was killed",
             have=f"{all_wait or 'no progress'} for {seconds(stuck.silent_s)}{usual}; "
             f"{due.diagnosis.finding.what}; it was {self._doing(stuck.rank)}",
             cause=Cause.WORKER_LOST,

@@ -55,7 +55,7 @@ class Workers:
 
     @property
     def stalls(self) -> StallWatch:
-        """Those that do not get on."""
+        """Those that make no progress."""
         return self._watch.stalls
 
     def send(self, go: Go, reduction: Reduction = "tree") -> None:

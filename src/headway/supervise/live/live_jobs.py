@@ -19,10 +19,16 @@ from headway.base.pulse import PulseReading, read_pulse
 from headway.runs.folder import RunFolder, find_run, list_runs
 from headway.runs.receipt import Receipt, load_receipt
 from headway.runs.watched.watched_run import FILE as WATCHED
-from headway.runs.watched.watched_run import load_watched
+from headway.runs.watched.watched_run import WatchedRun, load_watched
 from headway.supervise.live.runtime_folder import live_folders, runtime_folders
 from headway.supervise.progress import Aim, Progress, Readings, Status
 from headway.supervise.stalls.note import read_note
+
+# The last line of a watched run that left none: what it saved is up to its own program.
+_LOST = {
+    "guard": "headway guard was killed, and the command with it; output.log has what it printed",
+    "callback": "the process that trained is gone; resume it from a checkpoint of its own",
+}
 
 
 @dataclass(frozen=True)
@@ -161,9 +167,15 @@ def job_processes(status: Status) -> JobProcesses:
 
 
 def _is_guarded(folder: Path) -> bool:
+    watched = _watched(folder)
+    return watched is not None and watched.by == "guard"
+
+
+def _watched(folder: Path) -> WatchedRun | None:
+    """The run of another program in a folder; None if it is none."""
     with contextlib.suppress(OSError, msgspec.MsgspecError, UsageError):
-        return load_watched(folder).by == "guard"
-    return False
+        return load_watched(folder)
+    return None
 
 
 def _is_of(job: LiveJob, status: Status) -> bool:
@@ -215,6 +227,8 @@ def run_status(folder: RunFolder) -> Status:
     if status.state == "died" and receipt and receipt.attempts == status.attempt:
         # Killed between its receipt and its last event: the work was done.
         return replace(status, state=receipt.outcome, line=receipt.line)
+    if status.state == "died" and (watched := _watched(folder.path)):
+        return replace(status, line=_LOST[watched.by])
     if status.state == "planned" and receipt and not folder.events.exists():
         lost = f"{receipt.line} (its log, events.jsonl, was deleted)"
         return replace(status, state=receipt.outcome, step=receipt.steps.applied, line=lost)

@@ -35,8 +35,8 @@ class Due:
     Attributes:
         worker: which one, and for how long.
         act: restart or stop.
-        diagnosis: why it does not get on.
-        is_stopped: it stands still, by SIGSTOP.
+        diagnosis: why it is not making progress.
+        is_stopped: it was frozen by SIGSTOP.
         lacks_rows: it waits for rows, and what keeps them is no stall of ours.
     """
 

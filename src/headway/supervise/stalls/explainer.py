@@ -14,7 +14,7 @@ from headway.diagnose.diagnosis import Diagnosis, Helps, StallCause
 
 @dataclass(frozen=True)
 class Question:
-    """Why a job does not get on.
+    """Why a job is not making progress.
 
     Attributes:
         pids: its processes, the one that is to blame first.
@@ -111,7 +111,7 @@ def _unexplained(question: Question, why: str) -> Diagnosis:
         "warning",
         f"no progress for {question.silent_s:.0f} s, for an unknown reason",
         have=f"the processes could not be looked at: {why}",
-        need="a process that gets on",
+        need="a process that makes progress",
         remedies=(Remedy(f"headway diagnose --pid {question.pids[0]}", "looks once more"),),
         cause=Cause.STALLED,
     )

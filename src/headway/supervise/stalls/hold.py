@@ -21,7 +21,7 @@ class Hold:
     """What keeps a process from running.
 
     Attributes:
-        is_stopped: it stands still, by SIGSTOP.
+        is_stopped: it was frozen by SIGSTOP.
         is_traced: a debugger has it.
         counted: share of the time that counts against it.
     """

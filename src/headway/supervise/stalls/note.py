@@ -71,7 +71,7 @@ class StallStatus:
 
 
 def read_note(live: Path) -> StallNote | None:
-    """The note in a live folder; None while the job gets on."""
+    """The note in a live folder; None while the job makes progress."""
     try:
         return msgspec.json.decode((live / _NAME).read_bytes(), type=StallNote)
     except (OSError, msgspec.MsgspecError):
@@ -79,5 +79,5 @@ def read_note(live: Path) -> StallNote | None:
 
 
 def remove_note(live: Path) -> None:
-    """Take it back: the job gets on."""
+    """Take it back: the job makes progress."""
     (live / _NAME).unlink(missing_ok=True)

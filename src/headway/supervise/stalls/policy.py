@@ -1,4 +1,4 @@
-"""Stall policy: what is done about a process that does not get on, and past its patience."""
+"""Stall policy: what is done about a process that is not making progress, and past its patience."""
 
 from enum import StrEnum
 
@@ -45,7 +45,7 @@ def choose_act(on_stall: OnStall, diagnosis: Diagnosis, pulse: PulseReading) -> 
 
     Args:
         on_stall: the setting.
-        diagnosis: why it does not get on.
+        diagnosis: why it is not making progress.
         pulse: of the worker.
     """
     if on_stall == "wait":

@@ -20,7 +20,7 @@ _SLEPT_S = 1.0  # a difference of the clocks that is a sleep
 
 @dataclass(frozen=True)
 class StuckWorker:
-    """A worker that does not get on.
+    """A worker that is not making progress.
 
     Attributes:
         rank: of the worker.
@@ -128,7 +128,7 @@ class Silences:
         late = [one for one in pulses if silent_s(one) > limit_s(one)]
         stuck = [one for one in late if not waits_for_workers(one)]
         if not stuck and len(late) == len(pulses):
-            # Nobody gets on, and nobody is to blame: it ends with the first of them.
+            # No worker makes progress, and none is to blame: it ends with the first of them.
             return [StuckWorker(one.rank, self.seen_s(one.rank), True) for one in late[:1]]
         return [StuckWorker(one.rank, self.seen_s(one.rank)) for one in stuck]
 
@@ -145,7 +145,7 @@ def kind_of(pulse: PulseReading) -> str:
 
 
 def _sign(pulse: PulseReading) -> object:
-    """What changes when a worker gets on."""
+    """What changes when a worker makes progress."""
     if pulse.waiting:
         return pulse.pid, pulse.phase, pulse.waiting, pulse.waiting_since
     return pulse.pid, pulse.phase, pulse.beat

@@ -57,7 +57,7 @@ class Patience:
         ended_gaps: times the longest silence that this run got over by itself.
         ended_first_s: for the first step and for the rows of any step.
         ended_other_s: for anything else.
-        stopped_s: for a worker that stands still while others wait for it.
+        stopped_s: for a frozen worker that others wait for.
     """
 
     beating_s: float = 10.0

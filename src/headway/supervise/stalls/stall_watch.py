@@ -63,7 +63,7 @@ class StallWatch:
     Args:
         live: folder with the pulses; gets the note that says why nothing is new.
         name: of a process by its rank, as people call it.
-        is_team: whether others wait for a worker that stands still.
+        is_team: whether others wait for a frozen worker.
         waits_longer: how many times as long one may wait for others as it may compute.
         explainer: finds causes.
         clock: CLOCK_MONOTONIC.
@@ -237,7 +237,7 @@ class StallWatch:
         answer = self._explainer.take()
         stall = self._stall
         if answer is None or stall is None or self._asked is not stall:
-            return  # it has got on meanwhile
+            return  # it has made progress meanwhile
         before, stall.diagnosis, stall.answered_s = stall.diagnosis, answer.diagnosis, now_s
         self._tell(stall, answer, before)
 
@@ -326,7 +326,7 @@ class StallWatch:
             self._end("stop" if self.ending else "restart")
 
     def _fresh(self, stall: _Stall, now_s: float) -> Diagnosis | None:
-        """Why it does not get on now; None while that is being found out."""
+        """Why it is not making progress now; None while that is being found out."""
         waits = bool(stall.then)  # as was decided before
         if stall.diagnosis and (waits or now_s - stall.answered_s < _AGAIN_S):
             return stall.diagnosis
@@ -348,7 +348,7 @@ _UNKNOWN = Diagnosis(
     Finding(
         "warning",
         "no progress, for an unknown reason",
-        need="a process that gets on",
+        need="a process that makes progress",
         remedies=(Remedy("the same command again", "continues from the last checkpoint"),),
         cause=Cause.STALLED,
     ),

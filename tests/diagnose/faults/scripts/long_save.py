@@ -1,4 +1,4 @@
-"""A save that takes long and gets on."""
+"""A save that takes long and makes progress."""
 
 import os
 import sys

@@ -5,14 +5,12 @@ from concurrent.futures import ProcessPoolExecutor
 
 
 def clean(row: int) -> int:
-    if row == 5:
-        print("ready", flush=True)
-    time.sleep(0.01)
+    time.sleep(0.05)
     return row
 
 
 if __name__ == "__main__":
     with ProcessPoolExecutor(1) as pool:
-        futures = [pool.submit(clean, row) for row in range(100_000)]
-        for future in futures:
-            future.result()
+        for future in [pool.submit(clean, row) for row in range(2_000)]:
+            if future.result() == 5:
+                print("ready", flush=True)
