@@ -9,6 +9,7 @@ from tests.helpers import decided, findings, folder_of, in_memory, order_of
 
 from headway.base.errors import DataRefused
 from headway.data.examples.notes import LOST, ExampleNote
+from headway.data.formats.records import Rejected, RejectReason
 
 CHAT = "." * 18 + "x" * 16  # incident D: 34 tokens
 
@@ -40,12 +41,24 @@ def test_padding_to_the_longest_is_that_of_the_steps() -> None:
 # ---- records ------------------------------------------------------------------------------------
 
 
-def test_rejected_records_are_told_and_counted() -> None:
+@pytest.mark.parametrize(
+    ("num", "places"),
+    [
+        (3, "2 not JSON, 1 no text: a.jsonl:1, a.jsonl:2, a.jsonl:3"),
+        (4, "3 not JSON, 1 no text; the first: a.jsonl:1, a.jsonl:2, a.jsonl:3"),
+    ],
+)
+def test_rejected_records_are_told_and_counted(
+    num: int, places: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = in_memory(
-        *["..xx"] * 50, records_read=53, records_rejected={"not JSON": 2, "no text": 1}
+        *["..xx"] * 50, records_read=50 + num, records_rejected={"not JSON": num - 1, "no text": 1}
     )
+    found = [Rejected("a.jsonl", 1 + line, RejectReason.NOT_JSON) for line in range(num)]
+    monkeypatch.setattr(store, "rejected", lambda most: found[:most])
     plan = decided(store, folder_of())
-    assert findings(plan, "warning") == ["3 records of 53 rejected"]
+    assert findings(plan, "warning") == [f"{num} records of {50 + num} rejected"]
+    assert next(one.have for one in plan.findings if one.kind == "warning") == places
     records = plan.data.records
     assert records.read == records.accepted + sum(records.rejected.values())
 

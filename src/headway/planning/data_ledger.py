@@ -10,16 +10,17 @@ from headway.base.errors import Finding, Remedy
 from headway.config.settings import Settings
 from headway.data.batching.rows import StoreRows
 from headway.data.examples.notes import LOST, ExampleNote
-from headway.data.formats.records import RejectReason
+from headway.data.formats.records import Rejected, RejectReason
 from headway.data.order import StoreOrder
 from headway.data.survey.result import Lengths
-from headway.data.survey.store import summarize
+from headway.data.survey.store import Store, summarize
 from headway.planning.decision import Decision
 from headway.planning.step_layout import StepLayout
 from headway.runs.plan import DataPlan, ModelPlan, RecordLedger, RowLedger, StreamPlan
 
 _WINDOW_TOKENS = 1 << 19  # about 2 MB of text: less than a second to tokenize
 _PADDING_STEPS = 200  # to estimate the padding from
+_PLACES_SHOWN = 3  # of rejected records
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,17 @@ def padding_to_longest(order: StoreOrder, lengths_R: NDArray[np.int64]) -> float
 # ---- findings ----------------------------------------------------------------------------------
 
 
-def advise_data(settings: Settings, data: DataPlan, model: ModelPlan) -> Decision[None]:
-    """What to expect of this data."""
+def advise_data(
+    settings: Settings, data: DataPlan, model: ModelPlan, store: Store
+) -> Decision[None]:
+    """What to expect of this data.
+
+    Args:
+        settings: as given.
+        data: the data's part of the plan.
+        model: to be trained.
+        store: what was read of the data.
+    """
     findings: list[Finding] = []
     tokens = data.trained_tokens
     if model.source == "preset" and tokens < model.parameters:
@@ -191,24 +201,28 @@ def advise_data(settings: Settings, data: DataPlan, model: ModelPlan) -> Decisio
                 (Remedy("more text", smaller),),
             )
         )
-    rejected = sum(data.records.rejected.values())
-    if rejected:
-        file = Remedy("rejected.jsonl in the run's folder", "each with file, line and reason")
-        findings.append(
-            Finding(
-                "warning",
-                f"{units.plural(rejected, 'record')} of {data.records.read:,} rejected",
-                ", ".join(f"{num:,} {reason}" for reason, num in data.records.rejected.items()),
-                "",
-                (file,),
-            )
-        )
+    if data.records.rejected:
+        findings.append(_rejected(data.records, store.rejected(_PLACES_SHOWN)))
     findings += [_loss(note, data.notes[note]) for note in LOST if note in data.notes]
     if num := data.notes.get(ExampleNote.WITHOUT_END):
         findings.append(_without_end(num))
     if settings.test:
         findings.append(Finding("ok", "test run: at most 20 steps and two minutes"))
     return Decision(None, findings=tuple(findings))
+
+
+def _rejected(records: RecordLedger, first: list[Rejected]) -> Finding:
+    num = sum(records.rejected.values())
+    places = ", ".join(f"{one.file}:{one.line}" for one in first)
+    shown = f"; the first: {places}" if num > len(first) else f": {places}"
+    return Finding(
+        "warning",
+        f"{units.plural(num, 'record')} of {records.read:,} rejected",
+        ", ".join(f"{one:,} {reason}" for reason, one in records.rejected.items())
+        + (shown if first else ""),
+        "",
+        (Remedy("rejected.jsonl in the run's folder", "each with file, line and reason"),),
+    )
 
 
 def _loss(note: ExampleNote, num: int) -> Finding:

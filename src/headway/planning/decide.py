@@ -139,7 +139,10 @@ def _decide(
     time = estimate_time(model, steps, data, compute.value, facts)
     compiles = decide_compile(settings, time, compute.value, facts)
     decisions = (sizes, num_steps, learning, saves, compute, fit, compiles)
-    advice = (advise_data(settings, data, model), advise_evaluation(evaluation, data, steps))
+    advice = (
+        advise_data(settings, data, model, rows.store),
+        advise_evaluation(evaluation, data, steps),
+    )
     findings = all_findings((*decisions, *advice))
     _refuse_adjustments(findings if settings.exact else ())
     return Plan(

@@ -10,6 +10,7 @@ import hashlib
 from array import array
 from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -69,10 +70,10 @@ class Store:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def rejected(self) -> list[Rejected]:
-        """The records that were rejected."""
-        lines = (self.folder / "rejected.jsonl").read_bytes().splitlines()
-        return [msgspec.json.decode(line, type=Rejected) for line in lines]
+    def rejected(self, most: int | None = None) -> list[Rejected]:
+        """The records that were rejected; at most `most` of them, the first."""
+        with (self.folder / "rejected.jsonl").open("rb") as lines:
+            return [msgspec.json.decode(line, type=Rejected) for line in islice(lines, most)]
 
     def place(self, example: int) -> str:
         """`file:line` of an example."""
