@@ -8,11 +8,12 @@ Usage:
 import sys
 from pathlib import Path
 
+from marked_part import write_or_compare
+
 from headway.config.inherited import INHERITED
 from headway.config.settings import Settings, printed_name, table
 
 PAGE = Path(__file__).parent / "configuration.md"
-BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
 
 
 def rows() -> list[str]:
@@ -41,24 +42,9 @@ def shown(value: object) -> str:
             return f"`{value}`"
 
 
-def with_table(page: str) -> str:
-    """The page with the table between its markers."""
-    before, _, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    block = "\n".join([BEGIN, *rows(), END])
-    return f"{before}{block}{after}" if end else page
-
-
 def main(arguments: list[str]) -> int:
     """Write the table, or compare it."""
-    page = PAGE.read_text()
-    wanted = with_table(page)
-    if "--check" in arguments:
-        if page != wanted:
-            print("docs/configuration.md: its table differs from the code: make docs")
-        return int(page != wanted)
-    PAGE.write_text(wanted)
-    return 0
+    return write_or_compare({PAGE: rows()}, "settings", arguments)
 
 
 if __name__ == "__main__":

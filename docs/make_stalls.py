@@ -8,10 +8,11 @@ Usage:
 import sys
 from pathlib import Path
 
+from marked_part import write_or_compare
+
 from headway.diagnose.explain import TABLE
 
 PAGE = Path(__file__).parent / "stalls.md"
-BEGIN, END = "<!-- causes -->", "<!-- /causes -->"
 
 
 def rows() -> list[str]:
@@ -20,24 +21,9 @@ def rows() -> list[str]:
     return lines + [f"| `{row.cause}` | {row.seen_by} | {row.fix} |" for row in TABLE]
 
 
-def with_table(page: str) -> str:
-    """The page with the table between its markers."""
-    before, _, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    block = "\n".join([BEGIN, *rows(), END])
-    return f"{before}{block}{after}" if end else page
-
-
 def main(arguments: list[str]) -> int:
     """Write the table, or compare it."""
-    page = PAGE.read_text()
-    wanted = with_table(page)
-    if "--check" in arguments:
-        if page != wanted:
-            print("docs/stalls.md: its table differs from the code: make docs")
-        return int(page != wanted)
-    PAGE.write_text(wanted)
-    return 0
+    return write_or_compare({PAGE: rows()}, "causes", arguments)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+from marked_part import write_or_compare
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "headway"
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
-BEGIN, END = "<!-- tree -->", "<!-- /tree -->"
 COLUMN = 26
 
 
@@ -65,30 +66,9 @@ def line(indent: int, name: str, text: str) -> str:
     return f"{' ' * indent}{name:{COLUMN - indent}}{text}".rstrip()
 
 
-def with_tree(readme: str, lines: list[str]) -> str:
-    """The README with the tree between its markers.
-
-    Raises:
-        ValueError: a marker is missing.
-    """
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    if END not in rest:
-        raise ValueError(f"README.md has no {BEGIN} ... {END}")
-    block = "\n".join(["```", *lines, "```"])
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"
-
-
 def main(arguments: list[str]) -> int:
     """Write the tree, or compare it."""
-    readme = README.read_text()
-    wanted = with_tree(readme, tree(PACKAGE))
-    if "--check" in arguments:
-        if readme != wanted:
-            print("README.md: its tree differs from the code: make docs")
-        return int(readme != wanted)
-    README.write_text(wanted)
-    return 0
+    return write_or_compare({README: ["```", *tree(PACKAGE), "```"]}, "tree", arguments)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ Usage:
 import sys
 from pathlib import Path
 
+from marked_part import write_or_compare
+
 from headway.config.conversion.conversion import answer_in
 from headway.config.other_tools.files import TOOLS
 from headway.config.other_tools.lookup import is_data
@@ -15,7 +17,6 @@ from headway.config.other_tools.meaning import Outcome
 from headway.config.settings import printed_name, spellings
 
 DOCS = Path(__file__).parent
-BEGIN, END = "<!-- words -->", "<!-- /words -->"
 
 # By page: the tool, and lines as its users write them.
 PAGES: dict[str, tuple[str, list[str]]] = {
@@ -165,29 +166,15 @@ def row(tool: str, line: str) -> str:
     return f"| `{line}` | {text} |"
 
 
-def with_table(name: str, page: str) -> str:
-    """The page with its table between the markers."""
-    tool, lines = PAGES[name]
-    before, _, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    table = [f"| {TOOLS[tool].name} | Headway |", "|---|---|", *(row(tool, line) for line in lines)]
-    return f"{before}{BEGIN}\n" + "\n".join(table) + f"\n{END}{after}" if end else page
+def rows(tool: str, lines: list[str]) -> list[str]:
+    """The lines of a table."""
+    return [f"| {TOOLS[tool].name} | Headway |", "|---|---|", *(row(tool, line) for line in lines)]
 
 
 def main(arguments: list[str]) -> int:
     """Write the tables, or compare them."""
-    differ = 0
-    for name in PAGES:
-        path = DOCS / name
-        page = path.read_text()
-        wanted = with_table(name, page)
-        if "--check" in arguments:
-            if page != wanted:
-                print(f"docs/{name}: its table differs from the code: make docs")
-                differ = 1
-        else:
-            path.write_text(wanted)
-    return differ
+    parts = {DOCS / name: rows(tool, lines) for name, (tool, lines) in PAGES.items()}
+    return write_or_compare(parts, "words", arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Small stores, models, plans and jobs, for the tests of the core."""
 
 import functools
+import importlib.util
+import sys
+import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +36,7 @@ from headway.runs.identity import identity_of
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt, load_receipt
 
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 VOCAB = 259  # bytes, and three special tokens
 HERE = KnownMachine(
     machine=Machine(1, 8 * 10**9, 8 * 10**9, "a CPU", "Linux x86_64"),
@@ -43,6 +47,20 @@ HERE = KnownMachine(
     torch="2",
 )
 TINY = InitialModel("preset", "tiny", "")
+
+
+def docs_script(name: str) -> types.ModuleType:
+    """A script that makes pages, loaded as it is when it is run by its path."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(DOCS))  # as Python does
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(DOCS))
+    return module
 
 
 @functools.cache

@@ -1,7 +1,6 @@
 """The rules of the house: floors, names, captions, causes, lengths, words, and the lock."""
 
 import ast
-import importlib.util
 import re
 import tomllib
 import types
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from importlinter import cli
+from tests.helpers import docs_script
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "headway"
@@ -74,17 +74,8 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
-def script(name: str) -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def make_tree() -> types.ModuleType:
-    return script("make_tree")
+    return docs_script("make_tree")
 
 
 def name_of(path: Path) -> str:
@@ -211,18 +202,6 @@ def test_the_tree_names_every_folder_and_what_to_read_first() -> None:
     assert all(path.exists() and path.name in tree for path in first)
 
 
-def test_the_tree_is_put_between_its_markers() -> None:
-    made = make_tree()
-    readme = "# Title\n\n<!-- tree -->\nold\n<!-- /tree -->\n\nThe rest.\n"
-    once = made.with_tree(readme, ["src/", "  a.py"])
-    assert once == (
-        "# Title\n\n<!-- tree -->\n```\nsrc/\n  a.py\n```\n<!-- /tree -->\n\nThe rest.\n"
-    )
-    assert made.with_tree(once, ["src/", "  a.py"]) == once
-    with pytest.raises(ValueError, match="has no"):
-        made.with_tree("# Title\n<!-- tree -->\n", [])
-
-
 def test_a_stale_tree_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,11 +235,11 @@ def test_every_word_is_in_the_code_and_what_the_code_keeps_has_its_word() -> Non
 
 
 def test_the_table_of_settings_is_what_the_code_says() -> None:
-    assert script("make_settings").main(["--check"]) == 0, "run: make docs"
+    assert docs_script("make_settings").main(["--check"]) == 0, "run: make docs"
 
 
 def test_a_stale_table_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = script("make_settings")
+    made = docs_script("make_settings")
     page = tmp_path / "configuration.md"
     page.write_text("# Before\n<!-- settings -->\nold\n<!-- /settings -->\nafter\n")
     monkeypatch.setattr(made, "PAGE", page)
@@ -272,11 +251,11 @@ def test_a_stale_table_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_tables_of_other_tools_words_are_what_the_code_says() -> None:
-    assert script("make_words").main(["--check"]) == 0, "run: make docs"
+    assert docs_script("make_words").main(["--check"]) == 0, "run: make docs"
 
 
 def test_a_stale_table_of_words_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = script("make_words")
+    made = docs_script("make_words")
     for name in made.PAGES:
         (tmp_path / name).write_text("# Before\n<!-- words -->\nold\n<!-- /words -->\nafter\n")
     monkeypatch.setattr(made, "DOCS", tmp_path)

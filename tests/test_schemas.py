@@ -1,6 +1,5 @@
 """docs/schemas: what the code writes is what they say."""
 
-import importlib.util
 import json
 import math
 import types
@@ -12,6 +11,7 @@ import msgspec
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from tests.helpers import docs_script
 
 from headway.base.errors import Finding, Remedy
 from headway.base.events import KINDS, Event, EventLog
@@ -28,12 +28,7 @@ FINDING = Finding("warning", "w", "1", "2", (Remedy("do", "gives"),))
 
 
 def make_schemas() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("make_schemas", DOCS / "make_schemas.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return docs_script("make_schemas")
 
 
 def validator(name: str) -> Draft202012Validator:

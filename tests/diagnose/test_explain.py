@@ -1,7 +1,5 @@
 """The table of causes: its order, and the page that lists it."""
 
-import importlib.util
-import types
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from tests.diagnose.built import (
     thread,
     work,
 )
+from tests.helpers import docs_script
 
 from headway.diagnose.diagnosis import StallCause
 from headway.diagnose.evidence.facts import DiskFacts, Evidence
@@ -24,15 +23,6 @@ from headway.diagnose.explain import TABLE, explain
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "stalls.md"
-
-
-def script(name: str) -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 LOOP = "_worker_loop <site>/torch/utils/data/_utils/worker.py:349"
@@ -54,7 +44,7 @@ def test_the_page_lists_each_cause_with_what_shows_it_and_what_to_do() -> None:
 
 
 def test_a_stale_page_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = script("make_stalls")
+    made = docs_script("make_stalls")
     assert made.main(["--check"]) == 0, "run: make docs"
     page = tmp_path / "stalls.md"
     page.write_text("# Before\n<!-- causes -->\nold\n<!-- /causes -->\nafter\n")

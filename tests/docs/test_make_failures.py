@@ -1,11 +1,11 @@
 """The list of what goes wrong: every mode has a test, and the page is what ran."""
 
-import importlib.util
 import types
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.helpers import docs_script
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 JUNIT = """<testsuites><testsuite>
@@ -20,12 +20,7 @@ JUNIT = """<testsuites><testsuite>
 
 @pytest.fixture
 def made() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("make_failures", DOCS / "make_failures.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return docs_script("make_failures")
 
 
 @pytest.fixture

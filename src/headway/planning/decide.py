@@ -139,11 +139,8 @@ def _decide(
     time = estimate_time(model, steps, data, compute.value, facts)
     compiles = decide_compile(settings, time, compute.value, facts)
     decisions = (sizes, num_steps, learning, saves, compute, fit, compiles)
-    advice = (
-        advise_data(settings, data, model, rows.store),
-        advise_evaluation(evaluation, data, steps),
-    )
-    findings = all_findings((*decisions, *advice))
+    advice = advise_data(settings, data, model, rows.store)
+    findings = all_findings((*decisions, advice, advise_evaluation(evaluation, data, steps)))
     _refuse_adjustments(findings if settings.exact else ())
     return Plan(
         schema=SCHEMA,
