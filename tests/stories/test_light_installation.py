@@ -29,6 +29,7 @@ LIGHT = {
     "doctor": (),
     "convert": ("axolotl.yml",),
     "completion": ("bash",),
+    "inbox": ("status", "."),
 }
 HEAVY = {
     "demo": (),
@@ -115,6 +116,12 @@ def test_what_only_looks_works(bare: Path, here: Path, verb: str) -> None:
     assert done.stdout
     assert done.stderr == "" or verb in ("backup", "restore")  # which show their progress there
     assert "Traceback" not in done.stderr
+
+
+def test_an_inbox_that_trains_needs_the_trainer(bare: Path, here: Path) -> None:
+    done = run(bare, here, "inbox", "start", ".", "--preset", "tiny")
+    assert (done.returncode, f"try   {INSTALL}" in done.stderr) == (2, True), done.stderr
+    assert not (here / ".headway").exists()
 
 
 @pytest.mark.parametrize("verb", HEAVY)
