@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headway.base.errors import Cause, Exit, Finding, Remedy
+from headway.base.network.webhook import Notice, Notifier
 from headway.base.units import count, plural, seconds
 from headway.diagnose.diagnosis import Diagnosis
 from headway.guard.attempts import AttemptBudget
@@ -20,7 +21,6 @@ from headway.guard.command.program import find_program
 from headway.guard.command.relay import CommandEnd, Relay
 from headway.guard.command.surroundings import Surroundings
 from headway.guard.facts import GuardFacts, Orphan, SeenStall
-from headway.guard.notify import Notice, Notifier
 from headway.guard.output_lines import OutputLines
 from headway.guard.run_record import RunRecord
 from headway.guard.watch.rhythm import Rhythm

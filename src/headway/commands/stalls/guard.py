@@ -1,9 +1,9 @@
 """Command guard: any training command under the watch that runs of Headway are under."""
 
 import math
-from urllib.parse import urlsplit
 
 from headway.base.errors import Cause, Remedy, UsageError
+from headway.base.network.webhook import is_webhook
 from headway.base.units import read_seconds
 from headway.commands.verb import OUTPUT_DIR, Verb, number, output_dir
 from headway.config.command_line import Arguments, Switch
@@ -74,7 +74,7 @@ def _seconds(arguments: Arguments, name: str, example: str) -> float:
 
 
 def _webhook(url: str) -> str:
-    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+    if url and not is_webhook(url):
         raise UsageError(
             f"--notify: {url} is not the address of a webhook",
             cause=Cause.ADDRESS_INVALID,

@@ -1,12 +1,13 @@
-"""Notices: a stall or the end of a command, posted to a webhook in the words of its service.
+"""Webhook: notices posted to Slack, Discord, ntfy or any other address, in the words of each.
 
-Posting never delays the command and never changes how it ends: it happens in a thread, once,
+Posting never delays what it tells of and never changes how that ends: it happens in a thread, once,
 within a time limit.
 """
 
 import http.client
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -33,12 +34,21 @@ class Notice:
         facts: for programs.
     """
 
-    event: Literal["stall", "restart", "end"]
+    event: Literal["stall", "restart", "end", "file"]
     run: str
     title: str
     text: str = ""
     facts: Mapping[str, object] = field(default_factory=dict[str, object])
     is_problem: bool = False
+
+
+def is_webhook(url: str) -> bool:
+    """Whether a text is an address that a notice can be posted to."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
 
 
 def request_for(url: str, notice: Notice) -> urllib.request.Request:
@@ -91,14 +101,16 @@ class Notifier:
         """Post one; returns at once."""
         if not self._url:
             return
+        self._threads = [one for one in self._threads if one.is_alive()]
         thread = threading.Thread(target=self._send, args=(notice,), daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def wait(self, seconds: float) -> None:
         """Let those under way finish, for so long at most."""
+        until_s = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join(seconds / len(self._threads))
+            thread.join(max(until_s - time.monotonic(), 0.0))
 
     def _send(self, notice: Notice) -> None:
         host = urlsplit(self._url).hostname

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headway.guard.notify import Notice, Notifier, request_for
+from headway.base.network.webhook import Notice, Notifier, is_webhook, request_for
 
 NOTICE = Notice("stall", "train", "train: no progress for 60 s", "why", {"cause": "deadlock"})
 
@@ -66,6 +66,22 @@ def test_discord_gets_no_more_than_it_takes() -> None:
     assert len(json.loads(request.data)["content"]) <= 2000
 
 
+@pytest.mark.parametrize(
+    ("url", "is_one"),
+    [
+        ("https://ntfy.sh/x", True),
+        ("http://127.0.0.1:8080", True),
+        ("ntfy.sh/x", False),
+        ("file:///etc/passwd", False),
+        ("https://", False),
+        ("https://[::1", False),
+        ("", False),
+    ],
+)
+def test_what_is_the_address_of_a_webhook(url: str, is_one: bool) -> None:
+    assert is_webhook(url) is is_one
+
+
 class HookServer(http.server.ThreadingHTTPServer):
     """Takes what is posted to /ok."""
 
@@ -100,6 +116,17 @@ def test_a_notice_arrives(hook: HookServer) -> None:
     notifier.wait(10.0)
     assert json.loads(hook.got[0])["title"] == NOTICE.title
     assert problems == []
+
+
+def test_what_was_posted_is_not_kept(hook: HookServer) -> None:
+    notifier = Notifier(f"http://127.0.0.1:{hook.server_port}/ok", lambda _: None)
+    before = threading.active_count()
+    for number in range(20):
+        notifier.post(NOTICE)
+        notifier.wait(10.0)
+        assert len(hook.got) == number + 1
+    assert threading.active_count() <= before + 1  # the server's own
+    notifier.wait(10.0)
 
 
 def test_a_refused_notice_is_said(hook: HookServer) -> None:
