@@ -12,10 +12,10 @@ from tests.inbox.world import MortalDisk, World, refused
 from headway.base.errors import Cause, Exit, Remedy, UsageError
 from headway.base.files import hash_bytes
 from headway.inbox.arriving.arrivals import Listed
-from headway.inbox.hours import read_hours
 from headway.inbox.jobs.inbox_job import InboxJob
 from headway.inbox.jobs.outcomes import TrainingEnd
 from headway.inbox.jobs.queue import Queue
+from headway.inbox.neighbor.hours import read_hours
 from headway.inbox.training_process import FileRequest
 
 KILLED = TrainingEnd(-9)
@@ -471,3 +471,18 @@ def test_a_file_that_changes_while_it_is_taken_is_waited_for(
     assert world.run() == 0
     assert calls == ["a.txt", "a.txt"]
     assert world.model == ["half and half"]
+
+
+def test_an_idle_daemon_does_not_read_its_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path)
+    world.drop("a.txt")
+    world.run()
+    daemon = world.start(once=False)
+    monkeypatch.setattr(daemon.queue, "reload", lambda: pytest.fail("nothing has changed"))
+    world.steps(5)
+    monkeypatch.undo()
+    world.drop("b.txt", at_s=1)
+    world.steps(10)
+    assert world.jobs == {"a.txt": "done", "b.txt": "done"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headway.base.errors import Cause, ComeBack
+from headway.base.errors import Cause, ComeBack, UsageError
 from headway.base.lock import RunLock
 from headway.inbox.folder import InboxFolder
 from headway.inbox.notices import InboxNotice
@@ -18,7 +18,7 @@ from headway.inbox.options import SCHEMA, FirstModel, InboxOptions, InboxSetting
 from headway.inbox.service import serve
 from headway.inbox.training_process import Output
 
-SETTINGS = InboxSettings(InboxOptions(), (), FirstModel(SCHEMA, ()))
+SETTINGS = InboxSettings(InboxOptions(idle_minutes=0.0), (), FirstModel(SCHEMA, ()))
 SERVES = """
 import sys
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_the_last_command_is_waited_for(tmp_path: Path) -> None:
     inbox.make()
     for name in ("a.txt", "b.txt"):
         (inbox.path / name).touch()
-    options = InboxOptions(after_file='sleep 0.3; echo "$HEADWAY_STATE" >> .told')
+    options = InboxOptions(idle_minutes=0.0, after_file='sleep 0.3; echo "$HEADWAY_STATE" >> .told')
     notices: list[InboxNotice] = []
     code = serve(inbox, replace(SETTINGS, options=options), Output(), notices.append, once=True)
     assert code == 3
@@ -68,3 +68,25 @@ def test_a_signal_ends_it_with_its_code(tmp_path: Path, number: signal.Signals, 
             time.sleep(0.02)
         process.send_signal(number)
         assert process.wait() == code
+
+
+def test_what_was_said_is_in_a_log_too(tmp_path: Path) -> None:
+    inbox = InboxFolder(tmp_path / "inbox")
+    inbox.make()
+    (inbox.path / "a.txt").touch()
+    serve(inbox, SETTINGS, Output(), lambda _: None, once=True)
+    (first, *rest) = (inbox.state / "inbox.log").read_text().splitlines()
+    assert first.endswith("a.txt failed · it is in failed/a.txt")
+    assert any(line.split()[1:2] == ["try"] for line in rest)
+
+
+def test_room_on_a_gpu_that_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
+    inbox = InboxFolder(tmp_path / "inbox")
+    for options in (InboxOptions(gpu_memory=1), InboxOptions(give_way=True)):
+        with pytest.raises(UsageError) as refusal:
+            serve(inbox, replace(SETTINGS, options=options), Output(), lambda _: None)
+        assert refusal.value.cause is Cause.NO_DEVICE
+    assert not inbox.path.exists()

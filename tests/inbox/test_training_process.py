@@ -1,14 +1,16 @@
 """The training process of a file: its request, and what it refuses."""
 
+import os
 import subprocess
-import time
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from headway.base.errors import Cause
 from headway.base.process import ChildProcess
 from headway.inbox.jobs.inbox_job import GivenSetting
+from headway.inbox.jobs.outcomes import TrainingEnd
 from headway.inbox.options import SCHEMA, FirstModel
 from headway.inbox.training_process import FileRequest, Output
 
@@ -29,15 +31,23 @@ def test_a_request_is_read_as_it_was_sent() -> None:
     assert msgspec.json.decode(msgspec.json.encode(REQUEST), type=FileRequest) == REQUEST
 
 
-def test_a_refusal_reaches_the_daemon(tmp_path: Path) -> None:
+def test_each_request_has_its_answer(tmp_path: Path) -> None:
+    answers, theirs = os.pipe()
     child = ChildProcess(
-        "headway.inbox.training_process", log=tmp_path / "err", stdin=subprocess.PIPE
+        "headway.inbox.training_process",
+        [str(theirs), "7"],
+        log=tmp_path / "err",
+        stdin=subprocess.PIPE,
+        descriptors=(theirs,),
     )
-    child.send(REQUEST)
-    while child.is_running:
-        time.sleep(0.02)
-    assert child.exit_code == 2, child.last_words()
-    refusal = child.last_refusal()
-    child.end()
-    assert refusal is not None
-    assert refusal.findings[0].cause is Cause.INVALID_VALUE
+    os.close(theirs)
+    with open(answers, "rb") as lines:  # noqa: PTH123 - a descriptor
+        for _ in range(2):
+            child.send(REQUEST)
+            end = msgspec.json.decode(lines.readline(), type=TrainingEnd)
+            assert end.code == 2, child.last_words()
+            assert end.refused is not None
+            assert end.refused.findings[0].cause is Cause.INVALID_VALUE
+        assert psutil.Process(child.pid).nice() == os.nice(0) + 7
+        child.end()
+        assert lines.readline() == b""

@@ -20,6 +20,7 @@ from headway.inbox.jobs.inbox_job import GivenSetting
 from headway.inbox.jobs.index import JobIndex
 from headway.inbox.jobs.outcomes import TrainingEnd
 from headway.inbox.jobs.queue import Queue
+from headway.inbox.neighbor.held_back import HeldBack
 from headway.inbox.notices import InboxNotice
 from headway.inbox.options import InboxOptions
 from headway.inbox.training_process import FileRequest
@@ -204,16 +205,17 @@ class World:
         self.stop = Stop()
         self.trainer = FakeTrainer(disk, ends)
         settings = (GivenSetting("batch_size", "8", "headway.yaml:1:1"),)
-        queue = self.queue(disk)
+        queue, asked = self.queue(disk), InboxOptions(**options)
+        hours = asked.train_between
         self.daemon = Daemon(
             queue,
-            InboxOptions(**options),
+            asked,
             settings,
             self.trainer,
             self.stop,
             self.notices.append,
             once=once,
-            wall_time=lambda: self.wall_time,
+            held_back=HeldBack(self.inbox, hours, wall_time=lambda: self.wall_time),
         )
         self.daemon.recover()
         return self.daemon

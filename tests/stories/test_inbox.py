@@ -125,10 +125,11 @@ def test_f50_a_file_that_kills_its_process_costs_nothing_else(headway: Headway) 
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'headway.supervise.planner' in sys.orig_argv:\n"
-        "    from pathlib import Path\n"
-        "    if 'poison' in Path(sys.orig_argv[-1]).read_text():\n"
+        "def look(event, arguments):\n"
+        "    if event == 'open' and 'poison' in str(arguments[0]):\n"
         "        os.kill(os.getpid(), 11)\n"
+        "if 'headway.supervise.planner' in sys.orig_argv:\n"
+        "    sys.addaudithook(look)\n"
     )
     told = headway("inbox", "start", "inbox", "--once", *TINY, PYTHONPATH=str(folder))
     assert told.code == 5, told.err

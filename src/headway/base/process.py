@@ -20,6 +20,7 @@ from headway.base.errors import Exit, Refusal, RefusalMessage, message_of
 
 PULSE_VARIABLE = "HEADWAY_PULSE"
 REPORT_VARIABLE = "HEADWAY_REPORT_FD"
+Spawn = Callable[..., "subprocess.Popen[bytes]"]
 T = TypeVar("T")
 
 _POLL_S = 0.05
@@ -201,6 +202,7 @@ class ChildProcess:
         descriptors: more of this process's open ones that it inherits, under the same numbers.
         own_session: start it in a session of its own, where the terminal's Ctrl+C does not reach.
         restarts: how often `restart` may replace it.
+        spawn: starts it, as `subprocess.Popen` does.
 
     Attributes:
         num_restarts: how often it was replaced so far.
@@ -220,8 +222,9 @@ class ChildProcess:
         descriptors: Sequence[int] = (),
         own_session: bool = True,
         restarts: RestartPolicy = RestartPolicy(),
+        spawn: Spawn = subprocess.Popen,
     ) -> None:
-        self.log = log
+        self.log, self._spawn = log, spawn
         self.num_restarts = 0
         # -P, and the variable for its own children: no module is imported from the working folder.
         self._command = [sys.executable, "-P", "-m", module, *arguments]
@@ -349,7 +352,7 @@ class ChildProcess:
             # Until it has handlers, a stop would end it somewhere in Python's own start.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, Stop.CODES)
             files.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
-            process = subprocess.Popen(
+            process = self._spawn(
                 self._command,
                 stdin=self._stdin,
                 stdout=log if self._log_stdout else self._stdout,

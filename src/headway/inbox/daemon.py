@@ -8,17 +8,15 @@ without waiting for one.
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import time
 from typing import Protocol
 
 from headway.base.errors import Cause, ComeBack, Exit, Finding, MachineError
 from headway.base.lock import exclusive_lock
 from headway.base.process import Stop
-from headway.base.units import count, plural, seconds
+from headway.base.units import count, plural, seconds, size
 from headway.inbox.arriving.arrivals import ArrivalKind
 from headway.inbox.arriving.inbox_watch import SCAN_S, InboxWatch
 from headway.inbox.arriving.listing import content_hash
-from headway.inbox.hours import local_time
 from headway.inbox.jobs.findings import (
     already_trained,
     content_changed,
@@ -38,6 +36,7 @@ from headway.inbox.jobs.outcomes import (
     receipt_of,
 )
 from headway.inbox.jobs.queue import Queue
+from headway.inbox.neighbor.held_back import HeldBack
 from headway.inbox.notices import DaemonState, InboxNotice, NoticeKind, write_activity
 from headway.inbox.options import InboxOptions
 from headway.inbox.training_process import FileRequest
@@ -83,7 +82,7 @@ class Daemon:
         stop: a request to end.
         say: takes what there is to say.
         once: end when nothing is left.
-        wall_time: of the clock on the wall, for hours of the day.
+        held_back: what nothing may be trained for; by default a pause.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Daemon:
         say: Callable[[InboxNotice], None],
         *,
         once: bool = False,
-        wall_time: Callable[[], time] = local_time,
+        held_back: HeldBack | None = None,
     ) -> None:
         self.queue = queue
         self._inbox = queue.inbox
@@ -106,7 +105,7 @@ class Daemon:
         self._stop = stop
         self._say = say
         self._once = once
-        self._wall_time = wall_time
+        self._held_back = held_back or HeldBack(queue.inbox)
         self._work: contextlib.ExitStack | None = None  # holds the lock under which files move
         self._watch = InboxWatch(queue.inbox.path, options.priority)
         self._is_training = False
@@ -153,12 +152,16 @@ class Daemon:
         if self._stop.by:
             return NextStep(0, int(self._stop.code))
         self._watch.look(now_s)
-        if why := self._held_back():
+        if why := self._held_back.why(now_s, is_training=False):
             self.close()
             self._does(DaemonState.PAUSED, why)
             return NextStep(SCAN_S)
         if now_s < self._not_before_s:
             return NextStep(min(self._not_before_s - now_s, SCAN_S))
+        found = self._watch.arrivals
+        if not (found.ready or found.refused or self.queue.open):
+            self.close()
+            return self._idle()  # without a look at the records, of which there may be many
         if not self._hold():
             return NextStep(POLL_S)
         self._refuse_what_is_no_file()
@@ -172,13 +175,6 @@ class Daemon:
     def job(self) -> InboxJob | None:
         """The job whose file is being trained now."""
         return self.queue.open if self._is_training else None
-
-    def _held_back(self) -> str:
-        """Why nothing may be trained now; "" if something may."""
-        if self._inbox.paused.exists():
-            return "headway inbox resume goes on"
-        hours = self._options.train_between
-        return f"trains between {hours}" if hours and self._wall_time() not in hours else ""
 
     # ---- between two files ---------------------------------------------------------------------
 
@@ -278,7 +274,7 @@ class Daemon:
     def _follow(self, now_s: float) -> NextStep:
         """Look at the training process; pass a stop or a pause on to it."""
         self._watch.glance(now_s)
-        asked = self._stop.by or self._held_back()
+        asked = self._stop.by or self._held_back.why(now_s, is_training=True)
         if asked and not self._was_asked:
             self._was_asked = True
             self._trainer.ask_to_stop()
@@ -334,7 +330,10 @@ class Daemon:
         if not promoted:
             text += f" · learning {learned.verdict}: current_model stays where it was"
         self._say(InboxNotice(NoticeKind.DONE, text, job))
-        self.queue.prune(self._options.keep_models)
+        excess = self.queue.prune(self._options.keep_models, self._options.disk_budget)
+        if excess:
+            text = f"models take {size(excess)} more than disk_budget: all that is left is needed"
+            self._say(InboxNotice(NoticeKind.DISK, text))
 
     def _changed(self, job: InboxJob) -> Finding | None:
         """What to say of a file that is not what was claimed any more; None if it is."""

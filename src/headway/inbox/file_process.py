@@ -1,11 +1,14 @@
-"""File process: the training process of a file, as the daemon starts and asks it."""
+"""File process: the process that trains files, as the daemon starts, asks and ends it."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from headway.base.errors import MachineError
 from headway.base.files import cache_folder
@@ -15,55 +18,146 @@ from headway.inbox.jobs.outcomes import TrainingEnd
 from headway.inbox.options import FirstModel
 from headway.inbox.training_process import FileRequest, Output
 
+_MODULE = "headway.inbox.training_process"
+_MOST_LOGGED = 1 << 20  # bytes of a process's last words; then another one takes its place
+
 
 class FileProcess:
-    """Trains one file at a time, in a process of its own.
+    """Trains one file at a time, in a process that has imported everything for the next one.
 
     Args:
         inbox: whose state folder takes its last words.
         first_model: the model that the inbox began with.
         output: how the training is shown, on this process's own output.
         stop: whose signal it gets, if there was one.
+        idle_s: how long the process is kept without a file, seconds; 0: it is not kept at all.
+        nice: how much other programs come first, up to 19.
     """
 
     def __init__(
-        self, inbox: InboxFolder, first_model: FirstModel, output: Output, stop: Stop
+        self,
+        inbox: InboxFolder,
+        first_model: FirstModel,
+        output: Output,
+        stop: Stop,
+        idle_s: float = 0.0,
+        nice: int = 0,
     ) -> None:
         self._inbox = inbox
         self._first_model = first_model
         self._output = output
         self._stop = stop
-        self._child: ChildProcess | None = None
+        self._idle_s, self._nice = idle_s, nice
+        self._child: AnsweringProcess | None = None
+        self._is_training = False
+        self._is_spent = False  # it was asked to stop, and may hear of it late
+        self._idle_since_s: float | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether there is a process, which has memory."""
+        return self._child is not None
 
     def start(self, request: FileRequest) -> None:
         """Start with a file."""
-        self._child = ChildProcess(
-            "headway.inbox.training_process",
-            environment=writable_environment(self._inbox),
-            log=self._inbox.state / "training.err",
-            stdin=subprocess.PIPE,
-        )
-        self._child.send(replace(request, first_model=self._first_model, output=self._output))
+        self._prepare()
+        assert self._child is not None
+        self._is_training, self._idle_since_s = True, None
+        request = replace(request, first_model=self._first_model, output=self._output)
+        self._child.process.send(request)
 
     def end(self) -> TrainingEnd | None:
         """How it ended; None while it is at work."""
         child = self._child
-        if child is None or (code := child.exit_code) is None:
+        if child is None or (end := child.take_end()) is None:
             return None
-        child.end()
-        self._child = None
-        return TrainingEnd(code, child.last_refusal())
+        self._is_training = False
+        if self._is_spent or not child.process.is_running:
+            self.close()
+        return end
 
     def ask_to_stop(self) -> None:
         """Ask it to save and end, by the signal that this process got."""
         if self._child:
-            self._child.send_signal(self._stop.signal or signal.SIGTERM)
+            self._is_spent = True
+            self._child.process.send_signal(self._stop.signal or signal.SIGTERM)
+
+    def look(self, now_s: float) -> None:
+        """Have a process ready for the next file, and end one that had nothing to do for long.
+
+        Args:
+            now_s: monotonic.
+        """
+        if self._is_training:
+            return
+        if self._idle_since_s is None:
+            self._idle_since_s = now_s
+            if self._idle_s:
+                self._prepare()
+        if now_s - self._idle_since_s >= self._idle_s:
+            self.close()
 
     def close(self) -> None:
         """End it."""
         if self._child:
-            self._child.end()
-            self._child = None
+            self._child.close()
+        self._child, self._is_training, self._is_spent = None, False, False
+
+    def _prepare(self) -> None:
+        if self._child and not self._child.is_fit:
+            self.close()
+        self._child = self._child or AnsweringProcess(
+            self._inbox, self._nice, is_warm=self._idle_s > 0
+        )
+
+
+class AnsweringProcess:
+    """A training process with the descriptor on which it says how each file ended.
+
+    Args:
+        inbox: whose state folder takes its last words.
+        nice: how much other programs come first, up to 19.
+        is_warm: it imports everything at once.
+    """
+
+    def __init__(self, inbox: InboxFolder, nice: int, *, is_warm: bool) -> None:
+        self._received = b""
+        self._answers, theirs = os.pipe()
+        os.set_blocking(self._answers, False)
+        try:
+            self.process = ChildProcess(
+                _MODULE,
+                [str(theirs), str(nice), *([str(inbox.state)] if is_warm else [])],
+                environment=writable_environment(inbox),
+                log=inbox.state / "training.err",
+                stdin=subprocess.PIPE,
+                descriptors=(theirs,),
+            )
+        finally:
+            os.close(theirs)
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether it can take one more file, and what it wrote about others is not too much."""
+        log = self.process.log
+        assert log is not None, "it was started with one"
+        return self.process.is_running and log.stat().st_size < _MOST_LOGGED
+
+    def take_end(self) -> TrainingEnd | None:
+        """How the file ended that it was given; None while it is at work."""
+        code = self.process.exit_code  # first: what it said before it ended is read below
+        with contextlib.suppress(BlockingIOError):
+            self._received += os.read(self._answers, 1 << 20)
+        line, end, rest = self._received.partition(b"\n")
+        if end:
+            self._received = rest
+            return msgspec.json.decode(line, type=TrainingEnd)
+        return None if code is None else TrainingEnd(code, self.process.last_refusal())
+
+    def close(self) -> None:
+        """End it."""
+        self.process.end()
+        os.close(self._answers)
 
 
 def writable_environment(inbox: InboxFolder) -> dict[str, str]:

@@ -1,15 +1,21 @@
-"""Notices of the daemon: what it says, and what it does now, for whoever asks."""
+"""Notices of the daemon: what it says and posts, and what it does now, for whoever asks."""
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 import msgspec
 
-from headway.base.errors import Finding
+from headway.base.errors import Finding, four_parts
 from headway.base.files import write_lightly
-from headway.inbox.jobs.inbox_job import InboxJob
+from headway.base.network.webhook import Notice, Notifier
+from headway.inbox.folder import RECEIPT, InboxFolder
+from headway.inbox.jobs.inbox_job import InboxJob, JobState
 from headway.inbox.jobs.queue import utc_now
+from headway.ui.text_layout import one_line, printable
 
 
 class DaemonState(StrEnum):
@@ -40,7 +46,8 @@ class NoticeKind(StrEnum):
     SKIPPED = "skipped"
     FAILED = "failed"
     AGAIN = "again"
-    COMMAND = "command"  # after a file, which failed
+    COMMAND = "command"  # after a file, or a webhook, which failed
+    DISK = "disk"  # more of it is used than was allowed
     PAUSED = "paused"
     RESUMED = "resumed"
 
@@ -53,6 +60,70 @@ class InboxNotice:
     text: str
     job: InboxJob | None = None
     finding: Finding | None = None
+
+
+class FileWebhook:
+    """Posts to a webhook what became of each file.
+
+    Args:
+        url: of the webhook, "" for none.
+        inbox: whose files they are.
+        say: takes what there is to say of a notice that was not taken.
+    """
+
+    def __init__(self, url: str, inbox: InboxFolder, say: Callable[[InboxNotice], None]) -> None:
+        self._inbox = inbox
+        self._say = say
+        self._problems: SimpleQueue[str] = SimpleQueue()  # of the threads that post
+        self._notifier = Notifier(url, self._problems.put)
+
+    def post(self, notice: InboxNotice) -> None:
+        """Post a notice about a file that has ended; returns at once."""
+        if notice.job and notice.job.ended_at:
+            self._notifier.post(webhook_notice(notice, notice.job, self._inbox))
+
+    def look(self) -> None:
+        """Say what was not taken; the queue goes on."""
+        with contextlib.suppress(Empty):
+            while True:
+                text = printable(one_line(self._problems.get_nowait()))
+                self._say(InboxNotice(NoticeKind.COMMAND, text))
+
+    def wait(self, seconds: float) -> None:
+        """Let notices that are under way arrive, for so long at most."""
+        self._notifier.wait(seconds)
+        self.look()
+
+
+def webhook_notice(notice: InboxNotice, job: InboxJob, inbox: InboxFolder) -> Notice:
+    """What is posted about a file that has ended."""
+    finding, learned = notice.finding, job.learned
+    lines = [learned.line] if learned else []
+    if finding:
+        lines += four_parts(finding.what, finding.have, finding.need, finding.remedies)
+    facts: dict[str, object] = {
+        "file": printable(job.name),
+        "state": job.state.value,
+        "place": str(inbox.path / job.place),
+        "receipt": f"{inbox.path / job.place}{RECEIPT}",
+        "sha256": job.sha256,
+    }
+    if learned:
+        facts |= {
+            "global_step": learned.last_step,
+            "rows": learned.rows,
+            "learning": learned.verdict,
+            "loss_before": learned.loss_before,
+            "loss_after": learned.loss_after,
+        }
+    return Notice(
+        "file",
+        job.run,
+        printable(notice.text),
+        "\n".join(map(printable, lines)),
+        facts,
+        is_problem=job.state is JobState.FAILED,
+    )
 
 
 def write_activity(file: Path, state: DaemonState, why: str) -> None:

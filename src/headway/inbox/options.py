@@ -1,8 +1,7 @@
 """Options of an inbox: how files are taken and trained, from headway.yaml and the command line."""
 
-import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -17,11 +16,12 @@ from headway.config.settings import Given, Settings, normalize, printed_name, sp
 from headway.config.typos import nearest
 from headway.config.yaml_file import SettingsFile, scan_settings
 from headway.inbox.folder import InboxFolder
-from headway.inbox.hours import Hours, read_hours
 from headway.inbox.jobs.inbox_job import GivenSetting
+from headway.inbox.neighbor.gpu_room import RoomRules
+from headway.inbox.neighbor.hours import Hours
+from headway.inbox.option_values import READERS
 
 SECTION = "inbox"  # of headway.yaml
-FEWEST_MODELS = 2  # the current one, and the one that undo goes back to
 SCHEMA = "headway.first_model/1"
 FIRST_MODEL = ("model", "preset", "tokenizer", "vocab_size")
 _OWN = ("run_name", "output_dir", "continue_run", "fresh")  # set for each file
@@ -46,6 +46,13 @@ class InboxOptions:
         after_file: a line of the shell that is run after each file; "" for none.
         promote_if: what a file needs for current_model to move on to the model after it: that all
             of it was trained ("kept"), or that the model got better at it, too ("improved").
+        notify: a webhook that gets a notice of each file that ended; "" for none.
+        disk_budget: bytes that all checkpoints may take; None: any number.
+        nice: how much other programs come first, from 0 (not at all) to 19.
+        gpu_memory: bytes that have to be free on a GPU before a file is begun; 0: any number.
+        give_way: whether a file is saved and waits while other programs compute on the GPU.
+        idle_minutes: how long what the next file needs stays in memory when none comes; 0: it is
+            loaded for each file.
     """
 
     on_duplicate: OnDuplicate = "skip"
@@ -54,6 +61,17 @@ class InboxOptions:
     keep_models: int | None = None
     after_file: str = ""
     promote_if: PromoteIf = "kept"
+    notify: str = ""
+    disk_budget: int | None = None
+    nice: int = 0
+    gpu_memory: int = 0
+    give_way: bool = False
+    idle_minutes: float = 10.0
+
+    @property
+    def room(self) -> RoomRules:
+        """What has to be so on the GPUs."""
+        return RoomRules(self.gpu_memory, self.give_way)
 
 
 @dataclass(frozen=True)
@@ -196,9 +214,9 @@ def save_first_model(inbox: InboxFolder, first: FirstModel) -> None:
 
 def _with_option(options: InboxOptions, one: Given) -> InboxOptions:
     name = normalize(one.name).removeprefix(f"{SECTION}.")
-    if name not in _READERS:
+    if name not in READERS:
         raise _unknown_option(one, name)
-    read_option, example = _READERS[name]
+    read_option, example = READERS[name]
     try:
         changes: dict[str, Any] = {name: read_option(one.value)}
     except ValueError as error:
@@ -206,42 +224,7 @@ def _with_option(options: InboxOptions, one: Given) -> InboxOptions:
     return replace(options, **changes)
 
 
-def _one_of(*choices: str) -> Callable[[object], str]:
-    def read_choice(value: object) -> str:
-        if not isinstance(value, str) or value not in choices:
-            raise ValueError(f"{', '.join(choices[:-1])} or {choices[-1]}")
-        return value
-
-    return read_choice
-
-
-def _read_patterns(value: object) -> tuple[str, ...]:
-    values = cast("list[str]", value) if isinstance(value, list) else [value]
-    texts = tuple(part.strip() for text in values for part in str(text or "").split(","))
-    if not all(texts):
-        raise ValueError("patterns of names, such as urgent-*")
-    return texts
-
-
-def _read_number_of_models(value: object) -> int | None:
-    text = str(value or "").strip()
-    if text == "all":
-        return None
-    if not re.fullmatch(r"\d{1,9}", text) or int(text) < FEWEST_MODELS:
-        raise ValueError("2 or more, for undo goes back to the one before; or all")
-    return int(text)
-
-
-# How each option is read, and an example.
-_READERS: dict[str, tuple[Callable[[object], object], str]] = {
-    "on_duplicate": (_one_of("skip", "train", "fail"), "skip"),
-    "priority": (_read_patterns, "urgent-*"),
-    "train_between": (lambda value: read_hours(str(value or "")), "22:00-07:00"),
-    "keep_models": (_read_number_of_models, "5"),
-    "after_file": (lambda value: str(value or ""), "notify-send learned"),
-    "promote_if": (_one_of("kept", "improved"), "improved"),
-}
-OPTIONS = tuple(_READERS)
+OPTIONS = tuple(READERS)
 
 
 def settings_as_words(given: Iterable[Given]) -> list[str]:
@@ -342,7 +325,7 @@ def _unknown_option(one: Given, name: str) -> UsageError:
         cause=Cause.UNKNOWN_SETTING,
         have=f"{one.name}: {one.value}",
         need=f"an option of the inbox: {', '.join(OPTIONS)}",
-        remedies=(Remedy(f"{near}: {_READERS[near][1]}", "in the section inbox:"),),
+        remedies=(Remedy(f"{near}: {READERS[near][1]}", "in the section inbox:"),),
     )
 
 

@@ -1,22 +1,35 @@
-"""Training process of the inbox: one file, supervised like any run, apart from the daemon.
+"""Training process of the inbox: one file after the other, each supervised like any run.
 
-    python -m headway.inbox.training_process     its request is a line on standard input
+    python -m headway.inbox.training_process FD NICE [FOLDER]
+
+Each line on standard input is a request, and has a line as its answer on descriptor FD. All that it
+starts is NICE, too. With a FOLDER for their last words, a planner and a trainer are imported before
+there is a request.
 
 It ends with the daemon, however that ends, and the trainer ends with it.
 """
 
+import contextlib
 import os
+import signal
 import sys
+from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from headway.base.errors import Refusal, exit_code
+from headway.base.errors import Exit, Refusal, exit_code, message_of
 from headway.base.host.child_main import end_with_parent, run_child
-from headway.base.process import Stop, report_refusal
+from headway.base.process import Stop
 from headway.inbox.file_screen import make_file_screen
 from headway.inbox.jobs.inbox_job import GivenSetting
+from headway.inbox.jobs.outcomes import TrainingEnd
 from headway.inbox.options import CHOSEN_ANEW, FirstModel, settings_of_file
+
+if TYPE_CHECKING:
+    from headway.supervise.warm_start import WarmStart
 
 
 @dataclass(frozen=True)
@@ -55,19 +68,34 @@ class FileRequest:
     output: Output = Output()
 
 
-def main(_: list[str]) -> int:
-    """The process; returns the exit code of the training."""
+def main(arguments: list[str]) -> int:
+    """The process."""
     end_with_parent()
-    request = msgspec.json.decode(sys.stdin.buffer.readline(), type=FileRequest)
-    try:
-        return train_file(request)
-    except Refusal as refusal:
-        report_refusal(refusal)
-        return exit_code(refusal)
+    from headway.supervise.warm_start import WarmStart  # here: the daemon needs only the request
+
+    answers = int(arguments[0])
+    os.nice(int(arguments[1]))
+    warm = WarmStart(Path(arguments[2]) if arguments[2:] else None)
+    for line in sys.stdin.buffer:
+        request = msgspec.json.decode(line, type=FileRequest)
+        try:
+            end = TrainingEnd(train_file(request, warm))
+        except Refusal as refusal:
+            end = TrainingEnd(exit_code(refusal), message_of(refusal))
+        with contextlib.suppress(BrokenPipeError):
+            os.write(answers, msgspec.json.encode(end) + b"\n")
+        if warm.is_broken:  # the daemon starts another process like this one
+            break
+    warm.close()
+    return Exit.KEPT
 
 
-def train_file(request: FileRequest) -> int:
+def train_file(request: FileRequest, warm: "WarmStart") -> int:
     """Train a file; returns the exit code.
+
+    Args:
+        request: what is asked for.
+        warm: where planner and trainer come from.
 
     Raises:
         Refusal: it cannot be trained.
@@ -89,15 +117,24 @@ def train_file(request: FileRequest) -> int:
         logging_steps=settings.logging_steps,
     )
     try:
-        with Stop().listening() as stop:
+        with Stop().listening() as stop, _stops_kept_back():
             from headway.supervise.supervisor import Request, Supervisor
 
             argv = ("headway", "inbox", "start", os.path.dirname(os.path.dirname(request.source)))  # noqa: PTH120
             asked = Request((request.source,), settings, argv, shown.verbose, CHOSEN_ANEW)
-            return Supervisor(asked, screen, stop).train().code
+            return Supervisor(asked, screen, stop, warm).train().code
     finally:
         screen.close(settings.grace_s)
 
 
+@contextlib.contextmanager
+def _stops_kept_back() -> Generator[None]:
+    """At the end, keep requests to stop back until somebody listens again: they would end this."""
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, Stop.CODES)
+
+
 if __name__ == "__main__":
-    sys.exit(run_child(main))
+    sys.exit(run_child(main, listens=True))

@@ -2,7 +2,8 @@
 
 No regular expression or template can block the supervisor this way.
 
-    python -m headway.supervise.planner FILE     a JSON file with a `PlanRequest`
+    python -m headway.supervise.planner FILE         a JSON file with a `PlanRequest`
+    python -m headway.supervise.planner --serve FD   a fork server of such processes
 
 Standard input is the user's: the source `-` reads it.
 """
@@ -33,6 +34,7 @@ from headway.base.errors import (
 from headway.base.files import cache_folder
 from headway.base.foreign.budget import READER_BYTES, limit_process, out_of_memory
 from headway.base.host.child_main import end_with_parent, run_child
+from headway.base.host.fork_server import is_server, serve
 from headway.base.machine import (
     TorchBuild,
     accelerator,
@@ -62,6 +64,13 @@ if TYPE_CHECKING:
     from headway.planning.compute import KnownMachine
     from headway.planning.model_source import ModelSource
 
+_IMPORTED = (
+    "headway.data.sources.find",
+    "headway.data.survey.survey",
+    "headway.planning.decide",
+    "headway.planning.model_source",
+    "headway.planning.streaming",
+)
 _BYTES_PER_BYTE = 4  # of memory for each of data that is read whole
 _PROCESS_BYTES = 430_000_000  # an interpreter with torch and transformers, until measured
 
@@ -111,12 +120,10 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     Raises:
         Refusal: it cannot be done; only the cache was written.
     """
-    with pulse.importing(Phase.STARTING):
-        for name in ("headway.data.survey.survey", "headway.planning.decide"):
-            importlib.import_module(name)
-        from headway.data.sources.find import find_sources
-        from headway.planning.model_source import find_model_source
-        from headway.planning.streaming import write_stream_spec
+    _import_libraries(pulse)
+    from headway.data.sources.find import find_sources
+    from headway.planning.model_source import find_model_source
+    from headway.planning.streaming import write_stream_spec
 
     settings = request.settings
     if request.train:
@@ -142,6 +149,13 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
         saves = plan.saves.most(plan.steps.num, evaluated=evaluated)
         check_writable(Path(settings.output_dir), saves * plan.saves.bytes_each)
     return plan
+
+
+def _import_libraries(pulse: Pulse) -> None:
+    """Import what planning needs."""
+    with pulse.importing(Phase.STARTING):
+        for name in _IMPORTED:
+            importlib.import_module(name)
 
 
 def _as_first_planned(plan: Plan, plan_for: "Callable[[str], Plan]", output_dir: Path) -> Plan:
@@ -294,4 +308,6 @@ def conversations_need_a_model(sources: tuple[str, ...]) -> UsageError:
 
 
 if __name__ == "__main__":
+    if is_server():
+        serve(lambda: _import_libraries(Pulse(None)))
     sys.exit(run_child(main))

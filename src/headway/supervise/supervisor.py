@@ -23,7 +23,7 @@ from headway.base.events import Ended, EventLog
 from headway.base.files import make_folder
 from headway.base.host.launcher import check_started_once
 from headway.base.lock import RunLock
-from headway.base.process import ChildProcess, Stop
+from headway.base.process import ChildProcess, Spawn, Stop
 from headway.base.process_id import ProcessId
 from headway.base.pulse import read_pulse
 from headway.config.settings import Settings
@@ -49,6 +49,7 @@ from headway.supervise.planner_watch import PlannerWatch
 from headway.supervise.progress import Aim, Progress
 from headway.supervise.screen import Screen
 from headway.supervise.stalls.due import StallRules
+from headway.supervise.warm_start import NO_WARM_START, WarmStart
 from headway.supervise.watch import Watch
 
 
@@ -93,9 +94,13 @@ class Supervisor:
         request: what a person asked for.
         screen: what they see.
         stop: where the program requests a stop. The supervisor installs no signal handlers.
+        warm: where its processes come from.
     """
 
-    def __init__(self, request: Request, screen: Screen, stop: Stop) -> None:
+    def __init__(
+        self, request: Request, screen: Screen, stop: Stop, warm: WarmStart = NO_WARM_START
+    ) -> None:
+        self._warm = warm
         self.request = request
         self.screen = screen
         self.stop = stop
@@ -144,9 +149,10 @@ class Supervisor:
         with self._cleanup():
             check_started_once(os.environ, self.request.argv)
             asked = self.request.settings
-            # They import torch while the plan is being made, unless it decides how many there are.
+            # They import torch while the plan is being made, unless it decides how many there are,
+            # or somebody else is about to have imported it.
             tree = WorkerTree(asked.nproc, asked.groups) if asked.nproc != AUTO else None
-            workers = self._start_workers(tree) if tree else None
+            workers = self._start_workers(tree) if tree and self._warm.is_ready else None
             try:
                 where, plan, settled = self._place(self._make_plan(train=True))
             except Stopped:
@@ -174,6 +180,7 @@ class Supervisor:
             environment=child_environment(),
             stdin=None if reads_standard_input(self.request.sources) else subprocess.DEVNULL,
             descriptors=inherited(self.request.sources),
+            spawn=self._warm.planner,
         )
         watch = Watch(self.screen, self.live, Progress(self.job.run, pid=os.getpid()))
         stalls = PlannerWatch(planner, self.live, self.request.settings.on_stall, self.screen)
@@ -282,7 +289,8 @@ class Supervisor:
     # -- processes ---------------------------------------------------------------------------
 
     def _start_workers(self, tree: WorkerTree) -> Workers:
-        workers = Workers(tree, self.live, adapters=self.request.settings.lora)
+        adapters = self.request.settings.lora
+        workers = Workers(tree, self.live, adapters=adapters, spawn=self._warm.worker)
         self._children += workers.processes
         return workers
 
@@ -299,7 +307,8 @@ class Supervisor:
         name: str,
         environment: dict[str, str],
         stdin: int | None,
-        descriptors: tuple[int, ...] = (),
+        descriptors: tuple[int, ...],
+        spawn: Spawn,
     ) -> ChildProcess:
         # Ctrl+C reaches the program alone, which forwards it in order.
         child = ChildProcess(
@@ -311,6 +320,7 @@ class Supervisor:
             log_stdout=True,
             stdin=stdin,
             descriptors=descriptors,
+            spawn=spawn,
         )
         self._children.append(child)
         return child

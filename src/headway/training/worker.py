@@ -5,6 +5,7 @@
     python -m headway.training.worker -                read a `Go` from standard input, then train
     python -m headway.training.worker - --adapters     import PEFT, too
     python -m headway.training.worker - --rank N       compute for the root, which is rank 0
+    python -m headway.training.worker --serve FD       a fork server of such processes
 
 With `-`, torch is imported while the supervisor is still planning.
 
@@ -32,6 +33,7 @@ from headway.base.errors import (
 )
 from headway.base.events import Ended, EventLog
 from headway.base.host.child_main import end_with_parent, run_child
+from headway.base.host.fork_server import is_server, serve
 from headway.base.host.launcher import launched_place
 from headway.base.process import (
     PULSE_VARIABLE,
@@ -168,4 +170,6 @@ def exit_within(code: int, limit_s: float = _EXIT_S) -> NoReturn:
 
 
 if __name__ == "__main__":
+    if is_server():
+        serve(lambda: _import_libraries(Pulse(None), adapters=False))
     exit_within(run_child(main, listens=True))

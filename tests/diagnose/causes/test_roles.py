@@ -16,7 +16,7 @@ from headway.diagnose.causes.roles import (
     who,
     working_threads,
 )
-from headway.diagnose.evidence.facts import Evidence, ProcessFacts
+from headway.diagnose.evidence.facts import Evidence, Frame, ProcessFacts
 
 LOOP = "_worker_loop <site>/torch/utils/data/_utils/worker.py:349"
 FETCHING = sleeper("Rows.__getitem__ data.py:5", LOOP)
@@ -42,6 +42,15 @@ def pids(processes: tuple[ProcessFacts, ...]) -> list[int]:
 
 def found(one: Evidence) -> list[tuple[int, int]]:
     return [(spot.process.pid, spot.thread.tid) for spot in spots(one)]
+
+
+def test_a_server_that_forks_trainers_is_none_itself() -> None:
+    command = ("python", "-P", "-m", "headway.training.worker", "--serve", "7")
+    serve = Frame("serve", "/x/fork_server.py", 240, module="headway.base.host.fork_server")
+    server = process(8, thread(serve, call="select"), command=command, parent=7)
+    worker = process(9, runner(), command=command, parent=8)
+    roles = roles_of(evidence(server, worker))
+    assert (pids(roles.trainers), pids(roles.loaders)) == ([9], [])
 
 
 def test_a_program_alone_is_the_trainer() -> None:

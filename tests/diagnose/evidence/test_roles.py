@@ -52,3 +52,11 @@ def test_what_keeps_the_processes_of_a_guarded_command_has_the_command_of_the_gu
         1, command=("headway", "guard"), threads=(ThreadFacts(1, frames=(frame,)),)
     )
     assert role_of(process) == "keeper"
+
+
+def test_what_forks_trainers_has_their_command_and_is_none() -> None:
+    command = ("python", "-P", "-m", "headway.training.worker", "--serve", "7")
+    frame = Frame("serve", "/x/fork_server.py", 1, module="headway.base.host.fork_server")
+    server = ProcessFacts(1, command=command, threads=(ThreadFacts(1, frames=(frame,)),))
+    assert role_of(server) == "process starter"
+    assert role_of(ProcessFacts(1, command=command)) == "trainer"  # one that it has forked

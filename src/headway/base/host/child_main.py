@@ -10,6 +10,7 @@ from headway.base.errors import Exit, exit_code
 from headway.base.host.machine_errors import machine_refusal
 from headway.base.process import accept_stops, report_refusal
 
+OWNER_VARIABLE = "HEADWAY_OWNER_PID"  # of who follows this process, if it is not its parent
 _PR_SET_PDEATHSIG = 1
 _PR_SET_PTRACER = 0x59616D61
 
@@ -37,12 +38,12 @@ def run_child(main: Callable[[list[str]], int], *, listens: bool = False) -> int
 
 
 def end_with_parent() -> None:
-    """Die when the parent dies, however it dies; let it read this process's stack (Linux)."""
+    """Die when the parent dies, however it dies; let its owner read its stack (Linux)."""
     parent = os.getppid()
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    libc.prctl(_PR_SET_PTRACER, parent)
+    libc.prctl(_PR_SET_PTRACER, int(os.environ.get(OWNER_VARIABLE, parent)))
     if os.getppid() != parent:  # it died before the call
         os._exit(Exit.BUG)

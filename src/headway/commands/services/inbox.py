@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from headway.base.errors import Cause, ComeBack, Exit, Remedy, UsageError
 from headway.base.host import packages
+from headway.commands.services.inbox_switches import OPTIONS, SWITCHES
 from headway.commands.verb import Verb, number, print_json, print_lines, print_text, terminal_width
-from headway.config.command_line import Arguments, Switch
+from headway.config.command_line import Arguments
 
 if TYPE_CHECKING:
     from headway.inbox.folder import InboxFolder
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from headway.inbox.notices import InboxNotice
 
 _POLL_S = 0.05
-_OPTIONS = ("on_duplicate", "priority", "train_between", "keep_models", "after_file", "promote_if")
-_OF_START = (*_OPTIONS, "once", "print_systemd", "metrics_port")
+_OF_START = (*OPTIONS, "once", "print_systemd", "metrics_port")
 
 
 def inbox(arguments: Arguments) -> int:
@@ -53,7 +53,7 @@ def _start(arguments: Arguments) -> int:
     settings = read_inbox_settings(
         folder,
         arguments.given,
-        {name: arguments.switches[name] for name in _OPTIONS if name in arguments.switches},
+        {name: arguments.switches[name] for name in OPTIONS if name in arguments.switches},
         has_trained=stands_on_first_model(folder.runs, jobs),
     )
     if arguments.on("print_systemd"):
@@ -79,7 +79,7 @@ def _print_unit(arguments: Arguments, folder: "InboxFolder") -> int:
     from headway.inbox.systemd import unit
 
     words = ["inbox", "start", str(folder.path), *settings_as_words(arguments.given)]
-    for name in (*_OPTIONS, "metrics_port"):
+    for name in (*OPTIONS, "metrics_port"):
         if arguments.on(name):
             words += [f"--{name.replace('_', '-')}", arguments.switches[name]]
     print_text(unit(folder, words))
@@ -348,29 +348,7 @@ VERBS = {
         "inbox start|status|list|retry|undo|pause|resume|stop [DIR]",
         "train every file dropped into a folder, for ever",
         inbox,
-        {
-            "once": Switch("start: end when nothing is left to train"),
-            "on_duplicate": Switch(
-                "start: what to do with content that was trained before", "skip|train|fail", "skip"
-            ),
-            "train_between": Switch(
-                "start: train only in these hours of the day, such as 22:00-07:00", "HOURS"
-            ),
-            "after_file": Switch("start: a line of the shell to run after each file", "COMMAND"),
-            "promote_if": Switch(
-                "start: what current_model moves on for: all rows trained, or learning, too",
-                "kept|improved",
-                "kept",
-            ),
-            "keep_models": Switch(
-                "start: how many models to keep; older checkpoints are deleted", "N|all", "all"
-            ),
-            "metrics_port": Switch(
-                "start: answer /metrics, /healthz and /progressz on 127.0.0.1", "PORT"
-            ),
-            "print_systemd": Switch("start: print a unit for systemd, and start nothing"),
-            "priority": Switch("start: names that come first, such as 'urgent-*,exam*'", "PATTERN"),
-        },
+        SWITCHES,
         True,
         group="start",
         about="Takes the files of a folder one after the other, each on top of the model that the "

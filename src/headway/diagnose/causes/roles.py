@@ -13,6 +13,7 @@ from headway.diagnose.causes.waits import (
     wait_of,
 )
 from headway.diagnose.evidence.facts import Evidence, ProcessFacts, ThreadFacts
+from headway.diagnose.evidence.roles import STARTER, role_of
 
 _COMPILERS = (
     *("g++", "gcc", "c++", "cc", "cc1", "cc1plus", "clang", "clang++", "nvcc", "cicc", "ptxas"),
@@ -87,6 +88,8 @@ def roles_of(evidence: Evidence) -> Roles:
             compilers.append(one)
         elif any(word in " ".join(one.command) for word in _HELPERS):
             continue
+        elif role_of(one) == STARTER:
+            continue  # of a trainer, and has its command
         elif is_loader(one) or (parent in trainers + loaders and _is_python(one)):
             loaders.append(one)
         elif parent in trainers + loaders + compilers:

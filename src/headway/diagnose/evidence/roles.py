@@ -5,7 +5,7 @@ from pathlib import PurePath
 
 from headway.diagnose.evidence.facts import ProcessFacts
 
-LOADER = "loader"
+LOADER, STARTER = "loader", "process starter"
 # Modules that Python runs (`-m`, or as imported by `-c`), with all below them.
 _BY_MODULE = (
     ("headway.training.worker", "trainer"),
@@ -33,6 +33,7 @@ _BY_CALL = (
     ("multiprocess.pool", "worker", "pool worker"),
     ("multiprocessing.pool", "worker", "pool worker"),
     ("torch._inductor.compile_worker.subproc_pool", "main", "compiler"),
+    ("headway.base.host.fork_server", "serve", STARTER),
     ("headway.guard.command.keeper", "_wait", "keeper"),  # of what a guarded command starts
 )
 

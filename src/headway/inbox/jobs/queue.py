@@ -18,6 +18,7 @@ from headway.base.files import delete_folder
 from headway.inbox.arriving.arrivals import FileWriter, Listed
 from headway.inbox.arriving.listing import content_hash, look_at, writer_of
 from headway.inbox.folder import ERROR, RECEIPT, Disk, InboxFolder, free_name
+from headway.inbox.jobs.disk_budget import ModelUse, StoredModel, choose_pruned
 from headway.inbox.jobs.findings import (
     half_trained,
     model_deleted,
@@ -47,6 +48,7 @@ from headway.runs.receipt import Receipt
 from headway.ui.text_layout import printable
 
 Now = Callable[[], datetime]
+FEWEST_MODELS = 2  # the newest one, and the one that undo goes back to
 _IN_FAILED = {JobState.FAILED, JobState.UNDONE}
 
 
@@ -202,29 +204,50 @@ class Queue:
         """End a job that left the model as it was."""
         return self._end(replace(job, state=JobState.FAILED, finding=finding))
 
-    def prune(self, keep: int | None) -> list[InboxJob]:
-        """Delete the checkpoints of all but the newest models; their plans, logs and receipts stay.
+    def prune(self, num_kept: int | None, budget: int | None = None) -> int:
+        """Delete checkpoints that are no longer wanted; plans, logs and receipts stay.
+
+        What is needed to go on, and to undo the last file, is never deleted.
 
         Args:
-            keep: how many models, the current one among them; None: all.
+            num_kept: how many models may stay, the current one among them; None: all.
+            budget: bytes that all checkpoints may take; None: any number.
 
         Returns:
-            The jobs whose checkpoints were deleted.
+            Bytes that they take above the budget all the same.
         """
-        done = [job for job in self.jobs if job.state is JobState.DONE]
-        current = newest_promoted(self.jobs)
-        pruned: list[InboxJob] = []
-        for job in done[:-keep] if keep else ():
-            if job == current:
-                continue
-            run = RunFolder(self.inbox.runs / job.run)
-            checkpoints = run.checkpoints()
-            for checkpoint in checkpoints:
+        runs = {job.number: RunFolder(self.inbox.runs / job.run) for job in self.jobs if job.run}
+        stored = [(number, run.checkpoints()) for number, run in runs.items()]
+        uses = self._uses()
+        pruning = choose_pruned(
+            [
+                StoredModel(number, sum(one.num_bytes for one in found), uses[number])
+                for number, found in stored
+                if found
+            ],
+            num_kept,
+            budget,
+        )
+        for number in pruning.numbers:
+            for checkpoint in runs[number].checkpoints():
                 delete_folder(checkpoint.path)
-            if checkpoints:
-                run.delete_leftovers()
-                pruned.append(job)
-        return pruned
+            runs[number].delete_leftovers()
+        return pruning.excess
+
+    def _uses(self) -> dict[int, ModelUse]:
+        """What the model of each job is still good for, by its number."""
+        done = [job for job in self.jobs if job.state is JobState.DONE]
+        needed = {job.number for job in done[-FEWEST_MODELS:]}
+        needed |= {job.number for job in (newest_promoted(self.jobs), self.open) if job}
+        older = {job.number for job in done}
+        return {
+            job.number: ModelUse.NEEDED
+            if job.number in needed
+            else ModelUse.OLDER
+            if job.number in older
+            else ModelUse.LEFT_OVER
+            for job in self.jobs
+        }
 
     # ---- what people do with jobs that have ended ----------------------------------------------
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from headway.base.errors import Finding
-from headway.base.process import ChildProcess
+from headway.base.process import ChildProcess, Spawn
 from headway.runs.workers import Go, Reduction, WorkerTree
 from headway.supervise.attempts.worker_watch import WorkerWatch
 from headway.supervise.child import torch_environment
@@ -26,15 +26,24 @@ class Workers:
         tree: of the workers.
         live: folder for their pulses and their standard error.
         adapters: import PEFT, too.
+        spawn: starts each of them.
 
     Attributes:
         tree: of the workers.
         processes: by rank.
     """
 
-    def __init__(self, tree: WorkerTree, live: Path, *, adapters: bool) -> None:
+    def __init__(
+        self,
+        tree: WorkerTree,
+        live: Path,
+        *,
+        adapters: bool,
+        spawn: Spawn = subprocess.Popen,
+    ) -> None:
         self.tree = tree
         self._live = live
+        self._spawn = spawn
         links, ends = _connect(tree)
         self._links = {
             rank: {at: end.fileno() for at, end in own.items()} for rank, own in links.items()
@@ -91,11 +100,16 @@ class Workers:
     def _start(self, rank: int, adapters: bool) -> ChildProcess:
         memory = [] if self._memory < 0 else [self._memory]
         descriptors = [*self._links[rank].values(), *memory]
-        return start_worker(rank, self._live, descriptors, adapters=adapters)
+        return start_worker(rank, self._live, descriptors, adapters=adapters, spawn=self._spawn)
 
 
 def start_worker(
-    rank: int, live: Path, descriptors: Sequence[int] = (), *, adapters: bool
+    rank: int,
+    live: Path,
+    descriptors: Sequence[int] = (),
+    *,
+    adapters: bool,
+    spawn: Spawn = subprocess.Popen,
 ) -> ChildProcess:
     """Start a worker, which waits for a `Go`.
 
@@ -104,20 +118,26 @@ def start_worker(
         live: folder for its pulse and its standard error.
         descriptors: that it inherits.
         adapters: import PEFT, too.
+        spawn: starts it.
     """
     pulse = live / f"rank-{rank}.pulse"
     pulse.unlink(missing_ok=True)  # of the worker whose place it takes
     return ChildProcess(
         "headway.training.worker",
         ["-", *(["--adapters"] if adapters else []), *(["--rank", str(rank)] if rank else [])],
-        # The planner has downloaded what it needs by the time it starts.
-        environment=torch_environment(offline=True),
+        environment=worker_environment(),
         pulse=pulse,
         log=live / f"rank-{rank}.err",
         log_stdout=True,
         stdin=subprocess.PIPE,
         descriptors=descriptors,
+        spawn=spawn,
     )
+
+
+def worker_environment() -> dict[str, str]:
+    """Variables of a worker; the planner has downloaded what it needs by the time it starts."""
+    return torch_environment(offline=True)
 
 
 def _connect(tree: WorkerTree) -> tuple[dict[int, dict[int, socket.socket]], list[socket.socket]]:

@@ -4,7 +4,7 @@ from datetime import time
 
 import pytest
 
-from headway.inbox.hours import read_hours
+from headway.inbox.neighbor.hours import read_hours
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Neighbor: what an inbox leaves to the other programs of its machine."""
