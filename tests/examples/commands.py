@@ -8,8 +8,12 @@ from typing import Any
 from torch.distributed.run import get_args_parser
 
 from headway.commands import train
+from headway.commands.services import inbox
+from headway.commands.services.inbox_switches import OPTIONS
 from headway.config.command_line import parse
 from headway.config.settings import Settings
+from headway.inbox.folder import InboxFolder
+from headway.inbox.options import InboxOptions, read_inbox_settings, settings_of_file
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WORKER = "headway.training.worker"
@@ -44,3 +48,18 @@ def seconds(text: str) -> float:
     """The seconds of "90", "60s", "2min" or "1h"."""
     number, unit = re.fullmatch(r"(\d+)(s|min|h|)", text).groups()  # type: ignore[union-attr]
     return float(number) * {"": 1, "s": 1, "min": 60, "h": 3600}[unit]
+
+
+def inbox_of(command: str | list[str]) -> tuple[str, Settings, InboxOptions]:
+    """The folder, the settings of training and the options of a `headway inbox start`."""
+    program, *verb = words_of(command)
+    assert [program, *verb[:2]] == ["headway", "inbox", "start"]
+    arguments = parse(verb[1:], inbox.VERBS["inbox"].options, settings=True)
+    assert not arguments.problems
+    switches = {name: arguments.switches[name] for name in OPTIONS if name in arguments.switches}
+    folder = InboxFolder(Path(arguments.words[1]))
+    found = read_inbox_settings(folder, arguments.given, switches, has_trained=False)
+    settings = settings_of_file(
+        found.settings, found.first_model, run_name="0001-a", output_dir="runs", parent=""
+    )
+    return str(folder.path), settings, found.options

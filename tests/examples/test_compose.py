@@ -19,6 +19,7 @@ def compose() -> Any:
 
 
 def problems(document: Any) -> list[str]:
+    """Where a document does not follow Compose's published schema."""
     folder = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
     schema = json.loads((folder / "compose-spec.json").read_text())
     kind = jsonschema.validators.validator_for(schema)

@@ -1,0 +1,264 @@
+"""What an inbox costs: until a first step, for many files beside one, for a commit, and idle.
+
+    python bench/inbox.py                results/DATE-inbox.json, on a quiet machine
+    python bench/inbox.py --files 40     40 files of 50 rows beside one of 2,000
+    python bench/inbox.py --quick        two files of each kind; prints, writes nothing
+
+A first step is timed from the moment at which the writer closes the file to the end of the step,
+by the clock that the daemon logs with. "Warm" is a file for a daemon that has trained one before;
+"cold" one for a daemon that has nothing loaded. Many files and one file hold the same rows, with
+the same batch, so the same number of steps; each is timed from the start of the daemon to its end.
+A commit is what the queue makes durable for a file that is trained: claimed, begun, done.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import report
+from inputs import chats
+from trials import HEADWAY, HERE, environment
+
+from headway.inbox.arriving.listing import look_at
+from headway.inbox.folder import Disk, InboxFolder
+from headway.inbox.jobs.inbox_job import Learned
+from headway.inbox.jobs.queue import Queue
+
+ROWS, BATCH = 50, 10  # of a file; rows of a step
+PRESET = "tiny"
+SETTINGS = f"batch_size: {BATCH}\nthreads: 1\nbf16: false\n"
+LIMIT_S = 3600.0
+IDLE_S = 20.0  # over which an idle daemon is watched
+Figures = dict[str, Any]
+
+
+def main() -> None:
+    """Measure, print, write a dated result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=200)
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="files of which a first step is timed"
+    )
+    parser.add_argument("--quick", action="store_true")
+    asked = parser.parse_args()
+    num_files, rounds = (2, 2) if asked.quick else (asked.files, asked.rounds)
+    load = os.getloadavg()
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        rows = chats(ROWS * max(num_files, rounds + 1)).splitlines(keepends=True)
+        found: Figures = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "preset": PRESET,
+            "rows_of_a_file": ROWS,
+            "batch": BATCH,
+            "machine": report.machine(),
+            "versions": report.versions(),
+            "load_before": load,
+            "first_step_warm_s": first_steps(place / "warm", rows, rounds, idle_minutes=10.0),
+            "first_step_cold_s": first_steps(place / "cold", rows, rounds, idle_minutes=0.0),
+            "many_files": many_files(place, rows, num_files),
+            "commits": commits(place / "commits", 20 if asked.quick else 300),
+            "idle": idle(place / "idle", rows),
+        }
+    found["load_after"] = os.getloadavg()
+    print(json.dumps(found, indent=2))
+    if not asked.quick:
+        file = HERE / "results" / f"{found['at'][:10]}-inbox.json"
+        file.write_text(json.dumps(found, indent=2) + "\n")
+
+
+# ---- from closing a file to its first step -----------------------------------------------------
+
+
+def first_steps(place: Path, rows: Sequence[str], rounds: int, *, idle_minutes: float) -> Figures:
+    """Drop one file after the other into an idle inbox."""
+    inbox = made(place)
+    found: list[Figures] = []
+    with served(inbox, "--idle-minutes", str(idle_minutes)):
+        for number in range(rounds + 1):
+            time.sleep(2.0)
+            own = rows[number * ROWS : (number + 1) * ROWS]
+            closed_s = drop(inbox, f"{number:03}.jsonl", own)
+            run = inbox / ".headway" / "runs" / f"{number + 1:04}-{number:03}"
+            wait_for((inbox / "done" / f"{number:03}.jsonl").exists)
+            events = events_of(run)
+            if number:  # the first one of a daemon is neither warm nor typical
+                found.append(parts(events, closed_s))
+    totals = [one["first_step_s"] for one in found]
+    return {"median": statistics.median(totals), "files": found}
+
+
+def parts(events: Sequence[Figures], closed_s: float) -> Figures:
+    """What the time from closing a file to its first step went into, seconds.
+
+    Args:
+        events: of its run.
+        closed_s: when it was closed, since 1970.
+    """
+    first = next(event for event in events if event["event"] == "step_done")
+    begun = next(event for event in events if event["event"] == "attempt_started")
+    return {
+        "first_step_s": at_s(first) - closed_s,
+        "until_the_plan_s": at_s(begun) - closed_s,
+        "from_the_plan_s": at_s(first) - at_s(begun),
+    }
+
+
+def at_s(event: Figures) -> float:
+    """When an event was logged, seconds since 1970."""
+    return datetime.fromisoformat(event["at"]).timestamp()
+
+
+# ---- many files beside one ---------------------------------------------------------------------
+
+
+def many_files(place: Path, rows: Sequence[str], num: int) -> Figures:
+    """The same rows as many files and as one."""
+    many, one = made(place / "many"), made(place / "one")
+    for number in range(num):
+        drop(many, f"{number:04}.jsonl", rows[number * ROWS : (number + 1) * ROWS])
+    drop(one, "all.jsonl", rows[: num * ROWS])
+    one_s, many_s = whole_s(one), whole_s(many)
+    return {
+        "files": num,
+        "steps": num * ROWS // BATCH,
+        "one_file_s": one_s,
+        "many_files_s": many_s,
+        "more": many_s / one_s - 1,
+        "each_file_costs_s": (many_s - one_s) / max(num - 1, 1),
+    }
+
+
+def whole_s(inbox: Path) -> float:
+    """From the start of the daemon to its end, with everything learned."""
+    began_s = time.monotonic()
+    subprocess.run(
+        [HEADWAY, "inbox", "start", str(inbox), "--preset", PRESET, "--once", "--quiet"],
+        env=environment(inbox.parent / "cache"),
+        check=True,
+        timeout=LIMIT_S,
+        stdout=subprocess.DEVNULL,
+    )
+    return time.monotonic() - began_s
+
+
+# ---- durable commits ---------------------------------------------------------------------------
+
+
+def commits(place: Path, num: int) -> Figures:
+    """Files from the inbox to done/, with all but training, as fast as the disk takes them."""
+    inbox = InboxFolder(place)
+    inbox.make()
+    for number in range(num):
+        (inbox.path / f"{number:04}.txt").write_text(f"{number}\n")
+    queue = Queue(inbox, Disk())
+    learned = Learned(0, 1, 1, "unclear", None, None, "checkpoint-1", 0.0, "")
+    began_s = time.monotonic()
+    for number in range(num):
+        job = queue.claim(look_at(inbox.path / f"{number:04}.txt"))
+        assert job is not None
+        (inbox.runs / job.run / "checkpoint-1").mkdir(parents=True)
+        job = queue.begin_attempt(job, ())
+        queue.finish(job, replace(learned, first_step=number, last_step=number + 1))
+    spent_s = time.monotonic() - began_s
+    queue.close()
+    return {"files": num, "files_per_s": num / spent_s, "seconds_of_each": spent_s / num}
+
+
+# ---- idle --------------------------------------------------------------------------------------
+
+
+def idle(place: Path, rows: Sequence[str]) -> Figures:
+    """Memory and processor time of a daemon without a file, warm, and after idle_minutes."""
+    found: Figures = {}
+    for name, minutes in (("warm", 60.0), ("released", 0.05)):
+        inbox = made(place / name)
+        with served(inbox, "--idle-minutes", str(minutes)) as daemon:
+            drop(inbox, "a.jsonl", rows[:ROWS])
+            wait_for((inbox / "done" / "a.jsonl").exists)
+            time.sleep(60 * 0.05 + 10)
+            before_s = processor_s(daemon)
+            time.sleep(IDLE_S)
+            found[name] = {
+                "processes": len(tree(daemon)),
+                "memory_mb": sum(one.memory_full_info().pss for one in tree(daemon)) / 1e6,
+                "processor_share": (processor_s(daemon) - before_s) / IDLE_S,
+            }
+    return found
+
+
+def tree(process: psutil.Process) -> list[psutil.Process]:
+    """A process with all its descendants."""
+    return [process, *process.children(recursive=True)]
+
+
+def processor_s(process: psutil.Process) -> float:
+    """Seconds of processor time of it and its descendants that are there."""
+    return sum(sum(one.cpu_times()[:2]) for one in tree(process))
+
+
+# ---- an inbox ----------------------------------------------------------------------------------
+
+
+def made(inbox: Path) -> Path:
+    """An inbox with the settings of these measurements."""
+    inbox.mkdir(parents=True)
+    (inbox / "headway.yaml").write_text(SETTINGS)
+    return inbox
+
+
+def drop(inbox: Path, name: str, rows: Sequence[str]) -> float:
+    """Write a file into an inbox; returns when it was closed, since 1970."""
+    with (inbox / name).open("w") as file:
+        file.writelines(rows)
+    return time.time()
+
+
+@contextlib.contextmanager
+def served(inbox: Path, *words: str) -> Generator[psutil.Process]:
+    """A daemon that serves an inbox."""
+    process = subprocess.Popen(
+        [HEADWAY, "inbox", "start", str(inbox), "--preset", PRESET, "--quiet", *words],
+        env=environment(inbox.parent / "cache"),
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_for((inbox / ".headway" / "daemon.json").exists)
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so.
+
+    Raises:
+        TimeoutError: it is not for minutes.
+    """
+    until_s = time.monotonic() + 300
+    while not is_so():
+        if time.monotonic() > until_s:
+            raise TimeoutError
+        time.sleep(0.01)
+
+
+def events_of(run: Path) -> list[Figures]:
+    """The events of a run."""
+    lines = (run / "events.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+if __name__ == "__main__":
+    main()
