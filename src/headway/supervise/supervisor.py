@@ -307,8 +307,8 @@ class Supervisor:
         name: str,
         environment: dict[str, str],
         stdin: int | None,
-        descriptors: tuple[int, ...],
-        spawn: Spawn,
+        descriptors: tuple[int, ...] = (),
+        spawn: Spawn = subprocess.Popen,
     ) -> ChildProcess:
         # Ctrl+C reaches the program alone, which forwards it in order.
         child = ChildProcess(
