@@ -4,7 +4,7 @@ import importlib.resources
 import json
 from typing import Any
 
-import jsonschema
+import jsonschema.validators
 import pytest
 import yaml
 from tests.examples.commands import EXAMPLES, plan_of, seconds, torchrun_of, words_of
