@@ -92,6 +92,18 @@ def test_a_line_is_flat_and_names_its_event(tmp_path: Path) -> None:
     assert line["global_step"] == 2489
 
 
+def test_the_time_that_writing_takes_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 1000, 7))
+    monkeypatch.setattr("headway.base.events.time.monotonic", lambda: float(next(clock)))
+    log = EventLog(tmp_path / "events.jsonl")
+    log.write(EXAMPLES[StepDone])
+    once_s = log.written_s
+    log.write(EXAMPLES[StepDone])
+    assert (once_s, log.written_s) == (14.0, 28.0)  # the clock is read for the line, too
+
+
 def test_no_event_has_a_field_of_the_envelope() -> None:
     for kind in KINDS.values():
         assert set(get_type_hints(kind)).isdisjoint(("at", "t", "attempt", "rank", "event"))

@@ -221,6 +221,15 @@ def test_gathered_work_is_handed_over_before_a_wait_is_named(path: Path) -> None
     assert named == [""]
 
 
+def test_the_time_that_writing_takes_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    pulse = Pulse()
+    before_s, clock = pulse.written_s, iter(range(0, 1000, 7))
+    monkeypatch.setattr("headway.base.pulse.time.monotonic", lambda: float(next(clock)))
+    pulse.beat()
+    pulse.beat()
+    assert pulse.written_s - before_s == 14.0
+
+
 def test_a_thread_that_imports_beats_while_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     pulse = Pulse()
     with pulse.importing(Phase.IMPORTING_TORCH):

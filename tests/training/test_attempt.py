@@ -133,6 +133,8 @@ def test_phases_are_entered_by_name_and_their_times_add_up(here: Path, tmp_path:
     assert sum(time.by_phase.values()) <= time.total + 0.05
     assert time.to_first_step is not None
     assert 0 < time.to_first_step < time.total
+    assert time.watching is not None
+    assert 0 < time.watching < time.total
 
 
 def test_c_a_step_is_told_after_its_update(here: Path, tmp_path: Path) -> None:

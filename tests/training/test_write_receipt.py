@@ -43,6 +43,7 @@ CLOSING = Closing(
     to_first_step=2.5,
     max_silence=0.4,
     other_work=None,
+    watching=0.0123456789,
     refined_s=11.0,
     peak_memory=10**9,
     peak_flops=1e12,
@@ -80,6 +81,7 @@ def test_the_good_end() -> None:
     steps = receipt.steps
     assert (steps.first, steps.last, steps.planned, steps.applied) == (0, 20, 20, 20)
     assert receipt.time.by_phase == {"training": 10.0}
+    assert receipt.time.watching == 0.012346
     assert receipt.plan == PLAN.identity
     assert finding_of(receipt) is None
 

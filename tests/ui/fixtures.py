@@ -188,6 +188,7 @@ def receipt(**changes: Any) -> r.Receipt:
             {"training": 701.4, "loading the model": 9.3, "saving": 6.1, "probing": 4.2},
             12.7,
             0.9,
+            watching=0.25,
         ),
         speed=r.ReceiptSpeed(965.0, 582.0, 2.9e12, 0.34),
         plan_against_actual=r.PlanAgainstActual(

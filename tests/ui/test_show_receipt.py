@@ -41,6 +41,16 @@ def test_a_receipt_shows_estimates_beside_what_came() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("watching", "shown_as"), [(0.25, "watching under 0.1%"), (7.312, "watching 1.0%"), (None, "")]
+)
+def test_what_watching_took_is_a_share_of_the_time(watching: float | None, shown_as: str) -> None:
+    time = replace(receipt().time, watching=watching)
+    words = " ".join(words_of(shown(receipt(time=time), 80)).split())
+    assert shown_as in words
+    assert ("watching" in words) == bool(shown_as)
+
+
 def test_what_nobody_estimated_stays_open() -> None:
     against = replace(receipt().plan_against_actual, seconds=EstimatedActual(None, 3.2))
     lines = shown(receipt(plan_against_actual=against), 80)

@@ -229,21 +229,27 @@ class EventLog:
         attempt: 1 for the first start of the run, plus 1 for each resume.
         rank: -1 for the supervisor.
         began_s: time.monotonic() at the start of the attempt, the same in all its processes.
+
+    Attributes:
+        written_s: seconds that writing took.
     """
 
     path: Path
     attempt: int = 1
     rank: int = -1
     began_s: float = field(default_factory=time.monotonic)
+    written_s: float = field(default=0.0, init=False)
 
     def write(self, event: Event) -> None:
         """Append one event. Long texts are cut, the line never is."""
+        begin_s = time.monotonic()
         line = self._line(event)
         for longest in (600, 200, 60, 20):  # bytes per text; an escaped byte takes up to six
             if len(line) < MAX_LINE_BYTES:
                 break
             line = self._line(_shortened(event, longest))
         append_line(self.path, line)
+        self.written_s += time.monotonic() - begin_s
 
     def _line(self, event: Event) -> bytes:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -147,10 +147,8 @@ class Pulse:
 
     def __init__(self, path: Path | None = None, *, rank: int = 0, attempt: int = 1) -> None:
         self._memory = _mapped(path) if path else memoryview(bytearray(SIZE))
-        self._sequence = 0
-        self._beat = 0
-        self.rank = rank
-        self.attempt = attempt
+        self._sequence = self._beat = 0
+        self.rank, self.attempt = rank, attempt
         self._phase: str = Phase.STARTING
         self._phase_since = time.monotonic()
         self._waiting, self._waiting_since = "", 0.0
@@ -159,7 +157,7 @@ class Pulse:
         self.rows = self.tokens = self.skipped = 0
         self.step = self.steps = self.global_step = 0
         self.loss = 0.0
-        self.longest_silence_s = 0.0
+        self.longest_silence_s = self.written_s = 0.0  # between records, and to write them
         self._activity: Activity | None = None
         self._activity_since, self._counted_since = 0.0, 0.0
         self._spent_s = dict.fromkeys(Activity, 0.0)
@@ -206,6 +204,7 @@ class Pulse:
         )
         self._sequence += 2
         _HEAD.pack_into(memory, 0, MAGIC, self._sequence)
+        self.written_s += time.monotonic() - now_s
 
     def beat_if_due(self) -> None:
         """Write the record if the last one is old enough, for code that runs often."""

@@ -154,6 +154,7 @@ class ReceiptTime:
     to_first_step: float | None
     max_silence: float | None  # longest time without a beat of the pulse or an event
     other_work: OtherWork | None = None  # of this machine, during the steps
+    watching: float | None = None  # of `total`, the trainer's own: writing its pulse and events
 
 
 @dataclass(frozen=True)
@@ -216,8 +217,7 @@ class Facts:
 
 def loss_between(before: Measured, after: Measured) -> Loss:
     """Compare two measurements of the same rows."""
-    spread = (before.error**2 + after.error**2) ** 0.5
-    return Loss(before.mean, after.mean, before.rows, spread)
+    return Loss(before.mean, after.mean, before.rows, (before.error**2 + after.error**2) ** 0.5)
 
 
 def judge_contract(facts: Facts) -> Judgment:

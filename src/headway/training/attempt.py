@@ -141,9 +141,7 @@ class Attempt:
         self.folder = folder
         self.trainer = trainer
         self.saver = saver
-        self.log = log
-        self.phase = phase
-        self.stop = stop
+        self.log, self.phase, self.stop = log, phase, stop
         self.plan = trainer.plan
         self.start_s = log.began_s
         self.command_start_s = log.began_s - spent_s
@@ -383,6 +381,7 @@ class Attempt:
             to_first_step=self.first_step_s,
             max_silence=self.phase.pulse.longest_silence_s,
             other_work=self.other_work,
+            watching=self.phase.pulse.written_s + self.log.written_s,
             refined_s=self.refined_s,
             peak_memory=peak_memory + trainer.others_memory,
             peak_flops=peak_flops(machine.device, dtype, machine.threads),

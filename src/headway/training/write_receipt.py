@@ -55,6 +55,7 @@ class Closing:
     to_first_step: float | None
     max_silence: float
     other_work: OtherWork | None
+    watching: float  # seconds
     refined_s: float | None  # the attempt's seconds, as estimated after three steps
     peak_memory: int
     peak_flops: float
@@ -104,6 +105,7 @@ def make_receipt(closing: Closing, plan: Plan, settled: Settled, totals: Totals)
             to_first_step=closing.to_first_step,
             max_silence=closing.max_silence,
             other_work=closing.other_work,
+            watching=round(closing.watching, 6),
         ),
         speed=totals.speed(flops, closing.peak_flops),
         plan_against_actual=PlanAgainstActual(

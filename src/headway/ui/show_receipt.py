@@ -142,6 +142,9 @@ def _time(receipt: "Receipt") -> list[str]:
         parts.append(f"first step after {seconds(time.to_first_step)}")
     if time.max_silence is not None:
         parts.append(f"longest silence {seconds(time.max_silence)}")
+    if time.watching is not None:
+        part = time.watching / max(time.total, 1e-9)
+        parts.append(f"watching {share(part) if part >= 0.001 else 'under 0.1%'}")
     return parts
 
 
