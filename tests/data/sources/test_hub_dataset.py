@@ -117,6 +117,7 @@ def test_f56_a_hub_that_never_recovers_ends_the_reading_with_its_cause(
     fresh: ProcessPoolExecutor, server: HubServer
 ) -> None:
     """The library's own attempts take longer than we wait for it."""
+    ask(fresh, find_dataset, "hf://me/notes")  # its list is known from then on
     server.script = [Fault("503")] * 1000
     answer = ask(fresh, read_rows, "hf://me/notes", 0, RetryPolicy(2, 0.5, 0.01))
     server.script = []
