@@ -11,7 +11,6 @@ Standard input is the user's: the source `-` reads it.
 import contextlib
 import importlib
 import os
-import sys
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from datetime import date
@@ -34,7 +33,7 @@ from headway.base.errors import (
 from headway.base.files import cache_folder
 from headway.base.foreign.budget import READER_BYTES, limit_process, out_of_memory
 from headway.base.host.child_main import end_with_parent, run_child
-from headway.base.host.fork_server import is_server, serve
+from headway.base.host.fork_server import is_server, leave, serve
 from headway.base.machine import (
     TorchBuild,
     accelerator,
@@ -310,4 +309,4 @@ def conversations_need_a_model(sources: tuple[str, ...]) -> UsageError:
 if __name__ == "__main__":
     if is_server():
         serve(lambda: _import_libraries(Pulse(None)))
-    sys.exit(run_child(main))
+    leave(run_child(main))

@@ -384,7 +384,7 @@ class Attempt:
             watching=self.phase.pulse.written_s + self.log.written_s,
             refined_s=self.refined_s,
             peak_memory=peak_memory + trainer.others_memory,
-            peak_flops=peak_flops(machine.device, dtype, machine.threads),
+            peak_flops=peak_flops(machine.device, dtype, machine.threads, self.start_s),
             versions=versions(),
             workers=trainer.workers(),
             stalls=logged.stalls,

@@ -33,7 +33,7 @@ from headway.base.errors import (
 )
 from headway.base.events import Ended, EventLog
 from headway.base.host.child_main import end_with_parent, run_child
-from headway.base.host.fork_server import is_server, serve
+from headway.base.host.fork_server import is_server, leave, serve
 from headway.base.host.launcher import launched_place
 from headway.base.process import (
     PULSE_VARIABLE,
@@ -166,7 +166,7 @@ def exit_within(code: int, limit_s: float = _EXIT_S) -> NoReturn:
     end = threading.Timer(limit_s, os._exit, (code,))
     end.daemon = True
     end.start()
-    sys.exit(code)
+    leave(code)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ def gpu(free: int, *pids: int, index: int = 0) -> GpuFacts:
         (RoomRules(0, True), (gpu(1 * GB, 100, 101),), True, ""),
         (RoomRules(0, True), (gpu(70 * GB, 7),), False, "1 other program on GPU 0"),
         (RoomRules(0, True), (gpu(1 * GB, 100, 7, 8),), True, "2 other programs on GPU 0"),
-        (RoomRules(0, True), (gpu(1 * GB, 7), gpu(1 * GB, index=1)), True, ""),
+        (RoomRules(0, True), (gpu(1 * GB, 100, 7), gpu(1 * GB, index=1)), True, ""),
+        # Whose numbers are these? Not stopping is better than stopping for oneself.
+        (RoomRules(0, True), (gpu(1 * GB, 7, 8),), True, ""),
         (
             RoomRules(20 * GB, True),
             (gpu(70 * GB, 7), gpu(1 * GB, index=1)),

@@ -11,8 +11,8 @@ from headway.inbox.neighbor.gpu_room import GpuRoom, RoomRules
 from headway.inbox.neighbor.held_back import HeldBack
 from headway.inbox.neighbor.hours import read_hours
 
-FULL = GpuFacts(0, "card", 0.5, 80, 80, (7,))
-ROOM = GpuRoom(RoomRules(gives_way=True), lambda: (FULL,), set)
+FULL = GpuFacts(0, "card", 0.5, 80, 80, (7, 100))
+ROOM = GpuRoom(RoomRules(gives_way=True), lambda: (FULL,), lambda: {100})
 
 
 @pytest.mark.parametrize(

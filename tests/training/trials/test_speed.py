@@ -1,5 +1,6 @@
 """Speed of this machine: both number formats measured, the best that any run has seen kept."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -42,7 +43,7 @@ def test_a_first_product_that_compiles_is_not_measured(monkeypatch: pytest.Monke
     assert sorted(notes.values()) == pytest.approx([2 * 512**3 / 2e-3, 2 * 512**3 / 1e-3])
     clock.seen.clear()
     notes.clear()
-    assert peak_flops("cpu", torch.bfloat16, 1) == pytest.approx(2 * 1024**3 / 1e-3)
+    assert peak_flops("cpu", torch.bfloat16, 1, began_s=-60.0) == pytest.approx(2 * 1024**3 / 1e-3)
 
 
 def test_peak_memory_on_a_processor_is_that_of_the_process() -> None:
@@ -56,9 +57,12 @@ def test_the_machines_peak_is_the_best_that_any_run_has_seen(
     monkeypatch.setattr(speed, "measured", notes.get)
     monkeypatch.setattr(speed, "remember", notes.__setitem__)
     monkeypatch.setattr(speed, "_MEASURE_S", 0.01)
-    found = peak_flops("cpu", torch.float32, 1)
+    found = peak_flops("cpu", torch.float32, 1, began_s=-60.0)
     assert found > 1e8
     assert list(notes.values()) == [found]
     (what,) = notes
+    notes[what] = 1.0  # a machine that was busier then
+    assert peak_flops("cpu", torch.float32, 1, began_s=time.monotonic()) == 1.0
+    assert peak_flops("cpu", torch.float32, 1, began_s=time.monotonic() - 11.0) > 1e8
     notes[what] = 1e18  # a machine that was less busy then
-    assert peak_flops("cpu", torch.float32, 1) == 1e18
+    assert peak_flops("cpu", torch.float32, 1, began_s=-60.0) == 1e18

@@ -18,7 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import msgspec
 
@@ -232,6 +232,16 @@ class ForkedProcess:
 
 
 # ---- the server itself -------------------------------------------------------------------------
+
+
+def leave(code: int) -> NoReturn:
+    """End this process; a fork does not take apart what it shares, for that would copy it first."""
+    if OPTION in sys.orig_argv and not is_server():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def is_server() -> bool:

@@ -77,6 +77,8 @@ def no_room(rules: RoomRules, gpus: Gpus, own: set[int], *, is_training: bool) -
         own: processes that are ours.
         is_training: its own use of memory is no reason to stop.
     """
+    if is_training and not any(own & set(gpu.pids) for gpu in gpus):
+        return ""  # in a container, the driver may know our processes by other numbers
     reasons: list[str] = []
     for gpu in gpus:
         num_others = len(set(gpu.pids) - own)

@@ -22,6 +22,7 @@ from headway.runs.settled import Settled
 
 _MEASURE_S = 0.1
 _LEAST_ROUNDS = 5
+_WORTH_S = 10.0  # a run of less does not measure what is known
 _SIZE = 512  # rows and columns of a matrix product that takes about a millisecond
 
 
@@ -75,12 +76,21 @@ def peak_memory_bytes(device: str) -> int:
     return peak_process_bytes()
 
 
-def peak_flops(device: str, dtype: torch.dtype, threads: int) -> float:
+def peak_flops(device: str, dtype: torch.dtype, threads: int, began_s: float) -> float:
     """FLOP/s of a large matrix product on this machine: the best that any run has measured.
 
-    Measured each time, for a tenth of a second: the machine may have been busy the first time.
+    Measured each time, for some tenths of a second: the machine may have been busy the first time.
+    A run that itself took no longer than seconds relies on the runs before it.
+
+    Args:
+        device: to measure.
+        dtype: of the product.
+        threads: that compute it.
+        began_s: CLOCK_MONOTONIC at the start of the run.
     """
     what = peak_key(device, str(dtype), threads, str(torch.__version__))
+    if time.monotonic() - began_s < _WORTH_S and (known := measured(what)):
+        return known
     square = torch.ones(1024, 1024, device=device, dtype=dtype)
     best = max(measured(what) or 0.0, _rates([square])[dtype])
     _keep_best(what, best)
