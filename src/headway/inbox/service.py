@@ -3,7 +3,7 @@
 import contextlib
 import shlex
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from headway.base.errors import Cause, ComeBack, Remedy, UsageError
@@ -26,7 +26,8 @@ from headway.inbox.systemd import Watchdog
 from headway.inbox.training_process import Output
 
 _NOTICE_S = 5.0  # at the end, for notices that are under way
-_SLICE_S = 0.1  # of a sleep: how long a stop may go unnoticed
+_POLL_S = 0.1  # for the last commands after files
+_REST = 4.0  # times as long as a look at the inbox took, before the next one
 
 
 def serve(
@@ -113,15 +114,17 @@ class _Service:
         self._daemon.recover()
         self._watchdog.ready()
         while True:
-            step = self._daemon.step(time.monotonic())
+            began_s = time.monotonic()
+            step = self._daemon.step(began_s)
             self._look()
             if step.code is not None and (self._after.is_idle or self._stop.by):
                 return step.code
             if not self._stop.by:
                 self.process.look(time.monotonic())
-            for slice_s in _slices(step.sleep_s if step.code is None else _SLICE_S):
-                if self._stop.by or self._wake.wait(slice_s):
-                    break
+            sleep_s = step.sleep_s if step.code is None else _POLL_S
+            # However many files come, most of the time is for other programs.
+            rest_s = _REST * (time.monotonic() - began_s)
+            self._wake.sleep(sleep_s, rest_s, lambda: bool(self._stop.by))
 
     def close(self) -> None:
         """End what goes on beside the daemon."""
@@ -167,12 +170,6 @@ def _room(rules: RoomRules) -> GpuRoom | None:
             ),
         )
     return GpuRoom(rules, probe, own_processes)
-
-
-def _slices(sleep_s: float) -> Iterable[float]:
-    while sleep_s > 0:
-        yield min(sleep_s, _SLICE_S)
-        sleep_s -= _SLICE_S
 
 
 def _already_served(folder: Path, owner: Owner | None) -> ComeBack:

@@ -67,6 +67,27 @@ def test_what_arrived_before_the_wait_ends_it_too(wake: FolderWake, tmp_path: Pa
     assert not wake.wait(0.0)  # all of them at once
 
 
+def test_a_sleep_ends_when_a_file_comes_but_not_before_it_has_rested(
+    wake: FolderWake, tmp_path: Path
+) -> None:
+    if not wake.is_told:
+        pytest.skip("no inotify")
+    for rest_s in (0.0, 0.4):
+        closed(tmp_path)
+        began_s = time.monotonic()
+        wake.sleep(LONG_S, rest_s, lambda: False)
+        assert rest_s <= time.monotonic() - began_s < LONG_S / 2
+
+
+def test_a_sleep_lasts_its_time_and_ends_for_a_stop(wake: FolderWake) -> None:
+    began_s = time.monotonic()
+    wake.sleep(0.3, 0.0, lambda: False)
+    assert time.monotonic() - began_s >= 0.3
+    over_s = time.monotonic() + 0.2
+    wake.sleep(LONG_S, LONG_S, lambda: time.monotonic() > over_s)
+    assert time.monotonic() - over_s < LONG_S / 2
+
+
 def test_what_a_program_writes_meanwhile_does_not(wake: FolderWake, tmp_path: Path) -> None:
     with (tmp_path / "a.txt").open("w") as file:
         while wake.wait(0.1):

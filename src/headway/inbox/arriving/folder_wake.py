@@ -10,10 +10,12 @@ import os
 import select
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 _IN_CLOSE_WRITE, _IN_MOVED_TO, _IN_CREATE, _IN_ONLYDIR = 0x8, 0x80, 0x100, 0x01000000
 _EVENTS = _IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_CREATE
+_SLICE_S = 0.1  # of a sleep: how long a stop may go unnoticed
 _QUIET_S = 0.05  # after an event: many files arrive at once
 
 
@@ -31,6 +33,22 @@ class FolderWake:
     def is_told(self) -> bool:
         """Whether the system tells of files; else each wait takes its full time."""
         return self._events >= 0
+
+    def sleep(self, limit_s: float, rest_s: float, is_over: Callable[[], bool]) -> None:
+        """Sleep until something came, or for `limit_s`.
+
+        Args:
+            limit_s: the most.
+            rest_s: the least, whatever comes: files may come in crowds, and a look takes time.
+            is_over: ends it at once.
+        """
+        began_s = time.monotonic()
+        came = False
+        while not is_over():
+            spent_s = time.monotonic() - began_s
+            if spent_s >= limit_s or (came and spent_s >= rest_s):
+                return
+            came = self.wait(min(limit_s - spent_s, _SLICE_S)) or came
 
     def wait(self, limit_s: float) -> bool:
         """Wait; returns whether a file came, or was closed, since the last wait."""
