@@ -7,7 +7,7 @@ import pytest
 from headway.base.errors import Problems, Refusal, UsageError
 from headway.config.resolve import resolve
 from headway.config.settings import Given, Settings, printed_name, table
-from headway.config.values import check_utf8, working_folder
+from headway.config.values import FEW, check_utf8, working_folder
 
 ROWS = {printed_name(row): row for row in table()}
 
@@ -45,6 +45,10 @@ def tries(refusal: Refusal) -> list[str]:
         ("sample_prompts", "Once", ("Once",)),
         ("sample_prompts", ["a", "b"], ("a", "b")),
         ("val_size", "0.1", 0.1),
+        ("val_size", "few", FEW),
+        ("val_size", FEW, FEW),  # of a run that is continued
+        ("lr_scheduler_type", "wsd", "wsd"),
+        ("lr_scheduler_type", "per_file_cosine", "cosine"),
         ("device", None, None),
     ],
 )
@@ -68,6 +72,8 @@ def test_values_read_as_people_write_them(name: str, text: object, value: object
         ("learning_rate", "nan", "a finite number"),
         ("lora.lora_dropout", "1", "at most 0.99"),
         ("max_rejected", "-0.1", "at least 0"),
+        ("val_size", "-1", "at least 0"),
+        ("val_size", "a few", "a number or few"),
         ("max_tokens", "5x", "a whole number like 500000 or 2M"),
         ("max_time", "soon", "a duration like 90, 10m or 1h30m"),
         ("bf16", "maybe", "true or false"),

@@ -7,6 +7,7 @@ from datetime import time
 from pathlib import Path
 
 import pytest
+from tests.inbox.recall.test_still_known import NEWEST, WORSE, losses
 from tests.inbox.world import MortalDisk, World, refused
 
 from headway.base.errors import Cause, Exit, Remedy, UsageError
@@ -16,6 +17,8 @@ from headway.inbox.jobs.inbox_job import InboxJob
 from headway.inbox.jobs.outcomes import TrainingEnd
 from headway.inbox.jobs.queue import Queue
 from headway.inbox.neighbor.hours import read_hours
+from headway.inbox.notices import NoticeKind
+from headway.inbox.recall.gate import GateTerm
 from headway.inbox.training_process import FileRequest
 
 KILLED = TrainingEnd(-9)
@@ -105,7 +108,7 @@ def test_names_of_unfinished_files_are_left_alone(world: World) -> None:
 def test_a_gate_keeps_the_last_good_model(world: World) -> None:
     for number in range(3):
         world.drop(f"{number}.txt", at_s=number)
-    world.start(promote_if="improved")
+    world.start(promote_if=(GateTerm.IMPROVED,))
     world.trainer.verdicts = {"1.txt": "not", "2.txt": "unclear"}
     world.steps(60)
     assert world.model == ["0.txt\n"]
@@ -113,8 +116,80 @@ def test_a_gate_keeps_the_last_good_model(world: World) -> None:
     texts = [notice.text for notice in world.notices]
     assert "learning not: current_model stays where it was" in texts[1]
     world.drop("3.txt", at_s=9)
-    world.run(promote_if="improved")
+    world.run(promote_if=(GateTerm.IMPROVED,))
     assert world.model == [f"{number}.txt\n" for number in range(4)]  # the training went on
+    assert world.queue().jobs[1].held_back == "learning not"
+
+
+KNOWN = losses(), NEWEST
+FORGOTTEN = WORSE, NEWEST
+
+
+@pytest.mark.parametrize("is_gated", [True, False])
+def test_a_file_that_makes_another_worse_is_told_and_not_promoted(
+    world: World, is_gated: bool
+) -> None:
+    for number in range(2):
+        world.drop(f"{number}.txt", at_s=number)
+    world.start(once=False, promote_if=(GateTerm.NOTHING_FORGOTTEN if is_gated else GateTerm.KEPT,))
+    world.trainer.known = {"0.txt": (NEWEST,), "1.txt": FORGOTTEN, "2.txt": KNOWN}
+    world.steps(16)
+    assert world.jobs == {"0.txt": "done", "1.txt": "done"}
+    assert world.model == ["0.txt\n"] if is_gated else ["0.txt\n", "1.txt\n"]
+    warning = next(one for one in world.notices if one.kind is NoticeKind.FORGOT)
+    assert warning.text == "warning: a.jsonl is worse after b.jsonl: 2.00 -> 2.50 (± 0.042)"
+    assert warning.job is None  # it is no end of a file
+    beside = world.beside("done/1.txt")
+    assert beside["still_known"]["files"][0]["now"]["mean"] == 2.5
+    assert beside["file"]["held_back"] == ("a.jsonl forgotten" if is_gated else "")
+    world.drop("2.txt", at_s=2)
+    world.steps(20)
+    assert world.model == ["0.txt\n", "1.txt\n", "2.txt\n"]
+
+
+def test_all_files_before_are_measured_and_those_that_were_undone_are_not(world: World) -> None:
+    world.drop("a.txt", at_s=0)
+    world.drop("b.txt", at_s=1)
+    world.run()
+    assert [one.name for one in world.trainer.requests[1].learned] == ["a.txt", "b.txt"]
+    world.queue().undo()
+    world.drop("c.txt", at_s=2)
+    world.run()
+    assert [one.name for one in world.trainer.requests[0].learned] == ["a.txt", "c.txt"]
+
+
+def test_killed_before_it_was_measured_it_is_measured_and_not_trained_again(world: World) -> None:
+    world.drop("a.txt")
+    disk = MortalDisk()
+    world.start(disk)
+    world.trainer.is_slow = True
+    world.steps(4)
+    request = world.trainer.requests[0]
+    world.trainer.train(request)  # and the machine goes down
+    world.start(disk)
+    world.trainer.known = {"a.txt": (NEWEST,)}
+    world.steps(4)
+    (again,) = world.trainer.requests
+    assert again == request
+    assert world.beside("done/a.txt")["still_known"]["files"][0]["name"] == "b.jsonl"
+    assert world.queue().jobs[0].attempts == 1
+    assert world.model == ["a.txt\n"]
+
+
+def test_stopped_before_it_was_measured_it_is_measured_at_the_next_start(world: World) -> None:
+    world.drop("a.txt")
+    world.start()
+    world.trainer.is_slow = True
+    world.steps(4)
+    world.trainer.train(world.trainer.requests[0])
+    world.stop.ask("headway stop", Exit.COME_BACK)
+    world.steps(2)
+    assert world.jobs == {"a.txt": "claimed"}
+    world.start(promote_if=(GateTerm.NOTHING_FORGOTTEN,))
+    world.steps(4)  # and this time nothing can be measured
+    assert world.jobs == {"a.txt": "done"}
+    assert world.beside("done/a.txt")["still_known"] is None
+    assert world.queue().jobs[0].held_back == "what is still known was not measured"
 
 
 # ---- the same content --------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+from tests.ui.fixtures import receipt
+
 from headway.base.errors import Cause, Finding, Remedy
 from headway.inbox.folder import InboxFolder
-from headway.inbox.jobs.inbox_job import SCHEMA, InboxJob, JobState, Learned
+from headway.inbox.jobs.inbox_job import SCHEMA, InboxJob, JobState, Learned, learned_from
 from headway.inbox.notices import (
     DaemonState,
     FileWebhook,
@@ -73,3 +75,14 @@ def test_only_files_that_ended_are_posted_and_a_refusal_is_said() -> None:
     assert one.kind is NoticeKind.COMMAND
     assert one.text.startswith("cannot post to 127.0.0.1: ")
     assert "secret" not in one.text
+
+
+def test_what_is_done_says_how_far_it_led_and_why_the_model_stays() -> None:
+    learned = learned_from(receipt())
+    done = replace(JOB, name="a.jsonl")
+    job = replace(done, held_back="a.jsonl forgotten")
+    said = "a.jsonl done · global step 2,488 -> 4,976 · 19,900 rows"
+    assert InboxNotice.of_done(done, learned).text == said
+    notice = InboxNotice.of_done(job, learned)
+    assert notice.text == f"{said} · a.jsonl forgotten: current_model stays where it was"
+    assert notice.job == job

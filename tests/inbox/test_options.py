@@ -8,6 +8,7 @@ import pytest
 from headway.base.errors import Cause, Problems, Refusal, UsageError
 from headway.config.command_line import parse
 from headway.config.settings import Given
+from headway.config.values import FEW
 from headway.inbox.folder import InboxFolder
 from headway.inbox.options import (
     InboxOptions,
@@ -54,7 +55,8 @@ def test_the_file_has_settings_of_training_and_of_the_inbox(inbox: InboxFolder) 
     found = read(inbox, text)
     assert found.options == InboxOptions("fail", ("a*", "b*"))
     assert [(one.name, one.value) for one in found.settings] == [
-        ("lr_scheduler_type", "constant"), ("batch_size", "4"), ("sample_prompts", ["a", "b"])
+        ("lr_scheduler_type", "constant"), ("val_size", "few"), ("batch_size", "4"),
+        ("sample_prompts", ["a", "b"])
     ]  # fmt: skip
     assert [(one.name, one.value) for one in found.first_model.settings] == [("--preset", "mini")]
 
@@ -62,6 +64,26 @@ def test_the_file_has_settings_of_training_and_of_the_inbox(inbox: InboxFolder) 
 @pytest.mark.parametrize(("text", "kept"), [("5", 5), ("all", None), ("2", 2)])
 def test_models_are_kept_by_number(inbox: InboxFolder, text: str, kept: int | None) -> None:
     assert read(inbox, f"inbox:\n  keep_models: {text}\n").options.keep_models == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("kept", ("kept",)),
+        ("nothing_forgotten", ("nothing_forgotten",)),
+        ("improved and nothing_forgotten", ("improved", "nothing_forgotten")),
+    ],
+)
+def test_a_gate_is_read_from_both(inbox: InboxFolder, text: str, terms: tuple[str, ...]) -> None:
+    assert read(inbox, f"inbox:\n  promote_if: {text}\n").options.promote_if == terms
+    assert read(inbox, "inbox:\n  priority: a\n", promote_if=text).options.promote_if == terms
+
+
+def test_few_rows_of_each_file_are_held_out_unless_asked_otherwise(inbox: InboxFolder) -> None:
+    for text, size in (("", FEW), ("val_size: 0\n", 0), ("val_size: 7\n", 7)):
+        given = read(inbox, text).settings
+        own = {"run_name": "a", "output_dir": "/r", "parent": "/r/0001-a"}
+        assert settings_of_file(given, None, **own).val_size == size
 
 
 def test_what_is_typed_wins(inbox: InboxFolder) -> None:
@@ -109,6 +131,7 @@ def test_a_schedule_that_is_asked_for_is_used(inbox: InboxFolder) -> None:
         ("inbox:\n  train_between: at night\n", Cause.INVALID_VALUE),
         ("inbox:\n  keep_models: 1\n", Cause.INVALID_VALUE),
         ("inbox:\n  promote_if: good\n", Cause.INVALID_VALUE),
+        ("inbox:\n  promote_if: improved or kept\n", Cause.INVALID_VALUE),
         ("inbox:\n  keep_models: few\n", Cause.INVALID_VALUE),
     ],
 )

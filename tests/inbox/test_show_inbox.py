@@ -5,13 +5,21 @@ from dataclasses import replace
 
 import pytest
 from tests.inbox.jobs.test_inbox_job import JOB
+from tests.inbox.recall.test_still_known import WORSE, known, losses
 from tests.ui.fixtures import WIDTHS, receipt, status
 
 from headway.base.errors import Finding, Remedy
 from headway.inbox.inbox_status import SCHEMA, InboxStatus, WaitingFile
 from headway.inbox.jobs.inbox_job import JobState, learned_from
 from headway.inbox.notices import InboxNotice, NoticeKind
-from headway.inbox.show_inbox import inbox_lines, jobs_table, notice_json, notice_lines
+from headway.inbox.recall.still_known import KnownFile
+from headway.inbox.show_inbox import (
+    inbox_lines,
+    jobs_table,
+    known_lines,
+    notice_json,
+    notice_lines,
+)
 from headway.ui.text_layout import cells
 
 DONE = replace(
@@ -44,6 +52,36 @@ def test_status_says_why_nothing_is_done() -> None:
         "nothing waits\n\nmodel: global step 4,976 · 1 done, 2 failed\n"
         "/data/inbox/.headway/runs/0001-a/checkpoint-4976"
     )
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_is_still_known_is_a_table(width: int) -> None:
+    status = replace(STATUS, still_known=known(WORSE), held_back="a.jsonl forgotten")
+    lines = inbox_lines(status, width)
+    assert max(map(cells, lines[:-1])) <= width
+    text = " ".join(" ".join(lines).split())
+    assert "a.jsonl is worse after b.jsonl: 2.00 -> 2.50 (± 0.042)" in text
+    assert "current_model stays behind the newest: a.jsonl forgotten" in text
+    wide = known_lines(known(WORSE), 100)
+    assert wide[1:4] == [
+        "learned from        rows  learned  still known",
+        "a.jsonl       8 held out  2.00     2.50 forgotten (± 0.042)",
+        "b.jsonl       8 held out  1.00     1.00",
+    ]
+
+
+def test_of_many_files_the_forgotten_ones_are_shown_and_the_others_counted() -> None:
+    many = [replace(losses(), number=n, name=f"{n}.jsonl") for n in range(60)]
+    many[3] = replace(WORSE, number=3, name="3.jsonl")
+    lines = known_lines(replace(known(*many), num_not_looked_at=40), 100)
+    assert len([line for line in lines if ".jsonl  " in line]) == 20
+    assert any(line.startswith("3.jsonl") and "forgotten" in line for line in lines)
+    assert "and 81 more" in lines
+
+
+def test_what_could_not_be_measured_says_why() -> None:
+    gone = KnownFile(1, "a.jsonl", problem="its rows were not kept: no such file")
+    assert known_lines(known(gone), 100)[2].endswith("its rows were not kept: no such file")
 
 
 @pytest.mark.parametrize("width", WIDTHS)

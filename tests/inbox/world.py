@@ -23,6 +23,7 @@ from headway.inbox.jobs.queue import Queue
 from headway.inbox.neighbor.held_back import HeldBack
 from headway.inbox.notices import InboxNotice
 from headway.inbox.options import InboxOptions
+from headway.inbox.recall.still_known import FILE, SCHEMA, KnownFile, StillKnown
 from headway.inbox.training_process import FileRequest
 from headway.runs import receipt as r
 
@@ -104,6 +105,7 @@ class FakeTrainer:
         self.on_start: Callable[[FileRequest], None] = lambda _: None
         self.is_slow = False
         self.verdicts: dict[str, Any] = {}
+        self.known: dict[str, tuple[KnownFile, ...]] = {}  # measured after the file of a name
 
     def start(self, request: FileRequest) -> None:
         self.requests.append(request)
@@ -128,6 +130,9 @@ class FakeTrainer:
         if end:
             return end
         self.train(request)
+        if known := self.known.get(request.name):
+            run = Path(request.output_dir, request.run_name)
+            self._disk.write(run / FILE, encoded(StillKnown(SCHEMA, "checkpoint", known)))
         return TrainingEnd(Exit.KEPT)
 
     def train(self, request: FileRequest) -> None:

@@ -337,6 +337,34 @@ def with_twins(*contents: int) -> Store:
     return store
 
 
+@pytest.mark.parametrize(
+    ("num", "batch", "held_out"),
+    [
+        *((1, 8, 0), (49, 8, 0), (50, 8, 1), (57, 8, 0), (100, 8, 2), (1000, 8, 7)),
+        *((1000, 1, 0), (1000, 100, 8), (19_900, 8, 3)),
+    ],
+)
+def test_few_rows_are_held_out_as_long_as_no_step_is_lost(
+    num: int, batch: int, held_out: int
+) -> None:
+    store = in_memory(*["." * 3 + "x" * 3] * num)
+    few, none = (decided(store, batch_size=batch, val_size=size) for size in ("few", 0))
+    assert few.data.rows.held_out == held_out
+    assert few.steps.num == none.steps.num
+    assert few.choice("val_size").value == held_out
+    assert "cost no step" in few.choice("val_size").reason
+
+
+def test_few_rows_have_no_identical_one() -> None:
+    store = in_memory(*["." * 3 + "x" * 3] * 200, 7)
+    store.ids[: 198 * 6] = 100
+    plan = decided(store, batch_size=7, val_size="few")
+    assert order_of(plan, store).held_out().tolist() == [198, 199, 200]
+    store.ids[:] = 100
+    plan = decided(store, batch_size=7, val_size="few")
+    assert order_of(plan, store).held_out().tolist() == [200]  # the longer one
+
+
 def test_rows_with_an_identical_row_are_not_held_out() -> None:
     store = with_twins(*range(30), *range(10))
     plan = decided(store, folder_of(), val_size=15)

@@ -57,7 +57,16 @@ def test_two_files_of_one_row_go_from_0_to_1_to_2(headway: Headway) -> None:
         error = (headway.here / f"inbox/failed/{name}.jsonl.error.txt").read_text()
         assert "  try   " in error
     assert sorted(p.name for p in (headway.here / "inbox/processing").iterdir()) == []
+    known = beside(headway, "done/second.jsonl")["still_known"]["files"]
+    assert [(one["name"], one["now"]["rows"], one["are_held_out"]) for one in known] == [
+        ("first.jsonl", 1, False), ("second.jsonl", 1, False)
+    ]  # fmt: skip
+    assert (
+        known[0]["before"] == beside(headway, "done/first.jsonl")["still_known"]["files"][0]["now"]
+    )
     status = headway("inbox", "status", "inbox", "--json").json
+    assert status["still_known"]["files"] == known
+    assert "learned from" in headway("inbox", "status", "inbox").out
     assert (status["state"], status["global_step"]) == ("stopped", 2)
     assert status["counts"] == {"done": 2, "failed": 2}
 
@@ -88,7 +97,7 @@ def test_killed_in_the_middle_of_a_file_and_started_again(headway: Headway) -> N
     assert again.code == 0, again.err
     receipt = beside(headway, "done/b.jsonl")
     assert receipt["attempts"] == 2
-    assert receipt["rows"]["applications"] == 200
+    assert (receipt["rows"]["applications"], receipt["rows"]["held_out"]) == (199, 1)
     weights = [
         json.loads((headway.here / folder / "current_model/manifest.json").read_text())["files"]
         for folder in ("inbox", "twin")

@@ -101,7 +101,7 @@ def test_moments_that_are_missing_are_not_counted() -> None:
 
 # ---- L07: the learning rate is greater than 0 on every planned step ----------------------------
 
-KINDS = ("cosine", "linear", "constant")
+KINDS = ("cosine", "linear", "constant", "wsd")
 JOBS = st.integers(1, 300).flatmap(lambda num: st.tuples(st.just(num), st.integers(0, num - 1)))
 
 
@@ -142,8 +142,15 @@ def test_warm_up_begins_above_0_and_the_peak_is_after_it() -> None:
 def test_the_floor_comes_after_the_last_step_not_on_it() -> None:
     assert rates("linear", 0, 4) == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
     assert rates("cosine", 0, 4)[2] == pytest.approx(0.5e-3)
-    for kind in ("linear", "cosine"):
+    for kind in ("linear", "cosine", "wsd"):
         assert learning_rate(schedule(kind), 5, 4) == pytest.approx(0, abs=1e-12)
+
+
+def test_wsd_is_constant_until_the_last_fifth() -> None:
+    assert rates("wsd", 2, 12) == pytest.approx(
+        [1e-3 / 3, 2e-3 / 3, *[1e-3] * 8, 2e-3 / 3, 1e-3 / 3]
+    )
+    assert rates("wsd", 0, 4) == [1e-3] * 4  # nothing of it is left for a fifth
 
 
 def test_no_warm_up_but_one_step_of_it_halves_the_first_rate() -> None:

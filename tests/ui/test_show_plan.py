@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.ui.fixtures import WIDTHS, conversations_plan, text_plan, texts, words_of
@@ -31,6 +32,20 @@ def test_the_plan_of_a_continued_run_counts_both_ways() -> None:
     lines = shown(conversations_plan(), 80)
     assert "steps      +2,488: 2,488 -> 4,976" in lines
     assert "this file adds 2,488 steps, reaching global step 4,976" in words_of(lines)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        ("constant", "then constant · "),
+        ("wsd", "then constant, in the last 482 steps down to 0"),
+        ("cosine", "then cosine to 0"),
+    ],
+)
+def test_the_plan_says_how_the_learning_rate_goes(schedule: Any, said: str) -> None:
+    plan = conversations_plan()
+    plan = replace(plan, learning=replace(plan.learning, schedule=schedule))
+    assert said in words_of(shown(plan, 80))
 
 
 def test_what_was_taken_over_is_one_line() -> None:

@@ -9,7 +9,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, get_args, get_type_hints
 
 from headway.base.addresses import hide_credentials
-from headway.config.values import AUTO
+from headway.config.values import AUTO, FEW
 
 ChosenBy = Literal["person", "planner"]
 
@@ -23,7 +23,7 @@ def _setting(
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
-    unit: Literal["", "bytes", "seconds", "or auto"] = "",
+    unit: Literal["", "bytes", "seconds", "or auto", "or few"] = "",
     name: str = "",
     short: str = "",
     takes: str = "",
@@ -114,7 +114,12 @@ class Settings:
     endpoint_url: str | None = _setting(
         None, "URL of the S3-compatible store for s3:// addresses", takes="URL"
     )
-    val_size: float = _setting(0, "held-out rows: a number, or a fraction below 1", at_least=0)
+    val_size: float = _setting(
+        0,
+        "held-out rows: a number, a fraction below 1, or few: up to 8 that cost no step",
+        at_least=0,
+        unit="or few",
+    )
     max_rejected: float = _setting(
         0.05, "refuse the data if a larger fraction of rows is unusable", at_least=0, at_most=1
     )
@@ -136,10 +141,10 @@ class Settings:
     learning_rate_multiplier: float | None = _setting(
         None, "times the learning rate that the plan chooses", above=0
     )
-    lr_scheduler_type: Literal["cosine", "linear", "constant"] = _setting(
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "wsd"] = _setting(
         "cosine",
-        "learning rate schedule after the warmup",
-        choices=("cosine", "linear", "constant"),
+        "learning rate after the warmup; wsd: constant, and linear to 0 in the last fifth",
+        choices=("cosine", "linear", "constant", "wsd"),
     )
     warmup_steps: float | None = _setting(None, "warmup steps, or a fraction below 1", at_least=0)
     weight_decay: float = _setting(
@@ -249,6 +254,8 @@ class Settings:
 
     def _shown(self, row: Field[Any]) -> object:
         value = getattr(self, row.name)
+        if row.metadata["unit"] == "or few" and value == FEW:
+            return "few"
         return hide_credentials(value) if isinstance(value, str) else value
 
 
@@ -300,7 +307,7 @@ def value_name(row: Field[Any]) -> str:
         return "|".join(row.metadata["choices"])
     if row.metadata["takes"]:
         return str(row.metadata["takes"])
-    by_unit = {"bytes": "SIZE", "seconds": "TIME", "or auto": "N|auto"}
+    by_unit = {"bytes": "SIZE", "seconds": "TIME", "or auto": "N|auto", "or few": "X|few"}
     if row.metadata["unit"]:
         return by_unit[row.metadata["unit"]]
     numbers = {int: "N", float: "X"}

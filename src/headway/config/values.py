@@ -13,6 +13,7 @@ from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.units import read_seconds, read_size
 
 AUTO = 0  # where a setting takes a whole number or "auto"
+FEW = -1.0  # where a setting takes a number or "few"
 
 
 def convert(hint: Any, bounds: Mapping[str, Any], value: object) -> object:
@@ -31,6 +32,10 @@ def convert(hint: Any, bounds: Mapping[str, Any], value: object) -> object:
         if value is None:
             return None
         (hint,) = [kind for kind in get_args(hint) if kind is not type(None)]
+    if bounds["unit"] == "or few" and (
+        value == "few" or (isinstance(value, float) and value == FEW)
+    ):
+        return FEW  # settings that were read are read again
     read = _READERS.get(get_origin(hint) or hint, _text)
     converted = read(value, bounds["unit"])
     if bounds["choices"] and converted not in bounds["choices"]:
@@ -139,7 +144,7 @@ def _number(value: object, unit: str) -> float:
         return float(text)
     except ValueError:
         if unit != "seconds":
-            raise ValueError("a number") from None
+            raise ValueError("a number or few" if unit == "or few" else "a number") from None
     try:
         return read_seconds(text)
     except ValueError:

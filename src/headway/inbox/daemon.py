@@ -13,7 +13,7 @@ from typing import Protocol
 from headway.base.errors import Cause, ComeBack, Exit, Finding, MachineError
 from headway.base.lock import exclusive_lock
 from headway.base.process import Stop
-from headway.base.units import count, plural, seconds, size
+from headway.base.units import seconds, size
 from headway.inbox.arriving.arrivals import ArrivalKind
 from headway.inbox.arriving.inbox_watch import SCAN_S, InboxWatch
 from headway.inbox.arriving.listing import content_hash
@@ -23,6 +23,7 @@ from headway.inbox.jobs.findings import (
     crashed_often,
     is_empty,
     not_a_file,
+    not_readable,
     vanished,
 )
 from headway.inbox.jobs.inbox_job import GivenSetting, InboxJob, learned_from
@@ -39,7 +40,10 @@ from headway.inbox.jobs.queue import Queue
 from headway.inbox.neighbor.held_back import HeldBack
 from headway.inbox.notices import DaemonState, InboxNotice, NoticeKind, write_activity
 from headway.inbox.options import InboxOptions
+from headway.inbox.recall.gate import why_closed
+from headway.inbox.recall.still_known import load_still_known
 from headway.inbox.training_process import FileRequest
+from headway.runs.receipt import Receipt
 from headway.ui.text_layout import printable
 
 POLL_S = 0.1  # between two looks at the training process
@@ -141,7 +145,7 @@ class Daemon:
         try:
             return self._step(now_s)
         except (MachineError, OSError) as error:
-            finding = error.finding() if isinstance(error, MachineError) else _not_readable(error)
+            finding = error.finding() if isinstance(error, MachineError) else not_readable(error)
             self._wait(finding, now_s)
             self.close()  # the records are read again
             return NextStep(POLL_S)
@@ -245,15 +249,17 @@ class Daemon:
     # ---- one file ------------------------------------------------------------------------------
 
     def _begin(self, job: InboxJob, now_s: float) -> NextStep:
-        path = self.queue.path_of(job)
-        if is_trained(receipt_of(self._inbox.runs / job.run)):
-            return self._take_end(job, TrainingEnd(Exit.KEPT), now_s)
-        if not path.exists():
+        run = self._inbox.runs / job.run
+        if is_trained(receipt_of(run)):
+            if load_still_known(run):
+                return self._take_end(job, TrainingEnd(Exit.KEPT), now_s)
+        elif not self.queue.path_of(job).exists():
             self._fail(job, vanished(job), Exit.DATA)
             return NextStep(0)
-        if not self.queue.has_run(job) and self._ends_at_once(job):
+        elif not self.queue.has_run(job) and self._ends_at_once(job):
             return NextStep(0)
-        job = self.queue.begin_attempt(job, self._settings)
+        else:
+            job = self.queue.begin_attempt(job, self._settings)
         self._trainer.start(self._request(job))
         self._is_training, self._was_asked = True, False
         self._does(DaemonState.TRAINING, printable(job.name))
@@ -269,6 +275,8 @@ class Daemon:
             output_dir=str(runs),
             parent=str(runs / job.parent) if job.parent else "",
             num_waiting=self._watch.num_waiting,
+            learned=self.queue.learned_files(job),
+            backup=self._options.before_file == "backup",
         )
 
     def _follow(self, now_s: float) -> NextStep:
@@ -295,13 +303,13 @@ class Daemon:
         match verdict.outcome:
             case FileOutcome.DONE:
                 assert receipt is not None, "it is what says so"
-                self._finish(job)
+                if load_still_known(run) or not self._was_asked:
+                    self._finish(job, receipt)
             case FileOutcome.FAILED:
                 code = end.code if end.code > 0 else Exit.BROKEN
                 finding = verdict.finding
                 assert finding is not None, "a failure has a reason"
-                changed = self._changed(job)
-                self._fail(job, changed or finding, code)
+                self._fail(job, self._changed(job) or finding, code)
             case FileOutcome.CRASHED:
                 self._crash(job, verdict, now_s)
             case FileOutcome.LATER:
@@ -315,21 +323,18 @@ class Daemon:
                 pass
         return NextStep(0)
 
-    def _finish(self, job: InboxJob) -> None:
+    def _finish(self, job: InboxJob, receipt: Receipt) -> None:
         """Commit a file: its run trained all of it, and it still is what was claimed."""
         if changed := self._changed(job):
             self._fail(job, changed, Exit.DATA)
             return
-        receipt = receipt_of(self._inbox.runs / job.run)
-        assert receipt is not None
         learned = learned_from(receipt)
-        promoted = self._options.promote_if == "kept" or learned.verdict == "improved"
-        job = self.queue.finish(job, learned, promoted=promoted)
-        steps = f"global step {count(learned.first_step)} -> {count(learned.last_step)}"
-        text = f"{printable(job.name)} done · {steps} · {plural(learned.rows, 'row')}"
-        if not promoted:
-            text += f" · learning {learned.verdict}: current_model stays where it was"
-        self._say(InboxNotice(NoticeKind.DONE, text, job))
+        known = load_still_known(self._inbox.runs / job.run)
+        held_back = why_closed(self._options.promote_if, learned.verdict, known)
+        job = self.queue.finish(job, learned, held_back)
+        self._say(InboxNotice.of_done(job, learned))
+        for warning in known.warnings if known else ():
+            self._say(InboxNotice(NoticeKind.FORGOT, f"warning: {warning}"))
         excess = self.queue.prune(self._options.keep_models, self._options.disk_budget)
         if excess:
             text = f"models take {size(excess)} more than disk_budget: all that is left is needed"
@@ -387,8 +392,3 @@ class Daemon:
             self._say(InboxNotice(NoticeKind.PAUSED, f"paused: {why}"))
         elif before is DaemonState.PAUSED:
             self._say(InboxNotice(NoticeKind.RESUMED, "goes on"))
-
-
-def _not_readable(error: OSError) -> Finding:
-    """What is said where the system refuses something that usually works."""
-    return Finding("refused", f"the inbox cannot be read: {error}", cause=Cause.SOURCE_UNREADABLE)

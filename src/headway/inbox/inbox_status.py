@@ -15,10 +15,12 @@ from headway.inbox.jobs.inbox_job import (
     InboxJob,
     JobState,
     load_jobs,
+    newest_done,
     newest_promoted,
     open_job,
 )
 from headway.inbox.notices import read_activity
+from headway.inbox.recall.still_known import StillKnown, load_still_known
 from headway.supervise.live.live_jobs import find_status
 from headway.supervise.progress import Status
 from headway.ui.text_layout import printable
@@ -56,6 +58,8 @@ class InboxStatus:
     global_step: int
     checkpoint: str  # of the current model; "" before the first file is done
     last_file_s: float | None  # since a file ended
+    still_known: StillKnown | None = None  # of all files, after the newest that is done
+    held_back: str = ""  # why current_model is not the model after that file
 
 
 def inbox_status(inbox: InboxFolder) -> InboxStatus:
@@ -68,7 +72,7 @@ def inbox_status(inbox: InboxFolder) -> InboxStatus:
     owner = owner_of(inbox.lock)
     owner = owner if owner and is_held(inbox.lock) else None
     activity = read_activity(inbox.daemon)
-    job, head = open_job(jobs), newest_promoted(jobs)
+    job, head, newest = open_job(jobs), newest_promoted(jobs), newest_done(jobs)
     ended = sorted((one for one in jobs if one.ended_at), key=lambda one: one.ended_at)
     state, why = _state(inbox, owner, activity.state.value if activity else "")
     if owner and activity:
@@ -89,6 +93,8 @@ def inbox_status(inbox: InboxFolder) -> InboxStatus:
         global_step=learned.last_step if learned else 0,
         checkpoint=str(inbox.runs / head.run / learned.checkpoint) if head and learned else "",
         last_file_s=_age_s(ended[-1].ended_at) if ended else None,
+        still_known=load_still_known(inbox.runs / newest.run) if newest else None,
+        held_back=newest.held_back if newest else "",
     )
 
 

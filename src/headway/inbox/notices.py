@@ -12,8 +12,9 @@ import msgspec
 from headway.base.errors import Finding, four_parts
 from headway.base.files import write_lightly
 from headway.base.network.webhook import Notice, Notifier
+from headway.base.units import count, plural
 from headway.inbox.folder import RECEIPT, InboxFolder
-from headway.inbox.jobs.inbox_job import InboxJob, JobState
+from headway.inbox.jobs.inbox_job import InboxJob, JobState, Learned
 from headway.inbox.jobs.queue import utc_now
 from headway.ui.text_layout import one_line, printable
 
@@ -43,6 +44,7 @@ class NoticeKind(StrEnum):
     LISTENING = "listening"  # for requests over HTTP
     TAKEN = "taken"
     DONE = "done"
+    FORGOT = "forgot"  # a file made the model worse at an earlier one
     SKIPPED = "skipped"
     FAILED = "failed"
     AGAIN = "again"
@@ -60,6 +62,14 @@ class InboxNotice:
     text: str
     job: InboxJob | None = None
     finding: Finding | None = None
+
+    @classmethod
+    def of_done(cls, job: InboxJob, learned: Learned) -> "InboxNotice":
+        """What is said of a file that is done."""
+        steps = f"global step {count(learned.first_step)} -> {count(learned.last_step)}"
+        text = f"{printable(job.name)} done · {steps} · {plural(learned.rows, 'row')}"
+        held_back = f" · {job.held_back}: current_model stays where it was"
+        return cls(NoticeKind.DONE, text + (held_back if job.held_back else ""), job)
 
 
 class FileWebhook:

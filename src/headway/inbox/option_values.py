@@ -8,6 +8,7 @@ from headway.base.network.webhook import is_webhook
 from headway.base.units import read_size
 from headway.inbox.jobs.queue import FEWEST_MODELS
 from headway.inbox.neighbor.hours import read_hours
+from headway.inbox.recall.gate import read_gate
 
 
 def _one_of(*choices: str) -> Callable[[object], str]:
@@ -75,8 +76,9 @@ READERS: dict[str, tuple[Callable[[object], object], str]] = {
     "priority": (_read_patterns, "urgent-*"),
     "train_between": (lambda value: read_hours(str(value or "")), "22:00-07:00"),
     "keep_models": (_read_number_of_models, "5"),
+    "before_file": (_one_of("nothing", "backup"), "backup"),
     "after_file": (lambda value: str(value or ""), "notify-send learned"),
-    "promote_if": (_one_of("kept", "improved"), "improved"),
+    "promote_if": (read_gate, "improved and nothing_forgotten"),
     "notify": (_read_webhook, "https://ntfy.sh/a-topic-that-nobody-guesses"),
     "disk_budget": (_read_budget, "20GB"),
     "nice": (_read_nice, "10"),

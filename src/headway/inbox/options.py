@@ -20,18 +20,23 @@ from headway.inbox.jobs.inbox_job import GivenSetting
 from headway.inbox.neighbor.gpu_room import RoomRules
 from headway.inbox.neighbor.hours import Hours
 from headway.inbox.option_values import READERS
+from headway.inbox.recall.gate import Gate, GateTerm
 
 SECTION = "inbox"  # of headway.yaml
 SCHEMA = "headway.first_model/1"
 FIRST_MODEL = ("model", "preset", "tokenizer", "vocab_size")
 _OWN = ("run_name", "output_dir", "continue_run", "fresh")  # set for each file
 # A rate that falls to its floor with every file would make later files count for less.
-_DEFAULTS = (GivenSetting("lr_scheduler_type", "constant", "the inbox"),)
+# And what a file taught can be measured later only by rows of it that were kept.
+_DEFAULTS = (
+    GivenSetting("lr_scheduler_type", "constant", "the inbox"),
+    GivenSetting("val_size", "few", "the inbox"),
+)
 # What the planner chose for a file is chosen again for the next one.
 CHOSEN_ANEW = ("batch_size",)
 
 OnDuplicate = Literal["skip", "train", "fail"]
-PromoteIf = Literal["kept", "improved"]
+BeforeFile = Literal["nothing", "backup"]
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,9 @@ class InboxOptions:
         priority: patterns of names that come first, in this order.
         train_between: hours of the day outside of which nothing is trained; None: at any time.
         keep_models: how many models to keep, the current one among them; None: all.
+        before_file: whether the model is backed up before a file is trained on top of it.
         after_file: a line of the shell that is run after each file; "" for none.
-        promote_if: what a file needs for current_model to move on to the model after it: that all
-            of it was trained ("kept"), or that the model got better at it, too ("improved").
+        promote_if: what a file needs for current_model to move on to the model after it.
         notify: a webhook that gets a notice of each file that ended; "" for none.
         disk_budget: bytes that all checkpoints may take; None: any number.
         nice: how much other programs come first, from 0 (not at all) to 19.
@@ -59,8 +64,9 @@ class InboxOptions:
     priority: tuple[str, ...] = ()
     train_between: Hours | None = None
     keep_models: int | None = None
+    before_file: BeforeFile = "nothing"
     after_file: str = ""
-    promote_if: PromoteIf = "kept"
+    promote_if: Gate = (GateTerm.KEPT,)
     notify: str = ""
     disk_budget: int | None = None
     nice: int = 0

@@ -10,10 +10,12 @@ from headway.base.units import count, plural, seconds, size
 from headway.inbox.inbox_status import InboxStatus
 from headway.inbox.jobs.inbox_job import InboxJob, JobState, Learned
 from headway.inbox.notices import InboxNotice, NoticeKind
+from headway.inbox.recall.still_known import KnownFile, StillKnown
 from headway.ui.show_run import phase_line, step_line
 from headway.ui.text_layout import cells, cut, flow, fold, loss_text, printable, table
 
 _MOST_WAITING = 10
+_MOST_KNOWN = 20
 
 
 def inbox_lines(status: InboxStatus, width: int) -> list[str]:
@@ -37,10 +39,38 @@ def inbox_lines(status: InboxStatus, width: int) -> list[str]:
             "",
             *flow([f"last: {printable(status.last.name)}", *_result(status.last), ago], width),
         ]
+    lines += known_lines(status.still_known, width) if status.still_known else []
     done = ", ".join(f"{count(number)} {state}" for state, number in status.counts.items())
     where = f"model: global step {count(status.global_step)}"
     lines += ["", *flow([where, *([done] if done else [])], width)]
+    if status.held_back:
+        lines += fold(f"current_model stays behind the newest: {status.held_back}", width)
     return lines + ([printable(status.checkpoint)] if status.checkpoint else [])
+
+
+def known_lines(known: StillKnown, width: int) -> list[str]:
+    """The table of what was learned from, and what of it is still known."""
+    files = known.files
+    shown = {
+        *sorted(range(len(files)), key=lambda i: (not files[i].is_forgotten, -i))[:_MOST_KNOWN]
+    }
+    rows = [["learned from", "rows", "learned", "still known"]]
+    rows += [_known_row(one) for place, one in enumerate(files) if place in shown]
+    lines = ["", *(cut(line, width) for line in table(rows, right=[1]))]
+    more = len(files) - len(shown) + known.num_not_looked_at
+    lines += [f"and {count(more)} more"] if more else []
+    return lines + [line for one in known.warnings for line in fold(f"warning: {one}", width)]
+
+
+def _known_row(one: KnownFile) -> list[str]:
+    kind = "held out" if one.are_held_out else "trained"
+    rows = f"{one.now.rows} {kind}" if one.now else ""
+    learned = loss_text(one.learned.mean) if one.learned else ""
+    since = one.since_learned
+    now = loss_text(one.now.mean) if one.now else one.problem
+    if since and one.is_forgotten:
+        now += f" forgotten (± {loss_text(since.spread)})"
+    return [printable(one.name), rows, learned, now]
 
 
 def _waiting_lines(status: InboxStatus, width: int) -> list[str]:

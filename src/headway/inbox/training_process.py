@@ -13,8 +13,9 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,9 @@ from headway.base.host.child_main import end_with_parent, run_child
 from headway.base.process import Stop
 from headway.inbox.file_screen import make_file_screen
 from headway.inbox.jobs.inbox_job import GivenSetting
-from headway.inbox.jobs.outcomes import TrainingEnd
+from headway.inbox.jobs.outcomes import TrainingEnd, is_trained, receipt_of
 from headway.inbox.options import CHOSEN_ANEW, FirstModel, settings_of_file
+from headway.inbox.recall.still_known import LearnedFile
 
 if TYPE_CHECKING:
     from headway.supervise.warm_start import WarmStart
@@ -53,6 +55,8 @@ class FileRequest:
         output_dir: with the runs of the inbox.
         parent: folder of the run that it continues, "" for the first model.
         num_waiting: files that wait behind it.
+        learned: the files that the model will have learned from, this one last.
+        backup: back up the run that it continues first.
         first_model: the model that the inbox began with.
         output: how it is shown.
     """
@@ -64,6 +68,8 @@ class FileRequest:
     output_dir: str
     parent: str
     num_waiting: int = 0
+    learned: tuple[LearnedFile, ...] = ()
+    backup: bool = False
     first_model: FirstModel | None = None
     output: Output = Output()
 
@@ -116,13 +122,23 @@ def train_file(request: FileRequest, warm: "WarmStart") -> int:
         verbose=shown.verbose,
         logging_steps=settings.logging_steps,
     )
+    run = Path(request.output_dir, request.run_name)
     try:
         with Stop().listening() as stop, _stops_kept_back():
-            from headway.supervise.supervisor import Request, Supervisor
+            code = int(Exit.KEPT)
+            if not is_trained(receipt_of(run)):
+                from headway.supervise.supervisor import Request, Supervisor
 
-            argv = ("headway", "inbox", "start", os.path.dirname(os.path.dirname(request.source)))  # noqa: PTH120
-            asked = Request((request.source,), settings, argv, shown.verbose, CHOSEN_ANEW)
-            return Supervisor(asked, screen, stop, warm).train().code
+                if request.backup and request.parent:
+                    _back_up(Path(request.parent), request)
+                folder = os.path.dirname(os.path.dirname(request.source))  # noqa: PTH120
+                argv = ("headway", "inbox", "start", folder)
+                asked = Request((request.source,), settings, argv, shown.verbose, CHOSEN_ANEW)
+                code = Supervisor(asked, screen, stop, warm).train().code
+            receipt = receipt_of(run)
+            if receipt and receipt.checkpoint and is_trained(receipt):
+                _measure(run, receipt.checkpoint.name, request, stop)
+            return code
     finally:
         screen.close(settings.grace_s)
 
@@ -134,6 +150,28 @@ def _stops_kept_back() -> Generator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_BLOCK, Stop.CODES)
+
+
+def _back_up(parent: Path, request: FileRequest) -> None:
+    """Back up the model that a file is trained on top of; shown like any wait."""
+    from headway.inbox.jobs.model_backup import back_up_model
+    from headway.ui.spinner import show_progress
+
+    with show_progress(sys.stderr, quiet=request.output.quiet or request.output.json) as pulse:
+        back_up_model(parent, f"before {request.name}", datetime.now(UTC), pulse)
+
+
+def _measure(run: Path, checkpoint: str, request: FileRequest, stop: Stop) -> None:
+    """Measure what is still known of all files; shown like any wait."""
+    from headway.inbox.recall.measure import measure_still_known
+    from headway.ui.spinner import show_wait
+
+    is_quiet = request.output.quiet or request.output.json
+
+    def show(pulse: Path, is_over: Callable[[object], bool]) -> None:
+        show_wait(sys.stderr, pulse, is_over, quiet=is_quiet)
+
+    measure_still_known(run, checkpoint, request.learned, stop, show)
 
 
 if __name__ == "__main__":

@@ -206,7 +206,7 @@ def _decide_sizes(settings: Settings, store: Store, initial: InitialModel) -> De
     rows = rows_of(store, length.value)
     cuts = check_rows(rows, settings, context)
     statistics, num_full = row_statistics(rows), num_full_rows(rows)
-    held_out = decide_held_out(settings, num_full, rows)
+    held_out = decide_held_out(settings, num_full, rows, statistics)
     batch = decide_batch_size(settings, rows, statistics, num_full - held_out.value.num)
     order = decide_order(settings, rows, num_full, held_out.value, batch.value)
     decisions = (length, cuts, held_out, batch, order)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from headway.base import units
 from headway.base.errors import Cause, DataRefused, Finding, Refusal, Remedy
 from headway.config.settings import Settings
+from headway.config.values import FEW
 from headway.data.batching.rows import StoreRows
 from headway.data.order import StoreOrder
 from headway.data.survey.store import Store
@@ -24,6 +25,7 @@ TEXT_LENGTH_TRAINED = 1024  # ... with a trained model
 UNKNOWN_NUM_ROWS = 1 << 40  # rows of a stream of unknown size
 _MAX_WITHOUT_ANSWER = 0.01  # share of the conversations that may lose their answers
 _TEST_STEPS = 20
+_MOST_OF_FEW, _ONE_IN = 8, 50  # rows that `val_size: few` holds out
 
 
 def decide_max_length(
@@ -214,18 +216,23 @@ class HeldOut:
     allowed: NDArray[np.bool_] | None = None
 
 
-def decide_held_out(settings: Settings, num_full: int, rows: StoreRows) -> Decision[HeldOut]:
+def decide_held_out(
+    settings: Settings, num_full: int, rows: StoreRows, statistics: RowStatistics
+) -> Decision[HeldOut]:
     """How many of the full rows are held out.
 
     Args:
         settings: val_size.
         num_full: full rows of the data.
         rows: of the data, or of its sample.
+        statistics: of the rows.
 
     Raises:
         DataRefused: no row would be left to train on, or each has an identical one.
     """
     given = settings.val_size
+    if given == FEW:
+        return _hold_out_few(settings, num_full, rows, statistics)
     held_out = round(given) if given >= 1 else round(given * num_full)
     if 0 < given < 1:
         held_out = max(held_out, 1)
@@ -243,12 +250,30 @@ def decide_held_out(settings: Settings, num_full: int, rows: StoreRows) -> Decis
     return Decision(HeldOut(held_out), findings=(finding,))
 
 
+def _hold_out_few(
+    settings: Settings, num_full: int, rows: StoreRows, statistics: RowStatistics
+) -> Decision[HeldOut]:
+    """Hold out as many rows, up to eight and one in fifty, as leave the number of steps alone."""
+
+    def num_steps(held_out: int) -> int:
+        available = num_full - held_out
+        return -(-available // decide_batch_size(settings, rows, statistics, available).value)
+
+    most = min(_MOST_OF_FEW, num_full // _ONE_IN)
+    num = next((few for few in range(most, 0, -1) if num_steps(few) == num_steps(0)), 0)
+    allowed = None if not num or rows.store.survey.sampled else rows.are_alone()
+    num = num if allowed is None else min(num, int(allowed.sum()))
+    why = (
+        f"up to {_MOST_OF_FEW}, and one in {_ONE_IN}, that differ from all others and cost no step"
+    )
+    return Decision(HeldOut(num, allowed if num else None), (auto("val_size", num, why),))
+
+
 def _hold_out(settings: Settings, num: int, rows: StoreRows) -> Decision[HeldOut]:
     """Hold out rows that differ from all others: an identical row would be trained."""
     if not num or rows.store.survey.sampled:
         return Decision(HeldOut(num))
-    _, inverse, counts = np.unique(rows.digests(), return_inverse=True, return_counts=True)
-    is_alone = counts[inverse] == 1
+    is_alone = rows.are_alone()
     num_alone = int(is_alone.sum())
     twins = f"{units.plural(rows.num_full - num_alone, 'row')} with an identical row"
     need = "rows that differ from all others: an identical one would be trained"

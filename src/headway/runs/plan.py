@@ -171,13 +171,18 @@ class LearningPlan:
 
     optim: str
     peak: float
-    schedule: Literal["cosine", "linear", "constant"]
+    schedule: Literal["cosine", "linear", "constant", "wsd"]
     warmup_steps: int
     weight_decay: float
     beta1: float
     beta2: float
     epsilon: float
     max_grad_norm: float
+
+    def decay_steps(self, num_steps: int) -> int:
+        """Steps at the end of a job in which the rate falls."""
+        after = num_steps - self.warmup_steps
+        return {"constant": 0, "wsd": after // 5}.get(self.schedule, after)
 
 
 _SAVE_S, _SAVE_BYTES_PER_S = 0.05, 200e6

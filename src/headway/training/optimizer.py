@@ -50,6 +50,9 @@ def learning_rate(plan: LearningPlan, step: int, num_steps: int) -> float:
     match plan.schedule:
         case "constant":
             return plan.peak
+        case "wsd":  # warm-up, stable, decay (Hu et al. 2024, arXiv:2404.06395)
+            left = num_steps - step + 1
+            return plan.peak * min(left / (plan.decay_steps(num_steps) + 1), 1.0)
         case "linear":
             return plan.peak * (1 - past)
         case "cosine":

@@ -40,7 +40,7 @@ def plan_lines(plan: "Plan", width: int, *, verbose: bool = False) -> list[Style
         *([("inherited", inherited)] if (inherited := _inherited(plan)) else []),
         ("steps", _steps(plan)),
         ("batch", _batch(plan.steps)),
-        ("learning", _learning(plan.learning)),
+        ("learning", _learning(plan.learning, plan.steps.num)),
         ("savings", _savings(plan)),
         ("memory", _memory(plan)),
         ("machine", _machine(plan)),
@@ -210,9 +210,12 @@ def _batch(steps: "StepsPlan") -> list[str]:
     return [*parts, plural(steps.leaves, "leaf", "leaves")]
 
 
-def _learning(learning: "LearningPlan") -> list[str]:
+def _learning(learning: "LearningPlan", num_steps: int) -> list[str]:
     warmup = plural(learning.warmup_steps, "warmup step")
-    decay = "constant" if learning.schedule == "constant" else f"{learning.schedule} to 0"
+    decay = f"{learning.schedule} to 0"
+    if learning.schedule in ("constant", "wsd"):
+        num = learning.decay_steps(num_steps)
+        decay = f"constant, in the last {plural(num, 'step')} down to 0" if num else "constant"
     return [
         f"{learning.optim} at {learning_rate(learning.peak)}",
         f"{warmup}, then {decay}" if learning.warmup_steps else decay,

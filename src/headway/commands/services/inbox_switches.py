@@ -4,8 +4,8 @@ from headway.config.command_line import Switch
 
 # As in the section inbox: of headway.yaml, too.
 OPTIONS = (
-    *("on_duplicate", "priority", "train_between", "keep_models", "after_file", "promote_if"),
-    *("notify", "disk_budget", "nice", "gpu_memory", "give_way", "idle_minutes"),
+    *("on_duplicate", "priority", "train_between", "keep_models", "before_file", "after_file"),
+    *("promote_if", "notify", "disk_budget", "nice", "gpu_memory", "give_way", "idle_minutes"),
 )
 SWITCHES = {
     "once": Switch("start: end when nothing is left to train"),
@@ -14,6 +14,11 @@ SWITCHES = {
     ),
     "train_between": Switch(
         "start: train only in these hours of the day, such as 22:00-07:00", "HOURS"
+    ),
+    "before_file": Switch(
+        "start: back up the model before a file is trained on top of it",
+        "nothing|backup",
+        "nothing",
     ),
     "after_file": Switch("start: a line of the shell to run after each file", "COMMAND"),
     "notify": Switch(
@@ -37,8 +42,9 @@ SWITCHES = {
         "10",
     ),
     "promote_if": Switch(
-        "start: what current_model moves on for: all rows trained, or learning, too",
-        "kept|improved",
+        "start: what current_model moves on for: kept, improved, nothing_forgotten, or several, "
+        "joined by and",
+        "TERMS",
         "kept",
     ),
     "keep_models": Switch(

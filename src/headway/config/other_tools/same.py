@@ -280,7 +280,7 @@ _ROUNDED_ADAMW = words(
 _EXACT_ADAMW = missing("AdamW with its state in fp32, in memory", ("optim", "adamw"), decides=False)
 _OTHER_OPTIMIZER = missing("AdamW in fp32 is the only optimizer", ("optim", "adamw"))
 _OTHER_SCHEDULE = missing(
-    "the schedules are cosine, linear and constant", ("lr_scheduler_type", "cosine")
+    "the schedules are cosine, linear, constant and wsd", ("lr_scheduler_type", "cosine")
 )
 _STEPS = missing("a whole number of steps", decides=False)
 _TUNE = "torchtune.training.lr_schedulers."
@@ -300,6 +300,7 @@ OWN_VALUES: Mapping[str, Mapping[str, str | Answer | None]] = {
         **dict.fromkeys(("linear_with_warmup", "get_linear_schedule_with_warmup"), "linear"),
         "warmupdecaylr": "linear",
         **dict.fromkeys(("cosine_with_warmup", "get_cosine_schedule_with_warmup"), "cosine"),
+        "per_file_cosine": "cosine",  # each file of an inbox is a run
         **dict.fromkeys((_TUNE + "get_cosine_schedule_with_warmup", "warmupcosinelr"), "cosine"),
         "*": _OTHER_SCHEDULE,
     },

@@ -110,6 +110,11 @@ class StoreRows(Rows):
             digests[row] = int.from_bytes(digest.digest(), "little")
         return digests
 
+    def are_alone(self) -> NDArray[np.bool_]:
+        """(num_full,) which full rows have no identical one."""
+        _, inverse, counts = np.unique(self.digests(), return_inverse=True, return_counts=True)
+        return counts[inverse] == 1
+
     @abstractmethod
     def lengths(self) -> NDArray[np.int64]:
         """(num_rows,) input positions of each row."""

@@ -59,6 +59,11 @@ def undone(inbox: InboxFolder, job: InboxJob, place: str) -> Finding:
     )
 
 
+def not_readable(error: OSError) -> Finding:
+    """What is said where the system refuses something that usually works."""
+    return Finding("refused", f"the inbox cannot be read: {error}", cause=Cause.SOURCE_UNREADABLE)
+
+
 def nothing_to_undo(inbox: InboxFolder) -> UsageError:
     """The refusal to undo where nothing was trained."""
     return UsageError(
@@ -89,8 +94,9 @@ def model_deleted(inbox: InboxFolder, before: InboxJob) -> UsageError:
     return UsageError(
         f"the model after {before.name} was deleted",
         cause=Cause.NO_CHECKPOINT,
-        have=f"no checkpoint in {inbox.runs / before.run}",
-        need="the model to go back to: keep_models says how many are kept",
+        have=f"no checkpoint in {inbox.runs / before.run}, and no backup of it",
+        need="the model to go back to: keep_models says how many are kept, before_file: backup "
+        "keeps all of them",
         remedies=(Remedy(f"headway inbox list {_typed(inbox)}", "shows what was done"),),
     )
 

@@ -13,6 +13,7 @@ from headway.base.errors import Cause, Finding, Remedy, UsageError
 from headway.base.versioned_json import read
 from headway.config.run_name import append_to_name, make_run_name
 from headway.config.settings import Given
+from headway.inbox.recall.still_known import StillKnown
 from headway.runs.receipt import Receipt
 
 SCHEMA = "headway.inbox_job/1"
@@ -81,6 +82,7 @@ class InboxJob:
         learned: what was learned from it.
         finding: why it failed, or was skipped.
         is_promoted: of one that is done, whether current_model moved on to the model after it.
+        held_back: why it did not.
     """
 
     schema: str
@@ -102,6 +104,7 @@ class InboxJob:
     learned: Learned | None = None
     finding: Finding | None = None
     is_promoted: bool = True
+    held_back: str = ""
 
     def to_json(self) -> bytes:
         """The contents of its file."""
@@ -181,9 +184,16 @@ def learned_from(receipt: Receipt) -> Learned:
     )
 
 
-def file_receipt(job: InboxJob, receipt: Receipt | None) -> bytes:
-    """What stands beside a file: what became of it, and the receipt of its run, if it ran."""
+def file_receipt(job: InboxJob, receipt: Receipt | None, known: StillKnown | None = None) -> bytes:
+    """What stands beside a file: what became of it, and the receipt of its run, if it ran.
+
+    Args:
+        job: of the file.
+        receipt: of its run.
+        known: what the model still knew after it.
+    """
     plain: dict[str, Any] = msgspec.to_builtins(receipt) if receipt else {}
     outcome = "finished" if job.state is JobState.DONE else job.state.value
     plain |= {"schema": RECEIPT_SCHEMA, "outcome": outcome, "file": job}
+    plain |= {"still_known": known} if job.state is JobState.DONE else {}
     return msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n"

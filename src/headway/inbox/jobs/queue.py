@@ -42,9 +42,10 @@ from headway.inbox.jobs.inbox_job import (
     run_name,
 )
 from headway.inbox.jobs.index import JobIndex
+from headway.inbox.jobs.model_backup import restore_model
 from headway.inbox.jobs.outcomes import receipt_of
+from headway.inbox.recall.still_known import LearnedFile, load_still_known
 from headway.runs.folder import RunFolder
-from headway.runs.receipt import Receipt
 from headway.ui.text_layout import printable
 
 Now = Callable[[], datetime]
@@ -102,6 +103,14 @@ class Queue:
     def open(self) -> InboxJob | None:
         """The job that is to be trained now."""
         return open_job(self.jobs)
+
+    def learned_files(self, newest: InboxJob) -> tuple[LearnedFile, ...]:
+        """The files that the model has learned from after a job, in their order."""
+        done = [job for job in self.jobs if job.state is JobState.DONE]
+        return tuple(
+            LearnedFile(job.number, printable(job.name), str(self.inbox.runs / job.run))
+            for job in (*done, newest)
+        )
 
     def path_of(self, job: InboxJob) -> Path:
         """The file of a job that is claimed."""
@@ -191,10 +200,16 @@ class Queue:
         """Record that its training died."""
         return self._write(replace(job, crashes=job.crashes + 1))
 
-    def finish(self, job: InboxJob, learned: Learned, *, promoted: bool = True) -> InboxJob:
-        """End a job whose every row was trained."""
-        job = replace(job, state=JobState.DONE, learned=learned, is_promoted=promoted)
-        return self._end(job)
+    def finish(self, job: InboxJob, learned: Learned, held_back: str = "") -> InboxJob:
+        """End a job whose every row was trained.
+
+        Args:
+            job: of the file.
+            learned: its receipt, in short.
+            held_back: why current_model does not move on to the model after it; "" if it does.
+        """
+        job = replace(job, state=JobState.DONE, learned=learned, held_back=held_back)
+        return self._end(replace(job, is_promoted=not held_back))
 
     def skip(self, job: InboxJob, finding: Finding) -> InboxJob:
         """End a job that has nothing new."""
@@ -255,7 +270,9 @@ class Queue:
         """Take the model back to before the last file, which goes to failed/.
 
         Raises:
-            UsageError: nothing was trained, or a file is half trained on top of it.
+            UsageError: nothing was trained, a file is half trained on top of it, or the model
+                before it was deleted and not backed up.
+            MachineError: the backup is damaged.
         """
         job, half = self.head, self.open
         if job is None:
@@ -264,7 +281,9 @@ class Queue:
             raise half_trained(self.inbox, half)
         before = newest_done(one for one in self.jobs if one.number < job.number)
         if before and not self._model_of(before).is_dir():
-            raise model_deleted(self.inbox, before)
+            model = self._model_of(before)
+            if not restore_model(model.parent, model.name, self._now()):
+                raise model_deleted(self.inbox, before)
         place = f"failed/{free_name(self.inbox.failed, Path(job.place).name, job.number)}"
         finding = undone(self.inbox, job, place)
         job = replace(job, state=JobState.UNDONE, was=job.place, place=place, finding=finding)
@@ -326,7 +345,7 @@ class Queue:
     def _settle(self, job: InboxJob) -> InboxJob:
         """Do what follows from the end of a job, in an order that ends with its file's move."""
         self._link_model()
-        self._write_beside(job, receipt_of(self.inbox.runs / job.run) if job.run else None)
+        self._write_beside(job)
         source = self._source_of(job)
         if job.state is JobState.UNDONE:
             for end in (RECEIPT, ERROR):
@@ -337,14 +356,16 @@ class Queue:
                 self._disk.move(source, place)
         return self._write(replace(job, is_settled=True))
 
-    def _write_beside(self, job: InboxJob, receipt: Receipt | None) -> None:
+    def _write_beside(self, job: InboxJob) -> None:
         """Write the receipt of a file, and why it failed, to where it is going to be."""
         path = self.inbox.path / job.place
         if job.finding and job.state in _IN_FAILED:
             one = job.finding
             text = "\n".join(four_parts(one.what, one.have, one.need, one.remedies))
             self._disk.write(path.with_name(path.name + ERROR), text + "\n")
-        self._disk.write(path.with_name(path.name + RECEIPT), file_receipt(job, receipt))
+        run = self.inbox.runs / job.run if job.run else None
+        receipt, known = (receipt_of(run), load_still_known(run)) if run else (None, None)
+        self._disk.write(path.with_name(path.name + RECEIPT), file_receipt(job, receipt, known))
 
     def _link_model(self) -> None:
         """Point current_model to the model after the newest job that was promoted."""

@@ -35,6 +35,7 @@ from headway.data.survey.store import Store
 from headway.model.gguf.container import is_gguf
 from headway.model.gguf.convert import gguf_folder
 from headway.training.inference.conversation import HINT, Conversation, Message, Next, Reply
+from headway.training.inference.recall import recall
 from headway.training.inference.request import (
     READY,
     SCREEN_IS_FREE,
@@ -58,6 +59,8 @@ def main(arguments: list[str]) -> int:
         pulse.enter(Phase.IMPORTING_TORCH)
         if request.kind == "eval":
             result = InferenceResult(evaluation=evaluate(request, pulse))
+        elif request.kind == "recall":
+            result = InferenceResult(recalled=recall(request, pulse))
         elif request.kind == "ask":
             result = InferenceResult(answers=_Talk(request, pulse).answers())
         else:
@@ -69,7 +72,7 @@ def main(arguments: list[str]) -> int:
         report_refusal(refusal)
         return exit_code(refusal)
     except KeyboardInterrupt:
-        if request.kind in ("eval", "ask"):
+        if request.kind in ("eval", "recall", "ask"):
             return Exit.INTERRUPTED  # without an answer; a text is what was written until then
         code = Exit.INTERRUPTED
     send_answer(result)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headway.base.pulse import Phase
+from headway.runs.receipt import Measured
 
 READY = Phase.ANSWERING  # the model is loaded
 SCREEN_IS_FREE = "screen-is-free"  # beside the question: the line that showed the wait is erased
@@ -13,7 +14,7 @@ SCREEN_IS_FREE = "screen-is-free"  # beside the question: the line that showed t
 class InferenceRequest:
     """What to generate or evaluate, with which model."""
 
-    kind: Literal["generate", "chat", "eval", "ask"]
+    kind: Literal["generate", "chat", "eval", "ask", "recall"]
     checkpoint: str  # a folder; for questions a GGUF file too
     prompt: str = ""
     questions: tuple[str, ...] = ()  # each begins a conversation of its own
@@ -31,6 +32,7 @@ class InferenceRequest:
     add_special_tokens: Literal["auto", "always", "never"] = "auto"
     max_rejected: float = 0.05
     begin_id: int | None = None  # the first token of what the model was trained on
+    runs: tuple[str, ...] = ()  # folders of runs, whose kept rows are measured
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,24 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Recalled:
+    """The loss of a model on the rows that are kept of an earlier run's data.
+
+    Attributes:
+        loss: None if it could not be measured.
+        are_held_out: these rows were never trained; else they are some of the first step.
+        problem: why it was not measured.
+    """
+
+    loss: Measured | None
+    are_held_out: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class InferenceResult:
-    """The result of a request: an evaluation, or answers; nothing more for text."""
+    """The result of a request: an evaluation, answers, or losses; nothing more for text."""
 
     evaluation: Evaluation | None = None
     answers: tuple[str, ...] = ()
+    recalled: tuple[Recalled, ...] = ()  # of each run
