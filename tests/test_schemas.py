@@ -86,7 +86,7 @@ def test_every_schema_is_one(name: str) -> None:
 
 # Older logs do not have them.
 NEWER = {"held_out", "finding", "stall", "row_sum", "doing", "workers", "restarts", "after"}
-NEWER |= {"all_workers", "groups", "all_groups"}
+NEWER |= {"all_workers", "groups", "all_groups", "replayed", "replay_sum"}
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))

@@ -1,15 +1,34 @@
 """The data ledger: padding, rejected records, and rows that add up."""
 
 import itertools
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.helpers import decided, findings, folder_of, in_memory, order_of
+from tests.helpers import (
+    chat_store,
+    chats,
+    decided,
+    findings,
+    folder_of,
+    in_memory,
+    order_of,
+    plan_of,
+    settings,
+)
 
 from headway.base.errors import DataRefused
+from headway.data.batching.replay import replay_totals
 from headway.data.examples.notes import LOST, ExampleNote
 from headway.data.formats.records import Rejected, RejectReason
+from headway.planning.data_ledger import with_replay
+from headway.runs.archive.kept_rows import kept_rows_of
+from headway.runs.identity import identity_of
+from headway.runs.plan import Parent, Plan
 
 CHAT = "." * 18 + "x" * 16  # incident D: 34 tokens
 
@@ -108,3 +127,56 @@ def test_answers_without_an_end_are_a_warning() -> None:
     notes = {ExampleNote.WITHOUT_END.value: 50, ExampleNote.UNPROMPTED.value: 50}
     plan = decided(in_memory(*["..xx"] * 50, notes=notes), folder_of())
     assert findings(plan, "warning") == [f"50 {ExampleNote.WITHOUT_END}"]
+
+
+# ---- rows of earlier runs ------------------------------------------------------------------------
+
+
+def runs(folder: Path, *names: str, kept: bool = True) -> Parent:
+    """Runs that go on from each other; returns what goes on from the last."""
+    parent: Parent | None = None
+    for name in names:
+        run = folder / name
+        run.mkdir()
+        plan = plan_of(chat_store(folder / f"store-{name}", *chats(40)), max_length=16)
+        plan = replace(plan, model=replace(plan.model, parent=parent))
+        plan.save(run)
+        if kept:
+            kept_rows_of(run)
+        parent = Parent(name, str(run / "checkpoint-10"), 10, "", True)
+    assert parent
+    return parent
+
+
+def replaying(folder: Path, parent: Parent | None, share: float = 0.25, **given: Any) -> Plan:
+    store = chat_store(folder / "store", *chats(60))
+    plan = plan_of(store, max_length=16, batch_size=8, **given)
+    plan = replace(plan, model=replace(plan.model, parent=parent))
+    return with_replay(plan, settings(replay=share))
+
+
+def test_rows_of_all_earlier_runs_are_mixed_in(tmp_path: Path) -> None:
+    plan = replaying(tmp_path, runs(tmp_path, "a", "b", "c"))
+    assert plan.replay
+    assert [source.run for source in plan.replay.sources] == ["a", "b", "c"]
+    assert plan.replay.num_rows == 8 * 8 // 4
+    assert replay_totals(plan.replay, plan.steps.num) == (16, plan.replay.row_sum)
+    assert plan.data.rows.planned == 60  # its own rows are what they were
+    assert plan.identity == identity_of(plan) != identity_of(replace(plan, replay=None))
+
+
+def test_without_earlier_runs_nothing_is_replayed_and_that_is_said(tmp_path: Path) -> None:
+    plan = replaying(tmp_path, None)
+    assert plan.replay is None
+    assert findings(plan, "ok")[-1] == "nothing to replay: no earlier run has kept rows"
+    assert replaying(tmp_path, None, share=0).findings == plan.findings[:-1]
+
+
+def test_a_run_whose_rows_are_gone_is_named(tmp_path: Path) -> None:
+    parent = runs(tmp_path, "a", "b", kept=False)
+    kept_rows_of(tmp_path / "b")
+    shutil.rmtree(tmp_path / "store-a")
+    plan = replaying(tmp_path, parent)
+    assert plan.replay
+    assert [source.run for source in plan.replay.sources] == ["b"]
+    assert findings(plan, "warning")[-1] == "no row of a is replayed"

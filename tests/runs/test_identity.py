@@ -76,6 +76,7 @@ NO_CHANGES: dict[str, Any] = {
     "optim": "adamw",
 }
 ELSEWHERE = {
+    "replay",
     "nproc",
     "groups",
     "test",

@@ -57,6 +57,13 @@ def tensors(**changes: Any) -> Facts:
 # ---- the contract ------------------------------------------------------------------------------
 
 
+def test_other_rows_of_earlier_runs_than_were_due_break_the_contract() -> None:
+    assert judge_contract(rows(replayed=3, replay_sum=7, replay_sum_planned=7)).verdict == "kept"
+    broken = judge_contract(rows(replayed=3, replay_sum=8, replay_sum_planned=7))
+    assert broken.verdict == "broken"
+    assert broken.reasons == ("other rows of earlier runs were replayed than were due",)
+
+
 def test_a_run_that_did_what_was_planned_keeps_its_contract() -> None:
     assert judge_contract(FACTS) == Judgment("kept", ())
 

@@ -109,6 +109,24 @@ def test_killed_in_the_middle_of_a_file_and_started_again(headway: Headway) -> N
     ]  # fmt: skip
 
 
+def test_rows_of_earlier_files_are_replayed_and_counted_apart(headway: Headway) -> None:
+    settings = "batch_size: 8\nreplay: 0.25\nthreads: 1\nbf16: false\n"
+    headway.write("inbox/headway.yaml", settings)
+    for number, name in enumerate("abc"):
+        headway.write(f"inbox/{name}.jsonl", chats(64, f"{name} says"))
+        assert headway("inbox", "start", "inbox", "--once", *(TINY if not number else ())).code == 0
+        (headway.here / f"inbox/done/{name}.jsonl").unlink()  # their rows are kept
+    receipts = [beside(headway, f"done/{name}.jsonl") for name in "abc"]
+    assert [one["rows"]["replayed"] for one in receipts] == [0, 16, 16]
+    for receipt in receipts:
+        rows = receipt["rows"]
+        assert (rows["trained"] + rows["held_out"], rows["missing"], rows["repeated"]) == (64, 0, 0)
+        told = headway("verify", f"inbox/.headway/runs/{receipt['run']}")
+        assert told.code == 0, told.out
+    plan = json.loads((headway.here / "inbox/.headway/runs/0003-c/plan.json").read_text())
+    assert [one["run"] for one in plan["replay"]["sources"]] == ["0001-a", "0002-b"]
+
+
 def test_f46_a_file_is_taken_when_its_writer_is_done(headway: Headway) -> None:
     process = headway.start("inbox", "start", "inbox", *TINY)
     inbox = headway.here / "inbox"

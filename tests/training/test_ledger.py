@@ -31,6 +31,20 @@ def test_applied_rows_add_up_to_what_was_planned(
     assert totals.job_step == totals.optimizer_steps == num
 
 
+def test_rows_of_earlier_runs_are_counted_apart() -> None:
+    order, totals = StoreOrder(42, 20, False, 0, 4), Totals()
+    for step in range(1, 6):
+        _, rows = order.rows(step)
+        both = np.append(rows, -step)
+        totals = totals.add(report(step), both[::-1], both)
+    assert (totals.applications, totals.row_sum) == (20, order.row_sum(5))
+    assert (totals.replayed, totals.replay_sum) == (5, row_hash(np.arange(-5, 0), 0))
+    assert (totals.num_missing, totals.num_repeated) == (0, 0)
+    totals = totals.add(report(6), np.array([-7]), np.array([-8]))
+    assert (totals.num_missing, totals.num_repeated) == (1, 1)
+    assert totals.row_sum == order.row_sum(5)
+
+
 def test_sums_and_ends() -> None:
     totals = Totals(optimizer_steps=2488)
     for step, loss in ((1, 3.0), (2, 2.5), (3, 2.25)):

@@ -83,6 +83,8 @@ class StepDone(Event):
     all_workers: int = 1  # of the run
     groups: int = 1  # with a worker that computed it
     all_groups: int = 1
+    replayed: int = 0  # rows of earlier runs beside them
+    replay_sum: int = 0  # sum of hash64(row, 0) over these, modulo 2**64
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,9 @@ class Settings:
         at_least=0,
         unit="or few",
     )
+    replay: float = _setting(
+        0, "rows of earlier runs to mix in, as a fraction of each step's own", at_least=0, at_most=1
+    )
     max_rejected: float = _setting(
         0.05, "refuse the data if a larger fraction of rows is unusable", at_least=0, at_most=1
     )
@@ -370,6 +373,7 @@ _EXAMPLES = {
     "save_steps": "500",
     "threads": "4",
     "val_size": "0.05",
+    "replay": "0.1",
     "vocab_size": "4096",
     "warmup_steps": "0.05",
     "bf16": "true",

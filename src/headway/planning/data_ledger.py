@@ -1,26 +1,42 @@
 """Data ledger: how many times each part of the data is planned to be trained."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headway.base import units
-from headway.base.errors import Finding, Remedy
+from headway.base.errors import Finding, Refusal, Remedy
 from headway.config.settings import Settings
+from headway.data.batching.replay import replay_totals
 from headway.data.batching.rows import StoreRows
 from headway.data.examples.notes import LOST, ExampleNote
 from headway.data.formats.records import Rejected, RejectReason
 from headway.data.order import StoreOrder
+from headway.data.replay_plan import ReplayPlan, ReplaySource
 from headway.data.survey.result import Lengths
 from headway.data.survey.store import Store, summarize
 from headway.planning.decision import Decision
 from headway.planning.step_layout import StepLayout
-from headway.runs.plan import DataPlan, ModelPlan, RecordLedger, RowLedger, StreamPlan
+from headway.runs.archive.replayed import replay_source
+from headway.runs.folder import RunFolder
+from headway.runs.identity import identity_of
+from headway.runs.plan import (
+    DataPlan,
+    ModelPlan,
+    Parent,
+    Plan,
+    RecordLedger,
+    RowLedger,
+    StreamPlan,
+)
 
 _WINDOW_TOKENS = 1 << 19  # about 2 MB of text: less than a second to tokenize
 _PADDING_STEPS = 200  # to estimate the padding from
 _PLACES_SHOWN = 3  # of rejected records
+_MOST_REPLAYED = 100  # runs whose rows are replayed; of more, every second, fourth, ...
 
 
 @dataclass(frozen=True)
@@ -243,3 +259,48 @@ def _without_end(num: int) -> Finding:
         "a turn after them, whose first token ends the answer, or a template that writes an end",
         (Remedy("--model DIR", "a model whose template ends each answer"),),
     )
+
+
+# ---- rows to replay ----------------------------------------------------------------------------
+
+
+def with_replay(plan: Plan, settings: Settings) -> Plan:
+    """The plan with rows of the runs that it continues, if any are to be replayed."""
+    if not settings.replay:
+        return plan
+    if plan.data.stream:
+        finding = Finding("warning", "no row is replayed: the data is streamed")
+        return replace(plan, findings=(*plan.findings, finding))
+    sources: list[ReplaySource] = []
+    findings: list[Finding] = []
+    runs = list(_ancestors(plan.model.parent))[::-1]
+    while len(runs) > _MOST_REPLAYED:
+        runs = runs[::2]
+    for run in runs:
+        try:
+            source = replay_source(run, plan.data.max_length)
+        except (OSError, EOFError, ValueError, Refusal) as error:
+            source, why = None, (str(error) or type(error).__name__).splitlines()[0]
+        else:
+            why = f"none fits max_length {plan.data.max_length:,}"
+        if source:
+            sources.append(source)
+        else:
+            findings.append(Finding("warning", f"no row of {run.name} is replayed", why))
+    if not sources:
+        findings.append(Finding("ok", "nothing to replay: no earlier run has kept rows"))
+        return replace(plan, findings=(*plan.findings, *findings))
+    found = ReplayPlan(settings.replay, plan.steps.batch_size, plan.seed, tuple(sources))
+    num_rows, row_sum = replay_totals(found, plan.steps.num)
+    found = replace(found, num_rows=num_rows, row_sum=row_sum)
+    plan = replace(plan, replay=found, findings=(*plan.findings, *findings))
+    return replace(plan, identity=identity_of(plan))
+
+
+def _ancestors(parent: Parent | None) -> Iterator[Path]:
+    """The runs that a model has come through, the newest first."""
+    while parent:
+        run = Path(parent.checkpoint).parent
+        yield run
+        plan = RunFolder(run).plan()
+        parent = plan.model.parent if plan else None

@@ -62,6 +62,8 @@ class CheckpointState:
     held_out: Measured | None = None  # after this step, if it was evaluated here
     # "epoch:row" of rows trained more (> 0) or less (< 0) often than planned; {} unless broken
     deviations: dict[str, int] = field(default_factory=dict[str, int])
+    replayed: int = 0  # applied rows of earlier runs
+    replay_sum: int = 0  # sum of hash64(row, 0) over these, modulo 2**64
     due: RowsDue | None = None  # streams: by the windows that the reader made
     cursor: StreamCursor | None = None  # streams: start of the next step's window
     read_cursor: StreamCursor | None = None  # streams: end of the last step's window

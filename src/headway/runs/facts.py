@@ -72,6 +72,21 @@ def html_table(title: str, facts: Facts) -> str:
     return f"<table><caption>{escape(title)}</caption><tbody>{rows}</tbody></table>"
 
 
+def row_counts(planned: int, applications: int) -> str:
+    """How often so many rows were trained: '19,900 rows once each'."""
+    noun = "row" if planned == 1 else "rows"
+    if applications == planned:
+        return f"{planned:,} {noun} once each"
+    times, more = divmod(applications, planned)
+    if not more:
+        return f"{planned:,} {noun} {times:,} times each"
+    return f"{planned - more:,} {noun} {_times(times)}, {more:,} {_times(times + 1)}"
+
+
+def _times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
+
+
 def _model(plan: "Plan") -> str:
     parameters = short_count(plan.model.parameters)
     trained = "" if plan.model.trainable == plan.model.parameters else " · adapters"

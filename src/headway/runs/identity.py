@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from headway.data.replay_plan import ReplayPlan
 from headway.runs.plan import (
     DataPlan,
     EvaluationPlan,
@@ -31,6 +32,7 @@ def identity(
     reset_optimizer: bool,
     truncation: str,
     add_special_tokens: str = "auto",
+    replay: ReplayPlan | None = None,
 ) -> str:
     """What makes two plans the same: everything that changes weights, saves or evaluations.
 
@@ -50,6 +52,7 @@ def identity(
     same = {
         "data": [data.fingerprint, data.tokenizer, data.template, data.max_length, *day, *special],
         "rows": [data.rows, assistant_only_loss],
+        **({"replay": _replay(replay)} if replay else {}),
         **({"flow": [data.stream.steps_per_window, truncation]} if data.stream else {}),
         "model": weights,
         "steps": [steps.num, steps.batch_size, steps.leaves_alone or steps.leaves],
@@ -77,7 +80,13 @@ def identity_of(plan: Plan) -> str:
         reset_optimizer=plan.choice("reset_optimizer").value,
         truncation=plan.choice("truncation").value,
         add_special_tokens=chosen(plan, "add_special_tokens", "auto"),
+        replay=plan.replay,
     )
+
+
+def _replay(plan: ReplayPlan) -> list[object]:
+    """What decides which rows are replayed, wherever they lie."""
+    return [plan.share, [(source.sha256, source.num_rows) for source in plan.sources]]
 
 
 def chosen(plan: Plan, name: str, default: str) -> str:

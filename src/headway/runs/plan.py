@@ -14,6 +14,7 @@ from headway.base.files import write_whole
 from headway.base.versioned_json import read
 from headway.config.settings import ChosenBy
 from headway.data.formats.records import DataKind
+from headway.data.replay_plan import ReplayPlan
 from headway.data.survey.result import Lengths, PassedOver, SurveySample
 from headway.runs.facts import html_table, plan_facts, plan_line
 from headway.runs.workers import OnStall, Reduction
@@ -319,6 +320,7 @@ class Plan:
     grace_s: float
     settings: tuple[Choice, ...]
     findings: tuple[Finding, ...]
+    replay: ReplayPlan | None = None  # rows of earlier runs that are mixed in
     on_stall: OnStall = "restart"  # what is done about a trainer that is not making progress
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from headway.base.files import write_whole
 from headway.base.host.contention import OtherWork
 from headway.base.units import plural
 from headway.base.versioned_json import read
-from headway.runs.facts import html_table, receipt_facts
+from headway.runs.facts import html_table, receipt_facts, row_counts
 from headway.runs.log_facts import ReceiptStalls
 from headway.runs.workers import ReceiptWorker
 
@@ -43,6 +43,8 @@ class StepReport:
     all_workers: int = 1  # of the run
     groups: int = 1  # with a worker that computed it
     all_groups: int = 1
+    replayed: int = 0  # rows of earlier runs beside them
+    replay_sum: int = 0  # sum of hash64(row, 0) over these, modulo 2**64
 
     def event(self) -> StepDone:
         """The event for the log, where epochs count from 1."""
@@ -66,6 +68,9 @@ class ReceiptRows:
     repeated: int
     row_sum: int  # summed by the trainer
     row_sum_planned: int
+    replayed: int = 0  # rows of earlier runs, each counted as often as it was trained
+    replay_sum: int = 0  # sum of hash64(row, 0) over these, modulo 2**64
+    replay_sum_planned: int = 0
 
 
 @dataclass(frozen=True)
@@ -238,6 +243,8 @@ def judge_contract(facts: Facts) -> Judgment:
         )
     elif rows.row_sum != rows.row_sum_planned:
         reasons.append("the ledger does not add up: other rows were due than the steps trained")
+    if rows.replay_sum != rows.replay_sum_planned:
+        reasons.append("other rows of earlier runs were replayed than were due")
     if not facts.losses_finite:
         reasons.append("a loss was not finite")
     if facts.applied_steps and tensors is not None:
@@ -299,7 +306,7 @@ def closing_line(
         saved = "saved" if facts.checkpoint else "nothing to save"
         first = f"kept so far: {done}, {saved} ({facts.why})"
     else:
-        first = f"kept: {done}, {_row_counts(facts)}"
+        first = f"kept: {done}, {row_counts(facts.rows.planned, facts.rows.applications)}"
     saved_step = facts.applied_steps if facts.checkpoint else 0
     then = f" · {how_to_resume(saved_step)}" if facts.outcome == "interrupted" else ""
     if train_probe is None:
@@ -323,21 +330,6 @@ def how_to_resume(saved_step: int) -> str:
 
 
 _WORDS = {"improved": "improved", "unclear": "unclear", "not": "not improved"}
-
-
-def _row_counts(facts: Facts) -> str:
-    rows = facts.rows
-    noun = "row" if rows.planned == 1 else "rows"
-    if rows.applications == rows.planned:
-        return f"{rows.planned:,} {noun} once each"
-    times, more = divmod(rows.applications, rows.planned)
-    if not more:
-        return f"{rows.planned:,} {noun} {times:,} times each"
-    return f"{rows.planned - more:,} {noun} {_times(times)}, {more:,} {_times(times + 1)}"
-
-
-def _times(number: int) -> str:
-    return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,7 @@ def _plan_rows(
     """Survey the data and decide."""
     from headway.data.survey.result import by_reason
     from headway.data.survey.survey import survey
+    from headway.planning.data_ledger import with_replay
     from headway.planning.decide import decide
 
     settings, sources = request.settings, tuple(map(hide_credentials, request.sources))
@@ -211,7 +212,7 @@ def _plan_rows(
         pulse=pulse,
     )
     pulse.enter(Phase.PLANNING)
-    plan = decide(settings, sources, store, source.initial, machine)
+    plan = with_replay(decide(settings, sources, store, source.initial, machine), settings)
     passed = by_reason((one.name, one.reason.value) for one in found.passed)
     return replace(plan, data=replace(plan.data, passed_over=passed + plan.data.passed_over))
 

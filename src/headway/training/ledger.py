@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from headway.data.batching.replay import split_replayed
 from headway.data.order import MASK_64_BIT, Numbers, row_hash
 from headway.data.stream.cursor import StreamCursor
 from headway.runs.checkpoint_state import CheckpointState, RowsDue
@@ -19,6 +20,8 @@ class Totals:
     optimizer_steps: int = 0  # a parent's updates included
     row_sum: int = 0
     applications: int = 0
+    replayed: int = 0
+    replay_sum: int = 0
     deviations: dict[str, int] = field(default_factory=dict[str, int])  # see `CheckpointState`
     input_tokens: int = 0
     trained_tokens: int = 0
@@ -40,6 +43,8 @@ class Totals:
             optimizer_steps=state.optimizer_steps,
             row_sum=state.row_sum,
             applications=state.applications,
+            replayed=state.replayed,
+            replay_sum=state.replay_sum,
             deviations=state.deviations,
             input_tokens=state.input_tokens,
             trained_tokens=state.trained_tokens,
@@ -63,12 +68,15 @@ class Totals:
             planned_R: (R,) row numbers that the order has for it.
         """
         is_first = self.loss_first is None
+        own, replayed = split_replayed(carried_R)
         return replace(
             self,
             job_step=report.step,
             optimizer_steps=self.optimizer_steps + 1,
-            row_sum=(self.row_sum + row_hash(carried_R, report.epoch)) & MASK_64_BIT,
-            applications=self.applications + len(carried_R),
+            row_sum=(self.row_sum + row_hash(own, report.epoch)) & MASK_64_BIT,
+            applications=self.applications + len(own),
+            replayed=self.replayed + len(replayed),
+            replay_sum=(self.replay_sum + row_hash(replayed, 0)) & MASK_64_BIT,
             deviations=_deviations(self.deviations, report.epoch, carried_R, planned_R),
             input_tokens=self.input_tokens + report.input_tokens,
             trained_tokens=self.trained_tokens + report.trained_tokens,

@@ -286,6 +286,8 @@ def _state(
         optimizer_steps=totals.optimizer_steps,
         row_sum=totals.row_sum,
         applications=totals.applications,
+        replayed=totals.replayed,
+        replay_sum=totals.replay_sum,
         input_tokens=totals.input_tokens,
         trained_tokens=totals.trained_tokens,
         computed_tokens=totals.computed_tokens,

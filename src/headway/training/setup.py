@@ -30,6 +30,7 @@ from headway.data.stream.stream_rows import StreamRows
 from headway.data.survey.store import Store
 from headway.model.forward import Forward
 from headway.model.load import trainable
+from headway.runs.archive.replayed import with_replayed
 from headway.runs.checkpoint_state import RowsDue
 from headway.runs.folder import Checkpoint, RunFolder
 from headway.runs.order import order_of
@@ -118,7 +119,7 @@ def set_up(
         reads: start the reader of a stream and wait for its first rows; else another worker does.
 
     Raises:
-        DataRefused: the data changed since it was planned.
+        DataRefused: the data, or what is replayed, changed since it was planned.
         BrokenContract: the model has no trainable tensor.
         UsageError: the model does not load.
         MachineError: the tokens are not there, or the model does not fit on the device.
@@ -135,14 +136,12 @@ def set_up(
         _checkpoint_activations(model)
     if isinstance(stream, StreamClient):
         _await_rows(stream, pulse)
-    return Setup(
-        rows=stream or rows_of(store, plan.data.max_length),
-        order=stream or order_of(plan),
-        forward=Forward(model, on_layer=pulse.beat_if_due, whole=run),
-        parameters=parameters,
-        optimizer=make_optimizer(parameters, plan.learning),
-        holding=holding,
-    )
+    rows, order = stream or rows_of(store, plan.data.max_length), stream or order_of(plan)
+    if plan.replay:
+        rows, order = with_replayed(plan.replay, rows, order, plan.data.max_length)
+    forward = Forward(model, on_layer=pulse.beat_if_due, whole=run)
+    optimizer = make_optimizer(parameters, plan.learning)
+    return Setup(rows, order, forward, parameters, optimizer, holding)
 
 
 def _open_store(plan: Plan) -> Store:
@@ -225,7 +224,7 @@ def find_start(
     if not folder.checkpoints():
         if folder.model.is_symlink():
             raise _none_verifies(folder, "no checkpoint, though one was saved")
-        weights, rows = setup.forward.weights, setup.rows
+        weights, rows = setup.forward.weights, setup.rows.own
         if isinstance(rows, StoreRows) and (found := advise_new_tokens(weights, rows.store)):
             report(Noted(found))
         return start

@@ -24,6 +24,7 @@ from headway.base.errors import BrokenContract, Cause, Remedy
 from headway.base.host.utilization import Activity
 from headway.base.pulse import Pulse
 from headway.data.batching.batches import Batch, MicroTensors
+from headway.data.batching.replay import split_replayed
 from headway.data.order import Numbers, row_hash
 from headway.model.forward import Forward
 from headway.runs.receipt import StepReport
@@ -132,6 +133,7 @@ class Stepper:
         finally:
             self.forward.discard_gradients()
             self.optimizer.zero_grad(set_to_none=True)
+        own, replayed = split_replayed(self.carried_R)
         return StepReport(
             step=batch.step,
             global_step=self.first + batch.step,
@@ -139,8 +141,10 @@ class Stepper:
             loss=loss,
             grad_norm=norm,
             learning_rate=rate,
-            rows=len(self.carried_R),
-            row_sum=row_hash(self.carried_R, batch.epoch),
+            rows=len(own),
+            row_sum=row_hash(own, batch.epoch),
+            replayed=len(replayed),
+            replay_sum=row_hash(replayed, 0),
             trained_tokens=batch.num_trained,
             input_tokens=batch.num_tokens,
             computed_tokens=batch.num_computed,

@@ -7,6 +7,7 @@ from typing import Literal
 
 from headway.base.errors import Cause, Exit, Finding, Refusal, exit_code
 from headway.base.host.contention import OtherWork
+from headway.data.batching.replay import replay_totals
 from headway.data.stream.cursor import StreamCursor
 from headway.model.sizes import flops_per_token, shape_of
 from headway.runs.checkpoint_state import RowsDue
@@ -205,6 +206,9 @@ def _rows(plan: Plan, totals: Totals, *, is_finished: bool) -> ReceiptRows:
         repeated=totals.num_repeated,
         row_sum=totals.row_sum,
         row_sum_planned=rows.row_sum if done == plan.steps.num else order.row_sum(done),
+        replayed=totals.replayed,
+        replay_sum=totals.replay_sum,
+        replay_sum_planned=replay_totals(plan.replay, done)[1] if plan.replay else 0,
     )
 
 

@@ -8,6 +8,7 @@ from headway.ui.styled import StyledLine, fact_lines, finding_lines, styled
 from headway.ui.text_layout import LABEL, cells, cut, fold, one_line, table
 
 if TYPE_CHECKING:  # slow to import, and the first line must not wait
+    from headway.data.replay_plan import ReplayPlan
     from headway.runs.plan import (
         Choice,
         DataPlan,
@@ -39,7 +40,7 @@ def plan_lines(plan: "Plan", width: int, *, verbose: bool = False) -> list[Style
         ("model", _model(plan.model)),
         *([("inherited", inherited)] if (inherited := _inherited(plan)) else []),
         ("steps", _steps(plan)),
-        ("batch", _batch(plan.steps)),
+        ("batch", [*_batch(plan.steps), *_replayed(plan.replay)]),
         ("learning", _learning(plan.learning, plan.steps.num)),
         ("savings", _savings(plan)),
         ("memory", _memory(plan)),
@@ -208,6 +209,13 @@ def _batch(steps: "StepsPlan") -> list[str]:
     if steps.last_batch != steps.batch_size:
         parts.append(f"{count(steps.last_batch)} in the last batch of an epoch")
     return [*parts, plural(steps.leaves, "leaf", "leaves")]
+
+
+def _replayed(replay: "ReplayPlan | None") -> list[str]:
+    if replay is None:
+        return []
+    sources = plural(len(replay.sources), "earlier run")
+    return [f"{plural(replay.num_rows, 'row')} of {sources} replayed beside them"]
 
 
 def _learning(learning: "LearningPlan", num_steps: int) -> list[str]:

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from headway.base.errors import Cause, Finding
-from headway.base.events import Ended, LogEntry, StopAsked, read_events
+from headway.base.events import Ended, LogEntry, StepDone, StopAsked, read_events
 from headway.base.version import __version__
+from headway.data.batching.replay import replay_totals, replayed_rows
+from headway.data.order import row_hash
+from headway.data.replay_plan import ReplayPlan, ReplaySource
 from headway.runs.plan import Plan, load_plan
 from headway.runs.receipt import (
     Facts,
@@ -252,3 +255,57 @@ def test_what_only_weights_can_show_is_listed(receipt: Receipt) -> None:
         "tensors.relative_change": None,
     }
     assert list(weight_claims(learning_facts(receipt, tensors=None))) == []
+
+
+# ---- rows of earlier runs ------------------------------------------------------------------------
+
+
+def replaying(
+    receipt: Receipt, plan: Plan, log: list[LogEntry]
+) -> tuple[Receipt, Plan, list[StepDone]]:
+    """The same run, as if it had replayed rows."""
+    source = ReplaySource("first", "kept_rows.json", "", 100)
+    batch = plan.steps.batch_size
+    replay = ReplayPlan(0.5, batch, plan.seed, (source,))
+    num, row_sum = replay_totals(replay, plan.steps.num)
+    replay = replace(replay, num_rows=num, row_sum=row_sum)
+    steps = [
+        replace(step, replayed=len(rows), replay_sum=row_hash(rows, 0))
+        for step in steps_of(log)
+        for rows in [replayed_rows(replay, step.step)]
+    ]
+    rows = replace(receipt.rows, replayed=num, replay_sum=row_sum, replay_sum_planned=row_sum)
+    return replace(receipt, rows=rows), replace(plan, replay=replay), steps
+
+
+def test_rows_of_earlier_runs_are_checked_apart_from_the_run_s_own(
+    receipt: Receipt, plan: Plan, log: list[LogEntry]
+) -> None:
+    own = by_name(check_order(receipt, plan, steps_of(log)))
+    assert not any("replay" in name for name in own)
+    changed, replay, steps = replaying(receipt, plan, log)
+    claims = by_name(check_order(changed, replay, steps))
+    assert all(holds is not False for holds in claims.values())
+    assert {name: holds for name, holds in claims.items() if "replay" not in name} == own
+    assert "rows.replayed" in claims
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [("replayed", 1), ("replay_sum", 1), ("replay_sum_planned", 1)],
+)
+def test_another_number_of_replayed_rows_is_noticed(
+    receipt: Receipt, plan: Plan, log: list[LogEntry], field: str, change: int
+) -> None:
+    changed, replay, steps = replaying(receipt, plan, log)
+    value = getattr(changed.rows, field) + change
+    changed = replace(changed, rows=replace(changed.rows, **{field: value}))
+    found = [claim.holds for claim in check_order(changed, replay, steps) if field in claim.name]
+    assert False in found
+
+
+def test_replayed_rows_that_no_plan_has_are_noticed(
+    receipt: Receipt, plan: Plan, log: list[LogEntry]
+) -> None:
+    changed, _, steps = replaying(receipt, plan, log)
+    assert False in by_name(check_order(changed, plan, steps)).values()

@@ -1,7 +1,6 @@
 """Rows that are kept of a run, and the losses of a model on them."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,12 @@ from tests.helpers import chat_store, chats, order_of, plan_of, save_model, text
 from headway.base.pulse import Pulse
 from headway.data.batching.batches import evaluation_micro_batches
 from headway.data.batching.rows import rows_of
-from headway.data.survey.result import SurveySample
 from headway.data.survey.store import Store
 from headway.model.forward import Forward
-from headway.runs.plan import Plan, StreamPlan
+from headway.runs.archive.kept_rows import FILE
+from headway.runs.plan import Plan
 from headway.training.evaluation.evaluate import measure_loss
-from headway.training.inference.recall import FILE, keep_rows, recall
+from headway.training.inference.recall import recall
 from headway.training.inference.request import InferenceRequest, Recalled
 from headway.training.weights.initial_weights import load_folder
 
@@ -74,10 +73,3 @@ def test_what_was_not_kept_in_time_says_so_and_the_others_are_measured(
     assert there.loss is not None
     assert recalled(model, runs[0]) == (gone,)
     assert not (runs[0] / FILE).exists()
-
-
-def test_a_stream_without_held_out_rows_keeps_none(tmp_path: Path) -> None:
-    _, plan = run_of(tmp_path / "run", chat_store(tmp_path / "store", *chats(30)))
-    stream = StreamPlan(str(tmp_path / "none"), 1, SurveySample(1, 1, 1, 0.1))
-    with pytest.raises(ValueError, match="streamed"):
-        keep_rows(replace(plan, data=replace(plan.data, stream=stream)))

@@ -54,6 +54,11 @@ class Segment:
 class Rows(ABC):
     """Rows by number."""
 
+    @property
+    def own(self) -> "Rows":
+        """The rows of the run itself, where others are mixed in."""
+        return self
+
     @abstractmethod
     def segments(self, row: int) -> list[Segment]:
         """The documents, or parts of documents, that make up a row."""

@@ -14,17 +14,19 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from headway.base.errors import BrokenContract, Cause, MachineError, Remedy
+from headway.base.errors import BrokenContract, Cause, DataRefused, MachineError, Remedy
 from headway.base.events import StepDone, read_events
 from headway.base.files import MANIFEST, hash_file, verify_folder
 from headway.base.lock import is_held
 from headway.base.pulse import Phase, Pulse
 from headway.base.units import plural
-from headway.data.batching.rows import rows_of
+from headway.data.batching.replay import replayed_rows
+from headway.data.batching.rows import Segment, rows_of
 from headway.data.formats.records import RejectReason
 from headway.data.survey.result import Survey
 from headway.data.survey.store import Store
 from headway.model.safetensors_index import read_header
+from headway.runs.archive.replayed import with_replayed
 from headway.runs.checkpoint_state import CheckpointState, RowsDue, read_state
 from headway.runs.folder import Checkpoint, RunFolder
 from headway.runs.order import order_of
@@ -193,7 +195,12 @@ def _check_data(receipt: Receipt, plan: Plan, pulse: Pulse) -> Iterator[Claim]:
         for name, value in claimed.items():
             yield unchecked(name, value, "the tokenized data is no longer in the cache")
         return
-    inputs, trained = _count_tokens(store, plan, receipt.steps.applied, pulse)
+    try:
+        inputs, trained = _count_tokens(store, plan, receipt.steps.applied, pulse)
+    except DataRefused as refusal:
+        for name, value in claimed.items():
+            yield unchecked(name, value, refusal.what)
+        return
     yield checked("tokens.input", claimed["tokens.input"], inputs, "the tokenized data")
     yield checked("tokens.trained", claimed["tokens.trained"], trained, "the tokenized data")
 
@@ -221,7 +228,18 @@ def _count_tokens(store: Store, plan: Plan, num_steps: int, pulse: Pulse) -> tup
         trained += int(trained_R[numbers].sum())
         if step % 1000 == 0:
             pulse.beat()
+    if plan.replay:
+        others, _ = with_replayed(plan.replay, rows, order, plan.data.max_length)
+        for step in range(1, num_steps + 1):
+            numbers = replayed_rows(plan.replay, step).tolist()
+            segments = [segment for number in numbers for segment in others.segments(number)]
+            inputs += sum(map(len, segments))
+            trained += sum(map(_num_trained, segments))
     return inputs, trained
+
+
+def _num_trained(segment: Segment) -> int:
+    return len(segment) if segment.trained is None else int(segment.trained.sum())
 
 
 # -- checkpoint -------------------------------------------------------------------------------

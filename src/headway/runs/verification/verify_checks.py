@@ -10,6 +10,7 @@ from headway.base.errors import Cause
 from headway.base.events import Ended, LogEntry, Probed, StepDone
 from headway.base.units import plural
 from headway.base.version import __version__
+from headway.data.batching.replay import replay_totals
 from headway.data.order import MASK_64_BIT
 from headway.runs.identity import identity_of
 from headway.runs.log_facts import LogFacts
@@ -94,7 +95,8 @@ def check_workers(receipt: Receipt, log: Sequence[LogEntry]) -> Iterator[Claim]:
         yield checked("workers", len(workers) or 1, steps[-1].workers, by)
     if workers:
         rows = sum(worker.rows for worker in workers)
-        yield checked("workers.rows", rows, total(steps, "rows"), by)
+        logged = total(steps, "rows") + total(steps, "replayed")
+        yield checked("workers.rows", rows, logged, by)
 
 
 def steps_of(log: Sequence[LogEntry]) -> list[StepDone]:
@@ -155,6 +157,7 @@ def check_order(receipt: Receipt, plan: Plan, steps: Sequence[StepDone]) -> Iter
     if plan.data.stream:
         yield from _check_stream_rows(receipt, by_row=len(sums) == len(logged))
         return
+    yield from _check_replay(receipt, plan, steps)
     by, order, num_steps = "the row order", order_of(plan), len(steps)
     row_sum = order.row_sum(num_steps)
     if rows.missing or rows.repeated:  # which ones, only the trainer saw
@@ -171,6 +174,23 @@ def check_order(receipt: Receipt, plan: Plan, steps: Sequence[StepDone]) -> Iter
     yield checked("rows.row_sum_planned", rows.row_sum_planned, row_sum, by)
     whole = order.row_sum(plan.steps.num)
     yield checked("plan.row_sum", plan.data.rows.row_sum, whole, by)
+
+
+def _check_replay(receipt: Receipt, plan: Plan, steps: Sequence[StepDone]) -> Iterator[Claim]:
+    """Rows of earlier runs that the finished steps replayed; nothing if none were due."""
+    rows, replay = receipt.rows, plan.replay
+    if not (replay or rows.replayed):
+        return
+    row_sum = total(steps, "replay_sum") & MASK_64_BIT
+    yield checked("rows.replayed", rows.replayed, total(steps, "replayed"), "events.jsonl")
+    yield checked("rows.replay_sum", rows.replay_sum, row_sum, "events.jsonl")
+    due = replay_totals(replay, len(steps)) if replay else (0, 0)
+    by = "the plan's draw"
+    yield checked("rows.replayed", rows.replayed, due[0], by)
+    yield checked("rows.replay_sum_planned", rows.replay_sum_planned, due[1], by)
+    if replay:
+        whole = replay_totals(replay, plan.steps.num)
+        yield checked("plan.replay", [replay.num_rows, replay.row_sum], list(whole), by)
 
 
 def _check_stream_rows(receipt: Receipt, *, by_row: bool) -> Iterator[Claim]:

@@ -12,6 +12,7 @@ import torch
 
 from headway.base.pulse import Phase, Pulse
 from headway.data.batching.batches import MicroTensors, evaluation_micro_batches
+from headway.data.batching.replay import split_replayed
 from headway.data.batching.rows import Rows
 from headway.data.order import Numbers, RowOrder
 from headway.model.forward import Forward
@@ -103,8 +104,9 @@ class Probes:
 
 
 def probe_rows(order: RowOrder, plan: Plan) -> Numbers:
-    """Row numbers of the first step, as many as the plan probes."""
-    return order.rows(1)[1][: plan.evaluation.probe_rows]
+    """Numbers of the first step's own rows, as many as the plan probes."""
+    own, _ = split_replayed(order.rows(1)[1])
+    return own[: plan.evaluation.probe_rows]
 
 
 def measure_loss(forward: Forward, micros: Sequence[MicroTensors], pulse: Pulse) -> Measured:

@@ -61,8 +61,8 @@ def try_largest_batch(
 def largest(plan: Plan, settled: Settled, rows: Rows, order: RowOrder) -> MicroTensors:
     """As many of the longest rows as fit one micro-batch; of a stream, rows of the first step."""
     numbers: Numbers = order.rows(1)[1]
-    if isinstance(rows, StoreRows):
-        numbers = _fill(rows.lengths(), settled.micro_batch_tokens)
+    if isinstance(own := rows.own, StoreRows):
+        numbers = _fill(own.lengths(), settled.micro_batch_tokens)
     tokens, device = settled.micro_batch_tokens, plan.machine.device
     each = evaluation_micro_batches(rows, numbers, tokens, device)
     return max(each, key=lambda micro: len(micro.ids_N))
