@@ -9,8 +9,9 @@ from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, Exit, Refusal, Remedy, UsageError, exit_code
 from headway.base.host.machine_errors import machine_refusal
 from headway.base.version import __version__
-from headway.commands import archives, convert, demo, doctor, inference, status, train, worker
+from headway.commands import archives, convert, doctor, inference, status, train, worker
 from headway.commands.completion import completion_verb
+from headway.commands.demos import demo
 from headway.commands.help import overview_lines, verb_lines
 from headway.commands.services import inbox
 from headway.commands.stalls import diagnose, guard

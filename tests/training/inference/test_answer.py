@@ -185,6 +185,20 @@ def test_a_conversation_goes_on_until_the_end_of_input(
     assert capsys.readouterr().out == "Yes.\nYes.\n"
 
 
+def test_each_question_stands_alone_where_nothing_is_remembered(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts: list[str] = []
+
+    def write(self: Any, ids: list[int]) -> str:
+        prompts.append(self.tokenizer.decode(ids, special=True))
+        return "Yes."
+
+    monkeypatch.setattr(ask._Talk, "_write", write)
+    spoken(model, tmp_path, monkeypatch, "Hi\nBye\n", kind="chat", remembers=False)
+    assert prompts[1] == "<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n"
+
+
 def test_the_loss_is_told_as_a_number(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,15 @@ def test_turns_are_remembered_until_they_are_cleared() -> None:
     assert contents(talk) == []
 
 
+def test_what_was_said_is_forgotten_and_instructions_stay() -> None:
+    talk = Conversation(written)
+    talk.take("/system Be brief.")
+    talk.take("Hi")
+    talk.answered("Hello.")
+    talk.forget()
+    assert contents(talk) == ["system: Be brief."]
+
+
 def test_instructions_come_first_and_outlive_the_conversation() -> None:
     talk = Conversation(written)
     talk.take("Hi")

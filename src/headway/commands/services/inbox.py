@@ -59,7 +59,7 @@ def _start(arguments: Arguments) -> int:
     if arguments.on("print_systemd"):
         return _print_unit(arguments, folder)
     output = Output(arguments.on("quiet"), arguments.on("json"), arguments.on("verbose"))
-    say = _speaker(output.quiet, output.json)
+    say = speaker(output.quiet, output.json)
     if not (output.quiet or output.json):
         print_lines([f"headway inbox · {folder.path} · drop files here; Ctrl+C saves and stops"])
     port = int(number(arguments.switches, "metrics_port", 0))
@@ -86,7 +86,7 @@ def _print_unit(arguments: Arguments, folder: "InboxFolder") -> int:
     return Exit.KEPT
 
 
-def _speaker(quiet: bool, json: bool) -> "Callable[[InboxNotice], None]":
+def speaker(quiet: bool, json: bool) -> "Callable[[InboxNotice], None]":
     """What prints the daemon's notices, in whole lines and never in its way."""
     from headway.inbox.notices import InboxNotice, NoticeKind
     from headway.inbox.show_inbox import notice_json, notice_lines

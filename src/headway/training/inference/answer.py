@@ -205,6 +205,8 @@ class _Talk:
                 return
             if reply.next is Next.ANSWER:
                 conversation.answered(self._write(self._chat_prompt(conversation.messages)))
+                if not self.request.remembers:
+                    conversation.forget()
                 _say("")
 
     def _render(self, messages: list[Message]) -> str:

@@ -68,6 +68,10 @@ class Conversation:
         """Add what the model answered."""
         self._turns.append({"role": "assistant", "content": text})
 
+    def forget(self) -> None:
+        """Forget what was said; instructions stay."""
+        self._turns = []
+
     def _command(self, name: str, text: str) -> Reply:
         if name not in COMMANDS:
             return Reply(Next.LINE, (f"there is no /{name}", *help_lines()))
@@ -78,7 +82,7 @@ class Conversation:
         if name == "help":
             return Reply(Next.LINE, help_lines())
         if name == "clear":
-            self._turns = []
+            self.forget()
             return Reply(Next.LINE, ("the conversation is forgotten",))
         return Reply(Next.END)
 

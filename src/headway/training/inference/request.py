@@ -18,6 +18,7 @@ class InferenceRequest:
     checkpoint: str  # a folder; for questions a GGUF file too
     prompt: str = ""
     questions: tuple[str, ...] = ()  # each begins a conversation of its own
+    remembers: bool = True  # of a chat: the model is told what was said before
     data: tuple[str, ...] = ()
     max_length: int = 0  # 0: the run's
     num_tokens: int = 256

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from headway.base.errors import Cause, Exit, Remedy, UsageError
 from headway.base.units import count
 from headway.base.version import __version__
-from headway.commands.handbook import Exam, Fact, Handbook, conversations, load_handbook
+from headway.commands.demos.handbook import Exam, Fact, Handbook, conversations, load_handbook
 from headway.commands.verb import number, print_json, print_lines, terminal_width
 from headway.config.command_line import Arguments
 
@@ -85,7 +85,7 @@ def teach(arguments: Arguments, steps: Steps) -> int:
     show.lines(exam_lines(after, show.width, wrong=True))
     show.score(before, after, saved)
     show.lines(closing_lines(load_receipt(run), run, show.width))
-    if not arguments.on("no_chat") and not show.is_silent and _is_terminal():
+    if not arguments.on("no_chat") and not show.is_silent and is_terminal():
         show.text("", "Ask it about Harrowmere.", "")
         steps.chat(run)
     return code
@@ -310,7 +310,8 @@ def _ask_before(
     return exam
 
 
-def _is_terminal() -> bool:
+def is_terminal() -> bool:
+    """Whether somebody can read and type."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
@@ -319,14 +320,16 @@ def real_steps(arguments: Arguments) -> Steps:
     from headway.commands.train import run_training
 
     return Steps(
-        ask=partial(_ask, arguments),
+        ask=partial(ask, arguments),
         train=partial(run_training, arguments, "demo"),
-        chat=_chat,
+        chat=chat,
     )
 
 
-def _ask(arguments: Arguments, model: Path, questions: Sequence[str]) -> tuple[str, ...]:
-    """Greedy answers of a model file, or of a run's newest checkpoint."""
+def ask(
+    arguments: Arguments, model: Path, questions: Sequence[str], num_tokens: int = _ANSWER_TOKENS
+) -> tuple[str, ...]:
+    """Greedy answers of a model file or folder, or of a run's newest checkpoint."""
     from headway.commands.inference import inference_request
     from headway.runs.folder import is_run
     from headway.supervise.inference import run_inference
@@ -335,11 +338,11 @@ def _ask(arguments: Arguments, model: Path, questions: Sequence[str]) -> tuple[s
 
     asked = tuple(questions)
     if is_run(model):
-        options = {"temperature": "0", "max_tokens": str(_ANSWER_TOKENS)}
+        options = {"temperature": "0", "max_tokens": str(num_tokens)}
         request = inference_request("ask", str(model), model.parent, options, questions=asked)
     else:
         request = InferenceRequest(
-            "ask", str(model), questions=asked, num_tokens=_ANSWER_TOKENS, temperature=0.0
+            "ask", str(model), questions=asked, num_tokens=num_tokens, temperature=0.0
         )
 
     def wait(process: "ChildProcess", pulse: Path) -> None:
@@ -348,9 +351,17 @@ def _ask(arguments: Arguments, model: Path, questions: Sequence[str]) -> tuple[s
     return run_inference(request, wait).answers
 
 
-def _chat(run: Path) -> None:
+def chat(run: Path, *, remembers: bool = True) -> None:
+    """Take turns between a person and a run.
+
+    Args:
+        run: its folder.
+        remembers: the model is told what was said before.
+    """
     from headway.commands.inference import inference_request, wait_for_text
     from headway.supervise.inference import run_inference
 
-    request = inference_request("chat", str(run), run.parent, {"temperature": "0"})
+    request = inference_request(
+        "chat", str(run), run.parent, {"temperature": "0"}, remembers=remembers
+    )
     run_inference(request, wait_for_text)

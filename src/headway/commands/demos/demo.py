@@ -1,4 +1,4 @@
-"""Command demo: teach a real model a handbook, or train a small one on Python's own source code."""
+"""Command demo: teach a real model a handbook, or a small new one what three files hold."""
 
 import sysconfig
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from headway.base.errors import Cause, Remedy, UsageError
 from headway.base.host import packages
-from headway.commands.lesson import ORIGIN, real_steps, teach
+from headway.commands.demos.inbox_lesson import real_inbox_steps, teach_inbox
+from headway.commands.demos.lesson import ORIGIN, real_steps, teach
 from headway.commands.train import run_training
 from headway.commands.verb import Verb
 from headway.config.command_line import Arguments, Switch
@@ -32,6 +33,9 @@ def demo(arguments: Arguments) -> int:
             remedies=(Remedy(f"headway train {data}", "trains on it"),),
         )
     raise_problems(arguments.problems)
+    if arguments.on("inbox"):
+        packages.require("demo", packages.TRAINING)
+        return teach_inbox(arguments, real_inbox_steps(arguments))
     if arguments.on("from_scratch"):
         return run_training(arguments, "demo", sources(), settings(tuple(arguments.given)))
     packages.require("demo", (*packages.TRAINING, "gguf"))
@@ -73,6 +77,7 @@ VERBS = {
         demo,
         {
             "from_scratch": Switch("train a new model on Python's own source code instead"),
+            "inbox": Switch("drop three files into an inbox instead, with an exam after each"),
             "questions": Switch("ask only the first N questions", "N", "all"),
             "no_chat": Switch("end without a conversation"),
         },
@@ -83,8 +88,8 @@ VERBS = {
         "receipt. It takes a few minutes on two cores. Settings that you type override the demo's.",
         examples=(
             ("headway demo", "ask, train, ask again, then talk to it"),
-            ("headway demo --questions 6 --no-chat", "fewer questions, and no conversation"),
             ("headway demo --from-scratch", "two minutes of training a small new model"),
+            ("headway demo --inbox", "a new model learns logic from files in an inbox"),
         ),
     )
 }

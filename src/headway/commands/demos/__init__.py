@@ -1,0 +1,1 @@
+"""Demos: models that are taught something, and asked before and after."""
