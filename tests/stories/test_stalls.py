@@ -162,6 +162,7 @@ def test_f08_a_deadlock_is_explained_and_the_run_saved_and_ended_with_it(days: H
 @pytest.mark.parametrize(
     ("trouble", "causes"),
     [(DEADLOCK, ("deadlock",)), (GIL, ("gil_held",)), (LOOP, ("computing", "busy_machine"))],
+    ids=("deadlock", "gil", "loop"),
 )
 def test_f07_f08_f10_a_stuck_trainer_is_explained_and_replaced(
     days: Headway, trouble: str, causes: tuple[str, ...], trial: int
