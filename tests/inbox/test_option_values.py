@@ -4,6 +4,7 @@ import pytest
 
 from headway.inbox.neighbor.hours import Hours
 from headway.inbox.option_values import READERS
+from headway.inbox.recall.gate import GateTerm
 
 
 @pytest.mark.parametrize(
@@ -15,7 +16,7 @@ from headway.inbox.option_values import READERS
         ("keep_models", "all", None),
         ("keep_models", "5", 5),
         ("after_file", None, ""),
-        ("promote_if", "improved", "improved"),
+        ("promote_if", "improved", (GateTerm.IMPROVED,)),
         ("notify", "", ""),
         ("notify", "https://ntfy.sh/x", "https://ntfy.sh/x"),
         ("disk_budget", "20GB", 20 * 10**9),
