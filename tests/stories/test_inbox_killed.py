@@ -12,7 +12,7 @@ import pytest
 from .conftest import Headway, until
 from .test_inbox import chats
 
-SETTINGS = "batch_size: 2\nsave_steps: 4\nthreads: 1\nbf16: false\n"
+SETTINGS = "batch_size: 2\nsave_steps: 4\nthreads: 1\nbf16: false\nreplay: 0.5\n"
 
 
 def model(folder: Path) -> dict[str, str]:
