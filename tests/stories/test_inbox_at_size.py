@@ -23,7 +23,9 @@ def test_f25_two_files_of_19900_rows_reach_steps_2488_and_4976(headway: Headway)
         receipt = beside(headway, f"done/{name}.jsonl")
         assert (receipt["steps"]["first"], receipt["steps"]["last"]) == (first, last)
         rows = receipt["rows"]
-        assert (rows["planned"], rows["trained"], rows["applications"]) == (NUM_ROWS,) * 3
+        assert rows["accepted"] == rows["held_out"] + rows["trained"] == NUM_ROWS
+        assert rows["held_out"] <= 8
+        assert rows["planned"] == rows["trained"] == rows["applications"]
         assert (rows["missing"], rows["repeated"]) == (0, 0)
         run = headway.here / "inbox/.headway/runs" / receipt["run"]
         saved = [int(path.name.split("-")[1]) for path in run.glob("checkpoint-*")]
@@ -31,4 +33,5 @@ def test_f25_two_files_of_19900_rows_reach_steps_2488_and_4976(headway: Headway)
         assert max(saved) == last
         assert headway("verify", str(run)).code == 0
         reached.append(global_step(headway))
+        print(name, receipt["steps"], rows, sorted(saved), told.seconds)
     assert reached == [STEPS, 2 * STEPS]

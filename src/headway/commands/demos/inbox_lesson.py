@@ -139,7 +139,8 @@ def teach_inbox(arguments: Arguments, steps: InboxSteps) -> int:
     took_s = steps.clock() - began_s
     show.end(exams, saved, took_s, home / INBOX)
     if not arguments.on("no_chat") and not show.is_silent and is_terminal():
-        show.text("", "Ask it a question of this kind. It answers each one by itself.", "")
+        example = "Ask it a question of this kind; it answers each one by itself. For example:"
+        show.text("", example, "", questions[-1].question, "")
         steps.chat(runs[-1])
     return Exit.KEPT if exams[-1].is_passed else Exit.BROKEN
 
