@@ -31,10 +31,20 @@ def test_it_takes_no_data() -> None:
     assert refused.value.remedies[0].do == "headway train notes.txt"
 
 
-@pytest.mark.parametrize(("switches", "verb"), [({}, "teach"), ({"from_scratch": ""}, "train")])
+def test_one_demo_at_a_time() -> None:
+    with pytest.raises(UsageError) as refused:
+        demo.demo(Arguments(switches={"inbox": "", "from_scratch": ""}))
+    assert refused.value.cause is Cause.CONTRADICTION
+
+
+@pytest.mark.parametrize(
+    ("switches", "verb"),
+    [({}, "teach"), ({"from_scratch": ""}, "train"), ({"inbox": ""}, "inbox")],
+)
 def test_the_real_model_is_taught_unless_asked_otherwise(
     switches: dict[str, str], verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "teach", lambda *_: "teach")
     monkeypatch.setattr(demo, "run_training", lambda *_: "train")
+    monkeypatch.setattr(demo, "teach_inbox", lambda *_: "inbox")
     assert demo.demo(Arguments(switches=switches)) == verb

@@ -10,7 +10,7 @@ import pytest
 from headway.base.errors import Cause, Exit, Refusal, UsageError
 from headway.base.lock import RunLock
 from headway.commands.demos import inbox_lesson
-from headway.commands.demos.inbox_lesson import InboxSteps, LevelExam, table, teach_inbox, verdict
+from headway.commands.demos.inbox_lesson import InboxSteps, teach_inbox
 from headway.commands.demos.syllogisms import Curriculum, make_curriculum, solve
 from headway.config.command_line import Arguments
 from headway.config.settings import Given
@@ -123,37 +123,6 @@ def test_a_score_that_was_not_reached_is_said_and_fails(
     assert "It answers 4 of 6 questions exactly (67%). That is not more than 90%" in said
 
 
-@pytest.mark.parametrize(("num_right", "passed"), [(180, False), (181, True)])
-def test_more_than_nine_of_ten_pass(num_right: int, passed: bool) -> None:
-    questions = make_curriculum(0, 1, 200).questions
-    answers = [one.answer if at < num_right else "" for at, one in enumerate(questions)]
-    exam = LevelExam("3-hard.jsonl", questions, tuple(answers), ("easy", "medium", "hard"))
-    assert exam.is_passed is passed
-    assert ("it has failed" in verdict(exam)) is not passed
-
-
-def test_what_was_not_taught_yet_does_not_count() -> None:
-    questions = SMALL.questions
-    answers = tuple(one.answer if one.level == "easy" else "" for one in questions)
-    assert LevelExam("1-easy.jsonl", questions, answers, ("easy",)).is_passed
-    assert not LevelExam("2-medium.jsonl", questions, answers, ("easy", "medium")).is_passed
-    assert not LevelExam("", questions, answers, ()).is_passed
-
-
-def test_a_table_line_for_each_exam() -> None:
-    questions = SMALL.questions
-    right = tuple(one.answer for one in questions)
-    exams = [
-        LevelExam("", questions, ("",) * 6, ()),
-        LevelExam("1-easy.jsonl", questions, right, ("easy",)),
-    ]
-    assert table(exams) == [
-        "                      easy  medium    hard     all",
-        "before              0 of 2  0 of 2  0 of 2  0 of 6",
-        "after 1-easy.jsonl  2 of 2  2 of 2  2 of 2  6 of 6",
-    ]
-
-
 def test_a_second_time_nothing_is_trained() -> None:
     pupil = Pupil()
     teach_inbox(arguments(), pupil.steps)
@@ -205,8 +174,9 @@ def test_a_model_that_a_person_names_is_taught_instead() -> None:
 
 
 def test_an_invalid_setting_leaves_nothing_behind(here: Path) -> None:
-    with pytest.raises(Refusal):
-        teach_inbox(arguments(Given("batch_size", "many", "--batch-size")), Pupil().steps)
+    for name, value in (("batch_size", "many"), ("run_name", "mine"), ("continue", "other")):
+        with pytest.raises(Refusal):
+            teach_inbox(arguments(Given(name, value, f"--{name}")), Pupil().steps)
     assert list(here.iterdir()) == []
 
 

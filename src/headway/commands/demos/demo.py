@@ -33,6 +33,14 @@ def demo(arguments: Arguments) -> int:
             remedies=(Remedy(f"headway train {data}", "trains on it"),),
         )
     raise_problems(arguments.problems)
+    if arguments.on("inbox") and arguments.on("from_scratch"):
+        raise UsageError(
+            "two demos at once",
+            cause=Cause.CONTRADICTION,
+            have="--inbox --from-scratch",
+            need="one of them",
+            remedies=(Remedy("headway demo --inbox"), Remedy("headway demo --from-scratch")),
+        )
     if arguments.on("inbox"):
         packages.require("demo", packages.TRAINING)
         return teach_inbox(arguments, real_inbox_steps(arguments))

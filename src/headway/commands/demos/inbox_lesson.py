@@ -13,13 +13,13 @@ from headway.base.errors import Cause, Exit, Remedy, UsageError, refusal_from
 from headway.base.units import count, seconds
 from headway.base.version import __version__
 from headway.commands.demos.lesson import ORIGIN, ask, chat, is_terminal, number_of_questions
+from headway.commands.demos.level_exam import LevelExam, table, verdict
 from headway.commands.demos.syllogisms import (
     LEVELS,
     NUM_QUESTIONS,
     Curriculum,
     Lesson,
     Syllogism,
-    is_exact,
     make_curriculum,
 )
 from headway.commands.verb import print_json, print_lines, terminal_width
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from headway.inbox.jobs.inbox_job import InboxJob
 
 INBOX, DATA = "demo-inbox", "demo-inbox-data"
-GOAL = 0.9  # of what was taught
 _PRESET, _VOCABULARY, _SEED = "tiny", 1024, 0
 _OURS: dict[str, object] = {"batch_size": 16, "learning_rate": 2e-3, "bf16": False}
 _OF_DEMO, _OF_NEW_MODEL = ("output_dir", "fresh"), ("preset", "vocab_size")
@@ -60,41 +59,6 @@ class InboxSteps:
     clock: Callable[[], float] = time.monotonic
 
 
-@dataclass(frozen=True)
-class LevelExam:
-    """What a model answered.
-
-    Attributes:
-        after: the file that was learned last, "" before the first.
-        questions: that were asked.
-        answers: to them.
-        taught: levels that it was taught.
-    """
-
-    after: str
-    questions: tuple[Syllogism, ...]
-    answers: tuple[str, ...]
-    taught: tuple[str, ...]
-
-    @property
-    def marks(self) -> tuple[bool, ...]:
-        """Which answers are exactly right."""
-        pairs = zip(self.questions, self.answers, strict=True)
-        return tuple(is_exact(answer, asked.question) for asked, answer in pairs)
-
-    def score(self, levels: Sequence[str]) -> tuple[int, int]:
-        """How many questions of these levels were answered exactly, and how many were asked."""
-        pairs = zip(self.questions, self.marks, strict=True)
-        marks = [mark for asked, mark in pairs if asked.level in levels]
-        return sum(marks), len(marks)
-
-    @property
-    def is_passed(self) -> bool:
-        """Whether enough of what was taught is answered exactly."""
-        right, num = self.score(self.taught)
-        return right > GOAL * num
-
-
 def teach_inbox(arguments: Arguments, steps: InboxSteps) -> int:
     """The whole lesson; returns the exit code.
 
@@ -109,6 +73,7 @@ def teach_inbox(arguments: Arguments, steps: InboxSteps) -> int:
     home = Path(settings.output_dir)
     folder, data = InboxFolder((home / INBOX).absolute()), home / DATA
     num = number_of_questions(arguments, NUM_QUESTIONS)
+    _check_settings(folder, arguments)
     show = _Show(arguments)
     if settings.fresh:
         _move_aside(folder)
@@ -145,34 +110,6 @@ def teach_inbox(arguments: Arguments, steps: InboxSteps) -> int:
     return Exit.KEPT if exams[-1].is_passed else Exit.BROKEN
 
 
-def table(exams: Sequence[LevelExam]) -> list[str]:
-    """How many questions of each level were answered exactly, a line for each exam."""
-    levels = [level.name for level in LEVELS]
-    rows = [["", *levels, "all"]]
-    for exam in exams:
-        scores = [exam.score([level]) for level in levels] + [exam.score(levels)]
-        name = f"after {exam.after}" if exam.after else "before"
-        rows.append([name, *(f"{right} of {num}" for right, num in scores)])
-    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if at == 0 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-
-
-def verdict(exam: LevelExam) -> str:
-    """What came of it, as it was measured."""
-    right, num = exam.score(exam.taught)
-    share = right / num if num else 0.0
-    found = f"It answers {count(right)} of {count(num)} questions exactly ({share:.0%})"
-    if exam.is_passed:
-        return f"{found}, none of which it was trained on."
-    return f"{found}. That is not more than {GOAL:.0%}, which this demo is for: it has failed."
-
-
 def _given(
     arguments: Arguments, data: Path, curriculum: Curriculum, steps: InboxSteps
 ) -> "list[Given]":
@@ -196,6 +133,21 @@ def _given(
         steps.make_model(model, preset, size, texts)
     mine = [one for name, one in typed.items() if name not in (*_OF_DEMO, *_OF_NEW_MODEL)]
     return [*ours, *mine, Given("model", str(model.absolute()), ORIGIN)]
+
+
+def _check_settings(folder: "InboxFolder", arguments: Arguments) -> None:
+    """Refuse what the inbox would refuse, before the exam.
+
+    Raises:
+        Refusal: a setting is one that the inbox sets for each file.
+    """
+    from headway.config.settings import Given
+    from headway.inbox.options import read_inbox_settings
+
+    names = {spellings()[normalize(one.name)].name: one for one in arguments.given}
+    typed = [one for name, one in names.items() if name not in _OF_DEMO]
+    start = [] if {"model", "preset"} & set(names) else [Given("preset", _PRESET, ORIGIN)]
+    read_inbox_settings(folder, [*start, *typed], {}, has_trained=False)
 
 
 def _learn(
