@@ -116,6 +116,10 @@ class Cause(StrEnum):
     CONTRACT_BROKEN = "contract_broken"
     NOT_LEARNED = "not_learned"
 
+    # exports
+    EXPORT_DIFFERS = "export_differs"
+    EXPORT_UNVERIFIED = "export_unverified"
+
     # the machine
     SLOWER = "slower"
     STRAGGLER = "straggler"

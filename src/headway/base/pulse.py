@@ -83,6 +83,8 @@ class Phase(StrEnum):
     WRITING_RECEIPT = "writing the receipt"
 
     VERIFYING_CHECKPOINT = "verifying the checkpoint"
+    EXPORTING = "writing the export"
+    VERIFYING_EXPORT = "comparing the export"
     VERIFYING_BACKUP = "verifying the backup"
     BACKING_UP_CURRENT = "backing up the current run"
     COPYING = "copying"

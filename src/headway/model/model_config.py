@@ -43,7 +43,7 @@ def read_config(folder: Path, tensors: Tensors) -> dict[str, Any]:
             _check_ends(folder, name, read_object(folder / name))
     if not isinstance(config.get("model_type"), str) or not config["model_type"]:
         raise _invalid(folder).refusal("no model_type that is text")
-    if quantizer := _quantizer(folder, config):
+    if quantizer := quantizer_of(folder, config):
         raise _quantized(folder, quantizer)
     check_router_loss(config, folder)
     config = _with_sizes(config, tensors)
@@ -166,7 +166,7 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _quantizer(folder: Path, config: Mapping[str, Any]) -> str:
+def quantizer_of(folder: Path, config: Mapping[str, Any]) -> str:
     """What quantized the weights, and the file that says so; "" if they are not quantized."""
     found = config_value(config, "quantization_config")
     if found is not None:

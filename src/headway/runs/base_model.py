@@ -37,7 +37,7 @@ def find_base_model(adapters: Path, given: Path | None = None) -> Path:
         UsageError: it is not there, or is another model.
     """
     recorded = Path(str(read_object(adapters / ADAPTERS)["base_model_name_or_path"]))
-    expected = _expected_hash(adapters)
+    expected = expected_hash(adapters)
     if given is not None:
         found = weights_hash(given) if given.is_dir() and weight_files(given) else ""
         if not found or (expected and found != expected):
@@ -61,7 +61,7 @@ def _moved_along(adapters: Path, recorded: Path) -> Iterator[Path]:
                 yield path
 
 
-def _expected_hash(adapters: Path) -> str:
+def expected_hash(adapters: Path) -> str:
     """The hash of the base model's weights, by the first run that trained on it; "" if unknown."""
     run = RunFolder(adapters.resolve().parent)
     for _ in range(_LONGEST_CHAIN):

@@ -1,18 +1,12 @@
 """Inference launcher: starts the process, waits, reads its answer."""
 
-import contextlib
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
-from headway.base.errors import Exit
 from headway.base.process import ChildProcess
 from headway.data.sources.descriptors import inherited
-from headway.supervise.child import death_refusal, torch_environment
-from headway.supervise.live.runtime_folder import LiveFolder
+from headway.supervise.request_process import ask_child
 from headway.training.inference.request import (
     SCREEN_IS_FREE,
     InferenceRequest,
@@ -35,41 +29,23 @@ def run_inference(
         Refusal: it could not answer.
         KeyboardInterrupt: Ctrl+C before there was an answer.
     """
-    with LiveFolder() as live:
-        return _run(request, live, wait)
+
+    def wait_and_free_screen(process: ChildProcess, pulse: Path) -> None:
+        wait(process, pulse)
+        pulse.with_name(SCREEN_IS_FREE).touch()
+
+    return ask_child(
+        "headway.training.inference.answer",
+        request,
+        InferenceResult,
+        wait_and_free_screen,
+        doing=f"headway {request.kind}",
+        environment=_output_encoding(),
+        descriptors=inherited(request.data),
+    )
 
 
 def _output_encoding() -> dict[str, str]:
     """Variables that let a child write to our standard output in its encoding."""
     encoding = getattr(sys.stdout, "encoding", None)
     return {"PYTHONIOENCODING": f"{encoding}:replace"} if encoding else {}
-
-
-def _run(
-    request: InferenceRequest, live: Path, wait: Callable[[ChildProcess, Path], None]
-) -> InferenceResult:
-    question, pulse = live / "question.json", live / "ask.pulse"
-    question.write_bytes(msgspec.json.encode(request))
-    process = ChildProcess(
-        "headway.training.inference.answer",
-        [str(question)],
-        environment=torch_environment() | _output_encoding(),
-        pulse=pulse,
-        log=live / "answer.err",
-        descriptors=inherited(request.data),
-        own_session=False,  # it reads from the terminal, and Ctrl+C ends the answer
-    )
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            wait(process, pulse)
-            (live / SCREEN_IS_FREE).touch()
-            process.wait()
-        code = process.wait()
-        result = process.answer(InferenceResult)
-        if result is None:
-            if code in (Exit.INTERRUPTED, -signal.SIGINT):
-                raise KeyboardInterrupt
-            raise death_refusal(process, f"headway {request.kind}")
-    finally:
-        process.end()
-    return result

@@ -36,7 +36,7 @@ def test_what_is_not_installed_is_named() -> None:
         ("numpy.typing", "train"),
         ("pyarrow", "parquet"),
         ("datasets", "hub"),
-        ("gguf", "demo"),
+        ("gguf", "export"),
     ],
 )
 def test_an_import_that_fails_names_the_extra_that_brings_it(module: str, extra: str) -> None:

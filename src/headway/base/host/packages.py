@@ -33,7 +33,7 @@ _EXTRAS = {
     "pyarrow": "parquet",
     "s3fs": "s3",
     "datasets": "hub",
-    "gguf": "demo",
+    "gguf": "export",
 }
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _TRAIN_LINE = "pip install 'headway[train]'"
@@ -49,7 +49,7 @@ def require(verb: str, modules: Iterable[str]) -> None:
     Raises:
         UsageError: some are not; says what to install.
     """
-    missing = [name for name in modules if not _is_installed(name)]
+    missing = [name for name in modules if not is_installed(name)]
     if missing:
         raise _refusal(f"headway {verb} needs packages that are not installed", missing)
 
@@ -91,7 +91,8 @@ def nvidia_device() -> str:
     return "nvidia-smi" if shutil.which("nvidia-smi") else ""
 
 
-def _is_installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
+    """Whether a module can be imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):  # an import hook or a broken package
@@ -104,7 +105,7 @@ def _refusal(what: str, missing: list[str]) -> UsageError:
     remedies = (Remedy(f"pip install 'headway[{other}]'"),) if other else ()
     if "train" in extras:
         system = f"{platform.system()} {platform.machine()}"
-        torch = not _is_installed("torch")
+        torch = not is_installed("torch")
         remedies = (*training_remedies(nvidia_device(), system, torch=torch), *remedies)
     return UsageError(
         what,
