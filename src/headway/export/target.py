@@ -45,4 +45,10 @@ def target_of(name: TargetName) -> Target:
         from headway.export.model_folder import ModelFolder
 
         return ModelFolder()
-    raise NotImplementedError(name)
+    if name == "gguf":
+        from headway.export.targets.gguf import GgufTarget
+
+        return GgufTarget()
+    from headway.export.targets.ollama import OllamaTarget
+
+    return OllamaTarget()

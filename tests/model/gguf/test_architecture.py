@@ -10,13 +10,9 @@ from tests.model.gguf.gguf_files import write_gguf as write
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from headway.model.gguf.architecture import (
-    ROPE_FACTORS,
-    UnsupportedGgufError,
-    config_of,
-    targets_of,
-)
+from headway.model.gguf.architecture import UnsupportedGgufError, config_of, targets_of
 from headway.model.gguf.container import GgufFile, read_gguf
+from headway.model.gguf.rope_factors import ROPE_FACTORS
 
 
 def file_of(tmp_path: Path, model_type: str = "llama", **changes: Any) -> GgufFile:

@@ -12,7 +12,8 @@ from tokenizers import Regex, pre_tokenizers
 from headway.data.examples.tokenizer import Tokenizer
 from headway.model.gguf.architecture import UnsupportedGgufError
 from headway.model.gguf.container import read_gguf
-from headway.model.gguf.vocabulary import PRE_TOKENIZERS, Vocabulary, vocabulary_of
+from headway.model.gguf.pre_tokenizers import PRE_TOKENIZERS
+from headway.model.gguf.vocabulary import Vocabulary, vocabulary_of
 
 # Written by llama.cpp (xllamacpp 2026.10.11549) for SmolLM2's vocabulary under each name.
 IDS: dict[str, list[tuple[str, list[int]]]] = json.loads(

@@ -9,13 +9,9 @@ from safetensors.numpy import load_file
 from tests.model.gguf.gguf_files import small_model, write_gguf
 
 from headway.model.gguf import weights
-from headway.model.gguf.architecture import (
-    TensorTarget,
-    UnsupportedGgufError,
-    config_of,
-    targets_of,
-)
+from headway.model.gguf.architecture import UnsupportedGgufError, config_of, targets_of
 from headway.model.gguf.container import GgufFile, GgufTensor, read_gguf
+from headway.model.gguf.layout import TensorTarget
 from headway.model.gguf.weights import check_formats, read_values, stored_bytes, write_weights
 
 

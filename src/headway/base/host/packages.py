@@ -34,6 +34,7 @@ _EXTRAS = {
     "s3fs": "s3",
     "datasets": "hub",
     "gguf": "export",
+    "xllamacpp": "verify",
 }
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _TRAIN_LINE = "pip install 'headway[train]'"

@@ -3,36 +3,24 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from headway.model.gguf.container import GgufFile, Value
+from headway.model.gguf.layout import TensorTarget, tensor_layout
+from headway.model.gguf.rope_factors import (
+    LLAMA3_CONTEXT,
+    LLAMA3_HIGH,
+    LLAMA3_LOW,
+    ROPE_FACTORS,
+    llama3_factors,
+)
 
-ROPE_FACTORS = "rope_freqs.weight"
 _CLASSES = {
     "llama": "LlamaForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
 }
 ARCHITECTURES = tuple(_CLASSES)
-_TOP = {
-    "token_embd": "model.embed_tokens",
-    "output_norm": "model.norm",
-    "output": "lm_head",
-}
-_LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
 # Of an architecture's keys: what is read here, and what says nothing about the computation.
 _READ = (
     *("block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size"),
@@ -42,8 +30,6 @@ _READ = (
 )
 _IDLE = ("rope.scaling.finetuned", "tensor_data_layout")
 _NONE_OF = ("expert_count", "expert_used_count", "attention.sliding_window")
-# Llama 3's scaling of rotary frequencies, which the file has as a tensor of factors.
-_LLAMA3_LOW, _LLAMA3_HIGH, _LLAMA3_CONTEXT = 1.0, 4.0, 8192
 
 
 class UnsupportedGgufError(ValueError):
@@ -56,21 +42,6 @@ class UnsupportedGgufError(ValueError):
     def __init__(self, have: str, need: str) -> None:
         super().__init__(have)
         self.need = need
-
-
-@dataclass(frozen=True)
-class TensorTarget:
-    """What becomes of a tensor.
-
-    Attributes:
-        name: in transformers.
-        shape: that it must have.
-        heads: its rows are pairs of rotary halves of so many heads, interleaved; 0 if they are not.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    heads: int = 0
 
 
 def config_of(file: GgufFile, rope_factors: Sequence[float] = ()) -> dict[str, Any]:
@@ -131,7 +102,7 @@ def targets_of(file: GgufFile, config: Mapping[str, Any]) -> dict[str, TensorTar
     """
     if config["num_hidden_layers"] > len(file.tensors):
         raise ValueError(f"{config['num_hidden_layers']:,} layers in {len(file.tensors):,} tensors")
-    expected = _expected(config)
+    expected = tensor_layout(config)
     unknown = sorted(file.tensors.keys() - expected.keys() - {ROPE_FACTORS})
     if unknown:
         raise UnsupportedGgufError(
@@ -147,45 +118,6 @@ def targets_of(file: GgufFile, config: Mapping[str, Any]) -> dict[str, TensorTar
                 f"{name} of shape {list(file.tensors[name].shape)}, "
                 f"its metadata says {list(target.shape)}"
             )
-    return expected
-
-
-def _expected(config: Mapping[str, Any]) -> dict[str, TensorTarget]:
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
-    heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
-    query, keys = (num * config["head_dim"] for num in (heads, kv_heads))
-    vocab, kind = config["vocab_size"], config["model_type"]
-    rotated = (heads, kv_heads) if kind == "llama" else (0, 0)
-    shapes: dict[str, tuple[tuple[int, ...], int]] = {
-        "attn_norm": ((hidden,), 0),
-        "attn_q": ((query, hidden), rotated[0]),
-        "attn_k": ((keys, hidden), rotated[1]),
-        "attn_v": ((keys, hidden), 0),
-        "attn_output": ((hidden, query), 0),
-        "ffn_norm": ((hidden,), 0),
-        "ffn_gate": ((inner, hidden), 0),
-        "ffn_up": ((inner, hidden), 0),
-        "ffn_down": ((hidden, inner), 0),
-    }
-    if kind == "qwen3":
-        shapes |= dict.fromkeys(("attn_q_norm", "attn_k_norm"), ((config["head_dim"],), 0))
-    biased = ["attn_q", "attn_k", "attn_v"] if kind == "qwen2" else []
-    if config.get("attention_bias"):
-        biased += ["attn_q", "attn_k", "attn_v", "attn_output"]
-    if config.get("mlp_bias"):
-        biased += ["ffn_gate", "ffn_up", "ffn_down"]
-    top = {"token_embd": (vocab, hidden), "output_norm": (hidden,)}
-    if not config["tie_word_embeddings"]:
-        top["output"] = (vocab, hidden)
-    expected = {f"{n}.weight": TensorTarget(f"{_TOP[n]}.weight", s) for n, s in top.items()}
-    for layer in range(config["num_hidden_layers"]):
-        there, here = f"model.layers.{layer}", f"blk.{layer}"
-        for name, (shape, interleaved) in shapes.items():
-            full = f"{there}.{_LAYER[name]}"
-            expected[f"{here}.{name}.weight"] = TensorTarget(f"{full}.weight", shape, interleaved)
-            if name in biased:
-                target = TensorTarget(f"{full}.bias", shape[:1], interleaved)
-                expected[f"{here}.{name}.bias"] = target
     return expected
 
 
@@ -257,7 +189,7 @@ def _rope(keys: _Keys, factors: Sequence[float], head_dim: int) -> dict[str, Any
     if not factors:
         return rope
     factor = float(f"{max(factors):.6g}")
-    if not _are_close(factors, _llama3_factors(base, head_dim, factor)):
+    if not _are_close(factors, llama3_factors(base, head_dim, factor)):
         raise UnsupportedGgufError(
             f"{ROPE_FACTORS} that are not those of Llama 3.1 to 3.3",
             "rotary embeddings like theirs",
@@ -266,25 +198,10 @@ def _rope(keys: _Keys, factors: Sequence[float], head_dim: int) -> dict[str, Any
         "rope_type": "llama3",
         "rope_theta": base,
         "factor": factor,
-        "low_freq_factor": _LLAMA3_LOW,
-        "high_freq_factor": _LLAMA3_HIGH,
-        "original_max_position_embeddings": _LLAMA3_CONTEXT,
+        "low_freq_factor": LLAMA3_LOW,
+        "high_freq_factor": LLAMA3_HIGH,
+        "original_max_position_embeddings": LLAMA3_CONTEXT,
     }
-
-
-def _llama3_factors(base: float, head_dim: int, factor: float) -> list[float]:
-    """By how much Llama 3 divides each frequency.
-
-    Source: transformers' `_compute_llama3_parameters`.
-    """
-    found: list[float] = []
-    for pair in range(head_dim // 2):
-        wavelength = 2 * math.pi * base ** (2 * pair / head_dim)
-        turns = _LLAMA3_CONTEXT / wavelength
-        smooth = (turns - _LLAMA3_LOW) / (_LLAMA3_HIGH - _LLAMA3_LOW)
-        smooth = min(1.0, max(0.0, smooth))
-        found.append(1 / ((1 - smooth) / factor + smooth))
-    return found
 
 
 def _are_close(some: Sequence[float], others: Sequence[float]) -> bool:

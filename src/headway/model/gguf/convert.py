@@ -31,14 +31,10 @@ from headway.base.files import (
 from headway.base.foreign.boundary import Boundary
 from headway.base.pulse import Phase, Pulse
 from headway.base.units import size
-from headway.model.gguf.architecture import (
-    ROPE_FACTORS,
-    TensorTarget,
-    UnsupportedGgufError,
-    config_of,
-    targets_of,
-)
+from headway.model.gguf.architecture import UnsupportedGgufError, config_of, targets_of
 from headway.model.gguf.container import GgufFile, read_gguf
+from headway.model.gguf.layout import TensorTarget
+from headway.model.gguf.rope_factors import ROPE_FACTORS
 from headway.model.gguf.vocabulary import Vocabulary, vocabulary_of
 from headway.model.gguf.weights import check_formats, read_values, stored_bytes, write_weights
 from headway.model.safetensors_index import WHOLE

@@ -7,12 +7,8 @@ from typing import Any, cast
 
 from headway.model.gguf.architecture import UnsupportedGgufError
 from headway.model.gguf.container import Value
+from headway.model.gguf.pre_tokenizers import PRE_TOKENIZERS, PreTokenizer
 
-_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_MODERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{NUM}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 _CONTROL, _USER_DEFINED = 3, 4  # kinds of tokens that text may spell out
 _ROLES = {
     "bos_token": "bos_token_id",
@@ -23,39 +19,6 @@ _ROLES = {
     "mask_token": "mask_token_id",
 }
 _ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
-
-
-@dataclass(frozen=True)
-class PreTokenizer:
-    """How text is cut before pairs are merged.
-
-    Attributes:
-        patterns: each cuts what the one before it left.
-        whole_words: a word that is a token is not merged from parts.
-        composed: text is composed first (NFC), as the model's own tokenizer does.
-        begins: texts begin with the bos token, if the file does not say.
-    """
-
-    patterns: tuple[str, ...]
-    whole_words: bool = False
-    composed: bool = False
-    begins: bool = False
-
-
-_GPT2 = PreTokenizer((_WORDS,))
-_DIGITS = PreTokenizer((r"\p{N}", _WORDS))
-_QWEN2 = PreTokenizer((_MODERN.replace("{NUM}", ""),), composed=True)
-_LLAMA3 = PreTokenizer((_MODERN.replace("{NUM}", "{1,3}"),), whole_words=True, begins=True)
-# llama.cpp's names, `tokenizer.ggml.pre`.
-PRE_TOKENIZERS = {
-    "gpt-2": _GPT2,
-    "smollm": _DIGITS,
-    "qwen2": _QWEN2,
-    "deepseek-r1-qwen": _QWEN2,
-    "llama-bpe": _LLAMA3,
-    "llama3": _LLAMA3,
-    "llama-v3": _LLAMA3,
-}
 
 
 @dataclass(frozen=True)

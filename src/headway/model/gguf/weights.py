@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headway.model.gguf.architecture import TensorTarget, UnsupportedGgufError
+from headway.model.gguf.architecture import UnsupportedGgufError
 from headway.model.gguf.container import GgufFile, GgufTensor, mapped
+from headway.model.gguf.layout import TensorTarget
 
 # Formats whose bytes are those of safetensors; the others become fp32.
 _SAME = {"F32": "F32", "F16": "F16", "BF16": "BF16"}

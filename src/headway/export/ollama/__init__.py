@@ -1,0 +1,1 @@
+"""Ollama: a GGUF file with a Modelfile, and the server that runs it."""

@@ -1,0 +1,1 @@
+"""Export targets: the programs that weights are written for, and compared in."""

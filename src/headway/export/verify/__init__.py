@@ -1,0 +1,1 @@
+"""Verification of a GGUF file: llama.cpp beside PyTorch."""

@@ -1,0 +1,253 @@
+"""Comparisons of a GGUF file in llama.cpp with the model in PyTorch, each with its outcome."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from headway.export.gguf.splits import Splits
+from headway.export.request import Check
+from headway.export.verify.llama_cpp import LlamaCpp, LlamaCppError
+from headway.export.verify.reference import Reference
+from headway.export.verify.texts import conversations, nasty_texts, prose
+
+POSITIONS = 64
+_TOP = 5
+_BEFORE = 32  # tokens before the first position
+_SAME_CHOICES = 62 / 64
+_REPLY_TOKENS = 64
+# By how much a log-probability may differ, natural logarithm.
+LIMITS = {
+    "f32": 2e-3,
+    "f16": 2e-3,
+    "bf16": 0.05,
+    "q8_0": 0.05,
+    "q6_k": 0.1,
+    "q5_k_m": 0.2,
+    "q4_k_m": 0.4,
+}
+
+
+class Difference(StrEnum):
+    """In what llama.cpp and PyTorch differ."""
+
+    NOT_LOADED = "llama.cpp cannot load the file"
+    TOKENS = "the tokens of a text differ"
+    BEGINNING = "what comes before a text differs"
+    TEMPLATE = "the rendered chat differs"
+    CHAT_TOKENS = "the tokens of a chat differ"
+    ENDS = "an end token does not end an answer"
+    PROBABILITIES = "the probabilities differ"
+    REPLY = "an answer does not end where it should"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The outcome of one comparison.
+
+    Attributes:
+        check: as `export.json` has it.
+        difference: what differs; None if nothing does.
+    """
+
+    check: Check
+    difference: Difference | None = None
+
+
+@dataclass
+class _Tally:
+    """What a comparison found so far."""
+
+    difference: Difference
+    num: int = 0
+    wrong: list[str] = field(default_factory=list[str])
+
+    def add(self, problem: str) -> None:
+        self.num += 1
+        if problem:
+            self.wrong.append(problem)
+
+    def outcome(self, what: str) -> Comparison:
+        check = Check(
+            what,
+            passed=not self.wrong,
+            measured=self.num - len(self.wrong),
+            limit=self.num,
+            detail=self.wrong[0][:400] if self.wrong else "",
+        )
+        return Comparison(check, self.difference if self.wrong else None)
+
+
+def compare_tokens(llama: LlamaCpp, reference: Reference, splits: Splits) -> list[Comparison]:
+    """Compare the ids of nasty texts, and what comes before a text."""
+    tally = _Tally(Difference.TOKENS)
+    before = reference.tokenizer.end_token if splits.first_space else ""  # as in a chat
+    for nasty in nasty_texts(reference.tokenizer, composed=splits.composes):
+        text = before + nasty
+        tally.add(_first_difference(text, reference, reference.tokens(text), llama.tokens(text)))
+    beginning = _Tally(Difference.BEGINNING)
+    text = before + prose()
+    ours, theirs = reference.text_ids(text), llama.tokens(text, begin=True)
+    beginning.add(_first_difference(text, reference, ours, theirs))
+    return [
+        tally.outcome("tokens of texts that tokenizers cut differently"),
+        beginning.outcome("tokens before a text"),
+    ]
+
+
+def _first_difference(
+    text: str, reference: Reference, ours: Sequence[int], theirs: Sequence[int]
+) -> str:
+    if list(ours) == list(theirs):
+        return ""
+    at = next(
+        (n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
+        min(len(ours), len(theirs)),
+    )
+    names = [
+        [reference.tokenizer.token_of(one) for one in ids[at : at + 3]] for ids in (ours, theirs)
+    ]
+    return f"{text[:60]!r}: from token {at + 1} on {names[0]} here, {names[1]} there"
+
+
+def compare_template(stored: object, reference: Reference) -> list[Comparison]:
+    """Compare the chat template in the file: without one, llama.cpp takes ChatML.
+
+    Args:
+        stored: in the file's metadata; None if it has none.
+        reference: of the model.
+    """
+    ours = reference.tokenizer.chat_template
+    if stored == ours:
+        return [] if ours is None else [Comparison(Check("chat template", passed=True))]
+    have = "has none" if stored is None else "has another one"
+    if ours is None:
+        have = "has one, and the model none"
+    check = Check("chat template", passed=False, detail=f"the file {have}")
+    return [Comparison(check, Difference.TEMPLATE)]
+
+
+def compare_chats(llama: LlamaCpp, reference: Reference, context: int) -> list[Comparison]:
+    """Compare rendered conversations as text and as tokens; nothing without a template."""
+    rendering, tokens = _Tally(Difference.TEMPLATE), _Tally(Difference.CHAT_TOKENS)
+    for messages in conversations():
+        ours = reference.render(messages)
+        if ours is None:
+            continue
+        try:
+            theirs = llama.render(messages)
+        except LlamaCppError as error:
+            rendering.add(f"llama.cpp: {error}")
+            continue
+        without = reference.without_bos(ours)
+        rendering.add(_first_character(without, theirs))
+        found = llama.tokens(theirs, begin=True)
+        tokens.add(_first_difference(ours, reference, reference.chat_ids(ours), found))
+        if not rendering.wrong and not tokens.wrong and len(found) + 1 < context:
+            counted = llama.chat(messages, 1).num_prompt_tokens
+            if counted != len(found):
+                tokens.add(f"{len(found)} tokens here, {counted} of a chat there")
+    if not rendering.num:
+        return []
+    return [rendering.outcome("rendered chats"), tokens.outcome("tokens of rendered chats")]
+
+
+def _first_character(ours: str, theirs: str) -> str:
+    if ours == theirs:
+        return ""
+    at = next(
+        (n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
+        min(len(ours), len(theirs)),
+    )
+    shown = [text[max(0, at - 20) : at + 40] for text in (ours, theirs)]
+    return f"from character {at + 1} on {shown[0]!r} here, {shown[1]!r} there"
+
+
+def compare_ends(llama: LlamaCpp, reference: Reference, end_ids: Sequence[int]) -> Comparison:
+    """Let each end token be chosen: the answer must be over."""
+    tally = _Tally(Difference.ENDS)
+    ids = reference.text_ids("Hello")
+    for end in end_ids:
+        found = llama.complete(ids, 3, force=end)
+        token = reference.tokenizer.token_of(end)
+        tally.add("" if found.ended else f"{token!r} (id {end}) does not end an answer")
+    return tally.outcome("tokens that end an answer")
+
+
+def probe_ids(reference: Reference, context: int) -> list[int]:
+    """The tokens in which probabilities are compared: a chat, if there is a template, and prose."""
+    rendered = reference.render(conversations()[0])
+    ids = reference.text_ids("") if rendered is None else reference.chat_ids(rendered)
+    more = reference.tokens(f"{prose()}\n" * 4)
+    return [*ids, *more][: min(_BEFORE + POSITIONS, context - 1)]
+
+
+def compare_probabilities(
+    llama: LlamaCpp, reference: Reference, ids: Sequence[int], quantize: str
+) -> list[Comparison]:
+    """Compare the log-probabilities of llama.cpp's first choices, and which one is first."""
+    limit, begin = LIMITS[quantize], max(0, len(ids) - POSITIONS)
+    ours_TV = reference.log_probabilities(ids, begin)
+    worst, where, same, clear = 0.0, "", 0, 0
+    word = reference.tokens("a")[-1]  # is chosen: of an end token, no probabilities are told
+    for number in range(begin, len(ids)):
+        theirs = llama.complete(ids[: number + 1], 1, top=_TOP, force=word).top
+        ours_V = ours_TV[number - begin]
+        if not theirs:
+            raise LlamaCppError(f"no probabilities after token {number + 1}")
+        for token, found in theirs.items():
+            apart = abs(found - float(ours_V[token]))
+            apart = math.inf if math.isnan(apart) else apart
+            if apart > worst:
+                worst, where = apart, f"after token {number + 1}: {found:.4f} instead of "
+                where += f"{float(ours_V[token]):.4f} for {reference.tokenizer.token_of(token)!r}"
+        best = ours_V.topk(2)
+        if float(best.values[0] - best.values[1]) > limit:
+            clear += 1
+            same += next(iter(theirs), None) == int(best.indices[0])
+    num = len(ids) - begin
+    passed = worst <= limit
+    needed = clear * _SAME_CHOICES
+    return [
+        Comparison(
+            Check(f"top-{_TOP} log-probabilities at {num} positions", passed, worst, limit, where),
+            None if passed else Difference.PROBABILITIES,
+        ),
+        Comparison(
+            Check(f"first choices where one is clear ({clear})", same >= needed, same, needed),
+            None if same >= needed else Difference.PROBABILITIES,
+        ),
+    ]
+
+
+def compare_reply(
+    llama: LlamaCpp, reference: Reference, end_ids: Sequence[int]
+) -> list[Comparison]:
+    """Let it answer in a chat: it must stop by itself, where PyTorch would.
+
+    Nothing without a template.
+    """
+    messages = conversations()[0]
+    rendered = reference.render(messages)
+    if rendered is None:
+        return []
+    what = "an answer in a chat"
+    reply = llama.chat(messages, _REPLY_TOKENS)
+    if reply.stopped:
+        return [Comparison(Check(f"{what} stops by itself", passed=True, detail=reply.text[:200]))]
+    ids = reference.chat_ids(rendered)
+    written = llama.complete(ids, _REPLY_TOKENS).ids
+    choices: Any = reference.log_probabilities([*ids, *written], len(ids) - 1).argmax(dim=-1)
+    missed = [n for n, one in enumerate(choices.tolist()) if one in end_ids]
+    if not missed or missed[0] >= len(written):
+        detail = f"neither here nor in PyTorch within {_REPLY_TOKENS} tokens"
+        return [
+            Comparison(Check(f"{what} ends where it does in PyTorch", passed=True, detail=detail))
+        ]
+    check = Check(
+        f"{what} stops by itself",
+        passed=False,
+        detail=f"PyTorch ends it after {missed[0]} tokens, llama.cpp goes on",
+    )
+    return [Comparison(check, Difference.REPLY)]

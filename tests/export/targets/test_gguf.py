@@ -1,0 +1,172 @@
+"""Every architecture in every number format computes in llama.cpp what it computes in PyTorch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.export.models import ARCHITECTURES, adapters, model_folder, source_of
+
+from headway.base.errors import Cause, UsageError
+from headway.base.pulse import Phase, Pulse
+from headway.export.gguf.plan import file_name, plan_file
+from headway.export.request import FORMATS, ExportOptions
+from headway.export.targets.gguf import GgufTarget
+from headway.model.gguf.container import read_gguf
+from headway.model.gguf.convert import gguf_folder
+from headway.model.load import from_folder
+
+
+def exported(
+    folder: Path, place: Path, quantize: str = "f16", *, compare: bool = True, **options: Any
+) -> Path:
+    """Write a file, and compare it."""
+    source = source_of(folder, place / "scratch")
+    given = ExportOptions("gguf", quantize=quantize, name=folder.name, **options)
+    written = GgufTarget().write(source, given, place, Pulse())
+    assert written.files == (file_name(given),)
+    if compare:
+        found = GgufTarget().verify(source, given, place, Pulse())
+        assert found.failure is None, found.failure
+        assert len(found.checks) >= 8
+        assert all(check.passed for check in found.checks)
+    return place / file_name(given)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_an_architecture(kind: str, tmp_path: Path) -> None:
+    exported(model_folder(tmp_path / kind, kind), tmp_path)
+
+
+@pytest.mark.parametrize("quantize", [one for one in FORMATS if one != "f16"])
+def test_a_number_format(quantize: str, tmp_path: Path) -> None:
+    exported(model_folder(tmp_path / "llama"), tmp_path, quantize)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "phi3"])
+def test_merged_adapters(kind: str, tmp_path: Path) -> None:
+    base = model_folder(tmp_path / "base", kind)
+    exported(adapters(tmp_path / "lora", base), tmp_path, "f32")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"tie_word_embeddings": True},
+        {"attention_bias": True, "mlp_bias": True},
+        {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 5e5}},
+        {
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 5e5,
+                "factor": 32.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 8192,
+            }
+        },
+        {"num_key_value_heads": 4, "num_attention_heads": 4},
+        {"rows": 512},
+    ],
+    ids=lambda one: next(iter(one)),
+)
+def test_variants_of_llama(config: dict[str, Any], tmp_path: Path) -> None:
+    exported(model_folder(tmp_path / "llama", **config), tmp_path, "f32")
+
+
+def test_a_sliding_window_limits_the_context(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "mistral", "mistral", sliding_window=200)
+    path = exported(folder, tmp_path, "f32")
+    assert read_gguf(path).metadata["llama.context_length"] == 200
+    source = source_of(folder, tmp_path / "again")
+    (finding,) = plan_file(source, ExportOptions("gguf")).architecture.findings
+    assert "200" in finding.what
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+def test_there_and_back_the_weights_are_the_same_bits(kind: str, tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / kind, kind)
+    path = exported(folder, tmp_path, "f32", compare=False)
+    back = gguf_folder(path, Pulse())
+    ours = from_folder(folder, trust_remote_code=False).state_dict()
+    theirs = from_folder(back, trust_remote_code=False).state_dict()
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    assert json.loads((back / "generation_config.json").read_bytes())["eos_token_id"]
+
+
+def test_its_progress_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int, int]] = []
+    pulse = Pulse()
+    monkeypatch.setattr(
+        pulse, "progress", lambda done: seen.append((pulse._phase, done, pulse.total))
+    )
+    source = source_of(model_folder(tmp_path / "model"), tmp_path / "scratch")
+    options = ExportOptions("gguf", quantize="q8_0")
+    GgufTarget().write(source, options, tmp_path, pulse)
+    phases, done, totals = zip(*seen, strict=True)
+    assert set(phases) == {Phase.EXPORTING}
+    assert sorted(done) == list(done)
+    assert done[-1] == totals[-1] > 0
+    size = (tmp_path / file_name(options)).stat().st_size
+    assert size <= GgufTarget().num_bytes(source, options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "have"),
+    [
+        ("llama", {"hidden_act": "gelu"}, "the activation gelu in a llama"),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
+            "rotary embeddings scaled by dynamic",
+        ),
+        ("gemma3_text", {"query_pre_attn_scalar": 32}, "query_pre_attn_scalar 32"),
+        (
+            "gemma3_text",
+            {"layer_types": ["full_attention"] * 7},
+            "another order of layers that see everything",
+        ),
+        ("gemma3_text", {"final_logit_softcapping": 30.0}, "final_logit_softcapping 30.0"),
+    ],
+)
+def test_what_llama_cpp_computes_otherwise_is_refused(
+    kind: str, config: dict[str, Any], have: str, tmp_path: Path
+) -> None:
+    source = source_of(model_folder(tmp_path / "model", kind, **config), tmp_path / "scratch")
+    with pytest.raises(UsageError) as caught:
+        GgufTarget().num_bytes(source, ExportOptions("gguf"))
+    assert caught.value.cause is Cause.MODEL_UNSUPPORTED
+    assert caught.value.have == have
+    assert caught.value.remedies[0].do == (
+        f"python convert_hf_to_gguf.py {tmp_path / 'model'} --outfile model.gguf"
+    )
+
+
+def test_another_architecture_is_refused_with_the_tool_that_can(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_bytes()) | {"model_type": "olmo2"}
+    (folder / "config.json").write_text(json.dumps(config))
+    source = source_of(folder, tmp_path / "scratch")
+    with pytest.raises(UsageError) as caught:
+        GgufTarget().num_bytes(source, ExportOptions("gguf"))
+    assert caught.value.have == "the architecture olmo2"
+
+
+def test_a_weight_that_f16_cannot_hold_is_refused(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    folder = model_folder(tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][3, 4] = 70000
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UsageError) as caught:
+        exported(folder, tmp_path, "f16", compare=False)
+    assert "model.layers.1.mlp.up_proj.weight" in caught.value.have
+    assert caught.value.need == "--quantize bf16, or f32"
+    weights["model.layers.1.mlp.up_proj.weight"][3, 4] = np.nan
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UsageError, match="cannot be written as GGUF"):
+        exported(folder, tmp_path, "f32", compare=False)

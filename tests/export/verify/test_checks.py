@@ -1,0 +1,188 @@
+"""Each comparison passes what is the same, and says where something differs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from tests.export.models import trained_tokenizer
+
+from headway.export.gguf.splits import Splits
+from headway.export.verify.checks import (
+    LIMITS,
+    POSITIONS,
+    Difference,
+    compare_chats,
+    compare_ends,
+    compare_probabilities,
+    compare_reply,
+    compare_template,
+    compare_tokens,
+    probe_ids,
+)
+from headway.export.verify.llama_cpp import ChatReply, Continuation, LlamaCppError
+from headway.export.verify.reference import Reference
+
+WORDS = trained_tokenizer()
+END = WORDS.end_id
+PLAIN = Splits("gpt2", "gpt-2")
+
+
+class Model(torch.nn.Module):
+    """Says the same after each token: its logits depend on the token alone."""
+
+    def __init__(self, size: float = 1.0) -> None:
+        super().__init__()
+        draws = torch.Generator().manual_seed(0)
+        self.table = size * torch.randn(WORDS.vocab_size, WORDS.vocab_size, generator=draws)
+
+    def forward(self, ids: torch.Tensor) -> Any:
+        return type("Output", (), {"logits": self.table[ids]})()
+
+
+REFERENCE = Reference(Model(), WORDS, begins=False)
+
+
+class Llama:
+    """What llama.cpp does, if nothing is wrong; a test makes something else of it."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.changes = changes
+        for name, function in changes.items():
+            setattr(self, name, function)
+
+    def tokens(self, text: str, *, begin: bool = False) -> list[int]:
+        return REFERENCE.tokens(text)
+
+    def render(self, messages: Sequence[Any]) -> str:
+        return REFERENCE.render(messages) or ""
+
+    def chat(self, messages: Sequence[Any], num_tokens: int) -> ChatReply:
+        return ChatReply("Paris.", True, len(REFERENCE.tokens(self.render(messages))))
+
+    def complete(
+        self, ids: Sequence[int], num_tokens: int, *, top: int = 1, force: int | None = None
+    ) -> Continuation:
+        best = REFERENCE.log_probabilities(ids, len(ids) - 1)[0].topk(top)
+        chances = dict(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+        return Continuation((force or 5,), force == END, chances)
+
+
+def outcomes(compared: Any) -> list[Difference | None]:
+    return [one.difference for one in (compared if isinstance(compared, list) else [compared])]
+
+
+def test_everything_is_the_same() -> None:
+    llama: Any = Llama()
+    ids = probe_ids(REFERENCE, 512)
+    compared = [
+        *compare_tokens(llama, REFERENCE, PLAIN),
+        *compare_template(WORDS.chat_template, REFERENCE),
+        *compare_chats(llama, REFERENCE, 512),
+        compare_ends(llama, REFERENCE, [END]),
+        *compare_probabilities(llama, REFERENCE, ids, "f32"),
+        *compare_reply(llama, REFERENCE, [END]),
+    ]
+    assert outcomes(compared) == [None] * 9
+    assert all(one.check.passed for one in compared)
+    assert len(ids) == 32 + POSITIONS
+
+
+def test_the_text_whose_tokens_differ_is_shown() -> None:
+    llama: Any = Llama(
+        tokens=lambda text, begin=False: [
+            one + (one == 20 and not begin) for one in REFERENCE.tokens(text)
+        ]
+    )
+    found = compare_tokens(llama, REFERENCE, PLAIN)
+    assert outcomes(found) == [Difference.TOKENS, None]
+    assert "from token" in found[0].check.detail
+
+
+def test_what_comes_before_a_text_is_compared() -> None:
+    llama: Any = Llama(tokens=lambda text, begin=False: [0] * begin + REFERENCE.tokens(text))
+    assert outcomes(compare_tokens(llama, REFERENCE, PLAIN)) == [None, Difference.BEGINNING]
+    found = compare_chats(llama, REFERENCE, 512)
+    assert outcomes(found) == [None, Difference.CHAT_TOKENS]
+
+
+@pytest.mark.parametrize(("stored", "word"), [(None, "none"), ("other", "another")])
+def test_the_template_in_the_file(stored: str | None, word: str) -> None:
+    (found,) = compare_template(stored, REFERENCE)
+    assert found.difference is Difference.TEMPLATE
+    assert word in found.check.detail
+
+
+def test_a_text_model_needs_no_template() -> None:
+    plain = Reference(Model(), trained_tokenizer(chat=False), begins=False)
+    assert compare_template(None, plain) == []
+    assert compare_chats(Llama(), plain, 512) == []  # type: ignore[arg-type]
+    assert compare_reply(Llama(), plain, [END]) == []  # type: ignore[arg-type]
+    assert outcomes(compare_template("a", plain)) == [Difference.TEMPLATE]
+
+
+def fails(*_: Any) -> str:
+    raise LlamaCppError("no filter named 'odd'")
+
+
+@pytest.mark.parametrize("render", [fails, lambda messages: "another text"])
+def test_a_chat_that_is_rendered_otherwise(render: Any) -> None:
+    found = compare_chats(Llama(render=render), REFERENCE, 512)  # type: ignore[arg-type]
+    assert found[0].difference is Difference.TEMPLATE
+    assert found[0].check.measured == 0
+
+
+def test_a_chat_that_has_more_tokens_in_its_server() -> None:
+    llama: Any = Llama(chat=lambda messages, num: ChatReply("", True, 1))
+    assert outcomes(compare_chats(llama, REFERENCE, 512)) == [None, Difference.CHAT_TOKENS]
+
+
+def test_an_end_token_that_ends_nothing_is_named() -> None:
+    found = compare_ends(Llama(), REFERENCE, [END, 40])  # type: ignore[arg-type]
+    assert found.difference is Difference.ENDS
+    assert "id 40" in found.check.detail
+
+
+def shifted(by: float, *, swap: bool = False) -> Any:
+    """llama.cpp with one log-probability that is another."""
+
+    def complete(ids: Sequence[int], num: int, *, top: int = 1, force: int | None = None) -> Any:
+        found = Llama().complete(ids, num, top=top, force=force)
+        chances = list(found.top.items())
+        if swap:
+            chances[:2] = chances[1::-1]
+        if len(ids) == 60:
+            chances[3] = (chances[3][0], chances[3][1] + by)
+        return Continuation(found.ids, found.ended, dict(chances))
+
+    return Llama(complete=complete)
+
+
+@pytest.mark.parametrize("quantize", LIMITS)
+def test_a_log_probability_beyond_the_limit(quantize: str) -> None:
+    ids = probe_ids(REFERENCE, 512)
+    limit = LIMITS[quantize]
+    close = compare_probabilities(shifted(0.9 * limit), REFERENCE, ids, quantize)
+    assert outcomes(close) == [None, None]
+    for by in (1.1 * limit, float("nan")):
+        far = compare_probabilities(shifted(by), REFERENCE, ids, quantize)
+        assert outcomes(far) == [Difference.PROBABILITIES, None]
+        assert "after token 60" in far[0].check.detail
+
+
+def test_another_first_choice() -> None:
+    ids = probe_ids(REFERENCE, 512)
+    found = compare_probabilities(shifted(0.0, swap=True), REFERENCE, ids, "f32")
+    assert outcomes(found) == [None, Difference.PROBABILITIES]
+
+
+def test_an_answer_that_goes_on_where_pytorch_ends_it() -> None:
+    talks = ChatReply("on and on", False, 9)
+    model = Model()
+    model.table[:, END] = 100.0
+    ending = Reference(model, WORDS, begins=False)
+    llama: Any = Llama(chat=lambda messages, num: talks)
+    assert outcomes(compare_reply(llama, REFERENCE, [END])) == [None]
+    found = compare_reply(llama, ending, [END])
+    assert outcomes(found) == [Difference.REPLY]
+    assert "after 0 tokens" in found[0].check.detail
