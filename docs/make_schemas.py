@@ -19,6 +19,8 @@ from headway.base.pulse import LAYOUT, SIZE, PulseReading
 from headway.config.settings import Settings, is_flag, printed_name, table
 from headway.data.formats.records import Rejected
 from headway.diagnose.answer import DiagnosisAnswer
+from headway.export.check.request import CheckResult
+from headway.export.request import ExportResult
 from headway.guard.run_record import GuardedCommand
 from headway.inbox.inbox_status import InboxStatus
 from headway.inbox.jobs.inbox_job import InboxJob
@@ -33,8 +35,10 @@ from headway.supervise.progress import Status
 FOLDER = Path(__file__).parent / "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PLAIN: dict[str, tuple[type, str]] = {
+    "check": (CheckResult, "`headway check --json`."),
     "checkpoint": (CheckpointState, "headway.json in a checkpoint."),
     "diagnosis": (DiagnosisAnswer, "`headway diagnose --json`."),
+    "export": (ExportResult, "export.json beside what was exported; `headway export --json`."),
     "guard": (GuardedCommand, "guard.json of a run of a guarded command."),
     "inbox_job": (InboxJob, "A record of .headway/jobs of an inbox; `headway inbox list --json`."),
     "inbox_status": (InboxStatus, "`headway inbox status --json`."),

@@ -12,6 +12,7 @@ from headway.base.version import __version__
 from headway.commands import archives, convert, doctor, inference, status, train, worker
 from headway.commands.completion import completion_verb
 from headway.commands.demos import demo
+from headway.commands.exports import check, export, finetune
 from headway.commands.help import overview_lines, verb_lines
 from headway.commands.services import inbox
 from headway.commands.stalls import diagnose, guard
@@ -23,9 +24,12 @@ from headway.ui.standard_streams import prepare_streams
 VERBS = {
     **demo.VERBS,
     **train.VERBS,
+    **finetune.VERBS,
     **worker.VERBS,
     **inbox.VERBS,
     **inference.VERBS,
+    **export.VERBS,
+    **check.VERBS,
     **status.VERBS,
     **diagnose.VERBS,
     **guard.VERBS,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headway.base.errors import Cause, MachineError, OurBug, UsageError
-from headway.supervise import inference
+from headway.supervise import request_process
 from headway.supervise.inference import run_inference
 from headway.training.inference.request import InferenceRequest
 
@@ -51,12 +51,12 @@ def answering(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     monkeypatch.setenv("PYTHONPATH", path)
-    real = inference.ChildProcess
+    real = request_process.ChildProcess
 
     def child(_module: str, *given: Any, **options: Any) -> Any:
         return real("standin", *given, **options)
 
-    monkeypatch.setattr(inference, "ChildProcess", child)
+    monkeypatch.setattr(request_process, "ChildProcess", child)
     return tmp_path
 
 
@@ -70,7 +70,7 @@ def test_an_answer_comes_back_and_nothing_is_left(answering: Path) -> None:
     found = run_inference(request, lambda _, pulse: waited.append(pulse)).evaluation
     assert found is not None
     assert (found.loss, found.tokens) == (1.0, 4)
-    assert [path.name for path in waited] == ["ask.pulse"]
+    assert [path.name for path in waited] == ["request.pulse"]
     assert list((answering / "live").iterdir()) == []
 
 

@@ -116,9 +116,13 @@ class Cause(StrEnum):
     CONTRACT_BROKEN = "contract_broken"
     NOT_LEARNED = "not_learned"
 
-    # exports
+    # exports, and finished folders
     EXPORT_DIFFERS = "export_differs"
     EXPORT_UNVERIFIED = "export_unverified"
+    TEMPLATE_MISSING = "template_missing"
+    END_TOKEN_MISSING = "end_token_missing"  # noqa: S105 - a token of text
+    NEVER_ENDS = "never_ends"
+    WEIGHTS_ROUNDED = "weights_rounded"
 
     # the machine
     SLOWER = "slower"

@@ -81,7 +81,6 @@ class Phase(StrEnum):
     SAVING = "saving"
     AUDITING_WEIGHTS = "auditing the weights"
     WRITING_RECEIPT = "writing the receipt"
-
     VERIFYING_CHECKPOINT = "verifying the checkpoint"
     EXPORTING = "writing the export"
     VERIFYING_EXPORT = "comparing the export"

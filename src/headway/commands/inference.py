@@ -89,26 +89,18 @@ def inference_request(
     from headway.training.inference.request import InferenceRequest
 
     found = find_run(run, folder)
-    checkpoint, problems = found.newest_verified()
-    if checkpoint is None:
-        raise UsageError(
-            f"run {found.path.name} has no usable checkpoint",
-            cause=Cause.NO_CHECKPOINT,
-            have=str(problems[0]) if problems else "no checkpoint yet",
-            need="one whose files match its manifest",
-            remedies=(Remedy(f"headway status {found.path}", "shows what became of it"),),
-        )
+    checkpoint = usable_checkpoint(found)
     plan = found.plan()
     values: dict[str, object] = {
         "kind": kind,
-        "checkpoint": str(checkpoint.path.resolve()),
+        "checkpoint": str(checkpoint.resolve()),
         "max_length": number(options, "max_length", plan.data.max_length if plan else 256),
         "num_tokens": number(options, "max_tokens", 256),
         "temperature": number(options, "temperature", 0.8),
         "top_k": number(options, "top_k", 50),
         "seed": number(options, "seed", 0),
         "trust_remote_code": "trust_remote_code" in options,
-        "base": _base_model(options, found, checkpoint.path),
+        "base": _base_model(options, found, checkpoint),
         "preferred_only": "preferred_only" in options,
         "keep_empty_answers": "keep_empty_answers" in options,
         "max_rejected": number(options, "max_rejected", 0.05),
@@ -117,6 +109,24 @@ def inference_request(
         **more,
     }
     return msgspec.convert(values, InferenceRequest)
+
+
+def usable_checkpoint(run: "RunFolder") -> Path:
+    """The folder of a run's newest checkpoint that verifies.
+
+    Raises:
+        UsageError: there is none.
+    """
+    checkpoint, problems = run.newest_verified()
+    if checkpoint is not None:
+        return checkpoint.path
+    raise UsageError(
+        f"run {run.path.name} has no usable checkpoint",
+        cause=Cause.NO_CHECKPOINT,
+        have=str(problems[0]) if problems else "no checkpoint yet",
+        need="one whose files match its manifest",
+        remedies=(Remedy(f"headway status {run.path}", "shows what became of it"),),
+    )
 
 
 def _base_model(options: Mapping[str, str], run: "RunFolder", checkpoint: Path) -> str:

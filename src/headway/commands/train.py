@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headway.base.process import Stop
     from headway.config.settings import Settings
     from headway.runs.plan import Plan
+    from headway.supervise.supervisor import Result
     from headway.ui.screens import Screen
 
 
@@ -120,6 +121,13 @@ def run_training(
     Returns:
         The exit code.
     """
+    return supervised(arguments, verb, sources, settings).code
+
+
+def supervised(
+    arguments: Arguments, verb: str, sources: tuple[str, ...], settings: "Settings"
+) -> "Result":
+    """Train under a supervisor, shown on the terminal; says how it ended."""
     packages.require(verb, packages.TRAINING)
     screen = _screen(arguments, settings.logging_steps)
     screen.say(first_line(verb, sources))
@@ -133,9 +141,9 @@ def run_training(
 
             argv = tuple(map(hide_credentials, sys.argv))
             request = Request(sources, settings, argv, arguments.on("verbose"))
-            code = Supervisor(request, screen, stop).train().code
+            result = Supervisor(request, screen, stop).train()
             patience_s = end_patience_s(stop, settings.grace_s)
-        return code
+        return result
     finally:
         screen.close(patience_s)
 

@@ -18,8 +18,8 @@ from headway.export.request import (
     ExportOptions,
     ExportRequest,
     ExportResult,
-    Verification,
-    Written,
+    ExportVerification,
+    WrittenFiles,
 )
 from headway.export.source import ExportSource, open_source
 from headway.export.target import Target, target_of
@@ -64,7 +64,7 @@ def export(request: ExportRequest, pulse: Pulse, target: Target | None = None) -
 
 def _compare(
     target: Target, source: ExportSource, options: ExportOptions, folder: Path, pulse: Pulse
-) -> tuple[Verification | None, tuple[Finding, ...]]:
+) -> tuple[ExportVerification | None, tuple[Finding, ...]]:
     """Compare what was written with the model; without what that needs, say so.
 
     Raises:
@@ -87,7 +87,8 @@ def _compare(
             need=failure.need,
             remedies=failure.remedies,
         )
-    return replace(found, seconds=round(time.monotonic() - began_s, 3)), ()
+    seconds = round(time.monotonic() - began_s, 3)
+    return replace(found, findings=(), seconds=seconds), found.findings
 
 
 def _not_compared(why: str) -> Finding:
@@ -107,8 +108,8 @@ def _not_compared(why: str) -> Finding:
 def _result(
     request: ExportRequest,
     source: ExportSource,
-    written: Written,
-    verification: Verification | None,
+    written: WrittenFiles,
+    verification: ExportVerification | None,
     findings: tuple[Finding, ...],
 ) -> ExportResult:
     return ExportResult(

@@ -37,14 +37,19 @@ def check_name(name: str, what: str) -> str:
     """
     if _PLAIN.fullmatch(name) and len(name) <= _LONGEST_NAME and not name.endswith(" "):
         return name
-    better = re.sub(r"[^A-Za-z0-9._+-]+", "-", Path(name).name).strip("-. ")[:_LONGEST_NAME]
     raise UsageError(
         f"{what}: {name[:80] or 'nothing'} is not a name for a file",
         cause=Cause.INVALID_VALUE,
         have=repr(name[:80]),
         need=f"letters, digits, and . _ + - between them, at most {_LONGEST_NAME}",
-        remedies=(Remedy(f"{what} {better or 'my-model'}"),),
+        remedies=(Remedy(f"{what} {file_name(name)}"),),
     )
+
+
+def file_name(text: str) -> str:
+    """A name for a file, as near to a text as can be."""
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", Path(text).name).strip("-.+ ")[:_LONGEST_NAME]
+    return name.rstrip("-.+ ") or "model"
 
 
 def check_output(output: Path, source: Path, to: str) -> None:

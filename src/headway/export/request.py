@@ -19,7 +19,8 @@ class ExportOptions:
 
     Attributes:
         to: the program it is for.
-        quantize: number format of the weights in a GGUF file, one of `FORMATS`.
+        quantize: number format of the weights, one of `FORMATS`; of a transformers folder one of
+            the first three.
         adapter_only: hf: the PEFT adapter alone, not merged.
         name: of the model, in its card, as a file name and in Ollama; checked to be a plain name.
         system: ollama: instructions that come before every conversation.
@@ -59,7 +60,7 @@ class ExportRequest:
 
 
 @dataclass(frozen=True)
-class Check:
+class ExportCheck:
     """One comparison of the exported file with the model that was trained.
 
     Attributes:
@@ -78,19 +79,21 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Verification:
+class ExportVerification:
     """What came of comparing an exported file with the model that was trained.
 
     Attributes:
         judge: the program that read the file: "transformers 5.23 in a fresh process".
         checks: all comparisons, in order.
         failure: why the export is not used, in four parts; None if every check passed.
+        findings: what a person should know, though the export is used.
         seconds: that it took.
     """
 
     judge: str
-    checks: tuple[Check, ...] = ()
+    checks: tuple[ExportCheck, ...] = ()
     failure: Finding | None = None
+    findings: tuple[Finding, ...] = ()
     seconds: float = 0.0
 
 
@@ -110,7 +113,7 @@ class BaseModel:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenFiles:
     """What a target wrote, before it is compared.
 
     Attributes:
@@ -158,6 +161,6 @@ class ExportResult:
     merged: bool
     files: tuple[str, ...]
     end_tokens: dict[str, str]
-    verification: Verification | None
+    verification: ExportVerification | None
     findings: tuple[Finding, ...] = ()
     output: str = ""

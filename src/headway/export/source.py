@@ -16,17 +16,17 @@ from headway.base.pulse import Phase, Pulse
 from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.tokenizer import Tokenizer
 from headway.data.examples.tokenizer_files import WORDS
-from headway.export.adapters import put_adapters, read_kind
-from headway.export.base_folder import find_base
-from headway.export.dequantize import dequantized_folder, quantization_of
-from headway.export.end_tokens import end_ids_of
-from headway.export.merging import merged_source
+from headway.export.reading.adapters import put_adapters, read_kind
+from headway.export.reading.base_folder import find_base
+from headway.export.reading.dequantize import dequantized_folder, quantization_of
+from headway.export.reading.end_tokens import end_ids_of
+from headway.export.reading.merging import merged_source
+from headway.export.reading.tensor_source import Shapes, StoredSource, TensorSource
 from headway.export.request import BaseModel, ExportRequest
-from headway.export.tensor_source import Shapes, StoredSource, TensorSource
 from headway.model.load import from_folder, is_adapter
 from headway.model.model_config import CONFIG, read_object
 from headway.model.safetensors_index import check_folder
-from headway.model.sizes import embedding_shape
+from headway.model.sizes import embedding_rows, embedding_shape
 from headway.runs.base_model import weights_hash
 
 _GENERATION = "generation_config.json"
@@ -53,6 +53,9 @@ class ExportSource:
         dequantized: the number format that its weights were in before; "" if they were not
             quantized.
         tensors: of the whole model, by name.
+        whole: folder of the whole model, or of the adapters' base; in fp32 if it was quantized.
+        run: folder of the run that trained it; None for a model that Headway did not train.
+        trust_remote_code: run code that comes with the model.
         findings: what a person should know about it.
     """
 
@@ -67,7 +70,8 @@ class ExportSource:
     base: BaseModel | None
     dequantized: str
     tensors: TensorSource
-    whole: Path  # of the whole model, or of the adapters' base; in fp32 if it was quantized
+    whole: Path
+    run: Path | None = None
     trust_remote_code: bool = False
     findings: tuple[Finding, ...] = ()
 
@@ -83,6 +87,12 @@ class ExportSource:
         where it was dequantized.
         """
         return self.tensors.read()
+
+    @property
+    def num_embeddings(self) -> int:
+        """Rows of the input embedding: ids are smaller."""
+        headers = {name: ("", shape) for name, shape in self.shapes.items()}
+        return embedding_rows(headers, self.config)
 
     def load_model(self) -> nn.Module:
         """The model as it was trained, in fp32 and eval mode, its adapters beside their layers.
@@ -139,6 +149,7 @@ def open_source(request: ExportRequest, scratch: Path, pulse: Pulse) -> ExportSo
         dequantized=dequantized,
         tensors=tensors,
         whole=whole,
+        run=Path(request.run) if request.run else None,
         trust_remote_code=request.trust_remote_code,
         findings=_findings(dequantized),
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from headway.base.pulse import Pulse
-from headway.export.request import ExportOptions, TargetName, Verification, Written
+from headway.export.request import ExportOptions, ExportVerification, TargetName, WrittenFiles
 from headway.export.source import ExportSource
 
 
@@ -25,13 +25,13 @@ class Target(Protocol):
 
     def write(
         self, source: ExportSource, options: ExportOptions, folder: Path, pulse: Pulse
-    ) -> Written:
+    ) -> WrittenFiles:
         """Write the files into an empty folder, under plain names."""
         ...
 
     def verify(
         self, source: ExportSource, options: ExportOptions, folder: Path, pulse: Pulse
-    ) -> Verification:
+    ) -> ExportVerification:
         """Compare what was written with the model that was trained.
 
         A `failure` in it means that the files are not used: they never get their final name.
@@ -42,7 +42,7 @@ class Target(Protocol):
 def target_of(name: TargetName) -> Target:
     """The target of this name."""
     if name == "hf":
-        from headway.export.model_folder import ModelFolder
+        from headway.export.hf.model_folder import ModelFolder
 
         return ModelFolder()
     if name == "gguf":

@@ -22,6 +22,7 @@ def main(arguments: list[str]) -> int:
     try:
         with pulse.importing(Phase.IMPORTING_TORCH):
             from headway.export.export import export
+        pulse.enter(Phase.LOOKING_UP_MODEL)
         send_answer(export(request, pulse))
     except Refusal as refusal:
         report_refusal(refusal)

@@ -23,7 +23,7 @@ from headway.model.safetensors_index import (
     weight_files,
 )
 
-_TYPES = {
+TYPES = {  # number formats, as safetensors files call them
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -58,8 +58,8 @@ class StoredTensors(Mapping[str, Tensor]):
             if file.readinto(content) != place.num_bytes:
                 raise OSError(errno.EIO, f"{place.file.name} became shorter", str(place.file))
         if not content:
-            return torch.zeros(place.shape, dtype=_TYPES[place.kind])
-        return torch.frombuffer(content, dtype=_TYPES[place.kind]).reshape(place.shape)
+            return torch.zeros(place.shape, dtype=TYPES[place.kind])
+        return torch.frombuffer(content, dtype=TYPES[place.kind]).reshape(place.shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -88,7 +88,7 @@ def _places(path: Path) -> dict[str, _Place]:
     found: dict[str, _Place] = {}
     for name, one in header.items():
         begin, end = one["data_offsets"]
-        if one["dtype"] not in _TYPES:
+        if one["dtype"] not in TYPES:
             raise _other_names(path, [name])
         found[name] = _Place(
             path, one["dtype"], tuple(one["shape"]), 8 + length + begin, end - begin

@@ -2,29 +2,40 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from types import TracebackType
 
+import torch
 from torch import Tensor
 
+from headway.model.lazy_weights import TYPES
+
 _ALIGNMENT = 8  # of the data, as the format wants it
-_FLOAT_BYTES = 4
 
 
 class SafetensorsFile:
-    """A file of fp32 tensors whose names and shapes are known before; a context manager.
+    """A file of tensors whose names and shapes are known before; a context manager.
 
     Args:
         path: of a file that is not there yet.
         shapes: of the tensors, in the order in which they will be added.
+        kinds: number formats by name, as the format spells them, where they are not fp32.
     """
 
-    def __init__(self, path: Path, shapes: Mapping[str, Sequence[int]]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        shapes: Mapping[str, Sequence[int]],
+        kinds: Mapping[str, str] | None = None,
+    ) -> None:
         header: dict[str, object] = {"__metadata__": {"format": "pt"}}
         end = 0
+        self._kinds = {name: (kinds or {}).get(name, "F32") for name in shapes}
         for name, shape in shapes.items():
-            begin, end = end, end + _num_bytes(shape)
-            header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [begin, end]}
+            kind = self._kinds[name]
+            begin, end = end, end + num_bytes(shape, kind)
+            header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [begin, end]}
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % _ALIGNMENT)
         self._left = list(shapes)
@@ -34,7 +45,9 @@ class SafetensorsFile:
     def add(self, name: str, tensor: Tensor) -> None:
         """Write the next tensor."""
         assert name == self._left.pop(0), "in the order of the header"
-        self._file.write(tensor.detach().cpu().float().contiguous().numpy().data)
+        plain = tensor.detach().cpu().to(TYPES[self._kinds[name]]).contiguous()
+        if plain.numel():  # numpy has no bf16, but bytes
+            self._file.write(plain.reshape(-1).view(torch.uint8).numpy().data)
 
     def __enter__(self) -> "SafetensorsFile":
         return self
@@ -48,8 +61,6 @@ class SafetensorsFile:
         self._file.close()
 
 
-def _num_bytes(shape: Sequence[int]) -> int:
-    num = _FLOAT_BYTES
-    for length in shape:
-        num *= length
-    return num
+def num_bytes(shape: Sequence[int], kind: str = "F32") -> int:
+    """Bytes of a tensor in a number format."""
+    return prod(shape) * TYPES[kind].itemsize

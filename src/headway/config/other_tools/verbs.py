@@ -37,9 +37,12 @@ _TALK = VerbMeaning(
         Remedy("headway generate RUN --prompt TEXT", "text from a prompt"),
     ),
 )
-_FOLDER = VerbMeaning(
-    "nothing: runs/NAME/model is an ordinary transformers folder",
-    (Remedy("headway runs", "lists them"),),
+_EXPORT = VerbMeaning(
+    "Headway's name for it: adapters are merged, and the result is compared",
+    (
+        Remedy("headway export RUN --to hf", "a folder for transformers, vLLM and TRL"),
+        Remedy("headway export RUN --to gguf", "a file for llama.cpp and Ollama"),
+    ),
 )
 _NOT_TRAINED = VerbMeaning(
     "training by the next token: Headway trains without preferences or rewards",
@@ -54,7 +57,7 @@ def _renamed(verb: str, gives: str) -> VerbMeaning:
 _BY_MEANING: tuple[tuple[str, VerbMeaning], ...] = (
     (
         """continue continue-training continue_training fit fine-tune fine_tune fine_tunes.create
-        fine_tuning.jobs.create finetune finetune_adapter finetune_full finetune_lora ft full
+        fine_tuning.jobs.create finetune_adapter finetune_full finetune_lora ft full
         full_finetune instruct_tune launch learn lora lora_finetune pretrain pt qlora sft train_lora
         tune""",
         _TRAIN,
@@ -66,14 +69,14 @@ _BY_MEANING: tuple[tuple[str, VerbMeaning], ...] = (
         _TALK,
     ),
     (
-        """convert_to_hf convert_from_litgpt export fuse merge merge-lora merge_lora
-        merge-sharded-fsdp-weights push save upload""",
-        _FOLDER,
+        """convert_to_hf convert_from_litgpt fuse merge merge-lora merge_lora
+        merge-sharded-fsdp-weights push quantize save to_gguf upload""",
+        _EXPORT,
     ),
     ("dpo grpo kto orpo ppo reward rlhf rloo rm distill", _NOT_TRAINED),
     ("evaluate benchmark predict perplexity ppl", _renamed("eval RUN DATA", "held-out loss")),
     (
-        "check dry-run dry_run dryrun inspect preprocess prepare preview tokenize analyze",
+        "dry-run dry_run dryrun inspect preprocess prepare preview tokenize analyze",
         _renamed("plan DATA", "decides everything, trains nothing"),
     ),
     ("config env info diagnostics setup system", _renamed("doctor", "is this machine ready")),

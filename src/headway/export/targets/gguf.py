@@ -6,7 +6,7 @@ from headway.base.pulse import Phase, Pulse
 from headway.export.gguf.architecture import UnsupportedModelError
 from headway.export.gguf.plan import file_name, plan_file, unsupported
 from headway.export.gguf.write import write_gguf
-from headway.export.request import ExportOptions, Verification, Written
+from headway.export.request import ExportOptions, ExportVerification, WrittenFiles
 from headway.export.source import ExportSource
 from headway.export.verify.verify import verify_gguf
 
@@ -27,7 +27,7 @@ class GgufTarget:
 
     def write(
         self, source: ExportSource, options: ExportOptions, folder: Path, pulse: Pulse
-    ) -> Written:
+    ) -> WrittenFiles:
         """See `Target`."""
         planned = plan_file(source, options)
         name = file_name(options)
@@ -45,7 +45,7 @@ class GgufTarget:
                 )
             except UnsupportedModelError as error:
                 raise unsupported(source, error) from error
-        return Written(
+        return WrittenFiles(
             (name,),
             merged=source.base is not None,
             findings=(*planned.architecture.findings, *planned.vocabulary.findings),
@@ -53,7 +53,7 @@ class GgufTarget:
 
     def verify(
         self, source: ExportSource, options: ExportOptions, folder: Path, pulse: Pulse
-    ) -> Verification:
+    ) -> ExportVerification:
         """See `Target`."""
         file = folder / file_name(options)
         planned = plan_file(source, options)

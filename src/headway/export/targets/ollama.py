@@ -5,7 +5,7 @@ from pathlib import Path
 from headway.base.pulse import Pulse
 from headway.export.gguf.plan import file_name, plan_file
 from headway.export.ollama.modelfile import NAME, Modelfile, check_model_name, modelfile_of
-from headway.export.request import ExportOptions, Written
+from headway.export.request import ExportOptions, WrittenFiles
 from headway.export.source import ExportSource
 from headway.export.targets.gguf import GgufTarget
 
@@ -21,11 +21,11 @@ class OllamaTarget(GgufTarget):
 
     def write(
         self, source: ExportSource, options: ExportOptions, folder: Path, pulse: Pulse
-    ) -> Written:
+    ) -> WrittenFiles:
         """See `Target`."""
         written = super().write(source, options, folder, pulse)
         (folder / NAME).write_text(_modelfile(source, options).text(), encoding="utf-8")
-        return Written((*written.files, NAME), written.merged, written.findings)
+        return WrittenFiles((*written.files, NAME), written.merged, written.findings)
 
 
 def _modelfile(source: ExportSource, options: ExportOptions) -> Modelfile:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from headway.export.gguf.splits import Splits
-from headway.export.request import Check
+from headway.export.request import ExportCheck
 from headway.export.verify.llama_cpp import LlamaCpp, LlamaCppError
 from headway.export.verify.reference import Reference
 from headway.export.verify.texts import conversations, nasty_texts, prose
@@ -43,7 +43,7 @@ class Difference(StrEnum):
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CheckOutcome:
     """The outcome of one comparison.
 
     Attributes:
@@ -51,7 +51,7 @@ class Comparison:
         difference: what differs; None if nothing does.
     """
 
-    check: Check
+    check: ExportCheck
     difference: Difference | None = None
 
 
@@ -68,18 +68,18 @@ class _Tally:
         if problem:
             self.wrong.append(problem)
 
-    def outcome(self, what: str) -> Comparison:
-        check = Check(
+    def outcome(self, what: str) -> CheckOutcome:
+        check = ExportCheck(
             what,
             passed=not self.wrong,
             measured=self.num - len(self.wrong),
             limit=self.num,
             detail=self.wrong[0][:400] if self.wrong else "",
         )
-        return Comparison(check, self.difference if self.wrong else None)
+        return CheckOutcome(check, self.difference if self.wrong else None)
 
 
-def compare_tokens(llama: LlamaCpp, reference: Reference, splits: Splits) -> list[Comparison]:
+def compare_tokens(llama: LlamaCpp, reference: Reference, splits: Splits) -> list[CheckOutcome]:
     """Compare the ids of nasty texts, and what comes before a text."""
     tally = _Tally(Difference.TOKENS)
     before = reference.tokenizer.end_token if splits.first_space else ""  # as in a chat
@@ -111,7 +111,7 @@ def _first_difference(
     return f"{text[:60]!r}: from token {at + 1} on {names[0]} here, {names[1]} there"
 
 
-def compare_template(stored: object, reference: Reference) -> list[Comparison]:
+def compare_template(stored: object, reference: Reference) -> list[CheckOutcome]:
     """Compare the chat template in the file: without one, llama.cpp takes ChatML.
 
     Args:
@@ -120,15 +120,15 @@ def compare_template(stored: object, reference: Reference) -> list[Comparison]:
     """
     ours = reference.tokenizer.chat_template
     if stored == ours:
-        return [] if ours is None else [Comparison(Check("chat template", passed=True))]
+        return [] if ours is None else [CheckOutcome(ExportCheck("chat template", passed=True))]
     have = "has none" if stored is None else "has another one"
     if ours is None:
         have = "has one, and the model none"
-    check = Check("chat template", passed=False, detail=f"the file {have}")
-    return [Comparison(check, Difference.TEMPLATE)]
+    check = ExportCheck("chat template", passed=False, detail=f"the file {have}")
+    return [CheckOutcome(check, Difference.TEMPLATE)]
 
 
-def compare_chats(llama: LlamaCpp, reference: Reference, context: int) -> list[Comparison]:
+def compare_chats(llama: LlamaCpp, reference: Reference, context: int) -> list[CheckOutcome]:
     """Compare rendered conversations as text and as tokens; nothing without a template."""
     rendering, tokens = _Tally(Difference.TEMPLATE), _Tally(Difference.CHAT_TOKENS)
     for messages in conversations():
@@ -164,7 +164,7 @@ def _first_character(ours: str, theirs: str) -> str:
     return f"from character {at + 1} on {shown[0]!r} here, {shown[1]!r} there"
 
 
-def compare_ends(llama: LlamaCpp, reference: Reference, end_ids: Sequence[int]) -> Comparison:
+def compare_ends(llama: LlamaCpp, reference: Reference, end_ids: Sequence[int]) -> CheckOutcome:
     """Let each end token be chosen: the answer must be over."""
     tally = _Tally(Difference.ENDS)
     ids = reference.text_ids("Hello")
@@ -185,7 +185,7 @@ def probe_ids(reference: Reference, context: int) -> list[int]:
 
 def compare_probabilities(
     llama: LlamaCpp, reference: Reference, ids: Sequence[int], quantize: str
-) -> list[Comparison]:
+) -> list[CheckOutcome]:
     """Compare the log-probabilities of llama.cpp's first choices, and which one is first."""
     limit, begin = LIMITS[quantize], max(0, len(ids) - POSITIONS)
     ours_TV = reference.log_probabilities(ids, begin)
@@ -210,12 +210,16 @@ def compare_probabilities(
     passed = worst <= limit
     needed = clear * _SAME_CHOICES
     return [
-        Comparison(
-            Check(f"top-{_TOP} log-probabilities at {num} positions", passed, worst, limit, where),
+        CheckOutcome(
+            ExportCheck(
+                f"top-{_TOP} log-probabilities at {num} positions", passed, worst, limit, where
+            ),
             None if passed else Difference.PROBABILITIES,
         ),
-        Comparison(
-            Check(f"first choices where one is clear ({clear})", same >= needed, same, needed),
+        CheckOutcome(
+            ExportCheck(
+                f"first choices where one is clear ({clear})", same >= needed, same, needed
+            ),
             None if same >= needed else Difference.PROBABILITIES,
         ),
     ]
@@ -223,7 +227,7 @@ def compare_probabilities(
 
 def compare_reply(
     llama: LlamaCpp, reference: Reference, end_ids: Sequence[int]
-) -> list[Comparison]:
+) -> list[CheckOutcome]:
     """Let it answer in a chat: it must stop by itself, where PyTorch would.
 
     Nothing without a template.
@@ -235,7 +239,8 @@ def compare_reply(
     what = "an answer in a chat"
     reply = llama.chat(messages, _REPLY_TOKENS)
     if reply.stopped:
-        return [Comparison(Check(f"{what} stops by itself", passed=True, detail=reply.text[:200]))]
+        check = ExportCheck(f"{what} stops by itself", passed=True, detail=reply.text[:200])
+        return [CheckOutcome(check)]
     ids = reference.chat_ids(rendered)
     written = llama.complete(ids, _REPLY_TOKENS).ids
     choices: Any = reference.log_probabilities([*ids, *written], len(ids) - 1).argmax(dim=-1)
@@ -243,11 +248,13 @@ def compare_reply(
     if not missed or missed[0] >= len(written):
         detail = f"neither here nor in PyTorch within {_REPLY_TOKENS} tokens"
         return [
-            Comparison(Check(f"{what} ends where it does in PyTorch", passed=True, detail=detail))
+            CheckOutcome(
+                ExportCheck(f"{what} ends where it does in PyTorch", passed=True, detail=detail)
+            )
         ]
-    check = Check(
+    check = ExportCheck(
         f"{what} stops by itself",
         passed=False,
         detail=f"PyTorch ends it after {missed[0]} tokens, llama.cpp goes on",
     )
-    return [Comparison(check, Difference.REPLY)]
+    return [CheckOutcome(check, Difference.REPLY)]

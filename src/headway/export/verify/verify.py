@@ -8,10 +8,10 @@ from typing import Any
 from headway.base.errors import Cause, Finding, Remedy
 from headway.base.pulse import Pulse
 from headway.export.gguf.plan import PlannedFile
-from headway.export.request import Verification
+from headway.export.request import ExportVerification
 from headway.export.source import ExportSource
 from headway.export.verify.checks import (
-    Comparison,
+    CheckOutcome,
     Difference,
     compare_chats,
     compare_ends,
@@ -41,7 +41,7 @@ class FileVerdict:
         weight: that differs, if that is why.
     """
 
-    verification: Verification
+    verification: ExportVerification
     differences: tuple[Difference, ...] = ()
     weight: DifferingWeight | None = None
 
@@ -70,16 +70,18 @@ def verify_gguf(
             name = llama.name
     except LlamaCppError as error:
         failure = _failure(file, [f"{Difference.NOT_LOADED}: {error}"])
-        return FileVerdict(Verification(_NO_NAME, failure=failure), (Difference.NOT_LOADED,))
+        return FileVerdict(ExportVerification(_NO_NAME, failure=failure), (Difference.NOT_LOADED,))
     checks = tuple(one.check for one in outcomes)
     wrong = [one for one in outcomes if one.difference]
     if not wrong:
-        return FileVerdict(Verification(name, checks))
+        return FileVerdict(ExportVerification(name, checks))
     differences = tuple(dict.fromkeys(one.difference for one in wrong if one.difference))
     weight = _differing_weight(file, reference, planned, differences, pulse.beat)
     causes = [str(weight)] if weight else []
     causes += [f"{one.difference}: {one.check.detail}" for one in wrong]
-    return FileVerdict(Verification(name, checks, _failure(file, causes)), differences, weight)
+    return FileVerdict(
+        ExportVerification(name, checks, _failure(file, causes)), differences, weight
+    )
 
 
 def _outcomes(
@@ -89,7 +91,7 @@ def _outcomes(
     source: ExportSource,
     quantize: str,
     context: int,
-) -> Iterator[Comparison]:
+) -> Iterator[CheckOutcome]:
     """All comparisons, the quick ones first."""
     yield from compare_tokens(llama, reference, planned.vocabulary.splits)
     yield from compare_chats(llama, reference, context)

@@ -33,7 +33,7 @@ def advise_new_tokens(model: nn.Module, store: Store) -> Finding | None:
     if any(p.requires_grad for p in embedding.parameters()) or type(weight) is not nn.Parameter:
         return None  # they train, or are shards
     used = torch.from_numpy(_used_ids(store, len(weight))).to(weight.device)
-    untrained = used[_looks_untrained(weight.detach(), used)].tolist()
+    untrained = used[looks_untrained(weight.detach(), used)].tolist()
     return _finding(untrained, store) if untrained else None
 
 
@@ -42,7 +42,7 @@ def _used_ids(store: Store, num: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
     return np.flatnonzero(np.bincount(store.ids[:_MOST_TOKENS], minlength=num)[:num])
 
 
-def _looks_untrained(weight_VC: Tensor, used: Tensor) -> Tensor:
+def looks_untrained(weight_VC: Tensor, used: Tensor) -> Tensor:
     """Which of the used rows are zeros, or the mean of all rows."""
     rows = weight_VC[used].float()
     distances = torch.linalg.vector_norm(rows - weight_VC.float().mean(0), dim=1)

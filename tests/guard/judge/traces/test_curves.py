@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from tests.guard.judge.left import losses_of, state
 
+from headway.base.foreign.trainer_state import read_state
 from headway.guard.facts import ProgressRecord
 from headway.guard.judge.traces.curves import of_events, of_output, of_state
 from headway.guard.judge.traces.event_files import Scalar
-from headway.guard.judge.traces.trainer_state import read_state
 
 
 def test_bars_that_are_drawn_again_count_once() -> None:

@@ -7,8 +7,8 @@ import torch
 from tests.guard.judge.left import archive
 from torch import nn
 
+from headway.base.foreign.tensors import Comparison, read_tensors
 from headway.guard.judge.traces.moments import compare_without_moments
-from headway.guard.judge.traces.tensors import Comparison, read_tensors
 
 MIB = 1 << 20
 

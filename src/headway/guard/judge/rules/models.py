@@ -4,12 +4,12 @@ import re
 from collections.abc import Callable, Iterator
 
 from headway.base.errors import Cause, Finding, Remedy
+from headway.base.foreign.tensors import TensorBytes, Tensors, has_nan, is_zero
 from headway.base.units import count, plural
 from headway.guard.judge.rules.losses import is_finite
 from headway.guard.judge.rules.remedies import COUNT_OPTIMIZED, COUNT_TRAINABLE
 from headway.guard.judge.traces.case import Case
 from headway.guard.judge.traces.saved_models import SavedModel, by_series, num_models_unread
-from headway.guard.judge.traces.tensors import TensorBytes, Tensors, has_nan, is_zero
 
 _MAX_NAN_BYTES = 2 << 30  # of all models together
 _MAX_TENSOR_BYTES = 16 << 20  # of one tensor; a NaN is rarely alone

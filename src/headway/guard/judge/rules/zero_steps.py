@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from headway.base.addresses import hide_credentials
 from headway.base.errors import Cause, Finding
+from headway.base.foreign.trainer_state import TrainerState
 from headway.base.units import count, plural, seconds
 from headway.guard.facts import ProgressRecord
 from headway.guard.judge.rules.remedies import count_batches, train_from
 from headway.guard.judge.traces.case import Case
 from headway.guard.judge.traces.intent import Purpose
-from headway.guard.judge.traces.trainer_state import TrainerState
 
 _NO_STEPS_A_SECOND = re.compile(r"train_steps_per_second\W{1,5}0(\.0*)?\b(?!\.?\d)")
 _EMPTY = re.compile(

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from headway.base.errors import Refusal
+from headway.base.foreign import trainer_state
+from headway.base.foreign.tensors import Tensors, read_tensors
+from headway.base.foreign.trainer_state import TrainerState
 from headway.guard.facts import GuardFacts
-from headway.guard.judge.traces import curves, event_files, trainer_state
+from headway.guard.judge.traces import curves, event_files
 from headway.guard.judge.traces.curves import TrainingCurve
 from headway.guard.judge.traces.folders import find_named, is_folder
 from headway.guard.judge.traces.intent import Intent, read_intent
 from headway.guard.judge.traces.movement import NO_MOVEMENT, Movement, find_movement
 from headway.guard.judge.traces.saved_models import SavedModel, by_series, saved_models
-from headway.guard.judge.traces.tensors import Tensors, read_tensors
-from headway.guard.judge.traces.trainer_state import TrainerState
 
 OUTPUT_OPTIONS = (
     *("output_dir", "out_dir", "save_dir", "checkpoint_dir", "ckpt_dir", "default_root_dir"),

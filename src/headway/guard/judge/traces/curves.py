@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from headway.base.foreign.trainer_state import TrainerState
 from headway.guard.facts import ProgressRecord
 from headway.guard.judge.traces.event_files import Scalar
-from headway.guard.judge.traces.trainer_state import TrainerState
 
 OUTPUT = "its output"
 _NO_TRAINING = re.compile(r"(^|[/_.-])(eval|val|valid|validation|test|dev)([/_.-]|$)")

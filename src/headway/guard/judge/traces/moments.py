@@ -5,7 +5,7 @@ then, for each parameter, the step as a number of its own and two moments of the
 length. Moments move even at a learning rate of 0.
 """
 
-from headway.guard.judge.traces.tensors import STORAGE, Comparison, TensorBytes, Tensors, compare
+from headway.base.foreign.tensors import STORAGE, Comparison, TensorBytes, Tensors, compare
 
 _SCALAR_BYTES = 8  # at most
 

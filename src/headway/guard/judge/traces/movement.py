@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from headway.base.foreign.tensors import STORAGE, Comparison, Tensors, compare
 from headway.guard.judge.traces.moments import compare_without_moments
 from headway.guard.judge.traces.saved_models import SavedModel, by_series
-from headway.guard.judge.traces.tensors import STORAGE, Comparison, Tensors, compare
 
 _STATISTICS = re.compile(r"running_mean|running_var|num_batches_tracked")
 MAX_COMPARED_BYTES = 8 << 30  # beyond it, nothing is said to be equal

@@ -20,6 +20,11 @@ class TensorSource(Protocol):
         """The shape of each tensor by its name, as transformers stores it."""
         ...
 
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        """The number format that each tensor is stored in, as safetensors files spell it."""
+        ...
+
     def read(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor with its name, in the order of `shapes`, one at a time."""
         ...
@@ -34,14 +39,19 @@ class StoredSource:
 
     def __init__(self, folder: Path) -> None:
         self._stored = StoredTensors(folder)
-        self._shapes = {name: shape for name, (_, shape) in stored_tensors(folder).items()}
+        self._headers = stored_tensors(folder)
 
     @property
     def shapes(self) -> Shapes:
         """See `TensorSource`."""
-        return self._shapes
+        return {name: shape for name, (_, shape) in self._headers.items()}
+
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        """See `TensorSource`."""
+        return {name: kind for name, (kind, _) in self._headers.items()}
 
     def read(self) -> Iterator[tuple[str, Tensor]]:
         """See `TensorSource`."""
-        for name in self._shapes:
+        for name in self._headers:
             yield name, self._stored[name]

@@ -1,5 +1,6 @@
 """PEFT adapters put on their base model, and what kind they are."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,12 @@ from headway.model.model_config import read_object
 from headway.model.safetensors_index import check_folder, stored_tensors
 from headway.runs.base_model import ADAPTERS
 
-_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "lm_head.weight")
+# Of a whole embedding or head that was saved with the adapters.
+_EMBEDDINGS = tuple(
+    f"{layer}{inner}.weight"
+    for layer in ("embed_tokens", "wte", "word_embeddings", "lm_head")
+    for inner in ("", ".base_layer")
+)
 # Tensors of plain LoRA; those of DoRA and of whole modules have other names.
 _LORA = (
     ".lora_A.weight",
@@ -60,11 +66,12 @@ def put_adapters(model: nn.Module, folder: Path) -> Any:
     shapes = {name: shape for name, (_, shape) in stored_tensors(folder).items()}
     rows = _embedding_rows(shapes)
     plain = cast("Any", model)
-    with _not_fitting(folder)():
+    with _not_fitting(folder)(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # missing tensors are checked below, and logits later
         if rows and rows != plain.get_input_embeddings().weight.shape[0]:
             plain.resize_token_embeddings(rows, mean_resizing=False)
         adapted = with_adapter(model, folder)
-    _check_all_used(cast("Any", adapted), shapes, folder)
+        _check_all_used(cast("Any", adapted), shapes, folder)
     return adapted
 
 

@@ -20,14 +20,16 @@ from headway.base.errors import Cause, Refusal, Remedy, UsageError
 from headway.base.foreign.boundary import Boundary
 from headway.base.pulse import Phase, Pulse
 from headway.data.examples import tokenizer_files
+from headway.export.output import check_room
 from headway.model.lazy_weights import StoredTensors
 from headway.model.model_config import CONFIG, quantizer_of, read_object
-from headway.model.safetensors_file import SafetensorsFile
+from headway.model.safetensors_file import SafetensorsFile, num_bytes
 from headway.model.safetensors_index import WHOLE, stored_tensors
 
 _QUANTIZATION = "quantization_config"
 _STATE = ".quant_state.bitsandbytes__"  # behind the weight's name; then the format's name
 _INT8 = "SCB"  # the scales of a weight in int8, beside it
+_HEADER_BYTES = 1 << 20  # at most
 _BESIDE = (".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".weight_format")
 
 
@@ -60,11 +62,14 @@ def dequantized_folder(folder: Path, made: Path, pulse: Pulse) -> Path:
 
     Raises:
         UsageError: the weights are not what config.json says.
+        MachineError: the disk is too small.
     """
     stored = StoredTensors(folder)
     boundary = _damaged(folder)
     with boundary():
         shapes = _shapes(stored, stored_tensors(folder))
+        need = sum(num_bytes(shape) for shape in shapes.values()) + _HEADER_BYTES
+        check_room(made, need, f"{folder.name} in fp32")
         with (
             pulse.phase(Phase.CONVERTING_MODEL, total=len(shapes), unit="tensors"),
             SafetensorsFile(made / WHOLE, shapes) as file,
@@ -74,7 +79,8 @@ def dequantized_folder(folder: Path, made: Path, pulse: Pulse) -> Path:
                 pulse.progress(number + 1)
     config = read_object(folder / CONFIG)
     config.pop(_QUANTIZATION, None)
-    (made / CONFIG).write_text(json.dumps(config | {"dtype": "float32"}, indent=2))
+    content = json.dumps(config | {"dtype": "float32"}, indent=2)
+    (made / CONFIG).write_text(content, encoding="utf-8")
     for name in (*tokenizer_files.FILES, "generation_config.json"):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, made / name)

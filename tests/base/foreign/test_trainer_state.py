@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.guard.judge.left import closing, state
 
-from headway.guard.judge.traces.trainer_state import NAME, read_state
+from headway.base.foreign.trainer_state import NAME, read_state
 
 
 def test_a_state_tells_where_it_stands(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Adapters merged into their base model in fp32, one layer at a time where they allow it."""
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 from headway.base.disk import errors_from_rust
 from headway.base.errors import Cause, UsageError
 from headway.base.foreign.boundary import Boundary
-from headway.export.adapters import are_plain_lora, put_adapters
-from headway.export.tensor_source import Shapes, StoredSource, TensorSource
+from headway.export.output import check_room
+from headway.export.reading.adapters import are_plain_lora, put_adapters
+from headway.export.reading.tensor_source import Shapes, StoredSource, TensorSource
 from headway.model.lazy_weights import LazyWeights, StoredTensors
 from headway.model.load import from_folder, is_out_of_memory
 from headway.model.safetensors_index import stored_tensors
@@ -61,21 +63,30 @@ class MergedSource:
         model = self._lazy.from_folder(base, trust_remote_code=trust_remote_code)
         tied = _tied_layers(model)
         self._stored = StoredTensors(base)
-        self._shapes = {name: shape for name, (_, shape) in stored_tensors(base).items()}
+        self._headers = stored_tensors(base)
         self._changed = _adapted_layers(put_adapters(model, adapters))
         shared = any(one.get_base_layer() in tied for one in self._changed.values())
-        if shared or not {f"{name}.weight" for name in self._changed} <= self._shapes.keys():
+        if shared or not {f"{name}.weight" for name in self._changed} <= self._headers.keys():
             raise _not_one_at_a_time(adapters)
 
     @property
     def shapes(self) -> Shapes:
         """See `TensorSource`."""
-        return self._shapes
+        return {name: shape for name, (_, shape) in self._headers.items()}
+
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        """See `TensorSource`."""
+        return {name: kind for name, (kind, _) in self._headers.items()}
+
+    def base_parameters(self) -> list[nn.Parameter]:
+        """Those of the layers that are adapted: placeholders, unless one is being merged."""
+        return [p for m in self._changed.values() for p in m.get_base_layer().parameters()]
 
     def read(self) -> Iterator[tuple[str, Tensor]]:
         """See `TensorSource`."""
         merged: dict[str, Tensor] = {}  # a layer's bias may come much later than its weight
-        for name in self._shapes:
+        for name in self._headers:
             layer, _, _ = name.rpartition(".")
             if layer in self._changed and name not in merged:
                 merged |= self._merge(layer)
@@ -102,19 +113,33 @@ class MergedSource:
 def _merge_whole(base: Path, adapters: Path, scratch: Path, *, trust_remote_code: bool) -> None:
     """Merge in memory, and write the model; what was one tensor may be two afterwards."""
     model: Any = from_folder(base, trust_remote_code=trust_remote_code)
-    was_tied = bool(_tied_layers(model))
-    if was_tied:
-        head = model.get_output_embeddings()
-        head.weight = nn.Parameter(head.weight.detach().clone())
-        model.config.tie_word_embeddings = False
-    with torch.no_grad(), _not_merging(adapters)():
-        merged = put_adapters(model, adapters).merge_and_unload(safe_merge=True)
+    need = sum(p.numel() * p.element_size() for p in model.parameters())
+    check_room(scratch, need, f"{base.name} with its adapters")
+    tied = _tied_layers(model)
+    adapted = put_adapters(model, adapters)
+    with torch.no_grad(), _not_merging(adapters)(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about tied weights, which are apart by now
+        if tied:
+            _part(adapted, tied[0].weight)
+        merged = adapted.merge_and_unload(safe_merge=True)
         head, embedding = merged.get_output_embeddings(), merged.get_input_embeddings()
-        if was_tied and torch.equal(head.weight, embedding.weight):
-            merged.config.tie_word_embeddings = True
-            head.weight = embedding.weight
+        if tied:
+            merged.config.tie_word_embeddings = torch.equal(head.weight, embedding.weight)
+            if merged.config.tie_word_embeddings:
+                head.weight = embedding.weight
     with errors_from_rust():
         merged.save_pretrained(scratch)
+
+
+def _part(model: nn.Module, shared: nn.Parameter) -> None:
+    """Give each module that has a tensor in common with another one a copy of its own."""
+    owners: list[Any] = [
+        module
+        for module in model.modules()
+        if any(p is shared for p in module.parameters(recurse=False))
+    ]
+    for owner in owners[1:]:
+        owner.weight = nn.Parameter(shared.detach().clone(), requires_grad=False)
 
 
 def _adapted_layers(model: Any) -> dict[str, Any]:

@@ -34,12 +34,14 @@ class TensorBytes:
         begin: of its first byte in the file.
         bytes: how many.
         dtype: as safetensors spells it, "" where it is not known.
+        shape: () where it is not known.
     """
 
     path: Path
     begin: int
     bytes: int
     dtype: str = ""
+    shape: tuple[int, ...] = ()
 
 
 Tensors = dict[str, TensorBytes]
@@ -89,10 +91,19 @@ def _described(path: Path, entry: object, begin: int, num_bytes: int) -> TensorB
     match entry:
         case {"dtype": str(dtype), "data_offsets": [int(first), int(end)]}:
             if 0 <= first <= end <= num_bytes - begin:
-                return TensorBytes(path, begin + first, end - first, dtype)
+                return TensorBytes(path, begin + first, end - first, dtype, _shape(entry))
         case _:
             pass
     raise ValueError("an entry of its header leads out of the file")
+
+
+def _shape(entry: object) -> tuple[int, ...]:
+    """The shape in an entry; () if it has none that makes sense."""
+    match entry:
+        case {"shape": [*lengths]} if all(type(one) is int and one >= 0 for one in lengths):
+            return tuple(cast("list[int]", lengths))
+        case _:
+            return ()
 
 
 def _of_archive(path: Path) -> Tensors:
@@ -189,7 +200,7 @@ def pieces(file: BinaryIO, tensor: TensorBytes, length: int) -> Iterator[bytes]:
 
 
 def is_zero(tensor: TensorBytes, max_bytes: int) -> bool:
-    """Whether a tensor holds nothing but zeros; False if it is too long to say.
+    """Whether a tensor holds nothing but zeros, of either sign; False if it is too long to say.
 
     Raises:
         OSError: the file cannot be read.
@@ -197,7 +208,17 @@ def is_zero(tensor: TensorBytes, max_bytes: int) -> bool:
     if tensor.bytes > max_bytes:
         return False
     with regular_file(tensor.path).open("rb") as file:
-        return not any(piece.strip(b"\0") for piece in pieces(file, tensor, tensor.bytes))
+        found = pieces(file, tensor, tensor.bytes)
+        return all(_is_zero(piece, tensor.dtype) for piece in found)
+
+
+def _is_zero(piece: bytes, dtype: str) -> bool:
+    if not piece.strip(b"\0"):
+        return True
+    if dtype not in _NAN_PATTERNS or piece.strip(b"\0\x80"):
+        return False
+    width = _NAN_PATTERNS[dtype].width  # the sign is in the last byte of a number
+    return not any(piece[at::width].strip(b"\0") for at in range(width - 1))
 
 
 def has_nan(tensor: TensorBytes, max_bytes: int) -> bool:
@@ -206,12 +227,26 @@ def has_nan(tensor: TensorBytes, max_bytes: int) -> bool:
     Raises:
         OSError: the file cannot be read.
     """
+    return _holds_beyond(tensor, max_bytes, infinite=False)
+
+
+def is_finite(tensor: TensorBytes) -> bool:
+    """Whether a tensor holds neither NaN nor infinity; True for what is no floating-point number.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return not _holds_beyond(tensor, tensor.bytes, infinite=True)
+
+
+def _holds_beyond(tensor: TensorBytes, max_bytes: int, *, infinite: bool) -> bool:
     if tensor.dtype not in _NAN_PATTERNS:
         return False
     width = _NAN_PATTERNS[tensor.dtype].width
     length = min(tensor.bytes, max_bytes) // width * width
     with regular_file(tensor.path).open("rb") as file:
-        return any(_piece_has_nan(p, tensor.dtype) for p in pieces(file, tensor, length))
+        found = pieces(file, tensor, length)
+        return any(_piece_holds(piece, tensor.dtype, infinite=infinite) for piece in found)
 
 
 @dataclass(frozen=True)
@@ -239,7 +274,8 @@ _NAN_PATTERNS = {
 }
 
 
-def _piece_has_nan(piece: bytes, dtype: str) -> bool:
+def _piece_holds(piece: bytes, dtype: str, *, infinite: bool) -> bool:
+    """Whether a piece has a NaN, or if asked for an infinity."""
     pattern = _NAN_PATTERNS[dtype]
     top = piece[pattern.width - 1 :: pattern.width]  # sign and exponent; little-endian
     full = pattern.infinity >> (8 * (pattern.width - 1))
@@ -247,4 +283,5 @@ def _piece_has_nan(piece: bytes, dtype: str) -> bool:
     if not any(top.count(sign | rest) for sign in (0, 0x80) for rest in range(full, 0x80)):
         return False
     numbers = memoryview(piece[: len(piece) // pattern.width * pattern.width]).cast(pattern.format)
-    return any((number & pattern.magnitude) > pattern.infinity for number in numbers)
+    least = pattern.infinity if infinite else pattern.infinity + 1
+    return any((number & pattern.magnitude) >= least for number in numbers)

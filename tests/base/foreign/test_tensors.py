@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from tests.guard.judge.left import archive, floats, safetensors
 
-from headway.guard.judge.traces.tensors import (
+from headway.base.foreign.tensors import (
     Comparison,
     TensorBytes,
     compare,
     has_nan,
+    is_finite,
     is_zero,
     read_tensors,
 )
@@ -134,6 +135,27 @@ def test_zero_is_zero_to_the_last_byte(tmp_path: Path) -> None:
     assert is_zero(found["zero"], 4 * MIB)
     assert not is_zero(found["last"], 4 * MIB)
     assert not is_zero(found["zero"], MIB), "too long to say"
+
+
+def test_zero_has_two_signs_and_a_tiny_number_is_none(tmp_path: Path) -> None:
+    numbers = {"signs": floats(0.0, -0.0), "tiny": b"\x80\0\0\0" * 2, "negative": floats(-2.0)}
+    found = read_tensors(safetensors(tmp_path / "a.safetensors", numbers))
+    assert {name: is_zero(one, MIB) for name, one in found.items()} == {
+        "signs": True,
+        "tiny": False,
+        "negative": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("number", "finite"),
+    [(math.nan, False), (math.inf, False), (-math.inf, False), (3.4e38, True), (0.0, True)],
+)
+def test_infinity_is_not_finite_either(tmp_path: Path, number: float, *, finite: bool) -> None:
+    content = bytes(2 * MIB) + struct.pack("<f", number)
+    one = read_tensors(safetensors(tmp_path / "a.safetensors", {"w": content}))["w"]
+    assert is_finite(one) is finite
+    assert one.shape == (len(content) // 4,)
 
 
 def test_a_file_that_has_gone_is_an_error_to_count(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Commands about models that leave: export, fine-tuning for a program, a check of any folder."""

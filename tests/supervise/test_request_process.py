@@ -1,0 +1,68 @@
+"""A process for one request: the answer is of the type that was asked for, its death is told."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from headway.base.errors import Cause, OurBug
+from headway.base.process import ChildProcess
+from headway.supervise.request_process import ask_child
+
+CHILD = """
+import os, sys
+from pathlib import Path
+import msgspec
+from headway.base.process import send_answer
+
+request = msgspec.json.decode(Path(sys.argv[1]).read_bytes())
+if request["text"] == "fail":
+    raise ValueError("broken")
+more, threads = os.environ["MORE"], os.environ["OMP_NUM_THREADS"]
+send_answer({"text": request["text"] + more, "threads": threads})
+"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    text: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    text: str
+    threads: str
+
+
+@pytest.fixture(autouse=True)
+def child(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "child_of_test.py").write_text(CHILD)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), *_path())))
+
+
+def _path() -> list[str]:
+    return [one for one in (os.environ.get("PYTHONPATH"),) if one]
+
+
+def ask(text: str, pulses: list[Path]) -> Answered:
+    def wait(process: ChildProcess, pulse: Path) -> None:
+        pulses.append(pulse)
+
+    asked = Asked(text)
+    return ask_child(
+        "child_of_test", asked, Answered, wait, doing="the test", environment={"MORE": "!"}
+    )
+
+
+def test_the_answer_has_its_type_and_nothing_is_left(tmp_path: Path) -> None:
+    pulses: list[Path] = []
+    found = ask("hello", pulses)
+    assert (found.text, found.threads) == ("hello!", os.environ["OMP_NUM_THREADS"])
+    assert not pulses[0].parent.exists()
+
+
+def test_a_death_names_what_it_was_doing() -> None:
+    with pytest.raises(OurBug, match="the test failed: ValueError: broken") as refused:
+        ask("fail", [])
+    assert refused.value.cause is Cause.BUG
