@@ -59,7 +59,13 @@ def export(request: ExportRequest, pulse: Pulse, target: Target | None = None) -
             results.append(replace(result, output=str(output)))
 
         publish(output, scratch, options.to, fill)
-    return results[0]
+        result = results[0]
+        if options.to != "ollama":
+            return result
+        from headway.export.targets.ollama import hand_over
+
+        delivered = hand_over(source, options, output, pulse)
+        return replace(result, findings=(*result.findings, delivered))
 
 
 def _compare(

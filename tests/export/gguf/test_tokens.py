@@ -63,8 +63,14 @@ def test_kinds_and_scores_of_a_sentence_piece_vocabulary() -> None:
 def test_merges_whose_tokens_have_no_order_are_refused() -> None:
     words = sentence_piece("legacy")
     backend = json.loads(words.files["tokenizer.json"])
-    merges = backend["model"]["merges"]
-    backend["model"]["merges"] = [*merges, merges[0]]
+    vocab, merges = backend["model"]["vocab"], backend["model"]["merges"]
+    left, right = next(
+        (token[:at], token[at:])
+        for token in (a + b for a, b in merges[: len(merges) // 2])
+        for at in range(1, len(token))
+        if {token[:at], token[at:]} <= vocab.keys() and [token[:at], token[at:]] not in merges
+    )
+    backend["model"]["merges"] = [*merges, [left, right]]
     files = words.files | {"tokenizer.json": json.dumps(backend).encode()}
     with pytest.raises(UnsupportedModelError, match="several places"):
         metadata(Tokenizer(files, "odd"))

@@ -9,10 +9,13 @@ import pytest
 import torch
 from tests.export.models import ARCHITECTURES, adapters, model_folder, source_of
 
-from headway.base.errors import Cause, UsageError
+from headway.base.errors import BrokenContract, Cause, UsageError
 from headway.base.pulse import Phase, Pulse
+from headway.export.export import export
 from headway.export.gguf.plan import file_name, plan_file
-from headway.export.request import FORMATS, ExportOptions
+from headway.export.gguf.write import write_gguf
+from headway.export.request import FORMATS, ExportOptions, ExportRequest, ExportResult
+from headway.export.targets import gguf
 from headway.export.targets.gguf import GgufTarget
 from headway.model.gguf.container import read_gguf
 from headway.model.gguf.convert import gguf_folder
@@ -74,6 +77,39 @@ def test_merged_adapters(kind: str, tmp_path: Path) -> None:
 )
 def test_variants_of_llama(config: dict[str, Any], tmp_path: Path) -> None:
     exported(model_folder(tmp_path / "llama", **config), tmp_path, "f32")
+
+
+def whole_export(folder: Path, output: Path) -> ExportResult:
+    request = ExportRequest(str(folder), str(output), ExportOptions("gguf", name="mill"))
+    return export(request, Pulse())
+
+
+def test_what_passed_is_beside_the_file(tmp_path: Path) -> None:
+    result = whole_export(model_folder(tmp_path / "model"), tmp_path / "out")
+    assert (tmp_path / "out" / "mill-f16.gguf").is_file()
+    note = json.loads((tmp_path / "out" / "export.json").read_bytes())
+    assert "llama.cpp" in note["verification"]["judge"]
+    checks = {one["what"]: one for one in note["verification"]["checks"]}
+    assert all(one["passed"] for one in checks.values())
+    assert checks["top-5 log-probabilities at 64 positions"]["measured"] < 2e-3
+    assert result.verification is not None
+    assert result.verification.failure is None
+
+
+def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a line of the writer were gone: the chat template."""
+
+    def without_template(path: Path, name: str, metadata: dict[str, Any], *others: Any) -> None:
+        kept = {key: value for key, value in metadata.items() if "template" not in key}
+        write_gguf(path, name, kept, *others)
+
+    monkeypatch.setattr(gguf, "write_gguf", without_template)
+    with pytest.raises(BrokenContract) as caught:
+        whole_export(model_folder(tmp_path / "model"), tmp_path / "out")
+    assert caught.value.cause is Cause.EXPORT_DIFFERS
+    assert "the file has none" in caught.value.have
+    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_sliding_window_limits_the_context(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 from tests.export.models import model_folder, source_of, trained_tokenizer
+from tests.export.ollama.stand_in import stand_in
 
 from headway.base.errors import UsageError
 from headway.base.pulse import Pulse
-from headway.export.request import ExportOptions
+from headway.export.export import export
+from headway.export.request import ExportOptions, ExportRequest
 from headway.export.targets.ollama import OllamaTarget
 
 
@@ -45,3 +47,23 @@ def test_what_ollama_would_not_take_is_refused_first(
     with pytest.raises(UsageError) as caught:
         OllamaTarget().num_bytes(source, given)
     assert caught.value.remedies
+
+
+def test_the_finished_folder_is_taken_to_ollama(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = model_folder(tmp_path / "model")
+    options = ExportOptions("ollama", name="mill", verify="never")
+    request = ExportRequest(str(folder), str(tmp_path / "out"), options)
+    with stand_in() as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.address)
+        result = export(request, Pulse())
+        assert server.models["mill"]["parameters"]["stop"] == ["<|im_end|>"]
+        (blob,) = server.blobs.values()
+    assert blob == (tmp_path / "out" / "mill-f16.gguf").read_bytes()
+    assert result.findings[-1].what == "mill is in Ollama 0.33.2, and answers"
+    again = export(request, Pulse())  # nothing answers there any more
+    assert [one.do for one in again.findings[-1].remedies] == [
+        f"ollama create mill -f {tmp_path / 'out' / 'Modelfile'}",
+        "ollama run mill",
+    ]

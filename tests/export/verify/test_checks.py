@@ -129,7 +129,7 @@ def fails(*_: Any) -> str:
 def test_a_chat_that_is_rendered_otherwise(render: Any) -> None:
     found = compare_chats(Llama(render=render), REFERENCE, 512)  # type: ignore[arg-type]
     assert found[0].difference is Difference.TEMPLATE
-    assert found[0].check.measured == 0
+    assert found[0].check.detail.startswith("0 of 4")
 
 
 def test_a_chat_that_has_more_tokens_in_its_server() -> None:
@@ -177,12 +177,21 @@ def test_another_first_choice() -> None:
 
 
 def test_an_answer_that_goes_on_where_pytorch_ends_it() -> None:
-    talks = ChatReply("on and on", False, 9)
     model = Model()
     model.table[:, END] = 100.0
     ending = Reference(model, WORDS, begins=False)
-    llama: Any = Llama(chat=lambda messages, num: talks)
-    assert outcomes(compare_reply(llama, REFERENCE, [END])) == [None]
-    found = compare_reply(llama, ending, [END])
-    assert outcomes(found) == [Difference.REPLY]
-    assert "after 0 tokens" in found[0].check.detail
+    llama: Any = Llama()
+    (found,) = compare_reply(llama, REFERENCE, [END])
+    assert found.difference is None
+    assert "neither" in found.check.detail
+    (found,) = compare_reply(llama, ending, [END])
+    assert found.difference is Difference.REPLY
+    assert "after 0 tokens" in found.check.detail
+
+
+def test_an_answer_that_ends_is_shown() -> None:
+    written = Continuation((*WORDS.encode(["Paris."])[0].tolist(), END), True, {})
+    llama: Any = Llama(complete=lambda *_, **__: written)
+    (found,) = compare_reply(llama, REFERENCE, [END])
+    assert found.difference is None
+    assert found.check.detail == "Paris."

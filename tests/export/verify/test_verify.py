@@ -100,7 +100,6 @@ def test_a_right_file_passes(name: str, folders: dict[str, Path], tmp_path: Path
     assert all(check.passed for check in found.verification.checks)
     measured = {check.what: check.measured for check in found.verification.checks}
     assert measured["top-5 log-probabilities at 64 positions"] < 2e-3
-    assert measured["tokens that end an answer"] >= 1
 
 
 def transposed(name: str, tensor: Any) -> Any:

@@ -37,7 +37,6 @@ _MATRIX = {
 K_QUANTS = ("Q4_K", "Q5_K", "Q6_K", "Q5_0", "Q5_1")  # made by llama.cpp's own library
 _PLAIN_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 _PART_VALUES = 1 << 22  # that are converted at a time
-_LARGEST_F16 = 65504.0
 # Where rows are not whole blocks of a format, llama.cpp takes another one.
 _SMALLER_BLOCKS = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 
@@ -168,13 +167,13 @@ def _finite(part: Any) -> Any:
 def _to_f16(part: Any) -> NDArray[Any]:
     import torch
 
-    if part.dtype is not torch.float16:
-        largest = float(part.abs().max())
-        if largest > _LARGEST_F16:
-            raise UnsupportedModelError(
-                f"a weight of {largest:,.0f}, which f16 cannot hold", "--quantize bf16, or f32"
-            )
-    return _finite(part.half()).numpy()
+    halves = part.half()
+    if not torch.isfinite(halves).all():
+        largest = float(_finite(part).abs().max())
+        raise UnsupportedModelError(
+            f"a weight of {largest:,.0f}, which f16 cannot hold", "--quantize bf16, or f32"
+        )
+    return halves.numpy()
 
 
 def _to_bf16(part: Any) -> NDArray[Any]:

@@ -56,7 +56,7 @@ def vocabulary_of(tokenizer: Tokenizer, end_ids: Sequence[int], num_rows: int) -
     Raises:
         UnsupportedModelError: llama.cpp would cut text otherwise, or has no such tokens.
     """
-    backend = json.loads(tokenizer.files[WORDS])
+    backend = _parsed(tokenizer)
     splits = splits_of(backend)
     if tokenizer.vocab_size > num_rows:
         raise UnsupportedModelError(
@@ -86,6 +86,13 @@ def vocabulary_of(tokenizer: Tokenizer, end_ids: Sequence[int], num_rows: int) -
     metadata |= _templates(tokenizer)
     findings = (*findings, *_space_prefix(splits, tokenizer), *_composing(splits))
     return GgufVocabulary(metadata, begins, splits, is_phi3, findings)
+
+
+def _parsed(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Its tokenizer.json, with what older files leave out."""
+    import tokenizers
+
+    return json.loads(tokenizers.Tokenizer.from_str(tokenizer.files[WORDS].decode()).to_str())
 
 
 def _tokens(backend: Mapping[str, Any], num_rows: int) -> tuple[list[str], list[int]]:
@@ -136,12 +143,8 @@ def _strips_like_phi3(added: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _pairs(merges: Sequence[Any]) -> list[tuple[str, str]]:
-    """The two parts of each merge; older files have them in one text."""
-    found: list[tuple[str, str]] = []
-    for merge in merges:
-        left, right = merge.split(" ") if isinstance(merge, str) else merge
-        found.append((left, right))
-    return found
+    """The two parts of each merge."""
+    return [(left, right) for left, right in merges]
 
 
 def _scores(tokens: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[float]:

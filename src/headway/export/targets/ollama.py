@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from headway.base.pulse import Pulse
+from headway.base.errors import Finding
+from headway.base.pulse import Phase, Pulse
 from headway.export.gguf.plan import file_name, plan_file
+from headway.export.ollama.client import server_address
+from headway.export.ollama.create import create_in_ollama
 from headway.export.ollama.modelfile import NAME, Modelfile, check_model_name, modelfile_of
 from headway.export.request import ExportOptions, WrittenFiles
 from headway.export.source import ExportSource
@@ -26,6 +29,22 @@ class OllamaTarget(GgufTarget):
         written = super().write(source, options, folder, pulse)
         (folder / NAME).write_text(_modelfile(source, options).text(), encoding="utf-8")
         return WrittenFiles((*written.files, NAME), written.merged, written.findings)
+
+
+def hand_over(source: ExportSource, options: ExportOptions, folder: Path, pulse: Pulse) -> Finding:
+    """Create the model in the Ollama that runs here, and ask it; says what came of it.
+
+    Args:
+        source: of the model.
+        options: with its name.
+        folder: with the GGUF file and the Modelfile, finished.
+        pulse: shows how much was sent.
+    """
+    modelfile = _modelfile(source, options)
+    total = (folder / modelfile.file).stat().st_size
+    with pulse.phase(Phase.EXPORTING, total=total, unit="bytes"):
+        address = server_address()
+        return create_in_ollama(folder, options.name, modelfile, address, pulse.progress).finding
 
 
 def _modelfile(source: ExportSource, options: ExportOptions) -> Modelfile:

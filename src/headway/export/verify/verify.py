@@ -23,6 +23,7 @@ from headway.export.verify.checks import (
 )
 from headway.export.verify.llama_cpp import LlamaCpp, LlamaCppError, running
 from headway.export.verify.reference import Reference
+from headway.export.verify.second_judge import judge_template
 from headway.export.verify.weights import DifferingWeight, find_differing_weight
 from headway.model.gguf.container import read_gguf
 from headway.model.gguf.layout import tensor_layout
@@ -74,7 +75,8 @@ def verify_gguf(
     checks = tuple(one.check for one in outcomes)
     wrong = [one for one in outcomes if one.difference]
     if not wrong:
-        return FileVerdict(ExportVerification(name, checks))
+        findings = () if stored is None else judge_template(file)
+        return FileVerdict(ExportVerification(name, checks, findings=findings))
     differences = tuple(dict.fromkeys(one.difference for one in wrong if one.difference))
     weight = _differing_weight(file, reference, planned, differences, pulse.beat)
     causes = [str(weight)] if weight else []
@@ -95,10 +97,10 @@ def _outcomes(
     """All comparisons, the quick ones first."""
     yield from compare_tokens(llama, reference, planned.vocabulary.splits)
     yield from compare_chats(llama, reference, context)
-    yield compare_ends(llama, reference, source.end_ids)
+    yield from compare_reply(llama, reference, source.end_ids)  # behind the chat just computed
     ids = probe_ids(reference, context)
     yield from compare_probabilities(llama, reference, ids, quantize)
-    yield from compare_reply(llama, reference, source.end_ids)
+    yield compare_ends(llama, reference, source.end_ids)
 
 
 def _differing_weight(
