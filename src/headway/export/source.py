@@ -21,12 +21,13 @@ from headway.export.reading.base_folder import find_base
 from headway.export.reading.dequantize import dequantized_folder, quantization_of
 from headway.export.reading.end_tokens import end_ids_of
 from headway.export.reading.merging import merged_source
+from headway.export.reading.new_tokens import check_words
 from headway.export.reading.tensor_source import Shapes, StoredSource, TensorSource
 from headway.export.request import BaseModel, ExportRequest
 from headway.model.load import from_folder, is_adapter
 from headway.model.model_config import CONFIG, read_object
 from headway.model.safetensors_index import check_folder
-from headway.model.sizes import embedding_rows, embedding_shape
+from headway.model.sizes import embedding_shape, shape_of
 from headway.runs.base_model import weights_hash
 
 _GENERATION = "generation_config.json"
@@ -91,8 +92,7 @@ class ExportSource:
     @property
     def num_embeddings(self) -> int:
         """Rows of the input embedding: ids are smaller."""
-        headers = {name: ("", shape) for name, shape in self.shapes.items()}
-        return embedding_rows(headers, self.config)
+        return _num_rows(self.shapes) or shape_of(self.config).vocab
 
     def load_model(self) -> nn.Module:
         """The model as it was trained, in fp32 and eval mode, its adapters beside their layers.
@@ -134,7 +134,8 @@ def open_source(request: ExportRequest, scratch: Path, pulse: Pulse) -> ExportSo
     else:
         tensors = StoredSource(whole)
     words = folder if (folder / WORDS).is_file() else whole
-    tokenizer = tokenizers.load(words)
+    tokenizer, findings = _tokenizer(words, whole)
+    check_words(tokenizer, _num_rows(tensors.shapes), folder)
     ends = end_ids_of(tuple(dict.fromkeys((folder, whole))), tokenizer)
     return ExportSource(
         name=request.options.name,
@@ -151,8 +152,32 @@ def open_source(request: ExportRequest, scratch: Path, pulse: Pulse) -> ExportSo
         whole=whole,
         run=Path(request.run) if request.run else None,
         trust_remote_code=request.trust_remote_code,
-        findings=_findings(dequantized),
+        findings=(*_findings(dequantized), *findings),
     )
+
+
+def _tokenizer(words: Path, whole: Path) -> tuple[Tokenizer, tuple[Finding, ...]]:
+    """The tokenizer; adapters that were saved without a chat template get their base model's."""
+    own = tokenizers.load(words)
+    if own.chat_template is not None or words == whole or not (whole / WORDS).is_file():
+        return own, ()
+    template = tokenizers.load(whole).chat_template
+    if template is None:
+        return own, ()
+    finding = Finding(
+        "adjusted",
+        "the chat template is that of the base model",
+        have=f"a tokenizer without a chat template in {words}",
+        need="the template that the adapters were trained with",
+        cause=Cause.TEMPLATE_MISSING,
+    )
+    return own.with_template(template), (finding,)
+
+
+def _num_rows(shapes: Shapes) -> int:
+    """Rows of the input embedding; 0 if no tensor has its name."""
+    found = embedding_shape({name: ("", shape) for name, shape in shapes.items()})
+    return found[0] if found else 0
 
 
 def _made(folder: Path) -> Path:
@@ -165,11 +190,11 @@ def _config(folder: Path, shapes: Shapes, merged: Path) -> dict[str, Any]:
     config = read_object(folder / CONFIG)
     if (merged / CONFIG).is_file():
         config[_TIED] = read_object(merged / CONFIG).get(_TIED, config.get(_TIED, True))
-    embedding = embedding_shape({name: ("", shape) for name, shape in shapes.items()})
+    rows = _num_rows(shapes)
     inner = config.get("text_config")
     for part in (config, *([inner] if isinstance(inner, dict) else [])):
-        if "vocab_size" in part and embedding:
-            part["vocab_size"] = embedding[0]
+        if "vocab_size" in part and rows:
+            part["vocab_size"] = rows
     return config
 
 

@@ -201,6 +201,7 @@ def _from_folder(path: Path, model: str, pulse: Pulse) -> ModelSource:
             need="a whole model, or a run of Headway",
             remedies=(
                 Remedy(f"--model {base or 'DIR'} --lora", "new adapters on their base model"),
+                Remedy(f"headway export {shlex.quote(str(path))} --to hf", "merges them first"),
             ),
         )
     config, tensors = _read_model(path)

@@ -8,8 +8,14 @@ from tests.ui.fixtures import conversations_plan
 
 from headway.base.errors import Cause, UsageError
 from headway.base.files import write_folder
-from headway.commands.exports.export import export_options, export_request, find_model
+from headway.commands.exports.export import (
+    export_options,
+    export_request,
+    find_model,
+    needed_modules,
+)
 from headway.config.command_line import parse
+from headway.export.request import ExportOptions
 
 
 @pytest.fixture
@@ -60,7 +66,7 @@ def test_what_is_no_model_is_refused(runs: Path, word: str) -> None:
 # -- options
 
 
-def options(*words: str, name: str = "notes") -> object:
+def options(*words: str, name: str = "notes") -> ExportOptions:
     from headway.cli import VERBS
 
     switches = parse(words, VERBS["export"].options, settings=False).switches
@@ -114,6 +120,30 @@ def test_a_format_of_gguf_files_comes_with_the_line_that_writes_one() -> None:
     with pytest.raises(UsageError) as refused:
         options("--to", "hf", "--quantize", "q8_0")
     assert options(*refused.value.remedies[0].do.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "modules"),
+    [
+        (("--to", "hf"), ()),
+        (("--to", "gguf", "--quantize", "q8_0"), ("gguf",)),
+        (("--to", "ollama", "--quantize", "q4_k_m"), ("gguf", "xllamacpp")),
+    ],
+)
+def test_what_a_format_needs_is_known_before_anything_is_read(
+    words: tuple[str, ...], modules: tuple[str, ...]
+) -> None:
+    assert needed_modules(options(*words)) == modules
+
+
+def test_a_base_for_a_whole_model_is_refused(tmp_path: Path) -> None:
+    base = model_folder(tmp_path / "base")
+    adapter = adapter_folder(tmp_path / "adapter", base)
+    switches = {"to": "hf", "model": str(base), "out": str(tmp_path / "out")}
+    assert export_request(str(adapter), tmp_path, switches).base == str(base)
+    with pytest.raises(UsageError) as refused:
+        export_request(str(base), tmp_path, switches)
+    assert refused.value.cause is Cause.CONTRADICTION
 
 
 def test_a_name_from_a_folder_is_a_name_for_a_file() -> None:

@@ -49,6 +49,7 @@ def export(arguments: Arguments) -> int:
 
     packages.require("export", packages.TRAINING)
     request = export_request(one_run(arguments), output_dir(arguments), arguments.switches)
+    packages.require("export", needed_modules(request.options))
     result = run(request, quiet=arguments.on("quiet"))
     if arguments.on("json"):
         print_json(result)
@@ -85,6 +86,10 @@ def export_request(word: str | None, runs: Path, switches: Mapping[str, str]) ->
 
     folder, run_folder, name = find_model(word, runs)
     options = export_options(switches, name, word or "")
+    if "model" in switches and not (folder / _FOLDERS[1]).is_file():
+        raise _not_together(
+            f"--model {switches['model']}", str(folder), "--model only for adapters"
+        )
     request = ExportRequest(
         folder=str(folder),
         output=str(Path(switches.get("out") or _default_output(options)).absolute()),
@@ -117,6 +122,14 @@ def find_model(word: str | None, runs: Path) -> tuple[Path, Path | None, str]:
             return path.resolve(), None, path.resolve().name
     found_run = find_run(word, runs)
     return usable_checkpoint(found_run).resolve(), found_run.path.resolve(), found_run.path.name
+
+
+def needed_modules(options: "ExportOptions") -> tuple[str, ...]:
+    """Modules that writing for a program takes, besides those of training."""
+    if options.to == "hf":
+        return ()
+    is_from_llama_cpp = "_k" in options.quantize
+    return ("gguf", "xllamacpp") if is_from_llama_cpp else ("gguf",)
 
 
 def check_checkpoint(path: Path) -> None:

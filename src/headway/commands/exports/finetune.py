@@ -13,6 +13,7 @@ from headway.commands.exports.export import (
     SWITCHES,
     export_options,
     export_request,
+    needed_modules,
     run,
 )
 from headway.commands.train import check_sources, supervised
@@ -37,7 +38,7 @@ def finetune(arguments: Arguments) -> int:
     # All that can be refused is refused before hours of training.
     check_sources(sources, "finetune")
     options = export_options(switches, settings.run_name or "model", " ".join(sources[:3]))
-    packages.require("finetune", (*packages.TRAINING, *needed_modules(options.to)))
+    packages.require("finetune", (*packages.TRAINING, *needed_modules(options)))
     if options.adapter_only and not settings.lora:
         settings = replace(
             settings, lora=True, origins=settings.origins | {"lora": "--adapter-only"}
@@ -48,11 +49,6 @@ def finetune(arguments: Arguments) -> int:
             print_lines(_not_exported(trained.folder, switches))
         return trained.code
     return _export(arguments, trained.folder, switches, settings)
-
-
-def needed_modules(to: str) -> tuple[str, ...]:
-    """Modules that writing for a program takes, besides those of training."""
-    return () if to == "hf" else ("gguf",)
 
 
 def _export(

@@ -81,7 +81,7 @@ NOT_HERE: tuple[Meaning, ...] = (
         decides=False,
     ),
     not_here(
-        "runs/NAME/model, an ordinary transformers folder: nothing is uploaded",
+        "headway export RUN --to hf or gguf, once it is trained: nothing is uploaded",
         """export_dir export_device export_gguf hf_repo hub_path merge merge_weights
         merged_output push_model push_to_huggingface repo_id repo_name save_merged_model
         save_method upload_to_hub export_hub_model_id export_legacy_format
@@ -256,7 +256,7 @@ NOT_HERE: tuple[Meaning, ...] = (
         lines=(("lora", "true"),),
     ),
     not_here(
-        "merge the adapters with PEFT's merge_and_unload() first; --continue RUN for a Headway run",
+        "headway export ADAPTERS --to hf merges them first; --continue RUN for a Headway run",
         """adapter_checkpoint lora_adapter adapter_folder adapter_name_or_path adapter_path
         lora_model_dir lora_path lora_weights peft_model_id peft_path resume_adapter_file
         resume_lora_training""",

@@ -78,6 +78,19 @@ def test_l09_new_tokens_within_the_base_s_rows_are_untrained_too(tmp_path: Path)
     assert found(adapter, base) == [Cause.EMBEDDINGS_UNTRAINED]
 
 
+def test_a_placeholder_for_pictures_needs_no_row(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model")
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    added = tokenizer["added_tokens"]
+    added.append(added[0] | {"id": 259, "content": "<image_soft_token>"})
+    path.write_text(json.dumps(tokenizer))
+    assert found(folder) == []
+    added.append(added[0] | {"id": 260, "content": "<tool>"})
+    path.write_text(json.dumps(tokenizer))
+    assert found(folder) == [Cause.TOKEN_OUTSIDE_EMBEDDING]
+
+
 @pytest.mark.parametrize("model", ["list", "mapping"])
 def test_a_vocabulary_may_be_a_list(tmp_path: Path, model: str) -> None:
     folder = model_folder(tmp_path / "model", chat=False)

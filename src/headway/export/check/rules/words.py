@@ -1,6 +1,7 @@
 """Words: tokenizer, embedding, end tokens and chat template that belong together."""
 
 import json
+import re
 from collections.abc import Iterator
 
 from headway.base.errors import Cause, Finding, Remedy
@@ -15,6 +16,8 @@ from headway.export.check.folder_facts import (
 )
 from headway.export.check.rules.fixes import copy_from_base, export_again, list_folder, train_again
 
+# Stands for a picture or a sound, which a model of text alone has no row for.
+PLACEHOLDER = re.compile(r"image|audio|video|vision", re.IGNORECASE)
 # Tokens that end a turn of a chat, in the families there are.
 TURN_ENDS = (
     *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<turn|>"),
@@ -49,10 +52,15 @@ def _no_tokenizer(facts: ModelFacts) -> Iterator[Finding]:
 
 def _outside_embedding(facts: ModelFacts) -> Iterator[Finding]:
     rows = facts.num_embeddings or (facts.base.num_embeddings if facts.base else 0)
-    token, last = max(facts.vocabulary.items(), key=lambda item: item[1])
     if facts.is_adapter and not facts.num_embeddings:
         return  # new tokens say more
-    if rows and last >= rows:
+    beyond = {
+        token: number
+        for token, number in facts.vocabulary.items()
+        if rows and number >= rows and not PLACEHOLDER.search(token)
+    }
+    if beyond:
+        token, last = max(beyond.items(), key=lambda item: item[1])
         yield Finding(
             "refused",
             f"the tokenizer in {facts.path} does not fit the embedding",
