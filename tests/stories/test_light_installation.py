@@ -26,6 +26,7 @@ LIGHT = {
     "guard": ("echo", "done"),
     "backup": ("notes",),
     "restore": ("notes",),
+    "check": ("runs/notes",),
     "doctor": (),
     "convert": ("axolotl.yml",),
     "completion": ("bash",),
@@ -39,6 +40,8 @@ HEAVY = {
     "chat": ("notes",),
     "eval": ("notes", "notes.txt"),
     "verify": ("notes",),
+    "export": ("notes", "--to", "hf"),
+    "finetune": ("notes.txt", "--to", "hf"),
     "worker": ("notes",),
 }
 

@@ -57,6 +57,7 @@ def export(request: ExportRequest, pulse: Pulse, target: Target | None = None) -
             note = msgspec.json.format(msgspec.json.encode(result), indent=2)
             (folder / NOTE).write_bytes(note)
             results.append(replace(result, output=str(output)))
+            pulse.enter(Phase.SAVING)  # made durable, and read back
 
         publish(output, scratch, options.to, fill)
         result = results[0]
