@@ -191,7 +191,7 @@ def test_another_architecture_is_refused_with_the_tool_that_can(tmp_path: Path) 
     assert caught.value.have == "the architecture olmo2"
 
 
-def test_a_weight_that_f16_cannot_hold_is_refused(tmp_path: Path) -> None:
+def test_a_weight_beyond_half_precision_is_refused(tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
     folder = model_folder(tmp_path / "model")
