@@ -83,7 +83,7 @@ def test_everything_is_the_same() -> None:
         *compare_probabilities(llama, REFERENCE, ids, "f32"),
         *compare_reply(llama, REFERENCE, [END]),
     ]
-    assert outcomes(compared) == [None] * 9
+    assert outcomes(compared) == [None] * 10
     assert all(one.check.passed for one in compared)
     assert len(ids) == 32 + POSITIONS
 
@@ -143,37 +143,68 @@ def test_an_end_token_that_ends_nothing_is_named() -> None:
     assert "id 40" in found.check.detail
 
 
-def shifted(by: float, *, swap: bool = False) -> Any:
-    """llama.cpp with one log-probability that is another."""
+def shifted(by: float, *, only: int = 0, swap: bool = False) -> Any:
+    """llama.cpp with other log-probabilities.
+
+    Args:
+        by: so much more.
+        only: at this position; 0 for all of them.
+        swap: the first two change places.
+    """
 
     def complete(ids: Sequence[int], num: int, *, top: int = 1, force: int | None = None) -> Any:
         found = Llama().complete(ids, num, top=top, force=force)
         chances = list(found.top.items())
         if swap:
             chances[:2] = chances[1::-1]
-        if len(ids) == 60:
-            chances[3] = (chances[3][0], chances[3][1] + by)
+        if only in (0, len(ids)):
+            chances = [(token, chance + by) for token, chance in chances]
         return Continuation(found.ids, found.ended, dict(chances))
 
     return Llama(complete=complete)
 
 
 @pytest.mark.parametrize("quantize", LIMITS)
-def test_a_log_probability_beyond_the_limit(quantize: str) -> None:
-    ids = probe_ids(REFERENCE, 512)
-    limit = LIMITS[quantize]
+def test_log_probabilities_beyond_the_limit(quantize: str) -> None:
+    ids, limit = probe_ids(REFERENCE, 512), LIMITS[quantize]
     close = compare_probabilities(shifted(0.9 * limit), REFERENCE, ids, quantize)
-    assert outcomes(close) == [None, None]
+    assert outcomes(close) == [None, None, None]
+    far = compare_probabilities(shifted(1.1 * limit), REFERENCE, ids, quantize)
+    assert far[0].difference is Difference.PROBABILITIES
+    assert far[0].check.measured == pytest.approx(1.1 * limit, rel=1e-3)
+
+
+@pytest.mark.parametrize(("quantize", "times"), [("f32", 1), ("f16", 20), ("q4_k_m", 20)])
+def test_one_position_that_is_far_off(quantize: str, times: float) -> None:
+    ids, limit = probe_ids(REFERENCE, 512), LIMITS[quantize] * times
+    close = compare_probabilities(shifted(0.9 * limit, only=60), REFERENCE, ids, quantize)
+    assert outcomes(close) == [None, None, None]
     for by in (1.1 * limit, float("nan")):
-        far = compare_probabilities(shifted(by), REFERENCE, ids, quantize)
-        assert outcomes(far) == [Difference.PROBABILITIES, None]
+        far = compare_probabilities(shifted(by, only=60), REFERENCE, ids, quantize)
+        assert far[1].difference is Difference.PROBABILITIES
         assert "after token 60" in far[0].check.detail
+
+
+def test_unlikely_tokens_count_less() -> None:
+    """All but the first choice are far off, and the first has almost all of the probability."""
+    sure = Reference(Model(size=60.0), WORDS, begins=False)
+
+    def complete(ids: Sequence[int], num: int, *, top: int = 1, force: int | None = None) -> Any:
+        best = sure.log_probabilities(ids, len(ids) - 1)[0].topk(top)
+        first, *others = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        chances = dict([first, *((token, chance - 0.03) for token, chance in others)])
+        return Continuation((5,), False, chances)
+
+    ids = probe_ids(sure, 512)
+    found = compare_probabilities(Llama(complete=complete), sure, ids, "f16")  # type: ignore[arg-type]
+    assert outcomes(found) == [None, None, None]
+    assert found[1].check.measured == pytest.approx(0.03, rel=1e-3)
 
 
 def test_another_first_choice() -> None:
     ids = probe_ids(REFERENCE, 512)
     found = compare_probabilities(shifted(0.0, swap=True), REFERENCE, ids, "f32")
-    assert outcomes(found) == [None, Difference.PROBABILITIES]
+    assert outcomes(found) == [None, None, Difference.PROBABILITIES]
 
 
 def test_an_answer_that_goes_on_where_pytorch_ends_it() -> None:

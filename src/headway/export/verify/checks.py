@@ -18,7 +18,8 @@ _BEFORE = 32  # tokens before the first position
 _SAME_CHOICES = 62 / 64
 _REPLY_TOKENS = 64
 _SHOWN_CHARACTERS = 400
-# By how much a log-probability may differ, natural logarithm.
+# By how much log-probabilities may differ, natural logarithm: their mean, weighted by probability.
+# llama.cpp rounds what it multiplies by weights of 16 bits and fewer: unlikely tokens show it most.
 LIMITS = {
     "f32": 2e-3,
     "f16": 2e-3,
@@ -28,6 +29,7 @@ LIMITS = {
     "q5_k_m": 0.2,
     "q4_k_m": 0.4,
 }
+_FARTHEST, _FARTHEST_OF_OTHERS = {"f32": 1.0}, 20.0  # of the limit, for a single one
 
 
 class Difference(StrEnum):
@@ -40,6 +42,7 @@ class Difference(StrEnum):
     CHAT_TOKENS = "the tokens of a chat differ"
     ENDS = "an end token does not end an answer"
     PROBABILITIES = "the probabilities differ"
+    WEIGHTS = "the weights differ"
     REPLY = "an answer does not end where it should"
 
 
@@ -185,42 +188,62 @@ def compare_probabilities(
     llama: LlamaCpp, reference: Reference, ids: Sequence[int], quantize: str
 ) -> list[CheckOutcome]:
     """Compare the log-probabilities of llama.cpp's first choices, and which one is first."""
-    limit, begin = LIMITS[quantize], max(0, len(ids) - POSITIONS)
+    begin = max(0, len(ids) - POSITIONS)
     ours_TV = reference.log_probabilities(ids, begin)
-    worst, where, same, clear = 0.0, "", 0, 0
+    apart, same, clear = _Distances(reference), 0, 0
     word = reference.tokens("a")[-1]  # is chosen: of an end token, no probabilities are told
     for number in range(begin, len(ids)):
         theirs = llama.complete(ids[: number + 1], 1, top=_TOP, force=word).top
-        ours_V = ours_TV[number - begin]
         if not theirs:
             raise LlamaCppError(f"no probabilities after token {number + 1}")
+        ours_V = ours_TV[number - begin]
         for token, found in theirs.items():
-            apart = abs(found - float(ours_V[token]))
-            apart = math.inf if math.isnan(apart) else apart
-            if apart > worst:
-                worst, where = apart, f"after token {number + 1}: {found:.4f} instead of "
-                where += f"{float(ours_V[token]):.4f} for {reference.tokenizer.token_of(token)!r}"
+            apart.add(number + 1, token, float(ours_V[token]), found)
         best = ours_V.topk(2)
-        if float(best.values[0] - best.values[1]) > limit:
+        if float(best.values[0] - best.values[1]) > LIMITS[quantize]:
             clear += 1
-            same += next(iter(theirs), None) == int(best.indices[0])
-    num = len(ids) - begin
-    passed = worst <= limit
+            same += next(iter(theirs)) == int(best.indices[0])
     needed = clear * _SAME_CHOICES
+    chosen = ExportCheck(
+        f"first choices where one is clear ({clear})", same >= needed, same, needed
+    )
     return [
-        CheckOutcome(
-            ExportCheck(
-                f"top-{_TOP} log-probabilities at {num} positions", passed, worst, limit, where
-            ),
-            None if passed else Difference.PROBABILITIES,
-        ),
-        CheckOutcome(
-            ExportCheck(
-                f"first choices where one is clear ({clear})", same >= needed, same, needed
-            ),
-            None if same >= needed else Difference.PROBABILITIES,
-        ),
+        *apart.outcomes(f"top-{_TOP} log-probabilities at {len(ids) - begin} positions", quantize),
+        CheckOutcome(chosen, None if chosen.passed else Difference.PROBABILITIES),
     ]
+
+
+class _Distances:
+    """How far log-probabilities are apart."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
+        self._weighted = self._weights = self._farthest = 0.0
+        self._where = ""
+
+    def add(self, position: int, token: int, ours: float, theirs: float) -> None:
+        apart = math.inf if math.isnan(theirs) else abs(theirs - ours)
+        self._weighted += math.exp(ours) * apart
+        self._weights += math.exp(ours)
+        if apart > self._farthest:
+            name = self._reference.tokenizer.token_of(token)
+            self._farthest = apart
+            self._where = f"{theirs:.4f} instead of {ours:.4f} for {name!r} after token {position}"
+
+    def outcomes(self, what: str, quantize: str) -> list[CheckOutcome]:
+        """Their mean, in which a token counts as much as it is likely, and the farthest."""
+        limit = LIMITS[quantize]
+        mean = self._weighted / self._weights if self._weights else math.inf
+        farthest = limit * _FARTHEST.get(quantize, _FARTHEST_OF_OTHERS)
+        checks = (
+            ExportCheck(what, mean <= limit, mean, limit, self._where),
+            ExportCheck(
+                "the farthest of them", self._farthest <= farthest, self._farthest, farthest
+            ),
+        )
+        return [
+            CheckOutcome(one, None if one.passed else Difference.PROBABILITIES) for one in checks
+        ]
 
 
 def compare_reply(

@@ -8,7 +8,7 @@ from typing import Any
 from headway.base.errors import Cause, Finding, Remedy
 from headway.base.pulse import Pulse
 from headway.export.gguf.plan import PlannedFile
-from headway.export.request import ExportVerification
+from headway.export.request import ExportCheck, ExportVerification
 from headway.export.source import ExportSource
 from headway.export.verify.checks import (
     CheckOutcome,
@@ -72,18 +72,23 @@ def verify_gguf(
     except LlamaCppError as error:
         failure = _failure(file, [f"{Difference.NOT_LOADED}: {error}"])
         return FileVerdict(ExportVerification(_NO_NAME, failure=failure), (Difference.NOT_LOADED,))
+    suspect = any(one.difference is Difference.PROBABILITIES for one in outcomes)
+    weight = None
+    if suspect or source.base:
+        weight = _differing_weight(file, reference, planned, pulse.beat)
+        what = "weights, merged here once more" if source.base else "weights"
+        check = ExportCheck(what, passed=weight is None, detail=str(weight or ""))
+        outcomes.append(CheckOutcome(check, Difference.WEIGHTS if weight else None))
     checks = tuple(one.check for one in outcomes)
     wrong = [one for one in outcomes if one.difference]
     if not wrong:
         findings = () if stored is None else judge_template(file)
         return FileVerdict(ExportVerification(name, checks, findings=findings))
     differences = tuple(dict.fromkeys(one.difference for one in wrong if one.difference))
-    weight = _differing_weight(file, reference, planned, differences, pulse.beat)
-    causes = [str(weight)] if weight else []
-    causes += [f"{one.difference}: {one.check.detail}" for one in wrong]
-    return FileVerdict(
-        ExportVerification(name, checks, _failure(file, causes)), differences, weight
-    )
+    wrong.sort(key=lambda one: one.difference is not Difference.WEIGHTS)  # the cause comes first
+    causes = [f"{one.difference}: {one.check.detail}" for one in wrong]
+    failed = ExportVerification(name, checks, _failure(file, causes))
+    return FileVerdict(failed, differences, weight)
 
 
 def _outcomes(
@@ -104,17 +109,11 @@ def _outcomes(
 
 
 def _differing_weight(
-    file: Path,
-    reference: Reference,
-    planned: PlannedFile,
-    differences: tuple[Difference, ...],
-    on_tensor: Callable[[], None],
+    file: Path, reference: Reference, planned: PlannedFile, on_tensor: Callable[[], None]
 ) -> DifferingWeight | None:
-    """The weight behind probabilities that differ."""
-    if Difference.PROBABILITIES not in differences:
-        return None
+    """The first weight in the file that is not the model's; adapters are merged for that."""
     model: Any = reference.model
-    if hasattr(model, "merge_and_unload"):  # its adapters, merged here a second time
+    if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload(safe_merge=True)
     layout = tensor_layout(planned.architecture.config, planned.architecture.name)
     return find_differing_weight(read_gguf(file), layout, model.state_dict(), on_tensor)
