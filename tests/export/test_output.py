@@ -195,6 +195,30 @@ def test_a_kill_leaves_nothing_under_the_name_and_the_next_export_tidies_up(tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+REPLACED = """
+import os, signal, sys
+from pathlib import Path
+from headway.export import output as module
+output = Path(sys.argv[1])
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+module.{name} = kill
+with module.scratch_folder(output) as scratch:
+    module.publish(output, scratch, "hf", lambda folder: (folder / "new").touch())
+"""
+
+
+@pytest.mark.parametrize(("name", "left"), [("exchange", "old"), ("sync_folder", "new")])
+def test_a_kill_while_an_export_is_replaced_leaves_the_old_one_or_the_new_one(
+    tmp_path: Path, name: str, left: str
+) -> None:
+    output = exported(tmp_path / "out")
+    code = REPLACED.replace("{name}", name)
+    done = subprocess.run([sys.executable, "-c", code, str(output)])
+    assert done.returncode == -signal.SIGKILL
+    assert {"old", "new"} & {*visible(output)} == {left}
+
+
 def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
     mine = ProcessId.of(os.getppid())
     assert mine is not None

@@ -18,6 +18,7 @@ from headway.base.errors import Cause, MachineError, OurBug, Refusal, Remedy, Us
 from headway.base.files import make_folder, regular_file, sync_folder, write_folder
 from headway.base.process_id import ProcessId
 from headway.base.units import size
+from headway.export.exchange import exchange
 from headway.export.request import NOTE, SCHEMA
 
 ELSEWHERE = Remedy("-o DIR", "a folder of your own, or on another disk")
@@ -146,8 +147,9 @@ def publish(output: Path, scratch: Path, to: str, fill: Callable[[Path], None]) 
     _check_replaceable(output, to)
     with disk_errors(output, ELSEWHERE):
         if output.exists():
-            output.rename(scratch / "replaced")
-        whole.rename(output)
+            exchange(whole, output)  # what was there goes with the hidden folder
+        else:
+            whole.rename(output)
         sync_folder(output.parent)
 
 
