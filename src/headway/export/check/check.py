@@ -11,10 +11,11 @@ from headway.base.units import count, plural
 from headway.export.check.folder_facts import ModelFacts, read_folder
 from headway.export.check.request import SCHEMA, CheckResult, QuestionRequest, QuestionResult
 from headway.export.check.rules.learning import learning
+from headway.export.check.rules.rounding import rounding
 from headway.export.check.rules.weights import weights
 from headway.export.check.rules.words import words
 
-_RULES = (weights, words, learning)
+_RULES = (weights, words, learning, rounding)
 # What keeps a model from being opened, or from answering anything.
 _HOPELESS = frozenset(
     (
