@@ -8,7 +8,7 @@ from tests.export.models import trained_tokenizer
 from tests.export.tokenizers import byte_pairs, sentence_piece
 from tokenizers import AddedToken
 
-from headway.data.examples.tokenizer import DOCUMENT_END, TURN_END, Tokenizer
+from headway.data.examples.tokenizer import DOCUMENT_END, TURN_END, Tokenizer, byte_level
 from headway.export.gguf.architecture import UnsupportedModelError
 from headway.export.gguf.tokens import (
     BYTE,
@@ -32,6 +32,14 @@ def with_bos(tokenizer: Tokenizer, template: str) -> Tokenizer:
     config |= {"bos_token": DOCUMENT_END, "add_bos_token": True}
     files = tokenizer.files | {"tokenizer_config.json": json.dumps(config).encode()}
     return Tokenizer(files, "with bos").with_template(template)
+
+
+def test_a_vocabulary_of_bytes_has_one_merge_that_never_applies() -> None:
+    (merge,) = metadata(byte_level())["tokenizer.ggml.merges"]
+    left, right = merge.split(" ")
+    assert left == right
+    assert len(left) > 1
+    assert left in byte_level().special_tokens
 
 
 def test_kinds_of_tokens() -> None:

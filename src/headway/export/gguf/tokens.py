@@ -73,7 +73,8 @@ def vocabulary_of(tokenizer: Tokenizer, end_ids: Sequence[int], num_rows: int) -
     }
     pairs = _pairs(backend["model"]["merges"])
     if splits.model == "gpt2":
-        metadata["tokenizer.ggml.merges"] = [" ".join(pair) for pair in pairs]
+        merges = [" ".join(pair) for pair in pairs]
+        metadata["tokenizer.ggml.merges"] = merges or [_no_merge(tokens)]
     else:
         metadata["tokenizer.ggml.scores"] = _scores(tokens, pairs)
     begins, findings = _begins(tokenizer)
@@ -86,6 +87,15 @@ def vocabulary_of(tokenizer: Tokenizer, end_ids: Sequence[int], num_rows: int) -
     metadata |= _templates(tokenizer)
     findings = (*findings, *_space_prefix(splits, tokenizer), *_composing(splits))
     return GgufVocabulary(metadata, begins, splits, is_phi3, findings)
+
+
+def _no_merge(tokens: Sequence[str]) -> str:
+    """A merge that never applies: llama.cpp wants one, even where each byte is a token.
+
+    Without another merge, a text is single characters, and neither side of this one is.
+    """
+    longest = max(tokens, key=len)
+    return f"{longest} {longest}"
 
 
 def _parsed(tokenizer: Tokenizer) -> dict[str, Any]:
