@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from headway.base.errors import Cause, MachineError, OurBug, UsageError
-from headway.supervise import request_process
+from headway.supervise import inference, request_process
 from headway.supervise.inference import run_inference
-from headway.training.inference.request import InferenceRequest
+from headway.training.inference.request import InferenceRequest, InferenceResult
 
 ANSWER = """
 import os, signal, sys
@@ -103,3 +103,21 @@ def test_ctrl_c_while_it_answers_waits_for_the_end_of_the_answer() -> None:
 
 def test_the_answer_is_told_when_the_screen_is_free() -> None:
     assert ask("free").evaluation is not None
+
+
+@pytest.mark.parametrize(("kind", "is_apart"), [("recall", True), ("eval", False), ("chat", False)])
+def test_only_what_measures_a_checkpoint_can_come_from_a_server(
+    kind: Any, is_apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def ask_child(*_: Any, **options: Any) -> InferenceResult:
+        asked.append(options)
+        return InferenceResult()
+
+    monkeypatch.setattr(inference, "ask_child", ask_child)
+    run_inference(InferenceRequest(kind, ""), lambda *_: None)
+    (options,) = asked
+    assert options["is_apart"] is is_apart
+    # The variables of a trainer's server, whose children have them, too.
+    assert (options["environment"] == {"HF_HUB_OFFLINE": "1"}) is is_apart

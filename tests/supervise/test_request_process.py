@@ -1,8 +1,10 @@
 """A process for one request: the answer is of the type that was asked for, its death is told."""
 
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,11 @@ request = msgspec.json.decode(Path(sys.argv[1]).read_bytes())
 if request["text"] == "fail":
     raise ValueError("broken")
 more, threads = os.environ["MORE"], os.environ["OMP_NUM_THREADS"]
-send_answer({"text": request["text"] + more, "threads": threads})
+send_answer({
+    "text": request["text"] + more,
+    "threads": threads,
+    "is_apart": os.getsid(0) == os.getpid() and not sys.stdin.read(),
+})
 """
 
 
@@ -33,6 +39,7 @@ class Asked:
 class Answered:
     text: str
     threads: str
+    is_apart: bool
 
 
 @pytest.fixture(autouse=True)
@@ -45,13 +52,20 @@ def _path() -> list[str]:
     return [one for one in (os.environ.get("PYTHONPATH"),) if one]
 
 
-def ask(text: str, pulses: list[Path]) -> Answered:
+def ask(text: str, pulses: list[Path], **options: Any) -> Answered:
     def wait(process: ChildProcess, pulse: Path) -> None:
         pulses.append(pulse)
 
     asked = Asked(text)
+    environment = {"MORE": "!"}
     return ask_child(
-        "child_of_test", asked, Answered, wait, doing="the test", environment={"MORE": "!"}
+        "child_of_test",
+        asked,
+        Answered,
+        wait,
+        doing="the test",
+        environment=environment,
+        **options,
     )
 
 
@@ -60,6 +74,18 @@ def test_the_answer_has_its_type_and_nothing_is_left(tmp_path: Path) -> None:
     found = ask("hello", pulses)
     assert (found.text, found.threads) == ("hello!", os.environ["OMP_NUM_THREADS"])
     assert not pulses[0].parent.exists()
+
+
+def test_it_shares_a_terminal_unless_it_is_apart() -> None:
+    started: list[Any] = []
+
+    def spawn(*words: Any, **options: Any) -> Any:
+        started.append(subprocess.Popen(*words, **options))
+        return started[-1]
+
+    assert not ask("hello", []).is_apart
+    assert ask("hello", [], is_apart=True, spawn=spawn).is_apart
+    assert len(started) == 1
 
 
 def test_a_death_names_what_it_was_doing() -> None:

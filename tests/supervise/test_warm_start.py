@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from headway.supervise import warm_start
+from headway.supervise.inference import ANSWERS
 from headway.supervise.warm_start import NO_WARM_START, WarmStart
 
 
@@ -21,11 +22,12 @@ class Server:
         module: str,
         arguments: Sequence[str] = (),
         *,
+        also: Sequence[str] = (),
         environment: Mapping[str, str],
         log: Path,
     ) -> None:
         assert not arguments
-        self.module, self.environment, self.log = module, environment, log
+        self.module, self.also, self.environment, self.log = module, also, environment, log
         self.is_ready, self.is_closed, self.is_running = False, False, True
         self.made.append(self)
 
@@ -54,6 +56,7 @@ def test_planner_and_trainer_come_from_servers(
     planner, trainer = servers
     assert planner.module == "headway.supervise.planner"
     assert trainer.module == "headway.training.worker"
+    assert trainer.also == (ANSWERS,)
     assert "HF_HUB_OFFLINE" not in planner.environment  # it may download
     assert trainer.environment["HF_HUB_OFFLINE"] == "1"
     assert planner.log != trainer.log

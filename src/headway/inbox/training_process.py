@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,7 +138,7 @@ def train_file(request: FileRequest, warm: "WarmStart") -> int:
                 code = Supervisor(asked, screen, stop, warm).train().code
             receipt = receipt_of(run)
             if receipt and receipt.checkpoint and is_trained(receipt):
-                _measure(run, receipt.checkpoint.name, request, stop)
+                _measure(run, receipt.checkpoint.name, request, stop, warm)
             return code
     finally:
         screen.close(settings.grace_s)
@@ -161,9 +162,12 @@ def _back_up(parent: Path, request: FileRequest) -> None:
         back_up_model(parent, f"before {request.name}", datetime.now(UTC), pulse)
 
 
-def _measure(run: Path, checkpoint: str, request: FileRequest, stop: Stop) -> None:
+def _measure(
+    run: Path, checkpoint: str, request: FileRequest, stop: Stop, warm: "WarmStart"
+) -> None:
     """Measure what is still known of all files; shown like any wait."""
     from headway.inbox.recall.measure import measure_still_known
+    from headway.supervise.inference import run_inference
     from headway.ui.spinner import show_wait
 
     is_quiet = request.output.quiet or request.output.json
@@ -171,7 +175,8 @@ def _measure(run: Path, checkpoint: str, request: FileRequest, stop: Stop) -> No
     def show(pulse: Path, is_over: Callable[[object], bool]) -> None:
         show_wait(sys.stderr, pulse, is_over, quiet=is_quiet)
 
-    measure_still_known(run, checkpoint, request.learned, stop, show)
+    infer = partial(run_inference, spawn=warm.worker)
+    measure_still_known(run, checkpoint, request.learned, stop, show, infer)
 
 
 if __name__ == "__main__":

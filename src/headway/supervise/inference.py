@@ -1,10 +1,11 @@
 """Inference launcher: starts the process, waits, reads its answer."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from headway.base.process import ChildProcess
+from headway.base.process import ChildProcess, Spawn
 from headway.data.sources.descriptors import inherited
 from headway.supervise.request_process import ask_child
 from headway.training.inference.request import (
@@ -13,9 +14,14 @@ from headway.training.inference.request import (
     InferenceResult,
 )
 
+ANSWERS = "headway.training.inference.answer"
+
 
 def run_inference(
-    request: InferenceRequest, wait: Callable[[ChildProcess, Path], None]
+    request: InferenceRequest,
+    wait: Callable[[ChildProcess, Path], None],
+    *,
+    spawn: Spawn = subprocess.Popen,
 ) -> InferenceResult:
     """Start the process that loads the model, and wait for its answer.
 
@@ -24,6 +30,7 @@ def run_inference(
     Args:
         request: what is asked.
         wait: called with the process and its pulse; returns when the answer begins.
+        spawn: starts the process.
 
     Raises:
         Refusal: it could not answer.
@@ -34,14 +41,17 @@ def run_inference(
         wait(process, pulse)
         pulse.with_name(SCREEN_IS_FREE).touch()
 
+    is_quiet = request.kind == "recall"  # neither reads nor writes; all it needs is here
     return ask_child(
-        "headway.training.inference.answer",
+        ANSWERS,
         request,
         InferenceResult,
         wait_and_free_screen,
         doing=f"headway {request.kind}",
-        environment=_output_encoding(),
+        environment={"HF_HUB_OFFLINE": "1"} if is_quiet else _output_encoding(),
         descriptors=inherited(request.data),
+        is_apart=is_quiet,
+        spawn=spawn,
     )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from headway.base.errors import Exit
-from headway.base.process import ChildProcess
+from headway.base.process import ChildProcess, Spawn
 from headway.supervise.child import death_refusal, torch_environment
 from headway.supervise.live.runtime_folder import LiveFolder
 
@@ -25,6 +26,8 @@ def ask_child(
     doing: str,
     environment: Mapping[str, str] | None = None,
     descriptors: Sequence[int] = (),
+    is_apart: bool = False,
+    spawn: Spawn = subprocess.Popen,
 ) -> T:
     """Start the process, wait, and read its answer.
 
@@ -36,6 +39,8 @@ def ask_child(
         doing: what it does, as the subject of a sentence.
         environment: more variables.
         descriptors: open ones that it inherits.
+        is_apart: it has no terminal, and hears of Ctrl+C from `wait` alone.
+        spawn: starts it.
 
     Raises:
         Refusal: it could not answer.
@@ -50,8 +55,11 @@ def ask_child(
             environment=torch_environment() | dict(environment or {}),
             pulse=pulse,
             log=live / "answer.err",
+            log_stdout=is_apart,
+            stdin=subprocess.DEVNULL if is_apart else None,
             descriptors=descriptors,
-            own_session=False,  # it may read from the terminal, and Ctrl+C ends it
+            own_session=is_apart,  # else it may read from the terminal, and Ctrl+C ends it
+            spawn=spawn,
         )
         try:
             with contextlib.suppress(KeyboardInterrupt):

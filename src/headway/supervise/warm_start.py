@@ -7,13 +7,15 @@ from headway.base.host.fork_server import ForkServer
 from headway.base.process import Spawn
 from headway.supervise.attempts.workers import worker_environment
 from headway.supervise.child import child_environment
+from headway.supervise.inference import ANSWERS
 
 
 class WarmStart:
     """Servers from which a `Supervisor` gets its planner and its worker within milliseconds.
 
     They hold what was imported and nothing else: each job begins in the state of a new process.
-    Several workers, which need connections of their own, are started as usual.
+    Several workers, which need connections of their own, are started as usual. The worker's server
+    gives what measures a checkpoint, too.
 
     Args:
         folder: gets what the servers write to standard error; None: there are no servers.
@@ -32,6 +34,7 @@ class WarmStart:
         )
         worker = ForkServer(
             "headway.training.worker",
+            also=(ANSWERS,),
             environment=worker_environment(),
             log=folder / "trainer-server.err",
         )

@@ -171,5 +171,7 @@ def exit_within(code: int, limit_s: float = _EXIT_S) -> NoReturn:
 
 if __name__ == "__main__":
     if is_server():
-        serve(lambda: _import_libraries(Pulse(None), adapters=False))
+        module = serve(lambda: _import_libraries(Pulse(None), adapters=False))
+        if module != "headway.training.worker":
+            leave(run_child(importlib.import_module(module).main))
     exit_within(run_child(main, listens=True))

@@ -24,14 +24,14 @@ from headway.base.host.child_main import end_with_parent, run_child
 from headway.base.host.fork_server import is_server, leave, serve
 from headway.base.process import Stop, report_refusal, send_answer
 
-PRELOADED = []
+PRELOADED, NAME = [], "forked"
 
 def main(arguments):
     end_with_parent()
     match arguments[0]:
         case "answer":
             send_answer({"pid": os.getpid(), "line": sys.stdin.readline(), "words": arguments,
-                         "preloaded": PRELOADED, "session": os.getsid(0),
+                         "preloaded": PRELOADED, "module": NAME, "session": os.getsid(0),
                          "pulse": os.environ.get("HEADWAY_PULSE"),
                          "open": len(os.listdir("/proc/self/fd"))})
             PRELOADED.append("seen by nobody else")
@@ -52,7 +52,7 @@ def main(arguments):
 
 if __name__ == "__main__":
     if is_server():
-        serve(lambda: PRELOADED.append(os.getpid()))
+        NAME = serve(lambda: PRELOADED.append(os.getpid()))
     atexit.register(lambda: print("taken apart"))
     code = run_child(main, listens="stop" in sys.argv)
     sys.stdout.write("without an end")
@@ -123,6 +123,31 @@ def test_a_child_has_what_was_imported_and_nothing_of_another_child(
         found.append(answer)
     assert len({one["pid"] for one in found}) == 3
     assert len({one["open"] for one in found}) == 1  # descriptors do not pile up
+
+
+def test_a_server_gives_other_modules_of_its_imports_too(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    server = ForkServer(
+        MODULE, also=("elsewhere",), environment=environment, log=tmp_path / "server.log"
+    )
+    try:
+        for module in (MODULE, "elsewhere"):
+            child = ChildProcess(
+                module,
+                ["answer"],
+                environment=environment,
+                log=tmp_path / f"{module}.log",
+                log_stdout=True,
+                stdin=subprocess.PIPE,
+                spawn=server.spawn,
+            )
+            answer = answer_of(child)
+            child.end()
+            assert (answer["module"], answer["preloaded"]) == (module, [server.pid])
+            assert answer["words"] == ["answer"]
+    finally:
+        server.close()
 
 
 def test_the_ways_to_end_are_those_of_any_process(start: Start) -> None:

@@ -35,6 +35,7 @@ _ANSWER_S = 10.0  # for a fork
 class ForkRequest(msgspec.Struct, frozen=True):
     """A child to fork; its descriptors come along: input, output, error, report and status."""
 
+    module: str
     arguments: list[str]
     variables: dict[str, str]
 
@@ -45,6 +46,7 @@ class ForkServer:
     Args:
         module: what `python -m` runs; it calls `serve` when `is_server`.
         arguments: for its imports.
+        also: modules whose imports are among its own; `serve` says which one a child is to run.
         environment: its variables, and those of its children.
         log: a file that keeps its standard error.
     """
@@ -54,10 +56,11 @@ class ForkServer:
         module: str,
         arguments: Sequence[str] = (),
         *,
+        also: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
     ) -> None:
-        self._module = module
+        self._modules = (module, *also)
         self._environment: dict[str, str] = {}
         self._began_s = time.monotonic()
         self._is_ready = False
@@ -121,7 +124,7 @@ class ForkServer:
         """Whether a child of the server would be what is asked for."""
         return (
             _without_own(options["env"]) == self._environment
-            and self._module in command
+            and not set(self._modules).isdisjoint(command)
             and options["stdin"] in (subprocess.PIPE, subprocess.DEVNULL)
             and options["stdout"] is not None
             and options["stdout"] is options["stderr"]
@@ -138,7 +141,8 @@ class ForkServer:
         return self._is_ready
 
     def _fork(self, command: Sequence[str], options: Mapping[str, Any]) -> "ForkedProcess":
-        arguments = list(command[command.index(self._module) + 1 :])
+        module = next(name for name in self._modules if name in command)
+        arguments = list(command[command.index(module) + 1 :])
         given = options["env"]
         variables = {name: given[name] for name in _OWN_VARIABLES if name in given}
         stdin: IO[bytes] | None = None
@@ -153,7 +157,7 @@ class ForkServer:
             files.callback(os.close, theirs_status)
             output = options["stdout"].fileno()
             passed = [theirs, output, output, options["pass_fds"][0], theirs_status]
-            message = msgspec.json.encode(ForkRequest(arguments, variables))
+            message = msgspec.json.encode(ForkRequest(module, arguments, variables))
             try:
                 socket.send_fds(self._channel, [message], passed)
                 return ForkedProcess(self._answer(), status, stdin)
@@ -249,11 +253,14 @@ def is_server() -> bool:
     return OPTION in sys.argv
 
 
-def serve(preload: Callable[[], object]) -> None:
+def serve(preload: Callable[[], object]) -> str:
     """Fork a child for each request. Returns in the children, which then are what was asked for.
 
     Args:
         preload: imports what they need; it leaves no thread behind.
+
+    Returns:
+        The module that the child is to run.
     """
     end_with_parent()
     preload()
@@ -275,8 +282,9 @@ def serve(preload: Callable[[], object]) -> None:
         pid = _fork()
         if pid == 0:
             _close([channel.detach(), status, *_descriptors_of(children)])
-            _become(msgspec.json.decode(message, type=ForkRequest), own, owner, server)
-            return
+            request = msgspec.json.decode(message, type=ForkRequest)
+            _become(request, own, owner, server)
+            return request.module
         _close(own)
         if pid > 0:
             children[os.pidfd_open(pid)] = _Child(pid, status)
