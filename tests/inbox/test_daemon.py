@@ -437,7 +437,7 @@ def test_outside_of_its_hours_nothing_is_trained(world: World) -> None:
     world.steps(5)
     assert world.jobs == {"a.txt": "claimed"}
     assert [notice.text for notice in world.notices] == [
-        "paused: trains between 22:00-07:00", "goes on", "paused: trains between 22:00-07:00"
+        "paused: trains between 22:00-07:00", "resumed", "paused: trains between 22:00-07:00"
     ]  # fmt: skip
     world.trainer.is_slow = False
     world.wall_time = time(23, 0)

@@ -391,4 +391,4 @@ class Daemon:
         if state is DaemonState.PAUSED and before is not state:
             self._say(InboxNotice(NoticeKind.PAUSED, f"paused: {why}"))
         elif before is DaemonState.PAUSED:
-            self._say(InboxNotice(NoticeKind.RESUMED, "goes on"))
+            self._say(InboxNotice(NoticeKind.RESUMED, "resumed"))

@@ -102,7 +102,7 @@ def _state(inbox: InboxFolder, owner: Owner | None, noted: str) -> tuple[InboxSt
     if owner is None:
         if not inbox.is_inbox:
             return "not started", "headway inbox start makes it an inbox"
-        return "stopped", "no daemon is running: headway inbox start goes on"
+        return "stopped", "no daemon is running: headway inbox start continues"
     match noted:
         case "training" | "paused" | "waiting":
             return noted, ""

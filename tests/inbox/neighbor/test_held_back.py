@@ -20,11 +20,11 @@ ROOM = GpuRoom(RoomRules(gives_way=True), lambda: (FULL,), lambda: {100})
     [
         (False, "", None, ""),
         (False, "9-17", None, ""),
-        (True, "", None, "headway inbox resume goes on"),
+        (True, "", None, "headway inbox resume continues"),
         (False, "22:00-07:00", None, "trains between 22:00-07:00"),
         (False, "9-17", ROOM, "1 other program on GPU 0"),
         (False, "22:00-07:00", ROOM, "trains between 22:00-07:00"),
-        (True, "22:00-07:00", ROOM, "headway inbox resume goes on"),
+        (True, "22:00-07:00", ROOM, "headway inbox resume continues"),
     ],
 )
 @pytest.mark.parametrize("is_training", [True, False])

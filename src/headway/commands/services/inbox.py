@@ -186,7 +186,7 @@ def _resume(arguments: Arguments) -> int:
     _check_is_inbox(folder)
     folder.paused.unlink(missing_ok=True)
     daemon = "" if is_held(folder.lock) else "; no daemon is running"
-    _print(arguments, f"{folder.path} goes on{daemon}", {"paused": False})
+    _print(arguments, f"{folder.path} is no longer paused{daemon}", {"paused": False})
     return Exit.KEPT
 
 
@@ -339,7 +339,7 @@ _ABOUT = {
     "retry": "puts a file that failed back",
     "undo": "takes the model back to before the last file",
     "pause": "saves at the next step, and waits",
-    "resume": "goes on after a pause",
+    "resume": "continues after a pause",
     "stop": "saves, and ends the daemon",
 }
 

@@ -35,7 +35,7 @@ class HeldBack:
             is_training: a file is being trained, and would be saved.
         """
         if self._inbox.paused.exists():
-            return "headway inbox resume goes on"
+            return "headway inbox resume continues"
         if self._hours and self._wall_time() not in self._hours:
             return f"trains between {self._hours}"
         return self._room.why_not(now_s, is_training=is_training) if self._room else ""
