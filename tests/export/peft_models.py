@@ -34,7 +34,9 @@ def base_folder(folder: Path, *, tied: bool = True, bias: bool = False) -> Path:
         from transformers import AutoModelForCausalLM
 
         model.config.attention_bias = True
-        AutoModelForCausalLM.from_config(model.config).float().save_pretrained(folder)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(5)
+            AutoModelForCausalLM.from_config(model.config).float().save_pretrained(folder)
     return folder
 
 
@@ -50,7 +52,7 @@ def adapted(base: Path, folder: Path, **options: Any) -> Path:
         config = LoraConfig(**given, task_type="CAUSAL_LM", init_lora_weights=False)
         model: Any = get_peft_model(plain, config)
         for name, p in model.named_parameters():
-            if p.requires_grad and "lora" not in name:
+            if p.requires_grad and "lora_A" not in name and "lora_B" not in name:
                 p.data.add_(torch.randn_like(p) * 0.05)
         model.peft_config["default"].base_model_name_or_path = str(base)
         model.save_pretrained(folder)
@@ -60,8 +62,10 @@ def adapted(base: Path, folder: Path, **options: Any) -> Path:
 
 
 def rows() -> torch.Tensor:
-    """(2, 24) ids."""
-    return torch.randint(0, 259, (2, 24), generator=torch.Generator().manual_seed(1))
+    """(2, 24) ids, those of new rows among them."""
+    ids_BL = torch.randint(0, 259, (2, 24), generator=torch.Generator().manual_seed(1))
+    ids_BL[0, :2] = torch.tensor([3, 5])
+    return ids_BL
 
 
 def logits(model: Any) -> torch.Tensor:
