@@ -213,7 +213,7 @@ def test_a_missing_package_is_told_as_one(tmp_path: Path, monkeypatch: pytest.Mo
         folder_of(path)
     refusal = missing_package(caught.value)  # as where the process ends
     assert refusal is not None
-    assert refusal.remedies[0].do == "pip install 'headway[demo]'"
+    assert refusal.remedies[0].do == "pip install 'headway[export]'"
 
 
 @pytest.mark.parametrize(
