@@ -16,9 +16,10 @@ POSITIONS = 64
 _TOP = 5
 _BEFORE = 32  # tokens before the first position
 _SAME_CHOICES = 62 / 64
+_CLEAR = 4.0  # times the limit, by which a first choice is ahead of the second
 _REPLY_TOKENS = 64
 _SHOWN_CHARACTERS = 400
-# By how much log-probabilities may differ, natural logarithm: their mean, weighted by probability.
+# By how much log-probabilities may differ, natural logarithm: a token counts by its probability.
 # llama.cpp rounds what it multiplies by weights of 16 bits and fewer: unlikely tokens show it most.
 LIMITS = {
     "f32": 2e-3,
@@ -200,7 +201,7 @@ def compare_probabilities(
         for token, found in theirs.items():
             apart.add(number + 1, token, float(ours_V[token]), found)
         best = ours_V.topk(2)
-        if float(best.values[0] - best.values[1]) > LIMITS[quantize]:
+        if float(best.values[0] - best.values[1]) > _CLEAR * LIMITS[quantize]:
             clear += 1
             same += next(iter(theirs)) == int(best.indices[0])
     needed = clear * _SAME_CHOICES
@@ -208,7 +209,7 @@ def compare_probabilities(
         f"first choices where one is clear ({clear})", same >= needed, same, needed
     )
     return [
-        *apart.outcomes(f"top-{_TOP} log-probabilities at {len(ids) - begin} positions", quantize),
+        *apart.outcomes(len(ids) - begin, quantize),
         CheckOutcome(chosen, None if chosen.passed else Difference.PROBABILITIES),
     ]
 
@@ -218,22 +219,21 @@ class _Distances:
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
-        self._weighted = self._weights = self._farthest = 0.0
+        self._weighted = self._farthest = 0.0
         self._where = ""
 
     def add(self, position: int, token: int, ours: float, theirs: float) -> None:
         apart = math.inf if math.isnan(theirs) else abs(theirs - ours)
         self._weighted += math.exp(ours) * apart
-        self._weights += math.exp(ours)
         if apart > self._farthest:
             name = self._reference.tokenizer.token_of(token)
             self._farthest = apart
             self._where = f"{theirs:.4f} instead of {ours:.4f} for {name!r} after token {position}"
 
-    def outcomes(self, what: str, quantize: str) -> list[CheckOutcome]:
-        """Their mean, in which a token counts as much as it is likely, and the farthest."""
-        limit = LIMITS[quantize]
-        mean = self._weighted / self._weights if self._weights else math.inf
+    def outcomes(self, num_positions: int, quantize: str) -> list[CheckOutcome]:
+        """The expected distance at a position, and the farthest."""
+        limit, mean = LIMITS[quantize], self._weighted / num_positions
+        what = f"top-{_TOP} log-probabilities at {num_positions} positions"
         farthest = limit * _FARTHEST.get(quantize, _FARTHEST_OF_OTHERS)
         checks = (
             ExportCheck(what, mean <= limit, mean, limit, self._where),
