@@ -45,5 +45,10 @@ def test_without_a_comparison_it_says_so(result: ExportResult) -> None:
     assert not any("adapters" in line for line in lines)
 
 
+def test_an_export_for_ollama_is_compared_in_llama_cpp_and_says_so(result: ExportResult) -> None:
+    lines = export_lines(replace(result, options=ExportOptions("ollama", "q8_0")), 200)
+    assert lines[-1].startswith("same answers in llama.cpp: ")
+
+
 def test_lines_fit(result: ExportResult) -> None:
     assert all(len(line) <= 60 for line in export_lines(result, 60) if result.output not in line)

@@ -9,7 +9,8 @@ from headway.base.units import plural, seconds, size
 from headway.export.request import ExportCheck, ExportResult, ExportVerification
 from headway.ui.text_layout import fold
 
-PROGRAMS = {"hf": "transformers", "gguf": "llama.cpp", "ollama": "Ollama"}
+# Where the answers are compared: whether Ollama itself was asked, a finding says.
+PROGRAMS = {"hf": "transformers", "gguf": "llama.cpp", "ollama": "llama.cpp"}
 _LABEL = 12  # columns
 
 
