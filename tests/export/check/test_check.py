@@ -261,6 +261,13 @@ def test_a_hopeless_folder_is_not_opened(tmp_path: Path, base: Path) -> None:
     assert [one.end_ids for one in asked] == [(TURN_END, DOCUMENT_END)]
 
 
+def test_a_quantized_model_is_not_opened(tmp_path: Path, base: Path) -> None:
+    folder = tuned(tmp_path)
+    change(folder / "config.json", quantization_config={"quant_method": "gptq"})
+    found = check(folder, None, Pulse(), lambda _: QuestionResult(skipped=("asked",)))
+    assert found.skipped == ("the model was not opened: its weights are quantized",)
+
+
 def test_what_is_not_looked_at_is_said(tmp_path: Path, base: Path) -> None:
     found = check(tuned(tmp_path), None, Pulse(), None)
     assert found.findings == ()

@@ -37,6 +37,7 @@ class TrainerState:
         entries: what was logged about training, oldest first.
         has_early_stopping: whether it had a callback that may end it before its target.
         ended_without_steps: whether the last training in its log took no step.
+        train_loss: the mean loss that the last training ended with; None if it does not tell.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class TrainerState:
     entries: tuple[StateEntry, ...] = ()
     has_early_stopping: bool = False
     ended_without_steps: bool = False
+    train_loss: float | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -92,6 +94,7 @@ def read_state(path: Path) -> TrainerState:
         has_early_stopping="EarlyStoppingCallback"
         in str(values.get("stateful_callbacks"))[:10_000],
         ended_without_steps=_ended_without_steps(history),
+        train_loss=_train_loss(history),
     )
 
 
@@ -120,6 +123,13 @@ def _ended_without_steps(history: list[object]) -> bool:
         return False
     values = cast("dict[str, object]", closing[-1])
     return _number(values.get("train_steps_per_second")) == 0 == _number(values.get("train_loss"))
+
+
+def _train_loss(history: list[object]) -> float | None:
+    for one in reversed(history[-5:]):
+        if isinstance(one, dict) and "train_loss" in one:
+            return _number(cast("dict[str, object]", one)["train_loss"])
+    return None
 
 
 def _key(entries: tuple[StateEntry, ...]) -> list[str]:

@@ -111,6 +111,8 @@ def _skipped(facts: ModelFacts, ask: Ask | None) -> Iterator[str]:
         yield "the model was not opened: that needs headway[train]"
     elif facts.is_adapter and facts.base is None:
         yield "the model was not opened: --base MODEL says where its base model is"
+    elif facts.is_quantized or (facts.is_adapter and facts.base and facts.base.is_quantized):
+        yield "the model was not opened: its weights are quantized"
 
 
 def refused(refusal: Refusal) -> QuestionResult:

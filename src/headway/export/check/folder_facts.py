@@ -74,6 +74,11 @@ class ModelFacts:
         return ADAPTER_CONFIG in self.names
 
     @property
+    def is_quantized(self) -> bool:
+        """Whether its configuration names a quantizer."""
+        return self.files[CONFIG].get("quantization_config") is not None
+
+    @property
     def num_embeddings(self) -> int:
         """Rows of its input embedding; 0 if it has none."""
         rows = (

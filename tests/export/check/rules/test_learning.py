@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tests.export.folders import model_folder, state, weights
+from tests.export.folders import change, model_folder, state, weights
 
 from headway.base.errors import Cause
 from headway.export.check.folder_facts import read_folder
@@ -31,6 +31,19 @@ def test_a_base_beside_itself_and_a_base_of_another_shape_prove_nothing(tmp_path
     other = model_folder(tmp_path / "other", hidden_size=32)
     assert found(base, base) == []
     assert found(base, other) == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "cause"),
+    [(0.0, [Cause.NOT_LEARNED]), (float("nan"), [Cause.NOT_FINITE]), (1.5, [])],
+)
+def test_a_trainer_that_logged_nothing_but_its_mean(
+    tmp_path: Path, loss: float, cause: list[Cause]
+) -> None:
+    folder = model_folder(tmp_path / "model")
+    state(folder, step=10)
+    change(folder / "trainer_state.json", log_history=[{"train_loss": loss, "step": 10}])
+    assert found(folder) == cause
 
 
 @pytest.mark.parametrize(

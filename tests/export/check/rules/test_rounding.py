@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.export.folders import model_folder, write
+from tests.export.folders import change, model_folder, write
 
 from headway.base.errors import Cause
 from headway.export.check.folder_facts import read_folder
@@ -67,6 +67,15 @@ def test_x02_a_format_too_coarse_for_what_was_learned(
                 tensor[0, 0] += 1
         save_file(tensors, file, {"format": "pt"})
     assert found(tuned, before) == expected
+
+
+def test_x02_a_model_in_4_bits_of_one_that_was_not(tmp_path: Path) -> None:
+    base = base_in(tmp_path / "base", torch.float32)
+    tuned = folder_with(tmp_path / "tuned", base, torch.float32, 0.1)
+    change(tuned / "config.json", quantization_config={"quant_method": "bitsandbytes"})
+    assert found(tuned, base) == WARNED
+    change(base / "config.json", quantization_config={"quant_method": "bitsandbytes"})
+    assert found(tuned, base) == []
 
 
 def test_what_headway_exported_was_merged_before_it_was_rounded(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ def _trainer(facts: ModelFacts) -> Iterator[Finding]:
         )
         return
     losses = [one for one in state.entries if one.loss is not None]
+    if not losses and state.train_loss is not None:
+        losses = [StateEntry(state.global_step, loss=state.train_loss)]  # nothing else was logged
     if not losses:
         return
     if bad := [one for one in losses if not math.isfinite(one.loss or 0.0)]:

@@ -24,6 +24,9 @@ def rounding(facts: ModelFacts) -> Iterator[Finding]:
     """What the number formats of a model and of its base say about a merge."""
     if facts.base is None or facts.is_adapter or not facts.tensors:
         return
+    if facts.is_quantized and not facts.base.is_quantized:
+        yield _quantized(facts)
+        return
     own, before = _format(facts.tensors), _format(facts.base.tensors)
     if not own or not before:
         return
@@ -77,6 +80,17 @@ def _numbers(tensor: TensorBytes) -> memoryview:
     length = min(tensor.bytes, _LOOKED_AT_BYTES) // 2 * 2
     with regular_file(tensor.path).open("rb") as file:
         return memoryview(b"".join(pieces(file, tensor, length))).cast("H")
+
+
+def _quantized(facts: ModelFacts) -> Finding:
+    return Finding(
+        "warning",
+        f"{facts.path} is quantized, and its base model is not",
+        have="a quantization_config in config.json",
+        need="a merge in float32: in 4 bits small changes are lost",
+        remedies=(_merge_again(facts),),
+        cause=Cause.WEIGHTS_ROUNDED,
+    )
 
 
 def _narrower(facts: ModelFacts, own: str, before: str) -> Finding:
