@@ -10,7 +10,7 @@ import pytest
 from tests.export.folders import write
 
 from headway.base.errors import Cause, MachineError, OurBug, UsageError
-from headway.base.files import verify_folder
+from headway.base.files import verify_folder, write_folder
 from headway.base.process_id import ProcessId
 from headway.export.output import (
     check_files,
@@ -29,9 +29,13 @@ def fill(folder: Path) -> None:
 
 
 def exported(folder: Path, to: str = "hf") -> Path:
-    folder.mkdir(parents=True)
-    write(folder / NOTE, {"schema": SCHEMA, "options": {"to": to}})
-    (folder / "old").touch()
+    """An earlier export."""
+
+    def fill_old(made: Path) -> None:
+        write(made / NOTE, {"schema": SCHEMA, "options": {"to": to}})
+        (made / "old").touch()
+
+    write_folder(folder, fill_old)
     return folder
 
 
@@ -112,6 +116,8 @@ def test_a_new_or_an_empty_folder_and_an_earlier_export_are_written(tmp_path: Pa
     [
         lambda path: (path.mkdir(), (path / "thesis.txt").touch()),
         lambda path: exported(path, "gguf"),
+        lambda path: (exported(path) / "thesis.txt").touch(),
+        lambda path: (exported(path) / "sub").mkdir(),
         lambda path: path.touch(),
         lambda path: (path.with_name("other").mkdir(), path.symlink_to("other")),
         lambda path: (
@@ -120,7 +126,16 @@ def test_a_new_or_an_empty_folder_and_an_earlier_export_are_written(tmp_path: Pa
         ),
         lambda path: (path.mkdir(), (path / NOTE).write_bytes(b"\xff{")),
     ],
-    ids=["files", "another program's", "a file", "a link", "another note", "a broken note"],
+    ids=[
+        "files",
+        "another program's",
+        "an export and a file",
+        "an export and a folder",
+        "a file",
+        "a link",
+        "another note",
+        "a broken note",
+    ],
 )
 def test_nothing_else_is_written_over(tmp_path: Path, make: "type") -> None:
     output, source = tmp_path / "out", tmp_path / "source"
@@ -166,7 +181,7 @@ def test_a_failure_leaves_nothing_and_keeps_what_was_there(tmp_path: Path) -> No
 
     with pytest.raises(ValueError, match="differs"), scratch_folder(output) as scratch:
         publish(output, scratch, "hf", fail)
-    assert visible(output) == [NOTE, "old"]
+    assert visible(output) == [NOTE, "manifest.json", "old"]
     assert visible(tmp_path) == ["out"]
 
 

@@ -15,7 +15,14 @@ import msgspec
 
 from headway.base.disk import disk_errors
 from headway.base.errors import Cause, MachineError, OurBug, Refusal, Remedy, UsageError
-from headway.base.files import make_folder, regular_file, sync_folder, write_folder
+from headway.base.files import (
+    MANIFEST,
+    Manifest,
+    make_folder,
+    regular_file,
+    sync_folder,
+    write_folder,
+)
 from headway.base.process_id import ProcessId
 from headway.base.units import size
 from headway.export.exchange import exchange
@@ -78,8 +85,12 @@ def _check_replaceable(output: Path, to: str) -> None:
     if not output.is_dir():
         return
     names = sorted(path.name for path in output.iterdir())
-    if not names or _exported_for(output) == to:
+    if not names:
         return
+    if _exported_for(output) == to:
+        names = sorted({*names} - _written_names(output))  # what somebody added since
+        if not names:
+            return
     have = f"{', '.join(names[:4])}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     raise _in_the_way(output, have)
 
@@ -180,6 +191,14 @@ def _exported_for(folder: Path) -> str:
         note = msgspec.json.decode(regular_file(folder / NOTE).read_bytes(), type=_Note)
         return note.options.to if note.schema == SCHEMA else ""
     return ""
+
+
+def _written_names(folder: Path) -> set[str]:
+    """The files that an earlier export wrote, by its manifest."""
+    with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+        content = regular_file(folder / MANIFEST).read_bytes()
+        return {MANIFEST, *msgspec.json.decode(content, type=Manifest).files}
+    return set()
 
 
 class _NotedOptions(msgspec.Struct):
