@@ -22,6 +22,7 @@ from headway.export.reading.dequantize import dequantized_folder, quantization_o
 from headway.export.reading.end_tokens import end_ids_of
 from headway.export.reading.merging import merged_source
 from headway.export.reading.new_tokens import check_words
+from headway.export.reading.run_verdict import run_findings
 from headway.export.reading.tensor_source import Shapes, StoredSource, TensorSource
 from headway.export.request import BaseModel, ExportRequest
 from headway.model.load import from_folder, is_adapter
@@ -116,6 +117,7 @@ def open_source(request: ExportRequest, scratch: Path, pulse: Pulse) -> ExportSo
         UsageError: it is no model, is damaged, or is of a kind that cannot be exported.
     """
     folder, whole, base = Path(request.folder), Path(request.folder), None
+    run = Path(request.run) if request.run else None
     check_folder(folder)
     with pulse.phase(Phase.HASHING_MODEL):
         digest = weights_hash(folder)
@@ -150,9 +152,9 @@ def open_source(request: ExportRequest, scratch: Path, pulse: Pulse) -> ExportSo
         dequantized=dequantized,
         tensors=tensors,
         whole=whole,
-        run=Path(request.run) if request.run else None,
+        run=run,
         trust_remote_code=request.trust_remote_code,
-        findings=(*_findings(dequantized), *findings),
+        findings=(*run_findings(run), *_findings(dequantized), *findings),
     )
 
 
