@@ -72,6 +72,22 @@ def test_adapters_without_a_tokenizer_have_that_of_their_base(tmp_path: Path) ->
     assert set(source.end_ids) == {TURN_END, DOCUMENT_END}
 
 
+def test_adapters_saved_without_a_template_get_that_of_their_base(tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base")
+    adapters = adapted(base, tmp_path / "adapter")
+    (adapters / "chat_template.jinja").unlink()
+    source = opened(adapters, tmp_path / "scratch")
+    assert source.tokenizer.chat_template == (base / "chat_template.jinja").read_text()
+    assert [one.cause for one in source.findings] == [Cause.TEMPLATE_MISSING]
+    assert TURN_END in source.end_ids
+
+
+def test_a_run_without_a_receipt_is_exported_with_a_word_about_it(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "run" / "checkpoint-1")
+    source = opened(folder, tmp_path / "scratch", run=str(tmp_path / "run"))
+    assert [one.cause for one in source.findings] == [Cause.NO_RECEIPT]
+
+
 def test_a_head_that_was_adapted_is_a_tensor_of_its_own(tmp_path: Path) -> None:
     base = base_folder(tmp_path / "base", tied=True)
     adapters = adapted(base, tmp_path / "adapter", **KINDS["on the head"])
