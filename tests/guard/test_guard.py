@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -89,7 +90,7 @@ def test_f09_a_slow_stream_is_said_within_five_seconds_and_is_no_stall(
     assert running.stderr
     assert running.stdout.readline() == "dataset loaded\n"
     line = running.stderr.readline()
-    assert line.startswith("headway: no output for 3 s: reading from the network (")
+    assert re.match(r"headway: no output for [345] s: reading from the network \(", line), line
     out, err = running.communicate()
     assert out == "gathered 6000\n"
     assert running.returncode == 0
@@ -101,7 +102,7 @@ def test_silent_computing_is_said_and_is_no_stall(tmp_path: Path) -> None:
     running = guard(tmp_path, COMPUTES)
     out, err = running.communicate()
     assert out == "dataset loaded\ndone\n"
-    assert err.startswith("headway: no output for 3 s: computing (")
+    assert re.match(r"headway: no output for [345] s: computing \(", err), err
     assert record(tmp_path)["stalls"] == []
 
 

@@ -121,6 +121,7 @@ def test_a_stream_has_one_reader_for_all_workers_and_the_bits_of_one(headway: He
 
 def test_how_many_workers_is_decided_by_what_runs_have_measured(days: Headway) -> None:
     days.before = ["taskset", "-c", f"0-{(os.cpu_count() or 1) - 1}"]  # a test may have one alone
+    days.environment["XDG_CACHE_HOME"] = str(days.here / "cache")  # where nothing is measured yet
     short = ["days.txt", *SMALL, "--learning-rate", "1e-3"]
     short += ["--batch-size", "64", "--max-steps", "6", "--nproc", "auto"]
     first = days("train", *short, "--run-name", "first")
