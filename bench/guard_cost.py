@@ -1,4 +1,4 @@
-"""Cost of headway guard: scripts with and without it, in turns.
+"""Cost of headway guard: scripts with and without it, alternating.
 
 Usage:
     python bench/guard_cost.py [ROUNDS]    writes bench/results/DATE-guard-cost.json
