@@ -1,6 +1,6 @@
 # One word for each thing to do; the same words run on every machine.
 #
-#   make demo        teach a real small model a handbook, and ask it
+#   make demo        teach a small real model a handbook, then quiz it
 #   make setup       the virtual environment in .venv, every package pinned by its hash
 #   make check       style, types, floors, generated pages
 #   make fix         what of that can be put right by itself

@@ -1,1 +1,1 @@
-"""Guard: the same watch around any training command, whoever wrote it."""
+"""Guard: the same watch around any training command."""

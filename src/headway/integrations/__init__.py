@@ -1,1 +1,1 @@
-"""Integrations: the checks and proofs of a run inside other trainers."""
+"""Integrations: Headway's checks and receipts inside other trainers."""

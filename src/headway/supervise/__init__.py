@@ -1,1 +1,1 @@
-"""Supervision: start, watching and stop of a run's processes."""
+"""Supervision: starting, watching and stopping a run's processes."""

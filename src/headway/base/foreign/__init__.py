@@ -1,1 +1,1 @@
-"""Limits and error boundaries for whatever was written elsewhere and is read here."""
+"""Limits and error boundaries for input that other programs wrote."""

@@ -1,1 +1,1 @@
-"""Host facts for a run: installed packages, limits, and other work on the machine."""
+"""Host facts: installed packages, limits, and other load on the machine."""

@@ -1,1 +1,1 @@
-"""Demos: models that are taught something, and asked before and after."""
+"""Demos: small models, trained and questioned before and after."""

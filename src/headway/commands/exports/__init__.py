@@ -1,1 +1,1 @@
-"""Commands about models that leave: export, fine-tuning for a program, a check of any folder."""
+"""Commands about finished models: export, fine-tuning for a program, check of any folder."""

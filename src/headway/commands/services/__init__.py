@@ -1,1 +1,1 @@
-"""Commands that serve until they are stopped."""
+"""Commands that run until they are stopped."""

@@ -1,1 +1,1 @@
-"""Commands about stalls: what holds a run or any process, and a watch around any command."""
+"""Commands about stalls: diagnosis of a run or any process, and a guard around any command."""

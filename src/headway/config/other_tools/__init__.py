@@ -1,1 +1,1 @@
-"""Other tools' words: what each setting, value and command of theirs means here."""
+"""Other tools' settings, values and commands, and their counterparts here."""

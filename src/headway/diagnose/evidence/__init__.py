@@ -1,1 +1,1 @@
-"""Evidence: what processes, their threads and the machine do, read from outside."""
+"""Evidence: what processes, threads and the machine are doing, read from outside."""

@@ -1,1 +1,1 @@
-"""Somebody's command: found, started as a shell would, its output and signals passed on."""
+"""The guarded command: lookup, start, and forwarding of its output and signals."""

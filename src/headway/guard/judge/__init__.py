@@ -1,1 +1,1 @@
-"""Judge: what a foreign training command really did, decided at its end."""
+"""Judge: what a guarded command really did, decided when it ends."""

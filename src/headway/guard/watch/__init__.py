@@ -1,1 +1,1 @@
-"""The watch over a command: what its processes do, its rhythm, silences and stalls."""
+"""Watch over a command: its processes, rhythm, silences and stalls."""

@@ -1,1 +1,1 @@
-"""GGUF files of llama.cpp as model folders of transformers."""
+"""GGUF files of llama.cpp, converted to transformers model folders."""

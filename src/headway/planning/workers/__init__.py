@@ -1,1 +1,1 @@
-"""Workers of a plan: how many there are, and how evenly a step keeps them busy."""
+"""Workers: how many a plan uses, and how evenly a step keeps them busy."""

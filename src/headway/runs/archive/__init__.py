@@ -1,1 +1,1 @@
-"""Copies of runs to go back to, and the end of a run: backup, restore, deletion."""
+"""Backup, restore and deletion of runs."""

@@ -1,1 +1,1 @@
-"""Watched runs: training by another program, as far as Headway saw it."""
+"""Watched runs: what Headway saw of training by another program."""

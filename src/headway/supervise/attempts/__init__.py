@@ -1,1 +1,1 @@
-"""Attempts at a run: their workers started, followed, and replaced when they were killed."""
+"""Attempts at a run: starting and following workers, replacing those that were killed."""

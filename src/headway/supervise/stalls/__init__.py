@@ -1,1 +1,1 @@
-"""Stalls of a run's own processes: noticed early, explained, and acted upon late."""
+"""Stalls of a run's own processes: detection, explanation, and action."""

@@ -1,1 +1,1 @@
-"""Evaluation of a model in training: losses, weight audit, samples."""
+"""Evaluation during training: losses, weight audit, samples."""

@@ -1,1 +1,1 @@
-"""Training of a model in shards: each worker of a group holds a part of every weight."""
+"""Sharded training: each worker in a group holds a part of every weight."""

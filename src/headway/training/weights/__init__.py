@@ -1,1 +1,1 @@
-"""Weights: those that a job starts from, and checkpoints."""
+"""Weights: initial weights and checkpoints."""

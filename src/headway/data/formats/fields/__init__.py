@@ -1,1 +1,1 @@
-"""Fields of a row: what each of them means, by subject."""
+"""Fields of a row: what each one means, by subject."""

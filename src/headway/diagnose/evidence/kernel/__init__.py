@@ -1,1 +1,1 @@
-"""Kernel: what /proc has about processes, their threads, files, sockets and locks."""
+"""Kernel: what /proc says about processes, threads, files, sockets and locks."""

@@ -1,1 +1,1 @@
-"""Traces: what a command left on disk and in its output, read with bounds."""
+"""Traces: what a command left on disk and in its output, read within limits."""
