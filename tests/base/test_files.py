@@ -321,6 +321,23 @@ def test_a_line_that_does_not_fit_on_the_disk_is_no_silent_loss(tmp_path: Path) 
         append_line(tmp_path / "events.jsonl", b"0123456789abcdef")
 
 
+@pytest.mark.parametrize(
+    ("taken", "suffix", "expected"),
+    [
+        ([], "", "run.tar.gz"),
+        (["run.tar.gz"], "", "run.tar.gz-2"),
+        (["run.tar.gz"], ".tar.gz", "run-2.tar.gz"),
+        (["run.tar.gz", "run-2.tar.gz", "run-4.tar.gz"], ".tar.gz", "run-3.tar.gz"),
+    ],
+)
+def test_a_path_that_is_taken_gets_the_first_free_number(
+    tmp_path: Path, taken: list[str], suffix: str, expected: str
+) -> None:
+    for name in taken:
+        (tmp_path / name).mkdir()
+    assert files.unused_path(tmp_path / "run.tar.gz", suffix) == tmp_path / expected
+
+
 def test_the_cache_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert files.cache_folder("measured") == Path("/somewhere/headway/measured")

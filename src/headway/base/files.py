@@ -330,6 +330,20 @@ def regular_file(path: Path) -> Path:
     return path
 
 
+def unused_path(path: Path, suffix: str = "") -> Path:
+    """The path, or the first of NAME-2, NAME-3 and so on where nothing is.
+
+    Args:
+        path: as it is wanted.
+        suffix: of its name, which stays at the end.
+    """
+    number, found = 1, path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.name.removesuffix(suffix)}-{number}{suffix}")
+    return found
+
+
 def cache_folder(*parts: str) -> Path:
     """A folder in $XDG_CACHE_HOME/headway, for data that is safe to delete.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headway.base.errors import Cause, Remedy, UsageError
-from headway.base.files import write_whole
+from headway.base.files import unused_path, write_whole
 from headway.diagnose.redaction import hide_secrets
 
 _ARCHIVES = (".tar.gz", ".tgz")
@@ -30,12 +30,13 @@ def check_name(path: Path) -> None:
             remedies=(Remedy(f"--bundle {path.stem or 'bundle'}.tar.gz"),),
         )
     if path.exists():
+        suffix = next(one for one in (*_ARCHIVES, *_TEXTS) if path.name.endswith(one))
         raise UsageError(
             f"--bundle {path}: the file exists",
             cause=Cause.INVALID_VALUE,
             have=str(path),
             need="the name of a new file",
-            remedies=(Remedy(f"--bundle {_free_name(path)}"),),
+            remedies=(Remedy(f"--bundle {unused_path(path, suffix)}"),),
         )
 
 
@@ -73,10 +74,3 @@ def _archive(path: Path, parts: Mapping[str, str]) -> bytes:
 def _text(parts: Mapping[str, str]) -> bytes:
     texts = (f"{_RULE}\n{name}\n{_RULE}\n{text.rstrip()}\n\n" for name, text in parts.items())
     return "".join(texts).encode(errors="replace")
-
-
-def _free_name(path: Path) -> Path:
-    suffix = next(one for one in (*_ARCHIVES, *_TEXTS) if path.name.endswith(one))
-    stem = path.name.removesuffix(suffix)
-    names = (path.with_name(f"{stem}-{number}{suffix}") for number in range(2, 1000))
-    return next(name for name in names if not name.exists())

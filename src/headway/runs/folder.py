@@ -18,6 +18,7 @@ from headway.base.files import (
     make_folder,
     replace_link,
     sync_folder,
+    unused_path,
     verify_folder,
 )
 from headway.runs import checkpoint_state
@@ -170,10 +171,7 @@ class RunFolder:
         """
         folder = self.path / "quarantine"
         make_folder(folder)
-        moved, number = folder / checkpoint.name, 1
-        while moved.exists():
-            number += 1
-            moved = folder / f"{checkpoint.name}-{number}"
+        moved = unused_path(folder / checkpoint.name)
         with disk_errors(checkpoint):
             checkpoint.rename(moved)
             sync_folder(self.path)

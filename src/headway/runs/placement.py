@@ -11,6 +11,7 @@ import msgspec
 
 from headway.base.disk import disk_errors
 from headway.base.errors import Cause, Finding, Remedy, UsageError
+from headway.base.files import unused_path
 from headway.base.lock import is_held
 from headway.base.units import plural
 from headway.config.run_name import append_to_name
@@ -241,11 +242,7 @@ def move_aside(folder: RunFolder, now_s: float | None = None) -> Path | None:
         )
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now_s))
     name = f"{folder.path.name}.old-{stamp}"
-    aside = folder.path.with_name(name)
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = folder.path.with_name(f"{name}-{number}")
+    aside = unused_path(folder.path.with_name(name))
     with disk_errors(folder.path):
         folder.path.rename(aside)
     return aside

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from headway.base.errors import Cause, ComeBack, MachineError, Remedy, UsageError
-from headway.base.files import MANIFEST, FileHash, Manifest, make_folder, write_folder
+from headway.base.files import MANIFEST, FileHash, Manifest, make_folder, unused_path, write_folder
 from headway.base.lock import exclusive_lock, is_held
 from headway.base.pulse import Phase, Pulse
 from headway.base.units import size
@@ -141,7 +141,7 @@ def write_backup(
         model=model,
         live=live,
     )
-    final = _unused(_backups_of(folder.path) / f"{now:%Y%m%d-%H%M%S}-{kind}")
+    final = unused_path(_backups_of(folder.path) / f"{now:%Y%m%d-%H%M%S}-{kind}")
     taken = [
         path for path in files_of(folder.path) if not live or _is_stable(path, folder.path, model)
     ]
@@ -301,14 +301,6 @@ def _backups_of(run: Path) -> Path:
 def restoring_prefix(run: Path) -> str:
     """Prefix of the temporary folders of a restore."""
     return f".{run.name}.restoring-"
-
-
-def _unused(path: Path) -> Path:
-    number, found = 1, path
-    while found.exists():
-        number += 1
-        found = path.with_name(f"{path.name}-{number}")
-    return found
 
 
 # -- refusals --------------------------------------------------------------------------------

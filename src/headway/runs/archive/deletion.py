@@ -19,7 +19,7 @@ import msgspec
 
 from headway.base.disk import disk_errors
 from headway.base.errors import Cause, ComeBack, Problems, Refusal, Remedy, UsageError
-from headway.base.files import MANIFEST, Manifest, sync_folder
+from headway.base.files import MANIFEST, Manifest, sync_folder, unused_path
 from headway.base.lock import exclusive_lock, is_held
 from headway.runs.archive.backup import list_backups
 from headway.runs.folder import RunFolder, find_run, is_run, list_runs
@@ -104,7 +104,7 @@ def delete_run(deletion: Deletion) -> None:
         raise _is_a_link(doomed)
     with exclusive_lock(run / "run.lock", _taken(run)), disk_errors(run):
         doomed.mkdir(exist_ok=True)
-        run.rename(_unused(doomed / run.name))
+        run.rename(unused_path(doomed / run.name))
         sync_folder(doomed)
         sync_folder(run.parent)
     with disk_errors(doomed):
@@ -263,14 +263,6 @@ def _bytes(run: Path) -> tuple[int, int]:
 def typed_name(run: Path, output_dir: Path) -> str:
     """A run as it can be typed: its name where runs are by default, its folder elsewhere."""
     return shlex.quote(run.name if output_dir == Path("runs") else str(run))
-
-
-def _unused(path: Path) -> Path:
-    number, found = 1, path
-    while found.exists():
-        number += 1
-        found = path.with_name(f"{path.name}-{number}")
-    return found
 
 
 # -- refusals --------------------------------------------------------------------------------

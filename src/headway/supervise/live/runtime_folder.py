@@ -19,6 +19,7 @@ from pathlib import Path
 
 from headway.base.errors import Cause, MachineError, Remedy
 from headway.base.files import cache_folder
+from headway.base.lock import is_held
 from headway.base.process_id import ProcessId
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -106,12 +107,12 @@ def remove_dead_folders() -> None:
     for folder in _entries():
         owner = _owner(folder)
         # In a container, a number may mean nothing here while its process holds the lock.
-        if owner and not owner.is_alive and not _is_locked(folder):
+        if owner and not owner.is_alive and not is_held(folder / _LOCK):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_live(folder: Path, owner: ProcessId) -> bool:
-    return owner.is_alive and _is_locked(folder)
+    return owner.is_alive and is_held(folder / _LOCK)
 
 
 def _entries() -> Iterator[Path]:
@@ -124,20 +125,6 @@ def _owner(folder: Path) -> ProcessId | None:
     """The process that made a live folder; None if it is something else."""
     named = re.fullmatch(r"(\d+)-(\d+)-\w+", folder.name)
     return ProcessId(int(named[1]), int(named[2])) if named else None
-
-
-def _is_locked(folder: Path) -> bool:
-    try:
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 # ---- places --------------------------------------------------------------------------------------
