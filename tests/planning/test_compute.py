@@ -62,7 +62,13 @@ def test_a_model_is_cut_over_the_workers_of_a_group(
 
 
 @pytest.mark.parametrize(
-    "given", [{"nproc": 3, "groups": 2}, {"nproc": 2, "torch_compile": True}], ids=str
+    "given",
+    [
+        {"nproc": 3, "groups": 2},
+        {"nproc": 2, "torch_compile": True},
+        {"nproc": 2, "optim": "muon"},
+    ],
+    ids=str,
 )
 def test_shards_that_cannot_be_are_refused_with_settings_that_can(given: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as refused:
@@ -84,6 +90,7 @@ def test_shards_that_cannot_be_are_refused_with_settings_that_can(given: dict[st
         ({"nproc": 3, "groups": 2}, False),
         ({"nproc": 2, "reduction": "tree"}, False),
         ({"nproc": 2, "torch_compile": True}, False),
+        ({"nproc": 2, "optim": "muon"}, False),
     ],
     ids=str,
 )

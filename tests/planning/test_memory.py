@@ -180,6 +180,23 @@ def test_shards_take_their_part_of_weights_gradients_and_moments() -> None:
     assert shards.process == copies.process
 
 
+@pytest.mark.parametrize("given", [{}, {"lora": True}], ids=["full", "lora"])
+def test_muon_keeps_one_moment_of_matrices(given: dict[str, Any]) -> None:
+    adamw, muon = (planned(FOLDER, optim=optim, **given, **PLAIN) for optim in ("adamw", "muon"))
+    assert adamw.memory.optimizer == 8 * adamw.model.trainable
+    assert adamw.saves.bytes_each == 12 * adamw.model.trainable
+    matrices = adamw.model.trainable if given else shape_of(CONFIG).linear
+    assert adamw.memory.optimizer - muon.memory.optimizer == 4 * matrices
+    assert adamw.memory.snapshot - muon.memory.snapshot == 4 * matrices
+    assert adamw.saves.bytes_each - muon.saves.bytes_each == 4 * matrices
+
+
+def test_stacked_experts_are_adamws() -> None:
+    start = replace(FOLDER, config=CONFIG, parameters=2 * shape_of(CONFIG).parameters)
+    muon = planned(start, optim="muon", **PLAIN)
+    assert muon.memory.optimizer == 8 * start.parameters - 4 * shape_of(CONFIG).linear
+
+
 def test_a_model_without_room_for_copies_is_cut_into_shards() -> None:
     big = replace(FOLDER, config=CONFIG | {"num_hidden_layers": 20}, parameters=30_000_000)
     given = {"nproc": 4, "batch_size": 4, "max_length": 64, "bf16": False}

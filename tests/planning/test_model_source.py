@@ -179,6 +179,16 @@ def test_fresh_moments_are_asked_for(runs: Path) -> None:
     assert not start.parent.keeps_optimizer
 
 
+@pytest.mark.parametrize(("optim", "keeps"), [("adamw", True), ("muon", False)])
+def test_moments_of_another_optimizer_are_not_gone_on_with(
+    runs: Path, optim: Any, keeps: bool
+) -> None:
+    """A checkpoint that was taken out of its run says nothing: what fits is taken, and counted."""
+    start = origin(output_dir=str(runs), continue_run="full", optim=optim).initial
+    assert start.parent is not None
+    assert start.parent.keeps_optimizer == keeps
+
+
 def test_adapters_are_gone_on_with(runs: Path) -> None:
     start = origin(output_dir=str(runs), continue_run="adapters").initial
     assert start.adapter is not None

@@ -86,9 +86,9 @@ def test_l04_an_optimizer_over_other_tensors_breaks_the_contract(
     """It was made before the model was wrapped: it updates tensors that nobody runs."""
     real = setup.make_optimizer
 
-    def of_others(parameters: dict[str, torch.nn.Parameter], learning: Any) -> Any:
+    def of_others(parameters: dict[str, torch.nn.Parameter], *others_of: Any) -> Any:
         others = {name: torch.nn.Parameter(p.detach().clone()) for name, p in parameters.items()}
-        return real(others, learning)
+        return real(others, *others_of)
 
     monkeypatch.setattr(setup, "make_optimizer", of_others)
     ran = run(tmp_path / "run", planned(here))

@@ -1,5 +1,7 @@
 """The optimizer: decay where it belongs, and moments that come back under their own names."""
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.helpers import causal
 
-from headway.model.load import trainable
+from headway.base.errors import UsageError
+from headway.model.load import trainable, with_lora
 from headway.runs.plan import LearningPlan
 from headway.training.optimizer import (
+    hidden_matrices,
     learning_rate,
     make_optimizer,
     moments,
@@ -20,6 +24,7 @@ from headway.training.optimizer import (
 )
 
 PLAN = LearningPlan("adamw", 1e-3, "cosine", 0, 0.25, 0.8, 0.9, 1e-6, 1.0)
+MUON = replace(PLAN, optim="muon")
 
 
 def stepped(model: Any, optimizer: torch.optim.Optimizer, times: int = 2) -> None:
@@ -28,6 +33,10 @@ def stepped(model: Any, optimizer: torch.optim.Optimizer, times: int = 2) -> Non
         for p in model.parameters():
             p.grad = torch.randn(p.shape, generator=draws)
         optimizer.step()
+
+
+def made(model: Any, plan: LearningPlan) -> torch.optim.Optimizer:
+    return make_optimizer(trainable(model), plan, hidden_matrices(model))
 
 
 def test_matrices_decay_and_vectors_do_not() -> None:
@@ -58,15 +67,16 @@ def test_before_the_first_step_there_are_no_moments() -> None:
     assert moments(make_optimizer(parameters, PLAN), parameters) == {}
 
 
-def test_r05_restored_moments_go_on_as_if_nothing_had_happened() -> None:
+@pytest.mark.parametrize("plan", [PLAN, MUON], ids=lambda plan: plan.optim)
+def test_r05_restored_moments_go_on_as_if_nothing_had_happened(plan: LearningPlan) -> None:
     going, stopped = causal("llama"), causal("llama")
-    first, second = (make_optimizer(trainable(model), PLAN) for model in (going, stopped))
+    first, second = (made(model, plan) for model in (going, stopped))
     stepped(going, first)
     stepped(stopped, second)
     saved = {n: t.clone() for n, t in moments(second, trainable(stopped)).items()}
     saved = without_common_counts(saved, 2)
     assert not any(name.startswith("step/") for name in saved)
-    fresh = make_optimizer(trainable(stopped), PLAN)
+    fresh = made(stopped, plan)
     assert restore_moments(fresh, trainable(stopped), saved, 2) == len(trainable(stopped))
     stepped(going, first)
     stepped(stopped, fresh)
@@ -97,6 +107,93 @@ def test_moments_that_are_missing_are_not_counted() -> None:
         f"{kind}/{one}": torch.zeros_like(parameters[one]) for kind in ("exp_avg", "exp_avg_sq")
     }
     assert restore_moments(optimizer, parameters, saved, 1) == 1
+
+
+# ---- Muon --------------------------------------------------------------------------------------
+
+IN_LAYERS = {
+    "llama": {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"},
+    "gpt2": {"c_attn", "c_proj", "c_fc"},  # stored the other way round, and not in nn.Linear
+    "mixtral": {"q_proj", "k_proj", "v_proj", "o_proj"},  # experts are stacked: not matrices
+    "mamba": {"in_proj", "x_proj", "dt_proj", "out_proj"},  # A_log has two dimensions, too
+}
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("kind", IN_LAYERS)
+def test_hidden_matrices_are_those_of_linear_layers_but_the_head(kind: str, tied: bool) -> None:
+    model = causal(kind, tie_word_embeddings=tied)
+    hidden = hidden_matrices(model)
+    assert {name.split(".")[-2] for name in hidden} == IN_LAYERS[kind]
+    assert hidden <= trainable(model).keys()
+    model.requires_grad_(requires_grad=False)
+    assert not hidden_matrices(model)
+
+
+def test_adapters_are_hidden_matrices() -> None:
+    adapted = with_lora(
+        causal("llama"), r=2, alpha=4.0, dropout=0.0, target_modules=("all-linear",), seed=1
+    )
+    assert hidden_matrices(adapted) == trainable(adapted).keys()
+
+
+def test_muon_is_torchs_own_and_everything_else_is_adamws() -> None:
+    """Each part alone, with the conventions of its paper, gives the same bits."""
+    ours, theirs = causal("llama"), causal("llama")
+    together, hidden = made(ours, MUON), hidden_matrices(theirs)
+    named = trainable(theirs)
+    muon = torch.optim.Muon(
+        [p for name, p in named.items() if name in hidden],
+        lr=1e-3,
+        weight_decay=0.25,
+        momentum=0.95,
+        nesterov=True,
+        ns_steps=5,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    adamw = make_optimizer({name: p for name, p in named.items() if name not in hidden}, PLAN)
+    for optimizer in (together, muon, adamw):
+        set_learning_rate(optimizer, 5e-4)
+    stepped(ours, together)
+    draws = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        for p in theirs.parameters():
+            p.grad = torch.randn(p.shape, generator=draws)
+        muon.step()
+        adamw.step()
+    for name, p in ours.named_parameters():
+        assert torch.equal(p, dict(theirs.named_parameters())[name]), name
+    together.zero_grad(set_to_none=True)
+    assert all(p.grad is None for p in ours.parameters())
+
+
+def test_an_update_of_muon_is_as_large_as_adamws() -> None:
+    """Root mean square 0.2 of the rate, whatever the shape (arXiv:2502.16982, section 2.2)."""
+    model = causal("llama", intermediate_size=64)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    stepped(model, made(model, replace(MUON, weight_decay=0.0)), times=1)
+    for name in hidden_matrices(model):
+        change = dict(model.named_parameters())[name].detach() - before[name]
+        assert 0.1e-3 < float(change.pow(2).mean().sqrt()) < 0.3e-3, name
+
+
+def test_a_model_without_a_hidden_matrix_is_refused() -> None:
+    model = causal("llama")
+    parameters = {name: p for name, p in trainable(model).items() if p.ndim < 2}
+    with pytest.raises(UsageError, match="Muon has nothing to train") as refused:
+        make_optimizer(parameters, MUON, hidden_matrices(model))
+    assert refused.value.remedies[0].do == "--optim adamw"
+
+
+def test_moments_of_another_optimizer_are_not_taken_and_not_counted() -> None:
+    model = causal("llama")
+    parameters, hidden = trainable(model), hidden_matrices(model)
+    first = made(model, PLAN)
+    stepped(model, first)
+    saved = moments(first, parameters)
+    muon = made(model, MUON)
+    assert restore_moments(muon, parameters, saved, 2) == len(parameters) - len(hidden)
+    assert not any(parameters[name] in muon.state for name in hidden)
 
 
 # ---- L07: the learning rate is greater than 0 on every planned step ----------------------------
@@ -151,6 +248,19 @@ def test_wsd_is_constant_until_the_last_fifth() -> None:
         [1e-3 / 3, 2e-3 / 3, *[1e-3] * 8, 2e-3 / 3, 1e-3 / 3]
     )
     assert rates("wsd", 0, 4) == [1e-3] * 4  # nothing of it is left for a fifth
+
+
+@pytest.mark.parametrize(
+    ("num", "warmup", "stable", "decay"),
+    [(1, 0, 1, 0), (4, 0, 4, 0), (5, 0, 4, 1), (9, 0, 8, 1), (10, 0, 8, 2), (6, 5, 1, 0),
+     (7, 2, 4, 1), (100, 0, 80, 20), (100, 50, 40, 10), (101, 99, 2, 0)],
+)  # fmt: skip
+def test_wsd_has_its_phases_at_every_length(num: int, warmup: int, stable: int, decay: int) -> None:
+    found = rates("wsd", warmup, num)
+    assert [rate < 1e-3 for rate in found] == [True] * warmup + [False] * stable + [True] * decay
+    assert schedule("wsd", warmup).decay_steps(num) == decay
+    steps = [b - a for a, b in itertools.pairwise([*found[warmup + stable - 1 :], 0.0])]
+    assert steps == pytest.approx([-1e-3 / (decay + 1)] * (decay + 1))  # even, to 0 past the end
 
 
 def test_no_warm_up_but_one_step_of_it_halves_the_first_rate() -> None:

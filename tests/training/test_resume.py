@@ -101,6 +101,7 @@ KINDS: dict[str, Callable[[Path], Plan]] = {
     ),
     # dropout in the model itself, and weights that are stored under other names than they have
     "gpt2": lambda data: planned(data, "text", folder_start(data / "gpt2")),
+    "muon": lambda data: planned(data, "text", optim="muon"),
     "mixtral": lambda data: planned(data, "text", folder_start(data / "mixtral")),
 }
 

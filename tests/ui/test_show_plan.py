@@ -48,6 +48,14 @@ def test_the_plan_says_how_the_learning_rate_goes(schedule: Any, said: str) -> N
     assert said in words_of(shown(plan, 80))
 
 
+def test_the_plan_says_what_an_optimizer_leaves_to_another() -> None:
+    plan = conversations_plan()
+    assert "AdamW for all but" not in words_of(shown(plan, 80))
+    plan = replace(plan, learning=replace(plan.learning, optim="muon"))
+    said = "AdamW for all but matrices of hidden layers"
+    assert said in words_of(shown(plan, 80))
+
+
 def test_what_was_taken_over_is_one_line() -> None:
     plan = conversations_plan()
     assert not any(line.startswith("inherited") for line in shown(plan, 80))

@@ -9,6 +9,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, get_args, get_type_hints
 
 from headway.base.addresses import hide_credentials
+from headway.config.optimizers import OPTIMIZERS
 from headway.config.values import AUTO, FEW
 
 ChosenBy = Literal["person", "planner"]
@@ -154,7 +155,11 @@ class Settings:
         0.1, "weight decay of matrices; norms and biases have none", at_least=0
     )
     max_grad_norm: float = _setting(1.0, "maximum gradient norm (clipping)", above=0)
-    optim: Literal["adamw"] = _setting("adamw", "optimizer", choices=("adamw",))
+    optim: Literal["adamw", "muon"] = _setting(
+        "adamw",
+        "optimizer; muon: for matrices of hidden layers, AdamW for all others",
+        choices=tuple(OPTIMIZERS),
+    )
     adam_beta1: float = _setting(0.9, "AdamW beta 1", at_least=0, at_most=0.9999)
     adam_beta2: float = _setting(0.95, "AdamW beta 2", at_least=0, at_most=0.99999)
     adam_epsilon: float = _setting(1e-8, "AdamW epsilon", above=0)
@@ -363,32 +368,27 @@ def example(row: Field[Any]) -> str:
 _EXAMPLES = {
     "endpoint_url": "http://127.0.0.1:9000",
     "keep_every": "1000",
-    "batch_size": "8",
+    **dict.fromkeys(("batch_size", "per_device_train_batch_size"), "8"),
     "batch_tokens": "16384",
-    "eval_steps": "100",
+    **dict.fromkeys(("eval_steps", "max_steps", "sample_steps"), "100"),
     "logging_steps": "10",
     "micro_batch_tokens": "4096",
-    "per_device_train_batch_size": "8",
-    "sample_steps": "100",
     "save_steps": "500",
     "threads": "4",
     "val_size": "0.05",
     "replay": "0.1",
     "vocab_size": "4096",
     "warmup_steps": "0.05",
-    "bf16": "true",
-    "gradient_checkpointing": "true",
+    **dict.fromkeys(("bf16", "gradient_checkpointing", "torch_compile"), "true"),
     "continue_run": "runs/notes",
     "learning_rate": "2e-4",
     "learning_rate_multiplier": "2",
     "max_length": "128",
-    "max_steps": "100",
     "max_time": "10m",
     "max_tokens": "1000000",
     "model": "DIR",
     "run_name": "notes",
     "tokenizer": "DIR",
-    "torch_compile": "true",
 }
 
 

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 from headway.base import units
 from headway.base.errors import Cause, MachineError, Remedy, UsageError
 from headway.base.machine import Machine
+from headway.config.optimizers import OPTIMIZERS
 from headway.config.settings import Settings
 from headway.planning.decision import Decision, auto
 from headway.runs.measurements import bf16_gain, peak_key
@@ -170,7 +171,7 @@ def in_shards(settings: Settings, compute: Decision[Compute]) -> Decision[Comput
     workers = compute.value.workers
     if settings.reduction or workers.workers == 1 or settings.torch_compile:
         return None
-    if workers.workers % workers.groups:
+    if OPTIMIZERS[settings.optim].needs_whole or workers.workers % workers.groups:
         return None
     others = tuple(choice for choice in compute.choices if choice.name != "reduction")
     reason = f"there is no room for {workers.workers} copies of the model"
@@ -211,6 +212,18 @@ def _check_shards(settings: Settings, workers: WorkerTree) -> None:
             remedies=(
                 Remedy(f"--nproc {even}", f"{even // groups} in each group"),
                 Remedy("--groups 1", "a single copy, in shards over all workers"),
+            ),
+        )
+    needs_whole = OPTIMIZERS[settings.optim].needs_whole
+    if needs_whole:
+        raise UsageError(
+            f"{settings.optim} does not train a model in shards: {needs_whole}",
+            cause=Cause.CONTRADICTION,
+            have=f"--reduction hsdp --optim {settings.optim}",
+            need="one of the two",
+            remedies=(
+                Remedy("--optim adamw", "trains shards"),
+                Remedy("--reduction tree", "the whole model in each worker"),
             ),
         )
     if settings.torch_compile:

@@ -22,7 +22,7 @@ from headway.model.sizes import context_of, lora_parameters, shape_of
 from headway.planning.compute import Compute, KnownMachine, decide_fitting
 from headway.planning.data_ledger import RowStatistics, advise_data, data_plan, row_statistics
 from headway.planning.decision import Decision, all_choices, all_findings, auto
-from headway.planning.learning import decide_learning
+from headway.planning.learning import decide_learning, optimizer_bytes
 from headway.planning.memory import MemoryInputs, estimate_memory, fit_memory
 from headway.planning.model_source import InitialModel
 from headway.planning.prefix_sharing import sharing_obstacle
@@ -301,6 +301,7 @@ def _fit(
     fastest = fastest_layout(settings, rows, order, sizes.step_tokens, obstacle, compute)
     inputs = MemoryInputs(
         model=model,
+        optim=settings.optim,
         shape=shape_of(model.config),
         compute=compute,
         kind=rows.store.survey.kind,
@@ -339,8 +340,7 @@ def _machine_plan(
 
 
 def _idle_share(sizes: _Sizes, model: ModelPlan, compute: Compute, fit: _Fit) -> float:
-    shape = shape_of(model.config)
-    return idle_share(sizes.rows, sizes.order, fit.layout, shape, compute.workers)
+    return idle_share(sizes.rows, sizes.order, fit.layout, shape_of(model.config), compute.workers)
 
 
 # ---- saves, evaluation, time -------------------------------------------------------------------
@@ -361,7 +361,7 @@ def _decide_saves(settings: Settings, model: ModelPlan, num_steps: int) -> Decis
         every_minutes=float(settings.save_minutes),
         keep=settings.save_total_limit,
         num=len(saved_steps),
-        bytes_each=4 * model.trainable * 3,  # weights and two moments each, in fp32
+        bytes_each=4 * model.trainable + optimizer_bytes(settings.optim, model),
         keep_every=keep_every,
     )
     return Decision(plan, choices, advise_stopping(plan, float(settings.grace_s)))

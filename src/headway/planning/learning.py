@@ -1,8 +1,10 @@
-"""Learning rate, warmup and optimizer settings."""
+"""Learning rate, warmup and optimizer settings, and what the optimizer keeps."""
 
 from headway.base import units
 from headway.base.errors import Remedy
+from headway.config.optimizers import OPTIMIZERS
 from headway.config.settings import Settings
+from headway.model.sizes import shape_of
 from headway.planning.decision import Decision, adjusted, auto
 from headway.runs.plan import LearningPlan, ModelPlan
 
@@ -26,6 +28,22 @@ def decide_learning(settings: Settings, model: ModelPlan, num_steps: int) -> Dec
         max_grad_norm=settings.max_grad_norm,
     )
     return Decision(plan, peak.choices + warmup.choices, peak.findings + warmup.findings)
+
+
+def optimizer_bytes(optim: str, model: ModelPlan) -> int:
+    """Bytes of an optimizer's state in memory and in a checkpoint.
+
+    Args:
+        optim: its name.
+        model: what is trained: all weights, or adapters, which are matrices. Experts that are
+            stacked in one tensor are none.
+    """
+    matrices = model.trainable
+    if model.lora is None:
+        shape = shape_of(model.config)
+        outside = shape.vocab * shape.hidden * (1 if shape.tied else 2)
+        matrices = max(min(shape.linear, model.trainable - outside), 0)
+    return OPTIMIZERS[optim].state_bytes(matrices, model.trainable - matrices)
 
 
 def _decide_learning_rate(settings: Settings, model: ModelPlan) -> Decision[float]:

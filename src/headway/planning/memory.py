@@ -21,6 +21,7 @@ from headway.model.sizes import (
 )
 from headway.planning.compute import Compute, KnownMachine
 from headway.planning.decision import Decision, auto
+from headway.planning.learning import optimizer_bytes
 from headway.planning.step_layout import StepLayout
 from headway.runs.plan import LoraPlan, MemoryPlan, ModelPlan
 
@@ -42,6 +43,7 @@ class MemoryInputs:
 
     Attributes:
         model: its parameters.
+        optim: the optimizer.
         shape: of the model.
         compute: device and number format.
         kind: of the data.
@@ -54,6 +56,7 @@ class MemoryInputs:
     """
 
     model: ModelPlan
+    optim: str
     shape: ModelShape
     compute: Compute
     kind: DataKind
@@ -63,6 +66,11 @@ class MemoryInputs:
     num_steps: int
     layout: StepLayout
     checkpointing: bool
+
+    @property
+    def optimizer_bytes(self) -> int:
+        """Bytes of the optimizer's state, of all shards together."""
+        return optimizer_bytes(self.optim, self.model)
 
     @property
     def leaf_tokens(self) -> int:
@@ -122,7 +130,8 @@ def estimate_memory(inputs: MemoryInputs, facts: KnownMachine) -> MemoryPlan:
     on_cpu = inputs.compute.device == "cpu"
     process = facts.process_bytes + (_library_bytes(inputs) if on_cpu else 0)
     weights = 4 * trainable + 2 * copied + value_bytes * frozen
-    optimizer, snapshot = 8 * trainable, 12 * trainable
+    optimizer = inputs.optimizer_bytes
+    snapshot = 4 * trainable + optimizer
     tree = inputs.compute.workers
     num, sums = tree.workers, 0
     if num > 1:  # each has all of it but the snapshot; their sums of gradients are shared
@@ -157,7 +166,7 @@ def _estimate_shards(inputs: MemoryInputs, facts: KnownMachine) -> MemoryPlan:
     held = 4 * (model.parameters + (model.trainable if model.lora else 0)) // shards
     passing = (0 if model.lora else value_bytes + 4) * max(layer, outside)
     gradients = 4 * model.trainable // shards + passing
-    optimizer = 8 * model.trainable // shards
+    optimizer = inputs.optimizer_bytes // shards
     work = inputs.work
     activations = activation_bytes(shape, work) + transient_bytes(shape, work)
     activations += value_bytes * (outside + 3 * layer)

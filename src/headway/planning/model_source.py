@@ -181,10 +181,17 @@ def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> ModelSourc
             manifest_sha256=manifest_sha256,
             # Moments of all weights are none for new adapters on them.
             keeps_optimizer=not settings.reset_optimizer
-            and (adapter is not None or not settings.lora),
+            and (adapter is not None or not settings.lora)
+            and _is_trained_by(path, settings.optim),
         ),
     )
     return ModelSource(initial, path, 0, embedding_rows(tensors, config))
+
+
+def _is_trained_by(checkpoint: Path, optim: str) -> bool:
+    """Whether a checkpoint's moments are of this optimizer, as far as its run says."""
+    plan = RunFolder(checkpoint.parent).plan()
+    return plan is None or plan.learning.optim == optim
 
 
 def _from_folder(path: Path, model: str, pulse: Pulse) -> ModelSource:

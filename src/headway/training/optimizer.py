@@ -1,28 +1,53 @@
-"""AdamW over fp32 master weights, and the learning-rate schedule.
+"""Optimizers over fp32 master weights, and the learning-rate schedule.
 
 Weights stay fp32 throughout, so they are their own master copy: an update smaller than a bf16 step
 is kept, and shows in the bf16 copies (`model/mixed_precision.py`) once it adds up to a step.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from headway.base.errors import Cause, Remedy, UsageError
 from headway.runs.plan import LearningPlan
 
+# The state of a parameter that a checkpoint has, besides its number of updates. A group of the
+# optimizer has the names of its own under "kept".
+_KEPT_BY_ADAMW, _KEPT_BY_MUON = ("exp_avg", "exp_avg_sq"), ("momentum_buffer",)
 
-def make_optimizer(parameters: Mapping[str, nn.Parameter], plan: LearningPlan) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), fused: one pass over the weights.
 
-    Weight decay applies to matrices only, not to norms, biases and other vectors.
+def make_optimizer(
+    parameters: Mapping[str, nn.Parameter], plan: LearningPlan, hidden: Collection[str] = ()
+) -> torch.optim.Optimizer:
+    """The optimizer of a plan; `config/optimizers.py` has what is known of each.
+
+    Args:
+        parameters: everything trainable, by name.
+        plan: which optimizer, and its settings.
+        hidden: names of the matrices of hidden layers, as `hidden_matrices` gives them.
+
+    Raises:
+        UsageError: it has nothing to train in this model.
     """
-    matrices = [p for p in parameters.values() if p.ndim >= 2]
-    vectors = [p for p in parameters.values() if p.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": plan.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+    return _MAKERS[plan.optim](parameters, plan, hidden)
+
+
+def _make_adamw(
+    parameters: Mapping[str, nn.Parameter], plan: LearningPlan, _: Collection[str]
+) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), fused: one pass over the weights."""
+    return _adamw(parameters.values(), plan)
+
+
+def _adamw(parameters: Iterable[nn.Parameter], plan: LearningPlan) -> torch.optim.AdamW:
+    """Weight decay applies to matrices only, not to norms, biases and other vectors."""
+    each = list(parameters)
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in each if p.ndim >= 2], "weight_decay": plan.weight_decay},
+        {"params": [p for p in each if p.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
@@ -30,6 +55,81 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], plan: LearningPlan) -
         betas=(plan.beta1, plan.beta2),
         eps=plan.epsilon,
         fused=True,
+    )
+
+
+def _make_muon(
+    parameters: Mapping[str, nn.Parameter], plan: LearningPlan, hidden: Collection[str]
+) -> torch.optim.Optimizer:
+    """Muon for the matrices of hidden layers, AdamW for embeddings, the head and all others.
+
+    An update is as large as AdamW's (Liu et al. 2025, arXiv:2502.16982, section 2.2), so that
+    AdamW's learning rate and weight decay fit. Momentum and iterations are torch's defaults.
+
+    Raises:
+        UsageError: the model has no such matrix to train.
+    """
+    matrices = [p for name, p in parameters.items() if name in hidden]
+    others = [p for name, p in parameters.items() if name not in hidden]
+    if not matrices:
+        raise UsageError(
+            "Muon has nothing to train in this model",
+            cause=Cause.NOTHING_TRAINABLE,
+            have=f"0 of {len(parameters)} trainable tensors are matrices of hidden layers",
+            need="at least one",
+            remedies=(Remedy("--optim adamw", "trains tensors of all shapes"),),
+        )
+    muon = torch.optim.Muon(
+        [{"params": matrices, "kept": _KEPT_BY_MUON}],
+        lr=plan.peak,
+        weight_decay=plan.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    return _Together(muon, *([_adamw(others, plan)] if others else []))
+
+
+_MAKERS: Mapping[
+    str,
+    Callable[[Mapping[str, nn.Parameter], LearningPlan, Collection[str]], torch.optim.Optimizer],
+] = {"adamw": _make_adamw, "muon": _make_muon}
+
+
+class _Together(torch.optim.Optimizer):
+    """Optimizers of different parameters, as one.
+
+    Args:
+        parts: the optimizers; their groups and their state become this one's.
+    """
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        for part in parts:
+            part.state = self.state
+        self._parts = parts
+
+    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Update all parameters."""
+        for part in self._parts:
+            part.step(closure)
+
+
+def hidden_matrices(model: nn.Module) -> frozenset[str]:
+    """Names of the trainable matrices of hidden layers: weights of linear layers, but the head.
+
+    Not: embeddings, routers and other tables, and experts that are stacked in one tensor.
+    """
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
+
+    head = cast("Any", model).get_output_embeddings()
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    outside = {id(getattr(one, "weight", None)) for one in (head, *tables)}
+    return frozenset(
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+        and module.weight.requires_grad
+        and module.weight.ndim == 2
+        and id(module.weight) not in outside
     )
 
 
@@ -68,12 +168,23 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def moments(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
 ) -> dict[str, Tensor]:
-    """AdamW's state by name: exp_avg/NAME, exp_avg_sq/NAME and step/NAME."""
+    """The optimizer's state by name: KIND/NAME; AdamW's has exp_avg, exp_avg_sq and step."""
+    kinds = kept_kinds(optimizer)
     return {
         f"{kind}/{name}": optimizer.state[p][kind]
         for name, p in parameters.items()
         if p in optimizer.state
-        for kind in ("exp_avg", "exp_avg_sq", "step")
+        for kind in (*kinds[p], "step")
+        if kind in optimizer.state[p]
+    }
+
+
+def kept_kinds(optimizer: torch.optim.Optimizer) -> dict[Tensor, tuple[str, ...]]:
+    """The names of what is kept for each parameter, besides its number of updates."""
+    return {
+        p: group.get("kept", _KEPT_BY_ADAMW)
+        for group in optimizer.param_groups
+        for p in group["params"]
     }
 
 
@@ -101,16 +212,15 @@ def restore_moments(
         num_updates: that they have seen, for the bias correction. A saved step/NAME wins: that
             tensor got its first gradient later.
     """
-    restored = 0
+    restored, kinds = 0, kept_kinds(optimizer)
     for name, p in parameters.items():
-        if f"exp_avg/{name}" not in saved:
-            continue
-        optimizer.state[p] = {
-            "step": torch.tensor(
-                float(saved.get(f"step/{name}", num_updates)), dtype=torch.float32, device=p.device
-            ),
-            "exp_avg": saved[f"exp_avg/{name}"].to(p.device),
-            "exp_avg_sq": saved[f"exp_avg_sq/{name}"].to(p.device),
-        }
+        kept = kinds.get(p, ())
+        if not kept or any(f"{kind}/{name}" not in saved for kind in kept):
+            continue  # it never had a gradient, or another optimizer trained it
+        state = {kind: saved[f"{kind}/{name}"].to(p.device) for kind in kept}
+        if kept != _KEPT_BY_MUON:
+            count = float(saved.get(f"step/{name}", num_updates))
+            state["step"] = torch.tensor(count, dtype=torch.float32, device=p.device)
+        optimizer.state[p] = state
         restored += 1
     return restored

@@ -38,7 +38,7 @@ from headway.runs.plan import Parent, Plan
 from headway.runs.receipt import Losses
 from headway.runs.settled import Settled
 from headway.training.ledger import Totals
-from headway.training.optimizer import make_optimizer, restore_moments
+from headway.training.optimizer import hidden_matrices, make_optimizer, restore_moments
 from headway.training.phases import Phases
 from headway.training.weights.holding import WHOLE, Holding
 from headway.training.weights.initial_weights import add_end_ids
@@ -53,7 +53,7 @@ class Setup:
     order: RowOrder
     forward: Forward
     parameters: dict[str, nn.Parameter]  # the trainable ones
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     holding: Holding = WHOLE
 
     def with_position(self, totals: Totals, batch: Batch, rejected: Path) -> Totals:
@@ -140,7 +140,7 @@ def set_up(
     if plan.replay:
         rows, order = with_replayed(plan.replay, rows, order, plan.data.max_length)
     forward = Forward(model, on_layer=pulse.beat_if_due, whole=run)
-    optimizer = make_optimizer(parameters, plan.learning)
+    optimizer = make_optimizer(parameters, plan.learning, hidden_matrices(model))
     return Setup(rows, order, forward, parameters, optimizer, holding)
 
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from headway.base.units import count, learning_rate, plural, seconds, share, short_count, size
+from headway.config.optimizers import OPTIMIZERS
 from headway.runs.workers import MENTIONED_IDLE
 from headway.ui.styled import StyledLine, fact_lines, finding_lines, styled
 from headway.ui.text_layout import LABEL, cells, cut, fold, one_line, table
@@ -224,8 +225,10 @@ def _learning(learning: "LearningPlan", num_steps: int) -> list[str]:
     if learning.schedule in ("constant", "wsd"):
         num = learning.decay_steps(num_steps)
         decay = f"constant, in the last {plural(num, 'step')} down to 0" if num else "constant"
+    besides = OPTIMIZERS[learning.optim].besides
     return [
         f"{learning.optim} at {learning_rate(learning.peak)}",
+        *([besides] if besides else []),
         f"{warmup}, then {decay}" if learning.warmup_steps else decay,
         f"weight decay {learning.weight_decay:g}",
     ]

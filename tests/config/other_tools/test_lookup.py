@@ -122,6 +122,8 @@ SPELLINGS = {
     "--optimizer adamw_torch": "--optim adamw",
     "--optimizer adamw_bnb_8bit": NOT_HERE,
     "--optimizer lion_8bit": NOT_HERE,
+    "--optimizer muon": "--optim muon",
+    "--use_muon true": "--optim muon",
     "--lr_scheduler cosine": "--lr-scheduler-type cosine",
     "--lr_scheduler one_cycle": NOT_HERE,
     "--wandb_project x": NOT_HERE,

@@ -263,7 +263,7 @@ NOT_HERE: tuple[Meaning, ...] = (
     ),
     # optimization
     not_here(
-        "AdamW in fp32 is the only optimizer",
+        "the optimizers are adamw and muon",
         """adam_beta3 adam_epsilon2 adam_mini apollo_layerwise apollo_proj apollo_proj_type
         apollo_rank apollo_scale apollo_scale_front apollo_scale_type apollo_target
         apollo_update_interval badam_mask_mode badam_mode badam_start_block
@@ -274,7 +274,7 @@ NOT_HERE: tuple[Meaning, ...] = (
         qgalore_cos_threshold qgalore_gamma_proj qgalore_proj_bits qgalore_proj_group_size
         qgalore_proj_quant qgalore_proj_type qgalore_queue_size qgalore_rank qgalore_scale
         qgalore_update_proj_gap use_8bit_adam use_8bit_optimizer use_adafactor use_adam_mini
-        use_apollo use_badam use_galore use_muon muon_lr lion sgd adafactor use_adamw_8bit""",
+        use_apollo use_badam use_galore muon_lr lion sgd adafactor use_adamw_8bit""",
         lines=(("optim", "adamw"),),
     ),
     not_here(

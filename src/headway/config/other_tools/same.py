@@ -162,6 +162,7 @@ SAME: tuple[Meaning, ...] = (
         max_norm""",
     ),
     renamed("optim", "optimizer optimizer_name optimizer_type"),
+    renamed("optim", "use_muon", {"true": "muon", "false": "adamw"}),
     renamed("adam_beta1 adam_beta2", "adam_betas betas optimizer_betas"),
     renamed("adam_beta1", "adam_b1 beta1"),
     renamed("adam_beta2", "adam_b2 beta2"),
@@ -278,7 +279,7 @@ _ROUNDED_ADAMW = words(
     torchao.optim.adamw8bit"""
 )
 _EXACT_ADAMW = missing("AdamW with its state in fp32, in memory", ("optim", "adamw"), decides=False)
-_OTHER_OPTIMIZER = missing("AdamW in fp32 is the only optimizer", ("optim", "adamw"))
+_OTHER_OPTIMIZER = missing("the optimizers are adamw and muon", ("optim", "adamw"))
 _OTHER_SCHEDULE = missing(
     "the schedules are cosine, linear, constant and wsd", ("lr_scheduler_type", "cosine")
 )
@@ -292,6 +293,7 @@ OWN_VALUES: Mapping[str, Mapping[str, str | Answer | None]] = {
     "optim": {
         **dict.fromkeys(_ADAMW, "adamw"),
         **dict.fromkeys(_ROUNDED_ADAMW, _EXACT_ADAMW),
+        "torch.optim.muon": "muon",
         "*": _OTHER_OPTIMIZER,
     },
     "lr_scheduler_type": {

@@ -20,6 +20,7 @@ from headway.base.files import MANIFEST, hash_file, verify_folder
 from headway.base.lock import is_held
 from headway.base.pulse import Phase, Pulse
 from headway.base.units import plural
+from headway.config.optimizers import FIRST_MOMENTS
 from headway.data.batching.replay import replayed_rows
 from headway.data.batching.rows import Segment, rows_of
 from headway.data.formats.records import RejectReason
@@ -317,7 +318,7 @@ def _check_due(receipt: Receipt, due: RowsDue, by: str) -> Iterator[Claim]:
 
 
 def _check_moments(receipt: Receipt, checkpoint: Checkpoint) -> Iterator[Claim]:
-    """Every trainable tensor has AdamW moments."""
+    """Every trainable tensor has moments of its optimizer."""
     tensors = receipt.learning_facts.tensors
     if tensors is None:
         return
@@ -329,7 +330,7 @@ def _check_moments(receipt: Receipt, checkpoint: Checkpoint) -> Iterator[Claim]:
     except (OSError, ValueError) as error:
         yield checked("tensors.trainable", tensors.trainable, f"cannot be read: {error}", by)
         return
-    moments = sum(name.startswith("exp_avg/") for name in names)
+    moments = sum(name.partition("/")[0] in FIRST_MOMENTS for name in names)
     yield checked("tensors.trainable", tensors.trainable, moments, by)
 
 

@@ -1,7 +1,7 @@
 """Checkpoint files: snapshot, writing and loading.
 
 A checkpoint is an ordinary transformers folder with three more files: headway.json (the state of
-the run), optimizer.safetensors (AdamW's moments) and manifest.json (size and hash of every file,
+the run), optimizer.safetensors (the moments) and manifest.json (size and hash of every file,
 written last).
 """
 
@@ -23,7 +23,7 @@ from headway.data.examples import tokenizer_files
 from headway.model.load import is_adapter, is_out_of_memory, load_tensors, put_weights
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import MOMENTS
-from headway.training.optimizer import moments, without_common_counts
+from headway.training.optimizer import kept_kinds, moments, without_common_counts
 
 
 class Snapshot:
@@ -56,10 +56,11 @@ class Snapshot:
                 copies[storage] = _memory_for(tensor)
                 self._copied.append(name)
             self._weights[name] = copies[storage]
+        kinds = kept_kinds(optimizer)
         self._memory = {
             f"{kind}/{name}": _memory_for(p)
             for name, p in self._parameters.items()
-            for kind in ("exp_avg", "exp_avg_sq")
+            for kind in kinds.get(p, ())
         } | {f"step/{name}": torch.zeros(()) for name in self._parameters}
         self._moments: dict[str, Tensor] = {}
 
@@ -187,7 +188,7 @@ def _memory_for(tensor: Tensor) -> Tensor:
 
 
 def load_moments(checkpoint: Path) -> dict[str, Tensor]:
-    """AdamW's moments of a checkpoint, by name; empty if it has none."""
+    """The moments of a checkpoint, by name; empty if it has none."""
     from headway.training.weights.sharded_moments import has_sharded_moments, read_moments
 
     if has_sharded_moments(checkpoint):
