@@ -76,10 +76,15 @@ def check_output(output: Path, source: Path, to: str) -> None:
     inside = source.resolve() in (output.resolve(), *output.resolve().parents)
     if inside or output.resolve() in source.resolve().parents:
         raise _in_the_way(output, f"{source} is exported, and must stay as it is")
-    _check_replaceable(output, to)
+    check_replaceable(output, to)
 
 
-def _check_replaceable(output: Path, to: str) -> None:
+def check_replaceable(output: Path, to: str) -> None:
+    """Check that nothing is in a folder but an earlier export for the same program.
+
+    Raises:
+        UsageError: something else is there.
+    """
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise _in_the_way(output, "a link" if output.is_symlink() else "a file")
     if not output.is_dir():
@@ -155,7 +160,7 @@ def publish(output: Path, scratch: Path, to: str, fill: Callable[[Path], None]) 
     """
     whole = scratch / "whole"
     write_folder(whole, fill, ELSEWHERE)
-    _check_replaceable(output, to)
+    check_replaceable(output, to)
     with disk_errors(output, ELSEWHERE):
         if output.exists():
             exchange(whole, output)  # what was there goes with the hidden folder

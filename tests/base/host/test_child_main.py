@@ -4,13 +4,17 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from headway.base.errors import Cause
-from headway.base.host.child_main import run_child
-from headway.base.process import REPORT_VARIABLE, Report
+from headway.base.errors import Cause, Exit, UsageError
+from headway.base.host import child_main
+from headway.base.host.child_main import answer_request, run_child
+from headway.base.process import PULSE_VARIABLE, REPORT_VARIABLE, Report
 
 
 def test_its_arguments_and_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,6 +43,43 @@ def test_a_bug_stays_one() -> None:
 
     with pytest.raises(ValueError, match="ours"):
         run_child(main)
+
+
+@dataclass(frozen=True)
+class Question:
+    text: str
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What would reach the parent."""
+    found: list[Any] = []
+    monkeypatch.setattr(child_main, "end_with_parent", lambda: None)
+    monkeypatch.setattr(child_main, "send_answer", found.append)
+    monkeypatch.setattr(child_main, "report_refusal", found.append)
+    return found
+
+
+def test_a_request_is_answered(
+    tmp_path: Path, said: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "question.json"
+    file.write_bytes(msgspec.json.encode(Question("why?")))
+    for path in (None, tmp_path / "a.pulse"):
+        monkeypatch.setenv(PULSE_VARIABLE, str(path or ""))
+        code = answer_request([str(file)], Question, lambda asked, pulse: (asked.text, pulse))
+        assert (code, said.pop()) == (Exit.KEPT, ("why?", path))
+
+
+def test_a_request_that_is_refused(tmp_path: Path, said: list[Any]) -> None:
+    file = tmp_path / "question.json"
+    file.write_bytes(msgspec.json.encode(Question("why?")))
+
+    def refuse(*_: object) -> None:
+        raise UsageError("no", cause=Cause.MODEL_INVALID)
+
+    assert answer_request([str(file)], Question, refuse) == Exit.USAGE
+    assert said[0].cause is Cause.MODEL_INVALID
 
 
 PARENT = """

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from headway.base.errors import Cause, Refusal, UsageError
+from headway.base.errors import Cause, Exit, Refusal, UsageError
 from headway.commands.demos import demo
+from headway.commands.demos.demo_export import Asked
 from headway.config.command_line import Arguments
 from headway.config.settings import Given
 
@@ -35,6 +36,18 @@ def test_one_demo_at_a_time() -> None:
     with pytest.raises(UsageError) as refused:
         demo.demo(Arguments(switches={"inbox": "", "from_scratch": ""}))
     assert refused.value.cause is Cause.CONTRADICTION
+
+
+@pytest.mark.parametrize(("code", "num"), [(Exit.KEPT, 1), (Exit.BROKEN, 0)])
+def test_a_new_model_that_was_trained_is_exported(
+    code: Exit, num: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported: list[tuple[Path, Asked]] = []
+    monkeypatch.setattr(demo, "run_training", lambda *_: code)
+    monkeypatch.setattr(demo, "planned_export", lambda *_: lambda *what: exported.append(what))
+    given = [Given("output_dir", str(tmp_path), "-o")]
+    assert demo.demo(Arguments(given=given, switches={"from_scratch": ""})) == code
+    assert exported == [(tmp_path / "demo-from-scratch", Asked())] * num
 
 
 @pytest.mark.parametrize(

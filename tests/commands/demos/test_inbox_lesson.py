@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from headway.base.errors import Cause, Exit, Refusal, UsageError
 from headway.base.lock import RunLock
 from headway.commands.demos import inbox_lesson
+from headway.commands.demos.demo_export import Asked
 from headway.commands.demos.inbox_lesson import InboxSteps, teach_inbox
 from headway.commands.demos.syllogisms import Curriculum, make_curriculum, solve
 from headway.config.command_line import Arguments
@@ -100,6 +102,18 @@ def test_files_are_dropped_one_after_the_other_with_an_exam_around_each(
     assert "It answers 6 of 6 questions exactly (100%)" in said
     assert max(map(len, said.splitlines())) <= 80
     assert pupil.talks == []  # no terminal
+
+
+def test_an_export_is_asked_what_the_last_run_was_asked(here: Path) -> None:
+    exported: list[tuple[Path, Asked]] = []
+    pupil = Pupil(never_learns=["hard"])
+    steps = replace(pupil.steps, export=lambda run, asked: exported.append((run, asked)))
+    teach_inbox(arguments(), steps)
+    ((run, asked),) = exported
+    assert run == pupil.asked[-1]
+    assert asked.questions == tuple(one.question for one in SMALL.questions)
+    assert asked.num_right(asked.answers) == 4
+    assert asked.num_right(tuple(solve(one) for one in asked.questions)) == 6
 
 
 def test_every_answer_is_kept_with_its_marks() -> None:

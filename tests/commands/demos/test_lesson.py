@@ -11,6 +11,7 @@ from tests.ui.fixtures import receipt
 
 from headway.base.errors import Cause, Exit, Refusal, UsageError
 from headway.commands.demos import lesson
+from headway.commands.demos.demo_export import Asked
 from headway.commands.demos.handbook import Exam, load_handbook
 from headway.commands.demos.lesson import Steps, exam_lines, lesson_settings, loss_sentence, teach
 from headway.config.command_line import Arguments
@@ -131,6 +132,19 @@ def test_a_question_that_is_interrupted_leaves_no_answers() -> None:
     with pytest.raises(KeyboardInterrupt):
         teach(arguments(), replace(Pupil().steps, ask=interrupted))
     assert [path.name for path in Path("runs/demo-data").iterdir()] == ["handbook.jsonl"]
+
+
+def test_an_export_is_asked_what_the_run_was_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    exported: list[tuple[Path, Asked]] = []
+    steps = replace(Pupil().steps, export=lambda run, asked: exported.append((run, asked)))
+    teach(arguments(questions="3"), steps)
+    ((run, asked),) = exported
+    assert run == Path("runs/demo")
+    assert asked.questions == tuple(ANSWERS)[:3]
+    assert asked.answers[0] == "No idea."
+    assert (asked.num_right(asked.answers), asked.num_right(("No",) * 3)) == (2, 0)
+    teach(arguments(), replace(steps, train=Pupil(Exit.BROKEN).train))
+    assert len(exported) == 1
 
 
 @pytest.mark.parametrize("code", [Exit.INTERRUPTED, Exit.BROKEN])

@@ -111,6 +111,19 @@ def test_what_cannot_be_exported_is_not_trained(
     assert steps.done == []
 
 
+@pytest.mark.parametrize("words", [("--run-name", "notes"), ("--out", "exports/notes-gguf")])
+def test_what_lies_in_the_way_is_refused_first(
+    steps: Steps, words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("exports/notes-gguf").mkdir(parents=True)
+    Path("exports/notes-gguf/letters.txt").touch()
+    with pytest.raises(UsageError) as refused:
+        typed("chats.jsonl", "--model", "m", "--to", "gguf", *words)
+    assert refused.value.cause is Cause.NOT_WRITABLE
+    assert steps.done == []
+
+
 def test_adapters_alone_are_trained_as_adapters(steps: Steps) -> None:
     typed("chats.jsonl", "--model", "m", "--to", "hf", "--adapter-only")
     assert steps.done[0][3].lora is True

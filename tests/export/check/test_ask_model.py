@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from tests.export.folders import DOCUMENT_END, TURN_END, adapter_folder, change, model_folder
 
 from headway.base.errors import Cause
+from headway.base.host import child_main
 from headway.base.machine import this_machine
 from headway.base.pulse import Pulse
 from headway.data.examples import tokenizer as tokenizers
@@ -151,8 +152,8 @@ def test_the_process_sends_what_it_found(
     tmp_path: Path, taught: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[Any] = []
-    monkeypatch.setattr(ask_model, "end_with_parent", lambda: None)
-    monkeypatch.setattr(ask_model, "send_answer", said.append)
+    monkeypatch.setattr(child_main, "end_with_parent", lambda: None)
+    monkeypatch.setattr(child_main, "send_answer", said.append)
     file = tmp_path / "question.json"
     file.write_bytes(msgspec.json.encode(QuestionRequest(str(taught), "", ENDS)))
     assert ask_model.main([str(file)]) == 0

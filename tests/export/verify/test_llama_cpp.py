@@ -11,7 +11,7 @@ from headway.data.examples.tokenizer import TURN_END
 from headway.export.gguf.plan import file_name
 from headway.export.request import ExportOptions
 from headway.export.targets.gguf import GgufTarget
-from headway.export.verify.llama_cpp import LlamaCpp, LlamaCppError, running
+from headway.export.verify.llama_cpp import LlamaCpp, LlamaCppError, ask, running
 
 QUESTION = [{"role": "user", "content": "Hi"}]
 
@@ -51,6 +51,16 @@ def test_a_chat(llama: LlamaCpp) -> None:
     rendered = llama.render(QUESTION)
     assert rendered.startswith("<|im_start|>user\nHi<|im_end|>")
     assert llama.chat(QUESTION, 2).num_prompt_tokens == len(llama.tokens(rendered, begin=True))
+
+
+def test_each_question_is_a_chat_of_its_own(llama: LlamaCpp, file: Path) -> None:
+    questions, done = ("Hi", "Hello world", "Hi"), list[int]()
+    replies = ask(file, questions, 3, done.append)
+    alone = [llama.chat([{"role": "user", "content": one}], 3) for one in questions]
+    assert list(replies) == alone
+    assert replies[0] == replies[2] != replies[1]
+    assert done == sorted(done)
+    assert done[-1] == 3
 
 
 def test_what_it_refuses_is_said(llama: LlamaCpp) -> None:

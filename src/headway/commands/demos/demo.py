@@ -4,10 +4,12 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headway.base.errors import Cause, Remedy, UsageError
+from headway.base.errors import Cause, Exit, Remedy, UsageError
 from headway.base.host import packages
+from headway.commands.demos.demo_export import Asked, planned_export
 from headway.commands.demos.inbox_lesson import real_inbox_steps, teach_inbox
 from headway.commands.demos.lesson import ORIGIN, real_steps, teach
+from headway.commands.exports.export import SWITCHES as EXPORT_SWITCHES
 from headway.commands.train import run_training
 from headway.commands.verb import Verb
 from headway.config.command_line import Arguments, Switch
@@ -16,7 +18,7 @@ from headway.config.resolve import raise_problems, resolve
 if TYPE_CHECKING:
     from headway.config.settings import Given, Settings
 
-STEPS = 600
+STEPS, FROM_SCRATCH = 600, "demo-from-scratch"
 PROMPTS = ("def read(self, path):\n", "class ")
 
 
@@ -45,9 +47,19 @@ def demo(arguments: Arguments) -> int:
         packages.require("demo", packages.TRAINING)
         return teach_inbox(arguments, real_inbox_steps(arguments))
     if arguments.on("from_scratch"):
-        return run_training(arguments, "demo", sources(), settings(tuple(arguments.given)))
+        return _train_from_scratch(arguments)
     packages.require("demo", (*packages.TRAINING, "gguf"))
     return teach(arguments, real_steps(arguments))
+
+
+def _train_from_scratch(arguments: Arguments) -> int:
+    """A new model, and its export; it holds no conversations, so it is not asked anything."""
+    export = planned_export(arguments, FROM_SCRATCH)
+    chosen = settings(tuple(arguments.given))
+    code = run_training(arguments, "demo", sources(), chosen)
+    if export and code == Exit.KEPT:
+        export(Path(chosen.output_dir, str(chosen.run_name)), Asked())
+    return code
 
 
 def sources() -> tuple[str, ...]:
@@ -65,7 +77,7 @@ def settings(given: "tuple[Given, ...]") -> "Settings":
 
     ours = {
         "preset": "mini",
-        "run_name": "demo-from-scratch",
+        "run_name": FROM_SCRATCH,
         "batch_size": 4,
         "vocab_size": 1024,
         "max_steps": STEPS,
@@ -88,6 +100,8 @@ VERBS = {
             "inbox": Switch("drop three files into an inbox instead, with an exam after each"),
             "questions": Switch("ask only the first N questions", "N", "all"),
             "no_chat": Switch("end without a conversation"),
+            "export": Switch("export the model afterwards, and ask it there", "hf|gguf|ollama"),
+            "quantize": EXPORT_SWITCHES["quantize"],
         },
         True,
         group="start",
@@ -96,7 +110,7 @@ VERBS = {
         "receipt. It takes a few minutes on two cores. Settings that you type override the demo's.",
         examples=(
             ("headway demo", "ask, train, ask again, then talk to it"),
-            ("headway demo --from-scratch", "two minutes of training a small new model"),
+            ("headway demo --export gguf", "then ask it the same in llama.cpp"),
             ("headway demo --inbox", "a new model learns logic from files in an inbox"),
         ),
     )

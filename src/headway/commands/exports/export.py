@@ -92,7 +92,7 @@ def export_request(word: str | None, runs: Path, switches: Mapping[str, str]) ->
         )
     request = ExportRequest(
         folder=str(folder),
-        output=str(Path(switches.get("out") or _default_output(options)).absolute()),
+        output=str(Path(switches.get("out") or default_output(options)).absolute()),
         options=options,
         run=str(run_folder) if run_folder else "",
         base=switches.get("model", ""),
@@ -153,13 +153,16 @@ def check_checkpoint(path: Path) -> None:
         )
 
 
-def export_options(switches: Mapping[str, str], name: str, of: str = "") -> "ExportOptions":
+def export_options(
+    switches: Mapping[str, str], name: str, of: str = "", *, flag: str = "--to"
+) -> "ExportOptions":
     """The options that were typed.
 
     Args:
         switches: as typed.
         name: of the model, if none is given.
         of: what was named to be exported, for people.
+        flag: that names the program.
 
     Raises:
         UsageError: one of them is invalid, or does not go with the program.
@@ -169,17 +172,17 @@ def export_options(switches: Mapping[str, str], name: str, of: str = "") -> "Exp
 
     to = switches.get("to", "")
     if to not in TARGETS:
-        raise _no_target(to, of)
+        raise _no_target(to, of, flag)
     only = {"adapter_only": "hf", "system": "ollama", "num_ctx": "ollama"}
     for switch, target in only.items():
         if switch in switches and to != target:
-            raise _not_together(f"--{switch.replace('_', '-')}", f"--to {to}", f"--to {target}")
+            raise _not_together(f"--{switch.replace('_', '-')}", f"{flag} {to}", f"{flag} {target}")
     if "verify" in switches and "no_verify" in switches:
         raise _not_together("--verify", "--no-verify", "one of them")
     given = switches.get("name")
     return ExportOptions(
         to=to,
-        quantize=_format(to, switches),
+        quantize=_format(to, switches, flag),
         adapter_only="adapter_only" in switches,
         name=check_name(given, "--name") if given is not None else file_name(name),
         system=switches.get("system", ""),
@@ -192,7 +195,7 @@ def export_options(switches: Mapping[str, str], name: str, of: str = "") -> "Exp
     )
 
 
-def _format(to: str, switches: Mapping[str, str]) -> str:
+def _format(to: str, switches: Mapping[str, str], flag: str) -> str:
     """The number format of the weights."""
     from headway.export.request import FORMATS
 
@@ -208,7 +211,7 @@ def _format(to: str, switches: Mapping[str, str]) -> str:
             have=name or "no value",
             need=" ".join(formats),
             remedies=(
-                Remedy(f"--to gguf --quantize {name}" if known else f"--quantize {default}"),
+                Remedy(f"{flag} gguf --quantize {name}" if known else f"--quantize {default}"),
             ),
         )
     if "adapter_only" in switches and "quantize" in switches:
@@ -216,8 +219,8 @@ def _format(to: str, switches: Mapping[str, str]) -> str:
     return name
 
 
-def _default_output(options: "ExportOptions") -> Path:
-    """`exports/NAME-hf`, `exports/NAME-gguf-q8_0`."""
+def default_output(options: "ExportOptions") -> Path:
+    """Where an export goes: `exports/NAME-hf`, `exports/NAME-gguf-q8_0`."""
     plain = options.quantize == ("f32" if options.to == "hf" else "f16")
     parts = [options.name, options.to, "" if plain else options.quantize]
     return Path("exports", "-".join(part for part in parts if part))
@@ -232,18 +235,18 @@ def _show(process: "ChildProcess", pulse: Path, *, quiet: bool) -> None:
     show_wait(sys.stderr, pulse, is_over, quiet=quiet)
 
 
-def _no_target(to: str, of: str) -> UsageError:
+def _no_target(to: str, of: str, flag: str) -> UsageError:
     return UsageError(
-        f"--to: {to} is not a program that is exported for"
+        f"{flag}: {to} is not a program that is exported for"
         if to
-        else f"an export{f' of {of}' if of else ''} needs --to",
+        else f"an export{f' of {of}' if of else ''} needs {flag}",
         cause=Cause.INVALID_VALUE if to else Cause.MISSING_ARGUMENT,
         have=to or "no program",
         need="hf, gguf or ollama",
         remedies=(
-            Remedy("--to hf", "a folder for transformers, vLLM and TRL"),
-            Remedy("--to gguf", "a file for llama.cpp and what is built on it"),
-            Remedy("--to ollama", "that file and a Modelfile"),
+            Remedy(f"{flag} hf", "a folder for transformers, vLLM and TRL"),
+            Remedy(f"{flag} gguf", "a file for llama.cpp and what is built on it"),
+            Remedy(f"{flag} ollama", "that file and a Modelfile"),
         ),
     )
 

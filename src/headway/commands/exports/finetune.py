@@ -11,6 +11,7 @@ from headway.base.host import packages
 from headway.commands.exports.check import check_folder, known_base
 from headway.commands.exports.export import (
     SWITCHES,
+    default_output,
     export_options,
     export_request,
     needed_modules,
@@ -33,12 +34,17 @@ def finetune(arguments: Arguments) -> int:
     Returns:
         The exit code of training, if that did not do what was planned; nothing is exported then.
     """
+    from headway.export.output import check_replaceable
+
     sources, settings = arguments.settings()
     switches = {name: value for name, value in arguments.switches.items() if name in _OWN}
     # All that can be refused is refused before hours of training.
     check_sources(sources, "finetune")
     options = export_options(switches, settings.run_name or "model", " ".join(sources[:3]))
     packages.require("finetune", (*packages.TRAINING, *needed_modules(options)))
+    if settings.run_name or "out" in switches:  # else the run's name is not known yet
+        output = Path(switches.get("out") or default_output(options)).absolute()
+        check_replaceable(output, options.to)
     if options.adapter_only and not settings.lora:
         settings = replace(
             settings, lora=True, origins=settings.origins | {"lora": "--adapter-only"}

@@ -1,18 +1,14 @@
 """Question process: opens a model that is checked, looks at its embeddings, and asks it."""
 
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from headway.base.errors import Cause, Finding, Refusal, Remedy, exit_code
-from headway.base.host.child_main import end_with_parent, run_child
+from headway.base.errors import Cause, Finding, Refusal, Remedy
+from headway.base.host.child_main import answer_request, run_child
 from headway.base.machine import this_machine
-from headway.base.process import PULSE_VARIABLE, report_refusal, send_answer
 from headway.base.pulse import Phase, Pulse
 from headway.base.units import plural, size
 from headway.data.examples import tokenizer as tokenizers
@@ -197,15 +193,9 @@ def _endless(facts: ModelFacts, num: int) -> Finding:
 
 def main(arguments: list[str]) -> int:
     """Run the process; returns its exit code."""
-    end_with_parent()
-    request = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=QuestionRequest)
-    path = os.environ.get(PULSE_VARIABLE)
-    try:
-        send_answer(question(request, Pulse(Path(path) if path else None)))
-    except Refusal as refusal:
-        report_refusal(refusal)
-        return exit_code(refusal)
-    return 0
+    return answer_request(
+        arguments, QuestionRequest, lambda request, path: question(request, Pulse(path))
+    )
 
 
 if __name__ == "__main__":

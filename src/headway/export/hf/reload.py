@@ -4,18 +4,14 @@ Whatever was right only in the process that wrote it (a module that was wrapped,
 tied, a class that was patched) shows here.
 """
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from headway.base.errors import BrokenContract, Cause, Refusal, Remedy, exit_code
+from headway.base.errors import BrokenContract, Cause, Remedy
 from headway.base.foreign.boundary import Boundary
-from headway.base.host.child_main import end_with_parent, run_child
-from headway.base.process import PULSE_VARIABLE, report_refusal, send_answer
+from headway.base.host.child_main import answer_request, run_child
 from headway.base.pulse import Phase, Pulse
 
 LOGITS = "logits.safetensors"
@@ -125,15 +121,9 @@ def _end_ids(generation: Any) -> tuple[int, ...]:
 
 def main(arguments: list[str]) -> int:
     """Run the process; returns its exit code."""
-    end_with_parent()
-    request = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=ReloadRequest)
-    path = os.environ.get(PULSE_VARIABLE)
-    try:
-        send_answer(reload(request, Pulse(Path(path) if path else None)))
-    except Refusal as refusal:
-        report_refusal(refusal)
-        return exit_code(refusal)
-    return 0
+    return answer_request(
+        arguments, ReloadRequest, lambda request, path: reload(request, Pulse(path))
+    )
 
 
 if __name__ == "__main__":

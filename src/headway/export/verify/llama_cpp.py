@@ -22,6 +22,7 @@ from headway.export.verify.serve import Listening
 _START_S = 600.0  # to load a file
 _REQUEST_S = 600.0
 _POLL_S = 0.2
+_CHAT_CONTEXT = 1024  # tokens of a question with its answer
 _SHOWN_CHARACTERS = 300
 _ERROR = " E "  # in a line of its log, behind the time
 _ALWAYS = 1000.0  # added to a token's logit
@@ -178,6 +179,32 @@ def running(
             yield LlamaCpp(_await(process, on_wait), on_wait)
         finally:
             process.end()
+
+
+def ask(
+    file: Path,
+    questions: Sequence[str],
+    num_tokens: int,
+    on_answer: Callable[[int], None] = lambda _: None,
+) -> tuple[ChatReply, ...]:
+    """The most likely answers to questions, each asked in a chat of its own.
+
+    Args:
+        file: GGUF.
+        questions: that are asked.
+        num_tokens: of an answer, at most.
+        on_answer: called with how many there are, while the file loads too.
+
+    Raises:
+        LlamaCppError: it cannot load the file, or does not answer.
+    """
+    replies: list[ChatReply] = []
+    with running(file, _CHAT_CONTEXT, lambda: on_answer(len(replies))) as llama:
+        for question in questions:
+            reply = llama.chat([{"role": "user", "content": question}], num_tokens)
+            replies.append(reply)
+    on_answer(len(replies))
+    return tuple(replies)
 
 
 def _await(process: ChildProcess, on_wait: Callable[[], None]) -> Listening:
