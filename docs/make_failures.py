@@ -35,10 +35,10 @@ _NO_IDS = {"X86"}  # a processor
 HEAD = "| | what people see elsewhere | what Headway does | how soon | test |"
 INTRODUCTION = """# What goes wrong in training
 
-What people see when training fails elsewhere, what Headway does, and the test that shows it. The
-ids are in the names of the tests: `pytest -k f30` runs those of F30. `make failures` runs all of
-them and writes this page from [failures.yaml](failures.yaml) and from what ran; long campaigns run
-apart (`make chaos`). By symptom: [symptoms](symptoms/README.md).
+How training fails elsewhere, what Headway does about it, and the test that shows it. Test names
+contain the ids: `pytest -k f30` runs the tests of F30. `make failures` runs all of them and writes
+this page from [failures.yaml](failures.yaml) and their outcomes; long campaigns run separately
+(`make chaos`). For an index by symptom, see [symptoms](symptoms/README.md).
 """
 
 

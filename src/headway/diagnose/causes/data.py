@@ -361,14 +361,14 @@ LOADER_DEAD = CauseRow(
 LOADER_FROZEN = CauseRow(
     StallCause.LOADER_FROZEN,
     find_loader_frozen,
-    "a process takes data from a child that is in state T, or waits for a lock for ever",
+    "a process takes data from a child that is in state T, or waits forever for a lock",
     "`kill -CONT PID`; `multiprocessing_context='spawn'`, `num_workers=0`, `timeout=60`",
 )
 TOKENIZER = CauseRow(
     StallCause.TOKENIZER,
     find_tokenizer,
     "a thread is in a tokenizer and uses the CPU, and nothing else has happened for seconds",
-    "find the line (`awk 'length($0) > 100000'`) and cut it",
+    "find the line (`awk 'length($0) > 100000'`) and split it",
 )
 FIRST_BYTES = CauseRow(
     StallCause.FIRST_BYTES,

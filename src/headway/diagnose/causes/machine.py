@@ -235,18 +235,18 @@ CPU_QUOTA = CauseRow(
 BUSY_MACHINE = CauseRow(
     StallCause.BUSY_MACHINE,
     find_busy_machine,
-    "others have half of the cores or more, or the host has given them away (steal)",
+    "other programs use half of the cores or more, or the host has given them away (steal)",
     "wait, or make room: `top`, `renice`",
 )
 THREADS_SPIN = CauseRow(
     StallCause.THREADS_SPIN,
     find_threads_spin,
-    "threads run in OpenMP's barriers while others want their cores",
+    "threads spin in OpenMP's barriers while other threads want their cores",
     "`OMP_WAIT_POLICY=PASSIVE`, a smaller `OMP_NUM_THREADS`",
 )
 TOO_MANY_THREADS = CauseRow(
     StallCause.TOO_MANY_THREADS,
     find_too_many_threads,
-    "the job has twice as many threads that want to run as there are cores",
+    "the job has at least twice as many runnable threads as there are cores",
     "`OMP_NUM_THREADS=...`, fewer processes",
 )

@@ -36,7 +36,7 @@ def find_memory_pressure(evidence: Evidence) -> Diagnosis | None:
         + (f" and {size(largest.swapped_bytes)} swapped" if largest.swapped_bytes else ""),
         need="a job that fits into memory",
         remedies=(
-            Remedy("ps -eo pid,rss,args --sort=-rss | head", "shows who has the memory"),
+            Remedy("ps -eo pid,rss,args --sort=-rss | head", "shows who uses the memory"),
             Remedy(
                 "per_device_train_batch_size=1 gradient_accumulation_steps=8",
                 "a smaller micro-batch (batch_size); the same step",
@@ -50,7 +50,7 @@ def find_memory_pressure(evidence: Evidence) -> Diagnosis | None:
 MEMORY_PRESSURE = CauseRow(
     StallCause.MEMORY_PRESSURE,
     find_memory_pressure,
-    "tasks wait for memory a fifth of the time with little of it free, or pages are swapped in "
+    "tasks wait for memory a fifth of the time with little memory free, or pages are swapped in "
     "and out",
-    "a smaller batch, fewer workers; `ps --sort=-rss` shows who has the memory",
+    "a smaller batch, fewer workers; `ps --sort=-rss` shows who uses the memory",
 )

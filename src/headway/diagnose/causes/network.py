@@ -193,7 +193,7 @@ TRACKER = CauseRow(
 NETWORK = CauseRow(
     StallCause.NETWORK,
     find_network,
-    "a thread is in `getaddrinfo`, or a connection is asked for and not accepted",
+    "a thread is in `getaddrinfo`, or a connection attempt is not answered",
     "`getent hosts`, `nc -vz`, the proxies in `env`, `HF_HUB_OFFLINE=1`",
 )
 NO_ANSWER = CauseRow(

@@ -178,5 +178,5 @@ SLEEPING = CauseRow(
     StallCause.SLEEPING,
     find_sleeping,
     "the thread that should be working is in `time.sleep`",
-    "`py-spy dump` twice; see what the code there waits for",
+    "run `py-spy dump` twice; see what that code is waiting for",
 )

@@ -173,5 +173,5 @@ COLLECTIVE = CauseRow(
     StallCause.COLLECTIVE,
     find_collective,
     "some workers are in torch.distributed (gloo, NCCL), others are elsewhere or in another call",
-    "call it on every rank; the same number of batches for each; `TORCH_DISTRIBUTED_DEBUG=DETAIL`",
+    "call it on every rank; give each the same number of batches; `TORCH_DISTRIBUTED_DEBUG=DETAIL`",
 )
