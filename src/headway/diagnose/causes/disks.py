@@ -175,7 +175,7 @@ DISK_SLOW = CauseRow(
 LOCK_FILE = CauseRow(
     StallCause.LOCK_FILE,
     find_lock_file,
-    "a thread waits in `filelock`, torch's `file_baton`, `flock` or `fcntl`, and no running process "
-    "has the file",
+    "a thread waits in `filelock`, torch's `file_baton`, `flock` or `fcntl`, and no running "
+    "process has the file",
     "remove the lock file, or end its owner",
 )
