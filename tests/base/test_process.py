@@ -423,7 +423,11 @@ def test_a_signal_and_the_end_reach_it(child_of: Callable[..., ChildProcess]) ->
     type_in(child, "wait")
     while child.stdout.readline() != b"waiting\n":
         pass
+    child.wait_up_to(0.01)
+    assert child.is_running
     child.send_signal(signal.SIGTERM)
+    child.wait_up_to(60.0)  # not so long: it ends
+    assert not child.is_running
     assert child.wait() == -signal.SIGTERM
     child.send_signal(signal.SIGTERM)  # it is gone: nothing happens
     other = child_of()

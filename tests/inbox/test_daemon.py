@@ -135,6 +135,7 @@ def test_a_file_that_makes_another_worse_is_told_and_not_promoted(
     world.trainer.known = {"0.txt": (NEWEST,), "1.txt": FORGOTTEN, "2.txt": KNOWN}
     world.steps(16)
     assert world.jobs == {"0.txt": "done", "1.txt": "done"}
+    assert {one.measure_all for one in world.trainer.requests} == {is_gated}
     assert world.model == ["0.txt\n"] if is_gated else ["0.txt\n", "1.txt\n"]
     warning = next(one for one in world.notices if one.kind is NoticeKind.FORGOT)
     assert warning.text == "warning: a.jsonl is worse after b.jsonl: 2.00 -> 2.50 (± 0.042)"

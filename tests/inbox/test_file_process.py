@@ -1,6 +1,7 @@
 """The process of a file: how long it is there, how it ended, and what it may write to."""
 
 import os
+import select
 import signal
 import time
 from collections.abc import Iterator
@@ -81,8 +82,10 @@ def test_one_process_trains_file_after_file(process: FileProcess) -> None:
     process.look(0.0)
     assert process.is_loaded  # before there is a file
     for number in range(3):
+        assert process.answers == ()
         process.start(request("a.jsonl"))
         process.look(1000.0 * number)  # at work, it is not idle
+        assert select.select(process.answers, [], [], 60.0)[0]  # its end wakes the daemon
         assert ended(process) == TrainingEnd(0)
         process.look(1000.0 * number)
     assert [words for _, words in started()] == [2]  # it was told to import ahead
@@ -90,6 +93,7 @@ def test_one_process_trains_file_after_file(process: FileProcess) -> None:
 
 def test_a_process_that_died_is_replaced(process: FileProcess) -> None:
     process.start(request("dies"))
+    assert select.select(process.answers, [], [], 60.0)[0]
     assert ended(process) == TrainingEnd(-signal.SIGSEGV)
     assert not process.is_loaded
     process.start(request("a.jsonl"))

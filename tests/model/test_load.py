@@ -1,5 +1,6 @@
 """Models: the same from the same seed, whole from a folder, and adapters that are all there."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from headway.model.load import (
     put_weights,
     to_device,
     trainable,
+    warm_up,
     with_adapter,
     with_lora,
 )
@@ -45,6 +47,21 @@ def without(folder: Path, *names: str) -> None:
     tensors = load_file(folder / "model.safetensors")
     kept = {name: tensor for name, tensor in tensors.items() if name not in names}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_what_a_first_load_makes_is_there_before(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables: Any = importlib.import_module("transformers.conversion_mapping")
+    made: list[object] = []
+    monkeypatch.setattr(tables, "_checkpoint_conversion_mapping_cache", None)
+    build = tables._build_checkpoint_conversion_mapping
+    counted = lambda: made.append(1) or build()  # noqa: E731
+    monkeypatch.setattr(tables, "_build_checkpoint_conversion_mapping", counted)
+    warm_up(adapters=False)
+    assert len(made) == 1
+    from_folder(folder, trust_remote_code=False)
+    assert len(made) == 1
 
 
 # ---- whole models ------------------------------------------------------------------------------

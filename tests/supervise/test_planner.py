@@ -1,6 +1,10 @@
 """S04: the device is the one that was asked for, or the fastest here, and why is told."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.helpers import HERE, in_memory, settings
@@ -15,6 +19,20 @@ from headway.supervise.planner import choose_device
 from headway.ui.show_plan import plan_lines
 
 CPU_BUILD, CUDA_BUILD = TorchBuild("2.13.0+cpu", ""), TorchBuild("2.13.0", "13.0")
+READ_A_FILE = """\
+import sys
+from headway.base.pulse import Pulse
+from headway.config.settings import Settings
+from headway.supervise import planner
+planner._warm_up()
+before = set(sys.modules)
+plan = planner.make_plan(
+    planner.PlanRequest(("chats.jsonl",), Settings(preset="tiny"), train=False), Pulse(None)
+)
+libraries = ("jinja2", "numpy", "safetensors", "tokenizers")
+print(plan.data.records.accepted)
+print(*(name for name in set(sys.modules) - before if name.startswith(libraries)))
+"""
 UNUSED = "torch is a CPU build and cannot use the NVIDIA device (headway doctor)"
 
 
@@ -71,3 +89,16 @@ def test_s04_the_plan_tells_the_device_and_why() -> None:
     start = InitialModel("preset", "tiny", "")
     plan = decide(settings(), ("notes.txt",), in_memory(5000), start, here)
     assert f"cpu ({UNUSED})" in words_of(texts(plan_lines(plan, 80)))
+
+
+def test_a_server_has_what_reading_a_file_imports(tmp_path: Path) -> None:
+    chat = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    (tmp_path / "chats.jsonl").write_text(f"{json.dumps(chat)}\n" * 9)
+    found = subprocess.run(
+        [sys.executable, "-c", READ_A_FILE],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == ["9"]  # rows, and nothing that was imported meanwhile

@@ -1,6 +1,7 @@
 """Starting, placing and stopping, with stand-ins for the planner and the trainer."""
 
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,9 @@ class Child:
         return self.exit_code is None
 
     work = staticmethod(lambda _: 0)
+
+    def wait_up_to(self, limit_s: float) -> None:
+        time.sleep(limit_s)
 
     def send(self, message: object) -> None:
         self.sent.append(message)

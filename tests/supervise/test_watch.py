@@ -39,6 +39,9 @@ class Child:
         self.looks -= 1
         return self.looks >= 0
 
+    def wait_up_to(self, limit_s: float) -> None:
+        assert limit_s == watching.POLL_S
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:

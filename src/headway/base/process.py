@@ -288,9 +288,13 @@ class ChildProcess:
     def wait(self) -> int:
         """Wait until it ends; returns its exit code."""
         while (code := self.exit_code) is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_POLL_S)
+            self.wait_up_to(_POLL_S)
         return code
+
+    def wait_up_to(self, limit_s: float) -> None:
+        """Wait for so long, or until it ends."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(limit_s)
 
     def end(self, wait_s: float = 2.0) -> None:
         """Kill it if it is still running, and close its pipes."""

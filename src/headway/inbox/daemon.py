@@ -40,7 +40,7 @@ from headway.inbox.jobs.queue import Queue
 from headway.inbox.neighbor.held_back import HeldBack
 from headway.inbox.notices import DaemonState, InboxNotice, NoticeKind, write_activity
 from headway.inbox.options import InboxOptions
-from headway.inbox.recall.gate import why_closed
+from headway.inbox.recall.gate import GateTerm, why_closed
 from headway.inbox.recall.still_known import load_still_known
 from headway.inbox.training_process import FileRequest
 from headway.runs.receipt import Receipt
@@ -277,6 +277,7 @@ class Daemon:
             num_waiting=self._watch.num_waiting,
             learned=self.queue.learned_files(job),
             backup=self._options.before_file == "backup",
+            measure_all=GateTerm.NOTHING_FORGOTTEN in self._options.promote_if,
         )
 
     def _follow(self, now_s: float) -> NextStep:

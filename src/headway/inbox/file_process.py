@@ -58,6 +58,11 @@ class FileProcess:
         """Whether there is a process, which has memory."""
         return self._child is not None
 
+    @property
+    def answers(self) -> tuple[int, ...]:
+        """Descriptors that can be read once a file has ended; none while there is no file."""
+        return (self._child.answers,) if self._child and self._is_training else ()
+
     def start(self, request: FileRequest) -> None:
         """Start with a file."""
         self._prepare()
@@ -118,12 +123,15 @@ class AnsweringProcess:
         inbox: whose state folder takes its last words.
         nice: how much other programs come first, up to 19.
         is_warm: it imports everything at once.
+
+    Attributes:
+        answers: a descriptor that can be read once a file has ended.
     """
 
     def __init__(self, inbox: InboxFolder, nice: int, *, is_warm: bool) -> None:
         self._received = b""
-        self._answers, theirs = os.pipe()
-        os.set_blocking(self._answers, False)
+        self.answers, theirs = os.pipe()
+        os.set_blocking(self.answers, False)
         try:
             self.process = ChildProcess(
                 _MODULE,
@@ -147,7 +155,7 @@ class AnsweringProcess:
         """How the file ended that it was given; None while it is at work."""
         code = self.process.exit_code  # first: what it said before it ended is read below
         with contextlib.suppress(BlockingIOError):
-            self._received += os.read(self._answers, 1 << 20)
+            self._received += os.read(self.answers, 1 << 20)
         line, end, rest = self._received.partition(b"\n")
         if end:
             self._received = rest
@@ -157,7 +165,7 @@ class AnsweringProcess:
     def close(self) -> None:
         """End it."""
         self.process.end()
-        os.close(self._answers)
+        os.close(self.answers)
 
 
 def writable_environment(inbox: InboxFolder) -> dict[str, str]:

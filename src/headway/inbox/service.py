@@ -124,7 +124,8 @@ class _Service:
             sleep_s = step.sleep_s if step.code is None else _POLL_S
             # However many files come, most of the time is for other programs.
             rest_s = _REST * (time.monotonic() - began_s)
-            self._wake.sleep(sleep_s, rest_s, lambda: bool(self._stop.by))
+            answers = self.process.answers
+            self._wake.sleep(sleep_s, rest_s, lambda: bool(self._stop.by), answers)
 
     def close(self) -> None:
         """End what goes on beside the daemon."""

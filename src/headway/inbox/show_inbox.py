@@ -57,8 +57,9 @@ def known_lines(known: StillKnown, width: int) -> list[str]:
     rows = [["learned from", "rows", "learned", "still known"]]
     rows += [_known_row(one) for place, one in enumerate(files) if place in shown]
     lines = ["", *(cut(line, width) for line in table(rows, right=[1]))]
-    more = len(files) - len(shown) + known.num_not_looked_at
+    more, unmeasured = len(files) - len(shown), known.num_not_looked_at
     lines += [f"and {count(more)} more"] if more else []
+    lines += [f"{plural(unmeasured, 'other file')} not measured this time"] if unmeasured else []
     return lines + [line for one in known.warnings for line in fold(f"warning: {one}", width)]
 
 

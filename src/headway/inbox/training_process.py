@@ -24,7 +24,7 @@ import msgspec
 
 from headway.base.errors import Exit, Refusal, exit_code, message_of
 from headway.base.host.child_main import end_with_parent, run_child
-from headway.base.process import Stop
+from headway.base.process import ChildProcess, Stop
 from headway.inbox.file_screen import make_file_screen
 from headway.inbox.jobs.inbox_job import GivenSetting
 from headway.inbox.jobs.outcomes import TrainingEnd, is_trained, receipt_of
@@ -58,6 +58,7 @@ class FileRequest:
         num_waiting: files that wait behind it.
         learned: the files that the model will have learned from, this one last.
         backup: back up the run that it continues first.
+        measure_all: measure what is still known of all files, however long it takes.
         first_model: the model that the inbox began with.
         output: how it is shown.
     """
@@ -71,6 +72,7 @@ class FileRequest:
     num_waiting: int = 0
     learned: tuple[LearnedFile, ...] = ()
     backup: bool = False
+    measure_all: bool = False
     first_model: FirstModel | None = None
     output: Output = Output()
 
@@ -172,11 +174,13 @@ def _measure(
 
     is_quiet = request.output.quiet or request.output.json
 
-    def show(pulse: Path, is_over: Callable[[object], bool]) -> None:
-        show_wait(sys.stderr, pulse, is_over, quiet=is_quiet)
+    def show(process: ChildProcess, pulse: Path, is_over: Callable[[object], bool]) -> None:
+        show_wait(sys.stderr, pulse, is_over, quiet=is_quiet, sleep=process.wait_up_to)
 
     infer = partial(run_inference, spawn=warm.worker)
-    measure_still_known(run, checkpoint, request.learned, stop, show, infer)
+    measure_still_known(
+        run, checkpoint, request.learned, stop, show, infer, all_files=request.measure_all
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Model loading: an existing or new transformers model, with or without LoRA adapters."""
 
+import contextlib
 import importlib
 import json
 import warnings
@@ -18,8 +19,13 @@ from headway.model.safetensors_index import check_file, check_folder
 
 
 def warm_up(*, adapters: bool) -> None:
-    """Import ahead of time what a model's first use imports, while the plan is being made."""
+    """Do ahead of time what a model's first use does, while the plan is being made."""
     importlib.import_module("transformers.models.llama.modeling_llama")
+    with contextlib.suppress(ImportError, AttributeError):  # older ones make no such table
+        # A thousand expressions are compiled when the first model is loaded.
+        importlib.import_module(
+            "transformers.conversion_mapping"
+        ).get_checkpoint_conversion_mapping("llama")
     if adapters:
         importlib.import_module("peft")
 

@@ -70,6 +70,15 @@ _IMPORTED = (
     "headway.planning.model_source",
     "headway.planning.streaming",
 )
+# What reading most files imports on its way: a server has it before there is a file.
+_USED_BY_MOST = (
+    "jinja2.ext",
+    "jinja2.meta",
+    "jinja2.sandbox",
+    "numpy.ma",
+    "safetensors",
+    "tokenizers",
+)
 _BYTES_PER_BYTE = 4  # of memory for each of data that is read whole
 _PROCESS_BYTES = 430_000_000  # an interpreter with torch and transformers, until measured
 
@@ -155,6 +164,13 @@ def _import_libraries(pulse: Pulse) -> None:
     with pulse.importing(Phase.STARTING):
         for name in _IMPORTED:
             importlib.import_module(name)
+
+
+def _warm_up() -> None:
+    """Import what the forks of a server use."""
+    _import_libraries(Pulse(None))
+    for name in _USED_BY_MOST:
+        importlib.import_module(name)
 
 
 def _as_first_planned(plan: Plan, plan_for: "Callable[[str], Plan]", output_dir: Path) -> Plan:
@@ -309,5 +325,5 @@ def conversations_need_a_model(sources: tuple[str, ...]) -> UsageError:
 
 if __name__ == "__main__":
     if is_server():
-        serve(lambda: _import_libraries(Pulse(None)))
+        serve(_warm_up)
     leave(run_child(main))

@@ -59,7 +59,7 @@ class Watch:
                 self.take_events()
                 self.show_status()
                 self._copy_pulses()
-            time.sleep(POLL_S)
+            child.wait_up_to(POLL_S)
         self.take_events()
 
     def take_events(self) -> None:

@@ -54,6 +54,7 @@ def show_wait(
     is_over: Callable[[PulseReading | None], bool],
     *,
     quiet: bool,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> None:
     """Show another process's work from its pulse until `is_over`.
 
@@ -62,12 +63,13 @@ def show_wait(
         pulse: the other process's pulse file.
         is_over: called ten times a second with the last reading, None before the first.
         quiet: wait without printing.
+        sleep: takes seconds between two looks; may return early.
     """
 
     def wait(timeout_s: float) -> bool:
         if is_over(read_pulse(pulse)):
             return True
-        time.sleep(timeout_s)
+        sleep(timeout_s)
         return False
 
     if not quiet:

@@ -88,6 +88,22 @@ def test_a_sleep_lasts_its_time_and_ends_for_a_stop(wake: FolderWake) -> None:
     assert time.monotonic() - over_s < LONG_S / 2
 
 
+def test_an_answer_ends_a_sleep_at_once_though_it_has_not_rested(
+    wake: FolderWake, tmp_path: Path
+) -> None:
+    answers, theirs = os.pipe()
+    closed(tmp_path)
+    os.write(theirs, b"done")
+    began_s = time.monotonic()
+    for _ in range(2):  # until somebody reads it
+        wake.sleep(LONG_S, LONG_S, lambda: False, (answers,))
+    os.read(answers, 4)
+    os.close(theirs)  # whoever would answer is gone
+    wake.sleep(LONG_S, LONG_S, lambda: False, (answers,))
+    assert time.monotonic() - began_s < LONG_S / 2
+    os.close(answers)
+
+
 def test_what_a_program_writes_meanwhile_does_not(wake: FolderWake, tmp_path: Path) -> None:
     with (tmp_path / "a.txt").open("w") as file:
         while wake.wait(0.1):

@@ -1,6 +1,7 @@
 """Measuring what is still known: once, of all files, and without a result after a stop."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +12,13 @@ from tests.ui.fixtures import conversations_plan
 from headway.base.errors import Cause, Exit, MachineError
 from headway.base.process import ChildProcess, Stop
 from headway.inbox.recall.measure import measure_still_known
-from headway.inbox.recall.still_known import KnownFile, LearnedFile, StillKnown, load_still_known
+from headway.inbox.recall.still_known import (
+    FILE,
+    KnownFile,
+    LearnedFile,
+    StillKnown,
+    load_still_known,
+)
 from headway.training.inference.request import InferenceRequest, InferenceResult, Recalled
 
 Wait = Callable[[ChildProcess, Path], None]
@@ -35,15 +42,19 @@ class Files:
         self.measure(losses, infer)
         return load_still_known(run)
 
-    def measure(self, losses: Sequence[float | None] = (), infer: Any = None) -> None:
+    def measure(
+        self, losses: Sequence[float | None] = (), infer: Any = None, *, all_files: bool = False
+    ) -> None:
         def model(request: InferenceRequest, wait: Wait) -> InferenceResult:
             self.requests.append(request)
-            found = (Recalled(measured(x) if x else None, True, "" if x else "no") for x in losses)
+            asked = losses[: len(request.runs)]
+            found = (Recalled(measured(x) if x else None, True, "" if x else "no") for x in asked)
             return InferenceResult(recalled=tuple(found))
 
         run = Path(self.learned[-1].run)
+        show, infer = lambda *_: None, infer or model
         measure_still_known(
-            run, "checkpoint-4", self.learned, self.stop, lambda *_: None, infer or model
+            run, "checkpoint-4", self.learned, self.stop, show, infer, all_files=all_files
         )
 
 
@@ -108,3 +119,25 @@ def test_a_stop_leaves_no_result(files: Files) -> None:
     assert load_still_known(Path(files.learned[0].run)) is None
     files.measure((2.0,))
     assert load_still_known(Path(files.learned[0].run)) is not None
+
+
+def test_a_file_of_few_rows_has_few_others_measured_unless_all_are_asked_for(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = conversations_plan()
+    rows = replace(short.data.rows, applications=50)
+    monkeypatch.setattr(
+        "headway.inbox.recall.measure.load_plan",
+        lambda _: replace(short, data=replace(short.data, rows=rows)),
+    )
+    for number in range(9):
+        files.learn(f"{number}", *[1.0] * (number + 1))
+    found = load_still_known(Path(files.learned[-1].run))
+    assert found is not None
+    assert [one.name for one in found.files] == ["0", "2", "4", "6", "8"]
+    assert found.num_not_looked_at == 4
+    Path(files.learned[-1].run, FILE).unlink()
+    files.measure([1.0] * 9, all_files=True)
+    found = load_still_known(Path(files.learned[-1].run))
+    assert found is not None
+    assert (len(found.files), found.num_not_looked_at) == (9, 0)

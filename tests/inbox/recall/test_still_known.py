@@ -87,6 +87,31 @@ def test_so_many_files_are_measured_and_the_same_ones_again(num: int) -> None:
     assert set(more[:-1]) <= {*chosen, num - 1}
 
 
+@pytest.mark.parametrize(
+    ("num", "rows", "most", "expected"),
+    [
+        (4, 8, 0.0, [0, 1, 2, 3]),  # so few are always measured
+        (6, 8, 40.0, [0, 1, 2, 3, 4, 5]),  # the newest counts for nothing
+        (6, 8, 39.9, [0, 2, 4, 5]),
+        (6, 8, 0.0, [0, 2, 4, 5]),
+        (33, 1, 8.0, [0, 4, 8, 12, 16, 20, 24, 28, 32]),
+        (33, 1, 7.0, [0, 8, 16, 24, 32]),
+        (150, 1, 1000.0, [*range(0, 149, 2), 149]),
+        (150, None, 160.0, [*range(0, 149, 8), 149]),  # one that nobody has measured counts as 8
+    ],
+)
+def test_no_more_rows_than_a_file_allows_are_measured_but_for_a_few_files(
+    tmp_path: Path, num: int, rows: int | None, most: float, expected: list[int]
+) -> None:
+    files = [LearnedFile(number, "", str(tmp_path / f"{number}")) for number in range(num)]
+    for one in files[:-1] if rows else ():
+        loss = Measured(1.0, 0.1, rows or 0)
+        save(Path(one.run), KnownFile(one.number, "", now=loss))
+    assert [one.number for one in files_to_measure(files, most)] == expected
+    fewer = [one.number for one in files_to_measure(files, most / 2)]
+    assert set(fewer) <= set(expected)  # so that losses can be compared from file to file
+
+
 def save(run: Path, *files: KnownFile) -> StillKnown:
     run.mkdir()
     result = StillKnown(SCHEMA, "checkpoint-2", files)

@@ -10,7 +10,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _IN_CLOSE_WRITE, _IN_MOVED_TO, _IN_CREATE, _IN_ONLYDIR = 0x8, 0x80, 0x100, 0x01000000
@@ -34,13 +34,20 @@ class FolderWake:
         """Whether the system tells of files; else each wait takes its full time."""
         return self._events >= 0
 
-    def sleep(self, limit_s: float, rest_s: float, is_over: Callable[[], bool]) -> None:
+    def sleep(
+        self,
+        limit_s: float,
+        rest_s: float,
+        is_over: Callable[[], bool],
+        answers: Sequence[int] = (),
+    ) -> None:
         """Sleep until something came, or for `limit_s`.
 
         Args:
             limit_s: the most.
             rest_s: the least, whatever comes: files may come in crowds, and a look takes time.
             is_over: ends it at once.
+            answers: descriptors; one that can be read ends it at once.
         """
         began_s = time.monotonic()
         came = False
@@ -48,14 +55,23 @@ class FolderWake:
             spent_s = time.monotonic() - began_s
             if spent_s >= limit_s or (came and spent_s >= rest_s):
                 return
-            came = self.wait(min(limit_s - spent_s, _SLICE_S)) or came
+            came = self.wait(min(limit_s - spent_s, _SLICE_S), answers) or came
+            if answers and select.select(answers, [], [], 0.0)[0]:
+                return
 
-    def wait(self, limit_s: float) -> bool:
-        """Wait; returns whether a file came, or was closed, since the last wait."""
-        if self._events < 0:
+    def wait(self, limit_s: float, answers: Sequence[int] = ()) -> bool:
+        """Wait; returns whether a file came, or was closed, since the last wait.
+
+        Args:
+            limit_s: the most.
+            answers: descriptors that end it, too.
+        """
+        own = [self._events] if self._events >= 0 else []
+        if not own and not answers:
             time.sleep(limit_s)
             return False
-        if not select.select([self._events], [], [], max(limit_s, 0.0))[0]:
+        ready = select.select([*own, *answers], [], [], max(limit_s, 0.0))[0]
+        if self._events not in ready:
             return False
         time.sleep(min(_QUIET_S, max(limit_s, 0.0)))
         with contextlib.suppress(BlockingIOError):

@@ -11,6 +11,7 @@ from headway.base.files import write_whole
 from headway.base.process import ChildProcess, Stop
 from headway.inbox.recall.still_known import (
     FILE,
+    ROWS_SHARE,
     SCHEMA,
     KnownFile,
     LearnedFile,
@@ -35,11 +36,14 @@ def measure_still_known(
     checkpoint: str,
     learned: Sequence[LearnedFile],
     stop: Stop,
-    show: Callable[[Path, Callable[[object], bool]], None],
+    show: Callable[[ChildProcess, Path, Callable[[object], bool]], None],
     infer: Run = run_inference,
+    *,
+    all_files: bool = False,
 ) -> None:
     """Measure what the model after a run knows of all files, once; into the folder of the run.
 
+    Where that would take longer than a share of the training, some of the files are measured.
     A request to stop ends it without a result; then it is done at the next start.
 
     Args:
@@ -47,8 +51,9 @@ def measure_still_known(
         checkpoint: the model after it, a folder in the run.
         learned: the files that went into the model, the newest, of this run, last.
         stop: a request to stop.
-        show: shows the process whose pulse it gets, until it is over.
+        show: shows a process by its pulse, until it is over.
         infer: starts the process.
+        all_files: measure all files, however long it takes.
 
     Raises:
         MachineError: what was measured cannot be written.
@@ -57,12 +62,13 @@ def measure_still_known(
         return
 
     def wait(process: ChildProcess, pulse: Path) -> None:
-        show(pulse, lambda _: bool(stop.by) or not process.is_running)
+        show(process, pulse, lambda _: bool(stop.by) or not process.is_running)
         if stop.by:
             raise _Stopped
 
-    files = files_to_measure(learned)
     plan = load_plan(run)
+    most_rows = None if all_files else ROWS_SHARE * plan.data.rows.applications
+    files = files_to_measure(learned, most_rows)
     request = InferenceRequest(
         kind="recall",
         checkpoint=str(run / checkpoint),

@@ -15,6 +15,9 @@ from headway.ui.text_layout import loss_text
 SCHEMA = "headway.still_known/1"
 FILE = "still_known.json"  # in the folder of a file's run
 MOST_FILES = 100  # that are measured after each file
+FEWEST_FILES = 4  # that are measured whatever they cost, the newest among them
+ROWS_SHARE = 0.1  # rows to measure, of those trained: a measured one costs a third of a trained one
+_ROWS = 8  # of a file that nobody has measured yet
 
 
 @dataclass(frozen=True)
@@ -116,18 +119,32 @@ class StillKnown:
         )
 
 
-def files_to_measure(files: Sequence[LearnedFile]) -> Sequence[LearnedFile]:
+def files_to_measure(
+    files: Sequence[LearnedFile], most_rows: float | None = None
+) -> Sequence[LearnedFile]:
     """The files that are measured: all, or every second, fourth, ... of them, and the newest.
 
     So those that were measured before are measured again.
 
     Args:
         files: in the order in which they were learned.
+        most_rows: of earlier files, if there are more files than a few; None: any number.
     """
     stride = 1
     while len(files) > stride * MOST_FILES:
         stride *= 2
-    return [*files[:-1:stride], *files[-1:]]
+    earlier = files[:-1:stride]
+    if most_rows is not None and len(earlier[::2]) + 1 >= FEWEST_FILES:
+        rows = [_num_rows(one) for one in earlier]
+        while len(earlier[::2]) + 1 >= FEWEST_FILES and sum(rows) > most_rows:
+            earlier, rows = earlier[::2], rows[::2]
+    return [*earlier, *files[-1:]]
+
+
+def _num_rows(file: LearnedFile) -> int:
+    own = load_still_known(Path(file.run))
+    found = own.files[-1].now if own and own.files else None
+    return found.rows if found else _ROWS
 
 
 def load_still_known(run: Path) -> StillKnown | None:
