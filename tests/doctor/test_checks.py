@@ -79,7 +79,7 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
             "packages",
             {"packages": {**HEALTHY.packages, "torch": "2.9.1+cu128", "peft": "0.19"}},
             "bad",
-            "too old: torch 2.9.1+cu128 (needs 2.10)",
+            "too old: torch 2.9.1+cu128 (needs 2.11)",
             [ALL],
         ),
         (

@@ -10,8 +10,8 @@ from tests.model.gradients import assert_same, gradients
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
-from headway.model import fused_ops
 from headway.model.forward import Forward
+from headway.model.kernels import fused_ops
 from headway.model.load import with_lora
 from headway.training.trials.probes import try_packing
 

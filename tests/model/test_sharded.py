@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.helpers import llama
+from tests.helpers import causal, llama
 from tests.ranks import in_ranks
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
+from headway.base.errors import UsageError
 from headway.model.load import from_config, trainable
 from headway.model.sharded import Gathered, gathered, is_sharded, like, local, shard
 from headway.runs.workers import WorkerTree
@@ -74,3 +76,11 @@ def test_a_worker_holds_its_part_and_all_of_them_together_the_whole(tmp_path: Pa
             assert local(found[name]).shape[0] <= -(-whole.shape[0] // 3), name
 
     in_ranks(WorkerTree(3, 1), tmp_path, work)
+
+
+def test_a_torch_that_leaves_out_experts_without_a_gradient_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(FSDPModule, "set_reduce_scatter_unused_params")
+    with pytest.raises(UsageError, match="a model in shards needs a newer torch"):
+        shard(causal("llama"), mesh=None, dtype=torch.float32)  # pyright: ignore[reportArgumentType]

@@ -6,7 +6,7 @@ head's size.
 
 On a CPU, documents of similar lengths form a *block*, attended as one batch. Short ones use plain
 matrix products: below about 256 tokens a fused kernel's bookkeeping does not pay off. On a GPU,
-FlashAttention takes documents of any length (`torch.nn.attention.varlen`).
+FlashAttention takes documents of any length (`model/kernels/varlen.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from headway.model.attention_layout import AttentionLayout, Block, Blocks
+from headway.model.kernels.varlen import can_use_varlen, varlen_attention
 
 NAME = "headway"
-_AMPERE = (8, 0)  # the first generation with FlashAttention
 
 
 def use_implementation(model: nn.Module, name: str = NAME) -> None:
@@ -85,7 +85,7 @@ def attend(
     documents = _check_arguments(documents, others)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     dropout = dropout if module.training else 0.0
-    if _can_use_flash(query) and not dropout and not softcap:
+    if not dropout and not softcap and can_use_varlen(query, sliding_window, documents):
         return _flash(query, key, value, scale, documents, sliding_window), None
     blocks = documents.blocks
     tensors = [_pad(tensor[0], blocks) for tensor in (query * scale, key, value)]
@@ -298,18 +298,6 @@ class _TakeTokens(torch.autograd.Function):
         return zeros.index_copy_(1, take, grad), None, None, None
 
 
-def _can_use_flash(query: Tensor) -> bool:
-    """Whether the GPU has the kernel, and the kernel takes this number format and head size."""
-    size = query.shape[-1]
-    return (
-        query.is_cuda
-        and query.dtype != torch.float32
-        and size % 8 == 0
-        and size <= 256
-        and torch.cuda.get_device_capability(query.device) >= _AMPERE
-    )
-
-
 def _flash(
     query: Tensor,
     key: Tensor,
@@ -318,23 +306,17 @@ def _flash(
     layout: AttentionLayout,
     window: int | None,
 ) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
     varlen = layout.varlen
     q_NHD, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     if varlen.at is not None:
         # By way of fp32: a shared prefix's gradient sums over all documents after it.
         k, v = (t.float().index_select(0, varlen.at).to(t.dtype) for t in (k, v))
-    # Where there are more keys than queries, the last keys are the queries' own.
-    out_NHD = varlen_attn(
-        q_NHD,
-        k,
-        v,
-        varlen.queries,
-        varlen.keys,
-        *varlen.longest,
-        scale=scale,
-        window_size=(window - 1 if window else -1, 0),
-        enable_gqa=q_NHD.shape[1] != k.shape[1],
+    return varlen_attention(q_NHD, k, v, varlen, scale, window).unsqueeze(0)
+
+
+def has_windows(model: nn.Module) -> bool:
+    """Whether tokens of a model's layers see a window of the tokens before them."""
+    config = cast("Any", model).config
+    return bool(getattr(config, "sliding_window", None)) and getattr(
+        config, "use_sliding_window", True
     )
-    return cast("Tensor", out_NHD).unsqueeze(0)

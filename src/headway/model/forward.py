@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from headway.base.documents import DocumentGroup
 from headway.model import attention
 from headway.model.attention_layout import AttentionLayout
-from headway.model.fused_ops import compile_norms, use_fused_ops
+from headway.model.kernels.fused_ops import compile_norms, use_fused_ops
 from headway.model.loss import CrossEntropy, Objective
 from headway.model.mixed_precision import MixedPrecisionCopies
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from headway.model import fused_ops
+from headway.model.kernels import fused_ops
 from headway.model.sizes import LOGITS_BYTES
 
 

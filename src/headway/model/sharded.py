@@ -13,7 +13,8 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-from headway.model.fused_ops import use_fused_ops
+from headway.base.errors import Cause, Remedy, UsageError
+from headway.model.kernels.fused_ops import use_fused_ops
 
 
 class Whole(nn.Module):
@@ -50,7 +51,11 @@ def shard(
             first.
         dtype: the number format that it computes in; weights, sums and moments stay fp32.
         read: gives the weight behind a placeholder; None for what is no placeholder.
+
+    Raises:
+        UsageError: the installed torch is too old.
     """
+    _check_release()
     low = dtype if dtype != torch.float32 else None
     policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32 if low else None)
     whole = Whole(model)
@@ -66,6 +71,26 @@ def shard(
             # Which experts have a gradient may differ between workers.
             module.set_reduce_scatter_unused_params(True, recurse=False)
     return whole
+
+
+def _check_release() -> None:
+    """Check that torch sums the gradients of experts that only some workers used.
+
+    Raises:
+        UsageError: it would leave them out.
+    """
+    if hasattr(FSDPModule, "set_reduce_scatter_unused_params"):
+        return
+    raise UsageError(
+        "a model in shards needs a newer torch",
+        cause=Cause.MISSING_PACKAGE,
+        have=f"torch {torch.__version__}",
+        need="torch 2.13",
+        remedies=(
+            Remedy("pip install 'torch>=2.13'"),
+            Remedy("--reduction tree", "the whole model in each worker"),
+        ),
+    )
 
 
 def is_sharded(parameter: Tensor) -> bool:

@@ -11,7 +11,7 @@ from tests.training.jobs import planned
 
 from headway.base.errors import Exit
 from headway.base.events import Noted, PhaseEntered
-from headway.model import fused_ops
+from headway.model.kernels import fused_ops
 from headway.planning.decide import decide
 from headway.runs.measurements import peak_key
 from headway.runs.plan import Plan

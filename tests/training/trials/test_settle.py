@@ -223,3 +223,23 @@ def test_a_model_that_leaks_is_not_tried_on_sharing(tmp_path: Path) -> None:
     assert said[0].startswith("documents run one at a time")
     assert settled.run_separately
     assert not settled.share_prefixes
+
+
+@pytest.mark.parametrize(
+    ("device", "kind", "takes", "said"),
+    [
+        ("cuda", "mistral", False, True),
+        ("cuda", "mistral", True, False),
+        ("cuda", "llama", False, False),
+        ("cpu", "mistral", False, False),
+    ],
+)
+def test_layers_that_a_gpus_kernel_does_not_take_are_told(
+    device: str, kind: str, takes: bool, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "takes_windows", lambda: takes)
+    plan = planned()
+    plan = replace(plan, machine=replace(plan.machine, device=device))
+    window = {"sliding_window": 4} if kind == "mistral" else {}
+    forward = Forward(causal(kind, **window))
+    assert bool(module._without_kernel(plan, forward)) is said

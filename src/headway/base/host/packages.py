@@ -21,7 +21,7 @@ TRAIN = {
     "peft": "0.19",
     "safetensors": "0.8",
     "tokenizers": "0.22",
-    "torch": "2.10",
+    "torch": "2.11",
     "transformers": "5.2",
     "zstandard": "0.23",
 }

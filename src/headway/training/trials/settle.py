@@ -15,7 +15,9 @@ from headway.base.foreign.boundary import Boundary, describe
 from headway.data.batching.batches import MicroTensors
 from headway.data.batching.rows import Rows
 from headway.data.order import RowOrder
+from headway.model.attention import has_windows
 from headway.model.forward import Forward
+from headway.model.kernels.varlen import takes_windows
 from headway.model.load import is_out_of_memory
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
@@ -54,6 +56,7 @@ def settle(
         finding = compute_as_settled(plan, settled, rows, order, forward, phase)
         return settled, (finding,) if finding else ()
     settled, findings = settle_forward(plan, settled, forward, *first_rows(rows, order, plan))
+    findings += _without_kernel(plan, forward)
     if settled.compiled:
         finding = try_compile(plan, settled, rows, order, forward, phase)
         settled = replace(settled, compiled=finding is None)
@@ -149,6 +152,15 @@ def settle_packing(
         findings.append(Finding("adjusted", what))
         settled = replace(settled, share_prefixes=False)
     return settled, tuple(findings)
+
+
+def _without_kernel(plan: Plan, forward: Forward) -> tuple[Finding, ...]:
+    """Whether a GPU's attention kernel is not there for layers with a window."""
+    if plan.machine.device != "cuda" or not has_windows(forward.model) or takes_windows():
+        return ()
+    what = "layers with a sliding window are computed without FlashAttention, which is slower"
+    have, need = f"torch {torch.__version__}", "torch 2.11, whose kernel takes a window"
+    return (Finding("adjusted", what, have=have, need=need),)
 
 
 def _not_computable(plan: Plan) -> Boundary:

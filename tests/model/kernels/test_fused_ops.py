@@ -13,7 +13,7 @@ from tests.helpers import causal
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
-from headway.model.fused_ops import (
+from headway.model.kernels.fused_ops import (
     _is_rotary,
     _rms_norm,
     apply_rotary,

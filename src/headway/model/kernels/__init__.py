@@ -1,0 +1,1 @@
+"""Kernels: the operations that most of a step goes to."""
