@@ -119,7 +119,7 @@ def _raise_stopped(stop: Stop, doing: str, receipt: Receipt | None = None) -> No
         f"{doing} was stopped by {stop.by}",
         cause=Cause.STOPPED,
         have=f"saved after step {saved}" if saved else "nothing was saved",
-        need="a process that is left to finish",
+        need="a process that is allowed to finish",
         remedies=(
             Remedy("the same call again", f"resumes from step {saved}" if saved else "starts over"),
         ),

@@ -42,7 +42,7 @@ def test_an_encoder_is_refused(kinds: types.ModuleType, kind: str) -> None:
     found = kinds.compare(kind, **kinds.KINDS[kind])
     assert (found.result, found.why) == (
         "refused",
-        f"{kind} sees the tokens that it is to predict",
+        f"{kind} sees the tokens that it should predict",
     )
 
 

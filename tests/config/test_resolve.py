@@ -128,7 +128,7 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, obj
 
 @pytest.mark.parametrize("settings", [{"lora": True}, {"lora.r": 8}])
 def test_adapters_on_random_weights_are_refused(settings: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="a new model's are random") as refusal:
+    with pytest.raises(UsageError, match="a new model's weights are random") as refusal:
         asked(preset="tiny", **settings)
     assert tries(refusal.value) == ["--preset tiny", "--lora --model DIR"]
 

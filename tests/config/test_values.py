@@ -114,5 +114,5 @@ def test_a_working_folder_that_was_removed_is_refused(
     monkeypatch.chdir(gone)
     assert working_folder() == str(gone)
     gone.rmdir()
-    with pytest.raises(UsageError, match="does not exist any more"):
+    with pytest.raises(UsageError, match="no longer exists"):
         working_folder()

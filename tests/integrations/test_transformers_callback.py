@@ -631,7 +631,7 @@ def test_what_calls_it_may_be_no_trainer(tmp_path: Path, warning: HeadwayCallbac
     assert (receipt.contract.verdict, receipt.learning.verdict) == ("kept", "unclear")
     assert receipt.rows.applications is None
     assert receipt.learning_facts.loss_first is None
-    assert any("no Trainer" in line for line in receipt.not_seen)
+    assert any("not a Trainer" in line for line in receipt.not_seen)
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning_or_raised(tmp_path: Path) -> None:

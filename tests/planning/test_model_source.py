@@ -62,7 +62,7 @@ def test_from_nothing_by_the_size_of_the_data(num_bytes: int, given: Any, name: 
     [(1000, {}, "tiny"), (10**6, {}, "mini"), (1000, {"preset": "base"}, "base")],
 )
 def test_adapters_on_random_weights_are_refused(num_bytes: int, given: Any, name: str) -> None:
-    with pytest.raises(UsageError, match="a new model's are random") as refused:
+    with pytest.raises(UsageError, match="a new model's weights are random") as refused:
         origin(num_bytes, lora=True, **given)
     assert [one.do for one in refused.value.remedies] == [f"--preset {name}", "--lora --model DIR"]
 

@@ -61,7 +61,7 @@ def test_other_rows_of_earlier_runs_than_were_due_break_the_contract() -> None:
     assert judge_contract(rows(replayed=3, replay_sum=7, replay_sum_planned=7)).verdict == "kept"
     broken = judge_contract(rows(replayed=3, replay_sum=8, replay_sum_planned=7))
     assert broken.verdict == "broken"
-    assert broken.reasons == ("other rows of earlier runs were replayed than were due",)
+    assert broken.reasons == ("the replayed rows of earlier runs are not the planned ones",)
 
 
 def test_a_run_that_did_what_was_planned_keeps_its_contract() -> None:
@@ -87,7 +87,7 @@ BROKEN = {
     ),
     "one row for another": (
         rows(row_sum=8),
-        "the ledger does not add up: other rows were due than the steps trained",
+        "the ledger does not add up: the steps trained other rows than planned",
     ),
     "a loss is not finite": (replace(FACTS, losses_finite=False), "a loss was not finite"),
     "a tensor stood still": (

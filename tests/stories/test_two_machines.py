@@ -144,4 +144,4 @@ def test_f21_a_network_that_breaks_ends_both_sides_and_one_goes_on(
     assert_went_on_alone(days, of_one_process)
     until(lambda: not workers_in(machines[1]))  # nobody over there waits for ever
     (lost, _) = events(days, "ended")
-    assert "did not answer" in lost["finding"]["have"]
+    assert "stopped answering" in lost["finding"]["have"]

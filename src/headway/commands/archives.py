@@ -124,8 +124,8 @@ VERBS = {
         verify,
         OUTPUT_DIR,
         group="keep",
-        about="Recomputes what a receipt claims from the files of the run, and says what differs. "
-        "It believes nothing in the receipt, and ends with 4 if a claim is wrong.",
+        about="Recomputes every claim of a receipt from the files of its run, and shows what "
+        "differs. It trusts nothing in the receipt, and exits with 4 if a claim is wrong.",
         examples=(
             ("headway verify", "the newest run"),
             ("headway verify notes", "the run notes"),
@@ -134,31 +134,31 @@ VERBS = {
     ),
     "backup": Verb(
         "backup [RUN] | --list [RUN]",
-        "make a copy of a run to go back to",
+        "make a copy of a run that can be restored",
         backup,
         {
             **_COPY,
-            "type": Switch("what it is for, in one word", "WORD", "manual"),
+            "type": Switch("its purpose, in one word", "WORD", "manual"),
             "note": Switch("a note to keep with it", "TEXT"),
             "list": Switch("list the backups"),
         },
         group="keep",
         about="Makes a verified copy of a run to restore later. Checkpoints are shared with the "
-        "run by hard links where the disk allows it, so a backup costs little space.",
+        "run by hard links if the disk supports them, so a backup takes little space.",
         examples=(
             ("headway backup notes", "a copy of the run notes"),
             ("headway backup notes --note 'before more data'", "with a note"),
-            ("headway backup --list", "every backup there is"),
+            ("headway backup --list", "all backups"),
         ),
     ),
     "restore": Verb(
         "restore RUN [BACKUP]",
-        "go back to a backup of a run",
+        "restore a run from a backup",
         restore,
         _COPY,
         group="keep",
-        about="Puts a run back to the state of a backup, the newest unless one is named. What was "
-        "there is backed up first, so that nothing is lost.",
+        about="Restores a run from a backup, by default the newest one. The current state is "
+        "backed up first, so that nothing is lost.",
         examples=(
             ("headway restore notes", "back to its newest backup"),
             ("headway restore notes 20260102-030405-manual", "back to this one"),

@@ -37,7 +37,7 @@ def convert(arguments: Arguments) -> int:
         return 0
     _write(Path(output), text, replace=arguments.on("force"))
     plan = f"headway plan {output}" + ("" if made.data else " DATA")
-    print_lines([f"{output} written from {path} ({made.tool}) · {plan} shows what it comes to"])
+    print_lines([f"{output} written from {path} ({made.tool}) · {plan} shows the plan"])
     return 0
 
 
@@ -49,7 +49,7 @@ def _one_file(arguments: Arguments) -> str:
             cause=Cause.MISSING_ARGUMENT if not words else Cause.UNEXPECTED_ARGUMENT,
             have=" ".join(words) or "no file",
             need="the configuration of another tool, in YAML or JSON",
-            remedies=(Remedy("headway convert axolotl.yml", "shows it in Headway's words"),),
+            remedies=(Remedy("headway convert axolotl.yml", "shows it as Headway's settings"),),
         )
     return words[0]
 
@@ -93,21 +93,26 @@ def _write(output: Path, text: str, *, replace: bool) -> None:
 VERBS = {
     "convert": Verb(
         "convert FILE",
-        "write another tool's configuration file in Headway's words",
+        "convert another tool's configuration file to Headway's settings",
         convert,
         {
-            "output": Switch("write it to this file, not to the screen", "FILE", short="o"),
-            "from": Switch("the tool it was written for; recognized by its keys", "|".join(TOOLS)),
-            "force": Switch("also where something that decides the result is missing", short="f"),
+            "output": Switch("write to this file instead of the screen", "FILE", short="o"),
+            "from": Switch(
+                "the tool it was written for; default: detected from its keys", "|".join(TOOLS)
+            ),
+            "force": Switch("even if something that decides the result is missing", short="f"),
         },
         group="set up",
         about="Reads a configuration of Axolotl, LLaMA-Factory, LitGPT, TRL, transformers or "
-        "OpenAI, and writes the same settings in Headway's words, with a comment for every key. "
-        "What decides the result and has no counterpart is refused, all of it at once.",
+        "OpenAI, and writes the same settings under Headway's names, with a comment for every "
+        "key. Settings that decide the result and have no counterpart are refused, all at once.",
         examples=(
-            ("headway convert axolotl.yml", "on the screen"),
-            ("headway convert axolotl.yml -o run.yaml", "into a file for headway plan run.yaml"),
-            ("headway convert train.json --from transformers", "not left to be recognized"),
+            ("headway convert axolotl.yml", "print the result"),
+            ("headway convert axolotl.yml -o run.yaml", "write a file for headway plan run.yaml"),
+            (
+                "headway convert train.json --from transformers",
+                "name the tool instead of detecting it",
+            ),
         ),
     ),
 }

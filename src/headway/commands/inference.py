@@ -37,7 +37,7 @@ _SAMPLING = {
         "0 always takes the most likely token", "T", "0.8", "t", subject="sampling"
     ),
     "top_k": Switch("sample from the K most likely tokens", "K", "50", subject="sampling"),
-    "seed": Switch("of the random numbers", "N", "0", subject="sampling"),
+    "seed": Switch("random seed", "N", "0", subject="sampling"),
 }
 
 
@@ -125,7 +125,7 @@ def usable_checkpoint(run: "RunFolder") -> Path:
         cause=Cause.NO_CHECKPOINT,
         have=str(problems[0]) if problems else "no checkpoint yet",
         need="one whose files match its manifest",
-        remedies=(Remedy(f"headway status {run.path}", "shows what became of it"),),
+        remedies=(Remedy(f"headway status {run.path}", "shows what happened to it"),),
     )
 
 
@@ -221,7 +221,7 @@ VERBS = {
         "is a turn; /help lists what else can be typed, and Ctrl+D ends.",
         examples=(
             ("headway chat", "with the newest run"),
-            ("headway chat notes --temperature 0.5", "with less chance in the answers"),
+            ("headway chat notes --temperature 0.5", "with less random answers"),
             ("echo 'Who are you?' | headway chat notes", "one turn, from a pipe"),
         ),
     ),
@@ -234,7 +234,7 @@ VERBS = {
             **_TRUST,
             "max_length": Switch("tokens per row", "N", "as trained"),
             "preferred_only": Switch("preference data: only the preferred answers"),
-            "keep_empty_answers": Switch("measure answers without a word too"),
+            "keep_empty_answers": Switch("measure empty answers too"),
             "max_rejected": Switch("largest fraction of rows that may be unusable", "F", "0.05"),
         },
         group="use",

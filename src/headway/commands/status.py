@@ -203,22 +203,22 @@ VERBS = {
         "live or needed by another; their backups are kept.",
         examples=(
             ("headway runs", "the runs in ./runs"),
-            ("headway runs -o /data/runs", "those in another folder"),
+            ("headway runs -o /data/runs", "the runs in another folder"),
             ("headway runs --delete notes notes-2", "two of them, after asking"),
         ),
     ),
     "status": Verb(
         "status [RUN]",
-        "show what a run is doing and since when",
+        "show what a run is doing, and for how long",
         status,
         {
             **OUTPUT_DIR,
-            "watch": Switch("show it again every second until it ends", short="w"),
-            "workers": Switch("each worker too: who computes, and who waits for whom"),
+            "watch": Switch("refresh every second until it ends", short="w"),
+            "workers": Switch("also show each worker: what it does, and which it waits for"),
         },
         group="look",
-        about="Says what a run is doing, since when, how far it is, and what it is waiting for. It "
-        "only reads, so it answers while a trainer is stuck, and cannot disturb it.",
+        about="Shows what a run is doing and for how long, how far along it is, and what it is "
+        "waiting for. It only reads, so it works while a trainer is stuck, and cannot disturb it.",
         examples=(
             ("headway status", "the newest live run"),
             ("headway status notes --watch", "the run notes, until it ends"),
@@ -232,7 +232,7 @@ VERBS = {
         {
             **OUTPUT_DIR,
             "follow": Switch("keep printing until the run ends", short="f"),
-            "lines": Switch("only the last N lines of what there is", "N", short="n"),
+            "lines": Switch("start with only the last N lines", "N", short="n"),
         },
         group="look",
         about="Prints what happened in a run, line by line, with the time in UTC: steps, saves, "

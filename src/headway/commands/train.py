@@ -202,10 +202,10 @@ VERBS = {
         True,
         group="start",
         about="Reads the data and decides everything that training would do: rows, steps, batch, "
-        "memory, time and what is refused. It says why and trains nothing. With --save, it writes "
-        "the run's folder, which torchrun, Slurm or Kubernetes can then start.",
+        "memory, time, and what is refused, each with the reason. It trains nothing. With --save, "
+        "it writes the run's folder, which torchrun, Slurm or Kubernetes can then start.",
         examples=(
-            ("headway plan notes.txt", "what training on a text would be"),
+            ("headway plan notes.txt", "plan training on a text"),
             ("headway plan notes.txt --json", "the whole plan, for programs"),
             ("headway plan notes.txt --save runs/notes", "a run for torchrun to start"),
         ),

@@ -53,7 +53,7 @@ VERBS = {
         {},
         group="start",
         about="Trains the saved plan of a run together with the other workers that a launcher "
-        "started. Rank 0 logs, saves and shows the run; started without a launcher, it is alone.",
+        "started. Rank 0 logs, saves and shows the run. Without a launcher, it is the only worker.",
         examples=(
             ("headway worker runs/notes", "what a launcher starts, once for each worker"),
             ("headway worker runs/notes --quiet", "only the closing line"),

@@ -169,7 +169,7 @@ def _data_name(one: Given) -> UsageError:
         line = f"headway train {' '.join(map(shlex.quote, named)) or 'FILE'}"
     else:
         line = f"data: {text_of(named) if len(named) > 1 else ''.join(named) or 'FILE'}"
-    need = "the data by itself, without a name" if typed else "Headway's name for it"
+    need = "the data alone, without a name" if typed else "Headway's name for it"
     return _unknown(one, need, (Remedy(line, "files, folders or patterns"),))
 
 
@@ -255,7 +255,7 @@ def adapters_on_random_weights(preset: str) -> UsageError:
         preset: of the new model, as asked for or as the plan would choose it.
     """
     return UsageError(
-        "--lora trains adapters beside frozen weights, and a new model's are random",
+        "--lora trains adapters on frozen weights, and a new model's weights are random",
         cause=Cause.CONTRADICTION,
         have=f"--lora, and a {preset} model from scratch",
         need="all weights trained, or a pretrained model to adapt",

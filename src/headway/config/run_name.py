@@ -27,7 +27,7 @@ def check_run_name(name: str) -> str:
     if any(character in _RESERVED for character in name):
         raise ValueError(f"one folder's name, without {' '.join(_RESERVED)}")
     if not all(map(_is_visible, name)):
-        raise ValueError("characters that can be seen: no control or invalid ones")
+        raise ValueError("visible characters: no control or invalid ones")
     if name != name.strip() or name.endswith("."):
         raise ValueError("a name without spaces around it or a period at its end")
     if len(name.encode()) > MAX_BYTES:

@@ -91,7 +91,7 @@ class Settings:
         True, "conversations: train only on the assistant's messages"
     )
     keep_empty_answers: bool = _setting(
-        False, "train answers without a word; by default, their conversations are rejected"
+        False, "train empty answers; by default, their conversations are rejected"
     )
     add_special_tokens: Literal["auto", "always", "never"] = _setting(
         "auto",
@@ -143,7 +143,7 @@ class Settings:
     # optimization
     learning_rate: float | None = _setting(None, "peak learning rate", also=("lr",), above=0)
     learning_rate_multiplier: float | None = _setting(
-        None, "times the learning rate that the plan chooses", above=0
+        None, "multiplies the learning rate that the plan chooses", above=0
     )
     lr_scheduler_type: Literal["cosine", "linear", "constant", "wsd"] = _setting(
         "cosine",
@@ -192,8 +192,8 @@ class Settings:
     torch_compile: bool | None = _setting(None, "compile the operations between matrix products")
     nproc: int = _setting(
         1,
-        "worker processes on this machine, which share each step; auto: as many as were fastest "
-        "here",
+        "worker processes on this machine, which share each step; auto: the number that was "
+        "fastest here",
         at_least=AUTO,
         at_most=1024,
         unit="or auto",
@@ -201,8 +201,8 @@ class Settings:
     groups: int = _setting(1, "groups of workers: each has a leader that reports", at_least=1)
     reduction: str | None = _setting(
         None,
-        "how gradients of several workers are added: in one tree, which gives the same bits for "
-        "any number of them, fast, or sharded in each group (hsdp)",
+        "how gradients of several workers are added: along one tree, which gives the same bits "
+        "for any number of workers; fast; or for a model sharded in each group (hsdp)",
         choices=("tree", "fast", "hsdp"),
     )
     threads: int | None = _setting(None, "CPU threads of each worker", at_least=1)

@@ -60,7 +60,10 @@ def check_utf8(words: Sequence[str]) -> None:
                 have=f"the bytes {os.fsencode(word)!r}",
                 need="a name that is UTF-8",
                 remedies=(
-                    Remedy(f"headway train {_folder_of(word)}", "the folder: any names inside do"),
+                    Remedy(
+                        f"headway train {_folder_of(word)}",
+                        "the folder: names inside it may be anything",
+                    ),
                 ),
             )
 
@@ -75,7 +78,7 @@ def working_folder() -> str:
         return str(Path.cwd())
     except OSError as error:
         raise UsageError(
-            "the working folder does not exist any more",
+            "the working folder no longer exists",
             cause=Cause.SOURCE_NOT_FOUND,
             have=error.strerror or str(error),
             need="a folder to work in",

@@ -194,7 +194,7 @@ def _other_tools_file(path: Path, tool: str) -> UsageError:
         f"{path} was written for {tool}",
         cause=Cause.UNKNOWN_SETTING,
         have=f"settings of {tool}",
-        need="the same settings in Headway's words",
+        need="the same settings under Headway's names",
         remedies=(
             Remedy(f"headway convert {path} -o headway.yaml", "translates it, line by line"),
         ),

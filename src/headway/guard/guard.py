@@ -149,7 +149,7 @@ class _Guard:
         try:
             self._record.output(data)
             self._lines.feed(data, stream)
-        except Exception as error:  # whatever fails here, the command goes on
+        except Exception as error:  # whatever fails here, the command continues
             self._record.problem = self._record.problem or f"cannot read its output: {error}"
 
     # -- attempts

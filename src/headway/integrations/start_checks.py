@@ -28,7 +28,7 @@ def not_checked(facts: StartFacts) -> tuple[str, ...]:
     elif facts.sampled.trained is None:
         reasons.append("labels: the batches have none, or not one for each token")
     if facts.rates is None and facts.planned:
-        reasons.append("learning rates: this scheduler does not say them in advance")
+        reasons.append("learning rates: this scheduler does not give them in advance")
     if facts.optimizer.missing is None:
         reasons.append("optimizer: it does not show the tensors that it holds")
     if facts.wanted_metric and facts.known_metrics is None:
@@ -122,7 +122,7 @@ def _check_resumed_data(facts: StartFacts) -> Iterator[Problem]:
     skipped = resumed.global_step % facts.updates_per_epoch
     rows = skipped * facts.rows_per_update
     yield BrokenContract(
-        "this run resumes into other data, and passes over a part of it",
+        "this run resumes with different data, and would skip part of it",
         cause=Cause.DATA_CHANGED,
         have=f"{why}; the first {plural(rows, 'row')} of an epoch would be skipped, and "
         f"{plural(facts.planned, 'update')} made",
@@ -311,7 +311,7 @@ def _check_device(facts: StartFacts) -> Iterator[Problem]:
             need="a build of torch for this GPU and its driver",
             remedies=(
                 Remedy('python -c "import torch; print(torch.version.cuda)"', "the build's CUDA"),
-                Remedy("TrainingArguments(use_cpu=True)", "if the CPU is meant"),
+                Remedy("TrainingArguments(use_cpu=True)", "if you want the CPU"),
             ),
             cause=Cause.NO_DEVICE,
         )

@@ -108,7 +108,9 @@ def gradient_finding(dead: list[str], trainable: int, update: int) -> Finding | 
                 "TrainingArguments(activation_checkpointing_kwargs={'use_reentrant': False})",
                 "if layers are recomputed in the backward pass",
             ),
-            Remedy(f"model.get_parameter('{dead[0]}').requires_grad_(False)", "if it is meant"),
+            Remedy(
+                f"model.get_parameter('{dead[0]}').requires_grad_(False)", "if that is intended"
+            ),
         ),
         cause=Cause.NO_GRADIENT,
     )
@@ -123,7 +125,7 @@ def _not_finite(seen: StepSeen) -> Refusal:
         cause=Cause.NOT_FINITE,
         have=f"loss {loss}, gradient norm {norm}"
         + (f", learning rate {learning_rate(seen.rate)}" if seen.rate is not None else ""),
-        need="finite numbers: an update with others would spoil every weight",
+        need="finite numbers: any other update would ruin every weight",
         remedies=(
             Remedy(f"TrainingArguments(learning_rate={learning_rate(rate)})"),
             Remedy("TrainingArguments(max_grad_norm=1.0)", "limits each update"),

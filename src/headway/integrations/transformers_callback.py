@@ -44,7 +44,7 @@ from headway.runs.watched.watched_run import WatchedRun, WatchedSteps
 from headway.supervise.live.watched_job import WatchedJob
 
 _UNKNOWN_TRAINER = (
-    "losses, rows, tokens, and how it ends if it raises: what calls the callback is no Trainer"
+    "losses, rows, tokens, and how it ends if it raises: what calls the callback is not a Trainer"
 )
 
 

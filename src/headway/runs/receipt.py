@@ -242,9 +242,9 @@ def judge_contract(facts: Facts) -> Judgment:
             f"the ledger does not add up: {rows.missing} rows missing, {rows.repeated} repeated"
         )
     elif rows.row_sum != rows.row_sum_planned:
-        reasons.append("the ledger does not add up: other rows were due than the steps trained")
+        reasons.append("the ledger does not add up: the steps trained other rows than planned")
     if rows.replay_sum != rows.replay_sum_planned:
-        reasons.append("other rows of earlier runs were replayed than were due")
+        reasons.append("the replayed rows of earlier runs are not the planned ones")
     if not facts.losses_finite:
         reasons.append("a loss was not finite")
     if facts.applied_steps and tensors is not None:

@@ -68,7 +68,7 @@ def death_refusal(child: ChildProcess, doing: str, reading: str = "") -> Refusal
             f"{doing} was killed by {name}",
             cause=Cause.PROCESS_KILLED,
             have=name + _SIGNALS.get(signal.Signals(-code), "") + was,
-            need="a process that is left to finish",
+            need="a process that is allowed to finish",
             remedies=(
                 *(() if code == -signal.SIGABRT else (_AGAIN,)),
                 Remedy("headway doctor", "how much memory there is"),

@@ -116,7 +116,7 @@ def _out_of_memory(doing: str, have: str, plan: Plan, settled: Settled) -> Machi
         remedies.insert(0, Remedy("--gradient-checkpointing", "added to the command: less memory"))
     if half >= SMALLEST:
         remedies.insert(
-            0, Remedy(f"--micro-batch-tokens {half}", "added to the command: smaller pieces")
+            0, Remedy(f"--micro-batch-tokens {half}", "added to the command: smaller micro-batches")
         )
     return MachineError(
         f"out of memory while {doing}",

@@ -49,7 +49,7 @@ class Pace:
             "warning",
             f"{self._what} {now_s / usual_s:.1f} times as long as before",
             have=f"{seconds(now_s)}, and {seconds(usual_s)} before (medians of {_WINDOW} steps)",
-            need="a machine with as much to give as at the start",
+            need="a machine as fast as at the start",
             remedies=(Remedy("headway doctor", "shows other work, steal and throttling"),),
             cause=Cause.SLOWER,
         )

@@ -134,7 +134,7 @@ def test_a_refused_notice_is_said(hook: HookServer) -> None:
     notifier = Notifier(f"http://127.0.0.1:{hook.server_port}/no?token=secret", problems.append)
     notifier.post(NOTICE)
     notifier.wait(10.0)
-    assert problems == ["127.0.0.1 did not take the notice: 403 Forbidden"]
+    assert problems == ["127.0.0.1 did not accept the notification: 403 Forbidden"]
 
 
 def test_a_server_that_does_not_answer_delays_nobody() -> None:

@@ -217,7 +217,7 @@ def test_settings_that_contradict_each_other_are_a_problem() -> None:
 
 
 def test_a_file_that_sets_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match="sets nothing") as refusal:
+    with pytest.raises(UsageError, match="has no setting that Headway needs") as refusal:
         made("method:\n  type: supervised\nsuffix:\n")
     assert refusal.value.have == "2 keys of OpenAI's fine-tuning"
 
@@ -273,7 +273,7 @@ def test_any_file_is_converted_or_told_and_what_is_written_is_read_back(
 
 
 def test_a_file_of_no_known_tool_is_refused_with_their_names() -> None:
-    with pytest.raises(UsageError, match="has no key of a training tool") as refusal:
+    with pytest.raises(UsageError, match="has no key of a known training tool") as refusal:
         made("apples: 1\npears: 2\n")
     assert refusal.value.have == "apples, pears"
     assert refusal.value.remedies[0].do == "headway convert theirs.yml --from axolotl"

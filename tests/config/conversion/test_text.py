@@ -40,13 +40,13 @@ def test_every_key_has_a_comment(tmp_path: Path) -> None:
     theirs.write_text(FILES["axolotl"])
     text = text_of_conversion(convert(theirs), theirs)
     for said in (
-        "# theirs.yml, which was written for Axolotl",
+        "# theirs.yml, written for Axolotl",
         "  # base_model: m",
         "  # sequence_len: 64",
         "#   special_tokens.pad_token: <pad>: rows have no padding",
         "#   flash_attention: true: ",
         "#   wandb_entity: it sets nothing",
-        "# What Axolotl does where its file says nothing:\n",
+        "# Defaults of Axolotl that differ from Headway's:\n",
         "# Different here:\n#   datasets[0].type: ",
     ):
         assert said in text

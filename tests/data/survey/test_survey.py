@@ -662,7 +662,7 @@ def test_a_few_empty_answers_are_rejected_and_counted(cache: Path, tmp_path: Pat
 
 def test_only_empty_answers_are_refused_with_the_same_flag(cache: Path, tmp_path: Path) -> None:
     found = refused(cache, answers(tmp_path / "a.jsonl", 3, 3))
-    assert found.need == "answers that say something"
+    assert found.need == "answers that are not empty"
     assert [remedy.do for remedy in found.remedies] == ["--keep-empty-answers"]
 
 

@@ -262,7 +262,7 @@ def test_a_look_that_fails_does_no_harm(stage: Stage) -> None:
     stage.print_steps(20)
     stage.pass_time(100)
     assert stage.stalled == []
-    assert any("cannot look closely" in line for line in stage.shown.lines)
+    assert any("cannot examine the command" in line for line in stage.shown.lines)
 
 
 def test_steps_are_logged_and_stalls_noted(stage: Stage) -> None:

@@ -32,7 +32,7 @@ class Odd:
     [
         (Odd(2, {"step": 4}), OurBug, "in step 3 reports were of 3, 3, 4, 3"),
         (Odd(2, {"rank": 1}), OurBug, "reports came from 0, 1, 1, 3"),
-        (Odd(0, {"order": 6}), BrokenContract, "worker 0 has other rows in step 3"),
+        (Odd(0, {"order": 6}), BrokenContract, "worker 0 has different rows in step 3"),
         (Odd(3, {"weights": 12}), BrokenContract, "the weights of worker 3 differ"),
         (Odd(1, {"problem": Problem(FULL)}), MachineError, "no room"),
         (Odd(1, {"problem": Problem()}), torch.OutOfMemoryError, "worker 1 ran out of memory"),

@@ -159,10 +159,10 @@ def test_a_check_takes_no_message(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("number", "have"),
     [
-        (errno.ETIMEDOUT, "its machine did not answer"),
-        (errno.EHOSTUNREACH, "its machine did not answer"),
-        (errno.ENETUNREACH, "its machine did not answer"),
-        (errno.ENETDOWN, "its machine did not answer"),
+        (errno.ETIMEDOUT, "its machine stopped answering"),
+        (errno.EHOSTUNREACH, "its machine stopped answering"),
+        (errno.ENETUNREACH, "its machine stopped answering"),
+        (errno.ENETDOWN, "its machine stopped answering"),
         (errno.ECONNRESET, "its process ended"),
         (errno.EPIPE, "its process ended"),
         (None, "its process ended"),

@@ -417,7 +417,7 @@ def test_f15_a_worker_with_another_order_of_rows_is_named_in_that_very_step(crew
         share = share_of(team)
         return team.add_up(replace(share, order=8) if team.rank == 2 else share, lambda: None)
 
-    with pytest.raises(BrokenContract, match="worker 2 has other rows in step 1") as error:
+    with pytest.raises(BrokenContract, match="worker 2 has different rows in step 1") as error:
         crew.together(lambda: add_up(crew.root), member)
     assert error.value.cause is Cause.ORDER_DIFFERS
 

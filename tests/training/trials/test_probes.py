@@ -125,7 +125,7 @@ def test_gpt_neo_trains_rows_that_are_longer_together_than_its_context() -> None
 def test_an_encoder_is_refused() -> None:
     small = {"num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 2}
     encoder = Forward(causal("roberta", max_position_embeddings=64, hidden_size=16, **small))
-    with pytest.raises(UsageError, match="roberta sees the tokens that it is to predict") as error:
+    with pytest.raises(UsageError, match="roberta sees the tokens that it should predict") as error:
         try_packing(encoder, micro_of(*DOCUMENTS))
     assert error.value.cause is Cause.MODEL_UNSUPPORTED
 

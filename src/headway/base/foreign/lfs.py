@@ -37,7 +37,7 @@ def check_fetched(folder: Path) -> None:
             raise UsageError(
                 f"{path} is a Git LFS pointer",
                 cause=Cause.WEIGHTS_MISSING,
-                have="a few lines that stand for a file which was not fetched",
+                have="a short text that stands in for a file that was not fetched",
                 need="the file itself",
                 remedies=(fetch_remedy(str(path)),),
             )
@@ -56,4 +56,4 @@ def fetch_remedy(name: str) -> Remedy:
         return Remedy("git lfs pull", "in a clone of its repository, then train the file there")
     folder = Path(name).parent
     there = "" if folder == Path() else f"cd {shlex.quote(str(folder))} && "
-    return Remedy(f"{there}git lfs pull", "fetches the file that the pointer stands for")
+    return Remedy(f"{there}git lfs pull", "fetches the file itself")

@@ -94,7 +94,7 @@ def _described(path: Path, entry: object, begin: int, num_bytes: int) -> TensorB
                 return TensorBytes(path, begin + first, end - first, dtype, _shape(entry))
         case _:
             pass
-    raise ValueError("an entry of its header leads out of the file")
+    raise ValueError("an entry in its header points outside the file")
 
 
 def _shape(entry: object) -> tuple[int, ...]:
@@ -124,7 +124,7 @@ def _of_archive(path: Path) -> Tensors:
     except zipfile.BadZipFile:
         with path.open("rb") as file:
             if file.read(4) == b"PK\x03\x04":
-                raise ValueError("it was not written to its end") from None
+                raise ValueError("it was not written completely") from None
         return {}
 
 
@@ -133,7 +133,7 @@ def _begin(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
     file.seek(entry.header_offset)
     header = file.read(30)
     if len(header) < 30 or header[:4] != b"PK\x03\x04":
-        raise ValueError("an entry of it is not where it should be")
+        raise ValueError("one of its entries is not where it should be")
     name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
     return entry.header_offset + 30 + name + extra
 

@@ -69,9 +69,7 @@ def death_by_limit(limits: Limits, threads: int = 0) -> Refusal | None:
 def too_few_processes(limits: Limits) -> MachineError:
     """The refusal where no further process or thread may be started."""
     left = limits.threads_left
-    have = (
-        "none more may be started" if left is None else f"{max(left, 0)} more allowed (ulimit -u)"
-    )
+    have = "no more can be started" if left is None else f"{max(left, 0)} more allowed (ulimit -u)"
     return MachineError(
         "too few processes and threads are allowed",
         cause=Cause.TOO_FEW_PROCESSES,

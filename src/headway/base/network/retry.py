@@ -166,7 +166,7 @@ def _own_error(error: Exception, name: str, host: str) -> Exception:
         f"cannot understand the answer to a request for {name}",
         cause=Cause.BAD_ANSWER,
         have=f"from {host}: {hide_credentials(describe(error))}",
-        need="the answer that its protocol prescribes",
+        need="an answer that follows its protocol",
         remedies=(Remedy("run the same command again", f"when {host} answers as it should"),),
     )
     refusal.__cause__ = error

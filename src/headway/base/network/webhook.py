@@ -120,7 +120,7 @@ class Notifier:
             ) as answer:
                 answer.read(1024)
         except urllib.error.HTTPError as error:
-            self._on_problem(f"{host} did not take the notice: {error.code} {error.reason}")
+            self._on_problem(f"{host} did not accept the notification: {error.code} {error.reason}")
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             self._on_problem(f"cannot post to {host}: {hide_credentials(str(reason))}")

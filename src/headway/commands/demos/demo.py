@@ -93,20 +93,20 @@ def settings(given: "tuple[Given, ...]") -> "Settings":
 VERBS = {
     "demo": Verb(
         "demo [settings]",
-        "teach a real model a handbook, and ask it",
+        "teach a real model a handbook, then quiz it",
         demo,
         {
             "from_scratch": Switch("train a new model on Python's own source code instead"),
             "inbox": Switch("drop three files into an inbox instead, with an exam after each"),
             "questions": Switch("ask only the first N questions", "N", "all"),
-            "no_chat": Switch("end without a conversation"),
+            "no_chat": Switch("end without a chat"),
             "export": Switch("export the model afterwards, and ask it there", "hf|gguf|ollama"),
             "quantize": EXPORT_SWITCHES["quantize"],
         },
         True,
         group="start",
         about="Asks a real model about a town that does not exist, trains it on questions and "
-        "answers, and asks it again in words that it has not seen, with the live view and a "
+        "answers, and asks again with questions that it has not seen, with the live view and a "
         "receipt. It takes a few minutes on two cores. Settings that you type override the demo's.",
         examples=(
             ("headway demo", "ask, train, ask again, then talk to it"),

@@ -207,18 +207,20 @@ def _contradiction(one: str, other: str, need: str) -> UsageError:
 VERBS = {
     "diagnose": Verb(
         "diagnose [RUN]",
-        "say why a run, or any process, is not making progress",
+        "find out why a run or any process is not making progress",
         diagnose,
         {
             **OUTPUT_DIR,
             "pid": Switch("any process with its children, instead of a run", "N"),
             "watch": Switch("look again every two seconds until it ends", short="w"),
-            "bundle": Switch("write all that was seen to a .tar.gz or .txt, for a report", "FILE"),
+            "bundle": Switch(
+                "write all evidence to a .tar.gz or .txt file, for a bug report", "FILE"
+            ),
         },
         group="look",
-        about="Reads from outside what every process of a run does, names the cause if it is "
-        "stuck, and says what to do. It takes less than two seconds, changes nothing, and works "
-        "for any process that runs Python. Exit code 4: it is stuck, and the cause is unknown.",
+        about="Reads from outside what every process of a run is doing, names the cause if the run "
+        "is stuck, and says what to do. It takes less than two seconds, changes nothing, and works "
+        "for any Python process. Exit code 4: the run is stuck, and the cause is unknown.",
         examples=(
             ("headway diagnose", "the newest live run"),
             ("headway diagnose --pid 4242", "any other training"),

@@ -21,7 +21,7 @@ def guard(arguments: Arguments) -> int:
             "guard needs a command to run",
             cause=Cause.MISSING_ARGUMENT,
             have="no command",
-            need="a command, as after a shell's prompt",
+            need="a command, as you would type it in a shell",
             remedies=(
                 Remedy("headway guard -- python train.py", "runs a script"),
                 Remedy("headway guard -- torchrun --nproc-per-node 2 train.py", "or a launcher"),
@@ -92,27 +92,31 @@ VERBS = {
         guard,
         {
             "restart": Switch("start it again up to N times, after a crash or a stall", "N"),
-            "timeout": Switch("end it after this time, as 90, 10m or 1h30m; exit 75", "T"),
-            "stall_after": Switch("silence that is a stall; else learned from its output", "T"),
+            "timeout": Switch(
+                "end it after this time, such as 90, 10m or 1h30m; exit code 75", "T"
+            ),
+            "stall_after": Switch(
+                "silence that counts as a stall; default: learned from its output", "T"
+            ),
             "notify": Switch("post stalls and the end to a webhook: Slack, Discord, ntfy", "URL"),
-            "name": Switch("name of the run; else that of the script", "NAME"),
+            "name": Switch("name of the run; default: that of the script", "NAME"),
             **OUTPUT_DIR,
         },
         runs_command=True,
         group="look",
-        about="Runs a command as a shell would: its output, its input and signals pass untouched. "
-        "When it goes silent, a line says what it does, and when it stalls, why; at the end, "
-        "whether it trained. It ends with the command's own code, or with 4 if that was 0 and "
-        "nothing was trained; with --json, what it would say is in the run's events.jsonl alone.",
+        about="Runs a command as a shell would: output, input and signals pass through unchanged. "
+        "If it goes silent, a line says what it is doing; if it stalls, why; and at the end, "
+        "whether it trained. The exit code is the command's own, or 4 if that is 0 but nothing "
+        "was trained; with --json, what it would say is only in the run's events.jsonl.",
         examples=(
             ("headway guard -- python train.py", "a script"),
             (
                 "headway guard --restart 3 --timeout 8h -- torchrun a.py",
-                "started again when it crashes, ended after 8 hours",
+                "restart it when it crashes, end it after 8 hours",
             ),
             (
                 "headway guard --notify https://ntfy.sh/my-runs python a.py",
-                "with a notice to a phone when it stalls, and when it ends",
+                "notify a phone when it stalls and when it ends",
             ),
         ),
     ),

@@ -86,7 +86,7 @@ def convert(path: Path, tool_name: str = "") -> Conversion:
 
 def _nothing(path: Path, tool: Tool, keys: Sequence[Key]) -> UsageError:
     return UsageError(
-        f"{path} sets nothing that Headway has to be told",
+        f"{path} has no setting that Headway needs",
         cause=Cause.CONFIG_INVALID,
         have=f"{plural(len(keys), 'key')} of {tool.name}",
         need="a setting, or data",
@@ -98,7 +98,7 @@ def _recognized(path: Path, keys: Sequence[Key]) -> Tool:
     tool, _ = recognize(key.name for key in keys)
     if tool is None:
         raise UsageError(
-            f"{path} has no key of a training tool that is known",
+            f"{path} has no key of a known training tool",
             cause=Cause.CONFIG_INVALID,
             have=", ".join(key.name for key in keys[:6]) or "no keys",
             need=f"a configuration of {', '.join(one.name for one in TOOLS.values())}",
@@ -126,7 +126,7 @@ def _convert_key(made: Conversion, path: Path, tool: Tool, key: Key) -> None:
         case Outcome.NOT_NEEDED:
             made.not_needed.append((said, found.because))
         case _:
-            because = found.because or "a value that Headway takes"
+            because = found.because or "a value that Headway accepts"
             made.not_here.append((said, because))
             ours = {name for name, _ in found.lines}
             if found.decides or (not found.exact and not ours & {*_WITHOUT_EFFECT}):

@@ -91,7 +91,7 @@ def _entry(name: str, entry: Entry) -> DataLines:
         data = ()
         missing.append((name, "a path: which file or dataset is meant"))
     if "[" in split:
-        missing.append((f"{name}.split", "a whole split: make a file of the part that is meant"))
+        missing.append((f"{name}.split", "a whole split: make a file with the part you want"))
     notes, lost = _row_type(f"{name}.type", entry.get("type"))
     missing += lost
     for key, value in entry.items():

@@ -14,7 +14,7 @@ _FLAGS = ("true", "false")
 
 def text_of_conversion(made: Conversion, path: Path) -> str:
     """A settings file that `headway plan` reads."""
-    lines = [f"# {path.name}, which was written for {made.tool}, in Headway's words."]
+    lines = [f"# {path.name}, written for {made.tool}, as Headway's settings."]
     if made.data:
         lines += ["data:", *(f"  - {quoted(one)}" for one in made.data)]
     else:
@@ -24,7 +24,7 @@ def text_of_conversion(made: Conversion, path: Path) -> str:
             line = f"{name}: {_value(name, value)}"
             lines.append(line if said == f"{name}: {value}" else f"{line:{_COLUMN}}  # {said}")
     if made.unsaid:
-        lines.append(f"# What {made.tool} does where its file says nothing:")
+        lines.append(f"# Defaults of {made.tool} that differ from Headway's:")
         lines += [_unsaid(name, value) for name, value in made.unsaid.items()]
     lines += _commented("Different here:", made.different)
     lines += _commented("Not needed:", made.not_needed)

@@ -2,7 +2,7 @@
 
 from headway.config.other_tools.meaning import Meaning, missing, needless, not_here
 
-_OFF_ALREADY = needless("it is that way here")
+_OFF_ALREADY = needless("Headway always does this")
 _PLAIN_LOSS = needless("the loss is cross-entropy")
 _OWN_TEMPLATE = needless("the model's own chat template writes the conversations")
 
@@ -23,7 +23,7 @@ NOT_HERE: tuple[Meaning, ...] = (
         lines=(("lora", "true"),),
     ),
     not_here(
-        "bf16 where the machine is fast in it, else fp32; fp16 underflows",
+        "bf16 if the machine is fast at it, otherwise fp32; fp16 underflows",
         "fp16 fp16_full_eval fp16_backend fp16_opt_level float16 half_precision amp loss_scale",
         decides=False,
         lines=(("bf16", "true"),),
@@ -139,7 +139,7 @@ NOT_HERE: tuple[Meaning, ...] = (
         lines=(("val_size", "0.05"),),
     ),
     not_here(
-        "checkpoints come by time and at the end; save_steps counts steps",
+        "checkpoints are saved by time and at the end; save_steps counts steps",
         "saves_per_epoch save_per_epoch save_every_epoch save_every_n_epochs save_epochs",
         decides=False,
         lines=(("save_minutes", "10"),),
@@ -160,7 +160,7 @@ NOT_HERE: tuple[Meaning, ...] = (
         lines=(("max_steps", "100"),),
     ),
     not_here(
-        "all sources are read as one, each row as often: repeat or thin out files instead",
+        "all sources are read as one, with equal weights: repeat or thin out files instead",
         """dataset_mixer dataset_probs interleave_probs mix_strategy mixture_weights
         dataset_weights data_mixing curriculum_sampling sample_packing_sequentially curriculum
         disable_shuffling""",
@@ -173,7 +173,7 @@ NOT_HERE: tuple[Meaning, ...] = (
         lines=(("seed", "42"),),
     ),
     not_here(
-        "the model's own chat template; another: write it to MODEL/chat_template.jinja",
+        "the model's own chat template; to use another, write it to MODEL/chat_template.jinja",
         """chat_template chat_template_jinja instruct prompt_template_name system
         chat_template_kwargs chat_template_path conversation_template conv_template
         custom_chat_template default_system default_system_message drop_system_message
@@ -199,7 +199,7 @@ NOT_HERE: tuple[Meaning, ...] = (
         stop_token_ids tokenizer_use_mistral_common tokens unk_token""",
     ),
     not_here(
-        "safetensors at the address as they are; a commit: download it and name the folder",
+        "the newest safetensors at the address; for a commit, download it and name the folder",
         "model_commit_hash model_revision revision revision_of_model",
         values={"main": _OFF_ALREADY},
     ),
@@ -309,7 +309,7 @@ NOT_HERE: tuple[Meaning, ...] = (
         },
     ),
     not_here(
-        "training by the next token: there are no preferences or rewards here",
+        "next-token training: Headway has no preferences or rewards",
         """advantage_estimator beta center_rewards_coefficient cpo_alpha desirable_weight
         discopop_tau dpo dpo_beta dpo_generate_during_eval dpo_ftx dpo_label_smoothing
         dpo_loss_type dpo_loss_weights dpo_norm_loss dpo_padding_free dpo_use_liger_kernel

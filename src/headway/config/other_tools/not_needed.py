@@ -31,12 +31,12 @@ NOT_NEEDED: tuple[Meaning, ...] = (
         {"false": _UNSAFE},
     ),
     not_needed(
-        "a signal, a full disk or a fault ends with a checkpoint, and time makes more of them",
+        "a signal, a full disk or a fault ends with a checkpoint, and others are saved by time",
         """save_strategy save_first_step save_last save_model checkpoint_strategy
         always_save_checkpoint""",
         {
             "epoch": missing(
-                "save_steps counts steps; headway plan tells how many an epoch has", decides=False
+                "save_steps counts steps; headway plan says how many an epoch has", decides=False
             ),
             "best": missing("the newest weights are kept", decides=False),
             "no": _AT_THE_END,
@@ -49,12 +49,12 @@ NOT_NEEDED: tuple[Meaning, ...] = (
         {"false": missing("headway eval RUN DATA only evaluates", decides=False)},
     ),
     not_needed(
-        "rows of conversations are trained on their answers, text on all of it",
+        "conversations are trained on their answers, text in full",
         "stage task task_type lora_task_type training_mode method",
         {
             **dict.fromkeys(
                 ("rm", "ppo", "dpo", "kto", "orpo", "grpo", "simpo", "reward", "rlhf"),
-                missing("training by the next token: there are no preferences or rewards here"),
+                missing("next-token training: Headway has no preferences or rewards"),
             ),
             **dict.fromkeys(
                 ("seq_cls", "token_cls", "question_ans", "seq_2_seq_lm", "classification"),
@@ -85,7 +85,7 @@ NOT_NEEDED: tuple[Meaning, ...] = (
         "dataloader_drop_last drop_last",
     ),
     not_needed(
-        "rows are shuffled by the seed, anew in every epoch",
+        "rows are shuffled by the seed, differently in every epoch",
         """shuffle shuffle_dataset shuffle_merged_datasets shuffle_before_merging_datasets
         shuffle_data train_sampling_strategy""",
         {
@@ -104,7 +104,7 @@ NOT_NEEDED: tuple[Meaning, ...] = (
         gpu_memory_utilization pad_token_id""",
     ),
     not_needed(
-        "attention is chosen by trying: documents of one row never see each other",
+        "the attention kernel is chosen by trial; documents in a row never see each other",
         """attention attention_implementation attn_impl attn_implementation eager_attention eager
         sdpa flash flash_attention flash_attn flash_attention_2 flash_attn_2 flash_optimum
         flash_sdp flex_attention fused_attn_kernel sage_attention sdp_attention sdpa_attention
@@ -125,14 +125,14 @@ NOT_NEEDED: tuple[Meaning, ...] = (
         unsloth_lora_mlp unsloth_lora_o unsloth_lora_qkv unsloth_rms_norm unsloth_rope""",
     ),
     not_needed(
-        "activations are recomputed or kept as memory demands; the result is the same",
+        "activations are recomputed or kept as memory requires; the result is the same",
         """activation_checkpointing_kwargs activation_offloading enable_activation_offloading
         fsdp_offload_params gradient_checkpointing_kwargs layer_offloading offload_folder
         selective_checkpointing use_reentrant use_reentrant_gc dynamic_checkpoint ac_mode
         ac_option activation_cpu_offload""",
     ),
     not_needed(
-        "the number format is chosen by measuring, over fp32 weights",
+        "the number format is chosen by measurement; weights stay in fp32",
         """allow_tf32 matmul_precision fp32_norms fp32_norm_classes float32_matmul_precision tf32
         upcast_layernorm upcast_lmhead_output embeddings_skip_upcast
         peft_autocast_adapter_dtype tf32_mode autocast_adapter_dtype bf16_auto infer_dtype""",
@@ -178,7 +178,7 @@ NOT_NEEDED: tuple[Meaning, ...] = (
         dataset_dir media_dir""",
     ),
     not_needed(
-        "rows are tokenized once and kept in the cache; a change is noticed",
+        "rows are tokenized once and kept in the cache; changes are detected",
         """cache_dir dataset_cache dataset_prepared_path dataset_processes dataset_num_proc
         dataset_shared_file_system data_shared_file_system hf_cache_dir is_preprocess
         num_preprocessing_workers num_proc overwrite_cache preprocess_iterable
@@ -187,7 +187,7 @@ NOT_NEEDED: tuple[Meaning, ...] = (
         num_dataset_shards_to_save push_dataset_to_hub""",
     ),
     not_needed(
-        "data above 64 MB is read during training, by a process of its own",
+        "data above 64 MB is read during training, by a separate process",
         """buffer_size data_num_workers data_workers dataloader_in_order
         dataloader_multiprocessing_context dataloader_num_workers
         dataloader_persistent_workers dataloader_pin_memory dataloader_prefetch_factor
@@ -195,7 +195,7 @@ NOT_NEEDED: tuple[Meaning, ...] = (
         prefetch_factor shuffle_buffer_size streaming use_streaming workers""",
     ),
     not_needed(
-        "the model's own chat template writes the conversations, ChatML where it has none",
+        "the model's own chat template formats conversations; ChatML if it has none",
         "apply_chat_template template tool_format tokenizer_save_jinja_files",
         {
             **dict.fromkeys(
@@ -208,7 +208,7 @@ NOT_NEEDED: tuple[Meaning, ...] = (
     not_needed("its tokens are those of the model", "resize_vocab resize_token_embeddings vocab"),
     # what is shown, and processes
     not_needed(
-        "the screen shows loss, speed, tokens and the time that is left",
+        "the screen shows loss, speed, tokens and time left",
         """disable_tqdm no_progress progress silent disable_progress_bar log_level
         log_level_replica logging_first_step logging_strategy log_on_each_node progress_bar
         plot_loss print_param_status show_progress verbosity badam_verbose
@@ -226,7 +226,7 @@ NOT_NEEDED: tuple[Meaning, ...] = (
         do_causal_lm_eval max_eval_batches limit_val_batches eval_batches val_batches""",
         {
             "epoch": missing(
-                "eval_steps counts steps; headway plan tells how many an epoch has", decides=False
+                "eval_steps counts steps; headway plan says how many an epoch has", decides=False
             ),
         },
     ),

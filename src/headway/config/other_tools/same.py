@@ -13,7 +13,7 @@ from headway.config.other_tools.meaning import (
 )
 
 _QUANTIZED = missing("an unquantized model: adapters train on it as it is", ("lora", "true"))
-_FP16 = missing("bf16 where the machine is fast in it, else fp32; fp16 underflows", decides=False)
+_FP16 = missing("bf16 if the machine is fast at it, otherwise fp32; fp16 underflows", decides=False)
 _NO_ADAPTER = missing("all weights, or LoRA", ("lora", "true"))
 _DECIDED = needless("the plan decides it")
 

@@ -117,7 +117,7 @@ def _invalid(name: str) -> Boundary:
     return Boundary(
         f"{name} cannot be used",
         cause=Cause.TEMPLATE_INVALID,
-        need="a template that transformers renders, in a moment",
+        need="a template that transformers can render quickly",
         remedies=(Remedy("copy the file again", "from where the model came from"),),
     )
 

@@ -11,7 +11,7 @@ class ExampleNote(StrEnum):
     REASONING_DROPPED = (
         "answers used as context only: the template drops their reasoning in later turns"
     )
-    OTHER_END = "answers used as context only: the template ends them otherwise in later turns"
+    OTHER_END = "answers used as context only: the template ends them differently in later turns"
     EARLIER_REWRITTEN = (
         "answers used as context only: the template rewrites the turns before them later"
     )
@@ -27,7 +27,7 @@ class ExampleNote(StrEnum):
     TOOLS_LOST = "conversations whose tools the template does not write"
     CALLS_LOST = "answers whose tool calls the template does not write"
     REASONING_LOST = "answers whose reasoning the template does not write"
-    CONTENT_LOST = "answers whose text beside a tool call the template does not write"
+    CONTENT_LOST = "answers whose text next to a tool call the template does not write"
     SYSTEM_LOST = "system messages that the template does not write"
     RESULTS_LOST = "tool results that the template does not write"
 

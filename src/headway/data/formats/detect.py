@@ -148,7 +148,7 @@ def _passed_pointer(source: Source) -> Skipped:
     raise DataRefused(
         f"{source.name} is a Git LFS pointer",
         cause=Cause.SOURCE_DAMAGED,
-        have="a few lines that stand for a file which was not fetched",
+        have="a short text that stands in for a file that was not fetched",
         need="the file itself",
         remedies=(fetch_remedy(source.name),),
     )

@@ -168,7 +168,7 @@ def _list_folder(folder: Path, pulse: Pulse) -> Found:
         raise DataRefused(
             f"{folder} contains no files",
             cause=Cause.NO_USABLE_RECORDS,
-            have="at most hidden files and links that lead out of the folder",
+            have="only hidden files, or links that lead outside it",
             need="at least one file of text or JSONL",
             remedies=(Remedy(f"ls -lA {shlex.quote(str(folder))}", "lists the folder"),),
         )
@@ -330,7 +330,7 @@ def _changed(source: Source) -> ComeBack:
     return ComeBack(
         f"{source.name} changed while it was being read",
         cause=Cause.SOURCE_CHANGED,
-        have=f"another file than the one that was found, which had {size(source.size)}",
+        have=f"not the file that was found before, which had {size(source.size)}",
         need="a file that does not change",
         remedies=(Remedy(f"cp {shlex.quote(source.name)} {copy}", "then train the copy"),),
     )

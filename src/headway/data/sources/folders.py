@@ -37,8 +37,8 @@ class PassReason(StrEnum):
 
     HIDDEN = "hidden"
     INSTALLED = "a cache or installed packages"
-    LINK = "a link out of the folder"
-    NO_FILE = "no regular file"
+    LINK = "a link that leads outside the folder"
+    NO_FILE = "not a regular file"
     DOCUMENTATION = "documentation beside data"
     METADATA = "metadata of a dataset"
     OTHER_SPLIT = "another split"

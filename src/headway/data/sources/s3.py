@@ -163,7 +163,7 @@ def _odd_listing(name: str, endpoint: str, info: dict[str, Any]) -> UsageError:
         name,
         endpoint,
         f"the store lists it with {shown}",
-        "a store that tells the size and the ETag of its objects",
+        "a store that reports the size and the ETag of its objects",
         Cause.BAD_ANSWER,
     )
 

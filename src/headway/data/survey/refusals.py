@@ -29,7 +29,7 @@ _NEED = (
     "and its answer, or input_ids"
 )
 _NEEDS = {
-    RejectReason.EMPTY_ANSWER: "answers that say something",
+    RejectReason.EMPTY_ANSWER: "answers that are not empty",
     RejectReason.PREFERENCE_DATA: "a single answer per prompt, or --preferred-only",
     RejectReason.FIELDS_AMBIGUOUS: "one question and one answer per row",
     RejectReason.FLAG_UNCLEAR: "true or false: a turn is trained or not",

@@ -162,7 +162,7 @@ def unknown(evidence: Evidence) -> Diagnosis:
     if not evidence.processes:
         return diagnosis(
             StallCause.UNKNOWN,
-            "there is no such process any more",
+            "there is no such process",
             have="it ended before it could be examined",
             need="a running process",
             remedies=(Remedy("headway runs", "lists what runs"),),

@@ -137,7 +137,8 @@ def find_threads_spin(evidence: Evidence) -> Diagnosis | None:
         if taken >= NOTABLE * evidence.machine.cores and saturated and crowded:
             return diagnosis(
                 StallCause.THREADS_SPIN,
-                f"{who(process)}: threads spin while they wait for each other, beside other work",
+                f"{who(process)}: threads spin while they wait for each other, "
+                "and other work needs the cores",
                 have=f"{plural(len(spinning), 'thread')} of OpenMP or BLAS that only wait use "
                 f"{taken:.1f} of {evidence.machine.cores} cores"
                 + (f"; others use {work.other_cores:.1f}" if work else ""),
@@ -170,7 +171,7 @@ def find_too_many_threads(evidence: Evidence) -> Diagnosis | None:
     return diagnosis(
         StallCause.TOO_MANY_THREADS,
         f"{total} threads of this job share {cores} cores",
-        have=f"{len(busy)} processes; {who(process)} alone has {most} threads that want to run",
+        have=f"{len(busy)} processes; {who(process)} alone has {most} runnable threads",
         need=f"at most {cores} threads that compute",
         remedies=(
             Remedy(f"OMP_NUM_THREADS={each} MKL_NUM_THREADS={each}", "before the command"),

@@ -97,7 +97,7 @@ def _not_found(command: Sequence[str], path: str) -> UsageError:
         f"there is no program {word}",
         cause=Cause.SOURCE_NOT_FOUND,
         have=f"{word}, which is in no folder of PATH",
-        need="a program, as after a shell's prompt; no alias and no function of the shell",
+        need="a program, as after a shell's prompt; not an alias or a shell function",
         remedies=tuple(remedies) or (Remedy(f"command -v {shlex.quote(word)}", "where it is"),),
     )
 

@@ -236,7 +236,7 @@ class Watcher:
             self._log_step()
             if self.record.problem and not self._problem_told:
                 self._problem_told = True
-                self.outlet.say([f"headway: {self.record.problem}; the command goes on"])
+                self.outlet.say([f"headway: {self.record.problem}; the command continues"])
 
     def _log_step(self) -> None:
         latest = self.latest
@@ -283,7 +283,7 @@ class Watcher:
         try:
             return self.look(descendants(self.keeper), self.folders, silent_s)
         except Exception as error:
-            self.record.problem = self.record.problem or f"cannot look closely: {error}"
+            self.record.problem = self.record.problem or f"cannot examine the command: {error}"
             return None
 
     def _look(self, no_news_s: float, quiet_s: float, patience_s: float) -> None:

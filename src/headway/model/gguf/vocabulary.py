@@ -175,7 +175,7 @@ def _id(metadata: Mapping[str, Value], key: str, num_tokens: int) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < num_tokens:
-        raise ValueError(f"tokenizer.ggml.{key} {value!r}, which is no token")
+        raise ValueError(f"tokenizer.ggml.{key} {value!r}, which is not a token")
     return value
 
 

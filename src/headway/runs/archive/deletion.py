@@ -273,7 +273,7 @@ def _taken(run: Path) -> ComeBack:
         f"{run.name} is being trained or restored",
         cause=Cause.RUN_ACTIVE,
         have="another process",
-        need="a run that nobody uses",
+        need="a run that is not in use",
         remedies=(Remedy(f"headway stop {shlex.quote(str(run))}", "saves and stops it"),),
     )
 
@@ -292,7 +292,7 @@ def _not_ours(place: Path) -> UsageError:
     return UsageError(
         f"{place} was not made by Headway",
         cause=Cause.RUN_UNREADABLE,
-        have=f"a plan.json that is no plan, or a {WATCHED} of something else",
+        have=f"a plan.json that is not a plan, or a {WATCHED} of something else",
         need="the folder of a run",
         remedies=(Remedy("headway runs", "lists the runs"),),
     )
@@ -305,7 +305,7 @@ def _holds_others_files(run: Path, foreign: list[str]) -> UsageError:
         f"{run.name} holds what Headway did not make",
         cause=Cause.RUN_UNREADABLE,
         have=", ".join(foreign[:3]) + more,
-        need="only files of the run: others may be of use to you",
+        need="only files of the run; you may need the others",
         remedies=(
             Remedy(f"mv {first} {shlex.quote(str(run.parent))}/", "keeps it, beside the runs"),
         ),

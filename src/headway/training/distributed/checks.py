@@ -72,7 +72,7 @@ def check_layout(rank: int, parameters: Sequence[nn.Parameter], layout: int) -> 
     raise BrokenContract(
         f"worker {rank} has other tensors than the root",
         cause=Cause.WEIGHTS_DIFFER,
-        have=f"{len(parameters)} trainable tensors ({formats}), with other shapes or formats",
+        have=f"{len(parameters)} trainable tensors ({formats}), with different shapes or formats",
         need="the same plan, model and packages for every worker",
         remedies=(Remedy("headway doctor", "shows the versions; run it where each worker runs"),),
     )
@@ -98,9 +98,9 @@ def out_of_step(what: str, numbers: Sequence[int]) -> OurBug:
 
 def _orders_differ(step: int, ranks: Sequence[int]) -> BrokenContract:
     return BrokenContract(
-        f"worker {', '.join(map(str, ranks))} has other rows in step {step} than the others",
+        f"worker {', '.join(map(str, ranks))} has different rows in step {step} than the others",
         cause=Cause.ORDER_DIFFERS,
-        have=f"another order of rows in {len(ranks)} of the workers",
+        have=f"a different order of rows in {len(ranks)} of the workers",
         need="the same plan and the same data for every worker",
         remedies=(Remedy("the same command again", "resumes from the newest checkpoint"),),
     )
@@ -117,7 +117,7 @@ def weights_differ(step: int, ranks: Sequence[int]) -> BrokenContract:
     return BrokenContract(
         f"the weights of worker {who} differ from the others' before step {step}",
         cause=Cause.WEIGHTS_DIFFER,
-        have=f"other bits in {len(ranks)} of the workers",
+        have=f"different bits in {len(ranks)} of the workers",
         need="the same bits in every worker; memory that keeps them",
         remedies=(Remedy("the same command again", "resumes from the newest checkpoint"),),
     )

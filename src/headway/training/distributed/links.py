@@ -295,7 +295,7 @@ def worker_gone(rank: int, error: OSError | None = None) -> MachineError:
         error: of the connection to it; None if it was closed in order.
     """
     is_silent = error is not None and error.errno in _SILENCE
-    silence = "its machine did not answer any more: it is off, or the network is broken"
+    silence = "its machine stopped answering: it is off, or the network is broken"
     return MachineError(
         f"worker {rank} is gone",
         cause=Cause.WORKER_LOST,

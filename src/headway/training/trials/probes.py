@@ -50,7 +50,7 @@ def try_packing(forward: Forward, micro: MicroTensors, *, tolerance: float = 2e-
         tolerance: nats; rounding stays far below, a leak far above.
 
     Raises:
-        UsageError: the model sees the tokens that it is to predict.
+        UsageError: the model sees the tokens that it should predict.
         Exception: it fails even when documents run alone, or memory ran out.
     """
     two = longest_documents(micro)
@@ -125,7 +125,7 @@ def _refuse_looking_ahead(forward: Forward, two: MicroTensors, alone: Tensor) ->
         return
     kind = str(getattr(getattr(forward.model, "config", None), "model_type", "this model"))
     raise UsageError(
-        f"{kind} sees the tokens that it is to predict",
+        f"{kind} sees the tokens that it should predict",
         cause=Cause.MODEL_UNSUPPORTED,
         have="losses that change with a later token, as those of an encoder do",
         need="a causal language model, whose tokens see only the ones before them",

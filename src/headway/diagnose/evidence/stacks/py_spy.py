@@ -101,7 +101,7 @@ def read_stacks(
     try:
         return Stacks(msgspec.json.decode(done.stdout, type=tuple[StackOfThread, ...]))
     except msgspec.MsgspecError:
-        return Stacks(problem="py-spy printed something else than stacks")
+        return Stacks(problem="py-spy printed something other than stacks")
 
 
 def with_stacks(

@@ -33,18 +33,18 @@ def _reason(process: Path, proc: Path) -> str:
     owner = whole(status.get("Uid", ""))
     line = f"sudo headway diagnose --pid {process.name}"
     if _is_contained(proc) and os.geteuid() == 0 and not _may_trace(own):
-        return "this container must not trace: docker run --cap-add SYS_PTRACE ..."
+        return "this container may not trace: docker run --cap-add SYS_PTRACE ..."
     if owner != os.geteuid():
         return f"it belongs to user {owner}: {line}"
     scope = ptrace_scope(proc)
     if scope == 3:
-        return "kernel.yama.ptrace_scope is 3: nobody may trace until the machine is restarted"
+        return "kernel.yama.ptrace_scope is 3: tracing is off until the machine is restarted"
     if scope:
         allow = "sudo sysctl kernel.yama.ptrace_scope=0"
         return f"kernel.yama.ptrace_scope is {scope}: {line}, or {allow}"
     if _is_contained(proc):
-        return "this container must not trace: docker run --cap-add SYS_PTRACE ..."
-    return f"the system does not let it be traced: {line}"
+        return "this container may not trace: docker run --cap-add SYS_PTRACE ..."
+    return f"the system does not allow tracing it: {line}"
 
 
 def _may_trace(status: dict[str, str]) -> bool:

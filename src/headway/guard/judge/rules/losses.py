@@ -65,7 +65,7 @@ def _not_finite(case: Case, curve: TrainingCurve) -> Finding | None:
         f"the loss is {values[begin][1]} {'from ' + at if at else 'at the end'}",
         have=f"{count(len(values) - begin)} of {count(len(values))} losses in {curve.source}"
         f"{before}",
-        need="finite losses: weights that a NaN was applied to are lost",
+        need="finite losses: weights that a NaN was applied to are ruined",
         remedies=_remedies_of_nan(case, begin == 0),
         cause=Cause.NOT_FINITE,
     )
@@ -117,7 +117,7 @@ def _zero_loss(case: Case, curve: TrainingCurve) -> Finding | None:
         "refused",
         f"the loss is 0.0 {'from ' + _at(begin) + ' on' if before and begin else 'throughout'}",
         have=f"{count(zeros)} of {count(len(values))} losses in {curve.source} are exactly 0{told}",
-        need="labels that are trained: a batch whose labels are all -100 has nothing to learn",
+        need="trained labels: a batch whose labels are all -100 has nothing to learn",
         remedies=count_labels(case),
         cause=Cause.NOT_LEARNED,
     )

@@ -40,7 +40,7 @@ def _damaged(case: Case) -> Iterator[Finding]:
             "refused" if is_model else "warning",
             f"{case.shown(one.path)} cannot be read",
             have=one.why,
-            need="a file that was written to its end",
+            need="a completely written file",
             remedies=(Remedy("df -h .", "shows whether the disk is full"),),
             cause=Cause.WEIGHTS_DAMAGED if is_model else Cause.CHECKPOINT_DAMAGED,
         )
@@ -60,7 +60,7 @@ def _none(case: Case) -> Iterator[Finding]:
         "trained, and saved no model",
         have=f"no weights among {plural(len(case.facts.files), 'file')} that it wrote"
         + (f", despite {every}" if every else ""),
-        need="a checkpoint: what was learned is gone",
+        need="a checkpoint; without one, what was learned is lost",
         remedies=(
             Remedy("trainer.save_model(DIR)", "at the end of the script"),
             *((Remedy(f"--{asked} 10", "saves more often"),) if asked and not is_off else ()),
@@ -87,7 +87,9 @@ def _nan(case: Case, last: list[SavedModel]) -> Iterator[Finding]:
                 f"{case.shown(model.path)} holds NaN",
                 have=f"in {count(len(bad))} of {plural(len(tensors), 'tensor')}, such as {bad[0]}",
                 need="finite weights: whatever this model computes is NaN",
-                remedies=(Remedy("rm -r", f"{case.shown(model.path)}; go on from one before it"),),
+                remedies=(
+                    Remedy("rm -r", f"{case.shown(model.path)}; continue from an earlier one"),
+                ),
                 cause=Cause.WEIGHTS_NOT_FINITE,
             )
 
@@ -106,7 +108,7 @@ def _never_moved(case: Case, last: list[SavedModel]) -> Iterator[Finding]:
             f"the adapter in {case.shown(model.path)} is {'' if is_all else 'partly '}zero",
             have=f"{count(len(zero))} of {plural(len(names), 'lora_B tensor')} hold only zeros"
             + ("" if is_all else f", such as {zero[0]}"),
-            need="a lora_B that moved: with zeros, the model is its base",
+            need="a lora_B that changed: with zeros, the model equals its base",
             remedies=(
                 COUNT_TRAINABLE,
                 Remedy("model.print_trainable_parameters()", "in the script, before it trains"),
@@ -134,7 +136,7 @@ def _unchanged(case: Case) -> Iterator[Finding]:
         "the weights did not change",
         have=f"{plural(movement.num_tensors, 'tensor')} of {last}, all equal to those of {first},"
         " byte by byte",
-        need="weights that move: an optimizer that has the model's parameters, a learning rate"
+        need="weights that change: an optimizer that has the model's parameters, a learning rate"
         " above 0, trainable parameters, updates that the number format can hold",
         remedies=(
             COUNT_TRAINABLE,

@@ -62,7 +62,7 @@ def _sign_of_output(case: Case, closing: ProgressRecord | None) -> str:
         return f"it said: {hide_credentials(found.strip())[:160]}"
     bar = next((one for one in case.facts.records if _is_training_bar(one)), None)
     if bar and (case.intent.purpose is Purpose.TRAIN or closing):
-        return f"its bar stood at 0 of {count(bar.total)}" if bar.total else "its bar stood at 0"
+        return "its progress bar stayed at 0" + (f" of {count(bar.total)}" if bar.total else "")
     if closing and closing.loss == 0:
         return "it ended with a loss of 0.0, and logged no step"
     return ""
@@ -152,8 +152,8 @@ def _without_cause(case: Case, sign: str) -> Finding:
         "refused",
         "finished without training: 0 steps",
         have=sign,
-        need="at least one batch: rows that are left after filters, no fewer than a batch has if"
-        " the last one is dropped, and a target beyond the step it resumed at",
+        need="at least one batch: rows left after filters, at least a whole batch of them if the"
+        " last one is dropped, and a target beyond the step it resumed at",
         remedies=count_batches(case),
         cause=Cause.ENDED_EARLY,
     )
