@@ -4,6 +4,8 @@ import errno
 import os
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from headway.base.files import (
     Manifest,
     append_line,
     delete_folder,
+    delete_temporaries,
     make_folder,
     replace_link,
     verify_folder,
@@ -304,6 +307,19 @@ def test_f02_a_half_deleted_folder_has_lost_its_name_first(
 
 
 # -- small things
+
+
+def test_what_a_killed_process_left_half_written_goes_and_nothing_else(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / f".a.jsonl.{gone.pid}-7.tmp").touch()
+    (tmp_path / f".link.{gone.pid}-7.tmp").symlink_to("nowhere")
+    stay = {"a.tmp", ".tmp", f".a.{os.getpid()}-7.tmp", f"a.{gone.pid}-7.tmp", ".a.x-7.tmp"}
+    for name in stay:
+        (tmp_path / name).touch()
+    delete_temporaries(tmp_path)
+    delete_temporaries(tmp_path / "missing")
+    assert {path.name for path in tmp_path.iterdir()} == stay
 
 
 def test_point_moves_a_link_by_one_rename(checkpoint: Path) -> None:

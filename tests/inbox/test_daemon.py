@@ -82,7 +82,7 @@ def test_the_name_of_an_earlier_file_is_not_overwritten(world: World) -> None:
     assert places == ["a-0002.txt", "a-0003.txt", "a.txt"]
 
 
-def test_a_file_that_is_being_written_is_not_taken(world: World) -> None:
+def test_f46_a_file_that_is_being_written_is_not_taken(world: World) -> None:
     world.drop("a.txt")
     path = world.drop("b.txt", "half")
     daemon = world.start(once=False)
@@ -327,7 +327,9 @@ def test_wrong_settings_end_the_daemon_and_cost_no_file(world: World) -> None:
     assert world.model == ["a.txt\n"]
 
 
-def test_a_file_that_changes_after_it_was_taken_fails_with_both_hashes(world: World) -> None:
+def test_d10_f46_a_file_that_changes_after_it_was_taken_fails_with_both_hashes(
+    world: World,
+) -> None:
     world.drop("a.txt", "first", at_s=0)
     world.drop("b.txt", at_s=1)
     world.start()
@@ -338,6 +340,7 @@ def test_a_file_that_changes_after_it_was_taken_fails_with_both_hashes(world: Wo
 
     world.trainer.on_start = change
     world.steps(30)
+    assert world.jobs == {"a.txt": "failed", "b.txt": "done"}
     error = world.error("failed/a.txt")
     assert hash_bytes(b"first") in error
     assert hash_bytes(b"second") in error

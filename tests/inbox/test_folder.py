@@ -36,6 +36,25 @@ def test_f59_a_place_that_leads_out_is_refused(tmp_path: Path, name: str, kind: 
     assert list((tmp_path / "outside").iterdir()) == []
 
 
+def test_what_a_kill_left_half_written_goes_from_every_place(tmp_path: Path) -> None:
+    inbox = InboxFolder(tmp_path / "inbox")
+    inbox.make()
+    (inbox.runs / "0001-a").mkdir()
+    places = [
+        "",
+        "processing",
+        "done",
+        "failed",
+        ".headway",
+        ".headway/jobs",
+        ".headway/runs/0001-a",
+    ]
+    for place in places:
+        (inbox.path / place / ".x.json.4194305-1.tmp").touch()  # a number that no process has
+    inbox.delete_leftovers()
+    assert list(inbox.path.rglob(".*.tmp")) == []
+
+
 def test_a_move_overwrites_nothing(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_text("1")

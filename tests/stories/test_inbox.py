@@ -1,12 +1,11 @@
 """The inbox, as it is typed: files dropped into a folder, each learned exactly once."""
 
 import json
-import signal
 import time
 from pathlib import Path
 from typing import Any
 
-from .conftest import Headway, running, until
+from .conftest import Headway, until
 
 TINY = ("--preset", "tiny")
 
@@ -71,44 +70,6 @@ def test_two_files_of_one_row_go_from_0_to_1_to_2(headway: Headway) -> None:
     assert status["counts"] == {"done": 2, "failed": 2}
 
 
-def test_killed_in_the_middle_of_a_file_and_started_again(headway: Headway) -> None:
-    settings = "batch_size: 2\nsave_steps: 5\nthreads: 1\nbf16: false\n"
-    headway.write("inbox/headway.yaml", settings)
-    headway.write("twin/headway.yaml", settings)
-    for folder in ("inbox", "twin"):
-        headway.write(f"{folder}/a.jsonl", chats(4, "a"))
-        headway.write(f"{folder}/b.jsonl", chats(200, "b"))
-    assert headway("inbox", "start", "twin", "--once", *TINY).code == 0
-
-    process = headway.start("inbox", "start", "inbox", *TINY)
-    run = headway.here / "inbox/.headway/runs/0002-b"
-    until(lambda: list(run.glob("checkpoint-*")))
-    second = headway("inbox", "start", "inbox")
-    assert second.code == 75
-    assert f"process {process.pid} on " in second.err
-    status = headway("inbox", "status", "inbox", "--json").json
-    assert (status["state"], status["training"]) == ("training", "b.jsonl")
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    owner = json.loads((run / "run.lock").read_text() or '{"pid": 0}')["pid"]
-    until(lambda: not owner or not running(owner))  # the training process ends with it
-
-    again = headway("inbox", "start", "inbox", "--once")
-    assert again.code == 0, again.err
-    receipt = beside(headway, "done/b.jsonl")
-    assert receipt["attempts"] == 2
-    assert (receipt["rows"]["applications"], receipt["rows"]["held_out"]) == (199, 1)
-    weights = [
-        json.loads((headway.here / folder / "current_model/manifest.json").read_text())["files"]
-        for folder in ("inbox", "twin")
-    ]
-    for name in ("model.safetensors", "optimizer.safetensors"):
-        assert weights[0][name] == weights[1][name]
-    assert sorted(p.name for p in (headway.here / "inbox").iterdir()) == [
-        ".headway", "current_model", "done", "failed", "headway.yaml", "processing"
-    ]  # fmt: skip
-
-
 def test_rows_of_earlier_files_are_replayed_and_counted_apart(headway: Headway) -> None:
     settings = "batch_size: 8\nreplay: 0.25\nthreads: 1\nbf16: false\n"
     headway.write("inbox/headway.yaml", settings)
@@ -127,10 +88,15 @@ def test_rows_of_earlier_files_are_replayed_and_counted_apart(headway: Headway) 
     assert [one["run"] for one in plan["replay"]["sources"]] == ["0001-a", "0002-b"]
 
 
-def test_f46_a_file_is_taken_when_its_writer_is_done(headway: Headway) -> None:
+def test_f46_f48_a_file_is_taken_when_its_writer_is_done_and_by_one_daemon(
+    headway: Headway,
+) -> None:
     process = headway.start("inbox", "start", "inbox", *TINY)
     inbox = headway.here / "inbox"
     until((inbox / ".headway/daemon.json").exists)
+    second = headway("inbox", "start", "inbox")
+    assert second.code == 75
+    assert f"process {process.pid} on " in second.err
     with (inbox / "slow.jsonl").open("w") as writer:
         for number in range(6):
             writer.write(chats(1, str(number)))
@@ -139,6 +105,7 @@ def test_f46_a_file_is_taken_when_its_writer_is_done(headway: Headway) -> None:
             assert (inbox / "slow.jsonl").exists()
     until((inbox / "done/slow.jsonl").exists)
     assert beside(headway, "done/slow.jsonl")["rows"]["trained"] == 6
+    assert headway("inbox", "status", "inbox", "--json").json["state"] == "idle"
     stopped = headway("inbox", "stop", "inbox")
     assert stopped.code == 0, stopped.err
     assert process.wait() == 75

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -20,10 +21,12 @@ import msgspec
 
 from headway.base.disk import ELSEWHERE, disk_errors, errors_from_rust
 from headway.base.errors import Cause, MachineError, Remedy
+from headway.base.process_id import ProcessId
 from headway.base.units import size
 
 MANIFEST = "manifest.json"
 SCHEMA = "headway.manifest/1"
+_TEMPORARY = re.compile(r"\..+\.(\d{1,10})-\d+\.tmp")  # with the number of its process
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,18 @@ def _temporary(path: Path) -> Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
     _discard(temporary)  # left by a killed process with the same id
     return temporary
+
+
+def delete_temporaries(folder: Path) -> None:
+    """Delete what killed processes left half written in a folder, as far as that can be done.
+
+    What a running process writes stays. One on another machine is not seen: it writes again.
+    """
+    with contextlib.suppress(OSError):
+        for path in folder.glob(".*.tmp"):
+            found = _TEMPORARY.fullmatch(path.name)
+            if found and ProcessId.of(int(found[1])) is None:
+                _discard(path)
 
 
 def _discard(temporary: Path) -> None:

@@ -122,6 +122,7 @@ class Daemon:
 
     def recover(self) -> None:
         """Finish what a daemon before this one left unfinished."""
+        self._inbox.delete_leftovers()
         for path in self.queue.recover():
             text = f"{printable(path.name)} was being taken: it is back in the inbox"
             self._say(InboxNotice(NoticeKind.FOUND, text))

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from headway.base.disk import disk_errors
 from headway.base.errors import Cause, Remedy, UsageError
-from headway.base.files import make_folder, replace_link_text, sync_folder, write_whole
+from headway.base.files import (
+    delete_temporaries,
+    make_folder,
+    replace_link_text,
+    sync_folder,
+    write_whole,
+)
 from headway.config.run_name import append_to_name
 
 RECEIPT, ERROR = ".receipt.json", ".error.txt"
@@ -126,6 +132,11 @@ class InboxFolder:
                 continue
             if place != self.path and not stat.S_ISDIR(status.st_mode):
                 raise _no_place(place)
+
+    def delete_leftovers(self) -> None:
+        """Delete what was half written when a process was killed."""
+        for place in (*self._places(), *self.runs.glob("*/")):
+            delete_temporaries(place)
 
     def _places(self) -> tuple[Path, ...]:
         own = self.processing, self.done, self.failed
