@@ -57,8 +57,8 @@ def train(data: Data, *, quiet: bool = False, **settings: Any) -> Receipt:
 
     Needs no `if __name__ == "__main__"` guard: the trainer is a process of its own.
 
-    Ctrl+C, SIGTERM and SIGUSR1 finish the step, save, and raise, so that a script does not go on to
-    its next run; the same call continues this one. What is raised has the receipt, whose outcome is
+    Ctrl+C, SIGTERM and SIGUSR1 finish the step, save, and raise, so that a script does not start
+    its next run; the same call resumes this one. What is raised has the receipt, whose outcome is
     "interrupted", as its attribute `receipt`; None if nothing was saved. A second signal abandons
     the call at once: its processes are killed and the last checkpoint stands. Signals are handled
     for the length of the call, in the main thread; the handlers that were installed before are back

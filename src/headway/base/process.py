@@ -31,12 +31,12 @@ class Left(BaseException):
 
 
 def exit_now(number: signal.Signals) -> NoReturn:
-    """End the process, whatever it is doing: what a program does on a second signal."""
+    """End the process immediately: what a program does on a second signal."""
     os._exit(Stop.CODES[number])
 
 
 def raise_now(number: signal.Signals) -> NoReturn:
-    """Abandon the call, whatever it is doing: what a library does on a second signal.
+    """Abandon the call immediately: what a library does on a second signal.
 
     Raises:
         KeyboardInterrupt: it was Ctrl+C.
@@ -46,7 +46,7 @@ def raise_now(number: signal.Signals) -> NoReturn:
 
 
 class Stop:
-    """Whether a stop was requested, by whom and when."""
+    """Whether a stop was requested, by what and when."""
 
     CODES = {  # noqa: RUF012 - a constant
         signal.SIGINT: Exit.INTERRUPTED,

@@ -98,7 +98,7 @@ class Phase(StrEnum):
 
 
 class ReaderWait(StrEnum):
-    """What the reader of a stream waits for besides its sources, as its pulse shows it."""
+    """What the reader of a stream waits for in addition to its sources, as its pulse shows it."""
 
     REQUEST = "a request for rows"
 

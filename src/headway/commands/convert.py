@@ -1,4 +1,4 @@
-"""Command convert: another tool's configuration file in our words."""
+"""Command convert: another tool's configuration file as our settings."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def _one_file(arguments: Arguments) -> str:
 
 
 def _refused(path: Path, problems: list[Refusal]) -> Refusal:
-    """All that has no counterpart, and how to go on without it."""
+    """Everything that has no counterpart, and how to continue without it."""
     *others, last = problems
     forced = Remedy(f"headway convert {path} --force", "the rest; what is missing as comments")
     last = UsageError(

@@ -12,8 +12,8 @@ from headway.config.settings import ChosenBy, Given, Settings, normalize, spelli
 
 Keep = Literal["always", "if given"]
 
-# "always": as it was trained, whoever chose it. "if given": if a person chose it; the planner's
-# choice was made for that run's data, length or machine.
+# "always": as it was trained, no matter who chose it. "if given": if a person chose it; the
+# planner's choice was made for that run's data, length or machine.
 INHERITED: dict[str, Keep] = {
     "max_length": "always",
     "batch_size": "always",

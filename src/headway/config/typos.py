@@ -1,4 +1,4 @@
-"""Typos: the known name that a word was meant to be, if it is no farther away than a slip."""
+"""Typos: the known name that a misspelled word stands for, if it is at most a slip away."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Answer of `headway diagnose`: the job, why it is not making progress, and what was seen."""
+"""Answer of `headway diagnose`: the job, why it is not making progress, and the evidence."""
 
 from dataclasses import dataclass, replace
 

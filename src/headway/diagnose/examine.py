@@ -57,7 +57,7 @@ def examine(
         pids: the job's processes: the one in question first, then its workers by rank.
         roles: what they are in the job.
         pulses: of a run of Headway, by rank.
-        folders: whose disks matter to the job, beside those that its processes use.
+        folders: whose disks matter to the job, in addition to those that its processes use.
         silent_s: how long nobody has seen progress.
         missing: ranks that are gone.
         seconds: how long to watch, for rates.

@@ -45,7 +45,7 @@ _OPTION = re.compile(
 # A key of YAML at the beginning of a line: the rest of the line is its value, and deeper lines.
 _KEY = re.compile(rf"(?P<indent>[ \t]*(?:-[ \t]+)*)[\"']?{_NAME}[\"']?[ \t]*:(?P<value>[ \t].*|)")
 _SINGLE = re.compile(rf"[ \t]*(?:{_QUOTED})[ \t]*,?.*|[ \t]*[^\s\"',]*[ \t]*(?:#.*)?")
-# What is a secret by its looks, whatever it is called.
+# What looks like a secret, whatever it is called.
 _KNOWN = re.compile(
     r"""\b(?:hf_[A-Za-z0-9]{16,}
         |sk-[\w-]{16,}

@@ -1,4 +1,4 @@
-"""Report of a diagnosis: the cause, and all that was seen, as plain text without secrets."""
+"""Report of a diagnosis: the cause and all evidence, as plain text without secrets."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

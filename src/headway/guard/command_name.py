@@ -1,4 +1,4 @@
-"""Name of a guarded run, from its command: that of the script, notebook or module that it runs."""
+"""Name of a guarded run, from its command: the script, notebook or module that it runs."""
 
 from collections.abc import Sequence
 from pathlib import PurePath

@@ -1,4 +1,4 @@
-"""Output log: what a command printed, bounded: its beginning and its end are kept."""
+"""Output log: the beginning and the end of what a command printed."""
 
 import os
 import threading

@@ -66,7 +66,7 @@ _HINT = re.compile(
     r"loss|nll|epoch|step|iter|batch|update|learning.rate|\blr\b|norm|%\||\[\s*\d+\s*/|"
     r"it/s|/it\]|━|^\s*\d+/\d+|train_runtime|\[\d+:\d\d"
 )
-# Settings that are told before training are no progress.
+# Settings printed before training are not progress.
 _TOLD_BEFORE = re.compile(
     r"^\W*(?:\[[^\]]*\]\s*)*(?:num|number of|total|max|instantaneous|gradient)\b[\w ().&]*[:=]"
 )
@@ -105,7 +105,7 @@ def plain(text: str) -> str:
 
 
 def _bar(text: str, at_s: float) -> ProgressRecord | None:
-    """A progress bar, with what it says beside its count."""
+    """A progress bar, with what it says next to its count."""
     match, what = None, ""
     if (at := text.find("%|")) > 0 and (begin := _BAR_BEGIN.search(text, max(at - 4, 0), at)):
         match, what = _BAR_END.match(text, at + 2), text[: begin.start()]

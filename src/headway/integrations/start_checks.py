@@ -1,4 +1,4 @@
-"""Start checks: what makes a run of a Trainer do nothing, or other than was meant, by its facts."""
+"""Start checks: facts that make a Trainer's run do nothing, or not what was meant."""
 
 import math
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Step checks: what shows in a step, before its update is applied, that it does not train."""
+"""Step checks: signs in a step, before its update is applied, that it does not train."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Trainer facts: what is known of a run of transformers' Trainer before its first step."""
+"""Trainer facts: what is known about a run of transformers' Trainer before its first step."""
 
 import math
 from collections.abc import Mapping, Sized

@@ -26,7 +26,7 @@ class Calling:
 
 
 class Spectator(Protocol):
-    """What is told of the wrapped methods."""
+    """What is reported about the wrapped methods."""
 
     def waiting(self) -> AbstractContextManager[object]:
         """Batches are being fetched."""
@@ -53,7 +53,7 @@ class Spectator(Protocol):
         ...
 
     def raised(self, error: BaseException) -> None:
-        """The loop raised, and with it the run ends; the error goes on to whoever called."""
+        """The loop raised, and with it the run ends; the error propagates to the caller."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""HeadwayCallback for transformers' Trainer, and all that is built on it.
+"""HeadwayCallback for transformers' Trainer, and everything built on it.
 
     trainer = Trainer(..., callbacks=[HeadwayCallback()])
 

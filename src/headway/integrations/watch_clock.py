@@ -1,4 +1,4 @@
-"""Watch clock: the time of a watched run, and what of it Headway itself took."""
+"""Watch clock: the time of a watched run, and how much of it Headway itself took."""
 
 from dataclasses import dataclass
 

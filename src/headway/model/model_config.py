@@ -1,4 +1,4 @@
-"""Model configuration: config.json of a foreign folder, checked for what is read from it here.
+"""Model configuration: config.json of a foreign folder, with the values read here validated.
 
 What only transformers reads, transformers checks when it loads the model.
 """

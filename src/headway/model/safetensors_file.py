@@ -1,4 +1,4 @@
-"""Safetensors file written tensor by tensor, so that no more than one has to be in memory."""
+"""Safetensors file written tensor by tensor, so that only one has to be in memory."""
 
 import json
 from collections.abc import Mapping, Sequence

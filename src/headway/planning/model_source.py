@@ -298,7 +298,7 @@ def _adapter(path: Path, moved: Path | None) -> tuple[LoraPlan | None, int, Path
 
 
 def _check_adapter_settings(settings: Settings, adapter: LoraPlan, path: Path) -> None:
-    """Check that training can go on with the adapters of a checkpoint: their shape is fixed.
+    """Check that training can continue with the adapters of a checkpoint: their shape is fixed.
 
     Raises:
         UsageError: other adapters, or none, were asked for.

@@ -52,7 +52,7 @@ def find_base_model(adapters: Path, given: Path | None = None) -> Path:
 
 
 def _moved_along(adapters: Path, recorded: Path) -> Iterator[Path]:
-    """Folders with the end of the recorded path, beside the folders that the adapters are in."""
+    """Folders with the end of the recorded path, next to the folders that the adapters are in."""
     parts = recorded.parts
     for above in adapters.resolve().parents:
         for begin in range(1, len(parts)):
@@ -77,7 +77,7 @@ def expected_hash(adapters: Path) -> str:
 
 
 def _run_of(recorded: str, child: RunFolder) -> RunFolder | None:
-    """A run where it was, or beside the one that continues it, if both were moved."""
+    """A run where it was, or next to the one that continues it, if both were moved."""
     for path in (Path(recorded), child.path.parent / Path(recorded).name):
         if is_run(path):
             return RunFolder(path)

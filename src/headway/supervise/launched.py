@@ -102,7 +102,7 @@ class LaunchedWorker:
         """How the attempt before a restart by the launcher ended, if new workers change nothing.
 
         torchrun starts all workers again whatever they ended with: after a stop, a refusal or an
-        error of a worker's own, too. A run that lost workers goes on.
+        error of a worker's own, too. A run that lost workers continues.
         """
         if not self._place.restarts:
             return None

@@ -122,7 +122,7 @@ def _memory_errors(request: PlanRequest) -> Generator[None]:
 def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     """Read the data, the model's configuration and the machine, and decide.
 
-    A chat template that asks for the date is told the day that its run was first planned: on any
+    A chat template that asks for the date gets the day on which its run was first planned: on any
     day, the same command makes the same rows.
 
     Raises:

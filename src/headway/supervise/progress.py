@@ -309,7 +309,7 @@ class Progress:
         )
 
     def _last_event(self, *, living: bool) -> Ended | None:
-        """The run's last event, which an attempt's is not while new workers may go on."""
+        """The run's last event, which an attempt's is not while new workers may continue."""
         cause = self.ended.finding.cause if self.ended and self.ended.finding else None
         return None if living and cause is Cause.WORKER_LOST else self.ended
 

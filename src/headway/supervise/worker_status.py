@@ -1,4 +1,4 @@
-"""Worker status: what each worker of a run is doing, and what its time went to."""
+"""Worker status: what each worker of a run is doing, and how it spent its time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

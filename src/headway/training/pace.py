@@ -18,7 +18,7 @@ class Pace:
     """Notices when something that is done in each step takes twice as long as it used to.
 
     Medians of 20 steps are compared with the fastest one so far; after a notice, with the one that
-    was noticed, so that each doubling is told once.
+    was noticed, so that each doubling is reported once.
 
     Args:
         what: takes the time, as the start of a sentence: "a step takes".

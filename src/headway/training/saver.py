@@ -184,7 +184,7 @@ class Saver:
             self._write_losses()
 
     def _write_losses(self, up_to: int | None = None) -> None:
-        """Write losses.csv. A run does not fail for want of it."""
+        """Write losses.csv. A run does not fail without it."""
         try:
             self._history.write_csv(self._folder.path, up_to)
         except MachineError as error:

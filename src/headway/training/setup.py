@@ -390,7 +390,7 @@ def _nothing_trainable(model: nn.Module) -> BrokenContract:
 
 
 def versions() -> dict[str, str]:
-    """The versions that the weights' bits depend on, besides the plan."""
+    """The versions that the weights' bits depend on, in addition to the plan."""
     return {
         "headway": __version__,
         "python": platform.python_version(),

@@ -54,7 +54,7 @@ class LossSpikes:
     """Notices a loss that is at least twice the highest of the 50 steps before it.
 
     The highest, not the median: losses of small batches differ a lot, and each of them has been
-    seen before. A spike counts in the window too, so that a loss that stays high is told once.
+    seen before. A spike counts in the window too, so that a loss that stays high is reported once.
 
     Args:
         learning: of the plan.

@@ -159,7 +159,7 @@ class Trainer:
 
         Args:
             may_leave: as for `measure`.
-            steps_follow: all workers go on with the next step.
+            steps_follow: all workers continue with the next step.
         """
         if not self.probes.has_held_out:
             return None

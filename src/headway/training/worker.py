@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
         log = EventLog(Path(go.run) / "events.jsonl", go.attempt, rank=0, began_s=go.began_s)
         spent_s |= {
             Phase.STARTING: began_s - go.began_s,
-            Phase.PLANNING: time.monotonic() - imported_s,  # not what went on beside the imports
+            Phase.PLANNING: time.monotonic() - imported_s,  # not what happened during the imports
         }
         try:
             if stop.by:

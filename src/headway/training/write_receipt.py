@@ -40,7 +40,7 @@ from headway.training.ledger import Totals
 
 @dataclass(frozen=True)
 class Closing:
-    """What an attempt knows at its end, besides its plan and its totals."""
+    """What an attempt knows at its end, in addition to its plan and its totals."""
 
     run: str
     outcome: Literal["finished", "interrupted", "failed"]

@@ -180,7 +180,7 @@ class Json:
         stderr: for people.
         width: of text for people.
         clock: seconds, monotonic.
-        single: the output is to be one value: what is going on is told to people alone.
+        single: the output is to be one value: what is happening is shown only to people.
     """
 
     def __init__(

@@ -170,7 +170,7 @@ def status_lines(status: Status, width: int) -> list[str]:
 
 
 def worker_lines(status: Status, width: int) -> list[str]:
-    """The output of `headway status --workers`: who computes, who waits for whom, who is late."""
+    """The output of `headway status --workers`: which ones compute, wait or are late."""
     if not status.workers:
         return ["one worker: it has nobody to wait for"]
     last = max(worker.step for worker in status.workers)
@@ -273,7 +273,7 @@ def _printed_facts(event: StepPrinted) -> list[str]:
 
 
 def _restart_facts(event: AttemptStarted) -> list[str]:
-    """What happened to the workers, and where new ones go on."""
+    """What happened to the workers, and where new ones continue."""
     source = event.resumed_from or "the start"
     where = f"new workers continue from {source} at global step {count(event.from_global_step)}"
     return [f"{one_line(event.after)}: {where}", f"restart {count(event.restarts)}"]

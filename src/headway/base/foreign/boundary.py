@@ -1,4 +1,4 @@
-"""Boundary around a foreign thing: whatever reading it raises becomes a refusal that names it.
+"""Error boundary around foreign input: any error from reading it becomes a refusal that names it.
 
 A model folder, a tokenizer, a template, a data file and a remote answer were all written elsewhere.
 The libraries that read them raise what they like, and each new version raises something else.

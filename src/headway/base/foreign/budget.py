@@ -1,4 +1,4 @@
-"""Budget of memory and processor time for reading foreign things.
+"""Budget of memory and processor time for reading foreign input.
 
 Memory is limited by the kernel (Linux): an allocation beyond the limit fails, and Python raises
 MemoryError where it happened. Time is the process's own, so that a busy machine ends nothing.

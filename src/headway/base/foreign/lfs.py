@@ -1,4 +1,4 @@
-"""Git LFS pointers: small files that stand for large ones which were not fetched."""
+"""Git LFS pointers: small files that stand in for large ones that were not fetched."""
 
 import shlex
 from pathlib import Path
@@ -44,7 +44,7 @@ def check_fetched(folder: Path) -> None:
 
 
 def fetch_remedy(name: str) -> Remedy:
-    """What replaces a pointer by the file it stands for.
+    """What replaces a pointer with the file it stands for.
 
     Args:
         name: of the file: a path, or an address.

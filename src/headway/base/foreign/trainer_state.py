@@ -1,4 +1,4 @@
-"""trainer_state.json of transformers: where a Trainer stood, and what it logged."""
+"""trainer_state.json of transformers: the step a Trainer reached, and what it logged."""
 
 import json
 import math

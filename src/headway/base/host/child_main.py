@@ -1,4 +1,4 @@
-"""Entry point of a child process: what its machine makes it fail with is reported as a refusal."""
+"""Entry point of a child process: errors caused by the machine are reported as refusals."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""Other work on this machine: what of the cores a run did not get, and who had it.
+"""Other work on this machine: how much of the cores a run did not get, and who used it.
 
 Two snapshots of the kernel's counters, and what lies between them: cores taken by other processes,
 time that the host gave to other virtual machines (steal), time that a CPU quota took (throttling).

@@ -239,7 +239,7 @@ class ForkedProcess:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process; a fork does not take apart what it shares, for that would copy it first."""
+    """End this process; a fork does not free what it shares, because that would copy it first."""
     if OPTION in sys.orig_argv and not is_server():
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):
@@ -277,7 +277,7 @@ def serve(preload: Callable[[], object]) -> str:
             continue
         message, descriptors, *_ = socket.recv_fds(channel, 1 << 16, 8)
         if not message:
-            os._exit(0)  # whoever started it is gone
+            os._exit(0)  # its parent is gone
         *own, status = descriptors
         pid = _fork()
         if pid == 0:

@@ -1,4 +1,4 @@
-"""Limits on this process: processes, memory addresses, open files; and the refusal when one is met.
+"""Limits on this process: processes, memory addresses, open files; and the refusals at a limit.
 
 Libraries fail in their own ways at a limit, often without a word. So a limit is recognized by what
 the system says it is, together with an error that it can cause.
@@ -14,7 +14,7 @@ from headway.base.errors import Cause, MachineError, Refusal, Remedy
 from headway.base.units import size
 
 _PROC = Path("/proc")
-_SPARE = 8  # threads beside the computing ones: saving, reading ahead, watching
+_SPARE = 8  # threads in addition to the computing ones: saving, reading ahead, watching
 _LIBRARIES_BYTES = 4 << 30  # of addresses: torch and its libraries reserve far more than they use
 
 

@@ -1,4 +1,4 @@
-"""Errors that this machine causes, as refusals: a package that is missing, a limit that is met.
+"""Errors caused by this machine, as refusals: a missing package, a limit reached.
 
 They can be raised by any line of any library, so they are recognized at the boundaries of a
 process: the command line, a child's `main`, an attempt.

@@ -1,4 +1,4 @@
-"""Optional packages: what an extra brings, what of it is missing, and the line that installs it.
+"""Optional packages: what an extra contains, what is missing, and the command that installs it.
 
 `pip install headway` brings the verbs that only look. Everything else needs an extra; code
 that needs one checks here, so that a missing package is the same refusal wherever it is noticed.

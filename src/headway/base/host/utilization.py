@@ -1,4 +1,4 @@
-"""Utilization: what a worker's time goes to, once it takes steps."""
+"""Utilization: how a worker spends its time, once it takes steps."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -186,7 +186,7 @@ def _out_of_attempts(name: str, host: str, failure: TransientError, num_failed: 
     )
 
 
-class Abandoned(Exception):  # noqa: N818 - it says what became of an attempt
+class Abandoned(Exception):  # noqa: N818 - it says how an attempt ended
     """Ends the work of an attempt whose results nobody wants any more."""
 
 

@@ -1,4 +1,4 @@
-"""Webhook: notices posted to Slack, Discord, ntfy or any other address, in the words of each.
+"""Webhook: notices posted to Slack, Discord, ntfy or any other address, in the format of each.
 
 Posting never delays what it tells of and never changes how that ends: it happens in a thread, once,
 within a time limit.

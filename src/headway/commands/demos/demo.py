@@ -1,4 +1,4 @@
-"""Command demo: teach a real model a handbook, or a small new one what three files hold."""
+"""Command demo: teach a real model a handbook, or a new small model three files."""
 
 import sysconfig
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Lesson of the inbox demo: three files dropped into an inbox, an exam around each."""
+"""Lesson of the inbox demo: three files dropped into an inbox, with exams before and after."""
 
 import json
 import shlex
@@ -49,7 +49,7 @@ class InboxSteps:
         make_model: writes a model folder that has learned nothing: folder, preset, size of the
             vocabulary, file of texts.
         ask: asks a model folder or a run. Returns the answers.
-        serve: trains what lies in an inbox with these settings. Returns the exit code.
+        serve: trains what is in an inbox with these settings. Returns the exit code.
         chat: takes single turns between a person and a run.
         clock: monotonic.
         export: exports a run, and asks it again; None if nobody asked for that.
@@ -338,7 +338,7 @@ def _make_model(folder: Path, preset: str, vocab_size: int, texts: Path) -> None
 
 
 def _serve(arguments: Arguments, folder: "InboxFolder", given: "Sequence[Given]") -> int:
-    """Train what lies in the inbox, as `headway inbox start --once` does."""
+    """Train what is in the inbox, as `headway inbox start --once` does."""
     from headway.commands.services.inbox import speaker
     from headway.inbox.jobs.inbox_job import load_jobs, stands_on_first_model
     from headway.inbox.options import read_inbox_settings

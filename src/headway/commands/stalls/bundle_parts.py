@@ -1,4 +1,4 @@
-"""Bundle parts: what belongs into a bug report about a run or a process."""
+"""Bundle parts: what belongs in a bug report about a run or a process."""
 
 import importlib.metadata
 import platform
@@ -65,7 +65,7 @@ def run_parts(folder: Path) -> dict[str, str]:
 
 
 def versions_text() -> str:
-    """Versions of Headway, Python, the system and the packages beside this Headway."""
+    """Versions of Headway, Python, the system and the packages next to this Headway."""
     lines = [
         f"headway {__version__}",
         f"python {platform.python_version()} ({sys.executable})",

@@ -1,4 +1,4 @@
-"""Command guard: any training command under the watch that runs of Headway are under."""
+"""Command guard: any training command under the same watch as Headway's own runs."""
 
 import math
 

@@ -34,7 +34,7 @@ _SAME_QUANTITY = (
 
 @dataclass
 class Conversion:
-    """A converted file: our settings with what they were, and what became of the other keys.
+    """A converted file: our settings with what they were, and what happened to the other keys.
 
     Attributes:
         settings: ours, with the line that said it.

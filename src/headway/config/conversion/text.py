@@ -1,4 +1,4 @@
-"""Text of a converted file: our settings with the lines they were, and what became of the rest."""
+"""Text of a converted file: our settings with their original lines, and notes on the other keys."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Configuration files of other tools: how they are told apart, and what they leave unsaid."""
+"""Configuration files of other tools: how to tell them apart, and their defaults."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Cost of rows: what they take to compute, by their tokens and the squares of these."""
+"""Cost of rows: how much there is to compute, from their lengths and the squares of these."""
 
 from collections.abc import Iterable
 

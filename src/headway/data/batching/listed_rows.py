@@ -1,4 +1,4 @@
-"""Listed rows: rows that stand in a file as tokens, apart from the data that they came from."""
+"""Listed rows: rows stored in a file as tokens, apart from the data that they came from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

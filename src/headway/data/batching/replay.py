@@ -1,4 +1,4 @@
-"""Replay: rows of earlier runs' data in the steps of a run, beside the step's own rows.
+"""Replay: rows of earlier runs' data in the steps of a run, in addition to the step's own rows.
 
 Which ones is a pure function of seed and step. They are numbered below zero, so that a run's own
 rows are counted as if nothing else was there.

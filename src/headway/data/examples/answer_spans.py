@@ -1,4 +1,4 @@
-"""Answer spans: where an answer is in the rendering of a conversation that goes on after it.
+"""Answer spans: where an answer is in the rendering of a conversation that continues after it.
 
     asked       <|user|>Hi<|end|><|assistant|>                      what the model reads at its turn
     answered    <|user|>Hi<|end|><|assistant|>Hello!<|end|><eos>    and what it writes

@@ -1,4 +1,4 @@
-"""Tokenizer files of a foreign folder, checked for what is read from them here."""
+"""Tokenizer files of a foreign folder, with the values read here validated."""
 
 import shlex
 from collections.abc import Mapping, Sequence

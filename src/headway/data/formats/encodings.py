@@ -20,14 +20,14 @@ _LEAST_CHARACTERS = 2  # of ASCII, to know an encoding without a mark
 
 
 class EncodingError(DamagedError):
-    """Content that begins in an encoding and does not go on in it."""
+    """Content that begins in an encoding but does not continue in it."""
 
 
 def to_utf8(pieces: Chunks) -> Chunks:
     """The content as UTF-8; any that does not begin as UTF-16 or UTF-32 does is left as it is.
 
     Raises:
-        EncodingError: as it is read: it ends inside a character, or does not go on as it began.
+        EncodingError: as it is read: it ends inside a character, or does not continue as it began.
     """
     head = b""
     while len(head) < len(codecs.BOM_UTF32_LE) and (chunk := next(pieces, None)) is not None:

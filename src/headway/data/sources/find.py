@@ -103,7 +103,7 @@ def _expand(name: str, endpoint: str, pulse: Pulse) -> Found:
 
 
 def _open_descriptor(name: str, number: int) -> Source:
-    """A descriptor that whoever started the program left open for it.
+    """A descriptor that the program's parent left open for it.
 
     Raises:
         UsageError: it is not open, or is written to.

@@ -1,4 +1,4 @@
-"""Folders of data: the files to read in them, and what is passed over with the reason for it."""
+"""Folders of data: the files to read in them, and those to skip, with reasons."""
 
 import os
 import shlex
@@ -114,7 +114,7 @@ def kind_of_folder(names: set[str]) -> PassReason | None:
 
 
 def without_documentation(found: Found, pulse: Pulse) -> Found:
-    """The sources without the documentation that stands beside data, or above it."""
+    """The sources without the documentation next to data, or above it."""
     about = [one for one in found if _is_about(one)]
     above: set[PurePath] = set()
     for one in found if about else ():
@@ -233,7 +233,7 @@ def _is_data(source: Source) -> bool:
 
 
 def _is_about(source: Source) -> bool:
-    """Whether a file is about the data beside it, by its name."""
+    """Whether a file is about the data next to it, by its name."""
     name = PurePath(source.name).name.lower()
     if PurePath(name).suffix in (*_DATA, *_PACKED):
         return False

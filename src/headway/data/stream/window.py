@@ -42,7 +42,7 @@ class RowOrigin:
 
 @dataclass(frozen=True)
 class WindowFacts:
-    """What a window's file contains besides its rows.
+    """What a window's file contains in addition to its rows.
 
     Attributes:
         before: the cursor that the window begins at.

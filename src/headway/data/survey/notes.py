@@ -1,4 +1,4 @@
-"""Notes on the accepted records: what is worth telling about them, counted."""
+"""Notes on the accepted records: counts worth reporting."""
 
 from collections import Counter
 

@@ -169,7 +169,7 @@ def collective_thread(process: ProcessFacts) -> ThreadFacts | None:
 
 
 def spots(evidence: Evidence) -> tuple[Spot, ...]:
-    """The threads that keep the job waiting, found by following who waits for whom.
+    """The threads that keep the job waiting, found by following the waits.
 
     A trainer in a collective waits for the others, a main thread at a lock for the threads of its
     process, one that takes a batch for its loaders. What waits for nobody is a spot.
@@ -216,7 +216,7 @@ def working_threads(process: ProcessFacts) -> tuple[ThreadFacts, ...]:
 
 
 def others_of(process: ProcessFacts) -> tuple[ThreadFacts, ...]:
-    """The threads with Python code beside the main one, without those that always wait."""
+    """The threads with Python code other than the main one, without those that always wait."""
     return tuple(
         one
         for one in process.threads

@@ -1,4 +1,4 @@
-"""Stacks: whose code a thread is in, and how a person says where."""
+"""Stacks: whose code a thread is in, and how to say where."""
 
 import re
 from collections.abc import Iterator

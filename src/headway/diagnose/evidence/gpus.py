@@ -1,4 +1,4 @@
-"""GPUs: how busy they are, what is in their memory and who uses them, as nvidia-smi tells it."""
+"""GPUs: how busy they are, what is in their memory and who uses them, from nvidia-smi."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Roles: what a process is in a job, told by its command and its calls."""
+"""Roles: what a process is in a job, inferred from its command and its calls."""
 
 import re
 from pathlib import PurePath

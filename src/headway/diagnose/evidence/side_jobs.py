@@ -10,15 +10,15 @@ T = TypeVar("T")
 
 
 class SideJobs(Generic[K, T]):
-    """Calls that run beside each other from now on.
+    """Calls that run in parallel from now on.
 
-    A disk that does not answer holds whoever asks about it. So each call has a daemon thread,
+    A disk that does not answer blocks every caller. So each call has a daemon thread,
     which is left behind if it is late: it keeps neither this process from ending nor others
     from being read.
 
     Args:
         calls: by any key; they may raise OSError, which counts as no result.
-        at_once: how many run beside each other.
+        at_once: how many run in parallel.
     """
 
     def __init__(self, calls: Mapping[K, Callable[[], T]], at_once: int = 8) -> None:

@@ -1,4 +1,4 @@
-"""Processes where there is no /proc, as on macOS: what psutil knows of them."""
+"""Processes without /proc, as on macOS: what psutil knows about them."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""Streams of a command: the terminal, pipes or files that it gets for ours."""
+"""Streams of a command: the terminal, pipes or files that it gets in place of ours."""
 
 import contextlib
 import os

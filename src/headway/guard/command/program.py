@@ -1,4 +1,4 @@
-"""Program of a command: where it is, or why it cannot be started and what was meant."""
+"""Program of a command: where it is, or why it cannot be started and what may have been meant."""
 
 import os
 import shlex

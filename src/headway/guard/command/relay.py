@@ -164,7 +164,7 @@ class Relay:
         return bool(self.terminal) or self.foreground >= 0 or self._asked_to_pause
 
     def _stop_with_it(self) -> None:
-        """Stop this process, too, so that the shell shows its prompt; go on when it says so."""
+        """Stop this process, too, so that the shell shows its prompt; continue when it says so."""
         began_s = time.monotonic()
         self._asked_to_pause = False
         self.give_terminal_back()
@@ -295,7 +295,7 @@ class Relay:
         return news
 
     def _drain_pipe(self, source: int) -> None:
-        """Read what fits into a pipe: what outlives the command may go on writing for ever."""
+        """Read what fits into a pipe: what outlives the command may continue writing forever."""
         left = fcntl.fcntl(source, _GET_PIPE_SIZE) if sys.platform == "linux" else _PIECE
         while left > 0 and source in self._open_sources():
             data = self._read_output(source)

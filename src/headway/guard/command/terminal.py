@@ -1,4 +1,4 @@
-"""Terminal of a guarded command: a pty that behaves as the real one, which it stands for."""
+"""Terminal of a guarded command: a pty that behaves like the real one."""
 
 import contextlib
 import fcntl
@@ -19,7 +19,7 @@ class Terminal:
         real: descriptor of the terminal that a person sees.
         reads: whether what is typed goes to the command.
         shared: whether other programs write to the real terminal, as in a pipeline: then the real
-            terminal goes on translating newlines, and the pty does not.
+            terminal keeps translating newlines, and the pty does not.
 
     Attributes:
         master: our end: what is written here was typed.

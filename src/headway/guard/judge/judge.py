@@ -1,4 +1,4 @@
-"""Verdict on a foreign command at its end: what it did, from what it printed and left on disk."""
+"""Verdict on a finished command: what it did, from what it printed and left on disk."""
 
 from pathlib import Path
 

@@ -8,7 +8,7 @@ from headway.diagnose.diagnosis import Diagnosis, Helps, StallCause
 from headway.diagnose.evidence.facts import Evidence, ThreadFacts
 from headway.diagnose.evidence.frames import own_frame
 
-# What a command may do for as long as it wants to: it is told, and called no stall.
+# What a command may do for as long as it wants to: reported, but not called a stall.
 _GETS_ON = frozenset(
     {
         StallCause.HEALTHY,

@@ -1,4 +1,4 @@
-"""Watcher: a thread beside the relay that says what a silent command does, and why it stalls."""
+"""Watcher: a thread next to the relay that says what a silent command does, and why it stalls."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ from headway.guard.watch.stall import Look, look_closely
 _TICK_S = 0.5
 _GAP_S = 3.0  # a tick that comes so late was stopped, or the machine slept
 _RARELY_S = 5.0  # between two looks at a command that prints
-_WINDOW_S = 4.0  # over which rates are told
+_WINDOW_S = 4.0  # over which rates are reported
 _MOST_MEMORY = 1000  # readings
 _LOOK_S = 2.0  # that a close look takes, at most
 _WHERE_AFTER_S = 4.5  # of silence, from which the function is looked up
@@ -186,7 +186,7 @@ class Watcher:
         if not self._is_running:
             return
         if self.is_blocked():
-            self.paused(_TICK_S)  # it waits for whoever reads its output
+            self.paused(_TICK_S)  # it waits for the reader of its output
             return
         if no_news_s >= SPEAKS_AFTER_S:
             self._be_silent(now_s, silent_s, no_news_s)

@@ -1,4 +1,4 @@
-"""Pre-tokenizers of llama.cpp by name: how text is cut before pairs of tokens are merged."""
+"""Pre-tokenizers of llama.cpp by name: how text is split before pairs of tokens are merged."""
 
 from dataclasses import dataclass
 

@@ -26,7 +26,7 @@ _LARGE_SHARED_MEMORY = ((8, 0), (9, 0))
 
 @dataclass(frozen=True)
 class VarlenArguments:
-    """What a release's function takes, besides tensors, where they begin, and the longest ones."""
+    """Arguments of a release's function, other than tensors, their offsets and the longest length."""
 
     scale: bool
     window: bool

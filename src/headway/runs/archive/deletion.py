@@ -1,7 +1,7 @@
 """Run deletion: what may be deleted, what depends on it, and a deletion that survives a power cut.
 
 Only what Headway made is deleted. A run's folder with anything else in it is refused, and no link
-is followed. The folder is renamed into `.deleting` beside it, durably, before its files go: a
+is followed. The folder is renamed into `.deleting` next to it, durably, before its files go: a
 deletion that was cut short is finished by the next one, and no part of a run is left under its
 name.
 """
@@ -96,7 +96,7 @@ def delete_run(deletion: Deletion) -> None:
 
     Raises:
         ComeBack: a process took it meanwhile.
-        MachineError: it could not be deleted; if it was renamed already, the next deletion goes on.
+        MachineError: it could not be deleted; if it was already renamed, the next one continues.
     """
     run = Path(deletion.folder)
     doomed = run.parent / _DOOMED
@@ -115,7 +115,7 @@ def delete_run(deletion: Deletion) -> None:
 
 
 def foreign_files(run: Path) -> list[str]:
-    """What lies in a run's folder and was not made by Headway, by relative path."""
+    """What is in a run's folder and was not made by Headway, by relative path."""
     return sorted(str(path.relative_to(run)) for path in _foreign(run))
 
 
@@ -181,7 +181,7 @@ def _check(folder: RunFolder, doomed: set[Path], output_dir: Path) -> Deletion:
 
 
 def _named(run: str, output_dir: Path) -> RunFolder:
-    """The run that is meant; a checkpoint does not stand for its run here.
+    """The run that was named; a checkpoint does not stand for its run here.
 
     Raises:
         UsageError: there is none, or it is not a folder that Headway made.

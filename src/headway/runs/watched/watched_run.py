@@ -1,4 +1,4 @@
-"""Watched run: which program trains, and what is known of its plan.
+"""Watched run: which program trains, and what is known about its plan.
 
 `watched.json` stands where a run of Headway has `plan.json`: `runs`, `status` and `logs` show the
 run by it. What the program keeps to itself is left out, never guessed.

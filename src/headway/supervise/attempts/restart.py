@@ -1,4 +1,4 @@
-"""Restarts: whether new workers go on where killed ones were, and how often.
+"""Restarts: whether new workers continue for killed ones, and how often.
 
 What killed a process from outside may never happen again; an error of its own would. So only runs
 whose workers were killed are restarted, and only while that leads anywhere: a restart that ends

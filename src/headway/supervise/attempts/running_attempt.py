@@ -100,7 +100,7 @@ class RunningAttempt:
         """Show the attempt until its root ends.
 
         Returns:
-            What ended it, if that is the loss of workers and nothing else: new ones can go on.
+            What ended it, if that is the loss of workers and nothing else: new ones can continue.
         """
         self._is_overdue = self._follow_root()
         self._workers.stalls.close()

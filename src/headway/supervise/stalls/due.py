@@ -1,4 +1,4 @@
-"""Due stalls: what a watch goes by, and what it finds to be past its patience."""
+"""Due stalls: what a watch knows, and which processes have been silent for too long."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

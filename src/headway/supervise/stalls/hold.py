@@ -1,4 +1,4 @@
-"""Holds: what keeps a process from running that is not its own doing.
+"""Holds: what keeps a process from running through no fault of its own.
 
 SIGSTOP, a debugger, and others that have the cores that it wants. Looked at only while a process is
 silent, once a second.

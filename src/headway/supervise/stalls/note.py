@@ -1,4 +1,4 @@
-"""Stall note: why a job shows nothing new, in its live folder for everybody who looks."""
+"""Stall note: why a job shows nothing new, kept in its live folder for anyone who looks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ class StallNote:
     file: str = ""
 
     def status(self, now_s: float) -> "StallStatus":
-        """What a person is told at `now_s`."""
+        """What a person reads at `now_s`."""
         return StallStatus(
             cause=str(self.cause),
             what=self.finding.what,

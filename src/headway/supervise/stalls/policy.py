@@ -1,4 +1,4 @@
-"""Stall policy: what is done about a process that is not making progress, and past its patience."""
+"""Stall policy: what to do about a process that has made no progress for too long."""
 
 from enum import StrEnum
 

@@ -75,13 +75,13 @@ class Patience:
     stopped_s: float = 5.0
 
     def notice_s(self, pulse: PulseReading, known: Known) -> float:
-        """How long a process may go on as it does now until it is noticed."""
+        """How long a process may stay as it is now before it is noticed."""
         gap_s = max(known.gap_s, known.earlier_s)
         limit_s = max(self._usual_s(pulse, known.step_s), self.gaps * gap_s)
         return min(limit_s, 0.75 * self.end_s(pulse, known))
 
     def end_s(self, pulse: PulseReading, known: Known) -> float:
-        """How long a process may go on as it does now until it is ended."""
+        """How long a process may stay as it is now before it is ended."""
         return max(self._usual_end_s(pulse, known.step_s), self.ended_gaps * known.gap_s)
 
     def _usual_end_s(self, pulse: PulseReading, step_s: float | None) -> float:

@@ -107,7 +107,7 @@ def _orders_differ(step: int, ranks: Sequence[int]) -> BrokenContract:
 
 
 def weights_differ(step: int, ranks: Sequence[int]) -> BrokenContract:
-    """The refusal to go on with workers whose weights differ.
+    """The refusal to continue with workers whose weights differ.
 
     Args:
         step: before which they were compared.

@@ -288,7 +288,7 @@ class _Link:
 
 
 def worker_gone(rank: int, error: OSError | None = None) -> MachineError:
-    """The refusal to go on without a worker.
+    """The refusal to continue without a worker.
 
     Args:
         rank: of the worker.

@@ -138,7 +138,7 @@ class Evaluate(msgspec.Struct, frozen=True, tag=True):
         round: number of the next exchange.
         rows: which ones.
         micro_batch_tokens: that they are cut into.
-        steps_follow: go on with the next step once all have reported.
+        steps_follow: continue with the next step once all have reported.
     """
 
     round: int
@@ -162,7 +162,7 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
 
 
 class Apply(msgspec.Struct, frozen=True, tag=True):
-    """All have reported: go on with the step, or after the evaluation.
+    """All have reported: continue with the step, or after the evaluation.
 
     Attributes:
         round: number of the exchange that this answers.

@@ -1,4 +1,4 @@
-"""Ranks of a team: the root, which decides, and the members, which hear what it decided.
+"""Ranks of a team: the root, which decides, and the members, which receive its decisions.
 
 A step has two exchanges. After the first, all have written their sums: the root has seen every
 report and no worker lacks gradients. After the second, all slices are added, and every rank reads
@@ -220,7 +220,7 @@ class RootTeam:
 
 
 class MemberTeam:
-    """Any other rank: computes its share, hears what the root decided.
+    """Any other rank: computes its share and receives the root's decisions.
 
     Args:
         tree: of the workers.
@@ -230,7 +230,7 @@ class MemberTeam:
         parameters: the trainable ones.
         start: the root's decision to start.
         asked_to_stop: returns who asked this process to stop; "" if nobody did.
-        refuse: turns an error into what the root is told of it.
+        refuse: turns an error into what is reported to the root.
     """
 
     def __init__(
@@ -334,7 +334,7 @@ class MemberTeam:
         self._exchange((own,), _nothing)
 
     def _exchange(self, reports: tuple[WorkerReport, ...], on_wait: OnWait) -> Apply:
-        """Report, and hear that the step goes on.
+        """Report, and learn that the step continues.
 
         Raises:
             StepDropped: it does not.

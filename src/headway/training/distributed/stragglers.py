@@ -16,7 +16,7 @@ _NOTICED_S = 0.02  # a smaller difference is no matter, whatever the ratio
 class Stragglers:
     """Notices a worker that takes three times as long as the median of the others.
 
-    Each is told once. Medians of several steps are compared, so a pause is no matter.
+    Each is reported once. Medians of several steps are compared, so a pause is no matter.
     """
 
     def __init__(self) -> None:

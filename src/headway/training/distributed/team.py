@@ -81,7 +81,7 @@ class Team(Protocol):
 
         Raises:
             StepDropped: the step is not to be finished.
-            Refusal: a worker cannot go on.
+            Refusal: a worker cannot continue.
         """
         ...
 
@@ -139,7 +139,7 @@ class LedTeam(Team, Protocol):
         Args:
             rows: which ones.
             micro_batch_tokens: that they are cut into.
-            steps_follow: all go on with the next step afterwards.
+            steps_follow: all continue with the next step afterwards.
         """
         ...
 

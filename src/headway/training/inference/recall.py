@@ -1,4 +1,4 @@
-"""Recall: what a model still knows of earlier runs' data, by a few rows that are kept of each."""
+"""Recall: what a model still knows of earlier runs' data, measured on a few rows kept from each."""
 
 import math
 from pathlib import Path

@@ -7,7 +7,7 @@ from headway.base.pulse import Phase
 from headway.runs.receipt import Measured
 
 READY = Phase.ANSWERING  # the model is loaded
-SCREEN_IS_FREE = "screen-is-free"  # beside the question: the line that showed the wait is erased
+SCREEN_IS_FREE = "screen-is-free"  # next to the question: the line that showed the wait is erased
 
 
 @dataclass(frozen=True)

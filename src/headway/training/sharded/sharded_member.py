@@ -50,7 +50,7 @@ def run_sharded_member(
         The exit code.
 
     Raises:
-        Refusal: it cannot start or go on, or the root is gone.
+        Refusal: it cannot start or continue, or the root is gone.
     """
     assert place.links, "a member is not alone"
 

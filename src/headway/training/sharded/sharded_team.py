@@ -63,7 +63,7 @@ class ShardedTeam(Team, Protocol):
             value: what else the others need to know.
 
         Raises:
-            Refusal: a worker could not go on.
+            Refusal: a worker could not continue.
         """
         ...
 
@@ -166,7 +166,7 @@ class ShardedMember(MemberTeam):
         return contextlib.nullcontext()
 
     def give_up(self, step: int, error: Exception) -> None:
-        """Nothing: what happened is told before the process ends."""
+        """Nothing: what happened is reported before the process ends."""
 
     def _is_check_due(self, step: int) -> bool:
         return super()._is_check_due(step) and self.tree.groups > 1
@@ -235,7 +235,7 @@ def asking_why(links: Links) -> Generator[None]:
 def telling_why(
     links: Links, rank: int, refuse: Callable[[Exception], RefusalMessage]
 ) -> Generator[None]:
-    """Tell the root why this worker cannot go on, before its process ends.
+    """Tell the root why this worker cannot continue, before its process ends.
 
     Raises:
         MachineError: for anything that is no refusal.

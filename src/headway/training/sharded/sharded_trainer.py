@@ -264,7 +264,7 @@ def holding(sharding: Sharding, dtype: torch.dtype) -> Holding:
 
 
 def _uncompiled(settled: Settled) -> tuple[Finding, ...]:
-    """What is said of a run that was to be compiled before its model was in shards."""
+    """What is reported about a run that was to be compiled before its model was in shards."""
     what = "computes uncompiled: a model in shards is not compiled"
     return (Finding("adjusted", what),) if settled.compiled else ()
 

@@ -1,4 +1,4 @@
-"""Embeddings of new tokens that adapters would leave as nobody has trained them."""
+"""Embeddings of new tokens that adapters would leave untrained."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Conversations: turns, with a system prompt and tools beside them."""
+"""Conversations: turns, with a system prompt and tools next to them."""
 
 from collections import Counter
 from typing import Any, cast
@@ -27,7 +27,7 @@ def conversation(
     shape: str,
     num_context: int = 0,
 ) -> Record:
-    """A record of turns, and of what stands beside them.
+    """A record of turns, and of what stands next to them.
 
     Args:
         file: of the row.
@@ -64,11 +64,11 @@ def _as_context(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "train": False} if message["role"] == "assistant" else message
 
 
-# ---- beside the turns ------------------------------------------------------------------------
+# ---- next to the turns ---------------------------------------------------------------------------
 
 
 def _system(fields: dict[str, Any]) -> str:
-    """The system prompt beside the turns; "" if there is none."""
+    """The system prompt next to the turns; "" if there is none."""
     found = {name: fields[name] for name in SYSTEM_KEYS if not is_missing(fields.get(name))}
     texts = {name: _system_text(name, value) for name, value in found.items()}
     texts = {name: text for name, text in texts.items() if text.strip()}
@@ -96,7 +96,7 @@ def _with_system(messages: tuple[dict[str, Any], ...], system: str) -> tuple[dic
 
 
 def _tools(fields: dict[str, Any]) -> tuple[dict[str, Any], ...] | None:
-    """The tools beside the turns, in OpenAI's format of today; None if there are none."""
+    """The tools next to the turns, in OpenAI's format of today; None if there are none."""
     tools = [_tool_list("tools", fields.get("tools"))]
     legacy = _tool_list("functions", fields.get("functions"))
     tools.append([t if "function" in t else {"type": "function", "function": t} for t in legacy])

@@ -77,7 +77,7 @@ def is_pair(value: dict[str, Any]) -> bool:
 def turns_of_pair(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The turns of a question and its answer inside a conversation, as Swift and XTuner write it.
 
-    Whatever else the pair says, like whether it is trained, is said of the answer.
+    Everything else in the pair, such as whether it is trained, applies to the answer.
 
     Raises:
         UnfitError: there are two questions, or two answers, or none.

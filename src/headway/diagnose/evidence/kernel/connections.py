@@ -1,4 +1,4 @@
-"""Connections: what the kernel knows of the sockets of a process."""
+"""Connections: what the kernel knows about the sockets of a process."""
 
 import ipaddress
 import sys

@@ -1,4 +1,4 @@
-"""Process facts: what /proc has about a process, and its rates between two looks."""
+"""Process facts: what /proc says about a process, and its rates between two looks."""
 
 import os
 from collections.abc import Mapping

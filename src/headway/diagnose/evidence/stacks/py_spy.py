@@ -1,7 +1,7 @@
 """Stacks: the calls of every thread of a Python process, read from outside by py-spy.
 
 py-spy stops a process for some milliseconds to read it. A process that must not be stopped, because
-it is stopped already or waits for a disk, is read while it goes on.
+it is stopped already or waits for a disk, is read while it continues.
 """
 
 import functools
@@ -155,7 +155,7 @@ def _frame(call: _Call) -> Frame:
 
 
 def _let_go(process: ProcessId) -> None:
-    """Let a process go on that py-spy was stopping when it was killed."""
+    """Continue a process that py-spy had stopped when py-spy was killed."""
     with suppress(PermissionError):
         process.send_signal(signal.SIGCONT)
 

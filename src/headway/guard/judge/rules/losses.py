@@ -184,7 +184,7 @@ def _spike(case: Case, curve: TrainingCurve) -> Finding | None:
 def _plateau(case: Case, curve: TrainingCurve) -> Finding | None:
     """A loss that did not fall from the beginning to the end, by more than it varies."""
     values = [loss for _, loss in curve.losses if math.isfinite(loss)]
-    # What went on from a checkpoint may long have learned what it can.
+    # A run resumed from a checkpoint may already have learned what it can.
     if len(values) < _LONG_RUN or case.resumed_from or not is_likelihood(case):
         return None
     fifth = len(values) // 5

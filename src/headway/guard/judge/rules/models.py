@@ -1,4 +1,4 @@
-"""Saved models: none, behind the last step, unchanged, zero, NaN or damaged."""
+"""Saved models: none, older than the last step, unchanged, zero, NaN or damaged."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Skipped rows: a resumed Trainer that fast-forwarded through data which it had never seen."""
+"""Skipped rows: a resumed Trainer that fast-forwarded through data it had never seen."""
 
 from collections.abc import Iterator
 

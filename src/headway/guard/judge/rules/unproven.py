@@ -1,4 +1,4 @@
-"""Unproven training: a command of which nothing shows that it trained."""
+"""Unproven training: a command that left no sign of training."""
 
 from collections.abc import Iterator
 

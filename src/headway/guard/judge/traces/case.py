@@ -45,7 +45,7 @@ class Case:
         intent: what the command asks for.
         written: states that it saved, the furthest last.
         earlier: states that lay there before it, the newest last.
-        resumed_from: the one of those that it went on from, if that is certain.
+        resumed_from: the one of those that it resumed from, if that is certain.
         curves: what it logged, the most exact first; only those with points.
         models: that it saved.
         tensors: of the first and last model of each series, by the model's path.
@@ -145,7 +145,7 @@ def _read(
 def _resumed_from(
     written: list[TrainerState], earlier: list[TrainerState], intent: Intent, folder: Path
 ) -> TrainerState | None:
-    """The state that the command went on from: an option names it, or its log begins with it."""
+    """The state that the command resumed from: an option names it, or its log begins with it."""
     if written:
         last = max(written, key=lambda one: one.global_step)
         begun = [one for one in earlier if last.goes_on_from(one)]

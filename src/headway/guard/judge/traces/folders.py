@@ -1,4 +1,4 @@
-"""Folders of a command: a bounded look at what lies in them, without following links."""
+"""Folders of a command: a bounded look at their contents, without following links."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Moments of Adam in an archive of torch.save, told from weights by where they stand.
+"""Moments of Adam in an archive of torch.save, told from weights by their position.
 
 An archive numbers its tensors in the order they were saved and names none. Weights come first;
 then, for each parameter, the step as a number of its own and two moments of the parameter's

@@ -10,7 +10,7 @@ from headway.guard.judge.traces.moments import compare_without_moments
 from headway.guard.judge.traces.saved_models import SavedModel, by_series
 
 _STATISTICS = re.compile(r"running_mean|running_var|num_batches_tracked")
-MAX_COMPARED_BYTES = 8 << 30  # beyond it, nothing is said to be equal
+MAX_COMPARED_BYTES = 8 << 30  # beyond it, nothing is reported as equal
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def find_movement(
     Args:
         models: that the run saved.
         tensors_of: of a file or folder that models lie in; none if they cannot be read.
-        resumed: the checkpoint that it went on from.
+        resumed: the checkpoint that it resumed from.
         base: the folder of the model that it was given.
     """
     found = NO_MOVEMENT

@@ -84,7 +84,7 @@ def num_models_unread(files: Iterable[TouchedFile]) -> int:
 
 
 def _unit(path: Path, root: Path) -> Path:
-    """What was saved together: a numbered folder, a numbered file, else the folder it lies in."""
+    """What was saved together: a numbered folder, a numbered file, else the folder it is in."""
     inner = path.parent.relative_to(root) if path.is_relative_to(root) else Path(path.parent.name)
     folders = [path.parent, path.parent.parent][: len(inner.parts)]
     if folders and _NUMBER.search(folders[0].name):
