@@ -26,7 +26,7 @@ _LARGE_SHARED_MEMORY = ((8, 0), (9, 0))
 
 @dataclass(frozen=True)
 class VarlenArguments:
-    """Arguments of a release's function, other than tensors, their offsets and the longest length."""
+    """Arguments of a release's function, beyond tensors, their offsets and longest lengths."""
 
     scale: bool
     window: bool

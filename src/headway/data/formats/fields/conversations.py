@@ -64,7 +64,7 @@ def _as_context(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "train": False} if message["role"] == "assistant" else message
 
 
-# ---- next to the turns ---------------------------------------------------------------------------
+# ---- next to the turns ------------------------------------------------------------------------
 
 
 def _system(fields: dict[str, Any]) -> str:
