@@ -1,1 +1,1 @@
-"""Export: weights for other programs, compared there with the model that was trained."""
+"""Export: weights for other programs, compared there with the trained model."""

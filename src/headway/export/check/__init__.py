@@ -1,1 +1,1 @@
-"""Check of a finished model folder, whoever trained it: facts of its files, and what they mean."""
+"""Check of a finished model folder from any trainer: facts about its files, and findings."""

@@ -1,1 +1,1 @@
-"""GGUF files for llama.cpp and what is built on it, written from a model of transformers."""
+"""GGUF files for llama.cpp and programs built on it, written from a transformers model."""

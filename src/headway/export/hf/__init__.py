@@ -1,1 +1,1 @@
-"""Target hf: a folder for transformers and what is built on it, and the process that opens it."""
+"""Target hf: a folder for transformers and tools built on it, and the process that opens it."""

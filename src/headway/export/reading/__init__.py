@@ -1,1 +1,1 @@
-"""Reading of what is exported: stored tensors, merged adapters, dequantized weights, end tokens."""
+"""Sources of an export: stored tensors, merged adapters, dequantized weights, end tokens."""

@@ -1,1 +1,1 @@
-"""Verification of a GGUF file: llama.cpp beside PyTorch."""
+"""Verification of a GGUF file: llama.cpp compared with PyTorch."""

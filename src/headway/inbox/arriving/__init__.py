@@ -1,1 +1,1 @@
-"""Arrivals: what was dropped into an inbox, and what of it can be taken."""
+"""Arrivals: files dropped into an inbox, and which of them can be taken."""

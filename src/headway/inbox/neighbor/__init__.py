@@ -1,1 +1,1 @@
-"""Neighbor: what an inbox leaves to the other programs of its machine."""
+"""Neighbor: resources that an inbox leaves to other programs on its machine."""

@@ -1,1 +1,1 @@
-"""Recall: what the model still knows of the files before, and what follows from that."""
+"""Recall: what the model still knows of earlier files, and what follows from that."""

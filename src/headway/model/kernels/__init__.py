@@ -1,1 +1,1 @@
-"""Kernels: the operations that most of a step goes to."""
+"""Kernels: the operations that take most of a step."""

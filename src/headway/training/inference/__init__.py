@@ -1,1 +1,1 @@
-"""Inference with a trained model, in a process of its own."""
+"""Inference with a trained model, in a separate process."""

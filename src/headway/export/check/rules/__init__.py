@@ -1,1 +1,1 @@
-"""Rules of a check: each turns facts of a folder into findings, with the fix."""
+"""Rules of a check: each turns facts about a folder into findings with fixes."""
