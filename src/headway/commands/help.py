@@ -11,12 +11,12 @@ from headway.ui.text_layout import fold
 
 WIDEST = 100  # columns: longer lines are hard to read
 _SLOGAN = (
-    "Headway trains language models. It plans before it computes, shows what it does "
-    "meanwhile, and ends every run with a receipt that can be checked."
+    "Headway trains language models. It plans before it computes, shows what it is "
+    "doing, and ends every run with a receipt that can be checked."
 )
 _CLOSING = (
     "headway VERB --help explains a verb, with examples. RUN is a name or a folder; without one, "
-    "the newest run is meant. DATA is files, folders, patterns, s3:// and hf:// addresses, or - "
+    "the newest run is used. DATA is files, folders, patterns, s3:// and hf:// addresses, or - "
     "for standard input."
 )
 _SETTINGS = (

@@ -333,11 +333,11 @@ _ACTIONS: dict[str, Callable[[Arguments], int]] = {
     "stop": _stop,
 }
 _ABOUT = {
-    "start": "trains every file that is dropped into a folder",
-    "status": "what is trained, what waits, and where the model stands",
-    "list": "every file, and what became of it",
-    "retry": "puts a file that failed back",
-    "undo": "takes the model back to before the last file",
+    "start": "trains every file dropped into a folder",
+    "status": "what is being trained, what is waiting, and the state of the model",
+    "list": "every file, and what happened to it",
+    "retry": "puts a failed file back",
+    "undo": "restores the model from before the last file",
     "pause": "saves at the next step, and waits",
     "resume": "continues after a pause",
     "stop": "saves, and ends the daemon",
@@ -346,19 +346,19 @@ _ABOUT = {
 VERBS = {
     "inbox": Verb(
         "inbox start|status|list|retry|undo|pause|resume|stop [DIR]",
-        "train every file dropped into a folder, for ever",
+        "train every file dropped into a folder",
         inbox,
         SWITCHES,
         True,
         group="start",
-        about="Takes the files of a folder one after the other, each on top of the model that the "
-        "one before left, and puts a receipt beside each: in done/ or, with the reason, in "
-        "failed/. Killed at any moment and started again, it goes on; no file is trained twice. "
+        about="Trains the files in a folder one after the other, each on top of the model from the "
+        "one before, and moves each with its receipt to done/ or, with the reason, to failed/. "
+        "After a kill at any moment, starting it again continues; no file is trained twice. "
         "Settings are those of headway train, in DIR/headway.yaml or as flags.",
         examples=(
             ("headway inbox start ./inbox --preset mini", "a new model; then cp FILE inbox/"),
             ("headway inbox status ./inbox", "what it is doing, from another terminal"),
-            ("headway inbox retry lesson2.jsonl ./inbox", "a file that failed, once more"),
+            ("headway inbox retry lesson2.jsonl ./inbox", "tries a failed file again"),
         ),
     ),
 }

@@ -20,30 +20,30 @@ SWITCHES = {
         "nothing|backup",
         "nothing",
     ),
-    "after_file": Switch("start: a line of the shell to run after each file", "COMMAND"),
+    "after_file": Switch("start: a shell command to run after each file", "COMMAND"),
     "notify": Switch(
-        "start: post what became of each file to a webhook: Slack, Discord, ntfy", "URL"
+        "start: post what happened to each file to a webhook: Slack, Discord, ntfy", "URL"
     ),
     "disk_budget": Switch(
-        "start: what all checkpoints may take; older models are deleted",
+        "start: disk space for all checkpoints; older models are deleted",
         "SIZE|none",
         "none",
     ),
-    "nice": Switch("start: how much other programs come first, 0 to 19", "N", "0"),
-    "gpu_memory": Switch("start: GPU memory that has to be free to begin a file", "SIZE"),
+    "nice": Switch("start: how much to give way to other programs, 0 to 19", "N", "0"),
+    "gpu_memory": Switch("start: GPU memory that must be free to begin a file", "SIZE"),
     "give_way": Switch(
         "start: save and wait while other programs compute on the GPU",
         "true|false",
         "false",
     ),
     "idle_minutes": Switch(
-        "start: how long what the next file needs stays in memory without a file",
+        "start: minutes without a file until memory kept for the next one is freed",
         "N",
         "10",
     ),
     "promote_if": Switch(
-        "start: what current_model moves on for: kept, improved, nothing_forgotten, or several, "
-        "joined by and",
+        "start: what a run must be to become current_model: kept, improved, nothing_forgotten, "
+        "or several, joined by and",
         "TERMS",
         "kept",
     ),
@@ -51,6 +51,6 @@ SWITCHES = {
         "start: how many models to keep; older checkpoints are deleted", "N|all", "all"
     ),
     "metrics_port": Switch("start: answer /metrics, /healthz and /progressz on 127.0.0.1", "PORT"),
-    "print_systemd": Switch("start: print a unit for systemd, and start nothing"),
-    "priority": Switch("start: names that come first, such as 'urgent-*,exam*'", "PATTERN"),
+    "print_systemd": Switch("start: print a systemd unit, and start nothing"),
+    "priority": Switch("start: names to train first, such as 'urgent-*,exam*'", "PATTERN"),
 }
