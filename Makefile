@@ -1,18 +1,18 @@
-# One word for each thing to do; the same words run on every machine.
+# One word for each task; the same on every machine.
 #
 #   make demo        teach a small real model a handbook, then quiz it
 #   make setup       the virtual environment in .venv, every package pinned by its hash
 #   make check       style, types, floors, generated pages
-#   make fix         what of that can be put right by itself
+#   make fix         whatever of that can be fixed automatically
 #   make test        the tests
 #   make chaos       the long campaigns: a thousand kills and flipped bits, a hundred power cuts
-#   make bench       the measurements behind each claim of speed
-#   make failures    every test that has an id of docs/failures.yaml, and the page of what ran
+#   make bench       the measurements behind the claims about speed
+#   make failures    every test with an id from docs/failures.yaml, and the page of results
 #   make docs        the generated pages: schemas, the tables of settings and words, the tree in the README
-#   make lock        pin the newest packages that fit
+#   make lock        pin the newest compatible packages
 #
 # Another Python: make setup PYTHON=python3.12
-# The CPU build of torch, where pip would take the CUDA one:
+# The CPU build of torch, if pip would install the CUDA one:
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup
 
 SHELL := bash
@@ -23,7 +23,7 @@ COMMIT_llm.c := f1e2ace651495b74ae22d45d1723443fd00ecd3a
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install
 READY := .venv/.ready
-# An index of one's own that lacks a package is no reason for a line of warning per package.
+# A private index that lacks a package is no reason for a warning per package.
 CALM := 2> >(grep -v '^WARNING: Location .* is ignored' >&2)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -36,8 +36,8 @@ demo: setup
 
 setup: $(READY)
 
-# torch comes first and alone, so that no other package pulls another build of it. What its build
-# wants beyond the lock comes last: nothing for the CPU, NVIDIA's libraries for CUDA.
+# torch comes first, so that no other package pulls in a different build of it. What its build needs
+# beyond the lock comes last: nothing for the CPU, NVIDIA's libraries for CUDA.
 $(READY): requirements/lock.txt requirements/demo.txt pyproject.toml
 	@$(MAKE) --no-print-directory python
 	@$(PYTHON) -m venv .venv
@@ -51,7 +51,7 @@ $(READY): requirements/lock.txt requirements/demo.txt pyproject.toml
 
 python:
 	@command -v $(PYTHON) >/dev/null || \
-	  { echo "$(PYTHON) is not here: make setup PYTHON=python3.11"; exit 2; } >&2
+	  { echo "$(PYTHON) is not installed: make setup PYTHON=python3.11"; exit 2; } >&2
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Headway needs Python 3.11, $(PYTHON) is older: make setup PYTHON=python3.11"; exit 2; } >&2
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \

@@ -3,10 +3,10 @@
 #
 #   sbatch examples/slurm.sh runs/corpus data/ --preset base --max-steps 20000
 #
-# The first word is the run's folder, and all others are those of `headway plan`. The folder, the
-# cache of tokens (~/.cache/headway, or $XDG_CACHE_HOME) and this environment must be the same on all
-# machines. Ten minutes before its time is over the job saves and puts itself back into the queue.
-# Edit the lines below; HEADWAY_PER_NODE=8 in the environment means eight processes on each machine.
+# The first argument is the run's folder; all others are those of `headway plan`. The folder, the
+# token cache (~/.cache/headway, or $XDG_CACHE_HOME) and this environment must be the same on all
+# machines. Ten minutes before its time limit, the job saves and requeues itself. Edit the lines
+# below; HEADWAY_PER_NODE=8 in the environment means eight processes on each machine.
 
 #SBATCH --job-name=headway
 #SBATCH --nodes=2
@@ -34,19 +34,19 @@ port=$((20000 + SLURM_JOB_ID % 20000))
 # Nothing is imported from the folder where the job was started.
 export PYTHONSAFEPATH=1
 
-# What the run says of itself: its newest attempt, and the exit code that it ended with.
+# What the run reports: its newest attempt, and its exit code.
 field() {
   headway status "$run" --json | python3 -c "import json, sys; print(json.load(sys.stdin)['$1'])"
 }
 
-# Once, by one process. A job that was put back into the queue finds it here.
+# Once, by one process. A requeued job finds the plan here.
 if [[ ! -e $run/plan.json ]]; then
   headway plan "$@" --save "$run" --nproc "$workers" --threads "$threads"
 fi
 attempt=$(field attempt)
 
-# srun hands signals on to torchrun, which hands them on to the workers. They need grace_s of the plan
-# (10 seconds, if it was not given) to save; torchrun kills what still runs after its own limit.
+# srun passes signals to torchrun, which passes them to the workers. They need the plan's grace_s
+# (default: 10 seconds) to save; torchrun kills whatever is still running after its own limit.
 srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=0 \
   torchrun --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-node "$per_node" --max-restarts 3 \
   --rdzv-backend c10d --rdzv-endpoint "$first:$port" \
@@ -63,7 +63,7 @@ while kill -0 "$steps" 2>/dev/null; do # it was the signal that ended the wait
   wait "$steps" || code=$?
 done
 
-# torchrun ends with 1 whatever its workers ended with: the run knows, if it was started at all.
+# torchrun exits with 1 whatever its workers exited with; the run knows the code, if it started.
 if [[ $(field attempt) != "$attempt" && $(field exit_code) != None ]]; then
   code=$(field exit_code)
 fi

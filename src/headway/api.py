@@ -26,15 +26,15 @@ Data = str | Path | Sequence[str | Path]
 def plan(data: Data, **settings: Any) -> Plan:
     """Read the data and decide everything; train nothing.
 
-    Signals are handled for the length of the call, in the main thread; the handlers that were
-    installed before are back when it ends.
+    During the call, signals are handled in the main thread; afterwards, the previous handlers are
+    restored.
 
     Args:
         data: a file, folder or pattern, or several.
-        settings: by the names in docs/configuration.md: max_length=128, learning_rate=2e-4, ...
+        settings: named as in docs/configuration.md: max_length=128, learning_rate=2e-4, ...
 
     Raises:
-        Refusal: it cannot be done; the text says what, have, need and try.
+        Refusal: the plan is impossible; the text says what, have, need and try.
         KeyboardInterrupt: Ctrl+C.
         ComeBack: SIGTERM or SIGUSR1 arrived first.
     """
@@ -53,25 +53,24 @@ def plan(data: Data, **settings: Any) -> Plan:
 
 
 def train(data: Data, *, quiet: bool = False, **settings: Any) -> Receipt:
-    """Plan, train and prove; the run's folder is created under `output_dir`.
+    """Plan, train and verify; the run's folder is created under `output_dir`.
 
-    Needs no `if __name__ == "__main__"` guard: the trainer is a process of its own.
+    Needs no `if __name__ == "__main__"` guard: the trainer is a separate process.
 
     Ctrl+C, SIGTERM and SIGUSR1 finish the step, save, and raise, so that a script does not start
-    its next run; the same call resumes this one. What is raised has the receipt, whose outcome is
+    its next run; the same call resumes this one. The exception has the receipt, whose outcome is
     "interrupted", as its attribute `receipt`; None if nothing was saved. A second signal abandons
-    the call at once: its processes are killed and the last checkpoint stands. Signals are handled
-    for the length of the call, in the main thread; the handlers that were installed before are back
-    when it ends.
+    the call at once: its processes are killed, and the last checkpoint remains. During the call,
+    signals are handled in the main thread; afterwards, the previous handlers are restored.
 
     Args:
         data: a file, folder or pattern, or several.
-        quiet: print the closing line only.
-        settings: by the names in docs/configuration.md.
+        quiet: print only the closing line.
+        settings: named as in docs/configuration.md.
 
     Raises:
-        Refusal: it could not be done. A run that ended with a receipt returns it, whatever it says:
-            look at `receipt.contract.verdict`.
+        Refusal: training was impossible. If a run ended with a receipt, the receipt is returned,
+            whatever its verdict: check `receipt.contract.verdict`.
         KeyboardInterrupt: Ctrl+C.
         ComeBack: SIGTERM or SIGUSR1.
         SystemExit: SIGTERM or SIGUSR1 as a second signal.

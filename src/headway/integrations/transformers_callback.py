@@ -2,9 +2,9 @@
 
     trainer = Trainer(..., callbacks=[HeadwayCallback()])
 
-It looks before the first step and in each step, and changes nothing. What it finds it raises
-(`strict=True`) or warns of; what it saw is a run in `output_dir` that `headway status`, `runs`,
-`logs`, `diagnose` and `verify` know, and that ends with a receipt.
+It checks the training before the first step and in each step, and changes nothing. Problems are
+raised as errors (`strict=True`) or as warnings. The run is recorded in `output_dir`, where `headway
+status`, `runs`, `logs`, `diagnose` and `verify` find it, and it ends with a receipt.
 """
 
 import inspect
@@ -76,27 +76,27 @@ def _broken(receipt: WatchedReceipt, folder: Path) -> BrokenContract:
 
 
 class HeadwayWarning(UserWarning):
-    """What Headway found, in the four parts of a message."""
+    """A finding of Headway, as a message in four parts."""
 
 
 class HeadwayCallback(TrainerCallback):
-    """Checks and proofs of Headway for a run of transformers' Trainer.
+    """Headway's checks and receipt for a run of transformers' Trainer.
 
     Args:
-        strict: raise what shows that the run does not do what it should: before the first step, or
-            before an update is applied. Otherwise it is a `HeadwayWarning`. What shows at the end
-            is raised only if nothing was learned, so that nothing can be lost by it.
-        output_dir: the folder with the runs.
-        run_name: of the run; by default the Trainer's `run_name`, else its output folder's name. A
-            number is added if there is one of this name.
-        quiet: print neither what is planned nor how it ended.
+        strict: raise an error if the run does not do what it should, before the first step or
+            before an update is applied; otherwise only issue a `HeadwayWarning`. Problems found at
+            the end are raised only if nothing was learned, so that raising loses nothing.
+        output_dir: the folder for runs.
+        run_name: name of the run; by default, the Trainer's `run_name`, or else the name of its
+            output folder. A number is added if a run of this name exists.
+        quiet: print neither the plan nor the closing line.
 
     Attributes:
-        receipt: of the last run that ended; None before.
-        folder: of the last run that was started; None before.
+        receipt: the receipt of the last run that ended; None before that.
+        folder: the folder of the last run that was started; None before that.
 
     Raises:
-        UsageError: the name cannot be a run's.
+        UsageError: `run_name` is not a valid name of a run.
 
     Example:
         trainer = Trainer(model, args, train_dataset=rows, callbacks=[HeadwayCallback()])
