@@ -73,6 +73,14 @@ def test_a_folder_is_one_job(world: World) -> None:
     assert world.names("done") == ["lessons", "lessons.receipt.json"]
 
 
+def test_an_empty_folder_keeps_nobody_waiting(world: World) -> None:
+    (world.inbox.path / "lessons").mkdir()
+    world.drop("a.txt")
+    assert world.run() == 0
+    assert world.model == ["a.txt\n"]
+    assert world.names("") == ["lessons"]
+
+
 def test_the_name_of_an_earlier_file_is_not_overwritten(world: World) -> None:
     for content in ("one", "two", "three"):
         world.drop("a.txt", content)
@@ -344,6 +352,22 @@ def test_d10_f46_a_file_that_changes_after_it_was_taken_fails_with_both_hashes(
     error = world.error("failed/a.txt")
     assert hash_bytes(b"first") in error
     assert hash_bytes(b"second") in error
+    assert world.model == ["b.txt\n"]
+
+
+def test_d10_a_file_that_changed_while_it_was_half_trained_fails_before_it_goes_on(
+    world: World,
+) -> None:
+    """Its run could not be resumed: it was planned for other rows."""
+    world.drop("a.txt", "first", at_s=0)
+    world.start()
+    world.trainer.is_slow = True
+    world.steps(5)
+    (world.inbox.processing / "a.txt").write_text("second")
+    world.drop("b.txt", at_s=1)
+    assert world.run() == Exit.DATA
+    assert [request.name for request in world.trainer.requests] == ["b.txt"]
+    assert hash_bytes(b"second") in world.error("failed/a.txt")
     assert world.model == ["b.txt\n"]
 
 

@@ -186,7 +186,8 @@ class Daemon:
     def _idle(self) -> NextStep:
         waiting = self._watch.arrivals.waiting
         again, self._look_again = self._look_again, False
-        if self._once and not waiting and not again:
+        is_left = any(one.listed.num_files for one in waiting)  # an empty folder may stay so
+        if self._once and not is_left and not again:
             return NextStep(0, int(self._code))
         first = waiting[0] if waiting else None
         why = f"{printable(first.listed.name)}: {first.why}" if first else "the inbox is empty"
@@ -256,6 +257,9 @@ class Daemon:
                 return self._take_end(job, TrainingEnd(Exit.KEPT), now_s)
         elif not self.queue.path_of(job).exists():
             self._fail(job, vanished(job), Exit.DATA)
+            return NextStep(0)
+        elif job.attempts and (changed := self._changed(job)):
+            self._fail(job, changed, Exit.DATA)
             return NextStep(0)
         elif not self.queue.has_run(job) and self._ends_at_once(job):
             return NextStep(0)
