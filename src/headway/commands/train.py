@@ -60,7 +60,7 @@ def plan(arguments: Arguments) -> int:
 
 
 def saved_as(run: str, settings: "Settings") -> "Settings":
-    """The settings with the name and the folder of a run that is to be saved.
+    """The settings with the name and the folder of a run to be saved.
 
     Args:
         run: the run's name, or its folder.

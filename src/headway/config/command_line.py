@@ -179,7 +179,7 @@ def _spelled_out(word: str, letters: Mapping[str, tuple[str, bool]]) -> list[str
 
 
 def _add_word(word: str, found: Arguments, *, settings: bool) -> list[Refusal]:
-    """Add a word that is no option; a second configuration file is a problem."""
+    """Add a word that is not an option; a second configuration file is a problem."""
     name, equals, value = word.partition("=")
     if settings and equals and normalize(name) in spellings() and not Path(word).exists():
         found.given.append(Given(name, value, f"{name}="))

@@ -29,7 +29,7 @@ def in_python(refusal: Refusal) -> Refusal:
 
 
 def python_remedy(do: str) -> str:
-    """A remedy for Python; one that is no flag and no call of ours stays what it is.
+    """A remedy for Python; one that is neither a flag nor one of our calls stays as it is.
 
     Args:
         do: flags, a command line, or something to do.

@@ -58,5 +58,5 @@ def append_to_name(name: str, suffix: str) -> str:
 
 
 def _is_visible(character: str) -> bool:
-    """Whether it shows as itself: it is no control, format, invalid or unknown character."""
+    """Whether it is visible: not a control, format, invalid or unknown character."""
     return character == " " or unicodedata.category(character)[0] not in "CZ"

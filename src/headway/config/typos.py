@@ -21,7 +21,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def _slips(word: str, name: str) -> int | None:
-    """Slips between two names, None if they are two names: val_file is no slip of val_size."""
+    """Slips between two names; None if the names differ: val_file is no slip of val_size."""
     longer = max(len(word), len(name))
     allowed = (longer >= _SHORT) + (longer >= _LONG)
     if abs(len(word) - len(name)) > allowed:

@@ -180,7 +180,7 @@ def _data(entry: _Entry, where: str) -> tuple[str, ...]:
 
 
 def _foreign_value(node: yaml.Node) -> object:
-    """Another tool's value, of any kind: what is no scalar or list of scalars is `{...}`."""
+    """Another tool's value, of any kind: anything but a scalar or a list of scalars is `{...}`."""
     if isinstance(node, yaml.ScalarNode):
         return None if node.tag == _TAG + "null" else node.value
     if isinstance(node, yaml.SequenceNode) and node.value:

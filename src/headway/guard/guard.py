@@ -245,7 +245,7 @@ class _Guard:
         return tuple(find_orphans(self._keeper.pid, _ORPHANS_S))
 
     def _conclude(self, ended: KeeperNews, orphans: tuple[Orphan, ...]) -> int:
-        """Judge it, say what is to be said, and write the record."""
+        """Judge it, print the findings, and write the record."""
         if ended.happened is Happened.FAILED:
             findings: tuple[Finding, ...] = (self._failed_to_start(ended),)
             own = code = int(Exit.USAGE)

@@ -102,7 +102,7 @@ def _rows_alone(named: Mapping[str, Any]) -> BatchCounts | None:
 
 
 def _mask(named: Mapping[str, Any], ids_BT: Tensor) -> Tensor | None:
-    """Which tokens are no padding; None if the batch does not tell."""
+    """Which tokens are not padding; None if the batch does not say."""
     mask = named.get("attention_mask")
     if isinstance(mask, Tensor) and mask.shape == ids_BT.shape:
         return mask != 0

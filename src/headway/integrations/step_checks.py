@@ -135,7 +135,7 @@ def _not_finite(seen: StepSeen) -> Refusal:
 
 
 def _masked(seen: StepSeen) -> Refusal | None:
-    """A rare batch without labels is no fault; a first one, or many, are."""
+    """A rare batch without labels is not a fault; a first one, or many, are."""
     masked = seen.masked_before + 1
     is_rare = masked < _ZERO_IN_A_ROW or masked <= _MOST_MASKED * seen.update
     if seen.update > 1 and is_rare:

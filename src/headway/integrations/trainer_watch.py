@@ -288,7 +288,7 @@ class TrainerWatch:
             self.receipt = receipt
             try:
                 receipt.save(self.job.folder)
-            except MachineError as error:  # it is no reason to lose what was trained
+            except MachineError as error:  # not a reason to lose what was trained
                 self._report(replace(error.finding(), kind="warning"))
             code = ending.exit_code(is_sound=receipt.is_sound)
             self._write(Ended(receipt.outcome, code, receipt.line, ending.finding))

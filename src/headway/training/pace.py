@@ -11,7 +11,7 @@ from headway.runs.plan import Plan
 
 _WARMUP = 3  # the first steps allocate memory and fill caches
 _WINDOW = 20  # steps in a median
-_NOTICED_S = 0.02  # a smaller difference is no matter, whatever the ratio
+_NOTICED_S = 0.02  # a smaller difference does not matter, whatever the ratio
 
 
 class Pace:

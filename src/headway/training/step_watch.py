@@ -13,7 +13,7 @@ from headway.training.pace import Pace
 _WINDOW = 50  # steps that a loss is compared with
 _FEWEST = 10  # before this, losses are still falling from where they began
 _TIMES = 2.0  # the highest of them
-_NOTICED = 0.5  # nats: a smaller difference is no matter, whatever the ratio
+_NOTICED = 0.5  # nats: a smaller difference does not matter, whatever the ratio
 
 
 class StepWatch:

@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _join(go: Go, pulse: Pulse, stop: Stop) -> int:
-    """Compute for the root until it says that there is no further step."""
+    """Compute for the root until it says that there are no more steps."""
     from headway.training.distributed.place import TeamPlace
     from headway.training.member import run_member
     from headway.training.phases import Phases

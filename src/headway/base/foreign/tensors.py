@@ -231,7 +231,7 @@ def has_nan(tensor: TensorBytes, max_bytes: int) -> bool:
 
 
 def is_finite(tensor: TensorBytes) -> bool:
-    """Whether a tensor holds neither NaN nor infinity; True for what is no floating-point number.
+    """Whether a tensor holds neither NaN nor infinity; True for anything but floating-point.
 
     Raises:
         OSError: the file cannot be read.

@@ -258,7 +258,7 @@ DATA_NAMES = frozenset(
     )
 )
 
-# Other tools' names for options of generate and chat, which are no settings of a run.
+# Other tools' names for options of generate and chat, which are not settings of a run.
 OPTIONS: Mapping[str, str] = {
     **dict.fromkeys(
         ("max_new_tokens", "max_gen_len", "max_length", "n_predict", "num_tokens"), "max_tokens"

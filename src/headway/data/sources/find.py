@@ -298,7 +298,7 @@ def _file(source: Source, begin: int) -> Chunks:
 
 
 def open_local(source: Source) -> FileIO:
-    """Open a local file that is no stream.
+    """Open a local file that is not a stream.
 
     A pipe may have taken its place: it is not waited for.
 

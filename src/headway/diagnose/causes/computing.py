@@ -107,7 +107,7 @@ def _compiles(thread: ThreadFacts) -> bool:
 
 
 def find_computing(evidence: Evidence) -> Diagnosis | None:
-    """It uses the CPU or a GPU: that takes long, but is no stall as far as can be seen."""
+    """It uses the CPU or a GPU: that takes long, but is not a stall as far as can be seen."""
     for spot in spots(evidence):
         gpu = _gpu_of(evidence, spot)
         if wait_of(spot.thread) is not Wait.RUNS and spot.process.cpu < BUSY and gpu is None:

@@ -64,7 +64,7 @@ class _Silence:
     look_at_s: float = 0.0  # by the clock
     look: Look | None = None
     stall: SeenStall | None = None
-    is_told: bool = False  # a cause that is no stall
+    is_told: bool = False  # a cause that is not a stall
     acted: bool = False
 
 

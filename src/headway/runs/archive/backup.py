@@ -251,7 +251,7 @@ def copy_files(source: Path, to: Path, files: list[Path], pulse: Pulse, *, share
 
 @contextlib.contextmanager
 def explain_full_disk(files: list[Path], what: str) -> Generator[None]:
-    """If the disk is full, say how much was to be copied.
+    """If the disk is full, say how much there was to copy.
 
     Args:
         files: to be copied.

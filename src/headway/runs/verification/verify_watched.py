@@ -143,7 +143,7 @@ def _check_checkpoint(claimed: SeenCheckpoint) -> Iterator[Claim]:
     folder = Path(claimed.folder)
     by = folder.name
     if not folder.is_dir():
-        # The trainer deletes old ones, and people move them: that is no false claim.
+        # The trainer deletes old ones, and people move them: that is not a false claim.
         yield unchecked("checkpoint", by, f"{folder} is no longer there")
         return
     if claimed.problem:

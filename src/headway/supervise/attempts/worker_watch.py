@@ -17,7 +17,7 @@ from headway.supervise.stalls.stall_watch import StallWatch
 
 
 class WorkerWatch:
-    """Looks at workers from outside, and ends those that the others would wait for in vain.
+    """Looks at workers from outside, and ends those that the others would wait for forever.
 
     Args:
         tree: of all workers of the run.

@@ -169,7 +169,7 @@ class StallWatch:
         return Moment(now_s, suspended_s(), counted)
 
     def _stalled(self, pulses: Sequence[PulseReading]) -> set[int]:
-        """The ranks whose silence is no healthy one."""
+        """The ranks whose silence is not healthy."""
         stall, stopped = self._stall, {p.rank for p in pulses if self._hold(p).is_stopped}
         accused = stall and stall.diagnosis and self._is_accused(stall, stall.diagnosis)
         return stopped | ({stall.pulse.rank} if stall and accused else set())

@@ -37,7 +37,7 @@ _decision_from = msgspec.msgpack.Decoder(Decision).decode
 
 
 class DecidedOtherwise(Exception):  # noqa: N818 - nothing went wrong
-    """The root did not wait for the reports of this exchange; its decision is to be heard."""
+    """The root did not wait for the reports of this exchange; its decision must be received."""
 
 
 def _nothing() -> None:

@@ -10,13 +10,13 @@ from headway.base.units import seconds
 _WARMUP = 3  # the first steps allocate memory and fill caches
 _WINDOW = 15  # steps in a median: eight slow ones are no accident
 _RATIO = 3.0
-_NOTICED_S = 0.02  # a smaller difference is no matter, whatever the ratio
+_NOTICED_S = 0.02  # a smaller difference does not matter, whatever the ratio
 
 
 class Stragglers:
     """Notices a worker that takes three times as long as the median of the others.
 
-    Each is reported once. Medians of several steps are compared, so a pause is no matter.
+    Each is reported once. Medians of several steps are compared, so a pause does not matter.
     """
 
     def __init__(self) -> None:

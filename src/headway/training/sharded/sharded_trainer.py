@@ -264,7 +264,7 @@ def holding(sharding: Sharding, dtype: torch.dtype) -> Holding:
 
 
 def _uncompiled(settled: Settled) -> tuple[Finding, ...]:
-    """What is reported about a run that was to be compiled before its model was in shards."""
+    """The note about a run that was compiled until its model was sharded."""
     what = "computes uncompiled: a model in shards is not compiled"
     return (Finding("adjusted", what),) if settled.compiled else ()
 

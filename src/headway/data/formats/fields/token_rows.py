@@ -51,7 +51,7 @@ def tokens(file: str, line: int, fields: dict[str, Any]) -> Record:
 
 
 def _real(given: dict[str, Any], num: int) -> tuple[int, int]:
-    """Where the tokens begin and end that are no padding."""
+    """Where the tokens other than padding begin and end."""
     if "attention_mask" not in given:
         return 0, num
     mask = _mask(given, "attention_mask", num)

@@ -29,7 +29,7 @@ def process_tree(pids: Sequence[int], parents: Mapping[int, int]) -> list[int]:
 
 
 def tops(pids: Sequence[int], parents: Mapping[int, int]) -> tuple[int, ...]:
-    """Those of the processes that are no descendant of another one of them."""
+    """Those of the processes that are not descendants of other ones."""
     return tuple(pid for pid in pids if not _ancestors(pid, parents) & set(pids))
 
 

@@ -45,7 +45,7 @@ def _sign(case: Case) -> str:
 
 
 def _sign_of_trainer(case: Case, closing: ProgressRecord | None) -> str:
-    """What a Trainer says itself. The bar of an evaluation looks like its own, and is no step."""
+    """What a Trainer says itself. An evaluation's bar looks the same, but does not count steps."""
     if case.written:
         last, before = case.written[-1], case.resumed_from
         same = before is not None and last.global_step == before.global_step

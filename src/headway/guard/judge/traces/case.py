@@ -207,7 +207,7 @@ def _tensors_in(folder: Path) -> Tensors:
 
 
 def _base(intent: Intent, folder: Path) -> Path | None:
-    """The folder of the model that the command was given; None if it is no folder here."""
+    """The folder of the model that the command was given; None if there is no such folder here."""
     name = intent.first(*MODEL_OPTIONS)
     return folder / name if name and is_folder(folder / name) else None
 
