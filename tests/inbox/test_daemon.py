@@ -62,6 +62,8 @@ def test_files_that_wait_are_counted(world: World) -> None:
         world.drop(f"{number}.txt", at_s=number)
     world.run()
     assert [request.num_waiting for request in world.trainer.requests] == [2, 1, 0]
+    following = [Path(request.next_source).name for request in world.trainer.requests]
+    assert following == [Path(request.source).name for request in world.trainer.requests[1:]] + [""]
 
 
 def test_a_folder_is_one_job(world: World) -> None:

@@ -12,10 +12,13 @@ from tests.ui.fixtures import texts, words_of
 
 from headway.base.errors import MachineError
 from headway.base.machine import TorchBuild
+from headway.base.pulse import Pulse
+from headway.data.survey import reading
 from headway.planning.decide import decide
 from headway.planning.model_source import InitialModel
+from headway.runs.plan import Plan
 from headway.supervise import planner
-from headway.supervise.planner import choose_device
+from headway.supervise.planner import PlanRequest, choose_device
 from headway.ui.show_plan import plan_lines
 
 CPU_BUILD, CUDA_BUILD = TorchBuild("2.13.0+cpu", ""), TorchBuild("2.13.0", "13.0")
@@ -102,3 +105,21 @@ def test_a_server_has_what_reading_a_file_imports(tmp_path: Path) -> None:
         check=True,
     )
     assert found.stdout.split() == ["9"]  # rows, and nothing that was imported meanwhile
+
+
+def test_a_file_that_was_read_ahead_is_not_read_again_where_it_was_moved_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, place = tmp_path / "a.txt", tmp_path / "processing" / "a.txt"
+    place.parent.mkdir()
+    path.write_text("a few words, and then some more\n" * 20)
+    asked = settings(preset="tiny", output_dir=str(tmp_path / "runs"))
+
+    def plan(source: Path, name: str = "") -> Plan:
+        request = PlanRequest((str(source),), asked, train=False, name=name)
+        return planner.make_plan(request, Pulse(None))
+
+    ahead = plan(path, str(place))
+    path.rename(place)
+    monkeypatch.setattr(reading, "read", lambda *_, **__: pytest.fail("it is read again"))
+    assert plan(place).data.examples == ahead.data.examples

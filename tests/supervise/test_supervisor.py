@@ -132,6 +132,7 @@ class JobOfTest:
         self.answer: Plan | Refusal | None = conversations_plan()
         self.events: list[Event] = []
         self.worker_code = 0
+        self.meanwhile: list[int] = []  # messages that the trainer had by then
         test = self
 
         class Standin(Child):
@@ -150,7 +151,11 @@ class JobOfTest:
         """A supervisor of the same command."""
         request = Request(("a.jsonl",), settings(output_dir=str(self.runs)), ("headway",), True)
         screen: Any = self.screen
-        return Supervisor(request, screen, self.stop)
+
+        def note() -> None:
+            self.meanwhile.append(len(self.children[0].sent))
+
+        return Supervisor(request, screen, self.stop, meanwhile=note)
 
     def stop_at_go(self, by: signal.Signals | None) -> None:
         """Stop as soon as the trainer has its plan."""
@@ -256,6 +261,7 @@ def test_a_refused_plan_is_the_refusal(job: JobOfTest) -> None:
     with pytest.raises(DataRefused, match="too little") as refused:
         job.supervisor.train()
     assert refused.value.cause is Cause.TOO_LITTLE_DATA
+    assert job.meanwhile == []
     job.assert_clean()
 
 
@@ -284,6 +290,7 @@ def test_the_worker_gets_its_folder_and_its_last_event_is_the_exit_code(job: Job
     worker = job.children[0]
     (go,) = worker.sent
     assert (go.run, go.attempt) == (str((job.runs / "support-b").resolve()), 1)
+    assert job.meanwhile == [1]
     assert worker.options["environment"]["HF_HUB_OFFLINE"] == "1"
     assert job.screen.said[-1] == "stopped before the first step"
     job.assert_clean()

@@ -280,6 +280,7 @@ class Daemon:
             output_dir=str(runs),
             parent=str(runs / job.parent) if job.parent else "",
             num_waiting=self._watch.num_waiting,
+            next_source=self._watch.next_file,
             learned=self.queue.learned_files(job),
             backup=self._options.before_file == "backup",
             measure_all=GateTerm.NOTHING_FORGOTTEN in self._options.promote_if,

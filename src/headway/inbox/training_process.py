@@ -32,6 +32,8 @@ from headway.inbox.options import CHOSEN_ANEW, FirstModel, settings_of_file
 from headway.inbox.recall.still_known import LearnedFile
 
 if TYPE_CHECKING:
+    from headway.config.settings import Settings
+    from headway.supervise.screen import Screen
     from headway.supervise.warm_start import WarmStart
 
 
@@ -56,6 +58,7 @@ class FileRequest:
         output_dir: with the runs of the inbox.
         parent: folder of the run that it continues, "" for the first model.
         num_waiting: files that wait behind it.
+        next_source: the first of them, if it is known; "" if not.
         learned: the files that the model will have learned from, this one last.
         backup: back up the run that it continues first.
         measure_all: measure what is still known of all files, however long it takes.
@@ -70,6 +73,7 @@ class FileRequest:
     output_dir: str
     parent: str
     num_waiting: int = 0
+    next_source: str = ""
     learned: tuple[LearnedFile, ...] = ()
     backup: bool = False
     measure_all: bool = False
@@ -130,20 +134,30 @@ def train_file(request: FileRequest, warm: "WarmStart") -> int:
         with Stop().listening() as stop, _stops_kept_back():
             code = int(Exit.KEPT)
             if not is_trained(receipt_of(run)):
-                from headway.supervise.supervisor import Request, Supervisor
-
-                if request.backup and request.parent:
-                    _back_up(Path(request.parent), request)
-                folder = os.path.dirname(os.path.dirname(request.source))  # noqa: PTH120
-                argv = ("headway", "inbox", "start", folder)
-                asked = Request((request.source,), settings, argv, shown.verbose, CHOSEN_ANEW)
-                code = Supervisor(asked, screen, stop, warm).train().code
+                code = _train(request, settings, screen, stop, warm)
             receipt = receipt_of(run)
             if receipt and receipt.checkpoint and is_trained(receipt):
                 _measure(run, receipt.checkpoint.name, request, stop, warm)
             return code
     finally:
         screen.close(settings.grace_s)
+
+
+def _train(
+    request: FileRequest, settings: "Settings", screen: "Screen", stop: Stop, warm: "WarmStart"
+) -> int:
+    """Train a file, and read the next one meanwhile; returns the exit code."""
+    from headway.inbox.arriving.read_ahead import ReadAhead
+    from headway.supervise.supervisor import Request, Supervisor
+
+    if request.backup and request.parent:
+        _back_up(Path(request.parent), request)
+    place = Path(request.source).parent
+    argv = ("headway", "inbox", "start", str(place.parent))
+    asked = Request((request.source,), settings, argv, request.output.verbose, CHOSEN_ANEW)
+    ahead = ReadAhead(request.next_source, place, settings, CHOSEN_ANEW, warm.planner)
+    with contextlib.closing(ahead):
+        return Supervisor(asked, screen, stop, warm, ahead.start).train().code
 
 
 @contextlib.contextmanager

@@ -85,11 +85,19 @@ _PROCESS_BYTES = 430_000_000  # an interpreter with torch and transformers, unti
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What to plan."""
+    """What to plan.
+
+    Attributes:
+        sources: the data.
+        settings: as given, with those of a run that is continued.
+        train: a run follows: its folder must be writable.
+        name: the name under which a file will be trained that is read ahead; "" for its own.
+    """
 
     sources: tuple[str, ...]
     settings: Settings
-    train: bool  # a run follows: its folder must be writable
+    train: bool
+    name: str = ""
 
 
 def main(arguments: list[str]) -> int:
@@ -138,6 +146,7 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
         check_writable(Path(settings.output_dir))
     pulse.enter(Phase.FINDING_DATA, unit="files")
     found = find_sources(request.sources, endpoint_url=settings.endpoint_url, pulse=pulse)
+    found = found.renamed(request.name) if request.name else found
     source = find_model_source(settings, sum(one.size for one in found), pulse)
     machine = read_machine_facts(settings.device)
     today = date.today().isoformat()

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,12 +95,18 @@ class Supervisor:
         screen: what they see.
         stop: where the program requests a stop. The supervisor installs no signal handlers.
         warm: where its processes come from.
+        meanwhile: called when the trainer has its plan.
     """
 
     def __init__(
-        self, request: Request, screen: Screen, stop: Stop, warm: WarmStart = NO_WARM_START
+        self,
+        request: Request,
+        screen: Screen,
+        stop: Stop,
+        warm: WarmStart = NO_WARM_START,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
-        self._warm = warm
+        self._warm, self._meanwhile = warm, meanwhile
         self.request = request
         self.screen = screen
         self.stop = stop
@@ -275,6 +281,7 @@ class Supervisor:
         spent_s = log.began_s - self.began_s
         go = Go(str(folder.path.resolve()), log.attempt, log.began_s, spent_s)
         workers.send(go, settled.reduction)
+        self._meanwhile()
         return RunningAttempt(
             folder,
             workers,

@@ -254,16 +254,39 @@ def test_D17_changed_content_is_read_again_whatever_its_size_and_time(
     assert second.survey.fingerprint != first.survey.fingerprint
 
 
-def test_a_touched_file_is_read_again_and_gives_the_same_store(
+def test_a_touched_file_is_the_same_store_without_being_tokenized_again(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.txt"
     path.write_text("words")
     first = look(cache, path)
-    os.utime(path, ns=(1, 1))
     names = opened(monkeypatch)
+    for number in range(2):
+        os.utime(path, ns=(number, number))
+        assert look(cache, path).folder == first.folder
+    kept = path.rename(tmp_path / "kept.txt")
+    path.write_bytes(kept.read_bytes())  # another file in its place
     assert look(cache, path).folder == first.folder
+    assert names == []
+    path.write_text("wordz")
+    assert decoded(look(cache, path)) == ["wordz<|endoftext|>"]
     assert names == [str(path)]
+
+
+def test_two_files_of_which_one_changed_are_read_again(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = tmp_path / "a.txt", tmp_path / "b.txt"
+    for path in paths:
+        path.write_text(path.stem)
+    look(cache, *paths)
+    names = opened(monkeypatch)
+    os.utime(paths[0], ns=(1, 1))
+    look(cache, *paths)
+    assert names == []
+    paths[1].write_text("c")
+    assert len(decoded(look(cache, *paths))) == 2
+    assert names == [str(path) for path in paths]
 
 
 def test_a_renamed_file_is_the_same_data_under_its_new_name(cache: Path, tmp_path: Path) -> None:

@@ -13,13 +13,24 @@ def test_a_file_is_ready_after_it_was_quiet(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a\n")
     assert watch.look(0.0).ready == ()
     assert watch.num_waiting == 1
+    assert watch.next_file == ""
     (tmp_path / "a.txt").write_text("a\nb\n")
     assert watch.look(1.0).ready == ()
     (ready,) = watch.look(2.0).ready
     assert (ready.name, ready.bytes) == ("a.txt", 4)
+    assert watch.next_file == str(tmp_path / "a.txt")
     watch.forget(ready)
-    assert watch.num_waiting == 0
+    assert (watch.num_waiting, watch.next_file) == (0, "")
     assert watch.look(3.0).ready == ()  # seen anew
+
+
+def test_a_folder_is_no_file_to_read_ahead(tmp_path: Path) -> None:
+    watch = InboxWatch(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/one.txt").write_text("a\n")
+    watch.look(0.0)
+    assert [one.name for one in watch.look(5.0).ready] == ["a"]
+    assert watch.next_file == ""
 
 
 def test_the_priority_is_used(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import TypeVar
@@ -68,6 +68,11 @@ class Found(list[Source]):
     def __init__(self, sources: Iterable[Source], passed: Iterable[Passed] = ()) -> None:
         super().__init__(sources)
         self.passed = tuple(passed)
+
+    def renamed(self, name: str) -> "Found":
+        """The same, with another name for the only source that there is."""
+        (one,) = self
+        return Found([replace(one, name=name)], self.passed)
 
 
 def walk(path: Path, pulse: Pulse, *, is_named: bool = False) -> Found:

@@ -49,11 +49,12 @@ class StoreCache:
     def find(self, alias: str) -> Store | None:
         """The store published under an alias, or None."""
         try:
-            return self._open((self.folder / _ALIASES / alias).read_text(encoding="utf-8"))
+            return self.open((self.folder / _ALIASES / alias).read_text(encoding="utf-8"))
         except OSError:
             return None
 
-    def _open(self, key: str) -> Store | None:
+    def open(self, key: str) -> Store | None:
+        """The store of a name, or None."""
         folder = self.folder / key
         try:
             store = Store(folder)
@@ -90,16 +91,24 @@ class StoreCache:
             alias: finds the store without reading the sources again; None: no alias.
         """
         final = self.folder / key
-        store = self._open(key)
+        store = self.open(key)
         if store is None:
             shutil.rmtree(final, ignore_errors=True)
             with contextlib.suppress(OSError):
                 partial.rename(final)
             store = Store(final)
         if alias:
-            (self.folder / _ALIASES / alias).write_text(key, encoding="utf-8")
+            self.add_alias(alias, store)
         self._prune()
         return store
+
+    def add_alias(self, alias: str, store: Store) -> None:
+        """Let a store be found under one more alias.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        (self.folder / _ALIASES / alias).write_text(store.folder.name, encoding="utf-8")
 
     def _prune(self) -> None:
         folders = [p for p in self.folder.iterdir() if p.name != _ALIASES and p.is_dir()]

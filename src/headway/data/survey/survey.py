@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from headway.base.errors import DataRefused, Refusal
-from headway.base.files import hash_bytes
+from headway.base.files import hash_bytes, hash_file
 from headway.base.pulse import Phase, Pulse
 from headway.base.units import size
 from headway.data.examples import tokenizer as tokenizers
@@ -93,7 +93,10 @@ def survey(
     if store is None:
         large = _is_large(sources, exact_bytes)
         content: tuple[object, ...] = ("sample", identities) if large else (identities,)
-        store = _find(stores, options, *content) if known and large else None
+        if known and large:
+            store = _find(stores, options, *content)
+        elif known:
+            store = _find_same_bytes(stores, options, sources, identities)
         if store is None:
             for parts in _samples(sources, pulse) if large else (None,):
                 with contextlib.suppress(EmptySampleError), stores.new_folder() as folder:
@@ -112,6 +115,23 @@ def survey(
 def _find(stores: StoreCache, options: ExampleOptions, *content: object) -> Store | None:
     """The store of this content; if its template asks for the date, the one of this day."""
     return stores.find(options.key(*content)) or stores.find(options.key(*content, options.day))
+
+
+def _find_same_bytes(
+    stores: StoreCache, options: ExampleOptions, sources: Sequence[Source], identities: object
+) -> Store | None:
+    """The store of the same bytes under the same names: files that were touched, or read ahead."""
+    content: list[tuple[int, str | None]] = []
+    with contextlib.suppress(OSError):  # told when it is read
+        content += [(one.size, hash_file(one.path).sha256) for one in sources if one.path]
+    if len(content) < len(sources):
+        return None
+    names, fingerprint = tuple(source.name for source in sources), _hash_content(content)
+    for day in ((), (options.day,)):
+        if store := stores.open(options.key(fingerprint, names, *day)):
+            stores.add_alias(options.key(identities, *day), store)
+            return store
+    return None
 
 
 def _check(
@@ -373,5 +393,8 @@ def error_of_ratio(amounts: Sequence[float], sizes: Sequence[float]) -> float:
 
 def _fingerprint(reading: Reading) -> str:
     """sha256 over the content read and the sizes of the sources, but not their names."""
-    content = [(source.size, reading.contents.get(source.name)) for source in reading.sources]
+    return _hash_content([(one.size, reading.contents.get(one.name)) for one in reading.sources])
+
+
+def _hash_content(content: Sequence[tuple[int, str | None]]) -> str:
     return hash_bytes(msgspec.json.encode(content))

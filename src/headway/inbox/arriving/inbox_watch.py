@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headway.inbox.arriving.arrivals import (
+    ArrivalKind,
     Arrivals,
     Listed,
     SeenFile,
@@ -59,6 +60,13 @@ class InboxWatch:
     def num_waiting(self) -> int:
         """Files that are there, ready or not."""
         return len(self.arrivals.ready) + len(self.arrivals.waiting)
+
+    @property
+    def next_file(self) -> str:
+        """The path of the file that is taken next, as far as is known; "" if none is."""
+        first = next(iter(self.arrivals.ready), None)
+        is_file = first is not None and first.kind is ArrivalKind.FILE
+        return str(self._folder / first.name) if first and is_file else ""
 
     def _list(self, now_s: float) -> None:
         self._looked_s = now_s
