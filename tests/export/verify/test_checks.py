@@ -11,6 +11,7 @@ from headway.export.gguf.splits import Splits
 from headway.export.verify.checks import (
     LIMITS,
     POSITIONS,
+    CheckOutcome,
     Difference,
     compare_chats,
     compare_ends,
@@ -18,6 +19,7 @@ from headway.export.verify.checks import (
     compare_reply,
     compare_template,
     compare_tokens,
+    probe,
     probe_ids,
 )
 from headway.export.verify.llama_cpp import ChatReply, Continuation, LlamaCppError
@@ -68,6 +70,12 @@ class Llama:
         return Continuation((force or 5,), force == END, chances)
 
 
+def compared_probabilities(
+    llama: Any, reference: Reference, ids: Sequence[int], quantize: str
+) -> list[CheckOutcome]:
+    return compare_probabilities(probe(llama, reference, ids), reference, quantize)
+
+
 def outcomes(compared: Any) -> list[Difference | None]:
     return [one.difference for one in (compared if isinstance(compared, list) else [compared])]
 
@@ -80,7 +88,7 @@ def test_everything_is_the_same() -> None:
         *compare_template(WORDS.chat_template, REFERENCE),
         *compare_chats(llama, REFERENCE, 512),
         compare_ends(llama, REFERENCE, [END]),
-        *compare_probabilities(llama, REFERENCE, ids, "f32"),
+        *compared_probabilities(llama, REFERENCE, ids, "f32"),
         *compare_reply(llama, REFERENCE, [END]),
     ]
     assert outcomes(compared) == [None] * 10
@@ -171,9 +179,9 @@ def shifted(
 def test_log_probabilities_beyond_the_limit(quantize: str) -> None:
     sure = Reference(Model(size=60.0), WORDS, begins=False)  # one token has all of the probability
     ids, limit = probe_ids(sure, 512), LIMITS[quantize]
-    close = compare_probabilities(shifted(0.9 * limit, sure), sure, ids, quantize)
+    close = compared_probabilities(shifted(0.9 * limit, sure), sure, ids, quantize)
     assert outcomes(close) == [None, None, None]
-    far = compare_probabilities(shifted(1.1 * limit, sure), sure, ids, quantize)
+    far = compared_probabilities(shifted(1.1 * limit, sure), sure, ids, quantize)
     assert far[0].difference is Difference.PROBABILITIES
     assert far[0].check.measured == pytest.approx(1.1 * limit, rel=0.05)
 
@@ -181,10 +189,10 @@ def test_log_probabilities_beyond_the_limit(quantize: str) -> None:
 @pytest.mark.parametrize(("quantize", "times"), [("f32", 1), ("f16", 20), ("q4_k_m", 20)])
 def test_one_position_that_is_far_off(quantize: str, times: float) -> None:
     ids, limit = probe_ids(REFERENCE, 512), LIMITS[quantize] * times
-    close = compare_probabilities(shifted(0.9 * limit, only=60), REFERENCE, ids, quantize)
+    close = compared_probabilities(shifted(0.9 * limit, only=60), REFERENCE, ids, quantize)
     assert outcomes(close) == [None, None, None]
     for by in (1.1 * limit, float("nan")):
-        far = compare_probabilities(shifted(by, only=60), REFERENCE, ids, quantize)
+        far = compared_probabilities(shifted(by, only=60), REFERENCE, ids, quantize)
         assert far[1].difference is Difference.PROBABILITIES
         assert "after token 60" in far[0].check.detail
 
@@ -200,14 +208,14 @@ def test_unlikely_tokens_count_less() -> None:
         return Continuation((5,), False, chances)
 
     ids = probe_ids(sure, 512)
-    found = compare_probabilities(Llama(complete=complete), sure, ids, "f16")  # type: ignore[arg-type]
+    found = compared_probabilities(Llama(complete=complete), sure, ids, "f16")
     assert outcomes(found) == [None, None, None]
     assert found[1].check.measured == pytest.approx(0.03, rel=1e-3)
 
 
 def test_another_first_choice() -> None:
     ids = probe_ids(REFERENCE, 512)
-    found = compare_probabilities(shifted(0.0, swap=True), REFERENCE, ids, "f32")
+    found = compared_probabilities(shifted(0.0, swap=True), REFERENCE, ids, "f32")
     assert outcomes(found) == [None, None, Difference.PROBABILITIES]
 
 

@@ -1,9 +1,10 @@
 """Comparisons of a GGUF file in llama.cpp with the model in PyTorch, each with its outcome."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import count
 from typing import Any
 
 from headway.export.gguf.splits import Splits
@@ -44,6 +45,7 @@ class Difference(StrEnum):
     ENDS = "an end token does not end an answer"
     PROBABILITIES = "the probabilities differ"
     WEIGHTS = "the weights differ"
+    ROUNDING = "the number format changes what the model answers"
     REPLY = "an answer does not end where it should"
 
 
@@ -185,65 +187,118 @@ def probe_ids(reference: Reference, context: int) -> list[int]:
     return [*ids, *more][: min(_BEFORE + POSITIONS, context - 1)]
 
 
-def compare_probabilities(
-    llama: LlamaCpp, reference: Reference, ids: Sequence[int], quantize: str
-) -> list[CheckOutcome]:
-    """Compare the log-probabilities of llama.cpp's first choices, and which one is first."""
+@dataclass(frozen=True)
+class LikelyTokens:
+    """What llama.cpp finds likely.
+
+    Attributes:
+        ids: of a text.
+        begin: position of the first token whose successor counts.
+        tops: the log-probabilities of the most likely successors at each position, by id.
+    """
+
+    ids: tuple[int, ...]
+    begin: int
+    tops: tuple[Mapping[int, float], ...]
+
+
+def probe(llama: LlamaCpp, reference: Reference, ids: Sequence[int]) -> LikelyTokens:
+    """Ask llama.cpp for its first choices at the last positions of a text.
+
+    Raises:
+        LlamaCppError: it does not tell them.
+    """
     begin = max(0, len(ids) - POSITIONS)
-    ours_TV = reference.log_probabilities(ids, begin)
-    apart, same, clear = _Distances(reference), 0, 0
     word = reference.tokens("a")[-1]  # is chosen: of an end token, no probabilities are told
+    tops: list[Mapping[int, float]] = []
     for number in range(begin, len(ids)):
-        theirs = llama.complete(ids[: number + 1], 1, top=_TOP, force=word).top
-        if not theirs:
+        top = llama.complete(ids[: number + 1], 1, top=_TOP, force=word).top
+        if not top:
             raise LlamaCppError(f"no probabilities after token {number + 1}")
-        ours_V = ours_TV[number - begin]
-        for token, found in theirs.items():
-            apart.add(number + 1, token, float(ours_V[token]), found)
-        best = ours_V.topk(2)
-        if float(best.values[0] - best.values[1]) > _CLEAR * LIMITS[quantize]:
-            clear += 1
-            same += next(iter(theirs)) == int(best.indices[0])
-    needed = clear * _SAME_CHOICES
-    chosen = ExportCheck(
-        f"first choices where one is clear ({clear})", same >= needed, same, needed
+        tops.append(top)
+    return LikelyTokens(tuple(ids), begin, tuple(tops))
+
+
+def compare_probabilities(
+    probed: LikelyTokens, reference: Reference, quantize: str, limit: float = 0.0
+) -> list[CheckOutcome]:
+    """Compare the log-probabilities of llama.cpp's first choices, and which one is first.
+
+    Args:
+        probed: what llama.cpp finds likely.
+        reference: the model beside it.
+        quantize: the number format of the file's weights.
+        limit: by how much they may differ, instead of that format's limit.
+    """
+    limit = limit or LIMITS[quantize]
+    apart = distances(probed, reference)
+    clear = [best for best in apart.best if best.ahead > _CLEAR * limit]
+    same, needed = sum(best.is_same for best in clear), len(clear) * _SAME_CHOICES
+    what = f"top-{_TOP} log-probabilities at {len(probed.tops)} positions"
+    farthest = farthest_limit(quantize, limit)
+    checks = (
+        ExportCheck(what, apart.expected <= limit, apart.expected, limit, apart.where),
+        ExportCheck("the farthest of them", apart.farthest <= farthest, apart.farthest, farthest),
+        ExportCheck(
+            f"first choices where one is clear ({len(clear)})", same >= needed, same, needed
+        ),
     )
-    return [
-        *apart.outcomes(len(ids) - begin, quantize),
-        CheckOutcome(chosen, None if chosen.passed else Difference.PROBABILITIES),
-    ]
+    return [CheckOutcome(one, None if one.passed else Difference.PROBABILITIES) for one in checks]
 
 
-class _Distances:
-    """How far log-probabilities are apart."""
+def farthest_limit(quantize: str, limit: float) -> float:
+    """By how much a single log-probability may differ, where `limit` is that of all."""
+    return limit * _FARTHEST.get(quantize, _FARTHEST_OF_OTHERS)
 
-    def __init__(self, reference: Reference) -> None:
-        self._reference = reference
-        self._weighted = self._farthest = 0.0
-        self._where = ""
 
-    def add(self, position: int, token: int, ours: float, theirs: float) -> None:
-        apart = math.inf if math.isnan(theirs) else abs(theirs - ours)
-        self._weighted += math.exp(ours) * apart
-        if apart > self._farthest:
-            name = self._reference.tokenizer.token_of(token)
-            self._farthest = apart
-            self._where = f"{theirs:.4f} instead of {ours:.4f} for {name!r} after token {position}"
+@dataclass(frozen=True)
+class FirstChoice:
+    """A first choice of the model.
 
-    def outcomes(self, num_positions: int, quantize: str) -> list[CheckOutcome]:
-        """The expected distance at a position, and the farthest."""
-        limit, mean = LIMITS[quantize], self._weighted / num_positions
-        what = f"top-{_TOP} log-probabilities at {num_positions} positions"
-        farthest = limit * _FARTHEST.get(quantize, _FARTHEST_OF_OTHERS)
-        checks = (
-            ExportCheck(what, mean <= limit, mean, limit, self._where),
-            ExportCheck(
-                "the farthest of them", self._farthest <= farthest, self._farthest, farthest
-            ),
-        )
-        return [
-            CheckOutcome(one, None if one.passed else Difference.PROBABILITIES) for one in checks
-        ]
+    Attributes:
+        ahead: of the second one, as a log-probability.
+        is_same: as llama.cpp's.
+    """
+
+    ahead: float
+    is_same: bool
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How far log-probabilities are apart.
+
+    Attributes:
+        expected: at a position, each token counted by its probability.
+        farthest: of a single one.
+        where: that is, for people.
+        best: the first choice at each position.
+    """
+
+    expected: float
+    farthest: float
+    where: str
+    best: tuple[FirstChoice, ...]
+
+
+def distances(probed: LikelyTokens, reference: Reference) -> Distances:
+    """How far those of llama.cpp are from the model's."""
+    ours_TV = reference.log_probabilities(probed.ids, probed.begin)
+    weighted = farthest = 0.0
+    where, best = "", list[FirstChoice]()
+    for ours_V, top, number in zip(ours_TV, probed.tops, count(probed.begin + 1), strict=False):
+        for token, theirs in top.items():
+            ours = float(ours_V[token])
+            apart = math.inf if math.isnan(theirs) else abs(theirs - ours)
+            weighted += math.exp(ours) * apart
+            if apart > farthest:
+                farthest = apart
+                name = reference.tokenizer.token_of(token)
+                where = f"{theirs:.4f} instead of {ours:.4f} for {name!r} after token {number}"
+        first = ours_V.topk(2)
+        ahead = float(first.values[0] - first.values[1])
+        best.append(FirstChoice(ahead, next(iter(top)) == int(first.indices[0])))
+    return Distances(weighted / len(probed.tops), farthest, where, tuple(best))
 
 
 def compare_reply(

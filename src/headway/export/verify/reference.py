@@ -29,6 +29,13 @@ class Reference:
         self._bos = tokenizer.bos_id if begins else None
         self._template = Template(tokenizer) if tokenizer.chat_template is not None else None
 
+    def merged(self) -> "Reference":
+        """The model with its adapters merged in fp32, instead of this one: they share weights."""
+        model: Any = self.model
+        if hasattr(model, "merge_and_unload"):
+            model = model.merge_and_unload(safe_merge=True)
+        return Reference(model, self.tokenizer, begins=self._bos is not None)
+
     def tokens(self, text: str) -> list[int]:
         """The ids of a text, without anything before it."""
         return self.tokenizer.encode([text])[0].tolist()

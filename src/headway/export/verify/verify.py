@@ -1,6 +1,7 @@
 """Verification of a GGUF file: compared in llama.cpp, and the cause where it differs."""
 
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,19 @@ from headway.export.source import ExportSource
 from headway.export.verify.checks import (
     CheckOutcome,
     Difference,
+    LikelyTokens,
     compare_chats,
     compare_ends,
     compare_probabilities,
     compare_reply,
     compare_template,
     compare_tokens,
+    probe,
     probe_ids,
 )
 from headway.export.verify.llama_cpp import LlamaCpp, LlamaCppError, running
 from headway.export.verify.reference import Reference
+from headway.export.verify.rounding import judge_rounding, rounds, sensitive
 from headway.export.verify.second_judge import judge_template
 from headway.export.verify.weights import DifferingWeight, find_differing_weight
 from headway.model.gguf.container import read_gguf
@@ -67,28 +71,59 @@ def verify_gguf(
             )
             stored = read_gguf(file).metadata.get("tokenizer.chat_template")
             outcomes = compare_template(stored, reference)
-            outcomes += _outcomes(llama, reference, planned, source, quantize, context)
+            outcomes += _outcomes(llama, reference, planned, source, context)
+            probed = probe(llama, reference, probe_ids(reference, context))
             name = llama.name
     except LlamaCppError as error:
-        failure = _failure(file, [f"{Difference.NOT_LOADED}: {error}"])
+        failure = _failure(file, [f"{Difference.NOT_LOADED}: {error}"], source, quantize)
         return FileVerdict(ExportVerification(_NO_NAME, failure=failure), (Difference.NOT_LOADED,))
-    suspect = any(one.difference is Difference.PROBABILITIES for one in outcomes)
-    weight = None
-    if suspect or source.base:
-        weight = _differing_weight(file, reference, planned, pulse.beat)
-        what = "weights, merged here once more" if source.base else "weights"
-        check = ExportCheck(what, passed=weight is None, detail=str(weight or ""))
-        outcomes.append(CheckOutcome(check, Difference.WEIGHTS if weight else None))
+    numbers, weight, findings = _compare_numbers(
+        file, reference, probed, planned, quantize, pulse, is_merged=source.base is not None
+    )
+    outcomes += numbers
     checks = tuple(one.check for one in outcomes)
     wrong = [one for one in outcomes if one.difference]
     if not wrong:
-        findings = () if stored is None else judge_template(file)
-        return FileVerdict(ExportVerification(name, checks, findings=findings))
+        judged = () if stored is None else judge_template(file)
+        return FileVerdict(ExportVerification(name, checks, findings=(*findings, *judged)))
     differences = tuple(dict.fromkeys(one.difference for one in wrong if one.difference))
     wrong.sort(key=lambda one: one.difference is not Difference.WEIGHTS)  # the cause comes first
-    causes = [f"{one.difference}: {one.check.detail}" for one in wrong]
-    failed = ExportVerification(name, checks, _failure(file, causes))
+    causes = [_cause(one) for one in wrong]
+    failed = ExportVerification(name, checks, _failure(file, causes, source, quantize))
     return FileVerdict(failed, differences, weight)
+
+
+def _compare_numbers(
+    file: Path,
+    reference: Reference,
+    probed: LikelyTokens,
+    planned: PlannedFile,
+    quantize: str,
+    pulse: Pulse,
+    *,
+    is_merged: bool,
+) -> tuple[list[CheckOutcome], DifferingWeight | None, tuple[Finding, ...]]:
+    """Compare probabilities; and weights, of a merged model and where probabilities differ.
+
+    If all weights are the model's, rounded as they should be, the number format may be why.
+    """
+    outcomes = compare_probabilities(probed, reference, quantize)
+    differs = any(one.difference for one in outcomes)
+    if not differs and not is_merged:
+        return outcomes, None, ()
+    merged = reference.merged()
+    layout = tensor_layout(planned.architecture.config, planned.architecture.name)
+    weights: Any = merged.model
+    weight = find_differing_weight(read_gguf(file), layout, weights.state_dict(), pulse.beat)
+    findings: tuple[Finding, ...] = ()
+    if differs and weight is None and rounds(quantize):
+        outcomes = judge_rounding(file, layout, merged, probed, quantize, pulse.beat)
+        if not any(one.difference for one in outcomes):
+            findings = (sensitive(quantize, outcomes),)
+    what = "weights, merged here once more" if is_merged else "weights"
+    check = ExportCheck(what, passed=weight is None, detail=str(weight or ""))
+    outcomes.append(CheckOutcome(check, Difference.WEIGHTS if weight else None))
+    return outcomes, weight, findings
 
 
 def _outcomes(
@@ -96,38 +131,38 @@ def _outcomes(
     reference: Reference,
     planned: PlannedFile,
     source: ExportSource,
-    quantize: str,
     context: int,
 ) -> Iterator[CheckOutcome]:
-    """All comparisons, the quick ones first."""
+    """All comparisons but those of numbers, the quick ones first."""
     yield from compare_tokens(llama, reference, planned.vocabulary.splits)
     yield from compare_chats(llama, reference, context)
     yield from compare_reply(llama, reference, source.end_ids)  # behind the chat just computed
-    ids = probe_ids(reference, context)
-    yield from compare_probabilities(llama, reference, ids, quantize)
     yield compare_ends(llama, reference, source.end_ids)
 
 
-def _differing_weight(
-    file: Path, reference: Reference, planned: PlannedFile, on_tensor: Callable[[], None]
-) -> DifferingWeight | None:
-    """The first weight in the file that is not the model's; adapters are merged for that."""
-    model: Any = reference.model
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload(safe_merge=True)
-    layout = tensor_layout(planned.architecture.config, planned.architecture.name)
-    return find_differing_weight(read_gguf(file), layout, model.state_dict(), on_tensor)
+def _cause(wrong: CheckOutcome) -> str:
+    """Why a check failed: what differs, by how much, and where."""
+    check = wrong.check
+    by = ""
+    if check.measured is not None and check.limit is not None:
+        by = f" ({check.what}: {check.measured:.3g}, limit {check.limit:.3g})"
+    return f"{wrong.difference}{by}: {check.detail}".rstrip(": ")
 
 
-def _failure(file: Path, causes: list[str]) -> Finding:
+def _failure(file: Path, causes: list[str], source: ExportSource, quantize: str) -> Finding:
+    export = f"headway export {shlex.quote(str(source.run or source.folder))} --to gguf"
+    base = f" --model {shlex.quote(source.base.folder)}" if source.base and not source.run else ""
     return Finding(
         "refused",
         f"{file.name} is not the model that was trained",
         have="; ".join(causes)[:1000],
         need="the same tokens, chats, probabilities and ends in llama.cpp and in PyTorch",
         remedies=(
-            Remedy("--no-verify", "keeps the file in spite of it, to look at"),
-            Remedy("--quantize f32", "tells whether the number format is why"),
+            Remedy(f"{export}{base} --quantize f32", "tells whether the number format is why"),
+            Remedy(
+                f"{export}{base} --quantize {quantize} --no-verify",
+                "keeps the file in spite of it, to look at",
+            ),
         ),
         cause=Cause.EXPORT_DIFFERS,
     )

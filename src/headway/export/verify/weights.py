@@ -85,6 +85,25 @@ def find_differing_weight(
     return None
 
 
+def model_values(file: GgufFile, name: str, target: TensorTarget) -> Values:
+    """The values of a tensor as the model has them: shape, order of rows, without what is added.
+
+    Args:
+        file: GGUF.
+        name: of the tensor in there.
+        target: what it is.
+    """
+    found = _values(file, file.tensors[name])
+    if target.plus:
+        found = found - np.float32(target.plus)
+    order = row_order(len(found), target.heads)
+    if order is None:
+        return np.ascontiguousarray(found)
+    values = np.empty_like(found)
+    values[order] = found
+    return values
+
+
 def _tolerance(kind: str) -> float:
     return _TOLERANCE.get(kind, _TOLERANCE_OF_OTHERS)
 
