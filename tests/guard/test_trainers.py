@@ -66,7 +66,7 @@ def test_a_second_file_of_a_trainer_that_trains_nothing_is_explained(folder: Pat
     assert (code, record["own_exit_code"]) == (4, 0)
     assert "finished without training: 0 steps" in said
     text = " ".join(said.split())
-    assert "out/checkpoint-20 stands at step 20, 1 epoch of 20 steps" in text
+    assert "out/checkpoint-20 is at step 20, 1 epoch of 20 steps" in text
     assert "num_train_epochs 1 over this command's data leads to step 18" in text
     (line,) = re.findall(r"try +(headway train .*)", said)
     assert line == "headway train b.jsonl --model out/checkpoint-20"

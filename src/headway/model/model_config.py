@@ -173,7 +173,7 @@ def quantizer_of(folder: Path, config: Mapping[str, Any]) -> str:
         method = cast("dict[str, Any]", found).get("quant_method") if isinstance(found, dict) else 0
         return f"{method or 'unknown'}, in {CONFIG}"
     name = next((one for one in _QUANTIZERS if (folder / one).is_file()), "")
-    return name and f"{name} beside the weights"
+    return name and f"{name} next to the weights"
 
 
 def _quantized(folder: Path, quantizer: str) -> Refusal:
@@ -193,6 +193,6 @@ def _invalid(folder: Path, name: str = CONFIG) -> Boundary:
     return Boundary(
         f"{folder / name} is not valid",
         cause=Cause.MODEL_INVALID,
-        need="the file that save_pretrained writes beside these weights",
+        need="the file that save_pretrained writes with these weights",
         remedies=(Remedy("copy the file again", "from where the model came from"),),
     )

@@ -245,7 +245,7 @@ def decide_held_out(
         "ok",
         "no rows held out: learning is measured on trained rows",
         have="val_size 0",
-        remedies=(Remedy(f"--val-size {some}", "tells learning from memorizing"),),
+        remedies=(Remedy(f"--val-size {some}", "distinguishes learning from memorizing"),),
     )
     return Decision(HeldOut(held_out), findings=(finding,))
 

@@ -138,6 +138,6 @@ def _remaining(found: Deletion, width: int) -> list[str]:
         names = ", ".join(map(printable, found.descendants))
         lines += [
             f"  {line}"
-            for line in flow([f"continued by {names}, which has weights of its own"], width - 2)
+            for line in flow([f"continued by {names}, which has its own weights"], width - 2)
         ]
     return lines

@@ -216,7 +216,7 @@ def _replayed(replay: "ReplayPlan | None") -> list[str]:
     if replay is None:
         return []
     sources = plural(len(replay.sources), "earlier run")
-    return [f"{plural(replay.num_rows, 'row')} of {sources} replayed beside them"]
+    return [f"{plural(replay.num_rows, 'row')} of {sources} replayed in addition"]
 
 
 def _learning(learning: "LearningPlan", num_steps: int) -> list[str]:

@@ -68,7 +68,7 @@ def _rows(rows: "ReceiptRows") -> list[str]:
     if rows.held_out:
         parts.append(f"{count(rows.held_out)} held out")
     if rows.replayed:
-        parts.append(f"{count(rows.replayed)} of earlier runs replayed beside them")
+        parts.append(f"{count(rows.replayed)} of earlier runs replayed in addition")
     if rows.rejected:
         why = ", ".join(f"{count(number)} {reason}" for reason, number in rows.rejected.items())
         parts.append(f"{count(sum(rows.rejected.values()))} of {count(rows.read)} rejected ({why})")

@@ -108,7 +108,7 @@ def test_a_folder_that_is_no_inbox_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="is no inbox"):
+    with pytest.raises(UsageError, match="is not an inbox"):
         typed(action)
     assert list(tmp_path.iterdir()) == []
 

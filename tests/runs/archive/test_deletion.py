@@ -134,7 +134,7 @@ def touch(path: Path) -> None:
 def test_what_headway_did_not_make_is_named_and_kept(runs: Path, name: str) -> None:
     touch(runs / "notes" / name)
     error = refused("notes", where=runs)
-    assert error.what == "notes holds what Headway did not make"
+    assert error.what == "notes contains files that Headway did not make"
     assert error.have in (name, name.partition("/")[0])
     first, *words = error.remedies[0].do.split()
     assert first == "mv"

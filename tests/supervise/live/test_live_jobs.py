@@ -160,7 +160,7 @@ def test_a_run_whose_owner_was_killed_died(runs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("by", "said"), [("guard", "headway guard was killed"), ("callback", "a checkpoint of its own")]
+    ("by", "said"), [("guard", "headway guard was killed"), ("callback", "its own checkpoint")]
 )
 def test_a_watched_run_that_died_is_not_resumed_by_us(
     runs: Path, by: Literal["guard", "callback"], said: str

@@ -66,5 +66,5 @@ def test_another_shape_or_number_format_is_named_before_anything_is_added(
 ) -> None:
     layout = layout_of(tensors((2, 4), (3,)))
     check_layout(2, tensors((2, 4), (3,)), layout)
-    with pytest.raises(BrokenContract, match="worker 2 has other tensors than the root"):
+    with pytest.raises(BrokenContract, match="worker 2 has different tensors than the root"):
         check_layout(2, other, layout)

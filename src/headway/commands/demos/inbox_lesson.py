@@ -110,7 +110,7 @@ def teach_inbox(arguments: Arguments, steps: InboxSteps) -> int:
     if steps.export:
         steps.export(runs[-1], _asked(exams[-1]))
     if not arguments.on("no_chat") and not show.is_silent and is_terminal():
-        example = "Ask it a question of this kind; it answers each one by itself. For example:"
+        example = "Ask it a question of this kind; it answers each one on its own. For example:"
         show.text("", example, "", questions[-1].question, "")
         steps.chat(runs[-1])
     return Exit.KEPT if exams[-1].is_passed else Exit.BROKEN

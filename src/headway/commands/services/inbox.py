@@ -239,7 +239,7 @@ def _check_is_inbox(folder: "InboxFolder") -> None:
     if not folder.is_inbox:
         start = f"headway inbox start {shlex.quote(str(folder.path))} --preset mini"
         raise UsageError(
-            f"{folder.path} is no inbox",
+            f"{folder.path} is not an inbox",
             cause=Cause.RUN_NOT_FOUND,
             have="no folder .headway in it" if folder.path.is_dir() else "no such folder",
             need="a folder that headway inbox start was used on",

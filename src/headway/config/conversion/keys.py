@@ -83,7 +83,7 @@ def _scalar(node: yaml.Node) -> str:
 
 def _too_large(path: Path, have: str) -> UsageError:
     return UsageError(
-        f"{path} is no configuration of a training tool",
+        f"{path} is not a configuration of a training tool",
         cause=Cause.CONFIG_INVALID,
         have=have,
         need="lines of `name: value`, in sections of sections at most",

@@ -246,7 +246,7 @@ def _several_lists(source: Source, several: SeveralListsError) -> DataRefused:
         f"{source.name} holds several lists of rows",
         cause=Cause.NO_USABLE_RECORDS,
         have=", ".join(names),
-        need="one list, or one named train beside others that are held out",
+        need="one list, or one named train next to held-out ones",
         remedies=tuple(remedies[:_SHOWN_LISTS]),
     )
 

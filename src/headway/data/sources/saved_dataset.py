@@ -61,7 +61,7 @@ def saved_split(folder: Path) -> tuple[str, list[str]]:
             f"{folder} holds several splits",
             cause=Cause.NO_USABLE_RECORDS,
             have=", ".join(splits) or "none",
-            need="one split, or one named train beside others that are held out",
+            need="one split, or one named train next to held-out ones",
             remedies=tuple(Remedy(shlex.quote(str(folder / name))) for name in splits[:4])
             or (Remedy(f"ls -l {shlex.quote(str(folder))}", "shows the folder"),),
         )
@@ -88,6 +88,6 @@ def _selected(folder: Path) -> DataRefused:
         f"the dataset in {folder} is a selection of the rows in its tables",
         cause=Cause.NO_USABLE_RECORDS,
         have="_data_files, and _indices_data_files that say which rows to read",
-        need="tables that hold the selected rows alone",
+        need="tables with only the selected rows",
         remedies=(Remedy(f"python -c {shlex.quote(code)}", f"then train {flat}"),),
     )

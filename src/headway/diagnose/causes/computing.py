@@ -123,7 +123,7 @@ def find_computing(evidence: Evidence) -> Diagnosis | None:
             have=f"{spot.process.cpu:.1f} of {evidence.machine.cores} cores used; {where_to}"
             + for_whom
             + _silence(evidence),
-            need="patience, if that place is meant to take long",
+            need="patience, if that code is supposed to take long",
             remedies=(
                 Remedy(
                     f"py-spy top --pid {spot.process.pid}", "shows which functions take the time"

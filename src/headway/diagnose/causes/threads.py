@@ -102,7 +102,7 @@ def _gil_remedies(process: ProcessFacts, holder: ThreadFacts) -> tuple[Remedy, .
         )
     return (
         Remedy(
-            "run that call in a process of its own (multiprocessing), not in a thread",
+            "run that call in a separate process (multiprocessing), not in a thread",
             "the other threads then keep running",
         ),
         look,
@@ -263,7 +263,7 @@ GIL_HELD = CauseRow(
     StallCause.GIL_HELD,
     find_gil_held,
     "a thread that has Python's global lock is in compiled code, and no other thread is running",
-    "shorten the call, simplify the pattern, or run it in a process of its own",
+    "shorten the call, simplify the pattern, or run it in a separate process",
 )
 DEADLOCK = CauseRow(
     StallCause.DEADLOCK,

@@ -68,7 +68,7 @@ def check_deletions(runs: Sequence[str], output_dir: Path) -> list[Deletion]:
         output_dir: where runs are, and those that may depend on them.
 
     Raises:
-        UsageError: there is no such run, it is live, holds what Headway did not make, or another
+        UsageError: there is no such run, it is live, contains files of others, or another
             run needs it.
         Problems: several of these.
     """
@@ -302,12 +302,12 @@ def _holds_others_files(run: Path, foreign: list[str]) -> UsageError:
     more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
     first = shlex.quote(str(run / foreign[0]))
     return UsageError(
-        f"{run.name} holds what Headway did not make",
+        f"{run.name} contains files that Headway did not make",
         cause=Cause.RUN_UNREADABLE,
         have=", ".join(foreign[:3]) + more,
         need="only files of the run; you may need the others",
         remedies=(
-            Remedy(f"mv {first} {shlex.quote(str(run.parent))}/", "keeps it, beside the runs"),
+            Remedy(f"mv {first} {shlex.quote(str(run.parent))}/", "keeps it, next to the runs"),
         ),
     )
 

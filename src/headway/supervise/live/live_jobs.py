@@ -27,7 +27,7 @@ from headway.supervise.stalls.note import read_note
 # The last line of a watched run that left none: what it saved is up to its own program.
 _LOST = {
     "guard": "headway guard was killed, and the command with it; output.log has what it printed",
-    "callback": "the process that trained is gone; resume it from a checkpoint of its own",
+    "callback": "the process that trained is gone; resume it from its own checkpoint",
 }
 
 

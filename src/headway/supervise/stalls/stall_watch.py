@@ -358,10 +358,10 @@ _UNKNOWN = Diagnosis(
 
 def _why_it_waits(on_stall: OnStall, diagnosis: Diagnosis) -> str:
     if on_stall == "wait":
-        return "it is waited for: --on-stall wait"
+        return "waiting: --on-stall wait"
     if diagnosis.helps is Helps.PERSON:
-        return "it is waited for: only a person can change this"
-    return "it is waited for: this ends by itself"
+        return "waiting: only a person can change this"
+    return "waiting: this ends by itself"
 
 
 def _doing(pulse: PulseReading) -> str:

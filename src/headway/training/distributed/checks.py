@@ -70,7 +70,7 @@ def check_layout(rank: int, parameters: Sequence[nn.Parameter], layout: int) -> 
     kinds = Counter(f"{p.dtype}".removeprefix("torch.") for p in parameters)
     formats = ", ".join(f"{number} in {kind}" for kind, number in kinds.items())
     raise BrokenContract(
-        f"worker {rank} has other tensors than the root",
+        f"worker {rank} has different tensors than the root",
         cause=Cause.WEIGHTS_DIFFER,
         have=f"{len(parameters)} trainable tensors ({formats}), with different shapes or formats",
         need="the same plan, model and packages for every worker",

@@ -68,7 +68,7 @@ def try_packing(forward: Forward, micro: MicroTensors, *, tolerance: float = 2e-
 
 def _compare_packed(forward: Forward, two: MicroTensors, tolerance: float) -> PackingTrial:
     if not attention.is_ours(forward.model):
-        return _alone(forward, two, "it keeps an attention of its own")
+        return _alone(forward, two, "it uses its own attention")
     first = two.documents[0].length
     other_ids_N = two.ids_N.clone()
     other_ids_N[:first] = torch.where(other_ids_N[:first] > 0, other_ids_N[:first] - 1, 1)

@@ -54,7 +54,7 @@ def test_a_second_file_behind_its_target_is_explained(tmp_path: Path, resumed: f
     (finding,) = found(facts)
     assert finding.kind == "refused"
     assert "0 steps" in finding.what
-    assert "out/checkpoint-20 stands at step 20, 1 epoch of 20 steps" in finding.have
+    assert "out/checkpoint-20 is at step 20, 1 epoch of 20 steps" in finding.have
     assert "leads to step 18" in finding.have
     assert "num_train_epochs" in finding.need
     assert finding.remedies[0].do == "headway train b.jsonl --model out/checkpoint-20"
@@ -72,7 +72,7 @@ def test_what_the_script_saves_afterwards_is_no_step(tmp_path: Path, resumed: fl
         records=(bar(0, 18), CLOSING, bar(1, 5), bar(5, 5)),
     )
     (finding,) = found(facts)
-    assert "out/trainer_state.json stands at step 20" in finding.have
+    assert "out/trainer_state.json is still at step 20" in finding.have
     assert "step 18" in finding.have
 
 
@@ -86,8 +86,8 @@ def test_without_a_bar_a_finished_checkpoint_is_what_explains_it(
     tmp_path: Path, resumed: float
 ) -> None:
     (finding,) = found(facts_of(tmp_path, started_s=resumed, records=(CLOSING,), tail=(SPEED,)))
-    assert "out/checkpoint-20 stands at step 20" in finding.have
-    assert "if that is what it resumed from" in finding.have
+    assert "out/checkpoint-20 is at step 20" in finding.have
+    assert "if it resumed from there" in finding.have
 
 
 def test_a_state_that_explains_nothing_is_not_blamed(tmp_path: Path, resumed: float) -> None:

@@ -90,7 +90,7 @@ def _with_system(messages: tuple[dict[str, Any], ...], system: str) -> tuple[dic
     if first["role"] not in ("system", "developer"):
         return ({"role": "system", "content": system}, *messages)
     if (first["content"] or "").strip() != system.strip():
-        found = f"{shorten(system)} beside the messages, {shorten(first['content'])} in them"
+        found = f"{shorten(system)} next to the messages, {shorten(first['content'])} in them"
         raise UnfitError(RejectReason.SYSTEMS_DIFFER, found)
     return messages
 

@@ -50,7 +50,7 @@ def _sign_of_trainer(case: Case, closing: ProgressRecord | None) -> str:
         last, before = case.written[-1], case.resumed_from
         same = before is not None and last.global_step == before.global_step
         if last.ended_without_steps or same:
-            return f"{case.shown(last.path)} stands at step {count(last.global_step)} as before"
+            return f"{case.shown(last.path)} is still at step {count(last.global_step)}"
     if closing and not closing.loss and any(_NO_STEPS_A_SECOND.search(one) for one in case.lines):
         return f"it trained for {seconds(closing.run_seconds or 0.0)}, at 0 steps a second"
     return ""
@@ -120,7 +120,7 @@ def _target(case: Case, origin: TrainerState) -> _Target:
     if case.intent.number("max_steps"):
         return _Target(steps, f"max_steps of this command leads to step {count(steps)}")
     if not steps:
-        return _Target(0, "if that is what it resumed from, its target is no further")
+        return _Target(0, "if it resumed from there, its target is not beyond that step")
     of_epochs = f"num_train_epochs {epochs:g}" if epochs else "num_train_epochs"
     if origin.max_steps == steps:
         return _Target(steps, f"the target of this command is step {count(steps)} too")
@@ -131,7 +131,7 @@ def _behind_target(case: Case, origin: TrainerState, sign: str) -> Finding:
     """The finding about a run that was resumed at or past its target."""
     folder = case.shown(origin.path.parent)
     target = _target(case, origin)
-    stands = f"{folder} stands at step {count(origin.global_step)}"
+    stands = f"{folder} is at step {count(origin.global_step)}"
     if origin.num_train_epochs and origin.steps_per_epoch:
         epochs = plural(round(origin.epoch), "epoch") if origin.epoch >= 1 else "part of an epoch"
         stands += f", {epochs} of {count(origin.steps_per_epoch)} steps"

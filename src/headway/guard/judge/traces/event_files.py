@@ -129,7 +129,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | float | bytes]]:
         elif wire == 2:
             length, at = _varint(message, at)
             if at + length > len(message):
-                raise ValueError("a field leads out of its message")
+                raise ValueError("a field extends beyond its message")
             yield number, message[at : at + length]
             at += length
         else:
