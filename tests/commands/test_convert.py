@@ -42,16 +42,16 @@ def test_it_writes_a_file_once(flag: list[str], capsys: pytest.CaptureFixture[st
 def test_all_that_decides_and_has_no_counterpart_is_refused_at_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    Path("axolotl.yml").write_text(f"{GOOD}load_in_4bit: true\nrl: dpo\n")
+    Path("axolotl.yml").write_text(f"{GOOD}load_in_8bit: true\nrl: dpo\n")
     assert run(["convert", "axolotl.yml", "-o", "ours.yaml"]) == 2
     told = capsys.readouterr()
     assert told.out == ""
-    assert "load_in_4bit: true is not available" in told.err
+    assert "load_in_8bit: true is not available" in told.err
     assert "rl: dpo is not available" in told.err
     assert "headway convert axolotl.yml --force" in told.err
     assert not Path("ours.yaml").exists()
     assert run(["convert", "axolotl.yml", "--force"]) == 0
-    assert "# Not available:\n#   load_in_4bit: true: " in capsys.readouterr().out
+    assert "# Not available:\n#   load_in_8bit: true: " in capsys.readouterr().out
 
 
 def test_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,8 +37,10 @@ ALWAYS = [
     ("adam_beta1", 0.8),
     ("adam_beta2", 0.99),
     ("adam_epsilon", 1e-6),
+    ("optim", "adamw_8bit"),
     ("seed", 7),
     ("lora", True),
+    ("load_in_4bit", True),
     ("lora.r", 8),
     ("lora.lora_alpha", 16.0),
     ("lora.lora_dropout", 0.1),
@@ -107,7 +109,7 @@ def test_what_belongs_to_the_data_or_the_run_is_not_kept(name: str, value: Any) 
 
 def test_every_setting_is_in_one_of_the_lists() -> None:
     tried = {field(name) for name, _ in (*ALWAYS, *IF_GIVEN)}
-    assert tried | {"optim"} == set(INHERITED)
+    assert tried == set(INHERITED)
     assert set(INHERITED) <= FIELDS
 
 

@@ -77,7 +77,7 @@ def test_values_read_as_people_write_them(name: str, text: object, value: object
         ("max_tokens", "5x", "a whole number like 500000 or 2M"),
         ("max_time", "soon", "a duration like 90, 10m or 1h30m"),
         ("bf16", "maybe", "true or false"),
-        ("optim", "sgd", "the optimizers are adamw and muon"),
+        ("optim", "sgd", "the optimizers are adamw, in 8 bits or paged too, and muon"),
         ("run_name", 3, "text"),
         ("sample_prompts", 3, "a list of texts"),
         ("save_total_limit", None, "a number"),

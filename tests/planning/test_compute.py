@@ -8,6 +8,7 @@ import pytest
 from tests.helpers import HERE, settings
 
 from headway.base.errors import Cause, UsageError
+from headway.config.optimizers import OPTIMIZERS
 from headway.planning.compute import KnownMachine, decide_compute, in_shards
 
 AMX = replace(HERE.machine, cpu_flags=frozenset({"amx_bf16"}))
@@ -104,3 +105,45 @@ def test_shards_take_the_place_of_copies_unless_somebody_wants_these(
         assert shards.value.is_sharded
         (choice,) = (one for one in shards.choices if one.name == "reduction")
         assert (choice.value, choice.origin) == ("hsdp", "auto")
+
+
+@pytest.mark.parametrize(
+    ("given", "device", "remedies"),
+    [
+        ({"optim": "paged_adamw"}, "cpu", ["--optim adamw"]),
+        ({"optim": "paged_adamw_8bit"}, "cpu", ["--optim adamw_8bit"]),
+        (
+            {"load_in_4bit": True},
+            "mps",
+            ["--device cpu", "--no-load-in-4bit --optim adamw"],
+        ),
+        (
+            {"optim": "adamw_8bit", "nproc": 2, "reduction": "hsdp"},
+            "cpu",
+            ["--optim adamw", "--reduction tree"],
+        ),
+        (
+            {"load_in_4bit": True, "nproc": 2, "reduction": "hsdp"},
+            "cpu",
+            ["--no-load-in-4bit", "--reduction tree"],
+        ),
+    ],
+)
+def test_what_bitsandbytes_cannot_do_on_a_device_is_refused(
+    given: dict[str, Any], device: str, remedies: list[str]
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        decide_compute(settings(**given), replace(HERE, device=device))
+    assert refused.value.cause is Cause.CONTRADICTION
+    assert [remedy.do for remedy in refused.value.remedies] == remedies
+
+
+@pytest.mark.parametrize("optim", OPTIMIZERS)
+def test_a_gpu_takes_every_optimizer(optim: str) -> None:
+    decide_compute(settings(optim=optim, load_in_4bit=True), replace(HERE, device="cuda"))
+
+
+@pytest.mark.parametrize("given", [{"load_in_4bit": True}, {"optim": "adamw_8bit"}])
+def test_what_needs_bitsandbytes_is_not_cut_into_shards(given: dict[str, Any]) -> None:
+    asked = settings(nproc=4, **given)
+    assert in_shards(asked, decide_compute(asked, HERE)) is None

@@ -179,7 +179,10 @@ def test_fresh_moments_are_asked_for(runs: Path) -> None:
     assert not start.parent.keeps_optimizer
 
 
-@pytest.mark.parametrize(("optim", "keeps"), [("adamw", True), ("muon", False)])
+@pytest.mark.parametrize(
+    ("optim", "keeps"),
+    [("adamw", True), ("paged_adamw", True), ("adamw_8bit", False), ("muon", False)],
+)
 def test_moments_of_another_optimizer_are_not_gone_on_with(
     runs: Path, optim: Any, keeps: bool
 ) -> None:

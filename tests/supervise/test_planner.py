@@ -5,12 +5,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.helpers import HERE, in_memory, settings
 from tests.ui.fixtures import texts, words_of
 
-from headway.base.errors import MachineError
+from headway.base.errors import Cause, MachineError, UsageError
+from headway.base.host import packages
 from headway.base.machine import TorchBuild
 from headway.base.pulse import Pulse
 from headway.data.survey import reading
@@ -18,7 +20,7 @@ from headway.planning.decide import decide
 from headway.planning.model_source import InitialModel
 from headway.runs.plan import Plan
 from headway.supervise import planner
-from headway.supervise.planner import PlanRequest, choose_device
+from headway.supervise.planner import PlanRequest, check_packages, choose_device
 from headway.ui.show_plan import plan_lines
 
 CPU_BUILD, CUDA_BUILD = TorchBuild("2.13.0+cpu", ""), TorchBuild("2.13.0", "13.0")
@@ -123,3 +125,24 @@ def test_a_file_that_was_read_ahead_is_not_read_again_where_it_was_moved_to(
     path.rename(place)
     monkeypatch.setattr(reading, "read", lambda *_, **__: pytest.fail("it is read again"))
     assert plan(place).data.examples == ahead.data.examples
+
+
+@pytest.mark.parametrize(
+    ("given", "what", "instead"),
+    [
+        ({"load_in_4bit": True}, "--load-in-4bit", "--lora"),
+        ({"optim": "adamw_8bit"}, "--optim adamw_8bit", "--optim adamw"),
+    ],
+)
+def test_without_bitsandbytes_the_line_that_installs_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], what: str, instead: str
+) -> None:
+    check_packages(settings(**given))
+    monkeypatch.setattr(packages, "is_installed", lambda _: False)
+    check_packages(settings())
+    with pytest.raises(UsageError) as refused:
+        check_packages(settings(**given))
+    assert refused.value.what == f"{what} needs bitsandbytes, which is not installed"
+    assert refused.value.cause is Cause.MISSING_PACKAGE
+    tries = [remedy.do for remedy in refused.value.remedies]
+    assert tries == ["pip install 'headway[cuda]'", instead, "headway doctor"]

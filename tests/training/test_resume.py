@@ -103,6 +103,10 @@ KINDS: dict[str, Callable[[Path], Plan]] = {
     "gpt2": lambda data: planned(data, "text", folder_start(data / "gpt2")),
     "muon": lambda data: planned(data, "text", optim="muon"),
     "mixtral": lambda data: planned(data, "text", folder_start(data / "mixtral")),
+    "moments in 8 bits": lambda data: planned(data, "text", optim="adamw_8bit"),
+    "adapters in 4 bits": lambda data: planned(
+        data, "text", folder_start(data / "base"), load_in_4bit=True, bf16=True, **DROPOUT
+    ),
 }
 
 

@@ -31,6 +31,7 @@ INHERITED: dict[str, Keep] = {
     "adam_beta2": "always",
     "adam_epsilon": "always",
     "lora": "always",
+    "load_in_4bit": "always",
     "lora_r": "always",
     "lora_alpha": "always",
     "lora_dropout": "always",

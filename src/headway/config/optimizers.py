@@ -5,7 +5,7 @@ function there.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,17 @@ class OptimizerKind:
         matrix_bytes: of its state, for each weight of a hidden layer's matrix.
         other_bytes: of its state, for each other weight.
         needs_whole: why it cannot train a model in shards; "" if it can.
+        package: the package that has it, besides torch.
+        is_paged: a GPU's driver moves its state to the host's memory when the GPU's is full.
     """
 
     source: str
     besides: str = ""
-    matrix_bytes: int = 8
-    other_bytes: int = 8
+    matrix_bytes: float = 8
+    other_bytes: float = 8
     needs_whole: str = ""
+    package: str = ""
+    is_paged: bool = False
 
     def state_bytes(self, num_matrix: int, num_other: int) -> int:
         """Bytes of its state.
@@ -33,13 +37,28 @@ class OptimizerKind:
             num_matrix: weights in matrices of hidden layers.
             num_other: all other trained weights.
         """
-        return self.matrix_bytes * num_matrix + self.other_bytes * num_other
+        return round(self.matrix_bytes * num_matrix + self.other_bytes * num_other)
 
 
+_ADAMW = OptimizerKind(source="Loshchilov and Hutter 2019, arXiv:1711.05101")
+_IN_8BIT = 2 + 2 * 4 / 256  # bytes: two codes, and two fp32 scales for a block of 256
+_ADAMW_8BIT = OptimizerKind(
+    source="Dettmers et al. 2021, arXiv:2110.02861",
+    matrix_bytes=_IN_8BIT,
+    other_bytes=_IN_8BIT,
+    needs_whole="its moments are coded in blocks of whole tensors",
+    package="bitsandbytes",
+)
 OPTIMIZERS: Mapping[str, OptimizerKind] = {
-    "adamw": OptimizerKind(
-        source="Loshchilov and Hutter 2019, arXiv:1711.05101",
+    "adamw": _ADAMW,
+    "adamw_8bit": _ADAMW_8BIT,
+    "paged_adamw": replace(
+        _ADAMW,
+        needs_whole="its memory is one GPU's",
+        package="bitsandbytes",
+        is_paged=True,
     ),
+    "paged_adamw_8bit": replace(_ADAMW_8BIT, is_paged=True),
     "muon": OptimizerKind(
         source="Jordan et al. 2024, kellerjordan.github.io/posts/muon; "
         "Liu et al. 2025, arXiv:2502.16982",

@@ -81,6 +81,8 @@ def check(given: Iterable[Given]) -> tuple[Settings, list[Refusal]]:
                 inherited[row.name] = one.chosen_by
     if any(name.startswith("lora_") for name in values) and "lora" not in values:
         values["lora"], origins["lora"] = True, "because a lora setting is given"
+    if values.get("load_in_4bit") and "lora" not in values:
+        values["lora"], origins["lora"] = True, "because load_in_4bit trains adapters"
     settings = Settings(**cast("dict[str, Any]", values), origins=origins, inherited=inherited)
     return settings, [*problems, *_contradictions(settings)]
 
@@ -313,6 +315,8 @@ def _contradictions(settings: Settings) -> list[Refusal]:
         clash(
             "--tokenizer", "--vocab-size", "either an existing tokenizer or a new one of this size"
         )
+    if settings.load_in_4bit and not settings.lora:
+        clash("--load-in-4bit", "--no-lora", "adapters: weights in 4 bits cannot be trained")
     if settings.preset and settings.lora:
         problems.append(adapters_on_random_weights(settings.preset))
     return problems

@@ -155,15 +155,17 @@ class Settings:
         0.1, "weight decay of matrices; norms and biases have none", at_least=0
     )
     max_grad_norm: float = _setting(1.0, "maximum gradient norm (clipping)", above=0)
-    optim: Literal["adamw", "muon"] = _setting(
+    optim: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "muon"] = _setting(
         "adamw",
-        "optimizer; muon: for matrices of hidden layers, AdamW for all others",
+        "optimizer; 8bit: moments in 8 bits; paged: moments that move to the host's memory when a "
+        "GPU's is full; muon: for matrices of hidden layers, AdamW for all others",
         choices=tuple(OPTIMIZERS),
     )
     adam_beta1: float = _setting(0.9, "AdamW beta 1", at_least=0, at_most=0.9999)
     adam_beta2: float = _setting(0.95, "AdamW beta 2", at_least=0, at_most=0.99999)
     adam_epsilon: float = _setting(1e-8, "AdamW epsilon", above=0)
     lora: bool = _setting(False, "train low-rank adapters instead of the weights")
+    load_in_4bit: bool = _setting(False, "QLoRA: adapters on weights in 4 bits (bitsandbytes)")
     lora_r: int = _setting(16, "LoRA rank", at_least=1, name="lora.r")
     lora_alpha: float = _setting(
         32,

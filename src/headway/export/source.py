@@ -17,6 +17,7 @@ from headway.data.examples import tokenizer as tokenizers
 from headway.data.examples.tokenizer import Tokenizer
 from headway.data.examples.tokenizer_files import WORDS
 from headway.export.reading.adapters import put_adapters, read_kind
+from headway.export.reading.as_trained import AS_TRAINED, folder_as_trained
 from headway.export.reading.base_folder import find_base
 from headway.export.reading.dequantize import dequantized_folder, quantization_of
 from headway.export.reading.end_tokens import end_ids_of
@@ -30,6 +31,7 @@ from headway.model.model_config import CONFIG, read_object
 from headway.model.safetensors_index import check_folder
 from headway.model.sizes import embedding_shape, shape_of
 from headway.runs.base_model import weights_hash
+from headway.runs.checkpoint_state import is_on_4bit
 
 _GENERATION = "generation_config.json"
 _MERGED = "merged"  # in the scratch folder
@@ -129,6 +131,10 @@ def open_source(request: ExportRequest, scratch: Path, pulse: Pulse) -> ExportSo
     dequantized = quantization_of(whole)
     if dequantized:
         whole = dequantized_folder(whole, _made(scratch / "dequantized"), pulse)
+    elif base and is_on_4bit(folder):
+        dequantized = AS_TRAINED
+        made = _made(scratch / "dequantized")
+        whole = folder_as_trained(whole, made, pulse, trust_remote_code=request.trust_remote_code)
     if base:
         trusts = request.trust_remote_code
         merged = _made(scratch / _MERGED)

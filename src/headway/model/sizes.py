@@ -7,6 +7,9 @@ from typing import Any
 
 LOGITS_BYTES = 64 << 20  # of fp32 logits that exist at one time
 CACHED_BYTES = 2 << 20  # of fp32 logits that stay in a core's cache between two passes
+# Bytes of a weight in NF4: two codes in a byte, and for each block of 64 a scale in a byte, of
+# which each 256 share one in fp32 (Dettmers et al. 2023, arXiv:2305.14314).
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 SHORT = 256  # tokens; attention weights of documents up to this length are kept for backward
 # What model families call their sizes, and the longest sequence they support.
 SIZE_NAMES = {
@@ -44,6 +47,11 @@ class ModelShape:
     def linear(self) -> int:
         """Weights of all matrix products in the layers (a gated MLP has three)."""
         return self.layers * (self.attention + 3 * self.hidden * self.intermediate)
+
+    @property
+    def largest_weight(self) -> int:
+        """Weights of the largest matrix in the layers."""
+        return self.hidden * max(self.intermediate, self.heads * self.head_dim)
 
     @property
     def parameters(self) -> int:
@@ -116,6 +124,8 @@ class MicroBatchSize:
         value_bytes: of the number format it is computed in.
         frozen: the model's weights are frozen, and adapters are trained.
         checkpointed: activation checkpointing: layers are recomputed in the backward pass.
+        flash: attention keeps no weights, and keys and values once for all heads that share them.
+        in_4bit: frozen weights are dequantized one at a time.
     """
 
     tokens: int
@@ -124,6 +134,8 @@ class MicroBatchSize:
     value_bytes: int
     frozen: bool = False
     checkpointed: bool = False
+    flash: bool = False
+    in_4bit: bool = False
 
 
 def activation_bytes(shape: ModelShape, work: MicroBatchSize) -> int:
@@ -153,15 +165,20 @@ def transient_bytes(shape: ModelShape, work: MicroBatchSize) -> int:
     used = head * value + (head * (8 - value) if added else 0)
     loss = logits + max(2 * CACHED_BYTES, used) + (4 * head if added else 0)
     layer = work.tokens * (4 * shape.intermediate * value + 4 * shape.hidden * 4)
+    if work.in_4bit:
+        layer += round(shape.largest_weight * (value + 4 / 64))
     return max(loss, layer + head * (4 if added else value))
 
 
 def _layer_bytes(shape: ModelShape, work: MicroBatchSize) -> int:
     """Per token: two norms, their outputs, attention, and four values of the MLP's width."""
     heads = shape.heads * shape.head_dim
-    short = work.document <= SHORT
+    short = work.document <= SHORT and not work.flash
     weights = shape.heads * (work.document * work.value_bytes if short else 4)
-    values = 2 * shape.hidden + 4 * heads + 4 * shape.intermediate
+    attention = 4 * heads
+    if work.flash:
+        attention = 2 * heads + 2 * shape.kv_heads * shape.head_dim
+    values = 2 * shape.hidden + attention + 4 * shape.intermediate
     return work.value_bytes * values + weights + 2 * _norm_bytes(shape, work)
 
 

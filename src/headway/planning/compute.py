@@ -31,6 +31,7 @@ class KnownMachine:
         allocator: the memory allocator the trainer is started with; "" for the system's.
         waiting: what its threads do while they wait for each other.
         compiler: the C++ compiler torch can use; "" if there is none.
+        device_free_bytes: of a GPU's memory, without what CUDA itself takes; 0 if unknown.
     """
 
     machine: Machine
@@ -42,6 +43,12 @@ class KnownMachine:
     allocator: str = ""
     waiting: str = ""
     compiler: str = ""
+    device_free_bytes: int = 0
+
+    @property
+    def free_bytes(self) -> int:
+        """Free memory of the device to train on; 0 if unknown."""
+        return self.machine.memory_free_bytes if self.device == "cpu" else self.device_free_bytes
 
     def is_faster_in_bf16(self, threads: int) -> bool:
         """By earlier measurements on this machine, else by what the processor supports."""
@@ -86,6 +93,7 @@ def decide_compute(settings: Settings, facts: KnownMachine) -> Decision[Compute]
             gradients that is not there.
     """
     choices = []
+    _check_bitsandbytes(settings, facts)
     workers = _decide_workers(settings, facts)
     threads = settings.threads or max(1, facts.machine.cores // workers.workers)
     if not settings.threads:
@@ -107,6 +115,37 @@ def decide_compute(settings: Settings, facts: KnownMachine) -> Decision[Compute]
         choices.append(auto("reduction", reduction, "the same bits for any number of workers"))
     dtype: Literal["float32", "bfloat16"] = "bfloat16" if bf16 else "float32"
     return Decision(Compute(facts.device, threads, dtype, workers, reduction), tuple(choices))
+
+
+def _check_bitsandbytes(settings: Settings, facts: KnownMachine) -> None:
+    """Check that the device can do what bitsandbytes is asked for.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    in_4bit = "--load-in-4bit " if settings.load_in_4bit else ""
+    kind = OPTIMIZERS[settings.optim]
+    optim = f"--optim {settings.optim}" if kind.package else ""
+    if facts.device == "cpu" and kind.is_paged:
+        plain = settings.optim.removeprefix("paged_")
+        raise UsageError(
+            f"{settings.optim} moves its state between a GPU and the host's memory",
+            cause=Cause.CONTRADICTION,
+            have=f"{optim}, device cpu",
+            need="a GPU, or an optimizer that is not paged",
+            remedies=(Remedy(f"--optim {plain}", "the same without paging"),),
+        )
+    if (in_4bit or optim) and facts.device not in ("cpu", "cuda"):
+        raise UsageError(
+            f"bitsandbytes does not compute on {facts.device}",
+            cause=Cause.CONTRADICTION,
+            have=f"{in_4bit}{optim}".strip() + f", device {facts.device}",
+            need="a processor or an NVIDIA device",
+            remedies=(
+                Remedy("--device cpu", "trains on the processor"),
+                Remedy("--no-load-in-4bit --optim adamw", "without bitsandbytes"),
+            ),
+        )
 
 
 def _decide_workers(settings: Settings, facts: KnownMachine) -> WorkerTree:
@@ -171,7 +210,9 @@ def in_shards(settings: Settings, compute: Decision[Compute]) -> Decision[Comput
     workers = compute.value.workers
     if settings.reduction or workers.workers == 1 or settings.torch_compile:
         return None
-    if OPTIMIZERS[settings.optim].needs_whole or workers.workers % workers.groups:
+    if settings.load_in_4bit or OPTIMIZERS[settings.optim].needs_whole:
+        return None
+    if workers.workers % workers.groups:
         return None
     others = tuple(choice for choice in compute.choices if choice.name != "reduction")
     reason = f"there is no room for {workers.workers} copies of the model"
@@ -212,6 +253,17 @@ def _check_shards(settings: Settings, workers: WorkerTree) -> None:
             remedies=(
                 Remedy(f"--nproc {even}", f"{even // groups} in each group"),
                 Remedy("--groups 1", "a single copy, in shards over all workers"),
+            ),
+        )
+    if settings.load_in_4bit:
+        raise UsageError(
+            "a model in shards has no weights in 4 bits",
+            cause=Cause.CONTRADICTION,
+            have="--reduction hsdp --load-in-4bit",
+            need="one of the two",
+            remedies=(
+                Remedy("--no-load-in-4bit", "shards of the weights as they are"),
+                Remedy("--reduction tree", "the whole model in each worker"),
             ),
         )
     needs_whole = OPTIMIZERS[settings.optim].needs_whole

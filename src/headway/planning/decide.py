@@ -21,15 +21,15 @@ from headway.model.presets import config as preset_config
 from headway.model.sizes import context_of, lora_parameters, shape_of
 from headway.planning.compute import Compute, KnownMachine, decide_fitting
 from headway.planning.data_ledger import RowStatistics, advise_data, data_plan, row_statistics
-from headway.planning.decision import Decision, all_choices, all_findings, auto
-from headway.planning.learning import decide_learning, optimizer_bytes
+from headway.planning.decision import Decision, all_choices, all_findings
+from headway.planning.learning import decide_learning
 from headway.planning.memory import MemoryInputs, estimate_memory, fit_memory
 from headway.planning.model_source import InitialModel
 from headway.planning.prefix_sharing import sharing_obstacle
 from headway.planning.run_time import (
     advise_evaluation,
-    advise_stopping,
     decide_compile,
+    decide_saves,
     estimate_time,
 )
 from headway.planning.sizing import (
@@ -127,7 +127,7 @@ def _decide(
     model = _model_plan(settings, initial, store, rows.max_length)
     num_steps = _decide_num_steps(settings, sizes.value)
     learning = decide_learning(settings, model, num_steps.value)
-    saves = _decide_saves(settings, model, num_steps.value)
+    saves = decide_saves(settings, model, num_steps.value)
     evaluation = _evaluation_plan(settings, num_steps.value)
     is_stream = rows.store.survey.sampled is not None
     try_fit = partial(_fit, settings, sizes.value, model, num_steps.value, facts=facts)
@@ -275,6 +275,7 @@ def _model_plan(
         parent=initial.parent,
         commit=initial.commit,
         base=initial.base,
+        load_in_4bit=settings.load_in_4bit,
     )
 
 
@@ -343,28 +344,7 @@ def _idle_share(sizes: _Sizes, model: ModelPlan, compute: Compute, fit: _Fit) ->
     return idle_share(sizes.rows, sizes.order, fit.layout, shape_of(model.config), compute.workers)
 
 
-# ---- saves, evaluation, time -------------------------------------------------------------------
-
-
-def _decide_saves(settings: Settings, model: ModelPlan, num_steps: int) -> Decision[SavesPlan]:
-    every, choices = settings.save_steps, ()
-    if every is None:
-        every = max(num_steps // 4, 50)
-        reason = "every quarter of the run, at least 50 steps, and at the end"
-        choices = (auto("save_steps", every, reason),)
-    keep_every = settings.keep_every
-    saved_steps = set(range(every, num_steps + 1, every)) | {num_steps}
-    if keep_every:
-        saved_steps |= set(range(keep_every, num_steps + 1, keep_every))
-    plan = SavesPlan(
-        every_steps=every,
-        every_minutes=float(settings.save_minutes),
-        keep=settings.save_total_limit,
-        num=len(saved_steps),
-        bytes_each=4 * model.trainable + optimizer_bytes(settings.optim, model),
-        keep_every=keep_every,
-    )
-    return Decision(plan, choices, advise_stopping(plan, float(settings.grace_s)))
+# ---- evaluation, time ----------------------------------------------------------------------------
 
 
 def _evaluation_plan(settings: Settings, num_steps: int) -> EvaluationPlan:

@@ -5,7 +5,9 @@ saved activations exist; when its backward pass ends and all its gradients exist
 are added to the sums of earlier micro-batches.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from headway.base import units
 from headway.base.errors import Cause, MachineError, Remedy
@@ -13,6 +15,7 @@ from headway.config.settings import Settings
 from headway.data.formats.records import DataKind
 from headway.data.survey.result import Lengths
 from headway.model.sizes import (
+    NF4_BYTES,
     MicroBatchSize,
     ModelShape,
     activation_bytes,
@@ -25,6 +28,7 @@ from headway.planning.learning import optimizer_bytes
 from headway.planning.step_layout import StepLayout
 from headway.runs.plan import LoraPlan, MemoryPlan, ModelPlan
 
+RECOMPUTED = 1 / 3  # of a step's work: the layers' forward pass once more
 ESTIMATE_ERROR = 0.15  # how far the estimated peak may be from the real one
 MIN_MICRO_BATCH_TOKENS = 64  # that a plan chooses
 _LIBRARY_BYTES = 45_000_000  # of libraries' code and buffers, loaded by the first matrix product
@@ -34,6 +38,7 @@ _COMPILED_PRODUCT_BYTES = 330_000
 _PRODUCTS_PER_RUN = 100  # text: all rows have the same length
 _PRODUCTS_PER_MICRO_BATCH = 60  # conversations: lengths differ
 _WRITTEN_BYTES = 64_000_000  # of moments in shards, copied and made a file of at a time
+_WORKSPACE_BYTES = 40_000_000  # of cuBLAS, in a GPU's memory
 _LORA_PRODUCTS = 3  # times as many: each layer's product comes with two small ones
 
 
@@ -90,7 +95,39 @@ class MemoryInputs:
             value_bytes=self.compute.value_bytes,
             frozen=self.model.lora is not None,
             checkpointed=self.checkpointing,
+            flash=self.compute.device == "cuda" and self.compute.value_bytes == 2,
+            in_4bit=self.model.load_in_4bit,
         )
+
+    @property
+    def frozen_bytes(self) -> int:
+        """Of frozen weights, as they are computed with."""
+        if self.model.lora is None:
+            return 0
+        value_bytes, num = self.compute.value_bytes, self.model.parameters
+        if not self.model.load_in_4bit:
+            return value_bytes * num
+        in_4bit = min(self.shape.linear, num)
+        return round(NF4_BYTES * in_4bit) + value_bytes * (num - in_4bit)
+
+    @property
+    def loading_bytes(self) -> int:
+        """Of frozen weights while they are loaded and tried.
+
+        They load as fp32, and bf16 keeps its rounding error too, until the probes have run. In 4
+        bits, each weight is quantized as soon as it is on a GPU; on a processor, all of them are
+        read first.
+        """
+        if self.model.lora is None:
+            return 0
+        each = 6 if self.compute.value_bytes == 2 else 4
+        num = self.model.parameters
+        if not self.model.load_in_4bit:
+            return each * num
+        in_4bit = min(self.shape.linear, num)
+        if self.compute.device == "cpu":
+            return _stored_bytes(self.model.config) * num + round(NF4_BYTES * in_4bit)
+        return round(NF4_BYTES * in_4bit) + each * (num - in_4bit)
 
 
 @dataclass(frozen=True)
@@ -107,7 +144,6 @@ def estimate_memory(inputs: MemoryInputs, facts: KnownMachine) -> MemoryPlan:
         return _estimate_shards(inputs, facts)
     model, shape, value_bytes = inputs.model, inputs.shape, inputs.compute.value_bytes
     trainable, embedding = model.trainable, 0
-    frozen = model.parameters if model.lora else 0
     if not model.lora:
         embedding = shape.vocab * shape.hidden  # looked up in fp32
     # A tied embedding is also the head, and as such has a bf16 copy.
@@ -128,8 +164,8 @@ def estimate_memory(inputs: MemoryInputs, facts: KnownMachine) -> MemoryPlan:
     )
     gradients, activations = max(moments, key=sum)
     on_cpu = inputs.compute.device == "cpu"
-    process = facts.process_bytes + (_library_bytes(inputs) if on_cpu else 0)
-    weights = 4 * trainable + 2 * copied + value_bytes * frozen
+    process = facts.process_bytes + _library_bytes(inputs) if on_cpu else _WORKSPACE_BYTES
+    weights = 4 * trainable + 2 * copied + inputs.frozen_bytes
     optimizer = inputs.optimizer_bytes
     snapshot = 4 * trainable + optimizer
     tree = inputs.compute.workers
@@ -138,18 +174,22 @@ def estimate_memory(inputs: MemoryInputs, facts: KnownMachine) -> MemoryPlan:
         waiting = 4 * trainable * (inputs.layout.leaves // num or 1).bit_length()
         sums = 4 * trainable * (tree.most_nodes(inputs.layout.leaves) + 1)
     training = weights + waiting + gradients + optimizer + activations
-    # Frozen weights load as fp32; bf16 keeps its rounding error too, until the probes have run.
-    loading = frozen * (4 + 2 if value_bytes == 2 else 4)
+    saving = snapshot if on_cpu else 0  # else it is in the host's memory
     return MemoryPlan(
         process=num * process,
         weights=num * weights,
         gradients=num * (waiting + gradients) + sums,
         optimizer=num * optimizer,
         activations=num * activations,
-        peak=num * process + max(num * training + sums + snapshot, num * loading),
-        snapshot=snapshot,
-        free=facts.machine.memory_free_bytes if on_cpu else 0,
+        peak=num * process + max(num * training + sums + saving, num * inputs.loading_bytes),
+        snapshot=saving,
+        free=facts.free_bytes,
     )
+
+
+def _stored_bytes(config: Mapping[str, Any]) -> int:
+    """Bytes of a weight in the files of a model."""
+    return 4 if config.get("dtype", config.get("torch_dtype")) in (None, "float32") else 2
 
 
 def _estimate_shards(inputs: MemoryInputs, facts: KnownMachine) -> MemoryPlan:
@@ -217,8 +257,8 @@ def fit_memory(
         MachineError: all of that is not enough.
     """
     chosen = _first_that_fits(inputs, settings, facts)
-    memory, free = estimate_memory(chosen, facts), facts.machine.memory_free_bytes
-    if facts.device == "cpu" and memory.peak > free:
+    memory, free = estimate_memory(chosen, facts), facts.free_bytes
+    if free and memory.peak > free:
         raise _does_not_fit(chosen, memory, facts)
     micro = chosen.layout.micro_batch_tokens
     choices = []
@@ -228,20 +268,24 @@ def fit_memory(
         reason = fits if is_smaller else "more at once would only take memory"
         choices.append(auto("micro_batch_tokens", micro, reason))
     if settings.gradient_checkpointing is None:
-        recomputes = f"recomputes layers to fit in the {units.size(free)} of free memory"
-        reason = recomputes if chosen.checkpointing else "there is enough memory without it"
+        recomputes = (
+            f"recomputes layers to fit in the {units.size(free)} of free memory: "
+            f"{units.share(RECOMPUTED)} more work"
+        )
+        reason = "there is enough memory without it" if free else "this device's memory is unknown"
+        reason = recomputes if chosen.checkpointing else reason
         choices.append(auto("gradient_checkpointing", chosen.checkpointing, reason))
     return Decision(MemoryFit(micro, chosen.checkpointing), tuple(choices))
 
 
 def _first_that_fits(inputs: MemoryInputs, settings: Settings, facts: KnownMachine) -> MemoryInputs:
     """The fastest that fits even if the estimate is low; else the one that needs least memory."""
-    if facts.device != "cpu":
+    if not facts.free_bytes:
         return inputs
     options = _options(inputs, settings)
     for option in options:
         peak = estimate_memory(option, facts).peak
-        if peak * (1 + ESTIMATE_ERROR) <= facts.machine.memory_free_bytes:
+        if peak * (1 + ESTIMATE_ERROR) <= facts.free_bytes:
             return option
     return min(options, key=lambda option: estimate_memory(option, facts).peak)
 
@@ -276,7 +320,7 @@ class _MemorySaving:
 
 
 def _does_not_fit(inputs: MemoryInputs, memory: MemoryPlan, facts: KnownMachine) -> MachineError:
-    free = facts.machine.memory_free_bytes
+    free = facts.free_bytes
     *single, together = _memory_savings(inputs)
 
     def fits(saving: _MemorySaving) -> bool:

@@ -191,7 +191,12 @@ def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> ModelSourc
 def _is_trained_by(checkpoint: Path, optim: str) -> bool:
     """Whether a checkpoint's moments are of this optimizer, as far as its run says."""
     plan = RunFolder(checkpoint.parent).plan()
-    return plan is None or plan.learning.optim == optim
+    return plan is None or _state_of(plan.learning.optim) == _state_of(optim)
+
+
+def _state_of(optim: str) -> str:
+    """An optimizer by what it keeps: a paged one keeps it elsewhere."""
+    return optim.removeprefix("paged_")
 
 
 def _from_folder(path: Path, model: str, pulse: Pulse) -> ModelSource:

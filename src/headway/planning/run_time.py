@@ -8,6 +8,7 @@ from headway.config.settings import Settings
 from headway.model.sizes import ModelShape, flops_per_token, shape_of
 from headway.planning.compute import Compute, KnownMachine
 from headway.planning.decision import Decision, auto
+from headway.planning.learning import optimizer_bytes
 from headway.runs.measurements import peak_key, speed_key, startup_key
 from headway.runs.plan import (
     DataPlan,
@@ -145,6 +146,28 @@ def _work_saved(shape: ModelShape, steps: StepsPlan, data: DataPlan) -> WorkSave
     )
     shared = data.shared if steps.share_prefixes else 0.0
     return WorkSaved(data.padding_to_max, 1 - packed / full, shared * layers / packed)
+
+
+def decide_saves(settings: Settings, model: ModelPlan, num_steps: int) -> Decision[SavesPlan]:
+    """When checkpoints are written, and whether there is time for one when asked to stop."""
+    every, choices = settings.save_steps, ()
+    if every is None:
+        every = max(num_steps // 4, 50)
+        reason = "every quarter of the run, at least 50 steps, and at the end"
+        choices = (auto("save_steps", every, reason),)
+    keep_every = settings.keep_every
+    saved_steps = set(range(every, num_steps + 1, every)) | {num_steps}
+    if keep_every:
+        saved_steps |= set(range(keep_every, num_steps + 1, keep_every))
+    plan = SavesPlan(
+        every_steps=every,
+        every_minutes=float(settings.save_minutes),
+        keep=settings.save_total_limit,
+        num=len(saved_steps),
+        bytes_each=4 * model.trainable + optimizer_bytes(settings.optim, model),
+        keep_every=keep_every,
+    )
+    return Decision(plan, choices, advise_stopping(plan, float(settings.grace_s)))
 
 
 def advise_stopping(saves: SavesPlan, grace_s: float) -> tuple[Finding, ...]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from headway.base.versioned_json import read
 from headway.data.stream.cursor import StreamCursor
 from headway.runs.receipt import Measured
@@ -67,6 +69,7 @@ class CheckpointState:
     due: RowsDue | None = None  # streams: by the windows that the reader made
     cursor: StreamCursor | None = None  # streams: start of the next step's window
     read_cursor: StreamCursor | None = None  # streams: end of the last step's window
+    load_in_4bit: bool = False  # adapters: the model below them was in 4 bits
 
 
 def read_state(checkpoint: Path) -> CheckpointState:
@@ -78,6 +81,18 @@ def read_state(checkpoint: Path) -> CheckpointState:
         UsageError: a newer Headway wrote it.
     """
     return read(checkpoint / FILE, CheckpointState, SCHEMA, UPGRADES)
+
+
+def is_on_4bit(folder: Path) -> bool:
+    """Whether a folder has adapters that were trained on a model in 4 bits.
+
+    Raises:
+        UsageError: a newer Headway wrote it.
+    """
+    try:
+        return read_state(folder).load_in_4bit
+    except (OSError, msgspec.MsgspecError):
+        return False  # of another trainer, or a copy of the adapters alone
 
 
 def _from_version_1(value: dict[str, Any]) -> dict[str, Any]:

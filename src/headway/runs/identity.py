@@ -44,6 +44,7 @@ def identity(
         "config": model.config if model.source == "preset" else {},
         "sha256": model.weights_sha256,
         "lora": model.lora,
+        **({"load_in_4bit": True} if model.load_in_4bit else {}),
         "parent": model.parent.manifest_sha256 if model.parent else "",
         "fresh_moments": reset_optimizer,
     }

@@ -142,6 +142,7 @@ class ModelPlan:
     parent: Parent | None
     commit: str = ""  # on the hub, of a model that was fetched
     base: str = ""  # folder of the model that continued adapters belong to
+    load_in_4bit: bool = False  # frozen weights are in 4 bits
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from headway.base.files import cache_folder
 from headway.base.foreign.budget import READER_BYTES, limit_process, out_of_memory
 from headway.base.host.child_main import end_with_parent, run_child
 from headway.base.host.fork_server import is_server, leave, serve
+from headway.base.host.packages import require_for
 from headway.base.machine import (
     TorchBuild,
     accelerator,
@@ -48,6 +49,7 @@ from headway.base.process import (
     send_answer,
 )
 from headway.base.pulse import Phase, Pulse
+from headway.config.optimizers import OPTIMIZERS
 from headway.config.settings import Settings
 from headway.runs.measurements import process_key
 from headway.runs.placement import plans_of
@@ -142,6 +144,7 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
     from headway.planning.streaming import write_stream_spec
 
     settings = request.settings
+    check_packages(settings)
     if request.train:
         check_writable(Path(settings.output_dir))
     pulse.enter(Phase.FINDING_DATA, unit="files")
@@ -166,6 +169,20 @@ def make_plan(request: PlanRequest, pulse: Pulse) -> Plan:
         saves = plan.saves.most(plan.steps.num, evaluated=evaluated)
         check_writable(Path(settings.output_dir), saves * plan.saves.bytes_each)
     return plan
+
+
+def check_packages(settings: Settings) -> None:
+    """Check that what the settings ask for is installed.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if settings.load_in_4bit:
+        plain = Remedy("--lora", "instead: adapters on the weights as they are")
+        require_for("--load-in-4bit", "bitsandbytes", plain)
+    if package := OPTIMIZERS[settings.optim].package:
+        plain = Remedy("--optim adamw", "moments in fp32, on the device")
+        require_for(f"--optim {settings.optim}", package, plain)
 
 
 def _import_libraries(pulse: Pulse) -> None:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from headway.base.errors import Cause, Remedy, UsageError
+from headway.model.quantized import coded_moments
+from headway.model.quantized.library import import_bitsandbytes
 from headway.runs.plan import LearningPlan
 
 # The state of a parameter that a checkpoint has, besides its number of updates. A group of the
@@ -43,19 +45,36 @@ def _make_adamw(
 
 
 def _adamw(parameters: Iterable[nn.Parameter], plan: LearningPlan) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        _decay_groups(parameters, plan),
+        lr=plan.peak,
+        betas=(plan.beta1, plan.beta2),
+        eps=plan.epsilon,
+        fused=True,
+    )
+
+
+def _decay_groups(parameters: Iterable[nn.Parameter], plan: LearningPlan) -> list[dict[str, Any]]:
     """Weight decay applies to matrices only, not to norms, biases and other vectors."""
     each = list(parameters)
     groups: list[dict[str, Any]] = [
         {"params": [p for p in each if p.ndim >= 2], "weight_decay": plan.weight_decay},
         {"params": [p for p in each if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=plan.peak,
-        betas=(plan.beta1, plan.beta2),
-        eps=plan.epsilon,
-        fused=True,
-    )
+    return [group for group in groups if group["params"]]
+
+
+def _made_by_bitsandbytes(name: str) -> "_Maker":
+    """AdamW with moments in 8 bits, or in memory that moves to the host; by bitsandbytes' name."""
+
+    def make(
+        parameters: Mapping[str, nn.Parameter], plan: LearningPlan, _: Collection[str]
+    ) -> torch.optim.Optimizer:
+        kind: Any = getattr(import_bitsandbytes().optim, name)
+        groups, betas = _decay_groups(parameters.values(), plan), (plan.beta1, plan.beta2)
+        return kind(groups, lr=plan.peak, betas=betas, eps=plan.epsilon)
+
+    return make
 
 
 def _make_muon(
@@ -88,10 +107,16 @@ def _make_muon(
     return _Together(muon, *([_adamw(others, plan)] if others else []))
 
 
-_MAKERS: Mapping[
-    str,
-    Callable[[Mapping[str, nn.Parameter], LearningPlan, Collection[str]], torch.optim.Optimizer],
-] = {"adamw": _make_adamw, "muon": _make_muon}
+_Maker = Callable[
+    [Mapping[str, nn.Parameter], LearningPlan, Collection[str]], torch.optim.Optimizer
+]
+_MAKERS: Mapping[str, _Maker] = {
+    "adamw": _make_adamw,
+    "adamw_8bit": _made_by_bitsandbytes("AdamW8bit"),
+    "paged_adamw": _made_by_bitsandbytes("PagedAdamW32bit"),
+    "paged_adamw_8bit": _made_by_bitsandbytes("PagedAdamW8bit"),
+    "muon": _make_muon,
+}
 
 
 class _Together(torch.optim.Optimizer):
@@ -168,7 +193,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def moments(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
 ) -> dict[str, Tensor]:
-    """The optimizer's state by name: KIND/NAME; AdamW's has exp_avg, exp_avg_sq and step."""
+    """The optimizer's state by name: KIND/NAME; AdamW's has exp_avg, exp_avg_sq and step.
+
+    Moments in 8 bits are codes, with the scales of their blocks beside them.
+    """
+    if coded_moments.are_in(optimizer):
+        return coded_moments.read(optimizer, parameters)
     kinds = kept_kinds(optimizer)
     return {
         f"{kind}/{name}": optimizer.state[p][kind]
@@ -212,11 +242,15 @@ def restore_moments(
         num_updates: that they have seen, for the bias correction. A saved step/NAME wins: that
             tensor got its first gradient later.
     """
+    if coded_moments.are_in(optimizer):
+        return coded_moments.restore(optimizer, parameters, saved, num_updates)
     restored, kinds = 0, kept_kinds(optimizer)
     for name, p in parameters.items():
         kept = kinds.get(p, ())
         if not kept or any(f"{kind}/{name}" not in saved for kind in kept):
             continue  # it never had a gradient, or another optimizer trained it
+        if f"{coded_moments.SCALES}/{name}" in saved:
+            continue  # an optimizer with moments in 8 bits trained it
         state = {kind: saved[f"{kind}/{name}"].to(p.device) for kind in kept}
         if kept != _KEPT_BY_MUON:
             count = float(saved.get(f"step/{name}", num_updates))

@@ -309,4 +309,5 @@ def _state(
         cursor=totals.cursor,
         read_cursor=totals.read_cursor,
         held_out=held_out,
+        load_in_4bit=plan.model.load_in_4bit,
     )

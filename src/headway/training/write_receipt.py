@@ -268,5 +268,7 @@ def _environment(closing: Closing, plan: Plan, settled: Settled) -> dict[str, st
         "workers": str(settled.workers),
         "leaves": str(plan.steps.leaves),
         "compute_dtype": settled.compute_dtype,
+        **({"frozen_weights": "NF4, 4 bits (bitsandbytes)"} if plan.model.load_in_4bit else {}),
+        "optim": plan.learning.optim,
         "trust_remote_code": str(plan.model.trust_remote_code).lower(),
     }

@@ -177,6 +177,8 @@ def _model(model: "ModelPlan") -> list[str]:
     if model.lora:
         where = ", ".join(model.lora.target_modules)
         parts.append(f"LoRA rank {model.lora.r}, alpha {model.lora.alpha:g}, on {where}")
+    if model.load_in_4bit:
+        parts.append("frozen weights in 4 bits (NF4)")
     if model.trust_remote_code:
         parts.append("runs the code in its folder")
     return parts

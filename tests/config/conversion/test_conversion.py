@@ -68,6 +68,7 @@ def test_axolotl() -> None:
         "gradient_accumulation_steps": "4",
         "num_train_epochs": "3",
         "learning_rate": "2e-4",
+        "optim": "adamw_8bit",
         "assistant_only_loss": "true",
         "output_dir": "out",
         "run_name": "chats",
@@ -78,10 +79,22 @@ def test_axolotl() -> None:
         "lora.lora_alpha": "8",
     }
     assert [said for said, _ in found.not_needed] == ["sample_packing: true", "lora_model_dir"]
-    assert [said for said, _ in found.not_here] == [
-        "optimizer: adamw_bnb_8bit",
-        "wandb_project: mine",
-    ]
+    assert [said for said, _ in found.not_here] == ["wandb_project: mine"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "adapter: qlora\nload_in_4bit: true\nbnb_4bit_quant_type: nf4\nload_in_8bit: false",
+        "load_in_4bit: true\nbnb_4bit_use_double_quant: true\nbnb_4bit_compute_dtype: bfloat16",
+        "adapter: lora\nquantization_bit: 4\nquantization_method: bitsandbytes",
+    ],
+)
+def test_weights_in_4_bits_stay_in_4_bits(lines: str) -> None:
+    text = AXOLOTL.replace("adapter: lora\n", "") if "adapter" in lines else AXOLOTL
+    found = made(f"{text}{lines}\n")
+    assert found.problems == []
+    assert (values(found)["load_in_4bit"], values(found)["lora"]) == ("true", "true")
 
 
 def test_llama_factory() -> None:
@@ -175,8 +188,8 @@ def test_openai() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("load_in_4bit: true", "theirs.yml:19: load_in_4bit: true is not available"),
-        ("adapter: qlora", "theirs.yml:19: adapter: qlora is not available"),
+        ("load_in_8bit: true", "theirs.yml:19: load_in_8bit: true is not available"),
+        ("adapter: vera", "theirs.yml:19: adapter: vera is not available"),
         ("rl: dpo", "theirs.yml:19: rl: dpo is not available"),
         ("trl:\n  beta: 0.1", "theirs.yml:20: trl.beta: 0.1 is not available"),
         ("neftune_noise_alpha: 5", "theirs.yml:19: neftune_noise_alpha: 5 is not available"),

@@ -88,7 +88,12 @@ SPELLINGS = {
     "--lora.rank 8": "--lora.r 8",
     "--model.dropout 0.1": NOT_HERE,
     "--lora_modules_to_save lm_head": NOT_HERE,
-    "--load_in_4bit": NOT_HERE,
+    "--quantization_bit 4": "--load-in-4bit",
+    "--quantization_bit 8": NOT_HERE,
+    "--quantize bnb.nf4-dq": "--load-in-4bit",
+    "--bnb_4bit_quant_type nf4": NOT_NEEDED,
+    "--bnb_4bit_quant_type fp4": NOT_HERE,
+    "--use_4bit": "--load-in-4bit",
     "--load_in_8bit": NOT_HERE,
     "--use_dora": NOT_HERE,
     "--use_rslora": NOT_HERE,
@@ -117,10 +122,10 @@ SPELLINGS = {
     "--train_on_inputs=false": "--assistant-only-loss",
     "--train_on_inputs maybe": "--no-assistant-only-loss",
     "--adapter lora": "--lora",
-    "--adapter qlora": NOT_HERE,
+    "--adapter qlora": "--lora --load-in-4bit",
     "--lora_target_linear": "--lora.target-modules all-linear",
     "--optimizer adamw_torch": "--optim adamw",
-    "--optimizer adamw_bnb_8bit": NOT_HERE,
+    "--optimizer adamw_bnb_8bit": "--optim adamw_8bit",
     "--optimizer lion_8bit": NOT_HERE,
     "--optimizer muon": "--optim muon",
     "--use_muon true": "--optim muon",
@@ -148,7 +153,7 @@ SPELLINGS = {
     "--lora_rank 8": "--lora.r 8",
     "--lora_target all": "--lora.target-modules all-linear",
     "--lora_target q_proj,v_proj": "--lora.target-modules q_proj,v_proj",
-    "--quantization_bit 4": NOT_HERE,
+    "--quantization_bit 3": NOT_HERE,
     "--overwrite_cache": NOT_NEEDED,
     "--dataset chats.jsonl": "headway train chats.jsonl",
     "--dataset_dir data": NOT_NEEDED,
@@ -172,7 +177,7 @@ SPELLINGS = {
     "--precision bf16-true": "--bf16",
     "--precision 32-true": "--no-bf16",
     "--precision 16-mixed": NOT_HERE,
-    "--quantize bnb.nf4": NOT_HERE,
+    "--quantize bnb.nf4": "--load-in-4bit",
     "--devices 2": NOT_HERE,
     "--devices 1": NOT_NEEDED,
     "--accumulate_grad_batches 4": "--gradient-accumulation-steps 4",
@@ -215,6 +220,8 @@ ACCEPTED = {
     "--optim adamw_torch": ("optim", "adamw"),
     "--optim adamw_torch_fused": ("optim", "adamw"),
     "--optim AdamW": ("optim", "adamw"),
+    "--optim adamw_bnb_8bit": ("optim", "adamw_8bit"),
+    "--optim paged_adamw_32bit": ("optim", "paged_adamw"),
     "--lr_scheduler_type constant_with_warmup": ("lr_scheduler_type", "constant"),
     "--max_steps -1": ("max_steps", None),
     "--n_epochs 3": ("num_train_epochs", 3.0),
@@ -227,8 +234,7 @@ ACCEPTED = {
     "--max_seq_length 512": ("max_length", 512),
 }
 REFUSED_VALUES = {
-    "--optim adamw_8bit": "--optim adamw",
-    "--optim paged_adamw_32bit": "--optim adamw",
+    "--optim adamw_torch_8bit": "--optim adamw_8bit",
     "--optim adafactor": "--optim adamw",
     "--optim lion_32bit": "--optim adamw",
     "--optim adamv": "--optim adamw",
@@ -321,10 +327,10 @@ def test_a_name_of_nobody_has_no_meaning(name: str) -> None:
 
 @pytest.mark.parametrize("value", ["false", "no", "none", "0", "", "[]"])
 def test_what_is_turned_off_is_not_needed(value: str) -> None:
-    found = answer("load_in_4bit", value)
+    found = answer("load_in_8bit", value)
     assert found
     assert found.outcome is Outcome.NOT_NEEDED
-    bare = answer("load_in_4bit", True)
+    bare = answer("load_in_8bit", True)
     assert bare
     assert bare.decides
 

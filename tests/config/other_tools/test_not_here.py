@@ -30,7 +30,7 @@ def test_turned_off_it_is_not_needed() -> None:
 @pytest.mark.parametrize(
     ("name", "decides"),
     [
-        ("load_in_4bit", True),
+        ("load_in_8bit", True),
         ("use_dora", True),
         ("beta", True),
         ("modules_to_save", True),

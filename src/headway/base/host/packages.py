@@ -35,6 +35,7 @@ _EXTRAS = {
     "datasets": "hub",
     "gguf": "export",
     "xllamacpp": "verify",
+    "bitsandbytes": "cuda",
 }
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _TRAIN_LINE = "pip install 'headway[train]'"
@@ -53,6 +54,29 @@ def require(verb: str, modules: Iterable[str]) -> None:
     missing = [name for name in modules if not is_installed(name)]
     if missing:
         raise _refusal(f"headway {verb} needs packages that are not installed", missing)
+
+
+def require_for(setting: str, module: str, otherwise: Remedy) -> None:
+    """Check that the module is installed that a setting needs.
+
+    Args:
+        setting: as it is typed.
+        module: as it is imported.
+        otherwise: what can be typed instead.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not is_installed(module):
+        refusal = _refusal(f"{setting} needs {module}, which is not installed", [module])
+        install, doctor = refusal.remedies
+        raise UsageError(
+            refusal.what,
+            cause=refusal.cause,
+            have=refusal.have,
+            need=refusal.need,
+            remedies=(install, otherwise, doctor),
+        )
 
 
 def missing_package(error: ModuleNotFoundError) -> UsageError | None:

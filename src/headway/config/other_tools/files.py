@@ -11,6 +11,7 @@ from headway.config.other_tools.meaning import (
     not_needed,
     renamed,
     words,
+    write,
 )
 
 TWICE_THE_RANK = "twice the rank"  # a value of lora.lora_alpha that depends on lora.r
@@ -126,7 +127,10 @@ LITGPT = Tool(
         not_needed(
             "the optimizer is AdamW",
             "optimizer.class_path",
-            {"bitsandbytes.optim.adamw8bit": needless("AdamW in fp32, which is more exact")},
+            {
+                "bitsandbytes.optim.adamw8bit": write(("optim", "adamw_8bit")),
+                "bitsandbytes.optim.pagedadamw": write(("optim", "paged_adamw")),
+            },
         ),
         renamed("val_size", "data.init_args.val_split_fraction"),
         not_here(

@@ -1,26 +1,42 @@
 """Settings of other tools that Headway has no counterpart for, and what to use instead."""
 
-from headway.config.other_tools.meaning import Meaning, missing, needless, not_here
+from headway.config.other_tools.meaning import Meaning, missing, needless, not_here, write
 
 _OFF_ALREADY = needless("Headway always does this")
 _PLAIN_LOSS = needless("the loss is cross-entropy")
 _OWN_TEMPLATE = needless("the model's own chat template writes the conversations")
 
+_NF4 = write(("load_in_4bit", "true"))
+
 NOT_HERE: tuple[Meaning, ...] = (
-    # weights in fewer bits
+    # weights in fewer bits, other than load_in_4bit
     not_here(
-        "an unquantized model: adapters train on it as it is",
-        """awq bits bnb_4bit_compute_dtype bnb_4bit_quant_storage bnb_4bit_quant_type bnb
-        eight_bit four_bit fp4 gguf_quantization int4 quant quantize_4bit
-        use_4bit_quantization bnb_4bit_use_double_quant bnb_config_kwargs bnb_config
-        double_quantization fp8 fp8_backend fp8_config fp8_enable_fsdp_float8_all_gather gptq
-        int8 load_in_4bit load_in_8bit load_in_fp8 model_quantization_config
-        model_quantization_config_kwargs nf4 qat qlora qlora_sharded_model_loading quant_bits
-        quant_method quantization quantization_bit quantization_config quantization_device_map
-        quantization_method quantization_type quantize quantize_base quantize_moe_experts
-        quantizer use_4bit use_8bit use_bnb_nested_quant use_nested_quant use_onebitllms
-        use_quantization use_qlora use_torchao""",
+        "weights as they are, or in NF4 (load_in_4bit): adapters train on both",
+        """awq bnb bnb_4bit_quant_storage bnb_config bnb_config_kwargs eight_bit fp4 fp8 fp8_backend
+        fp8_config fp8_enable_fsdp_float8_all_gather gguf_quantization gptq int4 int8 load_in_8bit
+        load_in_fp8 model_quantization_config model_quantization_config_kwargs qat quant
+        qlora_sharded_model_loading quant_method quantization_config quantization_device_map
+        quantization_type quantize_moe_experts quantizer use_8bit use_onebitllms use_quantization
+        use_torchao""",
         lines=(("lora", "true"),),
+    ),
+    not_here(
+        "weights as they are, or in NF4 (load_in_4bit): adapters train on both",
+        "bits quant_bits quantization quantization_bit quantize",
+        lines=(("lora", "true"),),
+        values={
+            **dict.fromkeys(("4", "bnb.nf4", "bnb.nf4_dq", "nf4", "qlora"), _NF4),
+            **dict.fromkeys(("16", "32"), needless("weights stay as they are")),
+        },
+    ),
+    not_here(
+        "the codes are NF4",
+        "bnb_4bit_quant_type quantization_method",
+        lines=(("load_in_4bit", "true"),),
+        values={
+            "nf4": needless("the codes are NF4"),
+            **dict.fromkeys(("bitsandbytes", "bnb"), needless("bitsandbytes makes the codes")),
+        },
     ),
     not_here(
         "bf16 if the machine is fast at it, otherwise fp32; fp16 underflows",
@@ -263,7 +279,7 @@ NOT_HERE: tuple[Meaning, ...] = (
     ),
     # optimization
     not_here(
-        "the optimizers are adamw and muon",
+        "the optimizers are adamw, in 8 bits or paged too, and muon",
         """adam_beta3 adam_epsilon2 adam_mini apollo_layerwise apollo_proj apollo_proj_type
         apollo_rank apollo_scale apollo_scale_front apollo_scale_type apollo_target
         apollo_update_interval badam_mask_mode badam_mode badam_start_block
@@ -273,8 +289,8 @@ NOT_HERE: tuple[Meaning, ...] = (
         galore_update_interval momentum nesterov optim_args optimizer_kwargs
         qgalore_cos_threshold qgalore_gamma_proj qgalore_proj_bits qgalore_proj_group_size
         qgalore_proj_quant qgalore_proj_type qgalore_queue_size qgalore_rank qgalore_scale
-        qgalore_update_proj_gap use_8bit_adam use_8bit_optimizer use_adafactor use_adam_mini
-        use_apollo use_badam use_galore muon_lr lion sgd adafactor use_adamw_8bit""",
+        qgalore_update_proj_gap use_adafactor use_adam_mini use_apollo use_badam use_galore
+        muon_lr lion sgd adafactor""",
         lines=(("optim", "adamw"),),
     ),
     not_here(

@@ -9,6 +9,16 @@ _UNSAFE = missing("weights are saved as safetensors only", decides=False)
 _AT_THE_END = needless("the last step is always saved, by time in between")
 
 NOT_NEEDED: tuple[Meaning, ...] = (
+    # weights in 4 bits
+    not_needed(
+        "load_in_4bit codes the scales of NF4 once more, always",
+        "bnb_4bit_use_double_quant double_quantization use_bnb_nested_quant use_nested_quant",
+        {"false": missing("NF4 with its scales coded once more", decides=False)},
+    ),
+    not_needed(
+        "products with weights in 4 bits are in the run's number format: bf16 or fp32",
+        "bnb_4bit_compute_dtype",
+    ),
     # going on, and files that are there
     not_needed(
         "the same command resumes its run where it stopped; --fresh starts over",

@@ -12,7 +12,8 @@ from headway.config.other_tools.meaning import (
     write,
 )
 
-_QUANTIZED = missing("an unquantized model: adapters train on it as it is", ("lora", "true"))
+_QUANTIZED = write(("lora", "true"), ("load_in_4bit", "true"))
+_ROUNDS: Mapping[str, str | Answer] = {"true": "adamw_8bit", "false": needless("it is off")}
 _FP16 = missing("bf16 if the machine is fast at it, otherwise fp32; fp16 underflows", decides=False)
 _NO_ADAPTER = missing("all weights, or LoRA", ("lora", "true"))
 _DECIDED = needless("the plan decides it")
@@ -174,6 +175,11 @@ SAME: tuple[Meaning, ...] = (
         "adapter finetuning_type fine_tune_type peft_type train_type training_type tuner_type",
         _ADAPTER,
     ),
+    renamed(
+        "load_in_4bit",
+        "four_bit nf4 qlora quantize_4bit quantize_base use_4bit use_4bit_quantization use_qlora",
+    ),
+    renamed("optim", "use_8bit_adam use_8bit_optimizer use_adamw_8bit", _ROUNDS),
     renamed("lora.r", "lora_dim r lora_rank rank"),
     renamed(
         "lora.target_modules",
@@ -273,13 +279,17 @@ _ADAMW = words(
     """adam_w adamw_fused adamw_hf adamw_torch adamw_torch_fused adamw_torch_npu_fused
     adamw_torch_xla fusedadamw torch.optim.adamw transformers.adamw"""
 )
-_ROUNDED_ADAMW = words(
-    """adamw_8bit adamw_bnb_8bit adamw_torch_4bit adamw_torch_8bit bitsandbytes.optim.adamw8bit
-    bitsandbytes.optim.pagedadamw paged_adamw paged_adamw_32bit paged_adamw_8bit
-    torchao.optim.adamw8bit"""
+_ADAMW_8BIT = words("adamw_bnb_8bit bitsandbytes.optim.adamw8bit")
+_OTHER_ADAMW_8BIT = words("adamw_torch_8bit torchao.optim.adamw8bit adamw_torch_4bit")
+_PAGED_ADAMW = words("bitsandbytes.optim.pagedadamw paged_adamw_32bit")
+_IN_8BIT = missing(
+    "AdamW with its state in fp32, or in bitsandbytes' 8 bits",
+    ("optim", "adamw_8bit"),
+    decides=False,
 )
-_EXACT_ADAMW = missing("AdamW with its state in fp32, in memory", ("optim", "adamw"), decides=False)
-_OTHER_OPTIMIZER = missing("the optimizers are adamw and muon", ("optim", "adamw"))
+_OTHER_OPTIMIZER = missing(
+    "the optimizers are adamw, in 8 bits or paged too, and muon", ("optim", "adamw")
+)
 _OTHER_SCHEDULE = missing(
     "the schedules are cosine, linear, constant and wsd", ("lr_scheduler_type", "cosine")
 )
@@ -292,8 +302,10 @@ _AUTO: Mapping[str, str | Answer | None] = {"auto": None}
 OWN_VALUES: Mapping[str, Mapping[str, str | Answer | None]] = {
     "optim": {
         **dict.fromkeys(_ADAMW, "adamw"),
-        **dict.fromkeys(_ROUNDED_ADAMW, _EXACT_ADAMW),
         "torch.optim.muon": "muon",
+        **dict.fromkeys(_ADAMW_8BIT, "adamw_8bit"),
+        **dict.fromkeys(_PAGED_ADAMW, "paged_adamw"),
+        **dict.fromkeys(_OTHER_ADAMW_8BIT, _IN_8BIT),
         "*": _OTHER_OPTIMIZER,
     },
     "lr_scheduler_type": {

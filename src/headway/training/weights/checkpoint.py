@@ -23,7 +23,7 @@ from headway.data.examples import tokenizer_files
 from headway.model.load import is_adapter, is_out_of_memory, load_tensors, put_weights
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import MOMENTS
-from headway.training.optimizer import kept_kinds, moments, without_common_counts
+from headway.training.optimizer import moments, without_common_counts
 
 
 class Snapshot:
@@ -56,12 +56,7 @@ class Snapshot:
                 copies[storage] = _memory_for(tensor)
                 self._copied.append(name)
             self._weights[name] = copies[storage]
-        kinds = kept_kinds(optimizer)
-        self._memory = {
-            f"{kind}/{name}": _memory_for(p)
-            for name, p in self._parameters.items()
-            for kind in kinds.get(p, ())
-        } | {f"step/{name}": torch.zeros(()) for name in self._parameters}
+        self._memory = {name: _memory_for(one) for name, one in self._live_moments().items()}
         self._moments: dict[str, Tensor] = {}
 
     def take(self) -> None:
@@ -71,7 +66,9 @@ class Snapshot:
             for name in self._copied:
                 self._weights[name].copy_(weights[name])
             self._moments = {}
-            for name, tensor in moments(self._optimizer, self._parameters).items():
+            for name, tensor in self._live_moments().items():
+                if name not in self._memory:  # of a tensor that got its first gradient later
+                    self._memory[name] = _memory_for(tensor)
                 self._moments[name] = self._memory[name].copy_(tensor)
 
     def write(
@@ -106,6 +103,9 @@ class Snapshot:
         if hasattr(self._model, "peft_config"):
             return {name: weights[name] for name in self._parameters}
         return weights
+
+    def _live_moments(self) -> dict[str, Tensor]:
+        return moments(self._optimizer, self._parameters)
 
     def _refuse_non_finite(self, final: Path) -> None:
         # numpy uses this thread only; torch would take cores from the training step.

@@ -29,7 +29,8 @@ class Holding:
 
 
 def _whole_model(plan: Plan) -> tuple[nn.Module, Run | None]:
-    return to_device(starting_model(plan), plan.machine.device), None
+    device = plan.machine.device
+    return to_device(starting_model(plan, device=device), device), None
 
 
 WHOLE = Holding(_whole_model, load_weights, lambda checkpoint, _: load_moments(checkpoint))

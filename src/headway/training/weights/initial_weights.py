@@ -1,23 +1,35 @@
 """Initial weights, a function of the plan alone."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from headway.data.examples.tokenizer_files import read_end_ids
-from headway.model.load import from_config, from_folder, is_adapter, with_adapter, with_lora
+from headway.model.load import (
+    from_config,
+    from_folder,
+    from_folder_in_4bit,
+    is_adapter,
+    with_adapter,
+    with_lora,
+)
 from headway.runs.base_model import find_base_model
+from headway.runs.checkpoint_state import is_on_4bit
 from headway.runs.plan import ModelPlan, Plan
 
 
-def starting_model(plan: Plan, read: Callable[..., nn.Module] = from_folder) -> nn.Module:
+def starting_model(
+    plan: Plan, read: Callable[..., nn.Module] = from_folder, device: str = "cpu"
+) -> nn.Module:
     """The model before the job's first step: random, from a folder or from its parent.
 
     Args:
         plan: of the run.
         read: reads a model folder, as `from_folder` does.
+        device: where weights are put into 4 bits, if they are.
 
     Raises:
         UsageError: a folder is missing or does not load.
@@ -27,6 +39,8 @@ def starting_model(plan: Plan, read: Callable[..., nn.Module] = from_folder) -> 
         return from_config(model.config, plan.seed)
     base = Path(model.base) if model.base else None
     trusted = model.trust_remote_code
+    if model.load_in_4bit:
+        read = partial(from_folder_in_4bit, device=device)
     loaded = load_folder(Path(model.path), trust_remote_code=trusted, base=base, read=read)
     return _adapted(loaded, model, plan.seed)
 
@@ -36,7 +50,7 @@ def load_folder(
     *,
     trust_remote_code: bool = False,
     base: Path | None = None,
-    read: Callable[..., nn.Module] = from_folder,
+    read: Callable[..., nn.Module] | None = None,
 ) -> nn.Module:
     """Load a model, or adapters on the base model that they name.
 
@@ -44,11 +58,15 @@ def load_folder(
         folder: of the model, or of a checkpoint with adapters.
         trust_remote_code: run code that comes with the model.
         base: where a person says that the base model is now.
-        read: reads the folder of a whole model.
+        read: reads the folder of a whole model; by default as adapters on it were trained: in fp32,
+            or with its linear layers in 4 bits.
 
     Raises:
         UsageError: the folder or its base does not load.
     """
+    if read is None:
+        in_4bit = is_adapter(folder) and is_on_4bit(folder)
+        read = from_folder_in_4bit if in_4bit else from_folder
     if not is_adapter(folder):
         return read(folder, trust_remote_code=trust_remote_code)
     found = find_base_model(folder, base)
