@@ -75,7 +75,7 @@ def test_a_damaged_file_is_told(tmp_path: Path, damage: "type") -> None:
 def test_an_archive_that_was_cut_off_is_told_and_an_old_pickle_is_not_read(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.pt", b"12345678" * 100)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match="end"):
+    with pytest.raises(ValueError, match="written completely"):
         read_tensors(path)
     path.write_bytes(b"\x80\x02}q\x00.")
     assert read_tensors(path) == {}
