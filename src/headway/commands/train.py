@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway.base.addresses import hide_credentials
-from headway.base.errors import Cause, Remedy, UsageError
+from headway.base.errors import Cause, Exit, Remedy, UsageError
 from headway.base.host import packages
+from headway.base.units import read_size
 from headway.base.version import __version__
-from headway.commands.verb import Verb, print_text
+from headway.commands.verb import Verb, print_json, print_lines, print_text, terminal_width
 from headway.config.command_line import Arguments, Switch
 from headway.config.run_name import check_run_name, make_run_name
 from headway.ui.output import PATIENCE_S
@@ -28,6 +29,8 @@ def plan(arguments: Arguments) -> int:
     """Decide everything, train nothing."""
     sources, settings = arguments.settings()
     saves = "save" in arguments.switches
+    if "gpu" in arguments.switches:
+        return plan_for_gpu(arguments, sources, settings)
     if saves:
         settings = saved_as(arguments.switches["save"], settings)
     packages.require("plan", packages.READING)
@@ -57,6 +60,48 @@ def plan(arguments: Arguments) -> int:
         return result.code
     finally:
         screen.close(patience_s)
+
+
+def plan_for_gpu(arguments: Arguments, sources: tuple[str, ...], settings: "Settings") -> int:
+    """Say what fits on a GPU, by the model's config.json alone.
+
+    Raises:
+        UsageError: the size is none, or the model's sizes cannot be read.
+        MachineError: nothing fits.
+    """
+    given = arguments.switches["gpu"]
+    try:
+        num_bytes = read_size(given)
+        if num_bytes < 10**8:
+            raise ValueError("the memory of a GPU, such as 12GB or 80GB")
+    except ValueError as error:
+        raise UsageError(
+            f"--gpu: invalid value {given or 'no value'}",
+            cause=Cause.INVALID_VALUE,
+            have=given or "no value",
+            need=str(error),
+            remedies=(Remedy("--gpu 12GB", "the memory of the GPU"),),
+        ) from None
+    if "save" in arguments.switches:
+        raise UsageError(
+            "--gpu and --save cannot be combined",
+            cause=Cause.CONTRADICTION,
+            have="--gpu and --save",
+            need="a look at what fits, or a plan to save",
+            remedies=(Remedy("remove --save"), Remedy("remove --gpu")),
+        )
+    packages.require("plan", packages.READING)
+    from headway.base.pulse import Pulse
+    from headway.planning.gpu.model_facts import read_model_facts
+    from headway.planning.gpu.ways import plan_gpu
+    from headway.ui.show_gpu import gpu_lines
+
+    found = plan_gpu(read_model_facts(settings, Pulse(None)), settings, num_bytes, sources)
+    if arguments.on("json"):
+        print_json(found)
+    else:
+        print_lines(gpu_lines(found, terminal_width()))
+    return Exit.KEPT
 
 
 def saved_as(run: str, settings: "Settings") -> "Settings":
@@ -198,7 +243,10 @@ VERBS = {
         "plan DATA... [settings]",
         "decide everything, train nothing",
         plan,
-        {"save": Switch("write the plan into this run's folder, for a launcher", "RUN")},
+        {
+            "save": Switch("write the plan into this run's folder, for a launcher", "RUN"),
+            "gpu": Switch("what of a model fits in this much memory; reads no data", "SIZE"),
+        },
         True,
         group="start",
         about="Reads the data and decides everything that training would do: rows, steps, batch, "
@@ -207,7 +255,7 @@ VERBS = {
         examples=(
             ("headway plan notes.txt", "plan training on a text"),
             ("headway plan notes.txt --json", "the whole plan, for programs"),
-            ("headway plan notes.txt --save runs/notes", "a run for torchrun to start"),
+            ("headway plan --gpu 12GB --model DIR", "what fits on a GPU, before any download"),
         ),
     ),
     "train": Verb(

@@ -99,6 +99,31 @@ def download_model(
     return DownloadedModel(listing.folder, listing.commit)
 
 
+def download_config(name: str, pulse: Pulse, *, retry: RetryPolicy = LOOKUP_RETRY) -> Path:
+    """Download a model's config.json alone, or find it in the cache if the Hub does not respond.
+
+    Args:
+        name: owner/name.
+        pulse: shows waits.
+        retry: for the request.
+
+    Raises:
+        UsageError: the model does not exist, or is gated.
+        ComeBack: the Hub does not respond, and the cache does not have it.
+    """
+    with pulse.phase(Phase.LOOKING_UP_MODEL):
+        try:
+            listing = retry_call(
+                lambda: _list_files(name), name=name, host=host(), pulse=pulse, retry=retry
+            )
+            return listing.folder / "config.json"
+        except ComeBack:
+            cached = _hub().try_to_load_from_cache(name, "config.json")
+            if not isinstance(cached, str):
+                raise
+            return Path(cached)
+
+
 def _list_files(name: str) -> _Listing:
     """Ask the Hub, and download config.json, so that the cache knows the newest commit."""
     with _hub_errors(name):

@@ -114,13 +114,14 @@ class MemoryInputs:
     def loading_bytes(self) -> int:
         """Of frozen weights while they are loaded and tried.
 
-        They load as fp32, and bf16 keeps its rounding error too, until the probes have run. In 4
-        bits, each weight is quantized as soon as it is on a GPU; on a processor, all of them are
-        read first.
+        They load as fp32, and bf16 keeps its rounding error too, until the probes have run; there
+        is none if they are stored in bf16. In 4 bits, each weight is quantized as soon as it is on
+        a GPU; on a processor, all of them are read first.
         """
         if self.model.lora is None:
             return 0
-        each = 6 if self.compute.value_bytes == 2 else 4
+        keeps_both = self.compute.value_bytes == 2 and _stored_bytes(self.model.config) == 4
+        each = 6 if keeps_both else 4
         num = self.model.parameters
         if not self.model.load_in_4bit:
             return each * num
