@@ -54,7 +54,7 @@ def test_a_failure_is_said_with_its_last_line(inbox: InboxFolder) -> None:
     after.add(DONE)
     ran(after)
     (notice,) = said
-    assert notice.text.startswith("after_file ended with 7: no ")
+    assert notice.text.startswith("after_file exited with code 7: no ")
     assert "\x1b" not in notice.text
 
 

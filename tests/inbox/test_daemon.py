@@ -124,7 +124,7 @@ def test_a_gate_keeps_the_last_good_model(world: World) -> None:
     assert world.model == ["0.txt\n"]
     assert world.jobs == {"0.txt": "done", "1.txt": "done", "2.txt": "done"}
     texts = [notice.text for notice in world.notices]
-    assert "learning not: current_model stays where it was" in texts[1]
+    assert "learning not: current_model is not updated" in texts[1]
     world.drop("3.txt", at_s=9)
     world.run(promote_if=(GateTerm.IMPROVED,))
     assert world.model == [f"{number}.txt\n" for number in range(4)]  # the training went on
@@ -260,7 +260,7 @@ def test_a_refused_file_fails_with_its_four_parts(world: World) -> None:
         "  need  2",
         "  try   more data   makes a row",
         f"  try   headway inbox retry failed/a.txt {world.inbox.path}",
-        "            once it is mended",
+        "            once the problem is fixed",
     ]
     assert world.model == ["b.txt\n"]
 
@@ -308,7 +308,7 @@ def test_a_full_disk_is_waited_for(world: World) -> None:
         world.now_s += daemon.step(world.now_s).sleep_s
     assert world.now_s - began_s >= 5 + 10 + 20
     assert world.jobs == {"a.txt": "claimed"}
-    assert sum("tries again" in notice.text for notice in world.notices) == 3
+    assert sum("trying again" in notice.text for notice in world.notices) == 3
 
 
 def test_a_folder_that_cannot_be_read_is_waited_for(
@@ -323,7 +323,7 @@ def test_a_folder_that_cannot_be_read_is_waited_for(
 
         patch.setattr("headway.inbox.arriving.inbox_watch.list_inbox", refuse)
         world.now_s += daemon.step(world.now_s).sleep_s
-    assert "tries again in 5.0 s" in world.notices[0].text
+    assert "trying again in 5.0 s" in world.notices[0].text
     world.steps(80)
     assert world.model == ["a.txt\n"]
 
@@ -382,7 +382,7 @@ def test_a_file_that_is_taken_away_fails_or_is_done(world: World) -> None:
     world.daemon.close()
     (world.inbox.processing / "a.txt").unlink()
     assert world.run() == Exit.DATA
-    assert "taken away" in world.error("failed/a.txt")
+    assert "was removed" in world.error("failed/a.txt")
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "link to a folder"])

@@ -17,10 +17,10 @@ from headway.inbox.file_screen import file_line, make_file_screen
         (
             ("lesson2.jsonl", 2488, 4976, 840.0, 3),
             "lesson2.jsonl trains 2,488 steps, reaching global step 4,976, about 14 min; "
-            "3 files wait",
+            "3 files waiting",
         ),
-        (("a", 1, 1, None, 1), "a trains 1 step, reaching global step 1; 1 file waits"),
-        (("a\x1b", 1, 1, None, 0), "a� trains 1 step, reaching global step 1; no file waits"),
+        (("a", 1, 1, None, 1), "a trains 1 step, reaching global step 1; 1 file waiting"),
+        (("a\x1b", 1, 1, None, 0), "a� trains 1 step, reaching global step 1; no files waiting"),
     ],
 )
 def test_the_line_before_a_file(arguments: Any, line: str) -> None:
@@ -52,7 +52,7 @@ class Streams:
 def test_a_file_has_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = Streams(monkeypatch).shown().splitlines()
     assert lines[0].startswith("b.jsonl trains 2,488 steps, reaching global step 4,976, about ")
-    assert lines[0].endswith("; 2 files wait")
+    assert lines[0].endswith("; 2 files waiting")
     assert lines[-1] == receipt().line
 
 

@@ -49,7 +49,7 @@ def test_it_says_what_the_daemon_does(tmp_path: Path) -> None:
         world.steps(1)
         idle = inbox_status(world.inbox)
         assert (idle.state, idle.pid) == ("idle", os.getpid())
-        assert idle.why == "a.txt: it has just changed"
+        assert idle.why == "a.txt: it changed just now"
         world.trainer.is_slow = True
         world.steps(5)
         training = inbox_status(world.inbox)

@@ -84,5 +84,5 @@ def test_what_is_done_says_how_far_it_led_and_why_the_model_stays() -> None:
     said = "a.jsonl done · global step 2,488 -> 4,976 · 19,900 rows"
     assert InboxNotice.of_done(done, learned).text == said
     notice = InboxNotice.of_done(job, learned)
-    assert notice.text == f"{said} · a.jsonl forgotten: current_model stays where it was"
+    assert notice.text == f"{said} · a.jsonl forgotten: current_model is not updated"
     assert notice.job == job

@@ -76,7 +76,7 @@ def test_what_was_said_is_in_a_log_too(tmp_path: Path) -> None:
     (inbox.path / "a.txt").touch()
     serve(inbox, SETTINGS, Output(), lambda _: None, once=True)
     (first, *rest) = (inbox.state / "inbox.log").read_text().splitlines()
-    assert first.endswith("a.txt failed · it is in failed/a.txt")
+    assert first.endswith("a.txt failed · moved to failed/a.txt")
     assert any(line.split()[1:2] == ["try"] for line in rest)
 
 

@@ -39,7 +39,7 @@ def test_status_fits(width: int) -> None:
     assert max(map(cells, lines[:-1])) <= width
     text = "\n".join(lines)
     assert "now: b.jsonl" in text
-    assert "13 files wait:" in text
+    assert "13 files waiting:" in text
     assert "and 3 more" in text
     assert "global step 4,976" in text
 
@@ -49,9 +49,22 @@ def test_status_says_why_nothing_is_done() -> None:
     text = "\n".join(inbox_lines(replace(idle, waiting=(), last=None), 80))
     assert text == (
         "/data/inbox · idle · for 1 min 15 s · process 4242\nthe inbox is empty\n\n"
-        "nothing waits\n\nmodel: global step 4,976 · 1 done, 2 failed\n"
+        "no files waiting\n\nmodel: global step 4,976 · 1 done, 2 failed\n"
         "/data/inbox/.headway/runs/0001-a/checkpoint-4976"
     )
+
+
+def test_a_long_name_leaves_room_for_what_is_known() -> None:
+    lines = known_lines(known(replace(WORSE, name="x" * 200)), 60)
+    assert max(map(cells, lines)) <= 60
+    assert "2.50 forgotten" in lines[2]
+
+
+def test_of_a_folder_that_is_no_inbox_yet_nothing_else_is_said() -> None:
+    new = replace(STATUS, state="not started", since_s=None, pid=0, why="start it", training="")
+    new = replace(new, run=None, waiting=(), counts={}, last=None, global_step=0, checkpoint="")
+    assert inbox_lines(new, 80) == ["/data/inbox · not started", "start it"]
+    assert "13 files waiting:" in inbox_lines(replace(new, waiting=WAITING), 80)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -61,7 +74,7 @@ def test_what_is_still_known_is_a_table(width: int) -> None:
     assert max(map(cells, lines[:-1])) <= width
     text = " ".join(" ".join(lines).split())
     assert "a.jsonl is worse after b.jsonl: 2.00 -> 2.50 (± 0.042)" in text
-    assert "current_model stays behind the newest: a.jsonl forgotten" in text
+    assert "current_model is older than the newest model: a.jsonl forgotten" in text
     wide = known_lines(known(WORSE), 100)
     assert wide[1:4] == [
         "learned from        rows  learned  still known",
@@ -90,6 +103,7 @@ def test_the_list_has_a_line_per_file(width: int) -> None:
     lines = jobs_table([DONE, failed], width)
     assert len(lines) == 3
     assert max(map(cells, lines)) <= width
+    assert "failed" in lines[2]  # a long name leaves room for its state
     wide = jobs_table([DONE], 120)[1].split()
     assert wide == ["1", "a.jsonl", "done", "2,488", "->", "4,976", "2.41", "->", "1.37",
                     "done/a.jsonl"]  # fmt: skip

@@ -49,7 +49,7 @@ class AfterFile:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs and nothing waits to."""
+        """Whether nothing runs and nothing is queued."""
         return self._process is None and not self._jobs
 
     def add(self, job: InboxJob) -> None:
@@ -70,7 +70,7 @@ class AfterFile:
             elif code is None:
                 return
             elif code:
-                self._fail(f"ended with {code}")
+                self._fail(f"exited with code {code}")
             self._process = None
         if self._jobs:
             self._start(self._jobs.popleft())

@@ -21,6 +21,7 @@ from headway.inbox.jobs.findings import (
     already_trained,
     content_changed,
     crashed_often,
+    in_one_line,
     is_empty,
     not_a_file,
     not_readable,
@@ -124,12 +125,10 @@ class Daemon:
         """Finish what a daemon before this one left unfinished."""
         self._inbox.delete_leftovers()
         for path in self.queue.recover():
-            text = f"{printable(path.name)} was being taken: it is back in the inbox"
-            self._say(InboxNotice(NoticeKind.FOUND, text))
-        job = self.queue.open
-        if job:
-            text = f"{printable(job.name)} goes on where it was"
-            self._say(InboxNotice(NoticeKind.FOUND, text, job))
+            name = printable(path.name)
+            self._say(InboxNotice(NoticeKind.FOUND, f"{name} is back in the inbox: half claimed"))
+        if job := self.queue.open:
+            self._say(InboxNotice(NoticeKind.FOUND, f"resuming {printable(job.name)}", job))
 
     def close(self) -> None:
         """Let commands of people change the inbox."""
@@ -215,7 +214,7 @@ class Daemon:
             if listed.kind is ArrivalKind.UNNAMED:
                 self._look_again = True
                 if name := self.queue.rename(listed):
-                    text = f"a file whose name is no text is called {name} from now on"
+                    text = f"a file whose name is not valid text was renamed to {name}"
                     self._say(InboxNotice(NoticeKind.FOUND, text))
                 continue
             finding = not_a_file(printable(listed.name), listed.kind.value)
@@ -323,7 +322,7 @@ class Daemon:
                 self._wait(verdict.finding, now_s)
             case FileOutcome.GIVE_UP:
                 finding = verdict.finding
-                text = finding.what if finding else "no file can be trained like this"
+                text = finding.what if finding else "no file can be trained with these settings"
                 self._say(InboxNotice(NoticeKind.FAILED, text, job, finding))
                 return NextStep(0, end.code)
             case FileOutcome.AGAIN | FileOutcome.STOPPED:
@@ -344,7 +343,7 @@ class Daemon:
             self._say(InboxNotice(NoticeKind.FORGOT, f"warning: {warning}"))
         excess = self.queue.prune(self._options.keep_models, self._options.disk_budget)
         if excess:
-            text = f"models take {size(excess)} more than disk_budget: all that is left is needed"
+            text = f"checkpoints exceed disk_budget by {size(excess)}; all of them are needed"
             self._say(InboxNotice(NoticeKind.DISK, text))
 
     def _changed(self, job: InboxJob) -> Finding | None:
@@ -374,9 +373,9 @@ class Daemon:
         wait_s = _LATER_S[min(self._num_later, len(_LATER_S) - 1)]
         self._num_later += 1
         self._not_before_s = now_s + wait_s
-        what = finding.what if finding else "it cannot be trained now"
+        what = in_one_line(finding) if finding else "training is not possible now"
         self._does(DaemonState.WAITING, what)
-        text = f"{what}: tries again in {seconds(wait_s)}"
+        text = f"{what}: trying again in {seconds(wait_s)}"
         self._say(InboxNotice(NoticeKind.AGAIN, text, finding=finding))
 
     def _fail(self, job: InboxJob, finding: Finding, code: int) -> None:
@@ -385,7 +384,7 @@ class Daemon:
     def _tell_failure(self, job: InboxJob, code: int) -> None:
         if self._code is Exit.KEPT:
             self._code = Exit(code) if code in set(Exit) else Exit.BROKEN
-        text = f"{printable(job.name)} failed · it is in {job.place}"
+        text = f"{printable(job.name)} failed · moved to {job.place}"
         self._say(InboxNotice(NoticeKind.FAILED, text, job, job.finding))
 
     def _does(self, state: DaemonState, why: str) -> None:

@@ -87,9 +87,11 @@ class FileQuiet(Quiet):
 def file_line(
     name: str, num_steps: int, last: int, duration_s: float | None, num_waiting: int
 ) -> str:
-    """What a file will do: 'b.jsonl trains 2 steps, reaching global step 4; 1 file waits'."""
+    """What a file will do: 'b.jsonl trains 2 steps, reaching global step 4; 1 file waiting'."""
     about = f", about {seconds(duration_s)}" if duration_s is not None else ""
-    wait = plural(num_waiting, "file waits", "files wait") if num_waiting else "no file waits"
+    wait = (
+        plural(num_waiting, "file waiting", "files waiting") if num_waiting else "no files waiting"
+    )
     steps = f"{plural(num_steps, 'step')}, reaching global step {count(last)}"
     return f"{printable(name)} trains {steps}{about}; {wait}"
 

@@ -216,6 +216,8 @@ def _no_place(place: Path) -> UsageError:
         f"{place} is {kind}",
         cause=Cause.NOT_WRITABLE,
         have=f"{kind} where the inbox keeps files",
-        need="a folder in the inbox: no link is followed",
-        remedies=(Remedy(f"rm {shlex.quote(str(place))}", "removes it; the folder is made anew"),),
+        need="a real folder: links are not followed",
+        remedies=(
+            Remedy(f"rm {shlex.quote(str(place))}", "removes it; the folder is created again"),
+        ),
     )

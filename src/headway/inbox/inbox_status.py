@@ -101,8 +101,8 @@ def inbox_status(inbox: InboxFolder) -> InboxStatus:
 def _state(inbox: InboxFolder, owner: Owner | None, noted: str) -> tuple[InboxState, str]:
     if owner is None:
         if not inbox.is_inbox:
-            return "not started", "headway inbox start makes it an inbox"
-        return "stopped", "no daemon is running: headway inbox start continues"
+            return "not started", "headway inbox start turns it into an inbox"
+        return "stopped", "no daemon is running; headway inbox start continues"
     match noted:
         case "training" | "paused" | "waiting":
             return noted, ""

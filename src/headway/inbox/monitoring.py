@@ -16,15 +16,15 @@ from headway.inbox.inbox_status import InboxStatus, inbox_status
 HOST = "127.0.0.1"
 _STUCK_S = 60.0  # without a step of the daemon's loop, which takes a tenth of a second
 _HELP = {
-    "headway_inbox_files": "Files that were taken, by what became of them.",
-    "headway_inbox_waiting_files": "Files that wait in the inbox.",
+    "headway_inbox_files": "Files taken, by outcome.",
+    "headway_inbox_waiting_files": "Files waiting in the inbox.",
     "headway_inbox_global_step": "Global step of the current model.",
     "headway_inbox_training": "1 while a file is being trained.",
-    "headway_inbox_step": "Finished steps of the file that is being trained.",
+    "headway_inbox_step": "Finished steps of the file being trained.",
     "headway_inbox_steps": "Planned steps of that file.",
     "headway_inbox_loss": "Loss of the last step, nats per trained token.",
-    "headway_inbox_last_file_seconds": "Seconds since a file ended.",
-    "headway_inbox_state_seconds": "Seconds since the daemon last changed what it does.",
+    "headway_inbox_last_file_seconds": "Seconds since the last file finished.",
+    "headway_inbox_state_seconds": "Seconds since the daemon's state last changed.",
 }
 
 

@@ -68,7 +68,7 @@ class InboxNotice:
         """What is said of a file that is done."""
         steps = f"global step {count(learned.first_step)} -> {count(learned.last_step)}"
         text = f"{printable(job.name)} done · {steps} · {plural(learned.rows, 'row')}"
-        held_back = f" · {job.held_back}: current_model stays where it was"
+        held_back = f" · {job.held_back}: current_model is not updated"
         return cls(NoticeKind.DONE, text + (held_back if job.held_back else ""), job)
 
 

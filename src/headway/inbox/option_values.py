@@ -24,7 +24,7 @@ def _read_patterns(value: object) -> tuple[str, ...]:
     values = cast("list[str]", value) if isinstance(value, list) else [value]
     texts = tuple(part.strip() for text in values for part in str(text or "").split(","))
     if not all(texts):
-        raise ValueError("patterns of names, such as urgent-*")
+        raise ValueError("file name patterns, such as urgent-*")
     return texts
 
 
@@ -33,14 +33,14 @@ def _read_number_of_models(value: object) -> int | None:
     if text == "all":
         return None
     if not re.fullmatch(r"\d{1,9}", text) or int(text) < FEWEST_MODELS:
-        raise ValueError("2 or more, for undo goes back to the one before; or all")
+        raise ValueError("2 or more, since undo needs the previous one; or all")
     return int(text)
 
 
 def _read_webhook(value: object) -> str:
     url = str(value or "")
     if url and not is_webhook(url):
-        raise ValueError("an address that begins with https://, as Slack, Discord or ntfy give it")
+        raise ValueError("an https:// address, as Slack, Discord or ntfy provide it")
     return url
 
 
@@ -59,7 +59,7 @@ def _read_budget(value: object) -> int | None:
 def _read_nice(value: object) -> int:
     text = str(value if value is not None else "").strip()
     if not re.fullmatch(r"1?\d", text):
-        raise ValueError("0, for a share like that of others, to 19, for what they leave")
+        raise ValueError("0 (normal priority) to 19 (lowest)")
     return int(text)
 
 

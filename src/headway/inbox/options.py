@@ -294,7 +294,7 @@ def _data_given(inbox: InboxFolder) -> UsageError:
 def _no_model(inbox: InboxFolder) -> UsageError:
     start = f"headway inbox start {shlex.quote(str(inbox.path))}"
     return UsageError(
-        f"{inbox.path} has no model to begin with",
+        f"{inbox.path} has no model to start from",
         cause=Cause.MODEL_REQUIRED,
         have="neither --model nor --preset",
         need="weights to start from, or a preset to start from scratch",
@@ -318,8 +318,8 @@ def _other_model(
         have=f"{shown(new)}; it began with {shown(old)}",
         need="one model for an inbox",
         remedies=(
-            Remedy(start, "goes on with its model"),
-            Remedy(f"{start}-2 {shown(new)}", "an inbox of its own for the other one"),
+            Remedy(start, "continues with its model"),
+            Remedy(f"{start}-2 {shown(new)}", "a separate inbox for the other model"),
         ),
     )
 

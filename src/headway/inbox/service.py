@@ -69,7 +69,7 @@ def serve(
             monitored(inbox, port, service.heart) as found,
         ):
             if found:
-                text = f"answers http://{HOST}:{found}/metrics, /healthz and /progressz"
+                text = f"listening on http://{HOST}:{found}/metrics, /healthz and /progressz"
                 say(InboxNotice(NoticeKind.LISTENING, text))
             return service.run()
 
@@ -161,7 +161,7 @@ def _room(rules: RoomRules) -> GpuRoom | None:
     probe = GpuProbe()
     if not probe():
         raise UsageError(
-            "no GPU that gpu_memory and give_way could be about",
+            "gpu_memory and give_way need a GPU",
             cause=Cause.NO_DEVICE,
             have="nvidia-smi shows none",
             need="an NVIDIA GPU and its driver",

@@ -16,6 +16,7 @@ from headway.ui.text_layout import cells, cut, flow, fold, loss_text, printable,
 
 _MOST_WAITING = 10
 _MOST_KNOWN = 20
+_SHORTEST_NAME = 12  # cells of a file's name in a table
 
 
 def inbox_lines(status: InboxStatus, width: int) -> list[str]:
@@ -25,6 +26,8 @@ def inbox_lines(status: InboxStatus, width: int) -> list[str]:
     facts += [f"process {status.pid}"] if status.pid else []
     lines = flow(facts, width)
     lines += fold(printable(status.why), width) if status.why else []
+    if status.state == "not started" and not status.waiting:
+        return lines
     if status.training:
         lines += ["", *fold(f"now: {status.training}", width)]
         run = status.run
@@ -44,7 +47,7 @@ def inbox_lines(status: InboxStatus, width: int) -> list[str]:
     where = f"model: global step {count(status.global_step)}"
     lines += ["", *flow([where, *([done] if done else [])], width)]
     if status.held_back:
-        lines += fold(f"current_model stays behind the newest: {status.held_back}", width)
+        lines += fold(f"current_model is older than the newest model: {status.held_back}", width)
     return lines + ([printable(status.checkpoint)] if status.checkpoint else [])
 
 
@@ -56,7 +59,7 @@ def known_lines(known: StillKnown, width: int) -> list[str]:
     }
     rows = [["learned from", "rows", "learned", "still known"]]
     rows += [_known_row(one) for place, one in enumerate(files) if place in shown]
-    lines = ["", *(cut(line, width) for line in table(rows, right=[1]))]
+    lines = ["", *(cut(line, width) for line in _fitted(rows, 0, width, 1))]
     more, unmeasured = len(files) - len(shown), known.num_not_looked_at
     lines += [f"and {count(more)} more"] if more else []
     lines += [f"{plural(unmeasured, 'other file')} not measured this time"] if unmeasured else []
@@ -77,8 +80,8 @@ def _known_row(one: KnownFile) -> list[str]:
 def _waiting_lines(status: InboxStatus, width: int) -> list[str]:
     waiting = status.waiting
     if not waiting:
-        return ["", "nothing waits"]
-    lines = ["", plural(len(waiting), "file waits", "files wait") + ":"]
+        return ["", "no files waiting"]
+    lines = ["", plural(len(waiting), "file waiting", "files waiting") + ":"]
     for number, one in enumerate(waiting[:_MOST_WAITING], 1):
         why = f" · {one.why}" if one.why else ""
         lines.append(cut(f"  {number}  {one.name} · {size(one.bytes)}{why}", width))
@@ -90,12 +93,23 @@ def jobs_table(jobs: Sequence[InboxJob], width: int) -> list[str]:
     """The output of `headway inbox list`: one line per file, the newest last."""
     header = ["job", "file", "state", "steps", "loss", "where"]
     rows = [header, *(_row(job) for job in jobs)]
-    for dropped in ((), ("where",), ("where", "loss")):
+    lines: list[str] = []
+    for dropped, is_cut in (((), False), (("where",), False), (("where",), True)):
         columns = [i for i, name in enumerate(header) if name not in dropped]
-        lines = table([[row[i] for i in columns] for row in rows], right=[0])
+        shown = [[row[i] for i in columns] for row in rows]
+        lines = _fitted(shown, 1, width, 0) if is_cut else table(shown, right=[0])
         if max(map(cells, lines)) <= width:
             return lines
     return [cut(line, width) for line in lines]
+
+
+def _fitted(rows: Sequence[list[str]], place: int, width: int, right: int) -> list[str]:
+    """A table with the names in one column cut so far that it fits, if enough of them is left."""
+    lines = table(rows, right=[right])
+    room = max(cells(row[place]) for row in rows) + width - max(map(cells, lines))
+    room = max(room, _SHORTEST_NAME)
+    cut_rows = [[*row[:place], cut(row[place], room), *row[place + 1 :]] for row in rows]
+    return table(cut_rows, right=[right])
 
 
 def _row(job: InboxJob) -> list[str]:

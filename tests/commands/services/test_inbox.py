@@ -116,7 +116,7 @@ def test_a_folder_that_is_no_inbox_is_left_alone(
 def test_a_stop_without_a_daemon_says_so(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert world
     assert typed("stop") == 0
-    assert "no daemon serves" in capsys.readouterr().out
+    assert "no daemon is serving" in capsys.readouterr().out
 
 
 def test_a_unit_is_printed_and_nothing_started(

@@ -83,7 +83,7 @@ def test_a_file_is_taken_when_its_writer_is_done(
 def test_what_was_not_probed_waits() -> None:
     found = sort_out({"a": SeenFile(file("a"), 0.0)}, {}, 100.0)
     assert found.ready == ()
-    assert found.waiting[0].why == "it has just changed"
+    assert found.waiting[0].why == "it changed just now"
 
 
 def test_an_empty_folder_waits_for_its_files() -> None:

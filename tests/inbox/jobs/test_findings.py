@@ -13,6 +13,7 @@ from headway.cli import VERBS
 from headway.config.command_line import parse
 from headway.inbox.folder import InboxFolder
 from headway.inbox.jobs import findings
+from headway.inbox.jobs.findings import in_one_line
 from headway.inbox.jobs.inbox_job import learned_from
 
 INBOX = InboxFolder(Path("/data/in box"))
@@ -61,3 +62,10 @@ def test_commands_can_be_typed(name: str) -> None:
 def test_both_hashes_are_named() -> None:
     assert "ab before" in SAID["content_changed"].have
     assert "cd after" in SAID["content_changed"].have
+
+
+def test_one_line_says_what_there_is_unless_it_is_long() -> None:
+    full = Finding("refused", "the disk is full", "2 MB free\n6 MB needed")
+    assert in_one_line(full) == "the disk is full (2 MB free, 6 MB needed)"
+    assert in_one_line(replace(full, have="x" * 81)) == in_one_line(replace(full, have=""))
+    assert in_one_line(replace(full, have="")) == "the disk is full"

@@ -44,7 +44,7 @@ def test_undo_takes_the_model_back_file_by_file(tmp_path: Path) -> None:
         undo(world)
     assert refusal.value.cause is Cause.RUN_NOT_FOUND
     assert world.names("done") == []
-    assert "taken back" in world.error("failed/2.txt")
+    assert "was undone" in world.error("failed/2.txt")
     assert world.beside("failed/2.txt")["outcome"] == "undone"
 
 

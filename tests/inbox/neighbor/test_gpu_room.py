@@ -63,7 +63,7 @@ def test_after_another_program_the_gpu_has_to_stay_free() -> None:
     now[0] = (gpu(1 * GB, 7, 100),)
     assert room.why_not(1.0, is_training=True) == "1 other program on GPU 0"
     now[0] = (gpu(70 * GB),)
-    assert room.why_not(2.0, is_training=False) == "the GPU has just become free"
+    assert room.why_not(2.0, is_training=False) == "the GPU became free just now"
     assert room.why_not(0.9 + CLEAR_S, is_training=False) != ""
     assert room.why_not(1.0 + CLEAR_S, is_training=False) == ""
 

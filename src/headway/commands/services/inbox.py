@@ -49,7 +49,8 @@ def _start(arguments: Arguments) -> int:
         raise _other_file(arguments.config, folder)
     packages.require("inbox", packages.TRAINING)
     folder.check()
-    jobs = [] if is_held(folder.lock) else load_jobs(folder.jobs)
+    is_served = is_held(folder.lock)  # then it is refused below
+    jobs = [] if is_served else load_jobs(folder.jobs)
     settings = read_inbox_settings(
         folder,
         arguments.given,
@@ -60,7 +61,7 @@ def _start(arguments: Arguments) -> int:
         return _print_unit(arguments, folder)
     output = Output(arguments.on("quiet"), arguments.on("json"), arguments.on("verbose"))
     say = speaker(output.quiet, output.json)
-    if not (output.quiet or output.json):
+    if not (output.quiet or output.json or is_served):
         print_lines([f"headway inbox · {folder.path} · drop files here; Ctrl+C saves and stops"])
     port = int(number(arguments.switches, "metrics_port", 0))
     return serve(
@@ -128,7 +129,7 @@ def _list(arguments: Arguments) -> int:
     elif jobs:
         print_lines(jobs_table(jobs, terminal_width()))
     else:
-        print_lines([f"no file was taken from {folder.path} yet"])
+        print_lines([f"no files have been taken from {folder.path} yet"])
     return Exit.KEPT
 
 
@@ -139,7 +140,7 @@ def _retry(arguments: Arguments) -> int:
             "retry needs the name of a file",
             cause=Cause.MISSING_ARGUMENT,
             have="headway inbox retry",
-            need="a file of failed/",
+            need="a file in failed/",
             remedies=(Remedy("headway inbox list", "shows what failed"),),
         )
     folder = _folder(arguments, 2)
@@ -205,7 +206,7 @@ def _stop(arguments: Arguments) -> int:
             remedies=(Remedy(f"fuser -v {shlex.quote(str(folder.lock))}", "shows it"),),
         )
     if daemon is None or not daemon.send_signal(signal.SIGTERM):
-        _print(arguments, f"no daemon serves {folder.path}", {"stopped": False})
+        _print(arguments, f"no daemon is serving {folder.path}", {"stopped": False})
         return Exit.KEPT
     while daemon.is_alive:
         time.sleep(_POLL_S)
@@ -241,8 +242,8 @@ def _check_is_inbox(folder: "InboxFolder") -> None:
         raise UsageError(
             f"{folder.path} is not an inbox",
             cause=Cause.RUN_NOT_FOUND,
-            have="no folder .headway in it" if folder.path.is_dir() else "no such folder",
-            need="a folder that headway inbox start was used on",
+            have="it has no .headway folder" if folder.path.is_dir() else "no such folder",
+            need="a folder on which headway inbox start has been run",
             remedies=(Remedy(start, "makes it one"),),
         )
 
@@ -312,12 +313,12 @@ def _other_file(name: str, folder: "InboxFolder") -> UsageError:
 
 def _at_work(folder: "InboxFolder") -> ComeBack:
     return ComeBack(
-        f"a file of {folder.path} is being trained",
+        f"a file in {folder.path} is being trained",
         cause=Cause.RUN_ACTIVE,
         have="the daemon is at work",
-        need="an inbox between two files",
+        need="an inbox that is idle, paused or stopped",
         remedies=(
-            Remedy(f"headway inbox status {shlex.quote(str(folder.path))}", "how far it is"),
+            Remedy(f"headway inbox status {shlex.quote(str(folder.path))}", "shows how far it is"),
         ),
     )
 
@@ -338,9 +339,9 @@ _ABOUT = {
     "list": "every file, and what happened to it",
     "retry": "puts a failed file back",
     "undo": "restores the model from before the last file",
-    "pause": "saves at the next step, and waits",
+    "pause": "saves at the next step and waits",
     "resume": "continues after a pause",
-    "stop": "saves, and ends the daemon",
+    "stop": "saves and ends the daemon",
 }
 
 VERBS = {
@@ -356,8 +357,11 @@ VERBS = {
         "After a kill at any moment, starting it again continues; no file is trained twice. "
         "Settings are those of headway train, in DIR/headway.yaml or as flags.",
         examples=(
-            ("headway inbox start ./inbox --preset mini", "a new model; then cp FILE inbox/"),
-            ("headway inbox status ./inbox", "what it is doing, from another terminal"),
+            (
+                "headway inbox start ./inbox --preset mini",
+                "starts with a new model; then cp FILE inbox/",
+            ),
+            ("headway inbox status ./inbox", "shows what it is doing, from another terminal"),
             ("headway inbox retry lesson2.jsonl ./inbox", "tries a failed file again"),
         ),
     ),

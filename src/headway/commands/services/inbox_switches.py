@@ -8,15 +8,13 @@ OPTIONS = (
     *("promote_if", "notify", "disk_budget", "nice", "gpu_memory", "give_way", "idle_minutes"),
 )
 SWITCHES = {
-    "once": Switch("start: end when nothing is left to train"),
+    "once": Switch("start: exit when nothing is left to train"),
     "on_duplicate": Switch(
-        "start: what to do with content that was trained before", "skip|train|fail", "skip"
+        "start: what to do with content that has been trained before", "skip|train|fail", "skip"
     ),
-    "train_between": Switch(
-        "start: train only in these hours of the day, such as 22:00-07:00", "HOURS"
-    ),
+    "train_between": Switch("start: train only during these hours, such as 22:00-07:00", "HOURS"),
     "before_file": Switch(
-        "start: back up the model before a file is trained on top of it",
+        "start: back up the model before training each file",
         "nothing|backup",
         "nothing",
     ),
@@ -48,9 +46,9 @@ SWITCHES = {
         "kept",
     ),
     "keep_models": Switch(
-        "start: how many models to keep; older checkpoints are deleted", "N|all", "all"
+        "start: number of models to keep; older checkpoints are deleted", "N|all", "all"
     ),
-    "metrics_port": Switch("start: answer /metrics, /healthz and /progressz on 127.0.0.1", "PORT"),
+    "metrics_port": Switch("start: serve /metrics, /healthz and /progressz on 127.0.0.1", "PORT"),
     "print_systemd": Switch("start: print a systemd unit, and start nothing"),
     "priority": Switch("start: names to train first, such as 'urgent-*,exam*'", "PATTERN"),
 }

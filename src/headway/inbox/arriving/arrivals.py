@@ -168,7 +168,7 @@ def _why_not(listed: Listed, probed: ProbedFile | None, quiet_s: float) -> str:
     if listed.kind is ArrivalKind.FOLDER and not listed.num_files:
         return "an empty folder"
     if probed is None:
-        return "it has just changed"
+        return "it changed just now"
     if probed.writer is FileWriter.ACTIVE:
         return "a program has it open for writing"
     # A folder is copied file by file: between two of them nothing is open.
@@ -176,7 +176,7 @@ def _why_not(listed: Listed, probed: ProbedFile | None, quiet_s: float) -> str:
     needed_s = SETTLED_S if told else STABLE_S if probed.ends_whole else UNFINISHED_S
     if quiet_s >= needed_s:
         return ""
-    return "it has just changed" if probed.ends_whole else "its last line has no end"
+    return "it changed just now" if probed.ends_whole else "its last line is incomplete"
 
 
 def _place_in_line(listed: Listed, priority: Sequence[str]) -> tuple[int, int, int, int, str]:

@@ -10,6 +10,8 @@ from headway.base.units import plural, size
 from headway.inbox.folder import ERROR, RECEIPT, InboxFolder
 from headway.inbox.jobs.inbox_job import InboxJob
 
+_LONGEST = 80  # characters of what is put in parentheses
+
 
 def with_new_path(finding: Finding, before: Path, now: Path) -> Finding:
     """A finding whose lines to type name a file where it is now, not where it was trained."""
@@ -29,7 +31,15 @@ def with_new_path(finding: Finding, before: Path, now: Path) -> Finding:
 def with_retry(finding: Finding, inbox: InboxFolder, job: InboxJob) -> Finding:
     """A finding that also says how the file is trained once the reason is gone."""
     again = f"headway inbox retry {shlex.quote(job.place)} {_typed(inbox)}"
-    return replace(finding, remedies=(*finding.remedies, Remedy(again, "once it is mended")))
+    return replace(
+        finding, remedies=(*finding.remedies, Remedy(again, "once the problem is fixed"))
+    )
+
+
+def in_one_line(finding: Finding) -> str:
+    """What is wrong and, in parentheses, what there is: a line that stands for itself."""
+    have = ", ".join(finding.have.splitlines())
+    return f"{finding.what} ({have})" if have and len(have) <= _LONGEST else finding.what
 
 
 def already_trained(job: InboxJob, before: InboxJob) -> Finding:
@@ -39,7 +49,7 @@ def already_trained(job: InboxJob, before: InboxJob) -> Finding:
         "warning",
         f"{job.name} has the same content as {before.name}, which was trained",
         f"sha256 {job.sha256[:12]}, {size(job.size)}, trained up to global step {steps:,}",
-        "content that was not trained yet",
+        "content that has not been trained yet",
         (Remedy("on_duplicate: train", "in the section inbox: of headway.yaml, trains it again"),),
         Cause.ALREADY_TRAINED,
     )
@@ -51,9 +61,9 @@ def undone(inbox: InboxFolder, job: InboxJob, place: str) -> Finding:
     again = f"headway inbox retry {shlex.quote(place)} {_typed(inbox)}"
     return Finding(
         "warning",
-        f"{job.name} was taken back: the model is as it was before it",
+        f"{job.name} was undone: the model is as it was before it",
         f"global step {first:,}",
-        "a file that is to be learned",
+        "a file to learn from",
         (Remedy(again, "trains it on top of what is there"),),
         Cause.UNDONE,
     )
@@ -81,7 +91,7 @@ def half_trained(inbox: InboxFolder, half: InboxJob) -> UsageError:
     if is_held(inbox.lock):  # by a daemon that is paused: else nobody gets this far
         finishes = f"headway inbox resume {_typed(inbox)}"
     return UsageError(
-        f"{half.name} is half trained on top of what would be undone",
+        f"{half.name} is half trained on top of the file to undo",
         cause=Cause.RUN_ACTIVE,
         have=f"job {half.number}, which continues from it",
         need="no file in processing/",
@@ -122,7 +132,7 @@ def crashed_often(job: InboxJob, last: Finding) -> Finding:
     """What is said of a file whose training died again and again."""
     return Finding(
         "refused",
-        f"training {job.name} died {plural(job.crashes, 'time')}; the model is as it was before",
+        f"training {job.name} died {plural(job.crashes, 'time')}; the model is unchanged",
         "\n".join(filter(None, (last.what, last.have))),
         last.need or "a file that can be trained",
         last.remedies,
@@ -134,10 +144,10 @@ def content_changed(job: InboxJob, now: str) -> Finding:
     """What is said of a file that is not what was claimed."""
     return Finding(
         "refused",
-        f"{job.name} changed after it was taken; the model is as it was before",
+        f"{job.name} changed after it was taken; the model is unchanged",
         f"sha256 {job.sha256} before\nsha256 {now or 'unreadable'} after",
         "a file that nobody writes to",
-        (Remedy("write to NAME.part, then rename it", "it is taken when it is whole"),),
+        (Remedy("write to NAME.part, then rename it", "it is taken once it is complete"),),
         Cause.SOURCE_CHANGED,
     )
 
@@ -146,10 +156,10 @@ def vanished(job: InboxJob) -> Finding:
     """What is said of a file that somebody took out of processing/."""
     return Finding(
         "refused",
-        f"{job.name} was taken away while it was processed; the model is as it was before",
+        f"{job.name} was removed while it was being processed; the model is unchanged",
         f"no processing/{job.name}",
         "the file",
-        (Remedy("put it into the inbox again", "it is trained from its first row"),),
+        (Remedy("put it back into the inbox", "it is trained from its first row"),),
         Cause.SOURCE_NOT_FOUND,
     )
 
@@ -161,7 +171,12 @@ def is_empty(job: InboxJob) -> Finding:
         f"{job.name} is empty: there is nothing to train",
         "0 B",
         "at least one record",
-        (Remedy("write to NAME.part, then rename it", "if it was taken before it was written"),),
+        (
+            Remedy(
+                "write to NAME.part, then rename it",
+                "if it was taken before its content was written",
+            ),
+        ),
         Cause.NO_USABLE_RECORDS,
     )
 
@@ -172,7 +187,7 @@ def not_a_file(name: str, kind: str) -> Finding:
         "refused",
         f"{name} is {kind}, and was not opened",
         kind,
-        "a file or a folder in the inbox itself: nothing that leads out of it is followed",
+        "a regular file or folder: links are not followed, pipes and devices not opened",
         (Remedy("copy the data itself into the inbox", "instead of a link to it"),),
         Cause.NOT_DATA,
     )

@@ -48,7 +48,7 @@ class FileOutcome(StrEnum):
     AGAIN = "again"  # saved: goes on where it stopped
     LATER = "later"  # the machine or a service: the same again, after a while
     STOPPED = "stopped"  # as it was asked to
-    GIVE_UP = "give_up"  # no file can be trained like this
+    GIVE_UP = "give_up"  # no file can be trained with these settings
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _broken(run: Path, receipt: Receipt | None) -> Finding:
     return Finding(
         "refused",
         "it was not trained as planned",
-        "; ".join(reasons) or "no reason was given",
+        "; ".join(reasons) or "no reason given",
         "a run that keeps its contract",
         (Remedy(f"headway logs {shlex.quote(str(run))}", "what happened"),),
         Cause.CONTRACT_BROKEN,
@@ -144,8 +144,8 @@ def _broken(run: Path, receipt: Receipt | None) -> Finding:
 def _killed(number: int) -> Finding:
     return Finding(
         "refused",
-        "the process that trained it died",
-        f"signal {number}" if number else "no reason was given",
+        "the process training it died",
+        f"signal {number}" if number else "no reason given",
         "a process that is left to finish",
         (Remedy("headway doctor", "how much memory there is"),),
         Cause.PROCESS_KILLED,

@@ -292,7 +292,7 @@ class Queue:
         return self._settle(self._write(replace(job, is_settled=False)))
 
     def retry(self, name: str) -> InboxJob:
-        """Put a file of failed/ back into the inbox, to be taken again.
+        """Put a file in failed/ back into the inbox, to be taken again.
 
         Args:
             name: as it is in failed/, or as it was dropped.

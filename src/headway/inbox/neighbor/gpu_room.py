@@ -64,7 +64,7 @@ class GpuRoom:
         if why:
             self._full_s = now_s
         elif not is_training and self._full_s is not None and now_s - self._full_s < CLEAR_S:
-            return "the GPU has just become free"
+            return "the GPU became free just now"
         return why
 
 
