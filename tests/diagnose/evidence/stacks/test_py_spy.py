@@ -110,7 +110,7 @@ def test_who_must_not_be_stopped_is_read_while_it_goes_on(
     ("script", "problem"),
     [
         ("import sys; sys.exit('Error: Failed to find python version')", "Failed to find python"),
-        ("print('{}')", "something else"),
+        ("print('{}')", "something other"),
     ],
 )
 def test_what_goes_wrong_is_told(
