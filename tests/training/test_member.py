@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 import torch
-from tests.helpers import Ran, run
+from tests.helpers import Ran, run, settings
 from tests.training.distributed.sockets import Connect
-from tests.training.jobs import planned
+from tests.training.jobs import going_on, planned
 
 from headway.base.errors import Exit
 from headway.base.events import Evaluated, Event, Noted, PhaseEntered, Probed, StepDone
 from headway.base.process import Stop
 from headway.base.pulse import Phase, Pulse
+from headway.planning.data_ledger import with_replay
 from headway.runs.plan import Plan
 from headway.runs.workers import WorkerTree
 from headway.training.distributed.links import Links
@@ -84,6 +85,25 @@ def test_f53_p01_two_workers_train_what_one_would_to_the_last_bit(
     assert [worker.cost for worker in two.receipt.workers] == pytest.approx([0.5, 0.5], abs=0.01)
     assert all(0 <= worker.spare < 0.01 for worker in two.receipt.workers)
     assert one.receipt.workers == ()
+
+
+def test_f53_two_workers_replay_the_rows_that_one_would(
+    here: Path, tmp_path: Path, connect: Connect
+) -> None:
+    parent = run(tmp_path / "parent", planned(here, max_steps=4))
+    given: dict[str, Any] = {"continue_run": str(parent.folder.path), "replay": 0.5}
+    start = going_on(parent.folder)
+    decided = planned(here, "chats", start, nproc=2, batch_size=8, max_steps=3, **given)
+    plan = with_replay(decided, settings(**given))
+    assert plan.replay is not None
+    two, ended = run_with_member(tmp_path / "two", plan, connect, Stop())
+    one = run(tmp_path / "one", plan)
+    assert ended == [0]
+    assert two.hashes() == one.hashes()
+    for ran in (one, two):
+        assert ran.receipt.contract.verdict == "kept"
+        assert ran.receipt.rows.replayed == plan.replay.num_rows == 12
+    assert min(worker.rows for worker in two.receipt.workers) > 0
 
 
 def test_p03_a_member_that_is_asked_to_stop_stops_the_run_which_saves(
