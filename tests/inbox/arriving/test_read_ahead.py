@@ -25,7 +25,7 @@ class Started:
         assert command[3:5] == ["headway.supervise.planner", command[-1]]
         self.files.append(Path(command[-1]))
         self.requests.append(msgspec.json.decode(self.files[-1].read_bytes(), type=PlanRequest))
-        self.processes.append(subprocess.Popen(["sleep", "600"], **options))
+        self.processes.append(subprocess.Popen[bytes](["sleep", "600"], **options))
         return self.processes[-1]
 
 
