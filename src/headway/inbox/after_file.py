@@ -103,7 +103,7 @@ class AfterFile:
         }
 
     def _fail(self, what: str) -> None:
-        """Say it; the queue goes on."""
+        """Report it; the queue continues."""
         said = ""
         try:
             lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()

@@ -93,7 +93,7 @@ class FileWebhook:
             self._notifier.post(webhook_notice(notice, notice.job, self._inbox))
 
     def look(self) -> None:
-        """Say what was not taken; the queue goes on."""
+        """Report what was not accepted; the queue continues."""
         with contextlib.suppress(Empty):
             while True:
                 text = printable(one_line(self._problems.get_nowait()))

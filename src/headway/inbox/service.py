@@ -75,7 +75,7 @@ def serve(
 
 
 class _Service:
-    """The daemon, and all that goes on beside it."""
+    """The daemon and everything that runs beside it."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class _Service:
             self._wake.sleep(sleep_s, rest_s, lambda: bool(self._stop.by), answers)
 
     def close(self) -> None:
-        """End what goes on beside the daemon."""
+        """End what runs beside the daemon."""
         self._webhook.wait(_NOTICE_S)
         self._wake.close()
         self._watchdog.stopping()

@@ -35,7 +35,7 @@ WorkingDirectory={path}
 ExecStart={program} {arguments}
 
 # Fed by finished steps and by phases that make progress, never by a clock: what is stuck is killed,
-# and goes on at its last checkpoint.
+# and continues from its last checkpoint.
 WatchdogSec={watchdog}min
 
 # SIGTERM for the daemon alone, which saves; what still runs after this time is killed.

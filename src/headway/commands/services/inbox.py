@@ -1,4 +1,4 @@
-"""Command inbox: a folder whose files are trained one after the other, for ever."""
+"""Command inbox: a folder whose files are trained one after another."""
 
 import contextlib
 import shlex

@@ -140,7 +140,7 @@ def _load(path: Path) -> InboxJob:
             f"{path} cannot be read",
             cause=Cause.RUN_UNREADABLE,
             have=str(error),
-            need="the record of a file that was trained: the next one goes on from there",
+            need="the record of a file that was trained: the next file continues from there",
             remedies=(Remedy(f"less {shlex.quote(str(path))}", "shows it"),),
         ) from None
 

@@ -45,7 +45,7 @@ class FileOutcome(StrEnum):
     DONE = "done"  # every planned row was trained
     FAILED = "failed"  # the file goes to failed/
     CRASHED = "crashed"  # counts: the file may be what kills it
-    AGAIN = "again"  # saved: goes on where it stopped
+    AGAIN = "again"  # saved: continues where it stopped
     LATER = "later"  # the machine or a service: the same again, after a while
     STOPPED = "stopped"  # as it was asked to
     GIVE_UP = "give_up"  # no file can be trained with these settings

@@ -185,8 +185,8 @@ class Queue:
     def begin_attempt(self, job: InboxJob, settings: tuple[GivenSetting, ...]) -> InboxJob:
         """Record that its training is started.
 
-        A run that has begun goes on as it did; before that, the settings and the model are those
-        of now.
+        A run that has begun continues as it began; before that, settings and model are those of
+        now.
         """
         if not self.has_run(job):
             job = replace(job, parent=self.head.run if self.head else "", settings=settings)
@@ -222,7 +222,7 @@ class Queue:
     def prune(self, num_kept: int | None, budget: int | None = None) -> int:
         """Delete checkpoints that are no longer wanted; plans, logs and receipts stay.
 
-        What is needed to go on, and to undo the last file, is never deleted.
+        What is needed to continue, and to undo the last file, is never deleted.
 
         Args:
             num_kept: how many models may stay, the current one among them; None: all.

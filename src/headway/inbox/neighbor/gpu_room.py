@@ -14,7 +14,7 @@ from headway.base.units import plural, size
 from headway.diagnose.evidence.facts import GpuFacts
 from headway.diagnose.evidence.gpus import read_gpus
 
-CLEAR_S = 30.0  # there has to be room for so long before training goes on
+CLEAR_S = 30.0  # for how long there must be room before training continues
 _LOOK_S, _ANSWER_S = 5.0, 10.0  # between two questions to the driver; for its answer
 
 Gpus = tuple[GpuFacts, ...]
@@ -99,7 +99,7 @@ def own_processes() -> set[int]:
 
 
 class GpuProbe:
-    """Asks the driver now and then, in a thread: it may take seconds to answer, or for ever.
+    """Asks the driver now and then, in a thread: it may take seconds to answer, or never answer.
 
     Args:
         read: asks it once.
