@@ -8,6 +8,7 @@
 #   make chaos       the long campaigns: a thousand kills and flipped bits, a hundred power cuts
 #   make bench       the measurements behind the claims about speed
 #   make failures    every test with an id from docs/failures.yaml, and the page of results
+#   make models      the tests of model families, and the page of what they saw
 #   make docs        the generated pages: schemas, the tables of settings and words, the tree in the README
 #   make lock        pin the newest compatible packages
 #
@@ -29,7 +30,7 @@ CALM := 2> >(grep -v '^WARNING: Location .* is ignored' >&2)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo setup check fix test chaos failures bench docs lock python
+.PHONY: demo setup check fix test chaos failures models bench docs lock python
 
 demo: setup
 	@$(BIN)/headway demo
@@ -68,6 +69,7 @@ check: setup
 	$(BIN)/python docs/make_stalls.py --check
 	$(BIN)/python docs/make_tree.py --check
 	$(BIN)/python docs/make_failures.py --check
+	$(BIN)/python docs/make_models.py --check
 
 fix: setup
 	$(BIN)/ruff check --fix .
@@ -81,6 +83,9 @@ chaos: setup
 
 failures: setup
 	$(BIN)/python docs/make_failures.py --run
+
+models: setup
+	$(BIN)/python docs/make_models.py --run
 
 bench: build/bench/.ready build/bench-litgpt/.ready build/peers/nanoGPT build/peers/llm.c
 	build/bench/bin/python bench/speed.py
@@ -112,6 +117,7 @@ docs: setup
 	$(BIN)/python docs/make_stalls.py
 	$(BIN)/python docs/make_tree.py
 	$(BIN)/python docs/make_failures.py
+	$(BIN)/python docs/make_models.py
 
 # The lock holds no torch and nothing that only a CUDA build of it wants: see `setup`.
 lock: export CUSTOM_COMPILE_COMMAND := make lock

@@ -71,33 +71,67 @@ _MLA = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_h
 # learned, rotary and linear positions, windows, caps, sinks, state along the row.
 _PLAIN = """
     afmoe apertus arcee aria_text biogpt bitnet bloom codegen cohere cohere2 cohere2_moe ctrl cwm
-    deepseek_v4 diffllama doge ernie4_5 ernie4_5_moe exaone4 exaone_moe falcon falcon_h1 flex_olmo
-    gemma gemma2 gemma3_text gemma4_text glm glm4 glm4_moe gpt2 gpt_bigcode gpt_neox
-    gpt_neox_japanese gpt_oss gptj granite granitemoe granitemoeshared helium jamba jetmoe lfm2
+    deepseek_v4 diffllama doge ernie4_5 ernie4_5_moe exaone4 exaone_moe falcon flex_olmo
+    gemma gemma2 glm glm4 glm4_moe gpt2 gpt_bigcode gpt_neox
+    gpt_neox_japanese gpt_oss gptj granite granitemoe granitemoeshared helium jamba jetmoe
     llama llama4_text mamba minimax ministral3 mistral mixtral modernbert-decoder mpt nanochat
-    nemotron_h olmo olmo2 olmo3 olmoe openai-gpt opt persimmon phi phi3 phimoe qwen2 qwen2_moe
-    qwen3 qwen3_5_text qwen3_moe qwen3_next recurrent_gemma rwkv seed_oss smollm3 solar_open
+    olmo olmo2 olmo3 olmoe openai-gpt opt persimmon phi phi3 phimoe qwen2 qwen2_moe
+    qwen3 qwen3_moe recurrent_gemma rwkv seed_oss solar_open
     stablelm starcoder2 vaultgemma xglm
     bart blenderbot marian pegasus trocr xlstm
     bert electra roberta camembert xlnet cpmant
     """
 _HEADS = {"head_dim": 8, "num_key_value_heads": 2}
 _LATENT = {**_MLA, "head_dim": 8, "num_key_value_heads": 4, "v_head_dim": 8}
+_STATE = {
+    "mamba_n_heads": 8,
+    "mamba_d_head": 8,
+    "mamba_d_state": 8,
+    "mamba_chunk_size": 16,
+}
+_DELTA = {
+    "layer_types": ["linear_attention", "full_attention"],
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
 _EXPERTS = {"n_group": 1, "topk_group": 1, "first_k_dense_replace": 1}
 KINDS: Mapping[str, Mapping[str, Any]] = {kind: {} for kind in _PLAIN.split()} | {
-    "bamba": {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "attn_layer_indices": [1]},
+    "bamba": {**_STATE, "attn_layer_indices": [1]},
+    "falcon_h1": {**_STATE, "mamba_d_ssm": 64},
+    "gemma4_text": {"vocab_size_per_layer_input": VOCAB, "hidden_size_per_layer_input": 8},
     "deepseek_v2": {**_LATENT, **_EXPERTS, "num_experts_per_tok": 2, "topk_method": "greedy"},
     "deepseek_v3": {**_LATENT, **_EXPERTS},
     "glm4_moe_lite": {**_LATENT, **_EXPERTS},
+    "gemma3_text": {"layer_types": ["sliding_attention", "full_attention"]},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "smollm3": {"no_rope_layers": [1, 0]},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 12},
-    "granitemoehybrid": {"layer_types": ["mamba", "attention"], "mamba_n_heads": 8},
+    "granitemoehybrid": {**_STATE, "layer_types": ["mamba", "attention"]},
     "hunyuan_v1_dense": _HEADS,
     "hunyuan_v1_moe": _HEADS,
     "longcat_flash": {**_LATENT, "num_layers": 1},
-    "mamba2": {"num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 1, "expand": 2},
+    "mamba2": {
+        "num_heads": 8,
+        "head_dim": 8,
+        "state_size": 8,
+        "n_groups": 1,
+        "expand": 2,
+        "chunk_size": 16,
+    },
     "minicpm3": _LATENT,
     "ministral": _HEADS,
     "nemotron": _HEADS,
+    "nemotron_h": {
+        "mamba_num_heads": 8,
+        "mamba_head_dim": 8,
+        "ssm_state_size": 8,
+        "n_groups": 1,
+        "chunk_size": 16,
+    },
+    "qwen3_5_text": _DELTA,
+    "qwen3_next": _DELTA,
     "youtu": _LATENT,
     "zamba2": {"layers_block_type": ["mamba", "hybrid"], "mamba_ngroups": 1},
 }

@@ -207,6 +207,28 @@ def test_gpt2s_layers_have_adapters_too() -> None:
     assert refused.value.have == "linear layers named c_attn, c_fc, c_proj, lm_head"
 
 
+STATE_SPACE = {"num_heads": 4, "head_dim": 8, "n_groups": 1, "state_size": 8}
+
+
+def test_layers_that_a_fused_kernel_reads_get_no_adapters() -> None:
+    """In Mamba's, the kernel multiplies with the weight of out_proj itself."""
+    names = trainable(with_lora(causal("mamba2", **STATE_SPACE), **LORA))
+    assert {name.split(".lora_")[0].rpartition(".")[2] for name in names} == {"in_proj"}
+    with pytest.raises(UsageError, match="PEFT refuses adapters on in_proj or out_proj") as refused:
+        with_lora(
+            causal("mamba2", **STATE_SPACE), **LORA | {"target_modules": ("in_proj", "out_proj")}
+        )
+    assert "out_proj" in refused.value.have
+    assert [remedy.do for remedy in refused.value.remedies] == ["--lora.target_modules all-linear"]
+
+
+def test_stacked_experts_have_adapters_without_a_word_of_peft() -> None:
+    """A warning would fail this test."""
+    experts = {"num_local_experts": 2, "num_experts_per_tok": 1}
+    names = trainable(with_lora(causal("mixtral", **experts), **LORA))
+    assert sum(".experts." in name for name in names) == 2 * 2 * 2  # layers, tensors, A and B
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_saved_adapters_come_back_trainable(tmp_path: Path, kind: str) -> None:
     folder = tmp_path / "base"

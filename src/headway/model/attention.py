@@ -76,7 +76,7 @@ def attend(
         others: whatever else the model passes.
 
     Returns:
-        (1, N, H, D), and no attention weights.
+        (1, N, H, D), contiguous since some models take a view, and no attention weights.
 
     Raises:
         UnknownAttentionError: `others` has something that would change the result, or the model
@@ -105,7 +105,7 @@ def attend(
         for i, block in enumerate(blocks.each)
     ]
     out_HPD = attended[0] if len(attended) == 1 else torch.cat(attended, dim=1)
-    return _unpad(out_HPD, blocks).transpose(0, 1).unsqueeze(0), None
+    return _unpad(out_HPD, blocks).transpose(0, 1).contiguous().unsqueeze(0), None
 
 
 def _check_arguments(

@@ -235,16 +235,18 @@ def with_lora(
     """Wrap a model in fresh adapters (PEFT): A is random, from the seed; B is zero.
 
     Raises:
-        UsageError: no module matches a name.
+        UsageError: no module matches a name, or adapters would not be computed there.
     """
     from peft import LoraConfig, get_peft_model
 
-    names = target_modules[0] if target_modules == ("all-linear",) else list(target_modules)
+    takes_all = target_modules == ("all-linear",)
+    names = target_modules[0] if takes_all else list(target_modules)
     config = LoraConfig(
         r=r,
         lora_alpha=cast("int", alpha),
         lora_dropout=dropout,
         target_modules=names,
+        exclude_modules=(_read_by_kernels(model) or None) if takes_all else None,
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]), _quiet_peft():
@@ -252,7 +254,20 @@ def with_lora(
         try:
             return get_peft_model(cast("Any", model), config)
         except ValueError as error:
-            raise _no_such_module(model, target_modules) from error
+            raise _no_adapters(model, target_modules, str(error)) from error
+
+
+def _read_by_kernels(model: nn.Module) -> list[str]:
+    """Names of linear layers whose weights a fused kernel reads by itself, without adapters.
+
+    Those at the end of a state-space layer (Mamba), which has A and D (Gu and Dao 2023,
+    arXiv:2312.00752). PEFT refuses them for some kinds of models.
+    """
+    return [
+        f"{name}.out_proj"
+        for name, module in model.named_modules()
+        if all(hasattr(module, part) for part in ("A_log", "D", "out_proj"))
+    ]
 
 
 def with_adapter(model: nn.Module, folder: Path) -> nn.Module:
@@ -310,20 +325,36 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 @contextmanager
 def _quiet_peft() -> Generator[None]:
-    """Hide PEFT's warnings about transformers' names and layers, which no user can fix."""
+    """Hide PEFT's warnings about transformers' names and layers, which no user can fix.
+
+    One counts modules alone, and misses the stacked experts that PEFT's own patterns are for.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         warnings.filterwarnings("ignore", "fan_in_fan_out", UserWarning)  # GPT-2's layers
+        warnings.filterwarnings("ignore", ".*_pattern keys did not match", RuntimeWarning)
         yield
 
 
-def _no_such_module(model: nn.Module, names: tuple[str, ...]) -> Refusal:
+def _no_adapters(model: nn.Module, names: tuple[str, ...], why: str) -> Refusal:
+    """The refusal of names that no module has, or of modules that PEFT refuses."""
     from transformers.pytorch_utils import Conv1D
 
     linear = (nn.Linear, Conv1D)  # GPT-2's name for one
     leaves = sorted(
         {n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, linear)}
     )
+    there = [name for name in names if name.rpartition(".")[2] in leaves]
+    if there:
+        return UsageError(
+            f"PEFT refuses adapters on {' or '.join(there)} of this model",
+            cause=Cause.NO_SUCH_MODULE,
+            have=why.strip().splitlines()[0],
+            need="modules that PEFT adapts",
+            remedies=(
+                Remedy("--lora.target_modules all-linear", "every linear layer that takes them"),
+            ),
+        )
     return UsageError(
         f"no module of this model is named {' or '.join(names)}",
         cause=Cause.NO_SUCH_MODULE,
