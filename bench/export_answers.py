@@ -2,8 +2,8 @@
 
     python bench/export_answers.py syllogisms                  headway finetune, then both are asked
     python bench/export_answers.py syllogisms --files 1        one of the three files to learn
-    python bench/export_answers.py handbook RUN f16 q8_0       a run of `headway demo`
-    python bench/export_answers.py inbox RUN f16 q8_0          the last run of the inbox demo
+    python bench/export_answers.py handbook RUN                a run of `headway demo`
+    python bench/export_answers.py inbox RUN                   the last run of the inbox demo
 
 Answers are greedy. Whole answers are compared to the letter, and marked by the demo's own checker.
 With --write, the result goes to results/DATE-export-answers-NAME.json.
@@ -40,21 +40,22 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=("syllogisms", "handbook", "inbox"))
     parser.add_argument("run", nargs="?", type=Path)
-    parser.add_argument("formats", nargs="*", default=FORMATS)
+    parser.add_argument("--formats", default=",".join(FORMATS))
     parser.add_argument("--files", type=int, default=3, help="of the curriculum, to learn")
     parser.add_argument("--questions", type=int, default=200, help="about syllogisms, held out")
     parser.add_argument("--name", default="", help="of the result")
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
+    formats = asked.formats.split(",")
     load = os.getloadavg()
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         if asked.what == "syllogisms":
-            found = syllogisms(place, asked.files, asked.questions, asked.formats)
+            found = syllogisms(place, asked.files, asked.questions, formats)
         else:
             exam = handbook() if asked.what == "handbook" else held_out(3, asked.questions)
-            found = compare(asked.run.resolve(), exam, place, asked.formats)
+            found = compare(asked.run.resolve(), exam, place, formats)
     told = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "what": asked.what,

@@ -6,6 +6,7 @@ from typing import Any
 from tests.helpers import causal
 
 from headway.base.pulse import Pulse
+from headway.data.examples.chat import Template
 from headway.data.examples.chatml import CHATML
 from headway.data.examples.tokenizer import TURN_END, Tokenizer, train
 from headway.export.request import ExportOptions, ExportRequest
@@ -109,6 +110,63 @@ def adapters(folder: Path, base: Path, *, size: float = 0.05) -> Path:
         if "lora_" in name:
             weight.data = size * torch.randn(weight.shape, generator=draws)
     adapted.save_pretrained(folder)
+    return folder
+
+
+CHATS = (
+    ("What is the capital of France?", "Paris."),
+    ("Who paid for it?", "Nobody remembers."),
+    ("Was it worth it?", "Certainly."),
+)
+
+
+def chat_loss(model: Any, words: Tokenizer) -> Any:
+    """The mean loss of the chats, all of their tokens."""
+    import torch
+
+    rows = [
+        [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+        for asked, answer in CHATS
+    ]
+    encoded = [words.encode([Template(words).render(row)])[0].tolist() for row in rows]
+    longest = max(map(len, encoded))
+    ids_BT = torch.tensor([one + [0] * (longest - len(one)) for one in encoded])
+    mask_BT = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in encoded])
+    labels_BT = ids_BT.masked_fill(mask_BT == 0, -100)
+    return model(input_ids=ids_BT, attention_mask=mask_BT, labels=labels_BT).loss
+
+
+def fine_tuned(folder: Path, base: Path, *, lora: bool, num_steps: int = 40) -> Path:
+    """A model that has learned a few chats, or adapters that have.
+
+    Args:
+        folder: to write.
+        base: the model that learns.
+        lora: adapters learn.
+        num_steps: of training.
+    """
+    import torch
+
+    from headway.data.examples.tokenizer import load
+    from headway.model.load import from_folder, with_lora
+
+    words, model = load(base), from_folder(base, trust_remote_code=False)
+    learner: Any = model
+    if lora:
+        every = ("all-linear",)
+        learner = with_lora(model, r=8, alpha=16, dropout=0.0, target_modules=every, seed=1)
+        learner.peft_config["default"].base_model_name_or_path = str(base)
+    learned = [weight for weight in learner.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=1e-2 if lora else 2e-3)
+    learner.train()
+    for _ in range(num_steps):
+        loss = chat_loss(learner, words)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    learner.save_pretrained(folder)
+    if not lora:
+        words.save(folder)
     return folder
 
 

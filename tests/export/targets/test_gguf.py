@@ -7,51 +7,121 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.export.models import ARCHITECTURES, adapters, model_folder, source_of
+from tests.export.models import (
+    ARCHITECTURES,
+    chat_loss,
+    fine_tuned,
+    model_folder,
+    source_of,
+)
 
 from headway.base.errors import BrokenContract, Cause, UsageError
 from headway.base.pulse import Phase, Pulse
 from headway.export.export import export
 from headway.export.gguf.plan import file_name, plan_file
 from headway.export.gguf.write import write_gguf
-from headway.export.request import FORMATS, ExportOptions, ExportRequest, ExportResult
+from headway.export.request import (
+    FORMATS,
+    ExportOptions,
+    ExportRequest,
+    ExportResult,
+    ExportVerification,
+)
+from headway.export.source import ExportSource
 from headway.export.targets import gguf
 from headway.export.targets.gguf import GgufTarget
+from headway.export.verify.checks import LIMITS
 from headway.model.gguf.container import read_gguf
 from headway.model.gguf.convert import gguf_folder
 from headway.model.load import from_folder
 
 
-def exported(
-    folder: Path, place: Path, quantize: str = "f16", *, compare: bool = True, **options: Any
-) -> Path:
-    """Write a file, and compare it."""
+def written(folder: Path, place: Path, quantize: str = "f16") -> tuple[Path, ExportSource]:
+    """Write a file."""
     source = source_of(folder, place / "scratch")
-    given = ExportOptions("gguf", quantize=quantize, name=folder.name, **options)
-    written = GgufTarget().write(source, given, place, Pulse())
-    assert written.files == (file_name(given),)
-    if compare:
-        found = GgufTarget().verify(source, given, place, Pulse())
-        assert found.failure is None, found.failure
-        assert len(found.checks) >= 8
-        assert all(check.passed for check in found.checks)
-    return place / file_name(given)
+    given = ExportOptions("gguf", quantize=quantize, name=folder.name)
+    files = GgufTarget().write(source, given, place, Pulse()).files
+    assert files == (file_name(given),)
+    return place / file_name(given), source
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_an_architecture(kind: str, tmp_path: Path) -> None:
-    exported(model_folder(tmp_path / kind, kind), tmp_path)
+def compared(folder: Path, place: Path, quantize: str) -> tuple[Path, ExportVerification]:
+    """Write a file, and compare it."""
+    path, source = written(folder, place, quantize)
+    given = ExportOptions("gguf", quantize=quantize, name=folder.name)
+    found = GgufTarget().verify(source, given, place, Pulse())
+    assert found.failure is None, found.failure
+    assert len(found.checks) >= 8
+    assert all(check.passed for check in found.checks)
+    return path, found
 
 
-@pytest.mark.parametrize("quantize", [one for one in FORMATS if one != "f16"])
-def test_a_number_format(quantize: str, tmp_path: Path) -> None:
-    exported(model_folder(tmp_path / "llama"), tmp_path, quantize)
+TRAINED = ("fresh", "full", "lora")
+BACK = ("llama", "mistral", "qwen2", "qwen3")  # that Headway reads, too
+# Each model once; each format at least twice.
+TABLE = [
+    (kind, trained, FORMATS[(2 * row + 3 * column) % len(FORMATS)])
+    for row, kind in enumerate(ARCHITECTURES)
+    for column, trained in enumerate(TRAINED)
+]
+PRODUCT = [
+    (kind, trained, quantize)
+    for kind in ARCHITECTURES
+    for trained in TRAINED
+    for quantize in FORMATS
+    if (kind, trained, quantize) not in TABLE
+]
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen3", "phi3"])
-def test_merged_adapters(kind: str, tmp_path: Path) -> None:
-    base = model_folder(tmp_path / "base", kind)
-    exported(adapters(tmp_path / "lora", base), tmp_path, "f32")
+class Models:
+    """Models of all kinds, each made when it is first needed."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def folder(self, kind: str, trained: str) -> Path:
+        folder = self.place / f"{kind}-{trained}"
+        if folder.exists():
+            return folder
+        if trained == "fresh":
+            return model_folder(folder, kind)
+        return fine_tuned(folder, self.folder(kind, "fresh"), lora=trained == "lora")
+
+
+@pytest.fixture(scope="module")
+def small_models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return Models(tmp_path_factory.mktemp("models"))
+
+
+def there_and_back(models: Models, kind: str, trained: str, quantize: str, place: Path) -> None:
+    """Export a model, compare it in llama.cpp, hear its answer there, and read the file."""
+    folder = models.folder(kind, trained)
+    path, found = compared(folder, place, quantize)
+    if trained != "fresh":
+        (reply,) = (one for one in found.checks if one.what.startswith("an answer in a chat"))
+        assert (reply.what, reply.detail[:6]) == ("an answer in a chat stops by itself", "Paris.")
+    if kind in BACK:
+        source = source_of(folder, place / "again")
+        with torch.no_grad():
+            before = float(chat_loss(source.load_model(), source.tokenizer))
+            back: Any = from_folder(gguf_folder(path, Pulse()), trust_remote_code=False).eval()
+            after = float(chat_loss(back, source.tokenizer))
+        assert after == pytest.approx(before, abs=LIMITS[quantize])
+
+
+@pytest.mark.parametrize(("kind", "trained", "quantize"), TABLE)
+def test_a_model_in_a_format(
+    kind: str, trained: str, quantize: str, small_models: Models, tmp_path: Path
+) -> None:
+    there_and_back(small_models, kind, trained, quantize, tmp_path)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(("kind", "trained", "quantize"), PRODUCT)
+def test_every_model_in_every_format(
+    kind: str, trained: str, quantize: str, small_models: Models, tmp_path: Path
+) -> None:
+    there_and_back(small_models, kind, trained, quantize, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +146,7 @@ def test_merged_adapters(kind: str, tmp_path: Path) -> None:
     ids=lambda one: next(iter(one)),
 )
 def test_variants_of_llama(config: dict[str, Any], tmp_path: Path) -> None:
-    exported(model_folder(tmp_path / "llama", **config), tmp_path, "f32")
+    compared(model_folder(tmp_path / "llama", **config), tmp_path, "f32")
 
 
 def whole_export(folder: Path, output: Path) -> ExportResult:
@@ -114,7 +184,7 @@ def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_sliding_window_limits_the_context(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "mistral", "mistral", sliding_window=200)
-    path = exported(folder, tmp_path, "f32")
+    path, _ = compared(folder, tmp_path, "f32")
     assert read_gguf(path).metadata["llama.context_length"] == 200
     source = source_of(folder, tmp_path / "again")
     (finding,) = plan_file(source, ExportOptions("gguf")).architecture.findings
@@ -124,7 +194,7 @@ def test_a_sliding_window_limits_the_context(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
 def test_there_and_back_the_weights_are_the_same_bits(kind: str, tmp_path: Path) -> None:
     folder = model_folder(tmp_path / kind, kind)
-    path = exported(folder, tmp_path, "f32", compare=False)
+    path, _ = written(folder, tmp_path, "f32")
     back = gguf_folder(path, Pulse())
     ours = from_folder(folder, trust_remote_code=False).state_dict()
     theirs = from_folder(back, trust_remote_code=False).state_dict()
@@ -199,10 +269,10 @@ def test_a_weight_beyond_half_precision_is_refused(tmp_path: Path) -> None:
     weights["model.layers.1.mlp.up_proj.weight"][3, 4] = 70000
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(UsageError) as caught:
-        exported(folder, tmp_path, "f16", compare=False)
+        written(folder, tmp_path, "f16")
     assert "model.layers.1.mlp.up_proj.weight" in caught.value.have
     assert caught.value.need == "--quantize bf16, or f32"
     weights["model.layers.1.mlp.up_proj.weight"][3, 4] = np.nan
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(UsageError, match="cannot be written as GGUF"):
-        exported(folder, tmp_path, "f32", compare=False)
+        written(folder, tmp_path, "f32")

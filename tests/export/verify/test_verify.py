@@ -17,7 +17,7 @@ from headway.export.gguf.write import PlannedTensor, write_gguf
 from headway.export.request import ExportOptions
 from headway.export.source import ExportSource
 from headway.export.verify.checks import Difference
-from headway.export.verify.verify import FileVerdict, verify_gguf
+from headway.export.verify.verify import FileVerdict, computed_in, verify_gguf
 from headway.export.verify.weights import WeightProblem
 from headway.model.gguf.layout import TensorTarget
 
@@ -100,6 +100,11 @@ def test_a_right_file_passes(name: str, folders: dict[str, Path], tmp_path: Path
     assert all(check.passed for check in found.verification.checks)
     measured = {check.what: check.measured for check in found.verification.checks}
     assert 0 < (measured["the farthest of them"] or 0) < 1e-4
+
+
+def test_gelu_comes_from_a_table_in_16_bits() -> None:
+    found = [computed_in(name, one) for name in ("gemma3", "llama") for one in ("f32", "q8_0")]
+    assert found == ["f16", "q8_0", "f32", "q8_0"]
 
 
 def transposed(name: str, tensor: Any) -> Any:
