@@ -8,7 +8,7 @@ import pytest
 from tests.helpers import HERE, TINY, in_memory, llama, settings
 
 from headway.base.errors import MachineError
-from headway.model.sizes import shape_of
+from headway.model.sizes import NF4_BYTES, shape_of
 from headway.planning.compute import KnownMachine
 from headway.planning.decide import decide
 from headway.planning.memory import ESTIMATE_ERROR, MIN_MICRO_BATCH_TOKENS
@@ -166,6 +166,40 @@ def test_what_was_asked_for_stays(asked: dict[str, Any]) -> None:
 
 def test_an_accelerators_memory_is_not_judged_by_the_hosts() -> None:
     planned(FOLDER, replace(with_free(1000), device="cuda"))
+
+
+def test_on_a_gpu_its_own_memory_decides() -> None:
+    def on_gpu(num_bytes: int, **given: Any) -> Plan:
+        here = replace(with_free(1000), device="cuda", device_free_bytes=num_bytes)
+        return planned(FOLDER, here, **{"batch_size": 16, "max_length": 256} | given)
+
+    plenty = on_gpu(10**10)
+    assert (plenty.memory.free, plenty.memory.snapshot) == (10**10, 0)  # a copy is on the host
+    assert not plenty.machine.gradient_checkpointing
+    choice = plenty.choice("gradient_checkpointing")
+    assert choice.reason == "there is enough memory without it"
+    tight = plenty.memory.peak - round(0.99 * plenty.memory.activations)
+    saving = on_gpu(round(tight * (1 + ESTIMATE_ERROR)), micro_batch_tokens=4096)
+    assert saving.machine.gradient_checkpointing
+    reason = saving.choice("gradient_checkpointing").reason
+    assert reason.startswith("recomputes layers to fit in the")
+    assert reason.endswith("33% more work")
+    with pytest.raises(MachineError, match="this run does not fit in memory"):
+        on_gpu(plenty.memory.weights)
+
+
+def test_weights_in_4_bits_and_moments_in_8_take_a_part_of_the_memory() -> None:
+    big = replace(FOLDER, config=CONFIG | {"hidden_size": 1024}, parameters=0)
+    lora = planned(big, lora=True, bf16=True).memory
+    in_4bit = planned(big, load_in_4bit=True, bf16=True).memory
+    shape = shape_of(big.config)
+    saved = 2 * shape.linear - round(NF4_BYTES * shape.linear)
+    assert lora.weights - in_4bit.weights == pytest.approx(saved, rel=1e-6)
+    full, in_8bit = planned(big).memory, planned(big, optim="adamw_8bit").memory
+    assert in_8bit.optimizer == pytest.approx(full.optimizer * 2.03125 / 8, rel=1e-6)
+    assert full.peak - in_8bit.peak == pytest.approx(
+        2 * (full.optimizer - in_8bit.optimizer), rel=1e-6
+    )  # it is in the snapshot, too
 
 
 def test_shards_take_their_part_of_weights_gradients_and_moments() -> None:
