@@ -133,7 +133,7 @@ def set_up(
         raise _nothing_trainable(model)
     add_end_ids(model, store.survey.end_ids or [store.survey.end_id])
     if settled.gradient_checkpointing:
-        _checkpoint_activations(model)
+        checkpoint_activations(model)
     if isinstance(stream, StreamClient):
         _await_rows(stream, pulse)
     rows, order = stream or rows_of(store, plan.data.max_length), stream or order_of(plan)
@@ -367,7 +367,7 @@ def _check_data(store: Store, plan: Plan) -> None:
         )
 
 
-def _checkpoint_activations(model: nn.Module) -> None:
+def checkpoint_activations(model: nn.Module) -> None:
     """Recompute layers in the backward pass."""
     plain: Any = model
     if hasattr(plain, "activation_checkpointing_enable"):
