@@ -2,7 +2,9 @@
 
     python bench/export_gguf.py                        F16, of random bf16 weights
     python bench/export_gguf.py --quantize q8_0 --verify
-    python bench/export_gguf.py --converter DIR        beside llama.cpp's converter in there
+    python bench/export_gguf.py --converter DIR --tokenizer MODEL
+                                                       beside llama.cpp's converter in DIR, which
+                                                       needs sentencepiece and a known tokenizer
 
 Each is a fresh process, turn by turn; its time includes starting Python and importing torch, and
 ends when the file is on the disk (fsync). The disk's speed is that of writing as many bytes in

@@ -36,6 +36,7 @@ _MATRIX = {
 }
 K_QUANTS = ("Q4_K", "Q5_K", "Q6_K", "Q5_0", "Q5_1")  # made by llama.cpp's own library
 _PLAIN_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+_HALF_EXPONENT = np.int16(0x7C00)
 _PART_VALUES = 1 << 22  # that are converted at a time
 # Where rows are not whole blocks of a format, llama.cpp takes another one.
 _SMALLER_BLOCKS = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
@@ -168,7 +169,8 @@ def _to_f16(part: Any) -> NDArray[Any]:
     import torch
 
     halves = part.half()
-    if not torch.isfinite(halves).all():
+    # Infinity and NaN alone have all bits of the exponent; `isfinite` takes twenty times as long.
+    if (halves.view(torch.int16).numpy() & _HALF_EXPONENT).max(initial=0) == _HALF_EXPONENT:
         largest = float(_finite(part).abs().max())
         raise UnsupportedModelError(
             f"a weight of {largest:,.0f}, which f16 cannot hold", "--quantize bf16, or f32"
