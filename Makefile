@@ -7,6 +7,9 @@
 #   make test        the tests
 #   make chaos       the long campaigns: a thousand kills and flipped bits, a hundred power cuts
 #   make bench       the measurements behind the claims about speed
+#   make gpu         what a GPU gets right, and how fast it is: eight minutes, no network (bench/README.md)
+#   make gpu-wheels  what that needs beside torch, transformers and peft, in build/gpu-wheels
+#   make gpu-dry     the same on the CPU, with tiny models
 #   make failures    every test with an id from docs/failures.yaml, and the page of results
 #   make models      the tests of model families, and the page of what they saw
 #   make docs        the generated pages: schemas, the tables of settings and words, the tree in the README
@@ -24,13 +27,14 @@ COMMIT_llm.c := f1e2ace651495b74ae22d45d1723443fd00ecd3a
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install
 READY := .venv/.ready
+GPU_PYTHON ?= $(PYTHON)
 # A private index that lacks a package is no reason for a warning per package.
 CALM := 2> >(grep -v '^WARNING: Location .* is ignored' >&2)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo setup check fix test chaos failures models bench docs lock python
+.PHONY: demo setup check fix test chaos failures models bench gpu gpu-wheels gpu-dry docs lock python
 
 demo: setup
 	@$(BIN)/headway demo
@@ -109,6 +113,16 @@ endef
 build/peers/%:
 	@git clone --quiet https://github.com/karpathy/$* $@ && git -C $@ checkout --quiet $(COMMIT_$*) || \
 	  { echo "$* cannot be had: it will not be measured"; rm -rf $@; }
+
+# Runs without a network, with the torch, transformers and peft that are there.
+gpu:
+	@$(GPU_PYTHON) bench/gpu.py
+
+gpu-wheels:
+	@$(PYTHON) bench/device/wheels.py build/gpu-wheels
+
+gpu-dry: setup
+	@$(BIN)/python bench/gpu.py --dry
 
 docs: setup
 	$(BIN)/python docs/make_schemas.py

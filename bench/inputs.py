@@ -24,7 +24,7 @@ def chats(num: int, *, system_prompt: bool = False) -> str:
         system_prompt: each begins with the same long one.
     """
     draw = random.Random(0)
-    words = _manual()
+    words = manual_words()
     prompt = " ".join(next(words) for _ in range(_PROMPT_WORDS))
     system = [{"role": "system", "content": prompt}] if system_prompt else []
     lines: list[str] = []
@@ -41,7 +41,7 @@ def chats(num: int, *, system_prompt: bool = False) -> str:
     return "".join(lines)
 
 
-def _manual() -> Iterator[str]:
+def manual_words() -> Iterator[str]:
     """The words of the language reference that comes with Python, over and over."""
     from pydoc_data.topics import topics
 

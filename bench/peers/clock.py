@@ -1,6 +1,7 @@
 """When each step ended, what it learned from, and its loss: what every peer writes down."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ class Clock:
         self._losses: list[float] = []
         self._open: list[tuple[int, int, Any]] = []
 
-    def saw(self, trained: int, positions: int, loss: Any) -> None:
+    def saw(self, trained: Any, positions: int, loss: Any) -> None:
         """A part of the step that is computed now.
 
         Args:
-            trained: tokens with a target.
+            trained: tokens with a target; a number or a tensor.
             positions: tokens that ran through the model, padding included.
             loss: this part's share of the step's mean; a number or a tensor.
         """
@@ -39,7 +40,7 @@ class Clock:
         self._ends.append(end)
         trained, positions, losses = zip(*self._open, strict=True)
         self._open.clear()
-        self._trained.append(sum(trained))
+        self._trained.append(int(sum(trained)))
         self._positions.append(sum(positions))
         self._losses.append(sum(float(loss) for loss in losses))
 
@@ -50,9 +51,17 @@ class Clock:
             "trained": self._trained,
             "positions": self._positions,
             "losses": self._losses,
-            "peak_bytes": peak_bytes(),
+            "peak_bytes": _peak_of_this_process(),
         }
         result.write_text(json.dumps(told))
+
+
+def _peak_of_this_process() -> int:
+    """On a GPU, what it held there."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return peak_bytes()
 
 
 def peak_bytes(process: int | str = "self") -> int:
