@@ -56,7 +56,7 @@ def main() -> None:
         else:
             exam = handbook() if asked.what == "handbook" else held_out(3, asked.questions)
             found = compare(asked.run.resolve(), exam, place, formats)
-    told = {
+    told: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "what": asked.what,
         "machine": report.machine(),
@@ -145,6 +145,7 @@ def compare(
     questions = exam(()).questions
     asked = exam(ask(Arguments(switches={"quiet": ""}), run, questions, exam(()).num_tokens))
     found: list[dict[str, Any]] = []
+    merged = False
     for quantize in formats:
         out = exported if exported and quantize == "f16" else place / quantize
         if out is not exported:
@@ -157,6 +158,7 @@ def compare(
         replies = llama_cpp.ask(file, asked.questions, asked.num_tokens)
         compared = ComparedAnswers(asked, replies)
         note = json.loads((out / "export.json").read_bytes())
+        merged = note["merged"]
         found.append(
             {
                 "quantize": quantize,
@@ -178,7 +180,7 @@ def compare(
         )
         print(json.dumps(found[-1]), flush=True)
         file.unlink()
-    return {"merged": bool(note["merged"]), "files": found} if found else {}
+    return {"merged": merged, "files": found}
 
 
 if __name__ == "__main__":
