@@ -15,6 +15,7 @@ from headway.model.load import (
     from_config,
     from_folder,
     is_adapter,
+    is_out_of_memory,
     put_weights,
     to_device,
     trainable,
@@ -262,3 +263,9 @@ def test_frozen_weights_are_not_trainable() -> None:
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(MachineError, match="cannot move the model to xpu"):
         to_device(from_config(llama(), 1), "xpu")
+
+
+def test_cublas_without_memory_for_its_workspace_is_out_of_memory() -> None:
+    said = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+    assert is_out_of_memory(RuntimeError(said))
+    assert not is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED"))

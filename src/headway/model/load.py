@@ -18,6 +18,9 @@ from headway.model.model_config import check_router_loss
 from headway.model.quantized.layers import quantize_linears
 from headway.model.safetensors_index import check_file, check_folder
 
+# What torch says on a processor, CUDA, and cuBLAS, whose workspace comes last.
+_OUT_OF_MEMORY = ("allocate memory", "out of memory", "cublas_status_alloc_failed")
+
 
 def warm_up(*, adapters: bool) -> None:
     """Do ahead of time what a model's first use does, while the plan is being made."""
@@ -210,7 +213,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     # torch's CPU allocator raises a plain RuntimeError.
     text = str(error).lower() if isinstance(error, RuntimeError) else ""
-    return "allocate memory" in text or "out of memory" in text
+    return any(words in text for words in _OUT_OF_MEMORY)
 
 
 def custom_code(folder: Path) -> str:

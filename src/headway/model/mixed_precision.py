@@ -66,8 +66,9 @@ class MixedPrecisionCopies:
     def refresh_copies(self) -> None:
         """After an update: round the weights into the copies."""
         with torch.no_grad():
-            for weight, twin in zip(self._weights, self._copies, strict=True):
-                twin.copy_(weight)
+            copies, weights = list[Tensor](self._copies), list[Tensor](self._weights)
+            # Few launches on a GPU.
+            torch._foreach_copy_(copies, weights)  # pyright: ignore  # noqa: PGH003
 
     def discard_gradients(self) -> None:
         """After an abandoned pass: forget its gradients."""

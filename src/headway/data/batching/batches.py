@@ -59,7 +59,10 @@ def to_tensors(micro: MicroBatch, device: str) -> MicroTensors:
     """Move one micro-batch to the device."""
 
     def move(name: str) -> Tensor:
-        return torch.from_numpy(getattr(micro, name)).to(device)
+        tensor = torch.from_numpy(getattr(micro, name))
+        if device == "cuda":  # from pinned memory, so that nobody waits for the copy
+            return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.to(device)
 
     return MicroTensors(
         rows_R=micro.rows_R,

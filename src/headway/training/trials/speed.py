@@ -91,7 +91,8 @@ def peak_flops(device: str, dtype: torch.dtype, threads: int, began_s: float) ->
     what = peak_key(device, str(dtype), threads, str(torch.__version__))
     if time.monotonic() - began_s < _WORTH_S and (known := measured(what)):
         return known
-    square = torch.ones(1024, 1024, device=device, dtype=dtype)
+    size = 8192 if device == "cuda" else 1024  # a GPU is not busy with less
+    square = torch.ones(size, size, device=device, dtype=dtype)
     best = max(measured(what) or 0.0, _rates([square])[dtype])
     _keep_best(what, best)
     return best
