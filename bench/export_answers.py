@@ -31,8 +31,10 @@ from headway.config.command_line import Arguments
 from headway.export.verify import llama_cpp
 
 FORMATS = ("f16", "q8_0", "q6_k", "q4_k_m")
-TRAINING = ("--preset", "tiny", "--vocab-size", "1024", "--batch-size", "16")
-TRAINING += ("--learning-rate", "2e-3", "--no-bf16", "--run-name", "syllogisms")
+TRAINING = (
+    *("--preset", "tiny", "--vocab-size", "1024", "--batch-size", "16"),
+    *("--learning-rate", "2e-3", "--no-bf16", "--run-name", "syllogisms"),
+)
 
 
 def main() -> None:
