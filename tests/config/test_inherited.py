@@ -53,6 +53,7 @@ IF_GIVEN = [
     ("warmup_steps", 0.0),
     ("bf16", False),
     ("gradient_checkpointing", True),
+    ("deterministic", True),
 ]
 NEVER = [
     ("num_train_epochs", 3.0),

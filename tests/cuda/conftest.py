@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from headway.model.kernels.reproducible import set_up_kernels
+
 
 @pytest.fixture(scope="session")
 def device() -> str:
@@ -25,7 +27,7 @@ def gpu(device: str) -> str:
 @pytest.fixture
 def deterministic() -> Iterator[None]:
     """Kernels that add in the same order each time."""
-    torch.use_deterministic_algorithms(True, warn_only=False)
+    set_up_kernels(torch.get_num_threads(), "cuda", deterministic=True)
     yield
     torch.use_deterministic_algorithms(False)
 

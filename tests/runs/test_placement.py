@@ -147,6 +147,9 @@ def test_a_resume_changes_time_and_memory_and_nothing_else() -> None:
     now, note = carry_over(before, planned(gradient_checkpointing=True))
     assert now == replace(before, gradient_checkpointing=True)
     assert note == "from here on with gradient checkpointing on: the same within rounding"
+    now, note = carry_over(before, planned(deterministic=True))
+    assert now == replace(before, deterministic=True)
+    assert note == "from here on with deterministic kernels on: the same within rounding"
 
 
 @pytest.mark.parametrize("has_tried", [True, False])

@@ -39,6 +39,7 @@ def test_what_a_person_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment["OMP_NUM_THREADS"] == "3"
     assert environment["LD_PRELOAD"] == "/mine.so"
     assert environment["PYTHONUNBUFFERED"] == "1"
+    assert environment["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"  # a process that forks may ask
 
 
 def test_only_an_offline_process_is_told_to_stay_offline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,11 @@
 import copy
 import functools
 import itertools
+import traceback
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 import torch
 from tests.helpers import causal, chat_store, chats, padded_losses, text_store
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from headway.base.errors import BrokenContract
 from headway.base.pulse import Pulse
@@ -316,6 +319,78 @@ def test_the_report_comes_after_the_update(rows: Rows) -> None:
     assert (report.rows, report.input_tokens) == (ROWS, rows.lengths().sum())
     assert report.computed_tokens == report.input_tokens  # no padding
     assert report.seconds > 0
+
+
+class HostReads(TorchDispatchMode):
+    """Finds the operations for which a CPU would wait until a GPU has computed everything.
+
+    Lines that read on a CPU alone, which ask `is_cuda` first, are not among them.
+    """
+
+    READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in self.READS and "is_cuda" not in self._line():
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+    @staticmethod
+    def _line() -> str:
+        """Of ours, the line that reads."""
+        ours = [one for one in traceback.extract_stack() if "/headway/" in one.filename]
+        return ours[-1].line or ""
+
+
+@pytest.mark.parametrize(("leaves", "micro"), [(1, 1000), (1, 30), (4, 30)])
+def test_a_step_reads_two_numbers_however_it_is_cut(rows: Rows, leaves: int, micro: int) -> None:
+    taking = stepper(causal("llama"))
+    batch = batch_of(rows, leaves=leaves, micro=micro)
+    with HostReads() as reads:
+        taking.take_step(batch)
+    assert sum(map(len, batch.leaves)) > 1 or micro == 1000
+    assert reads.found == ["_local_scalar_dense"] * 2  # loss and norm, before the update
+
+
+def test_a_step_that_reads_in_each_micro_batch_would_be_noticed(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = Forward.loss
+
+    def read(self: Forward, *args: Any) -> Tensor:
+        found = loss(self, *args)
+        assert found.item() > 0
+        return found
+
+    monkeypatch.setattr(Forward, "loss", read)
+    with HostReads() as reads:
+        stepper(causal("llama")).take_step(batch_of(rows, micro=30))
+    assert len(reads.found) > 3
+
+
+def test_a_gpu_is_waited_for_before_a_step_is_reported(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    taking = stepper(causal("llama"))
+    apply = taking._apply
+    monkeypatch.setattr(taking, "_apply", lambda *a: (apply(*a), order.append("applied")))
+    monkeypatch.setattr(module, "wait_for_device", lambda _: order.append("waited"))
+    taking.take_step(batch_of(rows))
+    assert order == ["applied", "waited"]
+
+
+def test_only_a_gpu_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    gpu = torch.device("cuda", 0)
+    tensors: Any = [SimpleNamespace(device=one) for one in (torch.device("cpu"), gpu, gpu)]
+    module.wait_for_device(tensors)
+    assert waited == [gpu]
 
 
 def test_one_step_is_torchs_own(rows: Rows) -> None:

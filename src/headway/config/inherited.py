@@ -39,6 +39,7 @@ INHERITED: dict[str, Keep] = {
     "seed": "always",
     "bf16": "if given",
     "gradient_checkpointing": "if given",
+    "deterministic": "if given",
 }
 _BATCH = (
     "batch_size",

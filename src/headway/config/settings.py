@@ -142,9 +142,7 @@ class Settings:
 
     # optimization
     learning_rate: float | None = _setting(None, "peak learning rate", also=("lr",), above=0)
-    learning_rate_multiplier: float | None = _setting(
-        None, "multiplies the learning rate that the plan chooses", above=0
-    )
+    learning_rate_multiplier: float | None = _setting(None, "multiplies the planned rate", above=0)
     lr_scheduler_type: Literal["cosine", "linear", "constant", "wsd"] = _setting(
         "cosine",
         "learning rate after the warmup; wsd: constant, and linear to 0 in the last fifth",
@@ -192,6 +190,9 @@ class Settings:
         None, "activation checkpointing: recompute layers in the backward pass, to save memory"
     )
     torch_compile: bool | None = _setting(None, "compile the operations between matrix products")
+    deterministic: bool = _setting(
+        False, "on a GPU: only kernels that give the same bits each time; a CPU has no others"
+    )
     nproc: int = _setting(
         1,
         "worker processes on this machine, which share each step; auto: the number that was "
@@ -213,9 +214,7 @@ class Settings:
     save_steps: int | None = _setting(None, "checkpoint every N steps", at_least=1)
     save_minutes: float = _setting(10, "checkpoint at least every N minutes", above=0)
     save_total_limit: int = _setting(2, "checkpoints to keep, newest first", at_least=1)
-    keep_every: int | None = _setting(
-        None, "never delete the checkpoint of every Nth step", at_least=1
-    )
+    keep_every: int | None = _setting(None, "keep the checkpoint of every Nth step", at_least=1)
     eval_steps: int | None = _setting(None, "evaluate the held-out loss every N steps", at_least=1)
     sample_steps: int | None = _setting(None, "generate samples every N steps", at_least=1)
     sample_prompts: tuple[str, ...] = _setting((), "prompts of the samples")

@@ -159,6 +159,7 @@ def _decide(
             facts,
             compute.value,
             fit.value,
+            settings,
             compiled=compiles.value,
             idle=_idle_share(sizes.value, model, compute.value, fit.value),
         ),
@@ -321,7 +322,13 @@ def _fit(
 
 
 def _machine_plan(
-    facts: KnownMachine, compute: Compute, fit: _Fit, *, compiled: bool, idle: float
+    facts: KnownMachine,
+    compute: Compute,
+    fit: _Fit,
+    settings: Settings,
+    *,
+    compiled: bool,
+    idle: float,
 ) -> MachinePlan:
     return MachinePlan(
         device=compute.device,
@@ -335,6 +342,7 @@ def _machine_plan(
         cpu=facts.machine.cpu,
         allocator=facts.allocator,
         waiting=facts.waiting,
+        deterministic=settings.deterministic,
         compiled=compiled,
         idle_share=idle,
     )

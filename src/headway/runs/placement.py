@@ -138,6 +138,10 @@ def carry_over(settled: Settled, requested: Plan) -> tuple[Settled, str]:
     if _is_requested(requested, "torch_compile") and compiled != settled.compiled:
         notes.append(f"compiling {'on' if compiled else 'off'}")
         settled = replace(settled, compiled=compiled)
+    deterministic = requested.machine.deterministic
+    if deterministic != settled.deterministic:
+        notes.append(f"deterministic kernels {'on' if deterministic else 'off'}")
+        settled = replace(settled, deterministic=deterministic)
     now = Settled.from_plan(requested)
     if requested.choice("nproc").origin == "auto":  # and its threads are in plan.json
         now = replace(now, workers=settled.workers, groups=settled.groups)

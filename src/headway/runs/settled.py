@@ -35,6 +35,7 @@ class Settled:
         compiled: norms and loss are compiled.
         micro_batch_tokens: tokens that run at once; smaller after an out-of-memory.
         gradient_checkpointing: layers are recomputed in the backward pass.
+        deterministic: only kernels that give the same bits each time.
         max_time_s: the newest attempt's limit.
         grace_s: seconds that the newest attempt has for its last save.
         store: folder with the tokenized data, where the newest attempt found it.
@@ -69,6 +70,7 @@ class Settled:
     groups: int = 1
     reduction: Reduction = "tree"
     on_stall: OnStall = "restart"
+    deterministic: bool = False
 
     @classmethod
     def from_plan(cls, plan: Plan) -> "Settled":
@@ -95,6 +97,7 @@ class Settled:
             groups=plan.machine.groups,
             reduction=plan.machine.reduction,
             on_stall=plan.on_stall,
+            deterministic=plan.machine.deterministic,
         )
 
     def applied_to(self, plan: Plan) -> Plan:
@@ -103,6 +106,7 @@ class Settled:
             plan.machine,
             compute_dtype=self.compute_dtype,
             gradient_checkpointing=self.gradient_checkpointing,
+            deterministic=self.deterministic,
             compiled=self.compiled,
             workers=self.workers,
             groups=self.groups,

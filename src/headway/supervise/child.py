@@ -19,6 +19,8 @@ def child_environment() -> dict[str, str]:
         "OMP_NUM_THREADS": str(this_machine().cores),
         "TOKENIZERS_PARALLELISM": "true",
         "TORCHINDUCTOR_COMPILE_THREADS": "1",  # more would be processes that each import torch
+        # Whether there is a GPU is then asked without CUDA, which no fork survives.
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
         **os.environ,
         "PYTHONUNBUFFERED": "1",
     }

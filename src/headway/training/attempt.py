@@ -27,6 +27,7 @@ from headway.base.host.contention import OtherWork, cpu_times, other_work
 from headway.base.process import Left, Stop
 from headway.base.pulse import Phase
 from headway.data.batching.batches import Batch
+from headway.model.kernels.reproducible import set_up_kernels
 from headway.runs.folder import RunFolder
 from headway.runs.log_facts import LogFacts
 from headway.runs.receipt import Losses, Measured, Receipt, StepReport, TensorAudit
@@ -97,7 +98,7 @@ def prepare(
         )
     settled = load_settled(path, plan)
     plan = settled.locate_data(plan)
-    torch.set_num_threads(plan.machine.threads)
+    set_up_kernels(plan.machine.threads, plan.machine.device, deterministic=settled.deterministic)
     transformers.utils.logging.disable_progress_bar()  # the screen belongs to the supervisor
     try:
         with stop.may_leave(), phase(Phase.PREPARING):

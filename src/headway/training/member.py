@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
-import torch
 import transformers
 
 from headway.base.errors import (
@@ -27,6 +26,7 @@ from headway.base.process import Stop
 from headway.base.pulse import Phase, Pulse
 from headway.data.batching.batches import prefetch
 from headway.data.stream.stream_rows import StreamRows
+from headway.model.kernels.reproducible import set_up_kernels
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled, load_settled
@@ -65,7 +65,7 @@ def run_member(path: Path, place: TeamPlace, phases: Phases, stop: Stop) -> int:
     assert plan is not None, "the root has read it"
     settled = load_settled(path, plan)
     plan = settled.locate_data(plan)
-    torch.set_num_threads(plan.machine.threads)
+    set_up_kernels(plan.machine.threads, plan.machine.device, deterministic=settled.deterministic)
     transformers.utils.logging.disable_progress_bar()
     if settled.reduction == "hsdp":
         from headway.training.sharded.sharded_member import run_sharded_member  # imports FSDP

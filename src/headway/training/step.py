@@ -130,6 +130,7 @@ class Stepper:
                 rate = self.rate(batch.step)
                 set_learning_rate(self.optimizer, rate)
                 self._apply(batch, together.gradients, norm)
+                wait_for_device(self.parameters.values())
         finally:
             self.forward.discard_gradients()
             self.optimizer.zero_grad(set_to_none=True)
@@ -256,6 +257,13 @@ class Stepper:
             need="a non-zero gradient",
             remedies=(Remedy("headway plan", "shows which tokens are trained"),),
         )
+
+
+def wait_for_device(tensors: Iterable[Tensor]) -> None:
+    """Wait until what was asked of a GPU is done: a CUDA call returns before it is."""
+    for device in {tensor.device for tensor in tensors}:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
 
 def merge(tree: list[tuple[int, Gradients]], gradients: Gradients) -> None:

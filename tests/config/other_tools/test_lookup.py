@@ -63,7 +63,7 @@ SPELLINGS = {
     "--do_train": NOT_NEEDED,
     "--do_eval": NOT_NEEDED,
     "--data_seed 7": NOT_HERE,
-    "--full_determinism": NOT_NEEDED,
+    "--full_determinism": "--deterministic",
     "--save_only_model": NOT_HERE,
     "--save_safetensors": NOT_NEEDED,
     "--cache_dir x": NOT_NEEDED,

@@ -242,7 +242,7 @@ NOT_NEEDED: tuple[Meaning, ...] = (
     ),
     not_needed(
         "a resumed run ends with the same bits as one that was not stopped",
-        "deterministic full_determinism cudnn_benchmark cudnn_deterministic use_deterministic",
+        "cudnn_benchmark cudnn_deterministic",
     ),
     not_needed(
         "settings are checked before anything starts",

@@ -212,6 +212,7 @@ SAME: tuple[Meaning, ...] = (
     ),
     renamed("gradient_checkpointing", "disable_gradient_checkpointing", _OPPOSITE),
     renamed("torch_compile", "compile compile_model compile.enable use_compile use_torch_compile"),
+    renamed("deterministic", "full_determinism use_deterministic"),
     renamed("nproc", "nproc_per_node num_processes local_world_size"),
     renamed("threads", "cpu_threads cpus num_cpu omp num_threads omp_num_threads"),
     # checkpoints, evaluation, logging
