@@ -8,9 +8,10 @@ import pytest
 from tests.inbox.jobs.test_inbox_job import JOB
 from tests.ui.fixtures import receipt
 
-from headway.base.errors import Finding
+from headway.base.errors import Finding, Remedy
 from headway.cli import VERBS
 from headway.config.command_line import parse
+from headway.config.yaml_file import read_settings
 from headway.inbox.folder import InboxFolder
 from headway.inbox.jobs import findings
 from headway.inbox.jobs.findings import in_one_line
@@ -20,6 +21,16 @@ INBOX = InboxFolder(Path("/data/in box"))
 DONE = replace(JOB, learned=learned_from(receipt()))
 LAST = Finding("refused", "it was killed", "SIGKILL", "to be left alone")
 
+FLAGS = {
+    "--skip-corrupt": ["skip_corrupt: true"],
+    "--no-bf16": ["bf16: false"],
+    "--batch-size 4": ["batch_size: 4"],
+    "--batch-size 4 --max-length 64": ["batch_size: 4", "max_length: 64"],
+    "--learning-rate=1e-4": ["learning_rate: 1e-4"],
+    "--max-rejected 0.5": ["max_rejected: 0.5"],
+    "headway doctor": ["headway doctor"],
+    "fix the file": ["fix the file"],
+}
 SAID = {
     "already_trained": findings.already_trained(replace(JOB, name="b"), DONE),
     "undone": findings.undone(INBOX, DONE, "failed/a.jsonl"),
@@ -69,3 +80,20 @@ def test_one_line_says_what_there_is_unless_it_is_long() -> None:
     assert in_one_line(full) == "the disk is full (2 MB free, 6 MB needed)"
     assert in_one_line(replace(full, have="x" * 81)) == in_one_line(replace(full, have=""))
     assert in_one_line(replace(full, have="")) == "the disk is full"
+
+
+@pytest.mark.parametrize(("do", "lines"), FLAGS.items())
+def test_flags_of_a_command_become_lines_of_the_settings(
+    tmp_path: Path, do: str, lines: list[str]
+) -> None:
+    failed = replace(LAST, remedies=(Remedy(do, "trains what can be read"),))
+    found = findings.with_retry(failed, INBOX, replace(JOB, place="failed/a.jsonl"))
+    *first, retry = found.remedies
+    assert [one.do for one in first] == lines
+    assert first[0].gives.endswith("trains what can be read")
+    assert retry.do == "headway inbox retry failed/a.jsonl '/data/in box'"
+    if lines != [do]:
+        assert first[0].gives.startswith("in headway.yaml, read at the next start: ")
+        (tmp_path / "headway.yaml").write_text("\n".join(lines))
+        read = read_settings(tmp_path / "headway.yaml")
+        assert len(read.given) == len(lines)  # each is a setting that the file may have

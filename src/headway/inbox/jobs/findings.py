@@ -1,12 +1,15 @@
 """Findings about jobs: why a file failed or was skipped, and refusals to undo or retry."""
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from headway.base.errors import Cause, Finding, Remedy, UsageError
 from headway.base.lock import is_held
 from headway.base.units import plural, size
+from headway.config.command_line import parse
+from headway.config.settings import normalize
 from headway.inbox.folder import ERROR, RECEIPT, InboxFolder
 from headway.inbox.jobs.inbox_job import InboxJob
 
@@ -29,11 +32,27 @@ def with_new_path(finding: Finding, before: Path, now: Path) -> Finding:
 
 
 def with_retry(finding: Finding, inbox: InboxFolder, job: InboxJob) -> Finding:
-    """A finding that also says how the file is trained once the reason is gone."""
+    """A finding that also says how the file is trained once the reason is gone.
+
+    Flags of a training command become lines of the inbox's settings, where they are read.
+    """
     again = f"headway inbox retry {shlex.quote(job.place)} {_typed(inbox)}"
-    return replace(
-        finding, remedies=(*finding.remedies, Remedy(again, "once the problem is fixed"))
-    )
+    remedies = (line for one in finding.remedies for line in _in_settings(one))
+    return replace(finding, remedies=(*remedies, Remedy(again, "once the problem is fixed")))
+
+
+def _in_settings(remedy: Remedy) -> Iterator[Remedy]:
+    """A remedy whose flags, if it is made of flags, are lines of headway.yaml instead."""
+    if not remedy.do.startswith("--"):
+        yield remedy
+        return
+    given = parse(shlex.split(remedy.do), {}, settings=True).given
+    if not given:
+        yield remedy
+    for number, one in enumerate(given):
+        gives = remedy.gives if number == 0 else ""
+        where = "in headway.yaml, read at the next start" + (f": {gives}" if gives else "")
+        yield Remedy(f"{normalize(one.name.lstrip('-'))}: {one.value}", where)
 
 
 def in_one_line(finding: Finding) -> str:
