@@ -7,9 +7,9 @@
 
 A first step is timed from the moment at which the writer closes the file to the end of the step,
 by the clock that the daemon logs with. "Warm" is a file for a daemon that has trained one before;
-"cold" one for a daemon that has nothing loaded. Many files and one file hold the same rows, with
-the same batch, so the same number of steps; each is timed from the start of the daemon to its end.
-What the start takes until the first file has its plan, imports above all, is given apart, too. All
+"cold" one for a daemon that has nothing loaded. Many files, a folder of them (one job) and one file
+hold the same rows, with the same batch, so the same number of steps; each is timed from the start
+of the daemon to its end. What the start takes until the first file has its plan, imports above all, is given apart, too. All
 of it is done for two models: a tiny one, whose steps take less than the commits of a file,
 and a larger one, with fewer files. Where a file's time goes: medians over the files, `each_file_s`.
 A commit is what the queue makes durable for a file that is trained: claimed, begun, done.
@@ -139,19 +139,26 @@ def at_s(event: Figures) -> float:
 
 
 def many_files(place: Path, rows: Sequence[str], num: int, preset: str) -> Figures:
-    """The same rows as many files and as one, learned by a model."""
+    """The same rows as many files, as a folder of these, and as one file, learned by a model."""
     many, one = made(place / f"{preset}-many"), made(place / f"{preset}-one")
+    folder = made(place / f"{preset}-folder")
+    (folder / "lessons.part").mkdir()
     for number in range(num):
-        drop(many, f"{number:04}.jsonl", rows[number * ROWS : (number + 1) * ROWS])
+        own = rows[number * ROWS : (number + 1) * ROWS]
+        drop(many, f"{number:04}.jsonl", own)
+        drop(folder / "lessons.part", f"{number:04}.jsonl", own)
+    (folder / "lessons.part").rename(folder / "lessons")
     drop(one, "all.jsonl", rows[: num * ROWS])
-    whole, files = learn(one, preset), learn(many, preset)
+    whole, together, files = learn(one, preset), learn(folder, preset), learn(many, preset)
     each = [spent(many, *pair) for pair in itertools.pairwise(runs_of(many))]
     return {
         "preset": preset,
         "files": num,
         "steps": num * ROWS // BATCH,
         "one_file": asdict(whole),
+        "one_folder": asdict(together),
         "many_files": asdict(files),
+        "more_in_a_folder": together.whole_s / whole.whole_s - 1,
         "more": files.whole_s / whole.whole_s - 1,
         "more_without_the_start": (files.whole_s - files.start_s) / (whole.whole_s - whole.start_s)
         - 1,
