@@ -9,9 +9,10 @@ A first step is timed from the moment at which the writer closes the file to the
 by the clock that the daemon logs with. "Warm" is a file for a daemon that has trained one before;
 "cold" one for a daemon that has nothing loaded. Many files, a folder of them (one job) and one file
 hold the same rows, with the same batch, so the same number of steps; each is timed from the start
-of the daemon to its end. What the start takes until the first file has its plan, imports above all, is given apart, too. All
-of it is done for two models: a tiny one, whose steps take less than the commits of a file,
-and a larger one, with fewer files. Where a file's time goes: medians over the files, `each_file_s`.
+of the daemon to its end. What the start takes until the first file has its plan, imports above all,
+is given apart, too. All of it is done for two models: a tiny one, whose steps take less than the
+commits of a file, and a larger one, with fewer files. Where a file's time goes: medians over the
+files, `each_file_s`.
 A commit is what the queue makes durable for a file that is trained: claimed, begun, done.
 """
 

@@ -26,6 +26,7 @@ CHANGES: dict[str, Any] = {
     "max_steps": 3,
     "max_tokens": 100,
     "learning_rate": 1e-4,
+    "optim": "muon",
     "lr_scheduler_type": "linear",
     "warmup_steps": 3,
     "weight_decay": 0.0,
@@ -59,6 +60,7 @@ NO_CHANGES: dict[str, Any] = {
     "device": "cpu",
     "gradient_checkpointing": True,
     "torch_compile": True,
+    "deterministic": True,
     "threads": 7,
     "logging_steps": 3,
     "grace_s": 20,
@@ -73,7 +75,6 @@ NO_CHANGES: dict[str, Any] = {
     "preferred_only": True,
     "survey_exact": 1_000_000_000,
     "trust_remote_code": True,
-    "optim": "adamw",
 }
 ELSEWHERE = {
     "replay",
@@ -87,7 +88,13 @@ ELSEWHERE = {
     "continue_run",
     "fresh",
 }
-LORA = {"lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "lora_target_modules": ("q_proj",)}
+LORA = {
+    "lora_r": 4,
+    "lora_alpha": 8,
+    "lora_dropout": 0.1,
+    "lora_target_modules": ("q_proj",),
+    "load_in_4bit": True,
+}
 TEXTS = in_memory(3201, 900)
 
 

@@ -24,7 +24,7 @@ from headway.training.weights import holding
 def test_b03_a_model_that_leaks_runs_its_documents_separately(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def leaky(_: Plan) -> Any:
+    def leaky(_: Plan, **__: str) -> Any:
         return causal("lfm2", layer_types=["conv", "full_attention"])
 
     monkeypatch.setattr(holding, "starting_model", leaky)

@@ -12,7 +12,7 @@ Message = dict[str, Any]
 
 COMMANDS = {
     "help": ("/help", "show this"),
-    "system": ("/system TEXT", "give the model instructions; without TEXT, remove them"),
+    "system": ("/system TEXT", "set instructions; without TEXT, remove them"),
     "clear": ("/clear", "forget the conversation; instructions stay"),
     "exit": ("/exit", "end the chat, as Ctrl+D does"),
 }
