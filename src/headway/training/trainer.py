@@ -32,6 +32,7 @@ from headway.training.phases import Phases
 from headway.training.setup import Setup, StartState, find_start, set_up
 from headway.training.step import Stepper
 from headway.training.trials.largest_batch import try_largest_batch
+from headway.training.trials.micro_batch_trial import try_sizes
 from headway.training.trials.settle import settle
 from headway.training.weights.checkpoint import Snapshot, load_weights
 from headway.training.weights.initial_weights import starting_model
@@ -282,7 +283,8 @@ def start_trainer(
             now, more = try_largest_batch(
                 plan, now, setup.rows, setup.order, setup.forward, phase, team
             )
-            now, findings = replace(now, has_tried=True), findings + more
+            now, faster = try_sizes(plan, now, setup.rows, setup.order, setup.forward, phase)
+            now, findings = replace(now, has_tried=True), findings + more + faster
         if now != settled:
             now.save(folder.path)
     for finding in findings:

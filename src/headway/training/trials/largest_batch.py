@@ -15,6 +15,7 @@ from headway.runs.settled import Settled
 from headway.training.distributed.team import ALONE, LedTeam
 from headway.training.failures import halve_micro_batch
 from headway.training.phases import Phases
+from headway.training.trials.dry_run import compute_gradients, nothing_trained
 
 
 def try_largest_batch(
@@ -91,16 +92,6 @@ def run_largest(plan: Plan, forward: Forward, micro: MicroTensors) -> None:
     """
     trained = [p for p in forward.weights.parameters() if p.requires_grad]
     sums = 2 + plan.steps.leaves.bit_length() - 1  # two moments, and a sum per level of the tree
-    devices = [micro.ids_N.device] if micro.ids_N.is_cuda else []
-    was_training = forward.model.training
-    forward.model.train()
-    try:
-        with torch.random.fork_rng(devices=devices):
-            _stand_ins = [torch.empty_like(p) for p in trained for _ in range(sums)]
-            forward.loss(micro, max(1, len(micro.targets_M))).backward()
-            forward.collect_gradients()
-    finally:
-        forward.model.train(was_training)
-        forward.discard_gradients()
-        for p in trained:
-            p.grad = None
+    with nothing_trained(forward):
+        _stand_ins = [torch.empty_like(p) for p in trained for _ in range(sums)]
+        compute_gradients(forward, micro)
