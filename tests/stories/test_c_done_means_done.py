@@ -30,7 +30,7 @@ MUTANTS = {
     "everything is frozen": (
         "import headway.training.weights.initial_weights as start\n"
         "make = start.starting_model\n"
-        "start.starting_model = lambda plan: make(plan).requires_grad_(False)",
+        "start.starting_model = lambda *a, **k: make(*a, **k).requires_grad_(False)",
         "this model has no trainable tensor",
     ),
     "the weights are written as zeros": (
