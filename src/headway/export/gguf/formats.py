@@ -37,7 +37,7 @@ _MATRIX = {
 K_QUANTS = ("Q4_K", "Q5_K", "Q6_K", "Q5_0", "Q5_1")  # made by llama.cpp's own library
 _PLAIN_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 _HALF_EXPONENT = np.int16(0x7C00)
-_PART_VALUES = 1 << 22  # that are converted at a time
+_PART_VALUES = 1 << 20  # converted at a time: their bytes stay in the processor's cache
 # Where rows are not whole blocks of a format, llama.cpp takes another one.
 _SMALLER_BLOCKS = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 
