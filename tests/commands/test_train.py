@@ -15,6 +15,7 @@ from headway.commands.train import (
     first_line,
     how_to_start,
     plan,
+    plan_for_gpu,
     saved_as,
     train,
 )
@@ -128,3 +129,13 @@ def test_a_saved_plan_comes_with_the_line_that_starts_it() -> None:
         "saved 'my runs/days' · torchrun --nproc-per-node 1"
         " -m headway.training.worker 'my runs/days' starts it"
     )
+
+
+@pytest.mark.parametrize("given", ["", "lots", "12", "50MB", "-1GB"])
+def test_a_size_that_is_no_gpu_is_told_what_one_is(given: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        plan_for_gpu(Arguments(switches={"gpu": given}), (), Settings())
+    assert refused.value.need == "the memory of a GPU, such as 12GB or 80GB"
+    assert refused.value.have == (given or "no value")
+    (remedy,) = refused.value.remedies
+    assert remedy.do == "--gpu 12GB"

@@ -72,16 +72,16 @@ def plan_for_gpu(arguments: Arguments, sources: tuple[str, ...], settings: "Sett
     given = arguments.switches["gpu"]
     try:
         num_bytes = read_size(given)
-        if num_bytes < 10**8:
-            raise ValueError("the memory of a GPU, such as 12GB or 80GB")
-    except ValueError as error:
+    except ValueError:
+        num_bytes = 0
+    if num_bytes < 10**8:
         raise UsageError(
             f"--gpu: invalid value {given or 'no value'}",
             cause=Cause.INVALID_VALUE,
             have=given or "no value",
-            need=str(error),
+            need="the memory of a GPU, such as 12GB or 80GB",
             remedies=(Remedy("--gpu 12GB", "the memory of the GPU"),),
-        ) from None
+        )
     if "save" in arguments.switches:
         raise UsageError(
             "--gpu and --save cannot be combined",

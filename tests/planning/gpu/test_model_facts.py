@@ -1,11 +1,12 @@
 """The shape of a model comes from config.json alone: of a folder, a preset, a run or the Hub."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers import llama, save_model, settings
+from tests.helpers import chat_store, llama, plan_of, save_model, settings
 
 from headway.base.errors import Cause, UsageError
 from headway.base.pulse import Pulse
@@ -62,6 +63,15 @@ def test_of_the_hub_only_the_config_is_fetched(
     monkeypatch.setattr(model_facts, "download_config", download)
     assert facts(model="owner/name").shape == shape_of(llama())
     assert asked == ["owner/name"]
+
+
+def test_a_run_has_its_sizes_in_its_plan_even_if_it_trained_adapters(tmp_path: Path) -> None:
+    plan = plan_of(chat_store(tmp_path / "chats", "..xx", ".xxx"))
+    plan = replace(plan, model=replace(plan.model, config=llama(), parameters=12345))
+    (tmp_path / "runs" / "chats").mkdir(parents=True)
+    plan.save(tmp_path / "runs" / "chats")  # of weights, there are none
+    found = facts(model="chats", output_dir=str(tmp_path / "runs"))
+    assert (found.shape, found.parameters) == (shape_of(llama()), 12345)
 
 
 @pytest.mark.parametrize(

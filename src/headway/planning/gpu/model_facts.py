@@ -66,8 +66,8 @@ def read_model_facts(settings: Settings, pulse: Pulse) -> SizedModel:
             ),
         )
     path = model_path(model, settings.output_dir)
-    if is_run(path):
-        path = RunFolder(path).model
+    if is_run(path) and (plan := RunFolder(path).plan()):  # of adapters, their base model's
+        return _facts(model, plan.model.config, plan.model.parameters)
     if is_id(model) and not path.exists() and not path.parent.is_dir():
         return _facts(model, read_object(download_config(model, pulse)), 0)
     if is_gguf(path):

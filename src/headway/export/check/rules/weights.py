@@ -59,7 +59,7 @@ def _missing(facts: ModelFacts) -> Finding:
     return Finding(
         "refused",
         f"{facts.path} has no weights",
-        have=", ".join(sorted(facts.names)[:6]) or "an empty folder",
+        have=", ".join(sorted(facts.names)[:6]) or "no files",
         need="model.safetensors or adapter_model.safetensors",
         remedies=(list_folder(facts),),
         cause=Cause.WEIGHTS_MISSING,
