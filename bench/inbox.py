@@ -45,7 +45,7 @@ from headway.inbox.jobs.queue import Queue
 
 ROWS, BATCH = 50, 10  # of a file; rows of a step
 PRESET, LARGER = "tiny", "mini"
-FEWER = 20  # files for the larger model: one in so many
+FEWER = 20  # files of the tiny model for each file of the larger one
 SETTINGS = f"batch_size: {BATCH}\nthreads: 1\nbf16: false\n"
 LIMIT_S = 3600.0
 _PR_SET_CHILD_SUBREAPER = 36

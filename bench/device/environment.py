@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 _BROUGHT = ("msgspec", "zstandard", "psutil", "rich", "pytest")  # by the wheels
-_PRESENT = ("torch", "transformers", "peft")  # by whoever lends the machine
+_PRESENT = ("torch", "transformers", "peft")  # on the machine already
 _COMMAND = "#!{python}\nimport sys\nfrom headway.cli import main\nsys.exit(main(sys.argv[1:]))\n"
 
 

@@ -202,9 +202,11 @@ def test_no_gradient_waits_for_the_gpu(gpu: str, tmp_path: Path) -> None:
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        stepper._gradients(now, lambda: None)
+        share = stepper._gradients(now, lambda: None)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert share.sums
+    assert torch.isfinite(share.losses_K).all()
 
 
 def test_running_out_of_memory_is_known_and_leaves_none_behind(gpu: str) -> None:

@@ -141,6 +141,13 @@ def test_the_estimated_speed_counts_trained_tokens_like_the_step_lines() -> None
     assert "time       about 12 min · 2,767 tok/s" in shown(conversations_plan(), 80)
 
 
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_deterministic_kernels_are_shown_where_they_were_asked_for(deterministic: bool) -> None:
+    plan = conversations_plan()
+    plan = replace(plan, machine=replace(plan.machine, deterministic=deterministic))
+    assert ("deterministic kernels" in words_of(shown(plan, 60))) == deterministic
+
+
 def test_memory_shows_what_matters_of_it_largest_first() -> None:
     said = words_of(shown(conversations_plan(), 100))
     parts = "2.8 GB peak · weights 2.0 GB · process 412.0 MB · activations 310.0 MB"

@@ -256,36 +256,22 @@ def _check_shards(settings: Settings, workers: WorkerTree) -> None:
             ),
         )
     if settings.load_in_4bit:
-        raise UsageError(
-            "a model in shards has no weights in 4 bits",
-            cause=Cause.CONTRADICTION,
-            have="--reduction hsdp --load-in-4bit",
-            need="one of the two",
-            remedies=(
-                Remedy("--no-load-in-4bit", "shards of the weights as they are"),
-                Remedy("--reduction tree", "the whole model in each worker"),
-            ),
-        )
+        remedy = Remedy("--no-load-in-4bit", "shards of the weights as they are")
+        raise _not_in_shards("has no weights in 4 bits", "--load-in-4bit", remedy)
     needs_whole = OPTIMIZERS[settings.optim].needs_whole
     if needs_whole:
-        raise UsageError(
-            f"{settings.optim} does not train a model in shards: {needs_whole}",
-            cause=Cause.CONTRADICTION,
-            have=f"--reduction hsdp --optim {settings.optim}",
-            need="one of the two",
-            remedies=(
-                Remedy("--optim adamw", "trains shards"),
-                Remedy("--reduction tree", "the whole model in each worker"),
-            ),
-        )
+        what = f"is not trained by {settings.optim}: {needs_whole}"
+        raise _not_in_shards(what, f"--optim {settings.optim}", Remedy("--optim adamw"))
     if settings.torch_compile:
-        raise UsageError(
-            "a model in shards is not compiled",
-            cause=Cause.CONTRADICTION,
-            have="--reduction hsdp --torch-compile",
-            need="one of the two",
-            remedies=(
-                Remedy("--no-torch-compile", "shards, uncompiled"),
-                Remedy("--reduction tree", "the whole model in each worker, compiled"),
-            ),
-        )
+        remedy = Remedy("--no-torch-compile", "shards, uncompiled")
+        raise _not_in_shards("is not compiled", "--torch-compile", remedy)
+
+
+def _not_in_shards(what: str, given: str, remedy: Remedy) -> UsageError:
+    return UsageError(
+        f"a model in shards {what}",
+        cause=Cause.CONTRADICTION,
+        have=f"--reduction hsdp {given}",
+        need="one of the two",
+        remedies=(remedy, Remedy("--reduction tree", "the whole model in each worker")),
+    )

@@ -273,6 +273,7 @@ def _machine(plan: "Plan") -> list[str]:
     parts += ["compiled"] if machine.compiled else []
     parts += [f"{machine.allocator} allocator"] if machine.allocator else []
     parts += [machine.waiting] if machine.waiting else []
+    parts += ["deterministic kernels"] if machine.deterministic else []
     return parts + (["gradient checkpointing"] if machine.gradient_checkpointing else [])
 
 

@@ -11,8 +11,6 @@ from headway.export.gguf.architecture import UnsupportedModelError
 from headway.export.gguf.formats import TensorFormat, encoded
 from headway.model.gguf.layout import TensorTarget
 
-_ALIGNMENT = 32  # bytes: where a tensor begins
-
 
 @dataclass(frozen=True)
 class PlannedTensor:

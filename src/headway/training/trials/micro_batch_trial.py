@@ -35,8 +35,7 @@ def try_sizes(
     """Compute the first step's gradients in micro-batches as planned, half and a quarter as large.
 
     Larger ones have fewer launches and waste less; smaller ones stay in a GPU's caches. Only on a
-    GPU, and where nobody chose a size: processors are as fast with any size near the planned one.
-    Nothing is trained.
+    GPU, and where nobody chose a size; a CPU keeps the planned one. Nothing is trained.
 
     Args:
         plan: of the run.
