@@ -34,7 +34,7 @@ from headway.base.files import cache_folder
 from headway.base.foreign.budget import READER_BYTES, limit_process, out_of_memory
 from headway.base.host.child_main import end_with_parent, run_child
 from headway.base.host.fork_server import is_server, leave, serve
-from headway.base.host.gpu_memory import free_gpu_bytes
+from headway.base.host.nvidia_smi import free_gpu_bytes
 from headway.base.host.packages import require_for
 from headway.base.machine import (
     TorchBuild,

@@ -1,8 +1,6 @@
 """GPUs: how busy they are, what is in their memory and who uses them, from nvidia-smi."""
 
-import shutil
-import subprocess
-
+from headway.base.host.nvidia_smi import ask_nvidia_smi
 from headway.diagnose.evidence.facts import GpuFacts
 
 _FIELDS = "index,name,uuid,utilization.gpu,memory.used,memory.total"
@@ -15,13 +13,10 @@ def read_gpus(seconds: float) -> tuple[GpuFacts, ...]:
     Args:
         seconds: how long to wait for an answer.
     """
-    program = shutil.which("nvidia-smi")
-    if not program:
-        return ()
-    gpus = _ask(program, f"--query-gpu={_FIELDS}", seconds)
+    gpus = ask_nvidia_smi(f"--query-gpu={_FIELDS}", seconds)
     if not gpus:
         return ()
-    return parse_gpus(gpus, _ask(program, "--query-compute-apps=gpu_uuid,pid", seconds))
+    return parse_gpus(gpus, ask_nvidia_smi("--query-compute-apps=gpu_uuid,pid", seconds))
 
 
 def parse_gpus(gpus: str, processes: str) -> tuple[GpuFacts, ...]:
@@ -40,20 +35,6 @@ def parse_gpus(gpus: str, processes: str) -> tuple[GpuFacts, ...]:
         memory = round(_number(used)) * _MIB, round(_number(total)) * _MIB
         found.append(GpuFacts(round(_number(index)), name, _number(busy) / 100, *memory, pids))
     return tuple(found)
-
-
-def _ask(program: str, query: str, seconds: float) -> str:
-    try:
-        done = subprocess.run(
-            [program, query, "--format=csv,noheader,nounits"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=seconds,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
 
 
 def _cells(line: str, num: int) -> list[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headway.base.host.gpu_memory import CUDA_BYTES, free_gpu_bytes
+from headway.base.host.nvidia_smi import CUDA_BYTES, free_gpu_bytes
 
 TWO = "0, GPU-aa, 1000\n1, GPU-bb, 24000\n"
 

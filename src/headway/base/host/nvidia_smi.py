@@ -1,4 +1,4 @@
-"""Free memory of the GPU that CUDA would use first, as nvidia-smi tells it."""
+"""nvidia-smi: what the NVIDIA driver says about its GPUs, asked with a time limit."""
 
 import os
 import shutil
@@ -10,26 +10,37 @@ _TIMEOUT_S = 3.0
 
 
 def free_gpu_bytes(timeout_s: float = _TIMEOUT_S) -> int:
-    """Free bytes, without what CUDA itself will take; 0 if nobody knows.
+    """Free bytes of the GPU that CUDA would use first, without what CUDA itself will take.
+
+    0 if the driver does not say.
 
     Args:
-        timeout_s: how long to wait for an answer: a driver may hang.
+        timeout_s: how long to wait for an answer.
+    """
+    return _free_of_first(ask_nvidia_smi("--query-gpu=index,uuid,memory.free", timeout_s))
+
+
+def ask_nvidia_smi(query: str, timeout_s: float) -> str:
+    """The lines of a table, cells separated by commas; "" if there is no driver or no answer.
+
+    Args:
+        query: which table, and its columns.
+        timeout_s: how long to wait: a driver may hang.
     """
     program = shutil.which("nvidia-smi")
     if not program:
-        return 0
-    query = ["--query-gpu=index,uuid,memory.free", "--format=csv,noheader,nounits"]
+        return ""
     try:
         done = subprocess.run(
-            [program, *query],
+            [program, query, "--format=csv,noheader,nounits"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout_s,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return _free_of_first(done.stdout.decode(errors="replace")) if done.returncode == 0 else 0
+        return ""
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
 
 
 def _free_of_first(table: str) -> int:
