@@ -136,9 +136,15 @@ def serve(jobs: Path, answers: Path) -> None:
     warm.mkdir()
     save(warm, 1)  # whatever is imported late is imported before the first fork
     ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1))  # a child may look into its parent
+    trace = Path(work["strace"][work["strace"].index("-o") + 1])
+    trace.touch()
     tracer = subprocess.Popen([*work["strace"], "-p", str(os.getpid())])
-    while "TracerPid:\t0\n" in Path("/proc/self/status").read_text():
+    # Attached is not yet looking: a fork between the two leaves strace taking every return from a
+    # call for its start. The first call it wrote down is the sign.
+    while not trace.stat().st_size:
         assert tracer.poll() is None, "strace cannot look into this process"
+        with contextlib.suppress(OSError):
+            NOTHING["fadvise64"]()
         time.sleep(0.005)
     ended = [attempt(*job) for job in work["attempts"]]
     tracer.send_signal(signal.SIGINT)  # let go of this process
