@@ -3,7 +3,6 @@
 import copy
 import functools
 import itertools
-import traceback
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from tests.helpers import causal, chat_store, chats, padded_losses, text_store
+from tests.training.dispatched import HostReads, launches
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from headway.base.errors import BrokenContract
 from headway.base.pulse import Pulse
@@ -321,31 +320,6 @@ def test_the_report_comes_after_the_update(rows: Rows) -> None:
     assert report.seconds > 0
 
 
-class HostReads(TorchDispatchMode):
-    """Finds the operations for which a CPU would wait until a GPU has computed everything.
-
-    Lines that read on a CPU alone, which ask `is_cuda` first, are not among them.
-    """
-
-    READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        if name in self.READS and "is_cuda" not in self._line():
-            self.found.append(name)
-        return func(*args, **(kwargs or {}))
-
-    @staticmethod
-    def _line() -> str:
-        """Of ours, the line that reads."""
-        ours = [one for one in traceback.extract_stack() if "/headway/" in one.filename]
-        return ours[-1].line or ""
-
-
 @pytest.mark.parametrize(("leaves", "micro"), [(1, 1000), (1, 30), (4, 30)])
 def test_a_step_reads_two_numbers_however_it_is_cut(rows: Rows, leaves: int, micro: int) -> None:
     taking = stepper(causal("llama"))
@@ -370,6 +344,33 @@ def test_a_step_that_reads_in_each_micro_batch_would_be_noticed(
     with HostReads() as reads:
         stepper(causal("llama")).take_step(batch_of(rows, micro=30))
     assert len(reads.found) > 3
+
+
+def launches_of(rows: Rows, layers: int) -> dict[str, int]:
+    """The launches of each part of a step but for the model's own: bf16, clipped, four leaves."""
+    taking = stepper(causal("llama", num_hidden_layers=layers), max_grad_norm=1e-6)
+    taking.forward.compute_in(torch.bfloat16)
+    batch = batch_of(rows, leaves=4, micro=30)
+    taking.take_step(batch)  # makes the moments
+    micro, found = batch.leaves[0][0], dict[str, int]()
+
+    def count(what: str, do: Callable[[], Any]) -> None:
+        found[what] = launches(do).total()
+
+    for which in ("first", "further"):
+        taking.forward.loss(micro, batch.num_trained).backward()
+        count(f"{which} micro-batch", taking.forward.collect_gradients)
+    (one, two) = (copied([p.grad for p in taking.parameters.values()]) for _ in range(2))
+    count("leaves", lambda: merge([(0, one)], two))
+    count("norm", lambda: taking._checked_norm(batch, 1.0, one))
+    count("update", lambda: taking._apply(batch, one, 1.0))
+    return found
+
+
+def test_launches_of_sums_and_update_do_not_grow_with_the_number_of_layers(rows: Rows) -> None:
+    few = launches_of(rows, 2)
+    assert few == launches_of(rows, 8)
+    assert max(few.values()) < 8, few
 
 
 def test_a_gpu_is_waited_for_before_a_step_is_reported(

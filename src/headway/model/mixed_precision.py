@@ -6,10 +6,13 @@ weights are never updated and are held in bf16 only.
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from headway.model.kernels.tensor_lists import add_to, converted, copy_to, groups
 
 
 class MixedPrecisionCopies:
@@ -65,10 +68,7 @@ class MixedPrecisionCopies:
 
     def refresh_copies(self) -> None:
         """After an update: round the weights into the copies."""
-        with torch.no_grad():
-            copies, weights = list[Tensor](self._copies), list[Tensor](self._weights)
-            # Few launches on a GPU.
-            torch._foreach_copy_(copies, weights)  # pyright: ignore  # noqa: PGH003
+        copy_to(self._copies, self._weights)
 
     def discard_gradients(self) -> None:
         """After an abandoned pass: forget its gradients."""
@@ -77,15 +77,27 @@ class MixedPrecisionCopies:
 
     def collect_gradients(self) -> None:
         """After a backward pass: add its gradients to those of the weights, in fp32."""
-        for weight, twin in zip(self._weights, self._copies, strict=True):
-            grad: Tensor | None = twin.grad
-            twin.grad = None
-            if grad is None:
-                continue
-            if weight.grad is None:
-                weight.grad = grad.to(weight.dtype)
-            else:
-                weight.grad.add_(grad)
+        for part in groups(self._weights):
+            _collect(self._weights[part], self._copies[part])
+
+
+def _collect(weights: Sequence[nn.Parameter], copies: Sequence[nn.Parameter]) -> None:
+    first: list[tuple[nn.Parameter, Tensor]] = []
+    sums, more = list[Tensor](), list[Tensor]()
+    for weight, twin in zip(weights, copies, strict=True):
+        grad: Tensor | None = twin.grad
+        twin.grad = None
+        if grad is None:
+            continue
+        if weight.grad is None:
+            first.append((weight, grad))
+        else:
+            sums.append(weight.grad)
+            more.append(grad)
+    add_to(sums, more)
+    exact = converted([grad for _, grad in first], torch.float32)
+    for (weight, _), grad in zip(first, exact, strict=True):
+        weight.grad = grad
 
 
 def _round_in_place(frozen: nn.Parameter, dtype: torch.dtype) -> Tensor | None:

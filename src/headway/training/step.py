@@ -27,12 +27,11 @@ from headway.data.batching.batches import Batch, MicroTensors
 from headway.data.batching.replay import split_replayed
 from headway.data.order import Numbers, row_hash
 from headway.model.forward import Forward
+from headway.model.kernels.tensor_lists import add_to, norms, scale
 from headway.runs.receipt import StepReport
 from headway.runs.workers import Node, nodes_of
 from headway.training.distributed.team import ALONE, Gradients, Share, StepDropped, Team
 from headway.training.optimizer import set_learning_rate
-
-_ZERO = torch.zeros(())
 
 
 def train_steps(
@@ -208,26 +207,24 @@ class Stepper:
             BrokenContract: it or the loss is not finite, or it is zero.
         """
         present = {n: g for n, g in zip(self.parameters, gradients, strict=True) if g is not None}
-        norms = self._norms(list(present.values()))
-        norm = float(torch.linalg.vector_norm(norms))
+        norms_P = self._norms(list(present.values()))
+        norm = float(torch.linalg.vector_norm(norms_P))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._not_finite(batch, loss, norm)
         if norm == 0.0:
             raise self._no_gradient(batch)
         if self.no_gradient_yet:
-            nonzero = (norms > 0).tolist()
+            nonzero = (norms_P > 0).tolist()
             self.no_gradient_yet -= {n for n, yes in zip(present, nonzero, strict=True) if yes}
         return norm
 
     def _norms(self, gradients: list[Tensor]) -> Tensor:
         """(P,) norm of each gradient."""
-        return torch.stack([torch.linalg.vector_norm(g) for g in gradients] or [_ZERO])
+        return norms(gradients)
 
     def _apply(self, batch: Batch, gradients: Gradients, norm: float) -> None:
-        present = [g for g in gradients if g is not None]
         if norm > self.max_grad_norm:
-            for gradient in present:
-                gradient.mul_(self.max_grad_norm / norm)
+            scale([g for g in gradients if g is not None], self.max_grad_norm / norm)
         for p, gradient in zip(self.parameters.values(), gradients, strict=True):
             p.grad = gradient
         self.at_step = None
@@ -274,15 +271,17 @@ def merge(tree: list[tuple[int, Gradients]], gradients: Gradients) -> None:
     height = 0
     while tree and tree[-1][0] == height:
         _, left = tree.pop()
-        gradients = [_sum(a, b) for a, b in zip(left, gradients, strict=True)]
+        gradients = _sums(left, gradients)
         height += 1
     tree.append((height, gradients))
 
 
-def _sum(left: Tensor | None, right: Tensor | None) -> Tensor | None:
-    if left is None or right is None:
-        return right if left is None else left
-    return left.add_(right)
+def _sums(left: Gradients, right: Gradients) -> Gradients:
+    """The sums of two leaves, in the memory of the left one where both have a gradient."""
+    pairs = list(zip(left, right, strict=True))
+    both = [(a, b) for a, b in pairs if a is not None and b is not None]
+    add_to([a for a, _ in both], [b for _, b in both])
+    return [b if a is None else a for a, b in pairs]
 
 
 def dropout_seed(seed: int, step: int, leaf: int) -> int:

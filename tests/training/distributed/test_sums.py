@@ -1,6 +1,7 @@
 """Gradients one after the other in a buffer, and back."""
 
 import torch
+from tests.training.dispatched import launches
 
 from headway.training.distributed.sums import fill, unfold
 
@@ -28,3 +29,13 @@ def test_no_gradient_adds_nothing_not_even_a_sign() -> None:
     read = unfold(flat, SHAPES, [False, True, False])
     assert (read[0], read[2]) == (None, None)
     assert read[1] == 1
+
+
+def test_many_gradients_take_as_many_launches_as_few() -> None:
+    def of(num: int) -> int:
+        flat, gradients = torch.empty(3 * num), [torch.ones(3) for _ in range(num)]
+        shapes = [one.shape for one in gradients]
+        filled = launches(lambda: fill(flat, [3] * num, gradients)).total()
+        return filled + launches(lambda: unfold(flat, shapes, [True] * num)).total()
+
+    assert of(50) == of(2) > 0

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from headway.model.kernels.tensor_lists import converted, copy_to
 from headway.runs.workers import Node
 
 # Adding it changes no number, not even the sign of a zero.
@@ -62,11 +63,13 @@ def fill(flat: Tensor, sizes: Sequence[int], gradients: Sequence[Tensor | None])
         sizes: of the parameters.
         gradients: of each.
     """
+    present: list[tuple[Tensor, Tensor]] = []
     for part, gradient in zip(flat.split(list(sizes)), gradients, strict=True):
         if gradient is None:
             part.fill_(NO_GRADIENT)
         else:
-            part.copy_(gradient.reshape(-1))
+            present.append((part, gradient.reshape(-1)))
+    copy_to([part for part, _ in present], [gradient for _, gradient in present])
 
 
 def unfold(
@@ -74,7 +77,7 @@ def unfold(
 ) -> list[Tensor | None]:
     """Copies of the gradients that stand one after the other; None where there is none."""
     parts = flat.split([math.prod(shape) for shape in shapes])
-    return [
-        part.view(tuple(shape)).clone() if has_gradient else None
-        for part, shape, has_gradient in zip(parts, shapes, with_gradient, strict=True)
-    ]
+    views = [part.view(tuple(shape)) for part, shape in zip(parts, shapes, strict=True)]
+    wanted = zip(views, with_gradient, strict=True)
+    copies = iter(converted([view for view, has_gradient in wanted if has_gradient], flat.dtype))
+    return [next(copies) if has_gradient else None for has_gradient in with_gradient]

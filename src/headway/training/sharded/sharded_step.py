@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from headway.data.batching.batches import Batch, MicroTensors
+from headway.model.kernels.tensor_lists import norms
 from headway.model.sharded import local
 from headway.runs.receipt import StepReport
 from headway.runs.workers import Node
@@ -82,14 +83,9 @@ class ShardedStepper(Stepper):
 
     def _norms(self, gradients: list[Tensor]) -> Tensor:
         """(P,) norm of each gradient, the same bits in every worker."""
-        squares = [_squares(local(gradient)) for gradient in gradients]
-        squares_P = torch.stack(squares or [torch.zeros((), dtype=torch.float64)])
+        squares_P = norms([local(gradient) for gradient in gradients], torch.float64).square()
         dist.all_reduce(squares_P)
         return (squares_P / self._shards.tree.groups).sqrt().float()
-
-
-def _squares(part: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(part, dtype=torch.float64).square()
 
 
 def _smallest(batch: Batch) -> MicroTensors:
