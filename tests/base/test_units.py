@@ -46,6 +46,22 @@ def test_durations(duration_s: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("duration_s", "text"),
+    [
+        (0.0004, "0.4 ms"),
+        (0.00994, "9.9 ms"),
+        (0.00996, "10 ms"),
+        (0.034, "34 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1.0 s"),
+        (75, "1 min 15 s"),
+    ],
+)
+def test_short_times(duration_s: float, text: str) -> None:
+    assert units.short_time(duration_s) == text
+
+
+@pytest.mark.parametrize(
     ("part", "whole", "text"),
     [(0.97, 1, "97%"), (0.004, 1, "0.4%"), (0, 1, "0%"), (1, 0, "0%"), (1, 3, "33%")],
 )

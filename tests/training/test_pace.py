@@ -50,7 +50,14 @@ def test_steps_that_take_twice_as_long_are_told_once() -> None:
     ((step, finding),) = noticed((103, 0.5), (200, 1.1))
     assert step == 123
     assert finding.what == "a step takes 2.2 times as long as before"
+    assert finding.have == "1.1 s, and 500 ms before (medians of 20 steps)"
     assert finding.cause is Cause.SLOWER
+
+
+def test_steps_that_get_fast_and_slow_again_are_told_once() -> None:
+    slow_and_fast = [(40, 0.2), (40, 0.04)] * 9
+    assert len(noticed((43, 0.05), *slow_and_fast)) == 1
+    assert len(noticed((43, 0.05), *slow_and_fast, (40, 0.5))) == 2
 
 
 def test_each_doubling_is_told_and_a_slow_growth_too() -> None:

@@ -55,6 +55,13 @@ def seconds(duration_s: float) -> str:
     return f"{hours / 24:.1f} days"
 
 
+def short_time(duration_s: float) -> str:
+    """A duration that may be far below a second: 0.034 -> '34 ms', 2.5 -> '2.5 s'."""
+    if duration_s >= 0.9995:
+        return seconds(duration_s)
+    return f"{1000 * duration_s:.{duration_s < 0.00995:d}f} ms"
+
+
 def share(part: float, whole: float = 1.0) -> str:
     """A share as a percentage: 0.97 -> '97%', 0.004 -> '0.4%'; a share of zero is '0%'."""
     percent = 100 * part / whole if whole else 0.0

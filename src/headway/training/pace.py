@@ -1,12 +1,13 @@
 """Pace of a run: its remaining time, and steps that get slower."""
 
+import math
 import statistics
 from collections import deque
 from collections.abc import Mapping
 
 from headway.base.errors import Cause, Finding, Remedy
 from headway.base.pulse import Phase
-from headway.base.units import seconds
+from headway.base.units import short_time
 from headway.runs.plan import Plan
 
 _WARMUP = 3  # the first steps allocate memory and fill caches
@@ -17,8 +18,8 @@ _NOTICED_S = 0.02  # a smaller difference does not matter, whatever the ratio
 class Pace:
     """Notices when something that is done in each step takes twice as long as it used to.
 
-    Medians of 20 steps are compared with the fastest one so far; after a notice, with the one that
-    was noticed, so that each doubling is reported once.
+    Medians of 20 steps are compared with the fastest one so far. After a notice, one must be twice
+    the slowest noticed: on a machine that others use, steps get slow and fast again all the time.
 
     Args:
         what: takes the time, as the start of a sentence: "a step takes".
@@ -28,7 +29,8 @@ class Pace:
         self._what = what
         self._num = 0
         self._recent: deque[float] = deque(maxlen=_WINDOW)
-        self._usual_s: float | None = None
+        self._fastest_s = math.inf
+        self._slowest_noticed_s = 0.0
 
     def add(self, took_s: float) -> Finding | None:
         """Count one more step; returns what to tell, if there is something."""
@@ -39,16 +41,16 @@ class Pace:
         if (self._num - _WARMUP) % _WINDOW:
             return None
         now_s = statistics.median(self._recent)
-        usual_s, self._usual_s = self._usual_s, now_s
-        if usual_s is None:
+        fastest_s = self._fastest_s = min(self._fastest_s, now_s)
+        is_slow = now_s >= 2 * max(fastest_s, self._slowest_noticed_s)
+        if not is_slow or now_s - fastest_s < _NOTICED_S:
             return None
-        if now_s < 2 * usual_s or now_s - usual_s < _NOTICED_S:
-            self._usual_s = min(usual_s, now_s)
-            return None
+        self._slowest_noticed_s = now_s
+        times = f"{short_time(now_s)}, and {short_time(fastest_s)} before"
         return Finding(
             "warning",
-            f"{self._what} {now_s / usual_s:.1f} times as long as before",
-            have=f"{seconds(now_s)}, and {seconds(usual_s)} before (medians of {_WINDOW} steps)",
+            f"{self._what} {now_s / fastest_s:.1f} times as long as before",
+            have=f"{times} (medians of {_WINDOW} steps)",
             need="a machine as fast as at the start",
             remedies=(Remedy("headway doctor", "shows other work, steal and throttling"),),
             cause=Cause.SLOWER,
