@@ -5,10 +5,12 @@ loop over the tensors in C++, so the bits are those of one operation for each.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+_torch: Any = torch  # whose operations on lists have private names
 _GROUP = 16 << 20  # numbers: in fp32, 64 MB
 
 
@@ -41,7 +43,7 @@ def add_to(sums: Sequence[Tensor], addends: Sequence[Tensor]) -> None:
         return
     if sums[0].is_cuda and len(sums) > 1 and sums[0].dtype != addends[0].dtype:
         addends = converted(addends, sums[0].dtype)  # or they would be added one by one
-    torch._foreach_add_(list(sums), list(addends))  # pyright: ignore[reportPrivateImportUsage]
+    _torch._foreach_add_(list(sums), list(addends))
 
 
 @torch.no_grad()
@@ -56,14 +58,14 @@ def converted(tensors: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
 def copy_to(copies: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
     """Copy tensors into others of the same shapes."""
     if copies:
-        torch._foreach_copy_(list(copies), list(tensors))  # pyright: ignore[reportPrivateImportUsage]
+        _torch._foreach_copy_(list(copies), list(tensors))
 
 
 @torch.no_grad()
 def scale(tensors: Sequence[Tensor], factor: float) -> None:
     """Multiply tensors in place."""
     if tensors:
-        torch._foreach_mul_(list(tensors), factor)  # pyright: ignore[reportPrivateImportUsage]
+        _torch._foreach_mul_(list(tensors), factor)
 
 
 @torch.no_grad()
@@ -76,5 +78,5 @@ def norms(tensors: Sequence[Tensor], dtype: torch.dtype | None = None) -> Tensor
     """
     if not tensors:
         return torch.zeros(0, dtype=dtype)
-    each = torch._foreach_norm(list(tensors), 2, dtype)  # pyright: ignore  # noqa: PGH003, SLF001
+    each = _torch._foreach_norm(list(tensors), 2, dtype)  # noqa: SLF001
     return torch.stack(each)
