@@ -17,6 +17,9 @@ def _export(request: ExportRequest, path: Path | None) -> ExportResult:
     pulse = Pulse(path)
     with pulse.importing(Phase.IMPORTING_TORCH):
         from headway.export.export import export
+        from headway.model.load import warm_up
+    with pulse.importing(Phase.IMPORTING_TRANSFORMERS):
+        warm_up(adapters=False)  # the first model of any target needs it
     pulse.enter(Phase.LOOKING_UP_MODEL)
     return export(request, pulse)
 
