@@ -33,6 +33,7 @@ from headway.runs.plan import LearningPlan
 from headway.training.optimizer import make_optimizer, moments, restore_moments
 from headway.training.step import Stepper
 from headway.training.trials.probes import try_packing
+from headway.training.weights.checkpoint import Snapshot
 
 pytestmark = pytest.mark.cuda
 LEARNING = LearningPlan("adamw", 1e-3, "constant", 0, 0.1, 0.9, 0.95, 1e-8, 1.0)
@@ -193,6 +194,21 @@ def test_saved_and_resumed_ends_with_the_same_bits(device: str, tmp_path: Path) 
         again.take_step(batch(step))
     for name, p in whole.parameters.items():
         assert torch.equal(p, again.parameters[name]), name
+
+
+def test_a_save_has_the_state_before_the_update_after_it(device: str) -> None:
+    weights = {"w": torch.nn.Parameter(torch.ones(64 << 20 if device == "cuda" else 64).to(device))}
+    model = torch.nn.ParameterDict(weights)
+    optimizer = make_optimizer(weights, LEARNING)
+    snapshot = Snapshot(model, optimizer, weights)
+    for _ in range(3):  # memory is used again
+        wanted = weights["w"].detach().clone().cpu()
+        snapshot.take()
+        weights["w"].grad = torch.ones_like(weights["w"])
+        optimizer.step()
+        snapshot._host.wait()
+        assert torch.equal(snapshot._weights["w"], wanted)
+        assert not torch.equal(weights["w"].cpu(), wanted)
 
 
 def test_no_gradient_waits_for_the_gpu(gpu: str, tmp_path: Path) -> None:

@@ -165,12 +165,30 @@ def test_what_was_asked_for_stays(asked: dict[str, Any]) -> None:
 
 
 def test_an_accelerators_memory_is_not_judged_by_the_hosts() -> None:
-    planned(FOLDER, replace(with_free(1000), device="cuda"))
+    planned(FOLDER, replace(with_free(10**9), device="cuda"))
+
+
+def test_a_gpus_saves_need_room_on_the_host() -> None:
+    def on_gpu(free: int, **given: Any) -> Plan:
+        here = replace(with_free(free), device="cuda", device_free_bytes=10**11)
+        return planned(FOLDER, here, **given)
+
+    memory = on_gpu(10**9).memory
+    assert memory.host == HERE.process_bytes + 12 * on_gpu(10**9).model.parameters
+    assert on_gpu(memory.host).memory == replace(memory, free=10**11)
+    with pytest.raises(MachineError) as refused:
+        on_gpu(memory.host - 1)
+    assert [remedy.do for remedy in refused.value.remedies] == ["--lora"]
+    on_gpu(memory.host - 1, lora=True)
+    with pytest.raises(MachineError) as refused:
+        on_gpu(1000)
+    assert refused.value.remedies[0].do == "a smaller model, or more memory"
+    assert planned(FOLDER).memory.host == 0
 
 
 def test_on_a_gpu_its_own_memory_decides() -> None:
     def on_gpu(num_bytes: int, **given: Any) -> Plan:
-        here = replace(with_free(1000), device="cuda", device_free_bytes=num_bytes)
+        here = replace(with_free(10**9), device="cuda", device_free_bytes=num_bytes)
         return planned(FOLDER, here, **{"batch_size": 16, "max_length": 256} | given)
 
     plenty = on_gpu(10**10)

@@ -185,6 +185,7 @@ def estimate_memory(inputs: MemoryInputs, facts: KnownMachine) -> MemoryPlan:
         peak=num * process + max(num * training + sums + saving, num * inputs.loading_bytes),
         snapshot=saving,
         free=facts.free_bytes,
+        host=0 if on_cpu else num * facts.process_bytes + snapshot,
     )
 
 
@@ -261,6 +262,8 @@ def fit_memory(
     memory, free = estimate_memory(chosen, facts), facts.free_bytes
     if free and memory.peak > free:
         raise _does_not_fit(chosen, memory, facts)
+    if memory.host > facts.machine.memory_free_bytes:
+        raise _copy_does_not_fit(chosen, memory, facts)
     micro = chosen.layout.micro_batch_tokens
     choices = []
     if settings.micro_batch_tokens is None:
@@ -336,6 +339,22 @@ def _does_not_fit(inputs: MemoryInputs, memory: MemoryPlan, facts: KnownMachine)
         f"{units.size(memory.gradients)}, optimizer {units.size(memory.optimizer)}, "
         f"activations {units.size(memory.activations)}, snapshot {units.size(memory.snapshot)}",
         remedies=tuple(Remedy(saving.flags, saving.gives) for saving in savings)
+        or (Remedy("a smaller model, or more memory", "no setting makes this one fit"),),
+    )
+
+
+def _copy_does_not_fit(
+    inputs: MemoryInputs, memory: MemoryPlan, facts: KnownMachine
+) -> MachineError:
+    free = facts.machine.memory_free_bytes
+    savings = [one for one in _memory_savings(inputs) if one.inputs.model.lora]
+    fitting = [one for one in savings if estimate_memory(one.inputs, facts).host <= free]
+    return MachineError(
+        "a GPU's checkpoints pass through the host's memory, and do not fit",
+        cause=Cause.OUT_OF_MEMORY,
+        have=f"{units.size(free)} free, beside the GPU's own memory",
+        need=f"about {units.size(memory.host)}: the process, and a copy of weights and moments",
+        remedies=tuple(Remedy(one.flags, one.gives) for one in fitting[:1])
         or (Remedy("a smaller model, or more memory", "no setting makes this one fit"),),
     )
 

@@ -240,6 +240,7 @@ class MemoryPlan:
     peak: int
     snapshot: int = 0  # copy of weights and moments that is written in the background
     free: int = 0  # when it was planned; 0 if unknown
+    host: int = 0  # on a GPU: of the host's memory, for the process and the copy that is written
 
     @property
     def tight(self) -> bool:

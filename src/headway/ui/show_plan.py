@@ -262,7 +262,8 @@ def _memory(plan: "Plan") -> list[str]:
     }
     largest = sorted(parts.items(), key=lambda part: part[1], reverse=True)
     shown = [f"{name} {size(part)}" for name, part in largest if part >= memory.peak / 20]
-    return [f"{size(memory.peak)} peak", *shown]
+    host = [f"{size(memory.host)} of the host's for saves"] if memory.host else []
+    return [f"{size(memory.peak)} peak", *shown, *host]
 
 
 def _machine(plan: "Plan") -> list[str]:

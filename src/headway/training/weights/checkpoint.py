@@ -24,6 +24,7 @@ from headway.model.load import is_adapter, is_out_of_memory, load_tensors, put_w
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import MOMENTS
 from headway.training.optimizer import moments, without_common_counts
+from headway.training.weights.host_copies import HostCopies, copies_from
 
 
 class Snapshot:
@@ -36,6 +37,7 @@ class Snapshot:
         model: its weights are copied; with adapters on a frozen model, only the adapters.
         optimizer: its moments are copied.
         parameters: the trainable ones by name.
+        host: makes the copies; if not given, what fits their device.
     """
 
     def __init__(
@@ -43,33 +45,40 @@ class Snapshot:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         parameters: Mapping[str, nn.Parameter],
+        host: HostCopies | None = None,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._parameters = dict(parameters)
+        self._host = host or copies_from(next(iter(self._parameters.values())).device)
+        self._holds_back = False  # the next update, until copies are made
         self._weights: dict[str, Tensor] = {}
         self._copied: list[str] = []  # tied weights share one copy
         copies: dict[tuple[int, torch.Size], Tensor] = {}
         for name, tensor in self._live_weights().items():
             storage = (tensor.data_ptr(), tensor.shape)
             if storage not in copies:
-                copies[storage] = _memory_for(tensor)
+                copies[storage] = self._host.memory(tensor)
                 self._copied.append(name)
             self._weights[name] = copies[storage]
-        self._memory = {name: _memory_for(one) for name, one in self._live_moments().items()}
+        live = self._live_moments()
+        self._memory = {name: self._host.memory(tensor) for name, tensor in live.items()}
         self._moments: dict[str, Tensor] = {}
 
     def take(self) -> None:
-        """Copy the current state; the training thread waits for nothing else."""
+        """Copy the current state, between two steps; on a GPU, only begin to."""
+        if not self._holds_back:  # not earlier: in another thread, a step may be under way
+            self._optimizer.register_step_pre_hook(lambda *_: self._host.hold_back())
+            self._holds_back = True
         with torch.no_grad():
-            weights = self._live_weights()
-            for name in self._copied:
-                self._weights[name].copy_(weights[name])
-            self._moments = {}
-            for name, tensor in self._live_moments().items():
-                if name not in self._memory:  # of a tensor that got its first gradient later
-                    self._memory[name] = _memory_for(tensor)
-                self._moments[name] = self._memory[name].copy_(tensor)
+            weights, live = self._live_weights(), self._live_moments()
+            for name in live.keys() - self._memory.keys():  # they got their first gradient later
+                self._memory[name] = self._host.memory(live[name])
+            self._moments = {name: self._memory[name] for name in live}
+            self._host.begin(
+                [self._weights[name] for name in self._copied] + [*self._moments.values()],
+                [weights[name] for name in self._copied] + [*live.values()],
+            )
 
     def write(
         self,
@@ -89,6 +98,7 @@ class Snapshot:
         Raises:
             MachineError: it could not be written or did not read back, or a number is not finite.
         """
+        self._host.wait()
         self._refuse_non_finite(final)
 
         def fill(folder: Path) -> None:
@@ -180,11 +190,6 @@ def not_finite(name: str, bad: Sequence[str]) -> MachineError:
         need="finite weights; updates are checked before they are applied",
         remedies=(Remedy("the same command again", "resumes from the checkpoint before"),),
     )
-
-
-def _memory_for(tensor: Tensor) -> Tensor:
-    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-    return torch.empty(tensor.shape, dtype=dtype).zero_()  # zeros() would not touch the memory
 
 
 def load_moments(checkpoint: Path) -> dict[str, Tensor]:
