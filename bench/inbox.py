@@ -268,7 +268,8 @@ def commits(place: Path, num: int) -> Figures:
         assert job is not None
         (inbox.runs / job.run / "checkpoint-1").mkdir(parents=True)
         job = queue.begin_attempt(job, ())
-        queue.finish(job, replace(learned, first_step=number, last_step=number + 1))
+        learned = replace(learned, first_step=number, last_step=number + 1)
+        queue.settle(queue.finish(job, learned))
     spent_s = time.monotonic() - began_s
     queue.close()
     return {"files": num, "files_per_s": num / spent_s, "seconds_of_each": spent_s / num}

@@ -33,11 +33,16 @@ for line in sys.stdin:
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         signal.pause()
-        os.write(answers, b'{"code": 75}\\n')
+        os.write(answers, b'{"end": {"code": 75}}\\n')
         continue
+    if name == "measures":
+        os.write(answers, b'{"end": {"code": 0, "is_measuring": true}}\\n')
+        if json.loads(sys.stdin.readline())["name"] == "dies":
+            os.kill(os.getpid(), 11)
+        os.write(answers, b'{}\\n')
     if name == "talks":
         print("x" * 3_000_000, file=sys.stderr)
-    os.write(answers, b'{"code": 0}\\n')
+    os.write(answers, b'{"end": {"code": 0}}\\n')
 """
 
 
@@ -105,6 +110,32 @@ def test_a_process_that_died_is_replaced(process: FileProcess) -> None:
     process.start(request("a.jsonl"))
     assert ended(process) == TrainingEnd(0)
     assert len(started()) == 3
+
+
+def test_what_is_measured_beside_keeps_the_process_and_has_an_answer(
+    process: FileProcess,
+) -> None:
+    process.start(request("measures"))
+    assert ended(process) == TrainingEnd(0, is_measuring=True)
+    process.look(0.0)
+    process.look(1000.0)  # it is not idle
+    assert process.is_measuring
+    process.start(request("a.jsonl"))
+    assert process.is_measuring  # whatever is read about the next file
+    assert select.select(process.answers, [], [], 60.0)[0]
+    assert ended(process) == TrainingEnd(0)
+    assert not process.is_measuring
+    assert len(started()) == 1
+
+
+def test_a_process_that_died_measures_nothing(process: FileProcess) -> None:
+    process.start(request("measures"))
+    assert ended(process) == TrainingEnd(0, is_measuring=True)
+    os.kill(started()[-1][0], signal.SIGKILL)
+    assert select.select(process.answers, [], [], 60.0)[0]
+    while process.is_measuring:
+        time.sleep(0.01)
+    assert not process.is_loaded
 
 
 def test_one_that_was_asked_to_stop_gets_no_other_file(process: FileProcess) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from tests.inbox import test_daemon, test_service
+from tests.inbox.ended import test_finisher
+from tests.inbox.jobs import test_outcomes
 from tests.inbox.world import World
 
 from headway.inbox.arriving.arrivals import ArrivalKind, FileWriter
@@ -35,6 +37,15 @@ def killed(folder: Path) -> None:
         )
 
 
+def killed_beside(folder: Path) -> None:
+    """The same, while files are measured beside the next one."""
+    for before in (True, False):
+        (folder / str(before)).mkdir()
+        test_finisher.test_f49_killed_at_every_change_while_files_are_measured_beside(
+            folder / str(before), before
+        )
+
+
 def late(queue: Queue, job: InboxJob) -> InboxJob:
     """Records the end of a job only once its file was moved."""
     if job.state is JobState.CLAIMED or job.is_settled:
@@ -53,6 +64,10 @@ MUTANTS: dict[str, tuple[dict[str, Any], Test]] = {
     "F25 each file goes on from the first model": (
         {f"{INBOX}.jobs.queue.Queue.head": None},
         of_world(test_daemon.test_f25_files_are_learned_one_on_top_of_the_other),
+    ),
+    "R01 a file that took no step counts as trained": (
+        {f"{INBOX}.jobs.outcomes.is_trained": lambda receipt: receipt is not None},
+        lambda folder: test_outcomes.test_what_follows_from_an_end(folder, "R01 no step"),
     ),
     "F46 a writer is not noticed": (
         dict.fromkeys(
@@ -78,6 +93,14 @@ MUTANTS: dict[str, tuple[dict[str, Any], Test]] = {
     "F49 a file is moved before its end is recorded": (
         {f"{INBOX}.jobs.queue.Queue._write": late},
         killed,
+    ),
+    "F49 a trained file is put back while it is measured": (
+        {f"{INBOX}.jobs.queue.Queue.unsettled": ()},
+        killed_beside,
+    ),
+    "F49 a file that was not measured when it was killed never is": (
+        {f"{INBOX}.jobs.queue.Queue.unmeasured": ()},
+        killed_beside,
     ),
     "F50 no crash is one too many": (
         {f"{INBOX}.daemon.MOST_CRASHES": 10**9},

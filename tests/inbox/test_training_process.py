@@ -10,9 +10,8 @@ import psutil
 from headway.base.errors import Cause
 from headway.base.process import ChildProcess
 from headway.inbox.jobs.inbox_job import GivenSetting
-from headway.inbox.jobs.outcomes import TrainingEnd
 from headway.inbox.options import SCHEMA, FirstModel
-from headway.inbox.training_process import FileRequest, Output
+from headway.inbox.training_process import FileAnswer, FileRequest, Output
 
 REQUEST = FileRequest(
     name="a.jsonl",
@@ -44,7 +43,8 @@ def test_each_request_has_its_answer(tmp_path: Path) -> None:
     with open(answers, "rb") as lines:  # noqa: PTH123 - a descriptor
         for _ in range(2):
             child.send(REQUEST)
-            end = msgspec.json.decode(lines.readline(), type=TrainingEnd)
+            end = msgspec.json.decode(lines.readline(), type=FileAnswer).end
+            assert end is not None
             assert end.code == 2, child.last_words()
             assert end.refused is not None
             assert end.refused.findings[0].cause is Cause.INVALID_VALUE

@@ -31,15 +31,15 @@ POINTS = {
     "a checkpoint": r"/checkpoint-\d+$",
     "the run's receipt": r"/runs/[^/]+/receipt\.json$",
     "the kept rows": r"/kept_rows\.json$",
-    "what is still known": r"/still_known\.json$",
     "the link to the model": r"/current_model$",
+    "what is still known": r"/still_known\.json$",
     "the receipt beside it": r"/done/[^/]+\.receipt\.json$",
     "its move": r"/done/\d+\.jsonl$",
 }
 # The newest trace of a file that is in processing/, and how many of the points it has passed.
 TRACES = {
     "done/{name}.receipt.json": 10,
-    ".headway/runs/{run}/still_known.json": 8,
+    ".headway/runs/{run}/still_known.json": 9,
     ".headway/runs/{run}/kept_rows.json": 7,
     ".headway/runs/{run}/receipt.json": 6,
     ".headway/runs/{run}/checkpoint-*": 5,
@@ -87,8 +87,8 @@ class Campaign:
         return any(self.inbox.glob("*.jsonl"))
 
     def passed(self) -> int:
-        """How many points the file in processing/ has passed; 0 if there is none."""
-        claimed = next(self.inbox.glob("processing/*"), None)
+        """How many points the newest file in processing/ has passed; 0 if there is none."""
+        claimed = max(self.inbox.glob("processing/*"), default=None)
         if claimed is None:
             return 0
         name, link = claimed.name, self.inbox / "current_model"
@@ -97,8 +97,8 @@ class Campaign:
             (self.inbox.glob(place.format(name=name, run=run)), n) for place, n in TRACES.items()
         ]
         passed = next((number for found, number in traces if any(found)), 2)
-        is_linked = passed == 8 and link.is_symlink() and link.resolve().parent.match(run)
-        return 9 if is_linked else passed
+        is_linked = passed in (6, 7) and link.is_symlink() and link.resolve().parent.match(run)
+        return 8 if is_linked else passed
 
 
 def names(folder: Path) -> list[str]:

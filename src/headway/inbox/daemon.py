@@ -8,15 +8,15 @@ without waiting for one.
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from headway.base.errors import Cause, ComeBack, Exit, Finding, MachineError
 from headway.base.lock import exclusive_lock
 from headway.base.process import Stop
-from headway.base.units import seconds, size
+from headway.base.units import seconds
 from headway.inbox.arriving.arrivals import ArrivalKind
 from headway.inbox.arriving.inbox_watch import SCAN_S, InboxWatch
 from headway.inbox.arriving.listing import content_hash
+from headway.inbox.ended.finisher import Finisher
 from headway.inbox.jobs.findings import (
     already_trained,
     content_changed,
@@ -27,7 +27,7 @@ from headway.inbox.jobs.findings import (
     not_readable,
     vanished,
 )
-from headway.inbox.jobs.inbox_job import GivenSetting, InboxJob, learned_from
+from headway.inbox.jobs.inbox_job import GivenSetting, InboxJob, JobState
 from headway.inbox.jobs.outcomes import (
     MOST_CRASHES,
     EndVerdict,
@@ -41,31 +41,14 @@ from headway.inbox.jobs.queue import Queue
 from headway.inbox.neighbor.held_back import HeldBack
 from headway.inbox.notices import DaemonState, InboxNotice, NoticeKind, write_activity
 from headway.inbox.options import InboxOptions
-from headway.inbox.recall.gate import GateTerm, why_closed
 from headway.inbox.recall.still_known import load_still_known
-from headway.inbox.training_process import FileRequest
+from headway.inbox.training_process import FileRequest, FileTrainer
 from headway.runs.receipt import Receipt
 from headway.ui.text_layout import printable
 
 POLL_S = 0.1  # between two looks at the training process
 _CRASH_S = 1.0  # after a crash
 _LATER_S = (5.0, 10.0, 20.0, 40.0, 60.0)  # after each try that the machine did not allow
-
-
-class FileTrainer(Protocol):
-    """Trains one file at a time, in a process of its own."""
-
-    def start(self, request: FileRequest) -> None:
-        """Start with a file."""
-        ...
-
-    def end(self) -> TrainingEnd | None:
-        """How it ended; None while it is at work."""
-        ...
-
-    def ask_to_stop(self) -> None:
-        """Ask it to save and end."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -113,7 +96,8 @@ class Daemon:
         self._held_back = held_back or HeldBack(queue.inbox)
         self._work: contextlib.ExitStack | None = None  # holds the lock under which files move
         self._watch = InboxWatch(queue.inbox.path, options.priority)
-        self._is_training = False
+        self._finisher = Finisher(queue, options, say)
+        self._training: int | None = None  # number of the job whose file it is
         self._was_asked = False
         self._look_again = False  # something that was ready could not be taken
         self._not_before_s = 0.0
@@ -151,34 +135,38 @@ class Daemon:
             return NextStep(POLL_S)
 
     def _step(self, now_s: float) -> NextStep:
-        if self._is_training:
-            return self._follow(now_s)
+        if self._work:
+            self._finisher.settle_measured()
+        if job := self.job:
+            return self._follow(job, now_s)
         if self._stop.by:
             return NextStep(0, int(self._stop.code))
         self._watch.look(now_s)
         if why := self._held_back.why(now_s, is_training=False):
-            self.close()
+            if not self._trainer.is_measuring:
+                self.close()
             self._does(DaemonState.PAUSED, why)
             return NextStep(SCAN_S)
         if now_s < self._not_before_s:
             return NextStep(min(self._not_before_s - now_s, SCAN_S))
         found = self._watch.arrivals
-        if not (found.ready or found.refused or self.queue.open):
+        if not (found.ready or found.refused or self.queue.open or self.queue.unsettled):
             self.close()
             return self._idle()  # without a look at the records, of which there may be many
         if not self._hold():
             return NextStep(POLL_S)
         self._refuse_what_is_no_file()
-        job = self.queue.open or self._take_next()
-        if job:
+        if job := self._next_job():
             return self._begin(job, now_s)
+        if self.queue.unsettled:  # the last file is being measured
+            return NextStep(POLL_S)
         self.close()
         return self._idle()
 
     @property
     def job(self) -> InboxJob | None:
         """The job whose file is being trained now."""
-        return self.queue.open if self._is_training else None
+        return next((one for one in self.queue.jobs if one.number == self._training), None)
 
     # ---- between two files ---------------------------------------------------------------------
 
@@ -220,9 +208,18 @@ class Daemon:
             finding = not_a_file(printable(listed.name), listed.kind.value)
             self._tell_failure(self.queue.refuse(listed, finding), Exit.DATA)
 
+    def _next_job(self) -> InboxJob | None:
+        """A job whose file is to be trained now, or measured after a kill."""
+        is_lost = not self._trainer.is_measuring
+        unmeasured = self.queue.unmeasured if is_lost else []
+        return next(iter(unmeasured), None) or self.queue.open or self._take_next()
+
     def _take_next(self) -> InboxJob | None:
         """Take the first file that can be."""
+        names = {job.name for job in self.queue.unsettled}
         for listed in self._watch.arrivals.ready:
+            if listed.name in names:  # it is taken once that one has left processing/
+                continue
             self._inbox.check()
             job = self.queue.claim(listed)
             self._watch.forget(listed)
@@ -265,7 +262,7 @@ class Daemon:
         else:
             job = self.queue.begin_attempt(job, self._settings)
         self._trainer.start(self._request(job))
-        self._is_training, self._was_asked = True, False
+        self._training, self._was_asked = job.number, False
         self._does(DaemonState.TRAINING, printable(job.name))
         return NextStep(POLL_S)
 
@@ -282,10 +279,11 @@ class Daemon:
             next_source=self._watch.next_file,
             learned=self.queue.learned_files(job),
             backup=self._options.before_file == "backup",
-            measure_all=GateTerm.NOTHING_FORGOTTEN in self._options.promote_if,
+            measure_all=self._finisher.measures_first,
+            beside=job.state is JobState.CLAIMED and not self._finisher.measures_first,
         )
 
-    def _follow(self, now_s: float) -> NextStep:
+    def _follow(self, job: InboxJob, now_s: float) -> NextStep:
         """Look at the training process; pass a stop or a pause on to it."""
         self._watch.glance(now_s)
         asked = self._stop.by or self._held_back.why(now_s, is_training=True)
@@ -295,9 +293,8 @@ class Daemon:
         end = self._trainer.end()
         if end is None:
             return NextStep(POLL_S)
-        self._is_training = False
-        job = self.queue.open
-        assert job is not None, "it is being trained"
+        self._training = None
+        self._finisher.settle_measured()
         return self._take_end(job, end, now_s)
 
     def _take_end(self, job: InboxJob, end: TrainingEnd, now_s: float) -> NextStep:
@@ -310,7 +307,7 @@ class Daemon:
             case FileOutcome.DONE:
                 assert receipt is not None, "it is what says so"
                 if load_still_known(run) or not self._was_asked:
-                    self._finish(job, receipt)
+                    self._finish(job, receipt, is_measuring=end.is_measuring)
             case FileOutcome.FAILED:
                 code = end.code if end.code > 0 else Exit.BROKEN
                 finding = verdict.finding
@@ -329,22 +326,15 @@ class Daemon:
                 pass
         return NextStep(0)
 
-    def _finish(self, job: InboxJob, receipt: Receipt) -> None:
+    def _finish(self, job: InboxJob, receipt: Receipt, *, is_measuring: bool) -> None:
         """Commit a file: its run trained all of it, and it still is what was claimed."""
-        if changed := self._changed(job):
-            self._fail(job, changed, Exit.DATA)
-            return
-        learned = learned_from(receipt)
-        known = load_still_known(self._inbox.runs / job.run)
-        held_back = why_closed(self._options.promote_if, learned.verdict, known)
-        job = self.queue.finish(job, learned, held_back)
-        self._say(InboxNotice.of_done(job, learned))
-        for warning in known.warnings if known else ():
-            self._say(InboxNotice(NoticeKind.FORGOT, f"warning: {warning}"))
-        excess = self.queue.prune(self._options.keep_models, self._options.disk_budget)
-        if excess:
-            text = f"checkpoints exceed disk_budget by {size(excess)}; all of them are needed"
-            self._say(InboxNotice(NoticeKind.DISK, text))
+        if job.state is JobState.CLAIMED:
+            if changed := self._changed(job):
+                self._fail(job, changed, Exit.DATA)
+                return
+            job = self._finisher.record(job, receipt)
+        if not is_measuring:
+            self._finisher.settle(job)
 
     def _changed(self, job: InboxJob) -> Finding | None:
         """What to say of a file that is not what was claimed any more; None if it is."""

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from headway.base.process import ChildProcess, Stop
 from headway.inbox.folder import InboxFolder
 from headway.inbox.jobs.outcomes import TrainingEnd
 from headway.inbox.options import FirstModel
-from headway.inbox.training_process import FileRequest, Output
+from headway.inbox.training_process import FileAnswer, FileRequest, Output
 
 _MODULE = "headway.inbox.training_process"
 _MOST_LOGGED = 1 << 20  # bytes of a process's last words; then another one takes its place
@@ -49,7 +50,7 @@ class FileProcess:
         self._stop = stop
         self._idle_s, self._nice = idle_s, nice
         self._child: AnsweringProcess | None = None
-        self._is_training = False
+        self._is_training = self._is_measuring = False
         self._is_spent = False  # it was asked to stop, and may hear of it late
         self._idle_since_s: float | None = None
 
@@ -60,8 +61,16 @@ class FileProcess:
 
     @property
     def answers(self) -> tuple[int, ...]:
-        """Descriptors that can be read once a file has ended; none while there is no file."""
-        return (self._child.answers,) if self._child and self._is_training else ()
+        """Descriptors that can be read once there is an answer; none while none is awaited."""
+        is_awaited = self._is_training or self._is_measuring
+        return (self._child.answers,) if self._child and is_awaited else ()
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether what is still known after the last file is being measured."""
+        if self._is_measuring and not self._is_training and self._take_answers():
+            self.close()  # it died
+        return self._is_measuring
 
     def start(self, request: FileRequest) -> None:
         """Start with a file."""
@@ -73,13 +82,21 @@ class FileProcess:
 
     def end(self) -> TrainingEnd | None:
         """How it ended; None while it is at work."""
-        child = self._child
-        if child is None or (end := child.take_end()) is None:
+        end = self._take_answers()
+        if end is None:
             return None
-        self._is_training = False
-        if self._is_spent or not child.process.is_running:
+        self._is_training, self._is_measuring = False, end.is_measuring
+        if self._is_spent or not (self._child and self._child.process.is_running):
             self.close()
         return end
+
+    def _take_answers(self) -> TrainingEnd | None:
+        """How the file ended, if it did; what was measured beside ended before."""
+        for answer in self._child.take_answers() if self._child else ():
+            if answer.end:
+                return answer.end
+            self._is_measuring = False
+        return None
 
     def ask_to_stop(self) -> None:
         """Ask it to save and end, by the signal that this process got."""
@@ -93,7 +110,7 @@ class FileProcess:
         Args:
             now_s: monotonic.
         """
-        if self._is_training:
+        if self._is_training or self.is_measuring:
             return
         if self._idle_since_s is None:
             self._idle_since_s = now_s
@@ -106,7 +123,8 @@ class FileProcess:
         """End it."""
         if self._child:
             self._child.close()
-        self._child, self._is_training, self._is_spent = None, False, False
+        self._child = None
+        self._is_training = self._is_measuring = self._is_spent = False
 
     def _prepare(self) -> None:
         if self._child and not self._child.is_fit:
@@ -117,7 +135,7 @@ class FileProcess:
 
 
 class AnsweringProcess:
-    """A training process with the descriptor on which it says how each file ended.
+    """A training process with the descriptor on which it answers.
 
     Args:
         inbox: whose state folder takes its last words.
@@ -125,7 +143,7 @@ class AnsweringProcess:
         is_warm: it imports everything at once.
 
     Attributes:
-        answers: a descriptor that can be read once a file has ended.
+        answers: a descriptor that can be read once there is an answer.
     """
 
     def __init__(self, inbox: InboxFolder, nice: int, *, is_warm: bool) -> None:
@@ -151,16 +169,16 @@ class AnsweringProcess:
         assert log is not None, "it was started with one"
         return self.process.is_running and log.stat().st_size < _MOST_LOGGED
 
-    def take_end(self) -> TrainingEnd | None:
-        """How the file ended that it was given; None while it is at work."""
+    def take_answers(self) -> Iterator[FileAnswer]:
+        """What it has said since the last call, up to how a file ended; its death, as an end."""
         code = self.process.exit_code  # first: what it said before it ended is read below
         with contextlib.suppress(BlockingIOError):
             self._received += os.read(self.answers, 1 << 20)
-        line, end, rest = self._received.partition(b"\n")
-        if end:
-            self._received = rest
-            return msgspec.json.decode(line, type=TrainingEnd)
-        return None if code is None else TrainingEnd(code, self.process.last_refusal())
+        while b"\n" in self._received:
+            line, _, self._received = self._received.partition(b"\n")
+            yield msgspec.json.decode(line, type=FileAnswer)
+        if code is not None:
+            yield FileAnswer(TrainingEnd(code, self.process.last_refusal()))
 
     def close(self) -> None:
         """End it."""

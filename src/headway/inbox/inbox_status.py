@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -58,7 +59,7 @@ class InboxStatus:
     global_step: int
     checkpoint: str  # of the current model; "" before the first file is done
     last_file_s: float | None  # since a file ended
-    still_known: StillKnown | None = None  # of all files, after the newest that is done
+    still_known: StillKnown | None = None  # of all files, after the newest that was measured
     held_back: str = ""  # why current_model is not the model after that file
 
 
@@ -93,9 +94,16 @@ def inbox_status(inbox: InboxFolder) -> InboxStatus:
         global_step=learned.last_step if learned else 0,
         checkpoint=str(inbox.runs / head.run / learned.checkpoint) if head and learned else "",
         last_file_s=_age_s(ended[-1].ended_at) if ended else None,
-        still_known=load_still_known(inbox.runs / newest.run) if newest else None,
+        still_known=_still_known(inbox, jobs),
         held_back=newest.held_back if newest else "",
     )
+
+
+def _still_known(inbox: InboxFolder, jobs: Sequence[InboxJob]) -> StillKnown | None:
+    """The newest table; after the newest file it may not be measured yet."""
+    done = [job for job in jobs if job.state is JobState.DONE]
+    found = (load_still_known(inbox.runs / job.run) for job in reversed(done[-2:]))
+    return next(filter(None, found), None)
 
 
 def _state(inbox: InboxFolder, owner: Owner | None, noted: str) -> tuple[InboxState, str]:

@@ -6,7 +6,7 @@ from typing import cast
 
 from headway.base.network.webhook import is_webhook
 from headway.base.units import read_size
-from headway.inbox.jobs.queue import FEWEST_MODELS
+from headway.inbox.jobs.pruning import FEWEST_MODELS
 from headway.inbox.neighbor.hours import read_hours
 from headway.inbox.recall.gate import read_gate
 

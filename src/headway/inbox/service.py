@@ -9,9 +9,9 @@ from pathlib import Path
 from headway.base.errors import Cause, ComeBack, Remedy, UsageError
 from headway.base.lock import Owner, RunLock
 from headway.base.process import Stop
-from headway.inbox.after_file import AfterFile
 from headway.inbox.arriving.folder_wake import FolderWake
 from headway.inbox.daemon import Daemon
+from headway.inbox.ended.after_file import AfterFile
 from headway.inbox.file_process import FileProcess
 from headway.inbox.folder import Disk, InboxFolder
 from headway.inbox.jobs.queue import Queue

@@ -2,9 +2,10 @@
 
     python -m headway.inbox.training_process FD NICE [FOLDER]
 
-Each line on standard input is a request, and has a line as its answer on descriptor FD. All that it
-starts is NICE, too. With a FOLDER for their last words, a planner and a trainer are imported before
-there is a request.
+Each line on standard input is a request, and has an answer: a line on descriptor FD. What is still
+known after a file may be measured while the next one is trained; then it has an answer, too. All
+that it starts is NICE, too. With a FOLDER for their last words, a planner and a trainer are
+imported before there is a request.
 
 It ends with the daemon, however that ends, and the trainer ends with it.
 """
@@ -13,12 +14,13 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -29,7 +31,9 @@ from headway.inbox.file_screen import make_file_screen
 from headway.inbox.jobs.inbox_job import GivenSetting
 from headway.inbox.jobs.outcomes import TrainingEnd, is_trained, receipt_of
 from headway.inbox.options import CHOSEN_ANEW, FirstModel, settings_of_file
+from headway.inbox.recall.beside import MeasuredBeside, has_room_beside
 from headway.inbox.recall.still_known import LearnedFile
+from headway.runs.plan import load_plan
 
 if TYPE_CHECKING:
     from headway.config.settings import Settings
@@ -62,6 +66,7 @@ class FileRequest:
         learned: the files that the model will have learned from, this one last.
         backup: back up the run that it continues first.
         measure_all: measure what is still known of all files, however long it takes.
+        beside: it may be measured while the next file is trained.
         first_model: the model that the inbox began with.
         output: how it is shown.
     """
@@ -77,8 +82,41 @@ class FileRequest:
     learned: tuple[LearnedFile, ...] = ()
     backup: bool = False
     measure_all: bool = False
+    beside: bool = False
     first_model: FirstModel | None = None
     output: Output = Output()
+
+
+@dataclass(frozen=True)
+class FileAnswer:
+    """What became of a request.
+
+    Attributes:
+        end: how it ended; None: what was measured beside is there, or never will be.
+    """
+
+    end: TrainingEnd | None = None
+
+
+class FileTrainer(Protocol):
+    """Trains one file at a time, in a process of its own."""
+
+    def start(self, request: FileRequest) -> None:
+        """Start with a file."""
+        ...
+
+    def end(self) -> TrainingEnd | None:
+        """How it ended; None while it is at work."""
+        ...
+
+    def ask_to_stop(self) -> None:
+        """Ask it to save and end."""
+        ...
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether what is still known after the file before is being measured."""
+        ...
 
 
 def main(arguments: list[str]) -> int:
@@ -89,26 +127,32 @@ def main(arguments: list[str]) -> int:
     answers = int(arguments[0])
     os.nice(int(arguments[1]))
     warm = WarmStart(Path(arguments[2]) if arguments[2:] else None)
-    for line in sys.stdin.buffer:
-        request = msgspec.json.decode(line, type=FileRequest)
-        try:
-            end = TrainingEnd(train_file(request, warm))
-        except Refusal as refusal:
-            end = TrainingEnd(exit_code(refusal), message_of(refusal))
-        with contextlib.suppress(BrokenPipeError):
-            os.write(answers, msgspec.json.encode(end) + b"\n")
-        if warm.is_broken:  # the daemon starts another process like this one
-            break
-    warm.close()
+    one_at_a_time = threading.Lock()
+
+    def answer(end: TrainingEnd | None = None) -> None:
+        with one_at_a_time, contextlib.suppress(BrokenPipeError):
+            os.write(answers, msgspec.json.encode(FileAnswer(end)) + b"\n")
+
+    with contextlib.closing(warm), contextlib.closing(MeasuredBeside(answer)) as beside:
+        for line in sys.stdin.buffer:
+            request = msgspec.json.decode(line, type=FileRequest)
+            try:
+                end = train_file(request, warm, beside)
+            except Refusal as refusal:
+                end = TrainingEnd(exit_code(refusal), message_of(refusal))
+            answer(end)
+            if warm.is_broken:  # the daemon starts another process like this one
+                break
     return Exit.KEPT
 
 
-def train_file(request: FileRequest, warm: "WarmStart") -> int:
-    """Train a file; returns the exit code.
+def train_file(request: FileRequest, warm: "WarmStart", beside: MeasuredBeside) -> TrainingEnd:
+    """Train a file, and measure what is still known after it.
 
     Args:
         request: what is asked for.
         warm: where planner and trainer come from.
+        beside: measures while the next file is trained.
 
     Raises:
         Refusal: it cannot be trained.
@@ -136,9 +180,16 @@ def train_file(request: FileRequest, warm: "WarmStart") -> int:
             if not is_trained(receipt_of(run)):
                 code = _train(request, settings, screen, stop, warm)
             receipt = receipt_of(run)
-            if receipt and receipt.checkpoint and is_trained(receipt):
-                _measure(run, receipt.checkpoint.name, request, stop, warm)
-            return code
+            if not (receipt and receipt.checkpoint and is_trained(receipt)):
+                return TrainingEnd(code)
+            checkpoint = receipt.checkpoint.name
+            is_beside = request.beside and not stop.by and has_room_beside(load_plan(run))
+            if is_beside:
+                beside.start(lambda stop: _measure(run, checkpoint, request, stop, warm))
+            else:
+                beside.wait()
+                _measure(run, checkpoint, request, stop, warm)
+            return TrainingEnd(code, is_measuring=is_beside)
     finally:
         screen.close(settings.grace_s)
 
@@ -181,12 +232,13 @@ def _back_up(parent: Path, request: FileRequest) -> None:
 def _measure(
     run: Path, checkpoint: str, request: FileRequest, stop: Stop, warm: "WarmStart"
 ) -> None:
-    """Measure what is still known of all files; shown like any wait."""
+    """Measure what is still known of all files; shown like any wait, unless a file is trained."""
     from headway.inbox.recall.measure import measure_still_known
     from headway.supervise.inference import run_inference
     from headway.ui.spinner import show_wait
 
-    is_quiet = request.output.quiet or request.output.json
+    is_beside = threading.current_thread() is not threading.main_thread()
+    is_quiet = request.output.quiet or request.output.json or is_beside
 
     def show(process: ChildProcess, pulse: Path, is_over: Callable[[object], bool]) -> None:
         show_wait(sys.stderr, pulse, is_over, quiet=is_quiet, sleep=process.wait_up_to)

@@ -9,7 +9,6 @@ from tests.inbox.world import Killed, MortalDisk, World, refused
 
 from headway.base.errors import Cause, UsageError
 from headway.inbox.jobs.queue import Queue
-from headway.runs.folder import RunFolder
 
 
 def made(folder: Path) -> Path:
@@ -103,60 +102,6 @@ def test_an_undo_that_is_killed_anywhere_is_whole_or_not_begun(
         else:
             assert world.model == ["0.txt\n", "1.txt\n", "2.txt\n"]
         shutil.rmtree(folder)
-
-
-def test_old_models_go_and_never_the_last_two(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    for number in range(5):
-        world.drop(f"{number}.txt", at_s=number)
-    world.run(keep_models=2)
-    runs = sorted(world.inbox.runs.iterdir())
-    assert [len(list(run.glob("checkpoint-*"))) for run in runs] == [0, 0, 0, 1, 1]
-    assert all((run / "receipt.json").exists() for run in runs)
-    assert world.model == [f"{number}.txt\n" for number in range(5)]
-    undo(world)
-    assert len(world.model) == 4
-    with pytest.raises(UsageError, match=r"the model after 2\.txt was deleted") as refusal:
-        undo(world)
-    assert refusal.value.cause is Cause.NO_CHECKPOINT
-    assert len(world.model) == 4
-    assert world.queue().prune(None) == 0
-
-
-def checkpoints(world: World) -> list[int]:
-    return [len(list(run.glob("checkpoint-*"))) for run in sorted(world.inbox.runs.iterdir())]
-
-
-def test_a_disk_budget_deletes_the_oldest_and_says_what_it_cannot(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    for number in range(4):
-        world.drop(f"{number}.txt", at_s=number)
-    world.run()
-    assert checkpoints(world) == [1, 1, 1, 1]
-    runs = [RunFolder(run).checkpoints()[0] for run in sorted(world.inbox.runs.iterdir())]
-    sizes = [one.num_bytes for one in runs]
-    assert world.queue().prune(None, sum(sizes)) == 0
-    assert checkpoints(world) == [1, 1, 1, 1]
-    assert world.queue().prune(None, sum(sizes) - 1) == 0
-    assert checkpoints(world) == [0, 1, 1, 1]
-    assert world.queue().prune(None, 1) == sum(sizes[2:]) - 1
-    assert checkpoints(world) == [0, 0, 1, 1]
-    assert len(world.model) == 4
-
-
-def test_the_models_of_files_that_failed_go_first(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    for number in range(4):
-        world.drop(f"{number}.txt", at_s=number)
-    world.run()
-    undo(world)
-    assert world.queue().prune(None, 10**9) == 0
-    assert checkpoints(world) == [1, 1, 1, 1]
-    left = sum(
-        RunFolder(run).checkpoints()[0].num_bytes for run in sorted(world.inbox.runs.iterdir())[:3]
-    )
-    assert world.queue().prune(None, left) == 0
-    assert checkpoints(world) == [1, 1, 1, 0]
 
 
 def failed(folder: Path) -> World:

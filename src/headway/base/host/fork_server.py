@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,6 +65,7 @@ class ForkServer:
         self._environment: dict[str, str] = {}
         self._began_s = time.monotonic()
         self._is_ready = False
+        self._one_at_a_time = threading.Lock()
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = ChildProcess(
@@ -105,15 +107,18 @@ class ForkServer:
     def spawn(self, command: Sequence[str], **options: Any) -> Any:
         """Start a child: `subprocess.Popen` for those arguments that a `ChildProcess` gives.
 
+        Any thread may call it.
+
         Raises:
             OSError: it cannot be started.
         """
-        can_fork = self._takes(command, options) and self._wait_until_ready(
-            _START_S - (time.monotonic() - self._began_s)
-        )
-        with contextlib.suppress(OSError):  # it is gone: the child is started without it
-            if can_fork:
-                return self._fork(command, options)
+        with self._one_at_a_time:
+            can_fork = self._takes(command, options) and self._wait_until_ready(
+                _START_S - (time.monotonic() - self._began_s)
+            )
+            with contextlib.suppress(OSError):  # it is gone: the child is started without it
+                if can_fork:
+                    return self._fork(command, options)
         return subprocess.Popen(command, **options)
 
     def _start(self, command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":

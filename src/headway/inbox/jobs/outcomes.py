@@ -33,10 +33,12 @@ class TrainingEnd:
     Attributes:
         code: its exit code; negative for a signal.
         refused: why it did not train, or stopped; None if it said nothing.
+        is_measuring: it is trained, and what is still known is measured beside the next file.
     """
 
     code: int
     refused: RefusalMessage | None = None
+    is_measuring: bool = False
 
 
 class FileOutcome(StrEnum):

@@ -8,17 +8,15 @@ kill.
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from headway.base.errors import Finding, four_parts
-from headway.base.files import delete_folder
 from headway.inbox.arriving.arrivals import FileWriter, Listed
 from headway.inbox.arriving.listing import content_hash, look_at, writer_of
 from headway.inbox.folder import ERROR, RECEIPT, Disk, InboxFolder, free_name
-from headway.inbox.jobs.disk_budget import ModelUse, StoredModel, choose_pruned
 from headway.inbox.jobs.findings import (
     half_trained,
     model_deleted,
@@ -45,11 +43,9 @@ from headway.inbox.jobs.index import JobIndex
 from headway.inbox.jobs.model_backup import restore_model
 from headway.inbox.jobs.outcomes import receipt_of
 from headway.inbox.recall.still_known import LearnedFile, load_still_known
-from headway.runs.folder import RunFolder
 from headway.ui.text_layout import printable
 
 Now = Callable[[], datetime]
-FEWEST_MODELS = 2  # the newest one, and the one that undo goes back to
 _IN_FAILED = {JobState.FAILED, JobState.UNDONE}
 
 
@@ -104,9 +100,22 @@ class Queue:
         """The job that is to be trained now."""
         return open_job(self.jobs)
 
+    @property
+    def unsettled(self) -> list[InboxJob]:
+        """Jobs that are done, and still in processing/ until what is still known was measured."""
+        return [job for job in self.jobs if job.state is JobState.DONE and not job.is_settled]
+
+    @property
+    def unmeasured(self) -> list[InboxJob]:
+        """Those of them after which it is not measured."""
+        runs = self.inbox.runs
+        return [job for job in self.unsettled if load_still_known(runs / job.run) is None]
+
     def learned_files(self, newest: InboxJob) -> tuple[LearnedFile, ...]:
         """The files that the model has learned from after a job, in their order."""
-        done = [job for job in self.jobs if job.state is JobState.DONE]
+        done = [
+            job for job in self.jobs if job.state is JobState.DONE and job.number < newest.number
+        ]
         return tuple(
             LearnedFile(job.number, printable(job.name), str(self.inbox.runs / job.run))
             for job in (*done, newest)
@@ -169,7 +178,7 @@ class Queue:
         at = self._now().isoformat()
         job = InboxJob(SCHEMA, number, listed.name, listed.bytes, "", at, "", "")
         job = replace(job, state=JobState.FAILED, ended_at=at, place=place, finding=finding)
-        return self._settle(self._write(replace(job, was=listed.name)))
+        return self.settle(self._write(replace(job, was=listed.name)))
 
     def rename(self, listed: Listed) -> str:
         """Give a name that is text to what has none; returns it, "" if the file is gone."""
@@ -201,7 +210,7 @@ class Queue:
         return self._write(replace(job, crashes=job.crashes + 1))
 
     def finish(self, job: InboxJob, learned: Learned, held_back: str = "") -> InboxJob:
-        """End a job whose every row was trained.
+        """Record the end of a job whose every row was trained; `settle` does what follows.
 
         Args:
             job: of the file.
@@ -209,7 +218,23 @@ class Queue:
             held_back: why current_model does not move on to the model after it; "" if it does.
         """
         job = replace(job, state=JobState.DONE, learned=learned, held_back=held_back)
-        return self._end(replace(job, is_promoted=not held_back))
+        job = self._write(self._ended(replace(job, is_promoted=not held_back)))
+        self._link_model()
+        return job
+
+    def settle(self, job: InboxJob) -> InboxJob:
+        """Do what follows from the end of a job, in an order that ends with its file's move."""
+        self._link_model()
+        self._write_beside(job)
+        source = self._source_of(job)
+        if job.state is JobState.UNDONE:
+            for end in (RECEIPT, ERROR):
+                self._disk.remove(source.with_name(source.name + end))
+        place = self.inbox.path / job.place
+        if not os.path.lexists(place):  # a kill came after the move
+            with contextlib.suppress(FileNotFoundError):  # somebody took it: its receipt stays
+                self._disk.move(source, place)
+        return self._write(replace(job, is_settled=True))
 
     def skip(self, job: InboxJob, finding: Finding) -> InboxJob:
         """End a job that has nothing new."""
@@ -218,53 +243,6 @@ class Queue:
     def fail(self, job: InboxJob, finding: Finding) -> InboxJob:
         """End a job that left the model as it was."""
         return self._end(replace(job, state=JobState.FAILED, finding=finding))
-
-    def prune(self, num_kept: int | None, budget: int | None = None) -> int:
-        """Delete checkpoints that are no longer wanted; plans, logs and receipts stay.
-
-        What is needed to continue, and to undo the last file, is never deleted.
-
-        Args:
-            num_kept: how many models may stay, the current one among them; None: all.
-            budget: bytes that all checkpoints may take; None: any number.
-
-        Returns:
-            Bytes that they take above the budget all the same.
-        """
-        if num_kept is None and budget is None:
-            return 0  # without a look at every run
-        runs = {job.number: RunFolder(self.inbox.runs / job.run) for job in self.jobs if job.run}
-        stored = [(number, run.checkpoints()) for number, run in runs.items()]
-        uses = self._uses()
-        pruning = choose_pruned(
-            [
-                StoredModel(number, sum(one.num_bytes for one in found), uses[number])
-                for number, found in stored
-                if found
-            ],
-            num_kept,
-            budget,
-        )
-        for number in pruning.numbers:
-            for checkpoint in runs[number].checkpoints():
-                delete_folder(checkpoint.path)
-            runs[number].delete_leftovers()
-        return pruning.excess
-
-    def _uses(self) -> dict[int, ModelUse]:
-        """What the model of each job is still good for, by its number."""
-        done = [job for job in self.jobs if job.state is JobState.DONE]
-        needed = {job.number for job in done[-FEWEST_MODELS:]}
-        needed |= {job.number for job in (newest_promoted(self.jobs), self.open) if job}
-        older = {job.number for job in done}
-        return {
-            job.number: ModelUse.NEEDED
-            if job.number in needed
-            else ModelUse.OLDER
-            if job.number in older
-            else ModelUse.LEFT_OVER
-            for job in self.jobs
-        }
 
     # ---- what people do with jobs that have ended ----------------------------------------------
 
@@ -276,6 +254,7 @@ class Queue:
                 before it was deleted and not backed up.
             MachineError: the backup is damaged.
         """
+        self._settle_all()
         job, half = self.head, self.open
         if job is None:
             raise nothing_to_undo(self.inbox)
@@ -289,7 +268,7 @@ class Queue:
         place = f"failed/{free_name(self.inbox.failed, Path(job.place).name, job.number)}"
         finding = undone(self.inbox, job, place)
         job = replace(job, state=JobState.UNDONE, was=job.place, place=place, finding=finding)
-        return self._settle(self._write(replace(job, is_settled=False)))
+        return self.settle(self._write(replace(job, is_settled=False)))
 
     def retry(self, name: str) -> InboxJob:
         """Put a file in failed/ back into the inbox, to be taken again.
@@ -321,42 +300,37 @@ class Queue:
     def recover(self) -> list[Path]:
         """Finish what a kill cut short; nothing is decided anew.
 
+        A file that is trained and not measured stays in processing/ until it is.
+
         Returns:
             Files in processing/ without a record, which are back in the inbox.
         """
-        for job in self.jobs:
-            if job.state is not JobState.CLAIMED and not job.is_settled:
-                self._settle(job)
+        unmeasured = self.unmeasured
+        self._settle_all(but=unmeasured)
         self._link_model()
-        known = {self.open.name} if self.open else set[str]()
+        known = {job.name for job in (self.open, *unmeasured) if job}
         strays = [path for path in self.inbox.processing.iterdir() if path.name not in known]
         return [self._put_back(path) for path in sorted(strays)]
+
+    def _settle_all(self, but: Sequence[InboxJob] = ()) -> None:
+        for job in self.jobs:
+            if job.state is not JobState.CLAIMED and not job.is_settled and job not in but:
+                self.settle(job)
 
     def _source_of(self, job: InboxJob) -> Path:
         return self.inbox.path / job.was if job.was else self.path_of(job)
 
     def _end(self, job: InboxJob) -> InboxJob:
+        return self.settle(self._write(self._ended(job)))
+
+    def _ended(self, job: InboxJob) -> InboxJob:
         place = self.inbox.failed if job.state is JobState.FAILED else self.inbox.done
         name = free_name(place, job.name, job.number)
         job = replace(job, ended_at=self._now().isoformat(), place=f"{place.name}/{name}")
         if job.finding and job.state is JobState.FAILED:
             finding = with_new_path(job.finding, self.path_of(job), place / name)
             job = replace(job, finding=with_retry(finding, self.inbox, job))
-        return self._settle(self._write(job))
-
-    def _settle(self, job: InboxJob) -> InboxJob:
-        """Do what follows from the end of a job, in an order that ends with its file's move."""
-        self._link_model()
-        self._write_beside(job)
-        source = self._source_of(job)
-        if job.state is JobState.UNDONE:
-            for end in (RECEIPT, ERROR):
-                self._disk.remove(source.with_name(source.name + end))
-        place = self.inbox.path / job.place
-        if not os.path.lexists(place):  # a kill came after the move
-            with contextlib.suppress(FileNotFoundError):  # somebody took it: its receipt stays
-                self._disk.move(source, place)
-        return self._write(replace(job, is_settled=True))
+        return job
 
     def _write_beside(self, job: InboxJob) -> None:
         """Write the receipt of a file, and why it failed, to where it is going to be."""

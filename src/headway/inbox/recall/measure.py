@@ -81,6 +81,8 @@ def measure_still_known(
     except (_Stopped, KeyboardInterrupt):
         return
     except Refusal as refusal:
+        if stop.by:  # which ended it, too
+            return
         found = (Recalled(None, problem=refusal.what),) * len(files)
     parent = load_still_known(Path(learned[-2].run)) if len(learned) > 1 else None
     known = tuple(

@@ -9,8 +9,8 @@ import pytest
 from tests.inbox.jobs.test_inbox_job import JOB
 from tests.ui.fixtures import receipt
 
-from headway.inbox import after_file
-from headway.inbox.after_file import AfterFile
+from headway.inbox.ended import after_file
+from headway.inbox.ended.after_file import AfterFile
 from headway.inbox.folder import InboxFolder
 from headway.inbox.jobs.inbox_job import JobState, learned_from
 from headway.inbox.notices import InboxNotice

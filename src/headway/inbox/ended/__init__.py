@@ -1,0 +1,1 @@
+"""Ended files: recorded, moved, told, and the command that runs after each."""
