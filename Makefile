@@ -119,7 +119,7 @@ gpu:
 	@$(GPU_PYTHON) bench/gpu.py
 
 gpu-wheels:
-	@$(PYTHON) bench/device/wheels.py build/gpu-wheels
+	@$(PYTHON) bench/device/wheels.py build/gpu-wheels $(GPU_VERSION)
 
 gpu-dry: setup
 	@$(BIN)/python bench/gpu.py --dry

@@ -11,7 +11,7 @@ from pathlib import Path
 
 _BROUGHT = ("msgspec", "zstandard", "psutil", "rich", "pytest")  # by the wheels
 _PRESENT = ("torch", "transformers", "peft")  # on the machine already
-_COMMAND = "#!{python}\nimport sys\nfrom headway.cli import main\nsys.exit(main(sys.argv[1:]))\n"
+COMMAND = "#!{python}\nimport sys\nfrom headway.cli import main\nsys.exit(main())\n"
 
 
 def complete(root: Path, wheels: Path) -> None:
@@ -24,11 +24,15 @@ def complete(root: Path, wheels: Path) -> None:
     absent = [name for name in _PRESENT if importlib.util.find_spec(name) is None]
     if absent:
         sys.exit(f"{', '.join(absent)}: not installed for {sys.executable}; make gpu PYTHON=...")
-    if all(map(importlib.util.find_spec, (*_BROUGHT, "headway"))):
+    lacking = [name for name in (*_BROUGHT, "headway") if importlib.util.find_spec(name) is None]
+    if not lacking:
         return
+    folder = root / "build" / "gpu-env"
+    if Path(sys.prefix) == folder:
+        sys.exit(f"{wheels} does not have all that is needed: no {', '.join(lacking)}")
     if not wheels.is_dir():
         sys.exit(f"{wheels}: no such folder; make gpu-wheels, where there is a network, fills it")
-    python = _environment(root, wheels, root / "build" / "gpu-env")
+    python = _environment(root, wheels, folder)
     os.execv(python, [str(python), *sys.argv])
 
 
@@ -36,14 +40,18 @@ def _environment(root: Path, wheels: Path, folder: Path) -> Path:
     """An environment of the wheels, this source and what this Python has; its interpreter."""
     venv.create(folder, clear=True, with_pip=True)
     python = folder / "bin" / "python"
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-    subprocess.run([*pip, *map(str, sorted(wheels.glob("*.whl")))], check=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--no-index"]
+    pip += ["--no-deps", "--no-compile"]
+    told = subprocess.run([*pip, *map(str, sorted(wheels.glob("*.whl")))])
+    if told.returncode:  # pip has said why
+        version = ".".join(map(str, sys.version_info[:2]))
+        sys.exit(f"{wheels}: not for Python {version}? make gpu-wheels GPU_VERSION={version}")
     (site,) = folder.glob("lib/python3*/site-packages")
     others = {str(Path(str(spec.origin)).parents[1]) for spec in map(_spec, _PRESENT)}
     # After the wheels, and so behind them: only what they lack comes from there.
     (site / "zz_rest.pth").write_text("\n".join([str(root / "src"), *sorted(others)]) + "\n")
     command = folder / "bin" / "headway"
-    command.write_text(_COMMAND.format(python=python))
+    command.write_text(COMMAND.format(python=python))
     command.chmod(0o755)
     return python
 

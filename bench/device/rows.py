@@ -1,4 +1,4 @@
-"""Rows: what is measured one after the other, each within its own time."""
+"""Rows: what is measured one after the other, within one time that they share."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_LEAST_S = 5.0  # with less time left, a row is not begun
+Left = Callable[[], float]  # the seconds that are left, now
 
 
 class NotAvailable(Exception):  # noqa: N818 - nothing went wrong
@@ -20,18 +20,18 @@ class Row:
 
     Attributes:
         name: in the table, and for `--only`.
-        limit_s: what its processes may take together.
-        do: gets an empty folder and the seconds that are left; returns figures.
+        share_s: of the time, that is kept for it.
+        do: gets an empty folder and what says how long it may still take; returns figures.
     """
 
     name: str
-    limit_s: float
-    do: Callable[[Path, float], Mapping[str, float]]
+    share_s: float
+    do: Callable[[Path, Left], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a row: ok, failed, not available, or left out for want of time."""
+    """What came of a row: ok, failed, not available, or not run, for want of time."""
 
     name: str
     status: str
@@ -47,25 +47,38 @@ def run_rows(
     write: Callable[[list[Outcome]], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Outcome]:
-    """Run every row; one that fails costs no other.
+    """Run every row that there is time for; one that fails costs no other.
+
+    A row may take what nobody needs: its own share, and what the rows before it have left over.
+    Where the time is not enough for all, it is the last ones that are not run.
 
     Args:
-        rows: in the order in which they are run.
+        rows: the most telling first.
         folder: each gets a folder in it.
         end_s: by `clock`: nothing goes on for longer.
         write: gets the outcomes so far, after each row.
         clock: seconds.
     """
     outcomes: list[Outcome] = []
-    for row in rows:
+    for at, row in enumerate(rows):
         left_s = end_s - clock()
-        if left_s < _LEAST_S:
-            outcomes.append(Outcome(row.name, "left out", why="no time was left"))
+        if left_s < row.share_s:
+            outcomes.append(Outcome(row.name, "not run", why="no time left"))
         else:
-            outcomes.append(_run(row, folder, min(row.limit_s, left_s), clock))
+            kept_s = _kept_s(rows[at + 1 :], left_s - row.share_s)
+            outcomes.append(_run(row, folder, left_s - kept_s, clock))
         print(f"{row.name}: {outcomes[-1].status} {outcomes[-1].why}", file=sys.stderr, flush=True)
         write(outcomes)
     return outcomes
+
+
+def _kept_s(rows: Sequence[Row], left_s: float) -> float:
+    """The shares of the rows that some time is enough for, in their order."""
+    kept_s = 0.0
+    for row in rows:
+        if kept_s + row.share_s <= left_s:
+            kept_s += row.share_s
+    return kept_s
 
 
 def _run(row: Row, folder: Path, limit_s: float, clock: Callable[[], float]) -> Outcome:
@@ -74,7 +87,7 @@ def _run(row: Row, folder: Path, limit_s: float, clock: Callable[[], float]) -> 
     place.mkdir()
     status, figures, why = "ok", dict[str, float](), ""
     try:
-        figures = dict(row.do(place, limit_s))
+        figures = dict(row.do(place, lambda: max(0.1, began_s + limit_s - clock())))
     except NotAvailable as reason:
         status, why = "not available", str(reason)
     except Exception as error:

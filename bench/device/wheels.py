@@ -1,5 +1,8 @@
 """Wheels for a machine without a network: FOLDER gets what requirements/gpu.txt lists.
 
+Usage:
+    python wheels.py FOLDER [PYTHON]     for that version of Python, 3.12 if not given
+
 Large wheels are packed again by LZMA, which Python's zipfile reads, and so pip: together they have
 to stay below 60 MB.
 """
@@ -15,10 +18,10 @@ _LARGE_BYTES = 2_000_000
 _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 
-def download(folder: Path) -> None:
+def download(folder: Path, python: str) -> None:
     """The wheels as they are published; nothing of torch is among them."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--only-binary", ":all:", "--python-version", "3.12"]
+    command += ["--only-binary", ":all:", "--python-version", python]
     command += [word for name in _PLATFORMS for word in ("--platform", name)]
     subprocess.run([*command, "--dest", str(folder), "--requirement", str(PINS)], check=True)
 
@@ -34,10 +37,10 @@ def repack(wheel: Path) -> None:
     smaller.replace(wheel)
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, python: str = "3.12") -> int:
     """Download, repack, add up; exit code 1 if they are too large."""
     folder.mkdir(parents=True, exist_ok=True)
-    download(folder)
+    download(folder, python)
     wheels = sorted(folder.glob("*.whl"))
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as content:
@@ -50,4 +53,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

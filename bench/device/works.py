@@ -6,13 +6,12 @@ import math
 import random
 import shutil
 import sys
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from device.rows import NotAvailable, Row
+from device.rows import Left, NotAvailable, Row
 from device.table import FIRST, MEMORY, MFU, RATE
 from inputs import copy_sources, manual_words
 from trials import HEADWAY, HERE, PEERS, Steps, headway, peer, rate, run
@@ -20,7 +19,6 @@ from trials import HEADWAY, HERE, PEERS, Steps, headway, peer, rate, run
 from headway.config.settings import Settings
 from headway.model.sizes import flops_per_token, shape_of
 
-_DRY_S = 600.0  # of a row: on a busy machine, too
 PROFILE = HERE / "device" / "profile_step.py"
 Shape = dict[str, Any]
 
@@ -102,27 +100,25 @@ def rows_of(folder: Path, *, dry: bool, all_rows: bool = False) -> list[Row]:
     """
     works = Works(folder / "works", DRY if dry else FULL)
     rows = [
-        Row("checks", 100, works.checks),
-        Row("products", 20, works.products),
-        Row("chats data", 60, works.chats_data),
-        Row("chats headway", 60, lambda place, s: works.ours("chats", place, s)),
-        Row("chats trl", 75, lambda place, s: works.trl("chats", place, s)),
-        Row("chats trainer", 60, lambda place, s: works.trainer(place, s)),
-        Row("text data", 60, works.text_data),
-        Row("text headway", 60, works.text),
-        Row("profile", 45, works.profile),
-        Row("prompted data", 30, works.prompted_data),
-        Row("prompted headway", 45, lambda place, s: works.ours("prompted", place, s)),
-        Row("prompted trl", 60, lambda place, s: works.trl("prompted", place, s)),
-        Row("demo", 60, works.demo),
-        Row("lora", 45, works.lora),
+        Row("checks", 80, works.checks),
+        Row("products", 10, works.products),
+        Row("chats data", 30, works.chats_data),
+        Row("chats headway", 35, lambda place, left: works.ours("chats", place, left)),
+        Row("chats trl", 35, lambda place, left: works.trl("chats", place, left)),
+        Row("chats trainer", 30, works.trainer),
+        Row("text data", 35, works.text_data),
+        Row("text headway", 30, works.text),
+        Row("profile", 25, works.profile),
+        Row("prompted data", 20, works.prompted_data),
+        Row("prompted headway", 25, lambda place, left: works.ours("prompted", place, left)),
+        Row("prompted trl", 30, lambda place, left: works.trl("prompted", place, left)),
+        Row("lora", 20, works.lora),
+        Row("demo", 25, works.demo),
         Row("qlora headway", 90, works.qlora),
-        Row("qlora trl", 90, works.qlora_trl),
+        Row("qlora trl", 50, works.qlora_trl),
     ]
     again = {"prompted data", "prompted headway", "prompted trl", "text data", "text headway"}
-    if not dry:
-        return rows
-    return [replace(row, limit_s=_DRY_S) for row in rows if all_rows or row.name not in again]
+    return [row for row in rows if not dry or all_rows or row.name not in again]
 
 
 class Works:
@@ -139,60 +135,60 @@ class Works:
 
     # -- is it right -------------------------------------------------------------------------
 
-    def checks(self, place: Path, limit_s: float) -> dict[str, float]:
+    def checks(self, place: Path, left: Left) -> dict[str, float]:
         """The tests that are marked `cuda`."""
         report = place / "checks.xml"
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "0"]
         command = [word for word in command if _has_xdist() or word not in ("-n", "0")]
         command += ["-m", "cuda", "tests/cuda", f"--junitxml={report}"]
-        run(command, HERE.parent, place / "cache", limit_s=limit_s)
+        run(command, HERE.parent, place / "cache", limit_s=left())
         suite = report.read_text().partition("<testsuite ")[2].partition(">")[0]
         told = dict(part.split("=") for part in suite.split() if "=" in part)
         return {name: float(told[name].strip('"')) for name in ("tests", "skipped")}
 
-    def products(self, place: Path, limit_s: float) -> dict[str, float]:
+    def products(self, place: Path, left: Left) -> dict[str, float]:
         """The most that bf16 matrix products reach."""
         command = [sys.executable, str(PEERS / "matmul.py"), "dry" if self.size is DRY else "cuda"]
-        told = json.loads(run(command, place, place / "cache", limit_s=limit_s))
+        told = json.loads(run(command, place, place / "cache", limit_s=left()))
         self.peak_flops = told["flops"]
         return {"bf16 TFLOP/s": told["flops"] / 1e12}
 
     # -- whole runs --------------------------------------------------------------------------
 
-    def demo(self, place: Path, limit_s: float) -> dict[str, float]:
+    def demo(self, place: Path, left: Left) -> dict[str, float]:
         """A new model of Python's sources, as `headway demo --from-scratch` trains it."""
         words = ["demo", "--from-scratch", "--no-chat", "--device", self.size.device]
         if self.size is DRY:
             words += ["--preset", "tiny", "--max-steps", "2", "--vocab-size", "300"]
             words += ["--sample-steps", "2", "--sample-tokens", "4", "--val-size", "2"]
-        run([HEADWAY, *words], place, place / "cache", limit_s=limit_s)
+        run([HEADWAY, *words], place, place / "cache", limit_s=left())
         (receipt,) = place.glob("runs/*/receipt.json")
         return _receipt_figures(json.loads(receipt.read_text()))
 
-    def lora(self, place: Path, limit_s: float) -> dict[str, float]:
+    def lora(self, place: Path, left: Left) -> dict[str, float]:
         """Adapters on the 0.5B model, and the receipt checked against the files."""
         work = self._work("chats")
         words = [*self._words("chats"), "--lora"]
-        figures = _figures(headway(words, work, place, limit_s=limit_s), place, self.size.warm)
+        figures = _figures(headway(words, work, place, limit_s=left()), place, self.size.warm)
         command = [HEADWAY, "verify", str(place / "bench")]
-        run(command, place, place / "cache", limit_s=limit_s)
+        run(command, place, place / "cache", limit_s=left())
         return figures
 
-    def qlora(self, place: Path, limit_s: float) -> dict[str, float]:
+    def qlora(self, place: Path, left: Left) -> dict[str, float]:
         """4-bit adapters on the 8B model."""
         if "load_in_4bit" not in {one.name for one in fields(Settings)}:
             raise NotAvailable("this version of Headway has no --load-in-4bit")
         self._needs_bitsandbytes()
         if not (self.folder / "large" / "plan.json").exists():
-            self._chats("large", "8B", self._conversations(0), limit_s)
+            self._chats("large", "8B", self._conversations(0), left)
         words = [*self._words("large"), "--lora", "--load-in-4bit"]
-        told = headway(words, self.folder / "large", place, limit_s=limit_s)
+        told = headway(words, self.folder / "large", place, limit_s=left())
         return _figures(told, place, self.size.warm)
 
-    def qlora_trl(self, place: Path, limit_s: float) -> dict[str, float]:
+    def qlora_trl(self, place: Path, left: Left) -> dict[str, float]:
         """The same with TRL and bitsandbytes."""
         self._needs_bitsandbytes()
-        return self.trl("large", place, limit_s, "--in-4bit")
+        return self.trl("large", place, left, "--in-4bit")
 
     def _needs_bitsandbytes(self) -> None:
         if self.size.device != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
@@ -200,33 +196,33 @@ class Works:
 
     # -- how fast ----------------------------------------------------------------------------
 
-    def chats_data(self, place: Path, limit_s: float) -> dict[str, float]:
+    def chats_data(self, place: Path, left: Left) -> dict[str, float]:
         """Conversations of 250 tokens on average, and a model of 0.5B with new weights."""
         del place
-        return self._chats("chats", "0.5B", self._conversations(0), limit_s)
+        return self._chats("chats", "0.5B", self._conversations(0), left)
 
-    def prompted_data(self, place: Path, limit_s: float) -> dict[str, float]:
+    def prompted_data(self, place: Path, left: Left) -> dict[str, float]:
         """The same conversations behind one system prompt, for the same model."""
         del place
         self._work("chats")
         conversations = self._conversations(self.size.prompt_words)
-        return self._chats("prompted", "0.5B", conversations, limit_s)
+        return self._chats("prompted", "0.5B", conversations, left)
 
-    def text_data(self, place: Path, limit_s: float) -> dict[str, float]:
+    def text_data(self, place: Path, left: Left) -> dict[str, float]:
         """Python's sources, and a model of 1B with new weights."""
         del place
         (self.folder / "text").mkdir(parents=True)
         copy_sources(self.folder / "text" / "data", self.size.text_bytes)
-        return self._prepare("text", "1B", "data", limit_s)
+        return self._prepare("text", "1B", "data", left)
 
-    def ours(self, name: str, place: Path, limit_s: float) -> dict[str, float]:
+    def ours(self, name: str, place: Path, left: Left) -> dict[str, float]:
         """Headway on a work."""
-        told = headway(self._words(name), self._work(name), place, limit_s=limit_s)
+        told = headway(self._words(name), self._work(name), place, limit_s=left())
         return _figures(told, place, self.size.warm)
 
-    def text(self, place: Path, limit_s: float) -> dict[str, float]:
+    def text(self, place: Path, left: Left) -> dict[str, float]:
         """Headway on text of 2,048 tokens, as a share of what products alone reach."""
-        figures, work = self.ours("text", place, limit_s), self._work("text")
+        figures, work = self.ours("text", place, left), self._work("text")
         plan = json.loads((work / "plan.json").read_text())
         shape, length = shape_of(plan["model"]["config"]), plan["data"]["max_length"]
         if self.peak_flops:
@@ -234,7 +230,7 @@ class Works:
             figures[MFU] = flops / self.peak_flops
         return figures
 
-    def trl(self, name: str, place: Path, limit_s: float, *more: str) -> dict[str, float]:
+    def trl(self, name: str, place: Path, left: Left, *more: str) -> dict[str, float]:
         """TRL, packed, with the fastest attention that is installed here."""
         work = self._work(name)
         plan = json.loads((work / "plan.json").read_text())
@@ -243,26 +239,26 @@ class Works:
         fast = self.size.device == "cuda" and importlib.util.find_spec("flash_attn")
         words = ["--steps", str(self.size.steps), "--batch", str(rows), *more]
         words += ["--attention", "flash_attention_2" if fast else "sdpa"]
-        return self._peer("trl_sft.py", words, work, place, limit_s)
+        return self._peer("trl_sft.py", words, work, place, left)
 
-    def trainer(self, place: Path, limit_s: float) -> dict[str, float]:
+    def trainer(self, place: Path, left: Left) -> dict[str, float]:
         """Trainer in bf16, padded to the longest of a batch."""
         words = ["--steps", str(self.size.steps), "--batch", str(self.size.batch), "--bf16"]
-        return self._peer("trainer.py", words, self._work("chats"), place, limit_s)
+        return self._peer("trainer.py", words, self._work("chats"), place, left)
 
-    def profile(self, place: Path, limit_s: float) -> dict[str, float]:
+    def profile(self, place: Path, left: Left) -> dict[str, float]:
         """Where the time of one step goes: operators by their time, as text."""
         name = "chats" if self.size is DRY else "text"
         result = place / "operators.txt"
         words = [*self._words(name), "--max-steps", "1"]
-        headway(words, self._work(name), place, limit_s=limit_s)
+        headway(words, self._work(name), place, limit_s=left())
         command = [sys.executable, str(PROFILE), str(place / "bench"), str(result)]
-        return json.loads(run(command, place, place / "cache", limit_s=limit_s))
+        return json.loads(run(command, place, place / "cache", limit_s=left()))
 
     def _peer(
-        self, script: str, words: list[str], work: Path, place: Path, limit_s: float
+        self, script: str, words: list[str], work: Path, place: Path, left: Left
     ) -> dict[str, float]:
-        started, steps = peer(script, words, work, place, limit_s=limit_s)
+        started, steps = peer(script, words, work, place, limit_s=left())
         figures = _speed(started, steps, self.size.warm)
         return figures | {MEMORY: steps.peak_bytes / 1e9}
 
@@ -301,20 +297,19 @@ class Works:
             lines.append(json.dumps({"messages": first + turns}) + "\n")
         return "".join(lines)
 
-    def _chats(self, name: str, shape: str, lines: str, limit_s: float) -> dict[str, float]:
+    def _chats(self, name: str, shape: str, lines: str, left: Left) -> dict[str, float]:
         folder = self.folder / name
         folder.mkdir(parents=True)
         (folder / "chats.jsonl").write_text(lines)
-        return self._prepare(name, shape, "chats.jsonl", limit_s)
+        return self._prepare(name, shape, "chats.jsonl", left)
 
-    def _prepare(self, name: str, shape: str, data: str, limit_s: float) -> dict[str, float]:
+    def _prepare(self, name: str, shape: str, data: str, left: Left) -> dict[str, float]:
         """A tokenizer learned from the data, a model for it, its plan, and rows for the peers."""
-        folder, cache, began_s = self.folder / name, self.folder / "cache", time.monotonic()
+        folder, cache = self.folder / name, self.folder / "cache"
         cache.mkdir(exist_ok=True)
 
         def do(*command: str) -> str:
-            left_s = max(1.0, limit_s - (time.monotonic() - began_s))
-            return run(command, folder, cache, limit_s=left_s)
+            return run(command, folder, cache, limit_s=left())
 
         words = ["--preset", "tiny", "--vocab-size", str(self.size.vocab)]
         learned = json.loads(do(HEADWAY, "plan", data, *words, "--json"))
