@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _NO_WORK = {
@@ -24,6 +26,15 @@ class HostReads(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
+        self._lists = _Lists(self.found)
+
+    def __enter__(self) -> "HostReads":
+        self._lists.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        self._lists.__exit__(*raised)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
@@ -36,6 +47,21 @@ class HostReads(TorchDispatchMode):
         """Of ours, the line that reads."""
         ours = [one for one in traceback.extract_stack() if "/headway/" in one.filename]
         return ours[-1].line or ""
+
+
+class _Lists(TorchFunctionMode):
+    """Finds reads of whole tensors, which no operation shows."""
+
+    READS = (Tensor.tolist, Tensor.numpy, Tensor.cpu)
+
+    def __init__(self, found: list[str]) -> None:
+        super().__init__()
+        self.found = found
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in self.READS:
+            self.found.append(func.__name__)
+        return func(*args, **(kwargs or {}))
 
 
 class Launches(TorchDispatchMode):

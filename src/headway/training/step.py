@@ -208,14 +208,14 @@ class Stepper:
         """
         present = {n: g for n, g in zip(self.parameters, gradients, strict=True) if g is not None}
         norms_P = self._norms(list(present.values()))
-        norm = float(torch.linalg.vector_norm(norms_P))
+        together_P = torch.linalg.vector_norm(norms_P).expand(1)
+        norm, *each = torch.cat((together_P, norms_P)).tolist()  # one read
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._not_finite(batch, loss, norm)
         if norm == 0.0:
             raise self._no_gradient(batch)
         if self.no_gradient_yet:
-            nonzero = (norms_P > 0).tolist()
-            self.no_gradient_yet -= {n for n, yes in zip(present, nonzero, strict=True) if yes}
+            self.no_gradient_yet -= {n for n, own in zip(present, each, strict=True) if own > 0}
         return norm
 
     def _norms(self, gradients: list[Tensor]) -> Tensor:

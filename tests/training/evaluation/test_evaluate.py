@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tests.helpers import causal, micro_of
+from tests.training.dispatched import HostReads
 
 from headway.base.pulse import Pulse
 from headway.model.forward import Forward
@@ -79,6 +80,28 @@ def test_progress_is_told_by_the_batch() -> None:
     pulse = Pulse()
     measure_loss(Forward(causal("llama")), MICROS, pulse)
     assert pulse.done == len(MICROS)
+
+
+@pytest.mark.parametrize(
+    ("read_s", "reads", "progress"),
+    [(None, 3, [1, 2, 3]), (0.0, 3, [1, 2, 3]), (1.0, 2, [0, 2, 3]), (60.0, 1, [0, 0, 3])],
+)
+def test_a_device_is_read_now_and_then_and_progress_is_what_was_read(
+    read_s: float | None, reads: int, progress: list[int]
+) -> None:
+    forward, pulse, seen = Forward(causal("llama")), Pulse(), list[int]()
+    with HostReads() as found:
+        sums = sum_losses(
+            forward,
+            MICROS,
+            pulse,
+            lambda: seen.append(pulse.done),
+            clock=lambda: float(len(seen)),
+            read_s=read_s,
+        )
+    assert found.found == ["tolist"] * reads
+    assert seen == progress
+    assert sums == sum_losses(forward, MICROS, Pulse())
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 3])

@@ -5,10 +5,12 @@ one by one in one order, so that the number does not depend on who computed them
 """
 
 import math
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from headway.base.pulse import Phase, Pulse
 from headway.data.batching.batches import MicroTensors, evaluation_micro_batches
@@ -22,6 +24,7 @@ from headway.runs.settled import Settled
 from headway.training.distributed.messages import EvaluatedRows, LossSums
 from headway.training.phases import Phases
 
+_READ_S = 1.0  # of a GPU
 _PHASES = {EvaluatedRows.PROBE: Phase.PROBING, EvaluatedRows.HELD_OUT: Phase.EVALUATING}
 
 
@@ -119,26 +122,47 @@ def sum_losses(
     micros: Sequence[MicroTensors],
     pulse: Pulse,
     on_batch: Callable[[], None] = lambda: None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    read_s: float | None = None,
 ) -> tuple[LossSums, ...]:
     """The losses of each micro-batch in eval mode, summed.
 
-    The model's mode and all random states are left as they were.
+    The model's mode and all random states are left as they were. Progress is what has been read: a
+    GPU, which computes while more is queued, is read once a second.
+
+    Args:
+        forward: the model.
+        micros: the micro-batches.
+        pulse: shows progress.
+        on_batch: called after each micro-batch; may end the evaluation with an exception.
+        clock: seconds.
+        read_s: seconds between two reads; if not given, what fits the device.
     """
     model = forward.model
     was_training = model.training
     model.eval()
-    found: list[LossSums] = []
+    queued, read = list[Tensor](), list[list[float]]()
+    if read_s is None:
+        read_s = _READ_S if micros and micros[0].ids_N.is_cuda else 0.0
+    last_s = clock()
     try:
         with torch.no_grad():
             for micro in micros:
                 losses = forward.losses(micro).double()
-                squares = float((losses * losses).sum())
-                found.append(LossSums(float(losses.sum()), squares, len(losses), len(micro.rows_R)))
-                pulse.progress(len(found))
+                queued.append(torch.stack((losses.sum(), (losses * losses).sum())))
+                is_last = len(read) + len(queued) == len(micros)
+                if is_last or clock() - last_s >= read_s:
+                    read += torch.stack(queued).tolist()
+                    queued, last_s = [], clock()
+                    pulse.progress(len(read))
                 on_batch()
     finally:
         model.train(was_training)
-    return tuple(found)
+    return tuple(
+        LossSums(total, squares, len(micro.targets_M), len(micro.rows_R))
+        for (total, squares), micro in zip(read, micros, strict=True)
+    )
 
 
 def mean_of(sums: Sequence[LossSums]) -> Measured:
