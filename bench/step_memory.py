@@ -25,7 +25,10 @@ from headway.base.units import size
 from headway.data.batching.batches import MicroTensors
 from headway.data.survey.result import Lengths
 from headway.model.forward import Forward
-from headway.model.load import from_config, from_folder, from_folder_in_4bit, trainable, with_lora
+from headway.model.frozen_weights import (
+    from_folder_in_4bit,
+)
+from headway.model.load import from_config, from_folder, trainable, with_lora
 from headway.model.quantized.layers import quantized_layers
 from headway.model.sizes import lora_parameters, shape_of
 from headway.planning.compute import Compute, KnownMachine

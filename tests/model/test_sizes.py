@@ -23,6 +23,7 @@ from headway.model.sizes import (
     flops_per_token,
     lora_parameters,
     shape_of,
+    stored_bytes,
 )
 
 
@@ -133,6 +134,11 @@ def test_headers_tell_what_the_files_hold(tmp_path: Path) -> None:
     assert count_parameters(tensors) == shape_of(plain).parameters
     assert tensors["model.norm.weight"] == ("F32", (16,))
     assert embedding_rows(tensors, plain) == VOCAB
+    assert stored_bytes(tensors) == 4
+    in_bf16 = {
+        name: ("BF16" if len(shape) > 1 else kind, shape) for name, (kind, shape) in tensors.items()
+    }
+    assert stored_bytes(in_bf16) == 2
 
 
 def test_the_embedding_may_have_more_rows_than_the_config_says(tmp_path: Path) -> None:

@@ -206,6 +206,33 @@ def test_on_a_gpu_its_own_memory_decides() -> None:
         on_gpu(plenty.memory.weights)
 
 
+@pytest.mark.parametrize(
+    ("stored", "given", "device", "each"),
+    [  # bytes of a frozen weight, beside the layer that is widened for the trials
+        (2, {"bf16": True}, "cuda", 2),
+        (4, {"bf16": True}, "cuda", 6),  # rounded, and as they were
+        (2, {"bf16": False}, "cuda", 4),
+        (4, {"bf16": False}, "cuda", 4),
+        (2, {"bf16": True}, "cpu", 4),  # with the pages of its files
+        (2, {"bf16": False}, "cpu", 6),
+        (4, {"bf16": True}, "cpu", 6),
+        (2, {"bf16": True, "load_in_4bit": True}, "cuda", NF4_BYTES),
+        (2, {"bf16": True, "load_in_4bit": True}, "cpu", NF4_BYTES + 2),
+    ],
+)
+def test_frozen_weights_arrive_in_the_number_format_of_their_files(
+    stored: int, given: dict[str, Any], device: str, each: float
+) -> None:
+    config = CONFIG | {"hidden_size": 4096, "vocab_size": 16, "num_hidden_layers": 64}
+    start = replace(FOLDER, config=config, parameters=shape_of(config).parameters)
+    here = replace(with_free(0), device=device)
+    adapters = {"lora": True, "batch_size": 1, "max_length": 64, "lora_r": 1}
+    plan = planned(replace(start, stored_bytes=stored), here, **adapters, **given)
+    loading = plan.memory.peak - plan.memory.process
+    assert plan.model.stored_bytes == stored
+    assert loading / plan.model.parameters == pytest.approx(each, rel=0.1, abs=0.12)
+
+
 def test_weights_in_4_bits_and_moments_in_8_take_a_part_of_the_memory() -> None:
     big = replace(FOLDER, config=CONFIG | {"hidden_size": 1024}, parameters=0)
     lora = planned(big, lora=True, bf16=True).memory

@@ -74,6 +74,7 @@ def test_a_folder_is_read_without_loading_it(tmp_path: Path) -> None:
     assert (start.source, start.name, start.path) == ("folder", "base", str(folder))
     assert start.parameters == shape_of(llama()).parameters
     assert start.config["model_type"] == "llama"
+    assert start.stored_bytes == 4
     assert (found.tokenizer, found.embedding_rows) == (folder, VOCAB)
     assert start.parent is None  # a foreign folder starts at global step 0
 

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from headway.base.documents import DocumentGroup
 from headway.model import attention
 from headway.model.attention_layout import AttentionLayout
+from headway.model.frozen_weights import WidenedLayers
 from headway.model.kernels.fused_ops import compile_norms, use_fused_ops
 from headway.model.loss import CrossEntropy, Objective
 from headway.model.mixed_precision import MixedPrecisionCopies
@@ -44,7 +45,9 @@ class Forward:
     """How micro-batches run through one model.
 
     Args:
-        weights: a transformers causal model in fp32, with or without adapters.
+        weights: a transformers causal model in fp32, with or without adapters. Frozen matrices may
+            be in 16 bits; until `compute_in` settles a number format, layers are widened one by one
+            and nothing can be trained.
         objective: what the loss is; cross-entropy if not given.
         on_layer: called when a layer has run, forward or backward: a pass may take minutes.
         whole: runs what reads the weights, if they are in shards (`model/sharded.py`).
@@ -74,6 +77,7 @@ class Forward:
         self._objective = objective or CrossEntropy()
         self._whole = whole
         self._copies: MixedPrecisionCopies | None = None
+        self._widened = WidenedLayers(weights if whole is None else nn.Module())
         self._attach(weights)
 
     def _attach(self, model: nn.Module) -> None:
@@ -97,9 +101,11 @@ class Forward:
         Trained weights stay fp32. Frozen ones are rounded; their exact values come back with fp32
         until `release_exact_weights` is called.
         """
+        self._widened.end()
         if self._copies:
             self._copies.restore_weights()
         elif dtype == torch.float32:
+            self._widened.hold()
             return
         has_custom_logits = self.has_custom_logits
         self._copies = None if dtype == torch.float32 else MixedPrecisionCopies(self.weights, dtype)
@@ -153,7 +159,7 @@ class Forward:
 
     def run(self, compute: Callable[[], Tensor]) -> Tensor:
         """Run something that reads weights, which may be in shards."""
-        return self._whole(compute) if self._whole else compute()
+        return self._whole(compute) if self._whole else self._widened.run(compute)
 
     def _loss(self, micro: PackedMicroBatch, num_trained: int) -> Tensor:
         if self.runs_separately or self.has_custom_logits:

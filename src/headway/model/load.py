@@ -15,7 +15,6 @@ from torch import nn
 from headway.base.errors import Cause, MachineError, Refusal, Remedy, UsageError
 from headway.base.foreign.boundary import Boundary
 from headway.model.model_config import check_router_loss
-from headway.model.quantized.layers import quantize_linears
 from headway.model.safetensors_index import check_file, check_folder
 
 # What torch says on a processor, CUDA, and cuBLAS, whose workspace comes last.
@@ -53,10 +52,6 @@ def from_folder(path: Path, *, trust_remote_code: bool) -> nn.Module:
     Raises:
         UsageError: it cannot be loaded as a causal language model.
     """
-    return _read_folder(path, trust_remote_code=trust_remote_code)
-
-
-def _read_folder(path: Path, *, trust_remote_code: bool, **options: Any) -> nn.Module:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     check_folder(path)
@@ -64,29 +59,7 @@ def _read_folder(path: Path, *, trust_remote_code: bool, **options: Any) -> nn.M
     with _not_loadable(path / "config.json", allowed=trust_remote_code)():
         AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
     trust = {"trust_remote_code": trust_remote_code}
-    return _from_pretrained(AutoModelForCausalLM, path, **trust, **options)
-
-
-def from_folder_in_4bit(path: Path, *, trust_remote_code: bool, device: str = "cpu") -> nn.Module:
-    """The model in a transformers folder: linear layers in 4 bits, everything else in fp32.
-
-    Args:
-        path: of the folder; its weights are read in the number format that they are stored in.
-        trust_remote_code: run code that comes with the model.
-        device: where the codes are made and kept.
-
-    Raises:
-        UsageError: it cannot be loaded, or has no linear layers.
-    """
-    model = _read_folder(path, trust_remote_code=trust_remote_code, dtype="auto")
-    quantize_linears(model, device)
-    for p in model.parameters():
-        if p.is_floating_point():
-            p.data = p.data.float()
-    for buffer in model.buffers():
-        if buffer.is_floating_point():
-            buffer.data = buffer.data.float()
-    return model
+    return _from_pretrained(AutoModelForCausalLM, path, **trust)
 
 
 def without_weights(path: Path, *, trust_remote_code: bool) -> nn.Module:
@@ -134,7 +107,8 @@ def _from_pretrained(kind: Any, path: Path, **options: Any) -> nn.Module:
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
-            **{"dtype": torch.float32} | options,
+            dtype=torch.float32,
+            **options,
         )
     check_all_used(path, loading_info)
     check_router_loss(model.config.to_dict(), path)

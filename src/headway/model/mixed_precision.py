@@ -22,7 +22,8 @@ class MixedPrecisionCopies:
     token sums over many positions, and a bf16 sum stops growing once it is 256 times the addend.
 
     Args:
-        model: holds the fp32 weights; frozen ones are rounded to `dtype` until `restore_weights`.
+        model: holds the fp32 weights; frozen ones, which may be in 16 bits, are rounded to `dtype`
+            until `restore_weights`.
         dtype: of the copies.
 
     Attributes:
@@ -34,7 +35,7 @@ class MixedPrecisionCopies:
         self._frozen = [
             (p, _round_in_place(p, dtype))
             for p in model.parameters()
-            if not p.requires_grad and p.dtype == torch.float32
+            if not p.requires_grad and p.is_floating_point()
         ]
         embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
         self._weights = [p for p in weights if id(p) not in embeddings]
@@ -64,7 +65,7 @@ class MixedPrecisionCopies:
     def restore_weights(self) -> None:
         """Make frozen weights fp32 again; exactly, unless `release_exact_weights` was called."""
         for p, exact in self._frozen:
-            p.data = p.data.float() if exact is None else exact
+            p.data = (p.data if exact is None else exact).float()
 
     def refresh_copies(self) -> None:
         """After an update: round the weights into the copies."""
@@ -104,4 +105,4 @@ def _round_in_place(frozen: nn.Parameter, dtype: torch.dtype) -> Tensor | None:
     """Round a weight; returns its exact values where rounding changed any."""
     exact = frozen.data
     frozen.data = exact.to(dtype)
-    return None if torch.equal(frozen.data.float(), exact) else exact
+    return None if torch.equal(frozen.data.float(), exact.float()) else exact

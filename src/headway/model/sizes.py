@@ -200,6 +200,12 @@ def count_parameters(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> int:
     return sum(prod(shape) for _, shape in tensors.values())
 
 
+def stored_bytes(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> int:
+    """Bytes of most weights in the files: 4, or 2 for those in 16 bits or fewer."""
+    narrow = sum(prod(shape) for kind, shape in tensors.values() if kind not in ("F32", "F64"))
+    return 2 if 2 * narrow > count_parameters(tensors) else 4
+
+
 def embedding_rows(
     tensors: Mapping[str, tuple[str, tuple[int, ...]]], config: Mapping[str, Any]
 ) -> int:

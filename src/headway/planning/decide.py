@@ -277,6 +277,7 @@ def _model_plan(
         commit=initial.commit,
         base=initial.base,
         load_in_4bit=settings.load_in_4bit,
+        stored_bytes=initial.stored_bytes,
     )
 
 

@@ -5,9 +5,7 @@ saved activations exist; when its backward pass ends and all its gradients exist
 are added to the sums of earlier micro-batches.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from headway.base import units
 from headway.base.errors import Cause, MachineError, Remedy
@@ -114,21 +112,25 @@ class MemoryInputs:
     def loading_bytes(self) -> int:
         """Of frozen weights while they are loaded and tried.
 
-        They load as fp32, and bf16 keeps its rounding error too, until the probes have run; there
-        is none if they are stored in bf16. In 4 bits, each weight is quantized as soon as it is on
-        a GPU; on a processor, all of them are read first.
+        Computing in bf16, weights that are stored in 16 bits stay so, and a layer at a time is
+        widened for the trials in fp32. Others load as fp32, beside which bf16 keeps its rounded
+        weights until the trials are done. On a processor, files are mapped while they are read.
+        In 4 bits, each weight is quantized as soon as it is there.
         """
         if self.model.lora is None:
             return 0
-        keeps_both = self.compute.value_bytes == 2 and _stored_bytes(self.model.config) == 4
-        each = 6 if keeps_both else 4
-        num = self.model.parameters
-        if not self.model.load_in_4bit:
-            return each * num
-        in_4bit = min(self.shape.linear, num)
-        if self.compute.device == "cpu":
-            return _stored_bytes(self.model.config) * num + round(NF4_BYTES * in_4bit)
-        return round(NF4_BYTES * in_4bit) + each * (num - in_4bit)
+        num, shape, stored = self.model.parameters, self.shape, _stored_bytes(self.model)
+        in_4bit = min(shape.linear, num) if self.model.load_in_4bit else 0
+        beside, codes = num - in_4bit, round(NF4_BYTES * in_4bit)
+        is_held_narrow = stored == 2 and self.compute.value_bytes == 2
+        each = 2 if is_held_narrow else 4
+        mapped = stored * num if self.compute.device == "cpu" and (stored == 2 or in_4bit) else 0
+        layer = max(shape.linear, num - 2 * shape.vocab * shape.hidden) // shape.layers
+        layer = shape.largest_weight if in_4bit else layer
+        trying = 4 * max(layer, shape.vocab * shape.hidden) if is_held_narrow else 0
+        if self.compute.value_bytes == 2 and not is_held_narrow:
+            trying = 2 * beside
+        return codes + each * beside + max(mapped, trying)
 
 
 @dataclass(frozen=True)
@@ -189,9 +191,12 @@ def estimate_memory(inputs: MemoryInputs, facts: KnownMachine) -> MemoryPlan:
     )
 
 
-def _stored_bytes(config: Mapping[str, Any]) -> int:
-    """Bytes of a weight in the files of a model."""
-    return 4 if config.get("dtype", config.get("torch_dtype")) in (None, "float32") else 2
+def _stored_bytes(model: ModelPlan) -> int:
+    """Bytes of a weight in the files of a model; by its config where these were not read."""
+    if model.stored_bytes:
+        return model.stored_bytes
+    dtype = model.config.get("dtype", model.config.get("torch_dtype"))
+    return 4 if dtype in (None, "float32") else 2
 
 
 def _estimate_shards(inputs: MemoryInputs, facts: KnownMachine) -> MemoryPlan:

@@ -20,7 +20,7 @@ from headway.model.gguf.convert import gguf_folder
 from headway.model.model_config import read_config, read_object
 from headway.model.presets import vocab_size
 from headway.model.safetensors_index import no_weights, stored_tensors, weight_files
-from headway.model.sizes import count_parameters, embedding_rows
+from headway.model.sizes import count_parameters, embedding_rows, stored_bytes
 from headway.planning.hub_download import download_model
 from headway.planning.parent_settings import model_path
 from headway.runs.base_model import ADAPTERS, find_base_model, joined_hash
@@ -47,6 +47,7 @@ class InitialModel:
         parent: the run that training continues.
         commit: of a model from the Hugging Face Hub.
         base: folder of the model that continued adapters belong to.
+        stored_bytes: of a weight in the files; 0 for a preset.
     """
 
     source: Literal["preset", "folder", "run"]
@@ -60,6 +61,7 @@ class InitialModel:
     parent: Parent | None = None
     commit: str = ""
     base: str = ""
+    stored_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ def _from_checkpoint(path: Path, settings: Settings, pulse: Pulse) -> ModelSourc
         adapter=adapter,
         adapter_parameters=adapter_parameters,
         base=str(base.resolve()) if adapter else "",
+        stored_bytes=stored_bytes(tensors),
         parent=Parent(
             run=str(path.parent),
             checkpoint=str(path),
@@ -224,6 +227,7 @@ def _from_folder(path: Path, model: str, pulse: Pulse) -> ModelSource:
         config=config,
         parameters=count_parameters(tensors),
         weights_sha256=_weights_hash(path, pulse),
+        stored_bytes=stored_bytes(tensors),
     )
     return ModelSource(initial, path, 0, embedding_rows(tensors, config))
 

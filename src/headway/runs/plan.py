@@ -143,6 +143,7 @@ class ModelPlan:
     commit: str = ""  # on the hub, of a model that was fetched
     base: str = ""  # folder of the model that continued adapters belong to
     load_in_4bit: bool = False  # frozen weights are in 4 bits
+    stored_bytes: int = 0  # of a weight in the files; 0: not read
 
 
 @dataclass(frozen=True)

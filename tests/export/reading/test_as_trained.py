@@ -14,7 +14,8 @@ from headway.base.pulse import Pulse
 from headway.export.reading.as_trained import AS_TRAINED, folder_as_trained
 from headway.export.request import ExportOptions, ExportRequest
 from headway.export.source import open_source
-from headway.model.load import from_folder, from_folder_in_4bit
+from headway.model.frozen_weights import from_folder_in_4bit
+from headway.model.load import from_folder
 from headway.runs.checkpoint_state import FILE
 from headway.training.weights.initial_weights import load_folder
 

@@ -34,6 +34,7 @@ def test_weights_that_are_there_are_counted(tmp_path: Path) -> None:
     config.write_text(json.dumps(changed))
     found = facts(model=str(tmp_path))
     assert found.parameters == shape_of(llama()).parameters != found.shape.parameters
+    assert found.stored_bytes == 4
 
 
 def test_experts_are_counted(tmp_path: Path) -> None:

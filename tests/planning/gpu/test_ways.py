@@ -35,7 +35,7 @@ def planned(gigabytes: float, config: dict[str, Any] = LLAMA_8B, **given: Any) -
 
 @pytest.mark.parametrize(
     ("gigabytes", "chosen", "recomputes"),
-    [(12, "4-bit LoRA", True), (24, "4-bit LoRA", False), (80, "LoRA", False)],
+    [(12, "4-bit LoRA", True), (24, "LoRA", True), (80, "LoRA", False)],
 )
 def test_the_first_way_that_fits_is_recommended(
     gigabytes: float, chosen: str, recomputes: bool

@@ -1,14 +1,17 @@
 """Initial weights: a function of the plan, made twice with the same bits."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.training.jobs import adapted, planned
 
 from headway.base.errors import Cause, UsageError
+from headway.model.load import from_folder
 from headway.training.weights.initial_weights import load_folder, starting_model
 
 
@@ -28,3 +31,20 @@ def test_adapters_without_their_base_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"the base model of .* is missing") as refused:
         load_folder(tmp_path)
     assert refused.value.cause is Cause.MODEL_NOT_FOUND
+
+
+def test_adapters_that_compute_in_bf16_have_their_base_as_it_is_stored(
+    here: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(here, tmp_path, dirs_exist_ok=True)
+    base = tmp_path / "base" / "model.safetensors"
+    stored = load_file(base)
+    save_file({name: one.bfloat16() for name, one in stored.items()}, base, {"format": "pt"})
+    plan = adapted(tmp_path, bf16=True)
+    exact = dict(starting_model(plan, from_folder).named_parameters())
+    for name, p in starting_model(plan).named_parameters():
+        is_narrow = p.ndim > 1 and not p.requires_grad
+        assert p.dtype == (torch.bfloat16 if is_narrow else torch.float32), name
+        assert torch.equal(p.float(), exact[name]), name
+    in_fp32 = starting_model(adapted(tmp_path, bf16=False))
+    assert {p.dtype for p in in_fp32.parameters()} == {torch.float32}

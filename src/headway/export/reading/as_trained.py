@@ -6,7 +6,7 @@ from pathlib import Path
 from headway.base.pulse import Phase, Pulse
 from headway.data.examples import tokenizer_files
 from headway.export.output import check_room
-from headway.model.load import from_folder_in_4bit
+from headway.model.frozen_weights import from_folder_in_4bit
 from headway.model.quantized.layers import dequantize_linears
 from headway.model.safetensors_file import num_bytes
 from headway.model.safetensors_index import stored_tensors

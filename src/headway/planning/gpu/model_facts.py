@@ -1,7 +1,7 @@
 """Model facts: the shape of a model from its config.json or a GGUF file's header alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from headway.model.model_config import CONFIG, read_object
 from headway.model.presets import config as preset_config
 from headway.model.presets import vocab_size
 from headway.model.safetensors_index import stored_tensors, weight_files
-from headway.model.sizes import ModelShape, count_parameters, shape_of
+from headway.model.sizes import ModelShape, count_parameters, shape_of, stored_bytes
 from headway.planning.hub_download import download_config
 from headway.planning.parent_settings import model_path
 from headway.runs.folder import RunFolder, is_run
@@ -32,6 +32,7 @@ class SizedModel:
         shape: of the model.
         parameters: counted in the headers of its weights, else from the shape.
         is_new: a preset, trained from scratch.
+        stored_bytes: of a weight in its files; 0 if these were not read.
     """
 
     name: str
@@ -39,6 +40,7 @@ class SizedModel:
     shape: ModelShape
     parameters: int
     is_new: bool = False
+    stored_bytes: int = 0
 
 
 def read_model_facts(settings: Settings, pulse: Pulse) -> SizedModel:
@@ -67,7 +69,8 @@ def read_model_facts(settings: Settings, pulse: Pulse) -> SizedModel:
         )
     path = model_path(model, settings.output_dir)
     if is_run(path) and (plan := RunFolder(path).plan()):  # of adapters, their base model's
-        return _facts(model, plan.model.config, plan.model.parameters)
+        facts = _facts(model, plan.model.config, plan.model.parameters)
+        return replace(facts, stored_bytes=plan.model.stored_bytes)
     if is_id(model) and not path.exists() and not path.parent.is_dir():
         return _facts(model, read_object(download_config(model, pulse)), 0)
     if is_gguf(path):
@@ -75,8 +78,12 @@ def read_model_facts(settings: Settings, pulse: Pulse) -> SizedModel:
     folder = path.parent if path.name == CONFIG else path
     if not (folder / CONFIG).is_file():
         raise _no_config(model, f"no {CONFIG} there" if path.exists() else "no such folder")
-    num = count_parameters(stored_tensors(folder)) if weight_files(folder) else 0
-    return _facts(model, read_object(folder / CONFIG), num)
+    config = read_object(folder / CONFIG)
+    if not weight_files(folder):
+        return _facts(model, config, 0)
+    tensors = stored_tensors(folder)
+    facts = _facts(model, config, count_parameters(tensors))
+    return replace(facts, stored_bytes=stored_bytes(tensors))
 
 
 def _of_gguf(path: Path, name: str) -> SizedModel:

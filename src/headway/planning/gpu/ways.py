@@ -220,6 +220,7 @@ def _inputs(facts: SizedModel, settings: Settings, kind: _Kind) -> MemoryInputs:
         lora=lora,
         parent=None,
         load_in_4bit=kind.name == _IN_4BIT.name,
+        stored_bytes=facts.stored_bytes,
     )
     return MemoryInputs(
         model=model,

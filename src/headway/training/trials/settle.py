@@ -120,6 +120,8 @@ def settle_forward(
             findings.append(finding)
             dtype = "float32"
         forward.release_exact_weights()
+    else:
+        forward.compute_in(torch.float32)
     return replace(settled, compute_dtype=dtype), tuple(findings)
 
 

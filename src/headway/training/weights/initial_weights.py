@@ -8,28 +8,27 @@ from typing import Any
 from torch import nn
 
 from headway.data.examples.tokenizer_files import read_end_ids
-from headway.model.load import (
-    from_config,
-    from_folder,
+from headway.model.frozen_weights import (
+    from_folder_as_stored,
     from_folder_in_4bit,
-    is_adapter,
-    with_adapter,
-    with_lora,
+    shown_in_fp32,
 )
+from headway.model.load import from_config, from_folder, is_adapter, with_adapter, with_lora
 from headway.runs.base_model import find_base_model
 from headway.runs.checkpoint_state import is_on_4bit
 from headway.runs.plan import ModelPlan, Plan
 
 
 def starting_model(
-    plan: Plan, read: Callable[..., nn.Module] = from_folder, device: str = "cpu"
+    plan: Plan, read: Callable[..., nn.Module] | None = None, device: str = "cpu"
 ) -> nn.Module:
     """The model before the job's first step: random, from a folder or from its parent.
 
     Args:
         plan: of the run.
-        read: reads a model folder, as `from_folder` does.
-        device: where weights are put into 4 bits, if they are.
+        read: reads a model folder, as `from_folder` does; by default in the number format that the
+            plan computes in, as far as that loses nothing.
+        device: where weights go, and are put into 4 bits, if they are.
 
     Raises:
         UsageError: a folder is missing or does not load.
@@ -39,8 +38,11 @@ def starting_model(
         return from_config(model.config, plan.seed)
     base = Path(model.base) if model.base else None
     trusted = model.trust_remote_code
+    is_narrow = model.lora is not None and plan.machine.compute_dtype == "bfloat16"
     if model.load_in_4bit:
-        read = partial(from_folder_in_4bit, device=device)
+        read = partial(from_folder_in_4bit, device=device, as_stored=is_narrow)
+    elif read is None:
+        read = partial(from_folder_as_stored, device=device) if is_narrow else from_folder
     loaded = load_folder(Path(model.path), trust_remote_code=trusted, base=base, read=read)
     return _adapted(loaded, model, plan.seed)
 
@@ -70,7 +72,9 @@ def load_folder(
     if not is_adapter(folder):
         return read(folder, trust_remote_code=trust_remote_code)
     found = find_base_model(folder, base)
-    model: Any = with_adapter(read(found, trust_remote_code=trust_remote_code), folder)
+    whole = read(found, trust_remote_code=trust_remote_code)
+    with shown_in_fp32(whole):
+        model: Any = with_adapter(whole, folder)
     add_end_ids(model, read_end_ids(folder))  # PEFT reads adapters only
     for config in model.peft_config.values():  # what is saved names the base where it is now
         config.base_model_name_or_path = str(found)
@@ -95,11 +99,12 @@ def add_end_ids(model: nn.Module, ids: Iterable[int]) -> None:
 def _adapted(loaded: nn.Module, model: ModelPlan, seed: int) -> nn.Module:
     if model.lora is None or is_adapter(Path(model.path)):
         return loaded
-    return with_lora(
-        loaded,
-        r=model.lora.r,
-        alpha=model.lora.alpha,
-        dropout=model.lora.dropout,
-        target_modules=model.lora.target_modules,
-        seed=seed,
-    )
+    with shown_in_fp32(loaded):
+        return with_lora(
+            loaded,
+            r=model.lora.r,
+            alpha=model.lora.alpha,
+            dropout=model.lora.dropout,
+            target_modules=model.lora.target_modules,
+            seed=seed,
+        )
