@@ -14,7 +14,6 @@ exit handler that hangs.
 """
 
 import contextlib
-import gc
 import importlib
 import os
 import sys
@@ -32,6 +31,7 @@ from headway.base.errors import (
     message_of,
 )
 from headway.base.events import Ended, EventLog
+from headway.base.foreign.imports import quick_imports
 from headway.base.host.child_main import end_with_parent, run_child
 from headway.base.host.fork_server import is_server, leave, serve
 from headway.base.host.launcher import launched_place
@@ -117,17 +117,15 @@ def stopped_early(log: EventLog, stop: Stop, folder: RunFolder) -> Exit:
 def _import_libraries(pulse: Pulse, *, adapters: bool) -> dict[Phase, float]:
     """Import what training needs; returns the seconds it took."""
     began_s = time.monotonic()
-    gc.disable()  # modules are never garbage; searching them takes a quarter of the import time
-    with pulse.importing(Phase.IMPORTING_TORCH):
-        importlib.import_module("headway.training.attempt")  # while nobody waits for it
-        from headway.model.load import warm_up
-        from headway.training.trials.speed import remember_process
+    with quick_imports():
+        with pulse.importing(Phase.IMPORTING_TORCH):
+            importlib.import_module("headway.training.attempt")  # while nobody waits for it
+            from headway.model.load import warm_up
+            from headway.training.trials.speed import remember_process
 
-    torch_s = time.monotonic() - began_s
-    with pulse.importing(Phase.IMPORTING_TRANSFORMERS):
-        warm_up(adapters=adapters)
-    gc.freeze()
-    gc.enable()
+        torch_s = time.monotonic() - began_s
+        with pulse.importing(Phase.IMPORTING_TRANSFORMERS):
+            warm_up(adapters=adapters)
     remember_process()  # before the plan that is being made needs it
     pulse.enter(Phase.STARTING)
     transformers_s = time.monotonic() - began_s - torch_s

@@ -6,6 +6,7 @@
 result to the process that started it.
 """
 
+import importlib
 import os
 import sys
 import time
@@ -25,6 +26,7 @@ from headway.base.errors import (
     exit_code,
 )
 from headway.base.files import cache_folder
+from headway.base.foreign.imports import quick_imports
 from headway.base.host.child_main import end_with_parent, run_child
 from headway.base.process import PULSE_VARIABLE, report_refusal, send_answer
 from headway.base.pulse import Phase, Pulse
@@ -56,7 +58,7 @@ def main(arguments: list[str]) -> int:
     pulse = Pulse(Path(path) if path else None)
     result, code = InferenceResult(), Exit.KEPT
     try:
-        pulse.enter(Phase.IMPORTING_TORCH)
+        _import_libraries(pulse)
         if request.kind == "eval":
             result = InferenceResult(evaluation=evaluate(request, pulse))
         elif request.kind == "recall":
@@ -77,6 +79,15 @@ def main(arguments: list[str]) -> int:
         code = Exit.INTERRUPTED
     send_answer(result)
     return code
+
+
+def _import_libraries(pulse: Pulse) -> None:
+    with quick_imports():
+        with pulse.importing(Phase.IMPORTING_TORCH):
+            importlib.import_module("headway.training.weights.initial_weights")
+            from headway.model.load import warm_up
+        with pulse.importing(Phase.IMPORTING_TRANSFORMERS):
+            warm_up(adapters=False)
 
 
 def _await_screen(is_free: Path) -> None:
