@@ -11,7 +11,7 @@ from tests.helpers import Ran, run
 from tests.training.jobs import planned
 
 from headway.base.errors import BrokenContract, Cause, Exit
-from headway.base.events import Noted, PhaseEntered, StepDone
+from headway.base.events import Ended, Noted, PhaseEntered, StepDone
 from headway.model.forward import Forward
 from headway.runs.plan import Plan, load_plan
 from headway.runs.settled import Settled, load_settled
@@ -161,3 +161,34 @@ def test_each_kind_of_error_has_a_cause(here: Path, tmp_path: Path) -> None:
     assert (memory.cause, memory.code) == (Cause.OUT_OF_MEMORY, Exit.MACHINE)
     bug = as_refusal(ZeroDivisionError(), "training", plan, settled, tmp_path)
     assert (bug.cause, bug.code) == (Cause.BUG, Exit.BUG)
+
+
+class PutsBack(torch.autograd.Function):
+    """What has no deterministic kernel, on a CPU either, in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        return grad.put(torch.zeros(1, dtype=torch.long), grad.flatten()[:1])
+
+
+def test_an_operation_without_a_deterministic_kernel_ends_the_run_by_name(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Forward.hidden_states
+    monkeypatch.setattr(Forward, "hidden_states", lambda *given: PutsBack.apply(real(*given)))
+    torch.use_deterministic_algorithms(True)
+    try:
+        ran = run(tmp_path / "run", planned(here))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert ran.code == Exit.USAGE
+    (ended,) = ran.of(Ended)
+    assert ended.finding is not None
+    assert ended.finding.cause == Cause.NOT_DETERMINISTIC
+    assert "put" in ended.finding.what
+    assert not ran.of(StepDone)
+    assert not (ran.folder.path / "traceback.txt").exists()

@@ -44,6 +44,7 @@ class Cause(StrEnum):
     UNKNOWN_SETTING = "unknown_setting"
     INVALID_VALUE = "invalid_value"
     CONTRADICTION = "contradiction"
+    NOT_DETERMINISTIC = "not_deterministic"
     MISSING_ARGUMENT = "missing_argument"
     UNEXPECTED_ARGUMENT = "unexpected_argument"
     CONFIG_INVALID = "config_invalid"

@@ -177,10 +177,8 @@ class Stepper:
                 for micro in batch.leaves[number - first]:
                     drop_if_due()
                     self.micro = micro
-                    loss = self.forward.loss(micro, batch.num_trained)
-                    loss.backward()
+                    losses.append(self.forward.backpropagate(micro, batch.num_trained))
                     self.forward.collect_gradients()
-                    losses.append(loss.detach())
                     self.pulse.beat()
                 merge(tree, self._take_gradients())
             ((_, sums[node]),) = tree

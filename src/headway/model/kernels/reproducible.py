@@ -1,8 +1,15 @@
 """Reproducible kernels: the same bits each time, on devices that have faster ones, too."""
 
 import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from headway.base.errors import Cause, Refusal, Remedy, UsageError
+
+_T = TypeVar("_T")
 
 # Buffers of a fixed size for cuBLAS, with which it is deterministic: 8 of 4,096 KiB. It reads
 # this when it is first used.
@@ -23,3 +30,69 @@ def set_up_kernels(threads: int, device: str, *, deterministic: bool) -> None:
     if deterministic and device != "cpu":
         os.environ.setdefault(_CUBLAS_VARIABLE, _CUBLAS_BUFFERS)
         torch.use_deterministic_algorithms(True)
+
+
+def compute_reproducibly(compute: Callable[[], _T]) -> _T:
+    """Run something; if an operation of it has no deterministic kernel, the error names it.
+
+    torch raises a plain RuntimeError, of which nobody knows what it is about. So what failed is run
+    once more, each operation by itself, and the one that fails is tried with other kernels allowed.
+
+    Args:
+        compute: may be called twice; if it fails, its result is of no use.
+
+    Raises:
+        UsageError: an operation has no deterministic kernel, and they are asked for.
+        Exception: whatever else it raised.
+    """
+    try:
+        return compute()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        if torch.are_deterministic_algorithms_enabled():
+            _examine(compute)
+        raise
+
+
+def _examine(compute: Callable[[], object]) -> None:
+    try:
+        with _Examined():
+            compute()
+    except Refusal:
+        raise
+    except Exception:
+        return  # of the two errors, the first one counts
+
+
+class _Examined(TorchDispatchMode):
+    """Tries each operation that fails with other kernels allowed."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        try:
+            return func(*args, **(kwargs or {}))
+        except RuntimeError as error:
+            torch.use_deterministic_algorithms(False)
+            try:
+                func(*args, **(kwargs or {}))
+            except RuntimeError:
+                raise error from None
+            finally:
+                torch.use_deterministic_algorithms(True)
+            raise _without_kernel(func.overloadpacket.__name__) from error
+
+
+def _without_kernel(operation: str) -> UsageError:
+    return UsageError(
+        f"the operation {operation} of this model has no deterministic kernel",
+        cause=Cause.NOT_DETERMINISTIC,
+        have=f"torch {torch.__version__}, and --deterministic",
+        need="operations that give the same bits each time on this device",
+        remedies=(
+            Remedy(
+                "the same command without --deterministic",
+                "bits may differ from time to time, within rounding",
+            ),
+            Remedy("--device cpu", "gives the same bits each time"),
+        ),
+    )

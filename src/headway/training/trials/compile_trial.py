@@ -136,7 +136,7 @@ def _gradients(forward: Forward, micro: MicroTensors) -> list[Tensor]:
     was_training = forward.model.training
     forward.model.eval()
     try:
-        forward.loss(micro, max(1, len(micro.targets_M))).backward()
+        forward.backpropagate(micro, max(1, len(micro.targets_M)))
         forward.collect_gradients()
         if micro.ids_N.is_cuda:
             torch.cuda.synchronize()

@@ -34,5 +34,5 @@ def compute_gradients(forward: Forward, micro: MicroTensors) -> None:
     """
     for p in forward.weights.parameters():
         p.grad = None
-    forward.loss(micro, max(1, len(micro.targets_M))).backward()
+    forward.backpropagate(micro, max(1, len(micro.targets_M)))
     forward.collect_gradients()
