@@ -17,6 +17,7 @@ from headway.model.load import (
     is_adapter,
     is_out_of_memory,
     put_weights,
+    reads_as_stored,
     to_device,
     trainable,
     warm_up,
@@ -269,3 +270,10 @@ def test_cublas_without_memory_for_its_workspace_is_out_of_memory() -> None:
     said = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
     assert is_out_of_memory(RuntimeError(said))
     assert not is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED"))
+
+
+@pytest.mark.parametrize(("kind", "is_as_stored"), [("llama", True), ("mixtral", False)])
+def test_experts_that_transformers_stacks_are_not_read_as_they_are_stored(
+    kind: str, is_as_stored: bool
+) -> None:
+    assert reads_as_stored(causal(kind)) is is_as_stored

@@ -272,6 +272,16 @@ def load_tensors(file: Path) -> dict[str, torch.Tensor]:
     return load_file(file)
 
 
+def reads_as_stored(model: nn.Module) -> bool:
+    """Whether transformers takes a model's tensors from files as they are; False if unknown."""
+    try:
+        from transformers.conversion_mapping import get_model_conversion_mapping
+
+        return not get_model_conversion_mapping(cast("Any", model), add_legacy=False)
+    except (ImportError, AttributeError, TypeError):  # other releases convert in other places
+        return False
+
+
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds PEFT adapters, not a whole model."""
     return (folder / "adapter_config.json").is_file()

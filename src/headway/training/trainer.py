@@ -12,7 +12,7 @@ from headway.base.errors import Finding
 from headway.base.events import Event, Noted, Sampled
 from headway.base.pulse import Phase, Pulse
 from headway.data.batching.batches import Batch, make_batch, prefetch
-from headway.model.load import trainable
+from headway.model.load import reads_as_stored, trainable
 from headway.model.sizes import shape_of, square_weight
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
@@ -34,7 +34,7 @@ from headway.training.step import Stepper
 from headway.training.trials.largest_batch import try_largest_batch
 from headway.training.trials.micro_batch_trial import try_sizes
 from headway.training.trials.settle import settle
-from headway.training.weights.checkpoint import Snapshot, load_weights
+from headway.training.weights.checkpoint import Snapshot, load_weights, stored_parameters
 from headway.training.weights.initial_weights import starting_model
 
 Guard = Callable[[], AbstractContextManager[None]]
@@ -193,6 +193,10 @@ class Trainer:
     def audit(self, checkpoint: Path | None) -> TensorAudit:
         """Compare the weights with those that the job started from, which are made again.
 
+        Where a run continues another one, and transformers takes tensors as they are stored, both
+        checkpoints are read as they are, which takes a fraction of the time. Only what is the same
+        bit for bit counts then; whatever is not is loaded by transformers, too.
+
         Args:
             checkpoint: saved after the last step; its weights are loaded and compared too.
 
@@ -200,12 +204,28 @@ class Trainer:
             MachineError: the checkpoint does not load into this model.
         """
         with self._phase(Phase.AUDITING_WEIGHTS):
+            if checkpoint and (found := self._audit_as_stored(checkpoint)):
+                return found
             model, parameters = starting_model(self.plan), self.setup.parameters
             found = audit(parameters, trainable(model), self.stepper.no_gradient_yet)
             if checkpoint is None:
                 return found
             load_weights(model, checkpoint)
             return compare_saved(found, parameters, trainable(model))
+
+    def _audit_as_stored(self, checkpoint: Path) -> TensorAudit | None:
+        """The audit of what is stored; None if that does not show that all of it was saved."""
+        model, parameters = self.plan.model, self.setup.parameters
+        if not model.parent or not reads_as_stored(self.setup.forward.weights):
+            return None
+        start = stored_parameters(Path(model.path), parameters)
+        saved = stored_parameters(checkpoint, parameters)
+        if start is None or saved is None:
+            return None
+        found = compare_saved(
+            audit(parameters, start, self.stepper.no_gradient_yet), parameters, saved
+        )
+        return None if found.differing else found
 
 
 def make_stepper(

@@ -23,7 +23,12 @@ from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import Checkpoint
 from headway.runs.plan import LearningPlan
 from headway.training.optimizer import make_optimizer, moments
-from headway.training.weights.checkpoint import Snapshot, load_moments, load_weights
+from headway.training.weights.checkpoint import (
+    Snapshot,
+    load_moments,
+    load_weights,
+    stored_parameters,
+)
 from headway.training.weights.initial_weights import add_end_ids, end_ids_of, load_folder
 
 LEARNING = LearningPlan("adamw", 1e-2, "constant", 0, 0.1, 0.9, 0.95, 1e-8, 1.0)
@@ -303,3 +308,13 @@ def test_x03_adapters_that_are_missing_or_unknown_are_refused(
 
 def test_a_folder_without_moments_has_none(tmp_path: Path) -> None:
     assert load_moments(tmp_path) == {}
+
+
+def test_parameters_are_read_as_they_are_stored(base: Path) -> None:
+    model = from_folder(base, trust_remote_code=False)
+    found = stored_parameters(base, trainable(model))
+    assert found is not None
+    assert all(torch.equal(found[name], p) for name, p in trainable(model).items())
+    name, p = next(iter(trainable(model).items()))
+    assert stored_parameters(base, {f"{name}.lora_A": p}) is None
+    assert stored_parameters(base, {name: torch.nn.Parameter(p[:1])}) is None

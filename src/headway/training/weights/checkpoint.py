@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from headway.base.errors import Cause, MachineError, Remedy, UsageError
 from headway.base.files import Manifest, delete_folder, write_folder
 from headway.data.examples import tokenizer_files
+from headway.model.lazy_weights import StoredTensors
 from headway.model.load import is_adapter, is_out_of_memory, load_tensors, put_weights
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.folder import MOMENTS
@@ -200,6 +201,23 @@ def load_moments(checkpoint: Path) -> dict[str, Tensor]:
         return read_moments(checkpoint)
     path = checkpoint / MOMENTS
     return load_tensors(path) if path.is_file() else {}
+
+
+def stored_parameters(
+    checkpoint: Path, parameters: Mapping[str, nn.Parameter]
+) -> dict[str, Tensor] | None:
+    """The tensors of a checkpoint under the names of parameters; None if some are not there.
+
+    Args:
+        checkpoint: written by Headway: its numbers are fp32.
+        parameters: by name.
+    """
+    stored = StoredTensors(checkpoint)
+    if not parameters.keys() <= stored.keys():
+        return None
+    found = {name: stored[name] for name in parameters}
+    are_alike = all(found[name].shape == p.shape for name, p in parameters.items())
+    return found if are_alike else None
 
 
 def load_weights(model: nn.Module, checkpoint: Path) -> None:
