@@ -1,6 +1,8 @@
 """An attempt at a plan: told in the order of what happened, and stopped when it is asked."""
 
 import itertools
+import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,13 +28,13 @@ from headway.base.events import (
     StepDone,
     StopAsked,
 )
-from headway.base.files import verify_folder
+from headway.base.files import Manifest, verify_folder
 from headway.base.process import Left
 from headway.base.pulse import Phase
 from headway.data.batching.batches import Batch, make_batch
 from headway.data.survey.store import Store
 from headway.model.forward import Forward
-from headway.runs.receipt import Measured
+from headway.runs.receipt import Losses, Measured
 from headway.training import pace, trainer
 from headway.training.attempt import Attempt
 from headway.training.optimizer import learning_rate
@@ -489,3 +491,32 @@ def test_each_step_and_what_lies_between_is_watched_for_a_slower_pace(
     assert all(took_s >= 0 for took_s in between[1:])
     assert sum(between[1:]) + sum(steps) <= ran.receipt.time.by_phase["training"] + 1e-3
     assert [e.finding.what for e in ran.events if isinstance(e, Noted)][-1] == "slower"
+
+
+def test_the_losses_after_are_measured_while_the_last_save_is_written(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are logged after it, so its history of losses is the same however long it took."""
+    measured = threading.Event()
+    measure, write = Trainer.measure, Snapshot.write
+
+    def noted(trainer: Trainer, *given: Any) -> Losses:
+        found = measure(trainer, *given)
+        if trainer.totals.job_step:
+            measured.set()
+        return found
+
+    def late(snapshot: Snapshot, *given: Any) -> Manifest:
+        assert measured.wait(60), "the losses after wait for the save"
+        return write(snapshot, *given)
+
+    monkeypatch.setattr(Trainer, "measure", noted)
+    monkeypatch.setattr(Snapshot, "write", late)
+    ran = run(tmp_path / "run", planned(here, max_steps=2, val_size=4))
+    assert ran.receipt.outcome == "finished"
+    kinds = [type(event) for event in ran.events if isinstance(event, Saved | Probed)]
+    assert kinds == [Probed, Saved, Probed]
+    last = ran.folder.checkpoints()[-1].path
+    history = json.loads((last / "trainer_state.json").read_text())["log_history"]
+    assert [entry["step"] for entry in history if "loss" in entry] == [1, 2]
+    assert [entry["step"] for entry in history if "eval_loss" in entry] == [0]

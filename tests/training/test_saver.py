@@ -310,7 +310,7 @@ def test_c03_s08_the_last_step_is_always_saved(here: Path, tmp_path: Path, every
 def test_c03_a_run_that_forgets_its_last_save_does_not_finish(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Attempt, "_save_at_end", lambda _: None)
+    monkeypatch.setattr(Attempt, "_save", lambda *_: None)
     ran = run(tmp_path / "run", planned(here, save_steps=500))
     assert ran.code == Exit.BROKEN
     assert ran.receipt.contract.verdict == "broken"

@@ -58,14 +58,6 @@ class Ending:
     failure: Refusal | None = None
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What an attempt measured after its last step."""
-
-    after: Losses | None = None
-    tensors: TensorAudit | None = None
-
-
 def prepare(
     path: Path,
     log: EventLog,
@@ -295,9 +287,7 @@ class Attempt:
     def _has_time_to_probe(self) -> bool:
         phases = (Phase.PROBING, Phase.EVALUATING)
         took_s = sum(self.phase.seconds.get(phase, 0.0) for phase in phases)
-        return (
-            bool(self.trainer.totals.job_step) and self.stop.since_s() + took_s <= self._end_by_s()
-        )
+        return self.stop.since_s() + took_s <= self._end_by_s()
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -305,13 +295,12 @@ class Attempt:
         """Save the last step, measure the result, write the receipt; returns the exit code."""
         if self.stop.by == MAX_TIME:  # signals are logged by the supervisor, which got them first
             self.log.write(StopAsked(self.stop.by))
-        if unsaved := self._save_at_end():
-            ending = Ending("failed", ending.failure or unsaved)
+        ending, after = self._save_at_end(ending)
         peak = peak_memory_bytes(self.plan.machine.device)  # before the audit loads a second model
-        ending, verdict = self._judge(ending)
+        ending, tensors = self._judge(ending, after)
         with self.phase(Phase.WRITING_RECEIPT):
             self.saver.write_losses()
-            receipt = self._receipt(ending, verdict, peak)
+            receipt = self._receipt(ending, after, tensors, peak)
             receipt.save(self.folder.path)
             remember_speed(self.plan, self.trainer.settled, self.step_seconds, self.first_step_s)
         code, failure = code_of(receipt, ending.failure, self.stop.code), ending.failure
@@ -319,51 +308,60 @@ class Attempt:
         self.log.write(Ended(receipt.outcome, int(code), receipt.line, finding))
         return code
 
-    def _save_at_end(self) -> Refusal | None:
-        """Save the last finished step, if the weights are at it; returns why it is not saved.
+    def _save_at_end(self, ending: Ending) -> tuple[Ending, Losses | None]:
+        """Save the last finished step, if the weights are at it; measure the losses meanwhile.
 
         A save in flight is waited for in any case: the process must not end before it does.
         """
         if not self.trainer.totals.job_step or self.saver.failed:
-            return None
+            return ending, None
+        after, is_finished = None, ending.outcome == "finished"
         try:
             if self.trainer.weights_are_counted:
                 self._save()
+            if is_finished:
+                ending, after = self._measure(ending, self.stop.may_leave)
             self.saver.finish()
         except Exception as error:
-            return self._as_refusal(error, "saving")
-        return None
+            return Ending("failed", ending.failure or self._as_refusal(error, "saving")), None
+        if ending.outcome == "interrupted" and not is_finished and self._has_time_to_probe():
+            return self._measure(ending, partial(self.stop.may_leave, self._end_by_s()))
+        return ending, after
 
-    def _judge(self, ending: Ending) -> tuple[Ending, Verdict]:
-        """Measure the losses after, and whether the weights moved, as far as there is time."""
-        after = tensors = None
+    def _measure(self, ending: Ending, may_leave: Guard) -> tuple[Ending, Losses | None]:
+        """The losses after the last step, as far as there is time."""
         try:
+            return ending, self.trainer.measure(may_leave)
+        except Left:
+            return Ending("interrupted", ending.failure), None
+        except Exception as error:
+            return Ending("failed", self._as_refusal(error, "closing")), None
+
+    def _judge(self, ending: Ending, after: Losses | None) -> tuple[Ending, TensorAudit | None]:
+        """Find out whether the weights moved, as far as there is time."""
+        try:
+            if after:  # not before: the history of losses in a checkpoint ends with its step
+                self.log.write(_probed("after", after))
             if ending.outcome == "finished":
-                after = self._measure_after(self.stop.may_leave)
                 with self.stop.may_leave():
                     if self.plan.evaluation.sample_steps:
                         self._sample(self.plan.steps.last)
-                    tensors = self._audit()
-            elif ending.outcome == "interrupted" and self._has_time_to_probe():
-                after = self._measure_after(partial(self.stop.may_leave, self._end_by_s()))
+                    return ending, self._audit()
         except Left:
             ending = Ending("interrupted", ending.failure)
         except Exception as error:
             ending = Ending("failed", self._as_refusal(error, "closing"))
         finally:
             self.trainer.team.end()
-        return ending, Verdict(after, tensors)
-
-    def _measure_after(self, may_leave: Guard) -> Losses:
-        losses = self.trainer.measure(may_leave)
-        self.log.write(_probed("after", losses))
-        return losses
+        return ending, None
 
     def _audit(self) -> TensorAudit:
         last = self.saver.last
         return self.trainer.audit(self.folder.path / last.name if last else None)
 
-    def _receipt(self, ending: Ending, verdict: Verdict, peak_memory: int) -> Receipt:
+    def _receipt(
+        self, ending: Ending, after: Losses | None, tensors: TensorAudit | None, peak_memory: int
+    ) -> Receipt:
         trainer, machine, failure = self.trainer, self.plan.machine, ending.failure
         dtype = getattr(torch, trainer.settled.compute_dtype)
         logged = LogFacts.read(self.folder.events, self.log.attempt)
@@ -374,8 +372,8 @@ class Attempt:
             cause=failure.cause if failure else None,
             attempts=self.log.attempt,
             before=trainer.before,
-            after=verdict.after,
-            tensors=verdict.tensors,
+            after=after,
+            tensors=tensors,
             checkpoint=self.saver.last,
             seconds=time.monotonic() - self.start_s,
             by_phase=self.phase.seconds,
