@@ -32,7 +32,7 @@ from headway.model.load import from_config, from_folder, trainable, with_lora
 from headway.model.quantized.layers import quantized_layers
 from headway.model.sizes import lora_parameters, shape_of
 from headway.planning.compute import Compute, KnownMachine
-from headway.planning.memory import MemoryInputs, estimate_memory
+from headway.planning.memory.estimate import MemoryInputs, estimate_memory
 from headway.planning.step_layout import StepLayout
 from headway.runs.plan import LearningPlan, LoraPlan, ModelPlan
 from headway.training.optimizer import hidden_matrices, make_optimizer

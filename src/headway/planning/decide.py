@@ -23,7 +23,8 @@ from headway.planning.compute import Compute, KnownMachine, decide_fitting
 from headway.planning.data_ledger import RowStatistics, advise_data, data_plan, row_statistics
 from headway.planning.decision import Decision, all_choices, all_findings
 from headway.planning.learning import decide_learning
-from headway.planning.memory import MemoryInputs, estimate_memory, fit_memory
+from headway.planning.memory.estimate import MemoryInputs, estimate_memory
+from headway.planning.memory.fit import fit_memory
 from headway.planning.model_source import InitialModel
 from headway.planning.prefix_sharing import sharing_obstacle
 from headway.planning.run_time import (
@@ -40,7 +41,7 @@ from headway.planning.sizing import (
     decide_num_steps,
     num_full_rows,
 )
-from headway.planning.step_layout import StepLayout, fastest_layout, with_smaller_micro_batches
+from headway.planning.step_layout import StepLayout, as_it_fits, fastest_layout
 from headway.planning.streaming import decide_order
 from headway.planning.workers.routing import idle_share
 from headway.planning.workers.worker_count import with_fastest_workers
@@ -317,7 +318,8 @@ def _fit(
     )
     fit = fit_memory(inputs, settings, facts)
     checkpointing = fit.value.checkpointing
-    layout = with_smaller_micro_batches(fastest, rows, order, fit.value.micro_batch_tokens)
+    leaves, micro = fit.value.leaves, fit.value.micro_batch_tokens
+    layout = as_it_fits(fastest, rows, order, leaves=leaves, micro_batch_tokens=micro)
     memory = estimate_memory(replace(inputs, layout=layout, checkpointing=checkpointing), facts)
     return Decision(_Fit(layout, checkpointing, memory), fit.choices, fit.findings)
 

@@ -99,21 +99,27 @@ def _layout(
     return replace(shared, leaves=found.leaves, shared=found.share, share_prefixes=True)
 
 
-def with_smaller_micro_batches(
-    layout: StepLayout, rows: StoreRows, order: StoreOrder, micro_batch_tokens: int
+def as_it_fits(
+    layout: StepLayout,
+    rows: StoreRows,
+    order: StoreOrder,
+    *,
+    leaves: int,
+    micro_batch_tokens: int,
 ) -> StepLayout:
-    """The layout with the micro-batches that memory allows, which may share less.
+    """The layout with the leaves and micro-batches that memory allows, which may share less.
 
     Args:
         layout: the fastest one.
         rows: of the data, or of its sample.
         order: which rows make which step.
+        leaves: at most those of `layout`.
         micro_batch_tokens: tokens computed at once; at most those of `layout`.
     """
-    smaller = replace(layout, micro_batch_tokens=micro_batch_tokens)
+    smaller = replace(layout, leaves=leaves, micro_batch_tokens=micro_batch_tokens)
     if smaller == layout or not layout.share_prefixes:
         return smaller
-    found = prefix_savings(rows, order, layout.leaves, micro_batch_tokens)
+    found = prefix_savings(rows, order, leaves, micro_batch_tokens)
     if found.share >= MIN_SHARE:
         return replace(smaller, shared=found.share)
     return replace(smaller, share_prefixes=False, not_shared=_too_small(micro_batch_tokens))

@@ -1,6 +1,6 @@
 """Ways to train a model on a GPU, and what each needs: full weights, LoRA, LoRA on 4 bits.
 
-The numbers are those of `planning/memory.py`, for a step of `ROWS` rows of one length.
+The numbers are those of `planning/memory/estimate.py`, for a step of `ROWS` rows of one length.
 """
 
 import shlex
@@ -17,7 +17,8 @@ from headway.data.survey.result import Lengths
 from headway.model.sizes import context_of, lora_parameters
 from headway.planning.compute import Compute, KnownMachine
 from headway.planning.gpu.model_facts import SizedModel
-from headway.planning.memory import ESTIMATE_ERROR, MemoryInputs, estimate_memory
+from headway.planning.memory.estimate import ESTIMATE_ERROR, MemoryInputs, estimate_memory
+from headway.planning.memory.fit import with_leaves_that_fit
 from headway.planning.step_layout import StepLayout
 from headway.runs.plan import LoraPlan, ModelPlan
 
@@ -92,16 +93,13 @@ def plan_gpu(
     tokens = min(settings.max_length or TOKENS, context)
     ways = tuple(_ways(facts, settings, gpu_bytes, tokens, context))
 
-    def fits(num_bytes: int) -> bool:
-        return num_bytes * (1 + ESTIMATE_ERROR) <= gpu_bytes
-
     chosen = next((way for way in ways if way.longest >= tokens), None)
     if chosen is None:  # shorter rows
         longest = max(way.longest for way in ways)
         if longest < _SHORTEST or settings.max_length:
             raise _nothing_fits(facts, gpu_bytes, tokens, ways)
         return plan_gpu(facts, replace(settings, max_length=longest), gpu_bytes, sources)
-    recomputes = not fits(chosen.peak_bytes)
+    recomputes = not _fits(chosen.peak_bytes, gpu_bytes)
     flags = [*chosen.flags, *(["--gradient-checkpointing"] if recomputes else [])]
     how = f"--preset {facts.name}" if facts.is_new else f"--model {shlex.quote(facts.name)}"
     data = " ".join(map(shlex.quote, sources)) or "DATA"
@@ -134,13 +132,16 @@ def _ways(
     machine, rows = _machine(gpu_bytes), settings.batch_size or ROWS
     for kind in _kinds(facts, settings):
         inputs = _inputs(facts, settings, kind)
-        plain = _with_rows(inputs, rows, tokens)
+        asked = _with_rows(inputs, rows, tokens)
+        plain = with_leaves_that_fit(asked, machine)
+        peak = estimate_memory(plain, machine).peak
+        recomputed = replace(plain if _fits(peak, gpu_bytes) else asked, checkpointing=True)
         yield Way(
             kind.name,
             kind.optim,
             (*kind.flags, *([] if kind.optim == "adamw" else [f"--optim {kind.optim}"])),
-            estimate_memory(plain, machine).peak,
-            estimate_memory(replace(plain, checkpointing=True), machine).peak,
+            peak,
+            _peak(recomputed, machine),
             _longest(inputs, machine, rows, context),
         )
 
@@ -185,10 +186,19 @@ def _longest(inputs: MemoryInputs, machine: KnownMachine, rows: int, context: in
     lengths = [length for k in range(6, 18) if (length := 1 << k) < context]
     for length in reversed([*lengths, min(context, _LONGEST)]):
         recomputed = replace(_with_rows(inputs, rows, length), checkpointing=True)
-        peak = estimate_memory(recomputed, machine).peak
-        if peak * (1 + ESTIMATE_ERROR) <= machine.free_bytes:
+        if _fits(_peak(recomputed, machine), machine.free_bytes):
             return length
     return 0
+
+
+def _fits(num_bytes: int, gpu_bytes: int) -> bool:
+    """Even if the estimate is low."""
+    return num_bytes * (1 + ESTIMATE_ERROR) <= gpu_bytes
+
+
+def _peak(inputs: MemoryInputs, machine: KnownMachine) -> int:
+    """With the leaves that a plan would choose there."""
+    return estimate_memory(with_leaves_that_fit(inputs, machine), machine).peak
 
 
 def _with_rows(inputs: MemoryInputs, rows: int, tokens: int) -> MemoryInputs:

@@ -1,15 +1,12 @@
-"""Peak training memory by component, and plan reductions for small memory.
+"""Peak training memory by component.
 
 A step's memory peaks at one of three moments: when a micro-batch's loss is computed and all its
 saved activations exist; when its backward pass ends and all its gradients exist; and when these
 are added to the sums of earlier micro-batches.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from headway.base import units
-from headway.base.errors import Cause, MachineError, Remedy
-from headway.config.settings import Settings
 from headway.data.formats.records import DataKind
 from headway.data.survey.result import Lengths
 from headway.model.sizes import (
@@ -17,18 +14,14 @@ from headway.model.sizes import (
     MicroBatchSize,
     ModelShape,
     activation_bytes,
-    lora_parameters,
     transient_bytes,
 )
 from headway.planning.compute import Compute, KnownMachine
-from headway.planning.decision import Decision, auto
 from headway.planning.learning import optimizer_bytes
 from headway.planning.step_layout import StepLayout
-from headway.runs.plan import LoraPlan, MemoryPlan, ModelPlan
+from headway.runs.plan import MemoryPlan, ModelPlan
 
-RECOMPUTED = 1 / 3  # of a step's work: the layers' forward pass once more
 ESTIMATE_ERROR = 0.15  # how far the estimated peak may be from the real one
-MIN_MICRO_BATCH_TOKENS = 64  # that a plan chooses
 _LIBRARY_BYTES = 45_000_000  # of libraries' code and buffers, loaded by the first matrix product
 # On a processor, bf16 products are compiled per shape and cached: at most this many, of this size.
 MAX_COMPILED_PRODUCTS = 1024
@@ -131,14 +124,6 @@ class MemoryInputs:
         if self.compute.value_bytes == 2 and not is_held_narrow:
             trying = 2 * beside
         return codes + each * beside + max(mapped, trying)
-
-
-@dataclass(frozen=True)
-class MemoryFit:
-    """What a plan does to fit in memory."""
-
-    micro_batch_tokens: int
-    checkpointing: bool
 
 
 def estimate_memory(inputs: MemoryInputs, facts: KnownMachine) -> MemoryPlan:
@@ -245,145 +230,3 @@ def _library_bytes(inputs: MemoryInputs) -> int:
         products = _PRODUCTS_PER_MICRO_BATCH * micro_batches * inputs.num_steps
     products *= _LORA_PRODUCTS if inputs.model.lora else 1
     return _LIBRARY_BYTES + _COMPILED_PRODUCT_BYTES * min(products, MAX_COMPILED_PRODUCTS)
-
-
-# ---- fitting ---------------------------------------------------------------------------------
-
-
-def fit_memory(
-    inputs: MemoryInputs, settings: Settings, facts: KnownMachine
-) -> Decision[MemoryFit]:
-    """Smaller micro-batches, then activation checkpointing, if memory is short.
-
-    Args:
-        inputs: as they would be with enough memory.
-        settings: micro_batch_tokens and gradient_checkpointing; what is given stays.
-        facts: how much memory is free.
-
-    Raises:
-        MachineError: all of that is not enough.
-    """
-    chosen = _first_that_fits(inputs, settings, facts)
-    memory, free = estimate_memory(chosen, facts), facts.free_bytes
-    if free and memory.peak > free:
-        raise _does_not_fit(chosen, memory, facts)
-    if memory.host > facts.machine.memory_free_bytes:
-        raise _copy_does_not_fit(chosen, memory, facts)
-    micro = chosen.layout.micro_batch_tokens
-    choices = []
-    if settings.micro_batch_tokens is None:
-        is_smaller = micro != inputs.layout.micro_batch_tokens
-        fits = f"fits in the {units.size(free)} of free memory"
-        reason = fits if is_smaller else "more at once would only take memory"
-        choices.append(auto("micro_batch_tokens", micro, reason))
-    if settings.gradient_checkpointing is None:
-        recomputes = (
-            f"recomputes layers to fit in the {units.size(free)} of free memory: "
-            f"{units.share(RECOMPUTED)} more work"
-        )
-        reason = "there is enough memory without it" if free else "this device's memory is unknown"
-        reason = recomputes if chosen.checkpointing else reason
-        choices.append(auto("gradient_checkpointing", chosen.checkpointing, reason))
-    return Decision(MemoryFit(micro, chosen.checkpointing), tuple(choices))
-
-
-def _first_that_fits(inputs: MemoryInputs, settings: Settings, facts: KnownMachine) -> MemoryInputs:
-    """The fastest that fits even if the estimate is low; else the one that needs least memory."""
-    if not facts.free_bytes:
-        return inputs
-    options = _options(inputs, settings)
-    for option in options:
-        peak = estimate_memory(option, facts).peak
-        if peak * (1 + ESTIMATE_ERROR) <= facts.free_bytes:
-            return option
-    return min(options, key=lambda option: estimate_memory(option, facts).peak)
-
-
-def _options(inputs: MemoryInputs, settings: Settings) -> list[MemoryInputs]:
-    """What the plan may choose from, fastest first."""
-    options = [inputs]
-    micro = inputs.layout.micro_batch_tokens
-    if settings.micro_batch_tokens is None:
-        while (micro := micro // 2) >= MIN_MICRO_BATCH_TOKENS:
-            options.append(_with_micro_batches(inputs, micro))
-    if settings.gradient_checkpointing is None:
-        options += [replace(option, checkpointing=True) for option in options]
-    return options
-
-
-def _with_micro_batches(inputs: MemoryInputs, micro_batch_tokens: int) -> MemoryInputs:
-    layout = replace(inputs.layout, micro_batch_tokens=micro_batch_tokens)
-    return replace(inputs, layout=layout)
-
-
-# ---- what to try -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _MemorySaving:
-    """A way to need less memory: what to type, what it does, and the inputs it gives."""
-
-    flags: str
-    gives: str
-    inputs: MemoryInputs
-
-
-def _does_not_fit(inputs: MemoryInputs, memory: MemoryPlan, facts: KnownMachine) -> MachineError:
-    free = facts.free_bytes
-    *single, together = _memory_savings(inputs)
-
-    def fits(saving: _MemorySaving) -> bool:
-        return estimate_memory(saving.inputs, facts).peak <= free
-
-    savings = [one for one in single if fits(one)] or [one for one in [together] if fits(one)]
-    return MachineError(
-        "this run does not fit in memory",
-        cause=Cause.OUT_OF_MEMORY,
-        have=f"{units.size(free)} free",
-        need=f"about {units.size(memory.peak)}: weights {units.size(memory.weights)}, gradients "
-        f"{units.size(memory.gradients)}, optimizer {units.size(memory.optimizer)}, "
-        f"activations {units.size(memory.activations)}, snapshot {units.size(memory.snapshot)}",
-        remedies=tuple(Remedy(saving.flags, saving.gives) for saving in savings)
-        or (Remedy("a smaller model, or more memory", "no setting makes this one fit"),),
-    )
-
-
-def _copy_does_not_fit(
-    inputs: MemoryInputs, memory: MemoryPlan, facts: KnownMachine
-) -> MachineError:
-    free = facts.machine.memory_free_bytes
-    savings = [one for one in _memory_savings(inputs) if one.inputs.model.lora]
-    fitting = [one for one in savings if estimate_memory(one.inputs, facts).host <= free]
-    return MachineError(
-        "a GPU's checkpoints pass through the host's memory, and do not fit",
-        cause=Cause.OUT_OF_MEMORY,
-        have=f"{units.size(free)} free, beside the GPU's own memory",
-        need=f"about {units.size(memory.host)}: the process, and a copy of weights and moments",
-        remedies=tuple(Remedy(one.flags, one.gives) for one in fitting[:1])
-        or (Remedy("a smaller model, or more memory", "no setting makes this one fit"),),
-    )
-
-
-def _memory_savings(inputs: MemoryInputs) -> list[_MemorySaving]:
-    """What can still be typed, each separately, and last all of it together."""
-    savings: list[_MemorySaving] = []
-    together = inputs
-    micro = min(inputs.layout.micro_batch_tokens // 4, 512)
-    if micro >= 16:
-        together = _with_micro_batches(together, micro)
-        flag = f"--micro-batch-tokens {micro}"
-        gives = "less memory, same result"
-        savings.append(_MemorySaving(flag, gives, _with_micro_batches(inputs, micro)))
-    if not inputs.checkpointing:
-        together = replace(together, checkpointing=True)
-        flag, gives = "--gradient-checkpointing", "less memory, more time"
-        savings.append(_MemorySaving(flag, gives, replace(inputs, checkpointing=True)))
-    if inputs.model.source != "preset" and inputs.model.lora is None:
-        lora = LoraPlan(Settings.lora_r, float(Settings.lora_alpha), 0.0, ("all-linear",))
-        trainable = lora_parameters(inputs.shape, lora.r)
-        model = replace(inputs.model, trainable=trainable, lora=lora)
-        together = replace(together, model=model)
-        gives = "trains adapters instead of all weights"
-        savings.append(_MemorySaving("--lora", gives, replace(inputs, model=model)))
-    flags = " ".join(saving.flags for saving in savings)
-    return [*savings, _MemorySaving(flags, "all of these together", together)]
