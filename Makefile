@@ -33,6 +33,8 @@ CALM := 2> >(grep -v '^WARNING: Location .* is ignored' >&2)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
+# A process that starts reads what the first one has compiled.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo setup check fix test chaos failures models bench gpu gpu-wheels gpu-dry docs lock python
 
@@ -79,8 +81,9 @@ fix: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Four processes for two cores: while one waits, another computes (tests/conftest.py).
 test: setup
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 4 --dist worksteal
 
 chaos: setup
 	$(BIN)/pytest -n 2 --dist worksteal -m chaos --timeout 3600

@@ -1,11 +1,13 @@
 """What every test may count on: a cache of its own, no network, chance that comes again."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.shares import in_shares
 
 from headway.supervise.live import runtime_folder
 
@@ -14,6 +16,10 @@ settings.register_profile("headway", derandomize=True, deadline=None, database=N
 settings.load_profile("headway")
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# Until all tests are known: they stay until the end, and looking for garbage among them takes a
+# quarter of the time until the first one runs.
+gc.disable()
 
 # Side by side, each test process gets a core of its own, and so do the trainers that it starts
 # (they count the cores they may use): two trainers that share two cores with two threads each
@@ -44,6 +50,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """Print failures as they happen, in the process that has the terminal."""
     if not _worker:
         config.pluginmanager.register(FailuresAtOnce(config))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the tests in the order of their shares, where they are shared."""
+    if _worker:
+        items[:] = in_shares(items, config.workerinput["workercount"])
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage again, but not among the tests."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
