@@ -242,7 +242,7 @@ def page(outcomes: Sequence[Outcome]) -> list[str]:
     lines = ["| kind | result | runs | transformers | Headway | relative difference | |"]
     lines.append("|---|---|---|--:|--:|--:|---|")
     for one in outcomes:
-        numbers = f"{one.theirs:.6f} | {one.ours:.6f} | {one.relative:.1e}"
+        numbers = f"{one.theirs:.6f} | {one.ours:.6f} | {one.relative:.1e}".replace("nan", "")
         lines.append(f"| {one.kind} | {one.result} | {one.runs} | {numbers} | {one.why} |")
     return lines
 

@@ -45,6 +45,12 @@ KINDS: dict[str, dict[str, Any]] = {
         "attn_logit_softcapping": 0.5,
         "final_logit_softcapping": None,
     },
+    "gpt_oss, a window and sinks": {
+        "head_dim": 8,
+        "num_local_experts": 2,
+        "num_experts_per_tok": 1,
+        "sliding_window": WINDOW,
+    },
     "phi3": {},
     "mixtral": {"num_local_experts": 2, "num_experts_per_tok": 1},
     "opt": {"ffn_dim": 32, "word_embed_proj_dim": 16, "dropout": 0.0},
@@ -240,7 +246,7 @@ def test_a_model_uses_ours_and_gives_it_back() -> None:
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"s_aux": torch.ones(2)}, "its attention takes s_aux"),
+        ({"sinks": torch.ones(2)}, "its attention takes sinks"),
         ({"position_bias": torch.ones(2), "is_causal": False}, "its attention takes position_bias"),
         ({"head_mask": torch.ones(2), "a": 1}, "its attention takes head_mask, a"),
         ({}, "its attention is not told where documents begin"),

@@ -65,7 +65,7 @@ FAMILIES: Mapping[str, str] = {
     "gpt_neox": PACKED,
     "starcoder2": PACKED,
     "falcon": ALONE,
-    "gpt_oss": ALONE,
+    "gpt_oss": PACKED,
     "mamba2": ALONE,
     "lfm2": ALONE,
 }

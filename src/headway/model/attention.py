@@ -58,6 +58,7 @@ def attend(
     documents: AttentionLayout | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention inside each document. An attention function of transformers.
@@ -73,6 +74,7 @@ def attend(
         documents: the row's layout.
         sliding_window: tokens that a token sees, itself included, where the layer has a window.
         softcap: scores s become softcap x tanh(s / softcap).
+        s_aux: (H,) attention sinks: a score of each head that takes weight, and has no value.
         others: whatever else the model passes.
 
     Returns:
@@ -85,7 +87,8 @@ def attend(
     documents = _check_arguments(documents, others)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     dropout = dropout if module.training else 0.0
-    if not dropout and not softcap and can_use_varlen(query, sliding_window, documents):
+    scores = _Scores(dropout, sliding_window, softcap, s_aux)
+    if scores.are_plain and can_use_varlen(query, sliding_window, documents):
         return _flash(query, key, value, scale, documents, sliding_window), None
     blocks = documents.blocks
     tensors = [_pad(tensor[0], blocks) for tensor in (query * scale, key, value)]
@@ -100,7 +103,7 @@ def attend(
             () if block.prefix_block is None else (k[block.prefix_block], v[block.prefix_block]),
             blocks,
             block,
-            _Scores(dropout, sliding_window, softcap),
+            scores,
         )
         for i, block in enumerate(blocks.each)
     ]
@@ -136,6 +139,17 @@ class _Scores:
     dropout: float
     window: int | None
     softcap: float | None
+    sinks_H: Tensor | None
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether a kernel computes the weights: there is nothing but the softmax and a mask."""
+        return not self.dropout and self.is_softmax
+
+    @property
+    def is_softmax(self) -> bool:
+        """Whether the weights, before dropout, are the softmax of the scores."""
+        return not self.softcap and self.sinks_H is None
 
 
 def _attend_block(
@@ -147,8 +161,8 @@ def _attend_block(
 ) -> Tensor:
     """One block's queries on its own keys and values and those of its shared prefix."""
     heads, dtype = tensors_HPD[0].shape[0], tensors_HPD[0].dtype
-    window, is_plain = scores.window, not scores.dropout and not scores.softcap
-    if is_plain and (block.is_short or prefix_HSD):
+    window = scores.window
+    if scores.are_plain and (block.is_short or prefix_HSD):
         q, k, v = (t.reshape(heads * block.num_documents, block.length, -1) for t in tensors_HPD)
         mask = blocks.mask(block, window, dtype)
         return cast("Tensor", _MatrixProducts.apply(q, k, v, mask, heads, *prefix_HSD))
@@ -157,11 +171,11 @@ def _attend_block(
         each = (t.unsqueeze(1).expand(-1, block.num_documents, -1, -1) for t in prefix_HSD)
         k, v = (torch.cat(both, 2) for both in zip(each, (k, v), strict=True))
     mask = None
-    if prefix_HSD or scores.softcap or (window and window < block.length):
+    if prefix_HSD or not scores.is_softmax or (window and window < block.length):
         mask = blocks.mask(block, window, dtype)
         mask = F.pad(mask, (k.shape[2] - mask.shape[1], 0))  # the whole prefix is visible
-    if scores.softcap and mask is not None:
-        out = _softcapped(q, k, v, mask, scores.dropout, scores.softcap)
+    if not scores.is_softmax and mask is not None:
+        out = _weighted(q, k, v, mask, scores)
     else:
         out = F.scaled_dot_product_attention(
             q, k, v, mask, scores.dropout, is_causal=mask is None, scale=1.0
@@ -169,13 +183,21 @@ def _attend_block(
     return out.reshape(heads, block.num_documents * block.length, -1)
 
 
-def _softcapped(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, dropout: float, softcap: float
-) -> Tensor:
-    """softmax(softcap tanh(q k' / softcap) + mask) v (Gemma 2, arXiv:2408.00118, section 2)."""
-    capped = softcap * torch.tanh(q @ k.transpose(-1, -2) / softcap)
-    weights = torch.softmax(capped + mask, -1, dtype=torch.float32).to(q.dtype)
-    return F.dropout(weights, dropout) @ v
+def _weighted(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scores: _Scores) -> Tensor:
+    """Attention with capped scores or sinks; q, k and v are (H, B, T, D).
+
+    A cap: softmax(softcap tanh(q k' / softcap) + mask) v (Gemma 2, arXiv:2408.00118, section 2).
+    A sink is one more score in the softmax, without a value (gpt-oss, arXiv:2508.10925, section 2).
+    """
+    each = q @ k.transpose(-1, -2)
+    if scores.softcap:
+        each = scores.softcap * torch.tanh(each / scores.softcap)
+    each = each + mask
+    if scores.sinks_H is not None:
+        sinks = scores.sinks_H.to(each.dtype).view(-1, 1, 1, 1)
+        each = torch.cat([each, sinks.expand(*each.shape[:-1], 1)], -1)
+    weights = torch.softmax(each, -1, dtype=torch.float32).to(q.dtype)
+    return F.dropout(weights[..., : k.shape[2]], scores.dropout) @ v
 
 
 class _MatrixProducts(torch.autograd.Function):

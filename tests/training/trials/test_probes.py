@@ -98,7 +98,6 @@ def test_capped_scores_are_computed_packed(monkeypatch: pytest.MonkeyPatch) -> N
 OWN: dict[str, tuple[dict[str, Any], str]] = {
     "stablelm": ({}, "its attention is not told where documents begin"),
     "nemotron": ({}, "its attention is not told where documents begin"),
-    "gpt_oss": ({"num_local_experts": 4, "num_experts_per_tok": 2}, "its attention takes s_aux"),
     "gptj": ({"n_embd": 16, "n_head": 2, "n_layer": 2, "rotary_dim": 4}, "its own attention"),
 }
 
