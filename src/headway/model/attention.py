@@ -91,10 +91,7 @@ def attend(
     if scores.are_plain and can_use_varlen(query, sliding_window, documents):
         return _flash(query, key, value, scale, documents, sliding_window), None
     blocks = documents.blocks
-    tensors = [_pad(tensor[0], blocks) for tensor in (query * scale, key, value)]
-    repeats = query.shape[1] // key.shape[1]
-    if repeats > 1:
-        tensors[1:] = (tensor.repeat_interleave(repeats, dim=0) for tensor in tensors[1:])
+    tensors = _by_query_heads(*(_pad(tensor[0], blocks) for tensor in (query * scale, key, value)))
     # One split and one cat instead of a slice per block: a slice's backward writes the whole row.
     q, k, v = (tensor.split(blocks.sizes, dim=1) for tensor in tensors)
     attended = [
@@ -270,6 +267,14 @@ class _MatrixProducts(torch.autograd.Function):
             torch.bmm(scores_H.transpose(1, 2), q_H),
             torch.bmm(at_H.transpose(1, 2), grad_H),
         )
+
+
+def _by_query_heads(q_HPD: Tensor, *others_GPD: Tensor) -> tuple[Tensor, ...]:
+    """All of (H, P, D): heads of keys and values are repeated."""
+    repeats = len(q_HPD) // len(others_GPD[0])
+    if repeats == 1:
+        return q_HPD, *others_GPD
+    return q_HPD, *(tensor.repeat_interleave(repeats, dim=0) for tensor in others_GPD)
 
 
 def _by_head(tensor: Tensor, heads: int) -> Tensor:
