@@ -211,17 +211,23 @@ def test_a_save_has_the_state_before_the_update_after_it(device: str) -> None:
         assert not torch.equal(weights["w"].cpu(), wanted)
 
 
-def test_no_gradient_waits_for_the_gpu(gpu: str, tmp_path: Path) -> None:
+def test_neither_gradients_nor_update_nor_copies_for_a_save_wait_for_the_gpu(
+    gpu: str, tmp_path: Path
+) -> None:
     stepper, batch = stepper_of(gpu, tmp_path)
     stepper.take_step(batch(1))  # what is made once may wait
+    snapshot = Snapshot(stepper.forward.weights, stepper.optimizer, stepper.parameters)
+    snapshot.take()
     now = batch(2)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         share = stepper._gradients(now, lambda: None)
+        (gradients,) = share.sums.values()
+        stepper._apply(now, gradients, norm=2 * stepper.max_grad_norm)
+        snapshot.take()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert share.sums
     assert torch.isfinite(share.losses_K).all()
 
 

@@ -79,7 +79,7 @@ class GpuCopies:
         num_bytes = tensor.numel() * dtype.itemsize
         if not num_bytes:
             return torch.empty(tensor.shape, dtype=dtype)
-        pages = mmap.mmap(-1, num_bytes)
+        pages = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         made = torch.frombuffer(pages, dtype=dtype).zero_().view(tensor.shape)
         with torch.cuda.device(self._device):
             driver: Any = torch.cuda.cudart()
