@@ -2,8 +2,14 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
+
+from headway.base.errors import DataRefused
+from headway.base.pulse import Pulse
+from headway.config.settings import Settings
+from headway.supervise.planner import PlanRequest, make_plan
 
 from .conftest import Headway
 
@@ -63,22 +69,30 @@ def test_100000_tokens_need_no_adjustment(headway: Headway) -> None:
     assert told.json["steps"]["batch_size"] == 32
 
 
-@pytest.mark.parametrize("tokens", range(0, 5001, 50))
-def test_every_size_is_planned_with_work_to_do_or_refused(headway: Headway, tokens: int) -> None:
+@pytest.mark.parametrize("tokens", [0, 128, 129, 1000, 2550, 5000])
+def test_a_size_is_trained_or_refused(headway: Headway, tokens: int) -> None:
     headway.write("notes.txt", text_of(tokens))
-    verb = "train" if tokens % 500 == 0 else "plan"
-    told = headway(verb, "notes.txt", "--max-length", 128, "--batch-size", 32, "--json")
+    told = headway("train", "notes.txt", "--max-length", 128, "--batch-size", 32, "--json")
     if tokens < 129:
         assert told.code == 3
         assert not (headway.here / "runs").exists()
         return
     assert told.code == 0, told.err
-    if verb == "plan":
-        assert told.json["steps"]["num"] >= 1
-        return
     receipt = headway.receipt("notes")
     assert receipt["steps"]["applied"] == receipt["steps"]["planned"] >= 1
     assert receipt["contract"]["verdict"] == "kept"
+
+
+@pytest.mark.parametrize("tokens", range(0, 5001, 50))
+def test_every_size_is_planned_with_work_to_do_or_refused(tmp_path: Path, tokens: int) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text(text_of(tokens))
+    request = PlanRequest((str(notes),), Settings(max_length=128, batch_size=32), train=False)
+    if tokens < 129:
+        with pytest.raises(DataRefused):
+            make_plan(request, Pulse())
+        return
+    assert make_plan(request, Pulse()).steps.num >= 1
 
 
 def test_conversations_without_a_model_are_refused_with_both_remedies(headway: Headway) -> None:
