@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.helpers import HERE, in_memory, settings
 from tests.ui.fixtures import texts, words_of
@@ -14,6 +16,7 @@ from tests.ui.fixtures import texts, words_of
 from headway.base.errors import Cause, MachineError, UsageError
 from headway.base.host import packages
 from headway.base.machine import TorchBuild
+from headway.base.process import REPORT_VARIABLE
 from headway.base.pulse import Pulse
 from headway.data.survey import reading
 from headway.planning.decide import decide
@@ -125,6 +128,48 @@ def test_a_file_that_was_read_ahead_is_not_read_again_where_it_was_moved_to(
     path.rename(place)
     monkeypatch.setattr(reading, "read", lambda *_, **__: pytest.fail("it is read again"))
     assert plan(place).data.examples == ahead.data.examples
+
+
+def test_what_has_read_a_file_ahead_plans_it_where_it_was_moved_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(REPORT_VARIABLE, raising=False)
+    path, place, read = (tmp_path / name for name in ("a.txt", "moved.txt", "read"))
+    path.write_text("a few words, and then some more\n" * 20)
+    asked = settings(preset="tiny", output_dir=str(tmp_path / "runs"))
+    requests = [
+        PlanRequest((str(path),), asked, train=False, name=str(place)),
+        PlanRequest((str(place),), asked, train=True),
+    ]
+    for number, one in enumerate(requests):
+        (tmp_path / str(number)).write_bytes(msgspec.json.encode(one))
+    turn = planner.PlanTurn(str(tmp_path / "1"), str(tmp_path / "pulse"))
+    command = [sys.executable, "-m", planner.__name__, str(tmp_path / "0"), "--ahead", str(read)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        while not read.exists() and process.poll() is None:
+            time.sleep(0.01)
+        path.rename(place)
+        answer, _ = process.communicate(msgspec.json.encode(turn) + b"\n")
+    assert msgspec.json.decode(answer, type=Plan).data.sources == (str(place),)
+    assert (tmp_path / "pulse").exists()  # whoever follows it sees what it does
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_has_read_ahead_ends_without_its_turn(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a few words, and then some more\n" * 20)
+    asked = settings(preset="tiny", output_dir=str(tmp_path / "runs"))
+    request = PlanRequest((str(tmp_path / "a.txt"),), asked, train=False)
+    (tmp_path / "0").write_bytes(msgspec.json.encode(request))
+    command = [sys.executable, "-m", planner.__name__, str(tmp_path / "0"), "--ahead"]
+    found = subprocess.run(
+        [*command, str(tmp_path / "read")],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+    )
+    assert (tmp_path / "read").exists()
+    assert found.stdout == b""
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.helpers import settings
 from tests.runs.folders import planned
@@ -31,6 +32,7 @@ from headway.runs.plan import Plan
 from headway.runs.settled import load_settled
 from headway.supervise import supervisor as supervising
 from headway.supervise.attempts import workers
+from headway.supervise.planner import PlanRequest
 from headway.supervise.supervisor import Request, Supervisor
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -263,6 +265,23 @@ def test_a_refused_plan_is_the_refusal(job: JobOfTest) -> None:
     assert refused.value.cause is Cause.TOO_LITTLE_DATA
     assert job.meanwhile == []
     job.assert_clean()
+
+
+def test_a_planner_that_has_read_ahead_is_taken(job: JobOfTest) -> None:
+    places: list[Path] = []
+
+    def ahead(request: Path, pulse: Path) -> Any:
+        assert msgspec.json.decode(request.read_bytes(), type=PlanRequest).sources == ("a.jsonl",)
+        places.append(pulse)
+        return job.standin("a planner", [])
+
+    given: Any = job.screen
+    request = Request(("a.jsonl",), settings(output_dir=str(job.runs)), ("headway",))
+    result = Supervisor(request, given, job.stop, planner_ahead=ahead).plan()
+    assert result.plan == job.answer
+    assert [child.module for child in job.children] == ["a planner"]
+    assert places == [places[0].with_name("planner.pulse")]
+    assert job.children[0].ended
 
 
 def test_a_planner_without_an_answer_is_a_bug(job: JobOfTest) -> None:

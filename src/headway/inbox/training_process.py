@@ -37,6 +37,7 @@ from headway.runs.plan import load_plan
 
 if TYPE_CHECKING:
     from headway.config.settings import Settings
+    from headway.inbox.arriving.read_ahead import ReadAhead
     from headway.supervise.screen import Screen
     from headway.supervise.warm_start import WarmStart
 
@@ -133,11 +134,14 @@ def main(arguments: list[str]) -> int:
         with one_at_a_time, contextlib.suppress(BrokenPipeError):
             os.write(answers, msgspec.json.encode(FileAnswer(end)) + b"\n")
 
-    with contextlib.closing(warm), contextlib.closing(MeasuredBeside(answer)) as beside:
+    with contextlib.ExitStack() as ends:
+        ends.callback(warm.close)
+        beside = ends.enter_context(contextlib.closing(MeasuredBeside(answer)))
+        ahead = ends.enter_context(contextlib.closing(NextFile()))
         for line in sys.stdin.buffer:
             request = msgspec.json.decode(line, type=FileRequest)
             try:
-                end = train_file(request, warm, beside)
+                end = train_file(request, warm, beside, ahead)
             except Refusal as refusal:
                 end = TrainingEnd(exit_code(refusal), message_of(refusal))
             answer(end)
@@ -146,13 +150,16 @@ def main(arguments: list[str]) -> int:
     return Exit.KEPT
 
 
-def train_file(request: FileRequest, warm: "WarmStart", beside: MeasuredBeside) -> TrainingEnd:
+def train_file(
+    request: FileRequest, warm: "WarmStart", beside: MeasuredBeside, ahead: "NextFile"
+) -> TrainingEnd:
     """Train a file, and measure what is still known after it.
 
     Args:
         request: what is asked for.
         warm: where planner and trainer come from.
         beside: measures while the next file is trained.
+        ahead: what has read this file, and will read the next one.
 
     Raises:
         Refusal: it cannot be trained.
@@ -178,7 +185,7 @@ def train_file(request: FileRequest, warm: "WarmStart", beside: MeasuredBeside) 
         with Stop().listening() as stop, _stops_kept_back():
             code = int(Exit.KEPT)
             if not is_trained(receipt_of(run)):
-                code = _train(request, settings, screen, stop, warm)
+                code = _train(request, settings, screen, stop, warm, ahead)
             receipt = receipt_of(run)
             if not (receipt and receipt.checkpoint and is_trained(receipt)):
                 return TrainingEnd(code)
@@ -194,8 +201,30 @@ def train_file(request: FileRequest, warm: "WarmStart", beside: MeasuredBeside) 
         screen.close(settings.grace_s)
 
 
+class NextFile:
+    """The file that is read while another one is trained, kept until it is trained itself."""
+
+    def __init__(self) -> None:
+        self._reading: ReadAhead | None = None
+
+    def replace(self, reading: "ReadAhead | None") -> "ReadAhead | None":
+        """Keep another one; returns the one that was kept, for the caller to close."""
+        before, self._reading = self._reading, reading
+        return before
+
+    def close(self) -> None:
+        """End what reads."""
+        if reading := self.replace(None):
+            reading.close()
+
+
 def _train(
-    request: FileRequest, settings: "Settings", screen: "Screen", stop: Stop, warm: "WarmStart"
+    request: FileRequest,
+    settings: "Settings",
+    screen: "Screen",
+    stop: Stop,
+    warm: "WarmStart",
+    ahead: NextFile,
 ) -> int:
     """Train a file, and read the next one meanwhile; returns the exit code."""
     from headway.inbox.arriving.read_ahead import ReadAhead
@@ -206,9 +235,12 @@ def _train(
     place = Path(request.source).parent
     argv = ("headway", "inbox", "start", str(place.parent))
     asked = Request((request.source,), settings, argv, request.output.verbose, CHOSEN_ANEW)
-    ahead = ReadAhead(request.next_source, place, settings, CHOSEN_ANEW, warm.planner)
-    with contextlib.closing(ahead):
-        return Supervisor(asked, screen, stop, warm, ahead.start).train().code
+    following = ReadAhead(request.next_source, place, settings, CHOSEN_ANEW, warm.planner)
+    own = ahead.replace(following)
+    with contextlib.ExitStack() as ends:
+        planner = partial(own.planner_of, request.source) if own else lambda *_: None
+        ends.callback(own.close if own else lambda: None)
+        return Supervisor(asked, screen, stop, warm, following.start, planner).train().code
 
 
 @contextlib.contextmanager

@@ -3,6 +3,9 @@
 No regular expression or template can block the supervisor this way.
 
     python -m headway.supervise.planner FILE         a JSON file with a `PlanRequest`
+    python -m headway.supervise.planner FILE --ahead READ
+                                                     plans for the cache alone, makes the file READ,
+                                                     and waits for a `PlanTurn` on standard input
     python -m headway.supervise.planner --serve FD   a fork server of such processes
 
 Standard input is the user's: the source `-` reads it.
@@ -11,6 +14,7 @@ Standard input is the user's: the source `-` reads it.
 import contextlib
 import importlib
 import os
+import sys
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from datetime import date
@@ -103,6 +107,19 @@ class PlanRequest:
     name: str = ""
 
 
+@dataclass(frozen=True)
+class PlanTurn:
+    """That it is the turn of what was read ahead.
+
+    Attributes:
+        request: path of a JSON file with its `PlanRequest`.
+        pulse: path of the pulse from now on.
+    """
+
+    request: str
+    pulse: str
+
+
 def main(arguments: list[str]) -> int:
     """The process; the plan, or why there is none, goes to the process that started it."""
     end_with_parent()
@@ -115,6 +132,15 @@ def main(arguments: list[str]) -> int:
     )
     try:
         with _memory_errors(request):
+            if arguments[1:2] == ["--ahead"]:
+                make_plan(request, pulse)
+                Path(arguments[2]).touch()
+                line = sys.stdin.buffer.readline()
+                if not line:
+                    return Exit.KEPT  # its turn never came
+                turn = msgspec.json.decode(line, type=PlanTurn)
+                pulse = Pulse(Path(turn.pulse))
+                request = msgspec.json.decode(Path(turn.request).read_bytes(), type=PlanRequest)
             send_answer(make_plan(request, pulse))
     except Refusal as refusal:
         report_refusal(refusal)

@@ -96,6 +96,8 @@ class Supervisor:
         stop: where the program requests a stop. The supervisor installs no signal handlers.
         warm: where its processes come from.
         meanwhile: called when the trainer has its plan.
+        planner_ahead: gives a planner that has read the data already, told where its request and
+            its pulse are; None if there is none.
     """
 
     def __init__(
@@ -105,8 +107,10 @@ class Supervisor:
         stop: Stop,
         warm: WarmStart = NO_WARM_START,
         meanwhile: Callable[[], None] = lambda: None,
+        planner_ahead: Callable[[Path, Path], ChildProcess | None] = lambda *_: None,
     ) -> None:
         self._warm, self._meanwhile = warm, meanwhile
+        self._planner_ahead = planner_ahead
         self.request = request
         self.screen = screen
         self.stop = stop
@@ -179,15 +183,11 @@ class Supervisor:
         file = self.live / "request.json"
         with shared_memory_errors():
             file.write_bytes(msgspec.json.encode(request))
-        planner = self._start(
-            "headway.supervise.planner",
-            [str(file)],
-            name="planner",
-            environment=child_environment(),
-            stdin=None if reads_standard_input(self.request.sources) else subprocess.DEVNULL,
-            descriptors=inherited(self.request.sources),
-            spawn=self._warm.planner,
-        )
+        planner = self._planner_ahead(file, self.live / "planner.pulse")
+        if planner:
+            self._children.append(planner)
+        else:
+            planner = self._start_planner(file)
         watch = Watch(self.screen, self.live, Progress(self.job.run, pid=os.getpid()))
         stalls = PlannerWatch(planner, self.live, self.request.settings.on_stall, self.screen)
         for _ in watch.follow(planner):
@@ -199,6 +199,18 @@ class Supervisor:
         if plan is None:
             raise death_refusal(planner, "planning", self._reading())
         return plan
+
+    def _start_planner(self, request: Path) -> ChildProcess:
+        sources = self.request.sources
+        return self._start(
+            "headway.supervise.planner",
+            [str(request)],
+            name="planner",
+            environment=child_environment(),
+            stdin=None if reads_standard_input(sources) else subprocess.DEVNULL,
+            descriptors=inherited(sources),
+            spawn=self._warm.planner,
+        )
 
     def _reading(self) -> str:
         """What the planner was last seen reading."""

@@ -22,8 +22,9 @@ class Started:
         self.files: list[Path] = []
 
     def spawn(self, command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
-        assert command[3:5] == ["headway.supervise.planner", command[-1]]
-        self.files.append(Path(command[-1]))
+        module, file, option, self.read = command[3:]
+        assert (module, option) == ("headway.supervise.planner", "--ahead")
+        self.files.append(Path(file))
         self.requests.append(msgspec.json.decode(self.files[-1].read_bytes(), type=PlanRequest))
         self.processes.append(subprocess.Popen[bytes](["sleep", "600"], **options))
         return self.processes[-1]
@@ -51,6 +52,25 @@ def test_the_next_file_is_read_under_the_name_that_it_will_have(runs: Path, runt
     ahead.close()
     assert started.processes[0].wait(60) < 0
     assert not started.files[0].parent.exists()
+
+
+def test_its_process_plans_the_file_once_it_has_read_it(runs: Path, runtime: Path) -> None:
+    started = Started()
+    asked = settings(output_dir=str(runs), continue_run=str(runs / "0001-a"))
+    ahead = ReadAhead("/inbox/b.txt", Path("/inbox/processing"), asked, (), started.spawn)
+    turn = "/inbox/processing/b.txt", Path("/live/request.json"), Path("/live/planner.pulse")
+    assert ahead.planner_of(*turn) is None  # it has not started
+    ahead.start()
+    assert ahead.planner_of(*turn) is None  # it still reads
+    Path(started.read).touch()
+    assert ahead.planner_of("/inbox/processing/c.txt", *turn[1:]) is None
+    found = ahead.planner_of(*turn)
+    assert found is not None
+    assert found.pid == started.processes[0].pid
+    started.processes[0].kill()
+    started.processes[0].wait(60)
+    assert ahead.planner_of(*turn) is None
+    ahead.close()
 
 
 def test_nothing_is_read_without_a_file_a_model_or_a_plan(runs: Path, runtime: Path) -> None:

@@ -1,7 +1,8 @@
 """Reading ahead: the next file in line is read and tokenized while another one is trained.
 
 What is found goes into the cache, and nowhere else. The file's own plan is made at its turn, by
-the same process as ever; it finds the cache, if the file is still the same.
+the same code as ever; it finds the cache, if the file is still the same. The process that has read
+it makes it, too, if it is done by then: it has touched what planning needs.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from headway.config.settings import Settings
 from headway.planning.parent_settings import with_parent_settings
 from headway.supervise.child import child_environment
 from headway.supervise.live.runtime_folder import LiveFolder
-from headway.supervise.planner import PlanRequest
+from headway.supervise.planner import PlanRequest, PlanTurn
 from headway.ui.text_layout import printable
 
 
@@ -45,6 +46,8 @@ class ReadAhead:
         self._spawn = spawn
         self._open = contextlib.ExitStack()
         self._has_begun = False
+        self._process: ChildProcess | None = None
+        self._read = Path()  # there once it has been read
 
     def start(self) -> None:
         """Start to read, once; nothing without a file, or before there is a model."""
@@ -54,20 +57,43 @@ class ReadAhead:
         with contextlib.suppress(Refusal, OSError):
             live = self._open.enter_context(LiveFolder())
             settings = with_parent_settings(self._settings, self._chosen_anew)
-            name = printable(str(self._place / Path(self._source).name))
-            request = PlanRequest((self._source,), settings, train=False, name=name)
+            self._read = live / "read"
+            request = PlanRequest(
+                (self._source,), settings, train=False, name=printable(self._name)
+            )
             (live / "request.json").write_bytes(msgspec.json.encode(request))
             process = ChildProcess(
                 "headway.supervise.planner",
-                [str(live / "request.json")],
+                [str(live / "request.json"), "--ahead", str(self._read)],
                 environment=child_environment(),
                 log=live / "planner.err",
                 log_stdout=True,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 spawn=self._spawn,
             )
             self._open.callback(process.end)
+            self._process = process
+
+    def planner_of(self, source: str, request: Path, pulse: Path) -> ChildProcess | None:
+        """The process that has read a file, told to plan it; None if there is none.
+
+        Args:
+            source: the file, where it is trained from.
+            request: the file with the request for its plan.
+            pulse: where the process shows what it does from now on.
+        """
+        process = self._process
+        is_ready = process is not None and self._read.exists() and process.is_running
+        if process is None or not is_ready or source != self._name:
+            return None
+        process.send(PlanTurn(str(request), str(pulse)))
+        return process
+
+    @property
+    def _name(self) -> str:
+        """The file's path at its turn."""
+        return str(self._place / Path(self._source).name)
 
     def close(self) -> None:
-        """End it, if it still reads."""
+        """End it, whatever it does."""
         self._open.close()
