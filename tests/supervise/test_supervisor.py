@@ -4,6 +4,7 @@ import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -282,6 +283,28 @@ def test_a_planner_that_has_read_ahead_is_taken(job: JobOfTest) -> None:
     assert [child.module for child in job.children] == ["a planner"]
     assert places == [places[0].with_name("planner.pulse")]
     assert job.children[0].ended
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_worker_that_is_warm_loads_what_is_continued_while_it_is_planned(
+    job: JobOfTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    parent = tmp_path / "parent"
+    (parent / "checkpoint-4").mkdir(parents=True)
+    (parent / "plan.json").write_text("{}")
+    if is_there:
+        (parent / "model").symlink_to("checkpoint-4")
+    job.answer = DataRefused("too little", cause=Cause.TOO_LITTLE_DATA)
+    monkeypatch.setattr(supervising, "with_parent_settings", lambda given, _: given)
+    given: Any = job.screen
+    asked = settings(output_dir=str(job.runs), continue_run=str(parent), nproc=1)
+    warm: Any = SimpleNamespace(is_ready=True, worker=None, planner=None)
+    supervisor = Supervisor(Request(("a.jsonl",), asked, ()), given, job.stop, warm)
+    with pytest.raises(DataRefused):
+        supervisor.train()
+    worker = job.children[0]
+    early = ["--early", str((parent / "checkpoint-4").resolve())]
+    assert worker.arguments == ["-", *(early if is_there else [])]
 
 
 def test_a_planner_without_an_answer_is_a_bug(job: JobOfTest) -> None:

@@ -29,7 +29,7 @@ from headway.base.pulse import read_pulse
 from headway.config.settings import Settings
 from headway.config.values import AUTO
 from headway.data.sources.descriptors import inherited, reads_standard_input
-from headway.planning.parent_settings import with_parent_settings
+from headway.planning.parent_settings import parent_run, with_parent_settings
 from headway.runs.folder import RunFolder
 from headway.runs.placement import Placement, move_aside, place
 from headway.runs.plan import Plan
@@ -162,7 +162,9 @@ class Supervisor:
             # They import torch while the plan is being made, unless it decides how many there are,
             # or somebody else is about to have imported it.
             tree = WorkerTree(asked.nproc, asked.groups) if asked.nproc != AUTO else None
-            workers = self._start_workers(tree) if tree and self._warm.is_ready else None
+            workers = None
+            if tree and self._warm.is_ready:
+                workers = self._start_workers(tree, self._model_to_continue())
             try:
                 where, plan, settled = self._place(self._make_plan(train=True))
             except Stopped:
@@ -307,9 +309,16 @@ class Supervisor:
 
     # -- processes ---------------------------------------------------------------------------
 
-    def _start_workers(self, tree: WorkerTree) -> Workers:
+    def _model_to_continue(self) -> str:
+        """The newest checkpoint of the run that is continued; "" for none, which planning tells."""
+        with contextlib.suppress(Refusal, OSError):
+            run = parent_run(self.request.settings)
+            return str(run.model.resolve(strict=True)) if run else ""
+        return ""
+
+    def _start_workers(self, tree: WorkerTree, early: str = "") -> Workers:
         adapters = self.request.settings.lora
-        workers = Workers(tree, self.live, adapters=adapters, spawn=self._warm.worker)
+        workers = Workers(tree, self.live, adapters=adapters, early=early, spawn=self._warm.worker)
         self._children += workers.processes
         return workers
 

@@ -44,6 +44,7 @@ from headway.training.step import train_steps
 from headway.training.step_watch import StepWatch
 from headway.training.trainer import Guard, Trainer, show_totals
 from headway.training.trials.speed import peak_flops, peak_memory_bytes, remember_speed
+from headway.training.weights.holding import WHOLE, Holding
 from headway.training.write_receipt import Closing, code_of, finding_of, make_receipt
 
 MAX_TIME = "max_time"
@@ -65,6 +66,7 @@ def prepare(
     stop: Stop,
     place: TeamPlace = ONLY_WORKER,
     spent_s: float = 0.0,
+    holding: Holding = WHOLE,
 ) -> "Attempt":
     """Set up an attempt at a run's plan, from its newest checkpoint.
 
@@ -75,6 +77,7 @@ def prepare(
         stop: the stop request.
         place: of this process, the root, among the workers.
         spent_s: by earlier attempts of the same command.
+        holding: how a model is held that is not in shards.
 
     Raises:
         Left: a stop was requested.
@@ -94,7 +97,7 @@ def prepare(
     transformers.utils.logging.disable_progress_bar()  # the screen belongs to the supervisor
     try:
         with stop.may_leave(), phase(Phase.PREPARING):
-            start_up = starter(settled, place, stop)
+            start_up = starter(settled, place, stop, holding)
             trainer, start = start_up(folder, plan, settled, phase, log.write, place)
     except Exception as error:
         if isinstance(error, Refusal) and not stop.by:
@@ -132,8 +135,7 @@ class Attempt:
         spent_s: float,
     ) -> None:
         self.folder = folder
-        self.trainer = trainer
-        self.saver = saver
+        self.trainer, self.saver = trainer, saver
         self.log, self.phase, self.stop = log, phase, stop
         self.plan = trainer.plan
         self.start_s = log.began_s

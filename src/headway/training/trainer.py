@@ -35,6 +35,7 @@ from headway.training.trials.largest_batch import try_largest_batch
 from headway.training.trials.micro_batch_trial import try_sizes
 from headway.training.trials.settle import settle
 from headway.training.weights.checkpoint import Snapshot, load_weights, stored_parameters
+from headway.training.weights.holding import WHOLE, Holding
 from headway.training.weights.initial_weights import starting_model
 
 Guard = Callable[[], AbstractContextManager[None]]
@@ -275,6 +276,7 @@ def start_trainer(
     report: Callable[[Event], None],
     place: TeamPlace = ONLY_WORKER,
     on_stop: Callable[[str], None] = lambda _: None,
+    holding: Holding = WHOLE,
 ) -> tuple[Trainer, StartState]:
     """Set a job up, restore its state, run the trials that are due.
 
@@ -286,12 +288,13 @@ def start_trainer(
         report: gets what was restored and what was adjusted.
         place: of this process among the workers.
         on_stop: called with who asked another worker to stop.
+        holding: how the model is held.
 
     Raises:
         Refusal: it cannot start; nothing was trained.
     """
     with phase(Phase.LOADING_MODEL):
-        setup = set_up(plan, settled, phase.pulse)
+        setup = set_up(plan, settled, phase.pulse, holding)
     start = find_start(folder, plan, setup, phase, report)
     show_totals(phase.pulse, plan, start.totals)
     parameters = list(setup.parameters.values())

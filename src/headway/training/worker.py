@@ -4,6 +4,7 @@
                                                        the others if a launcher started several
     python -m headway.training.worker -                read a `Go` from standard input, then train
     python -m headway.training.worker - --adapters     import PEFT, too
+    python -m headway.training.worker - --early MODEL  load this folder while there is no `Go` yet
     python -m headway.training.worker - --rank N       compute for the root, which is rank 0
     python -m headway.training.worker --serve FD       a fork server of such processes
 
@@ -20,7 +21,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -46,6 +47,9 @@ from headway.runs.folder import RunFolder
 from headway.runs.receipt import how_to_resume
 from headway.runs.workers import Go
 
+if TYPE_CHECKING:
+    from headway.training.weights.early_read import EarlyRead
+
 _EXIT_S = 2.0  # for threads and exit handlers, after everything is done
 
 
@@ -64,7 +68,8 @@ def main(arguments: list[str]) -> int:
         spent_s: dict[Phase, float] = {}
         with contextlib.suppress(Left), stop.may_leave():
             spent_s = _import_libraries(pulse, adapters="--adapters" in arguments)
-        imported_s = time.monotonic()
+        read = _read_early(arguments, spent_s)
+        loaded_s = time.monotonic()
         go = _wait_for_go(pulse) if arguments[0] == "-" else Go(arguments[0], 1, began_s)
         if go is None:
             return Exit.KEPT  # nothing to train: refused, or already done
@@ -73,7 +78,7 @@ def main(arguments: list[str]) -> int:
         log = EventLog(Path(go.run) / "events.jsonl", go.attempt, rank=0, began_s=go.began_s)
         spent_s |= {
             Phase.STARTING: began_s - go.began_s,
-            Phase.PLANNING: time.monotonic() - imported_s,  # not what happened during the imports
+            Phase.PLANNING: time.monotonic() - loaded_s,  # not what happened before
         }
         try:
             if stop.by:
@@ -81,10 +86,12 @@ def main(arguments: list[str]) -> int:
             from headway.training.attempt import prepare
             from headway.training.distributed.place import TeamPlace
             from headway.training.phases import Phases
+            from headway.training.weights.holding import WHOLE, whole
 
             phases = Phases(pulse, log, spent_s)
             place = TeamPlace.of(go, pulse)
-            return prepare(Path(go.run), log, phases, stop, place, go.spent_s).run()
+            holding = whole(read) if read else WHOLE
+            return prepare(Path(go.run), log, phases, stop, place, go.spent_s, holding).run()
         except Left:
             return stopped_early(log, stop, RunFolder(Path(go.run)))
         except Refusal as refusal:
@@ -130,6 +137,18 @@ def _import_libraries(pulse: Pulse, *, adapters: bool) -> dict[Phase, float]:
     pulse.enter(Phase.STARTING)
     transformers_s = time.monotonic() - began_s - torch_s
     return {Phase.IMPORTING_TORCH: torch_s, Phase.IMPORTING_TRANSFORMERS: transformers_s}
+
+
+def _read_early(arguments: list[str], spent_s: dict[Phase, float]) -> "EarlyRead | None":
+    """Load the folder that is named, if one is; its time is added to that of the phases."""
+    if "--early" not in arguments:
+        return None
+    from headway.training.weights.early_read import EarlyRead
+
+    began_s = time.monotonic()
+    read = EarlyRead(Path(arguments[arguments.index("--early") + 1]))
+    spent_s[Phase.LOADING_MODEL] = time.monotonic() - began_s
+    return read
 
 
 def _wait_for_go(pulse: Pulse) -> Go | None:

@@ -26,6 +26,7 @@ class Workers:
         tree: of the workers.
         live: folder for their pulses and their standard error.
         adapters: import PEFT, too.
+        early: a folder that one that is alone loads before there is a plan; "" for none.
         spawn: starts each of them.
 
     Attributes:
@@ -39,9 +40,11 @@ class Workers:
         live: Path,
         *,
         adapters: bool,
+        early: str = "",
         spawn: Spawn = subprocess.Popen,
     ) -> None:
         self.tree = tree
+        self._early = early if tree.workers == 1 else ""
         self._live = live
         self._spawn = spawn
         links, ends = _connect(tree)
@@ -100,7 +103,14 @@ class Workers:
     def _start(self, rank: int, adapters: bool) -> ChildProcess:
         memory = [] if self._memory < 0 else [self._memory]
         descriptors = [*self._links[rank].values(), *memory]
-        return start_worker(rank, self._live, descriptors, adapters=adapters, spawn=self._spawn)
+        return start_worker(
+            rank,
+            self._live,
+            descriptors,
+            adapters=adapters,
+            early=self._early,
+            spawn=self._spawn,
+        )
 
 
 def start_worker(
@@ -109,6 +119,7 @@ def start_worker(
     descriptors: Sequence[int] = (),
     *,
     adapters: bool,
+    early: str = "",
     spawn: Spawn = subprocess.Popen,
 ) -> ChildProcess:
     """Start a worker, which waits for a `Go`.
@@ -118,13 +129,19 @@ def start_worker(
         live: folder for its pulse and its standard error.
         descriptors: that it inherits.
         adapters: import PEFT, too.
+        early: a folder that it loads before there is a plan; "" for none.
         spawn: starts it.
     """
     pulse = live / f"rank-{rank}.pulse"
     pulse.unlink(missing_ok=True)  # of the worker whose place it takes
     return ChildProcess(
         "headway.training.worker",
-        ["-", *(["--adapters"] if adapters else []), *(["--rank", str(rank)] if rank else [])],
+        [
+            "-",
+            *(["--adapters"] if adapters else []),
+            *(["--early", early] if early else []),
+            *(["--rank", str(rank)] if rank else []),
+        ],
         environment=worker_environment(),
         pulse=pulse,
         log=live / f"rank-{rank}.err",

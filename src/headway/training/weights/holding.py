@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from headway.model.forward import Run
-from headway.model.load import to_device
+from headway.model.load import from_folder, to_device
 from headway.runs.plan import Plan
 from headway.training.weights.checkpoint import load_moments, load_weights
 from headway.training.weights.initial_weights import starting_model
@@ -28,9 +28,18 @@ class Holding:
     load_moments: Callable[[Path, Mapping[str, nn.Parameter]], dict[str, Tensor]]
 
 
-def _whole_model(plan: Plan) -> tuple[nn.Module, Run | None]:
-    device = plan.machine.device
-    return to_device(starting_model(plan, device=device), device), None
+def whole(read: Callable[..., nn.Module] = from_folder) -> Holding:
+    """All of the model.
+
+    Args:
+        read: reads a model folder, as `from_folder` does.
+    """
+
+    def start(plan: Plan) -> tuple[nn.Module, Run | None]:
+        device = plan.machine.device
+        return to_device(starting_model(plan, read, device), device), None
+
+    return Holding(start, load_weights, lambda checkpoint, _: load_moments(checkpoint))
 
 
-WHOLE = Holding(_whole_model, load_weights, lambda checkpoint, _: load_moments(checkpoint))
+WHOLE = whole()
