@@ -8,6 +8,7 @@ these, C the model's width, V the vocabulary.
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, cast
 
 import torch
@@ -19,7 +20,7 @@ from headway.model import attention
 from headway.model.attention_layout import AttentionLayout
 from headway.model.frozen_weights import WidenedLayers
 from headway.model.kernels.fused_ops import compile_norms, use_fused_ops
-from headway.model.kernels.reproducible import compute_reproducibly
+from headway.model.kernels.reproducible import named_if_it_fails
 from headway.model.loss import CrossEntropy, Objective
 from headway.model.mixed_precision import MixedPrecisionCopies
 
@@ -154,26 +155,11 @@ class Forward:
         """A micro-batch's share of the mean loss over `num_trained` targets, differentiable."""
         return self.run(lambda: self._loss(micro, num_trained))
 
-    def backpropagate(
-        self, micro: PackedMicroBatch, num_trained: int, weight: float = 1.0
-    ) -> Tensor:
-        """Add the gradients of a micro-batch's share of the mean loss to what computes.
-
-        Args:
-            micro: the micro-batch.
-            num_trained: targets of the whole batch.
-            weight: of the share.
-
-        Returns:
-            The share, not weighted.
-        """
-
-        def compute() -> Tensor:
-            loss = self.loss(micro, num_trained)
-            (loss if weight == 1.0 else loss * weight).backward()
-            return loss.detach()
-
-        return compute() if self._whole else compute_reproducibly(compute)
+    def examined(self, micro: PackedMicroBatch, num_trained: int) -> AbstractContextManager[None]:
+        """Around the loss of a micro-batch and its backward pass; see `named_if_it_fails`."""
+        if self._whole:  # not twice: the other workers would wait
+            return nullcontext()
+        return named_if_it_fails(lambda: self.loss(micro, num_trained).backward())
 
     def losses(self, micro: PackedMicroBatch) -> Tensor:
         """(M,) fp32 loss of each trained target."""
@@ -181,9 +167,10 @@ class Forward:
 
     def run(self, compute: Callable[[], Tensor]) -> Tensor:
         """Run something that reads weights, which may be in shards."""
-        if self._whole:  # not twice: the other workers would wait
+        if self._whole:
             return self._whole(compute)
-        return compute_reproducibly(lambda: self._widened.run(compute))
+        with named_if_it_fails(lambda: self._widened.run(compute)):
+            return self._widened.run(compute)
 
     def _loss(self, micro: PackedMicroBatch, num_trained: int) -> Tensor:
         if self.runs_separately or self.has_custom_logits:

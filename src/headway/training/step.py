@@ -177,7 +177,10 @@ class Stepper:
                 for micro in batch.leaves[number - first]:
                     drop_if_due()
                     self.micro = micro
-                    losses.append(self.forward.backpropagate(micro, batch.num_trained))
+                    with self.forward.examined(micro, batch.num_trained):
+                        loss = self.forward.loss(micro, batch.num_trained)
+                        loss.backward()
+                    losses.append(loss.detach())
                     self.forward.collect_gradients()
                     self.pulse.beat()
                 merge(tree, self._take_gradients())

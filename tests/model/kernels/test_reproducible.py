@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from headway.base.errors import Cause, UsageError
 from headway.model.forward import Forward
-from headway.model.kernels.reproducible import compute_reproducibly, set_up_kernels
+from headway.model.kernels.reproducible import named_if_it_fails, set_up_kernels
 
 VARIABLE = "CUBLAS_WORKSPACE_CONFIG"
 
@@ -88,12 +88,24 @@ def with_put(after: Callable[[Tensor], Tensor]) -> Forward:
 MICRO = micro_of(3, 5)
 
 
+def computed(forward: Forward) -> Tensor:
+    with forward.examined(MICRO, 1):
+        loss = forward.loss(MICRO, 1)
+        loss.backward()
+    return loss.detach()
+
+
+def twice(compute: Callable[[], Any]) -> None:
+    with named_if_it_fails(compute):
+        compute()
+
+
 @pytest.mark.parametrize(
     ("after", "compute"),
     [
         (put, lambda forward: forward.losses(MICRO)),
-        (put, lambda forward: forward.backpropagate(MICRO, 1)),
-        (PutsBack.apply, lambda forward: forward.backpropagate(MICRO, 1)),
+        (put, computed),
+        (PutsBack.apply, computed),
     ],
     ids=["losses", "forward", "backward"],
 )
@@ -127,7 +139,7 @@ def test_other_errors_stay_what_they_are(fail: Callable[[], Any], deterministic:
         fail()
     torch.use_deterministic_algorithms(deterministic)
     with pytest.raises(Exception) as found:
-        compute_reproducibly(fail)
+        twice(fail)
     assert (type(found.value), str(found.value)) == (type(plain.value), str(plain.value))
 
 
@@ -141,7 +153,7 @@ def test_what_fails_once_only_is_told_as_it_was() -> None:
             raise RuntimeError("once")
 
     with pytest.raises(RuntimeError, match="once"):
-        compute_reproducibly(compute)
+        twice(compute)
     assert len(times) == 2
 
 
@@ -153,5 +165,5 @@ def test_without_the_setting_nothing_runs_twice() -> None:
         raise RuntimeError("of the model")
 
     with pytest.raises(RuntimeError):
-        compute_reproducibly(compute)
+        twice(compute)
     assert times == [1]

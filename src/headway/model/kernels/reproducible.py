@@ -1,15 +1,14 @@
 """Reproducible kernels: the same bits each time, on devices that have faster ones, too."""
 
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from headway.base.errors import Cause, Refusal, Remedy, UsageError
-
-_T = TypeVar("_T")
 
 # Buffers of a fixed size for cuBLAS, with which it is deterministic: 8 of 4,096 KiB. It reads
 # this when it is first used.
@@ -32,33 +31,34 @@ def set_up_kernels(threads: int, device: str, *, deterministic: bool) -> None:
         torch.use_deterministic_algorithms(True)
 
 
-def compute_reproducibly(compute: Callable[[], _T]) -> _T:
-    """Run something; if an operation of it has no deterministic kernel, the error names it.
+@contextmanager
+def named_if_it_fails(again: Callable[[], object]) -> Generator[None]:
+    """Around a computation: if an operation has no deterministic kernel, the error names it.
 
     torch raises a plain RuntimeError, of which nobody knows what it is about. So what failed is run
     once more, each operation by itself, and the one that fails is tried with other kernels allowed.
 
     Args:
-        compute: may be called twice; if it fails, its result is of no use.
+        again: the same computation, whose result is of no use.
 
     Raises:
         UsageError: an operation has no deterministic kernel, and they are asked for.
-        Exception: whatever else it raised.
+        Exception: whatever else the computation raised.
     """
     try:
-        return compute()
+        yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError:
         if torch.are_deterministic_algorithms_enabled():
-            _examine(compute)
+            _examine(again)
         raise
 
 
-def _examine(compute: Callable[[], object]) -> None:
+def _examine(again: Callable[[], object]) -> None:
     try:
         with _Examined():
-            compute()
+            again()
     except Refusal:
         raise
     except Exception:

@@ -70,9 +70,10 @@ class ShardedStepper(Stepper):
 
     def _run(self, micro: MicroTensors, num_trained: int, weight: float = 1.0) -> Tensor:
         self.micro = micro
-        loss = self.forward.backpropagate(micro, num_trained, weight)
+        loss = self.forward.loss(micro, num_trained)
+        (loss if weight == 1.0 else loss * weight).backward()
         self.pulse.beat()
-        return loss
+        return loss.detach()
 
     def _most_micro_batches(self, batch: Batch) -> int:
         """Micro-batches of the worker that has the most."""

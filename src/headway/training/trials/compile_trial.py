@@ -136,7 +136,9 @@ def _gradients(forward: Forward, micro: MicroTensors) -> list[Tensor]:
     was_training = forward.model.training
     forward.model.eval()
     try:
-        forward.backpropagate(micro, max(1, len(micro.targets_M)))
+        num_trained = max(1, len(micro.targets_M))
+        with forward.examined(micro, num_trained):
+            forward.loss(micro, num_trained).backward()
         forward.collect_gradients()
         if micro.ids_N.is_cuda:
             torch.cuda.synchronize()

@@ -34,5 +34,7 @@ def compute_gradients(forward: Forward, micro: MicroTensors) -> None:
     """
     for p in forward.weights.parameters():
         p.grad = None
-    forward.backpropagate(micro, max(1, len(micro.targets_M)))
+    num_trained = max(1, len(micro.targets_M))
+    with forward.examined(micro, num_trained):
+        forward.loss(micro, num_trained).backward()
     forward.collect_gradients()
