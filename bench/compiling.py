@@ -113,6 +113,7 @@ def _micro(length: int, every: int) -> MicroTensors:
         trained_at_M=trained_at_M,
         targets_M=torch.randint(VOCABULARY, trained_at_M.shape),
         documents=(DocumentGroup(length, num),),
+        host_trained_at_M=trained_at_M.numpy(),
     )
 
 

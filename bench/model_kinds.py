@@ -199,6 +199,7 @@ def packed(rows: Sequence[Tensor]) -> MicroTensors:
         trained_at_M=at_M,
         targets_M=ids_N[at_M + 1],
         documents=tuple(DocumentGroup(len(row)) for row in rows),
+        host_trained_at_M=at_M.numpy(),
     )
 
 

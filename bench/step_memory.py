@@ -106,13 +106,20 @@ def measure(device: str, cases: tuple[Case, ...] = CASES) -> Iterator[Peak]:
         model.save_pretrained(folder)
         for case in cases:
             torch.manual_seed(0)
-            yield Peak(case.name, estimate(case, device), actual(case, device, Path(folder)))
+            estimated = estimate(case, device, config, TOKENS[device])
+            yield Peak(case.name, estimated, actual(case, device, Path(folder)))
 
 
-def estimate(case: Case, device: str) -> int:
-    """What the memory model says, without the process and the copy for saving."""
-    config = config_of(device)
-    shape, tokens = shape_of(config), TOKENS[device]
+def estimate(case: Case, device: str, config: dict[str, Any], tokens: int) -> int:
+    """What the memory model says, without the process and the copy for saving.
+
+    Args:
+        case: how it is trained.
+        device: where.
+        config: of the model, as in config.json.
+        tokens: of a document, of which a micro-batch has two.
+    """
+    shape = shape_of(config)
     model = ModelPlan(
         source="folder",
         name="",
@@ -158,7 +165,7 @@ def actual(case: Case, device: str, folder: Path) -> int:
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated()
     before = sum(_storages(held()).values())
-    with _LiveBytes(set(_storages(held()))) as live:
+    with LiveBytes(set(_storages(held()))) as live:
         step()
     return before + live.peak
 
@@ -218,26 +225,31 @@ def _micro(tokens: int, vocab: int, device: str) -> MicroTensors:
         trained_at_M=at.to(device),
         targets_M=ids[at + 1].to(device),
         documents=(DocumentGroup(tokens, count=2),),
+        host_trained_at_M=at.numpy(),
     )
 
 
 def _storages(tensors: list[Tensor]) -> dict[int, int]:
-    """Address -> bytes of each storage."""
-    each = (one.untyped_storage() for one in tensors)
-    return {one.data_ptr(): one.nbytes() for one in each}
+    """Which one -> bytes of each storage; fake ones have no address."""
+    each: list[Any] = [one.untyped_storage() for one in tensors]
+    return {one._cdata: one.nbytes() for one in each}  # noqa: SLF001 - of the storage itself
 
 
-class _LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):
     """Counts the bytes of storages that operations make, while they are alive.
 
     Args:
-        known: addresses of storages that are there already.
+        known: storages that are there already and not counted, as `_storages` names them.
+
+    Attributes:
+        now: bytes.
+        peak: the most so far.
     """
 
-    def __init__(self, known: set[int]) -> None:
+    def __init__(self, known: set[int] | None = None) -> None:
         super().__init__()
-        self._seen = known
-        self._live = self.peak = 0
+        self._seen = known or set()
+        self.now = self.peak = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **kwargs or {})
@@ -247,18 +259,18 @@ class _LiveBytes(TorchDispatchMode):
         return out
 
     def _add(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        at, num = storage.data_ptr(), storage.nbytes()
+        storage: Any = tensor.untyped_storage()
+        at, num = storage._cdata, storage.nbytes()  # noqa: SLF001 - of the storage itself
         if not num or at in self._seen:
             return
         self._seen.add(at)
-        self._live += num
-        self.peak = max(self.peak, self._live)
+        self.now += num
+        self.peak = max(self.peak, self.now)
         weakref.finalize(storage, self._remove, at, num)
 
     def _remove(self, at: int, num: int) -> None:
         self._seen.discard(at)
-        self._live -= num
+        self.now -= num
 
 
 def main(arguments: list[str]) -> int:

@@ -198,6 +198,7 @@ def micro_of(*lengths: int, every: int = 2, vocab: int = VOCAB, seed: int = 0) -
         ids_N=torch.randint(vocab, (sum(lengths),), generator=draws),
         positions_N=torch.cat([torch.arange(n) for n in sorted(lengths)]),
         trained_at_M=torch.tensor(trained),
+        host_trained_at_M=np.array(trained, dtype=np.int64),
         targets_M=torch.randint(vocab, (len(trained),), generator=draws),
         documents=tuple(DocumentGroup(n, lengths.count(n)) for n in sorted(set(lengths))),
     )
@@ -243,11 +244,23 @@ def sharing(*families: tuple[int, Sequence[int]], every: int = 2, seed: int = 0)
     targets = torch.randint(VOCAB, (len(trained_at),), generator=draws)
     rows, wholes = np.arange(len(whole_ids)), tuple(DocumentGroup(len(one)) for one in whole_ids)
     once = MicroTensors(
-        rows, torch.cat(ids), torch.cat(positions), torch.tensor(trained_at), targets, tuple(groups)
+        rows,
+        torch.cat(ids),
+        torch.cat(positions),
+        torch.tensor(trained_at),
+        targets,
+        tuple(groups),
+        np.array(trained_at, dtype=np.int64),
     )
     whole_positions = torch.cat([torch.arange(len(one)) for one in whole_ids])
     each = MicroTensors(
-        rows, torch.cat(whole_ids), whole_positions, torch.tensor(whole_at), targets, wholes
+        rows,
+        torch.cat(whole_ids),
+        whole_positions,
+        torch.tensor(whole_at),
+        targets,
+        wholes,
+        np.array(whole_at, dtype=np.int64),
     )
     return once, each
 

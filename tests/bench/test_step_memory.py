@@ -18,7 +18,7 @@ def step_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_storages_that_are_alive_are_counted_once(step_memory: Any) -> None:
     known = torch.zeros(1000)
-    with step_memory._LiveBytes(set(step_memory._storages([known]))) as live:
+    with step_memory.LiveBytes(set(step_memory._storages([known]))) as live:
         known.add_(1)
         first = torch.ones(256)
         view = first[:10]
@@ -33,6 +33,10 @@ def test_storages_that_are_alive_are_counted_once(step_memory: Any) -> None:
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_every_case_is_estimated(step_memory: Any, device: str) -> None:
-    found = {one.name: step_memory.estimate(one, device) for one in step_memory.CASES}
+    def estimated(case: Any) -> int:
+        config, tokens = step_memory.config_of(device), step_memory.TOKENS[device]
+        return step_memory.estimate(case, device, config, tokens)
+
+    found = {one.name: estimated(one) for one in step_memory.CASES}
     assert found["full-bf16"] > found["full-bf16-recomputed"] > found["full-bf16-8bit"]
     assert found["lora-bf16"] > found["lora-4bit-recomputed"]

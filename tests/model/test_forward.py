@@ -7,6 +7,7 @@ import pytest
 import torch
 from tests.helpers import causal, micro_of, padded_losses, sharing
 from tests.model.gradients import assert_same, gradients
+from tests.training.dispatched import HostReads
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
@@ -48,6 +49,22 @@ def test_separately_a_document_comes_after_what_it_begins_with(together: bool) -
     with torch.no_grad():
         losses, wanted = forward.losses(once if together else each), padded_losses(plain, each)
     assert torch.allclose(losses, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_separate_documents_are_found_without_reading_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beside the model: its own code in transformers reads once for each mask it makes."""
+    once, each = sharing((7, (1, 4)), (3, (5, 5, 2)))
+    forward = Forward(causal("llama"))
+    forward.run_separately()
+    monkeypatch.setattr(forward, "_logits_at", lambda ids, at: ids[at][:, None].float())
+    wanted = {}
+    for name, micro in (("once", once), ("each", each)):
+        with HostReads() as reads:
+            wanted[name] = forward.logits(micro)
+        assert reads.found == []
+    assert torch.equal(wanted["once"], wanted["each"])
 
 
 # ---- logits that are more than a product -------------------------------------------------------

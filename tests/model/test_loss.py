@@ -3,8 +3,10 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.helpers import VOCAB, causal, micro_of, padded_losses
@@ -133,8 +135,8 @@ def test_a_factor_of_the_loss_is_one_of_its_gradients() -> None:
 @pytest.mark.parametrize("way", ["packed", "own logits", "separately"])
 def test_b02_a_micro_batch_with_nothing_trained_is_0_and_changes_nothing(way: str) -> None:
     model, micro = causal("llama"), micro_of(3, 5)
-    object.__setattr__(micro, "trained_at_M", micro.trained_at_M[:0])
-    object.__setattr__(micro, "targets_M", micro.targets_M[:0])
+    trained = ("trained_at_M", "targets_M", "host_trained_at_M")
+    micro = replace(micro, **{name: getattr(micro, name)[:0] for name in trained})
     forward = Forward(model)
     forward.use_custom_logits(way == "own logits")
     forward.run_separately(way == "separately")
@@ -164,6 +166,7 @@ def test_b06_ten_tokens_and_one_token_are_eleven(dtype: torch.dtype) -> None:
         rows_R=one.rows_R,
         documents=one.documents + ten.documents,
         trained_at_M=torch.cat([one.trained_at_M, ten.trained_at_M + 1]),
+        host_trained_at_M=np.r_[one.host_trained_at_M, ten.host_trained_at_M + 1],
         **{
             name: torch.cat([getattr(one, name), getattr(ten, name)])
             for name in ("ids_N", "positions_N", "targets_M")

@@ -114,8 +114,8 @@ class Blocks:
         self.at_P: Tensor | None = None
         self.where_N: Tensor | None = None
         if padded > begin:
-            self.at_P = _to_device(torch.from_numpy(np.concatenate(at)), device)
-            self.where_N = _to_device(torch.from_numpy(np.concatenate(where)), device)
+            self.at_P = to_device(torch.from_numpy(np.concatenate(at)), device)
+            self.where_N = to_device(torch.from_numpy(np.concatenate(where)), device)
 
     def mask(self, block: Block, window: int | None, dtype: torch.dtype) -> Tensor:
         """The mask of a block's scores: 0 where a token may look, -inf where not.
@@ -136,7 +136,7 @@ class Blocks:
         return self._masks[key]
 
 
-def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Move a new tensor; a GPU copies it from pinned memory, and nobody waits for it."""
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -179,7 +179,7 @@ class VarlenLayout:
                 np.r_[group.prefix.slice if group.prefix else slice(0), begin:end]
                 for group, begin, end in zip(each, begins, begins[1:], strict=False)
             ]
-            at = _to_device(torch.from_numpy(np.concatenate(parts).astype(np.int64)), device)
+            at = to_device(torch.from_numpy(np.concatenate(parts).astype(np.int64)), device)
         sums = (begins, [0, *accumulate(num_keys)])
-        queries, keys = (_to_device(torch.tensor(s, dtype=torch.int32), device) for s in sums)
+        queries, keys = (to_device(torch.tensor(s, dtype=torch.int32), device) for s in sums)
         return VarlenLayout(queries, keys, at, (max(g.length for g in each), max(num_keys)))

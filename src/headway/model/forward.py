@@ -11,13 +11,15 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from headway.base.documents import DocumentGroup
 from headway.model import attention
-from headway.model.attention_layout import AttentionLayout
+from headway.model.attention_layout import AttentionLayout, to_device
 from headway.model.frozen_weights import WidenedLayers
 from headway.model.kernels.fused_ops import compile_norms, use_fused_ops
 from headway.model.kernels.reproducible import named_if_it_fails
@@ -38,6 +40,8 @@ class PackedMicroBatch(Protocol):
     def targets_M(self) -> Tensor: ...  # noqa: D102
     @property
     def documents(self) -> Sequence[DocumentGroup]: ...  # noqa: D102
+    @property
+    def host_trained_at_M(self) -> NDArray[np.int64]: ...  # noqa: D102 - without asking the device
 
 
 Run = Callable[[Callable[[], Tensor]], Tensor]  # runs what reads the weights
@@ -211,23 +215,24 @@ class Forward:
     def _separate_logits(self, micro: PackedMicroBatch) -> Tensor:
         """(M, V) each document after its shared prefix, one at a time."""
         logits: list[Tensor] = []
-        order: list[Tensor] = []
-        begin = 0
-        at_M = micro.trained_at_M
+        order: list[NDArray[np.int64]] = []
+        begin, at_M, device = 0, micro.host_trained_at_M, micro.ids_N.device
         for group in (one for one in micro.documents for _ in range(one.count)):
             end = begin + group.length
-            (own,) = torch.where((at_M >= begin) & (at_M < end))
+            own = np.flatnonzero((at_M >= begin) & (at_M < end))
             if len(own):
                 spans = [slice(begin, end)]
                 if group.prefix:
                     spans.insert(0, group.prefix.slice)
                 ids = torch.cat([micro.ids_N[span] for span in spans])
-                logits.append(self._logits_at(ids, at_M[own] - end + len(ids)))
+                at = torch.from_numpy(at_M[own] - end + len(ids))
+                logits.append(self._logits_at(ids, to_device(at, device)))
                 order.append(own)
             begin = end
         if not order:
-            return self._logits_at(micro.ids_N[:1], at_M)
-        return torch.cat(logits)[torch.cat(order).argsort()]
+            return self._logits_at(micro.ids_N[:1], micro.trained_at_M)
+        back = torch.from_numpy(np.concatenate(order).argsort(kind="stable"))
+        return torch.cat(logits).index_select(0, to_device(back, device))
 
     def _logits_at(self, ids: Tensor, at: Tensor, **packed: Any) -> Tensor:
         """(M, V) logits at some positions; a document by itself has the model's own positions."""

@@ -23,7 +23,12 @@ _NUM_AHEAD = 2  # steps prepared while one is trained
 
 @dataclass(frozen=True)
 class MicroTensors:
-    """A `MicroBatch` as tensors on the device, with the same names and shapes."""
+    """A `MicroBatch` as tensors on the device, with the same names and shapes.
+
+    Attributes:
+        host_trained_at_M: `trained_at_M` once more, for decisions: reading it from a GPU would wait
+            for everything that the GPU still has to do.
+    """
 
     rows_R: Numbers
     ids_N: Tensor
@@ -31,6 +36,7 @@ class MicroTensors:
     trained_at_M: Tensor
     targets_M: Tensor
     documents: tuple[DocumentGroup, ...]
+    host_trained_at_M: Numbers
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ def to_tensors(micro: MicroBatch, device: str) -> MicroTensors:
         trained_at_M=move("trained_at_M"),
         targets_M=move("targets_M"),
         documents=micro.documents,
+        host_trained_at_M=micro.trained_at_M,
     )
 
 

@@ -155,7 +155,8 @@ def longest_documents(micro: MicroTensors, num_tokens: int = 0) -> MicroTensors:
     if len(lengths) == 1 and lengths[0] > 1:
         lengths = [lengths[0] // 2, lengths[0] - lengths[0] // 2]
     begin = len(micro.ids_N) - sum(lengths)
-    kept = micro.trained_at_M >= begin
+    kept = torch.from_numpy(micro.host_trained_at_M >= begin).to(micro.ids_N.device)
+    at_M = micro.host_trained_at_M
     return MicroTensors(
         rows_R=micro.rows_R,
         ids_N=micro.ids_N[begin:],
@@ -163,6 +164,7 @@ def longest_documents(micro: MicroTensors, num_tokens: int = 0) -> MicroTensors:
         trained_at_M=micro.trained_at_M[kept] - begin,
         targets_M=micro.targets_M[kept],
         documents=tuple(DocumentGroup(length) for length in lengths),
+        host_trained_at_M=at_M[at_M >= begin] - begin,
     )
 
 
