@@ -1,10 +1,11 @@
-"""What compiling wins: one micro-batch forwards and backwards, compiled and not, in turns.
+"""What compiling wins: one micro-batch forwards and backwards, at each level, in turns.
 
     python bench/compiling.py                 26M weights
     python bench/compiling.py --preset base   110M
 
-Two models of one shape in one process, in bf16, with Headway's allocator; a turn is the loss, its
-gradient, and what brings that to the fp32 weights. The optimizer's part of a step is not in it.
+Three models of one shape in one process, in bf16, with Headway's allocator: uncompiled, with norms
+and loss compiled, with whole layers compiled. A turn is the loss, its gradient, and what brings
+that to the fp32 weights. The optimizer's part of a step is not in it.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from trials import HERE, THREADS
 from headway.base.documents import DocumentGroup
 from headway.data.batching.batches import MicroTensors
 from headway.model.forward import Forward
+from headway.model.kernels.compile_level import CompileLevel
 from headway.model.load import from_config
 from headway.model.presets import config
 from headway.supervise import allocator
@@ -43,7 +45,12 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(THREADS)
     told: dict[str, Any] = {"turns": TURNS, "machine": machine(), "versions": versions()}
-    told |= {"preset": asked.preset, "kinds": dict(measured(asked.preset))}
+    told |= {
+        "load before": os.getloadavg(),
+        "preset": asked.preset,
+        "kinds": dict(measured(asked.preset)),
+    }
+    told["load after"] = os.getloadavg()
     print(json.dumps(told, indent=1))
     if asked.write:
         path = HERE / "results" / f"{date.today().isoformat()}-compiling-{asked.preset}.json"
@@ -51,28 +58,43 @@ def main() -> None:
 
 
 def measured(preset: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Of each kind of data, seconds of both ways."""
+    """Of each kind of data, seconds of each level."""
     shape = config(preset, VOCABULARY, TEXT, {})
-    plain, compiled = (_made(shape) for _ in range(2))
-    began_s = time.perf_counter()
-    compiled.compile()
-    _turn(compiled, text())
-    first_s = time.perf_counter() - began_s
+    forwards = {level: _made(shape) for level in CompileLevel}
+    first_s = dict[str, float]()
+    for level, forward in forwards.items():
+        forward.compile(level)
+        began_s = time.perf_counter()
+        _turn(forward, text())
+        first_s[level] = time.perf_counter() - began_s
     for kind, micro in {"text": text(), "chats": chats()}.items():
-        ways: dict[str, list[float]] = {"plain": [], "compiled": []}
+        seconds: dict[CompileLevel, list[float]] = {level: [] for level in CompileLevel}
         for _ in range(TURNS):
-            for way, forward in zip(ways, (plain, compiled), strict=True):
-                ways[way].append(_turn(forward, micro))
-        ratios = sorted(slow / fast for slow, fast in zip(*ways.values(), strict=True))
+            for level, forward in forwards.items():
+                seconds[level].append(_turn(forward, micro))
+        plain = seconds[CompileLevel.NOTHING]
         yield (
             kind,
             {
-                "ratio": median(ratios),
-                "middle half": [ratios[TURNS // 4], ratios[-1 - TURNS // 4]],
-                "seconds": {way: median(seconds) for way, seconds in ways.items()},
+                "times as fast as uncompiled": {
+                    level: _ratio(plain, seconds[level]) for level in CompileLevel if level.compiles
+                },
+                "layers, times as fast as operations": _ratio(
+                    seconds[CompileLevel.OPERATIONS], seconds[CompileLevel.LAYERS]
+                ),
+                "seconds": {level: median(each) for level, each in seconds.items()},
                 "first turn, compiling": first_s,
             },
         )
+
+
+def _ratio(slow_s: list[float], fast_s: list[float]) -> dict[str, Any]:
+    """Of the turns side by side: the median, and the middle half."""
+    ratios = sorted(slow / fast for slow, fast in zip(slow_s, fast_s, strict=True))
+    return {
+        "ratio": median(ratios),
+        "middle half": [ratios[TURNS // 4], ratios[-1 - TURNS // 4]],
+    }
 
 
 def _made(shape: dict[str, Any]) -> Forward:

@@ -20,6 +20,7 @@ from headway.model.attention import (
 )
 from headway.model.attention_layout import AttentionLayout, Blocks
 from headway.model.forward import Forward
+from headway.model.kernels import packed_attention
 
 DOCUMENTS = (1, 3, 5, 5, 9, 12)
 # What documents begin with, shorter and longer than them, and what comes after, in several lengths.
@@ -135,9 +136,9 @@ def no_mask(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def own_tokens_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = attention._attend_block
+    real = packed_attention._attend_block
     monkeypatch.setattr(
-        attention, "_attend_block", lambda tensors, _before, *rest: real(tensors, (), *rest)
+        packed_attention, "_attend_block", lambda tensors, _before, *rest: real(tensors, (), *rest)
     )
 
 

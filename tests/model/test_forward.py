@@ -13,6 +13,7 @@ from torch._dynamo.utils import counters
 
 from headway.model.forward import Forward
 from headway.model.kernels import fused_ops
+from headway.model.kernels.compile_level import CompileLevel
 from headway.model.load import with_lora
 from headway.training.trials.probes import try_packing
 
@@ -113,8 +114,8 @@ def test_a_model_has_the_loss_and_the_gradients_it_has_uncompiled(kind: str) -> 
     forward = Forward(model)
     for micro in (micro_of(2, 4, 4, 11), micro_of(30, 40, every=3)):
         found: list[tuple[float, dict[str, Tensor]]] = []
-        for yes in (False, True, False):
-            forward.compile(yes)
+        for level in (CompileLevel.NOTHING, CompileLevel.OPERATIONS, CompileLevel.NOTHING):
+            forward.compile(level)
             loss = forward.loss(micro, 7)
             loss.backward()
             of = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
@@ -135,7 +136,7 @@ def test_what_is_only_looked_at_runs_as_it_did(monkeypatch: pytest.MonkeyPatch) 
     forward, micro = Forward(causal("llama")), micro_of(3, 9)
     with torch.no_grad():
         before = forward.losses(micro)
-        forward.compile()
+        forward.compile(CompileLevel.OPERATIONS)
         monkeypatch.setattr(fused_ops, "compiled_rms_norm", never)
         assert torch.equal(forward.losses(micro), before)
     with pytest.raises(AssertionError):
@@ -144,7 +145,7 @@ def test_what_is_only_looked_at_runs_as_it_did(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_single_token_runs_uncompiled() -> None:
     forward = Forward(causal("llama"))
-    forward.compile()
+    forward.compile(CompileLevel.OPERATIONS)
     before = graphs()
     loss = forward.loss(micro_of(1, every=1), 1)
     loss.backward()
@@ -154,7 +155,7 @@ def test_a_single_token_runs_uncompiled() -> None:
 
 def test_a_twin_in_bf16_is_compiled_too() -> None:
     forward = Forward(causal("llama"))
-    forward.compile()
+    forward.compile(CompileLevel.OPERATIONS)
     forward.compute_in(torch.bfloat16)
     norms = [m for m in forward.model.modules() if isinstance(m, nn.Module) and _is_norm(m)]
     assert norms

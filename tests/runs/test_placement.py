@@ -10,6 +10,7 @@ from tests.runs.folders import checkpoint, made, planned
 
 from headway.base.errors import UsageError
 from headway.base.lock import RunLock
+from headway.model.kernels.compile_level import CompileLevel
 from headway.runs.folder import RunFolder
 from headway.runs.placement import carry_over, difference, move_aside, place
 from headway.runs.plan import Plan, load_plan
@@ -156,10 +157,22 @@ def test_a_resume_changes_time_and_memory_and_nothing_else() -> None:
 def test_a_resume_can_turn_compiling_on_and_off(has_tried: bool) -> None:
     before = replace(Settled.from_plan(planned()), has_tried=has_tried)
     now, note = carry_over(before, planned(torch_compile=True))
-    assert now == replace(before, compiled=True)
+    assert now == replace(before, compiled=CompileLevel.OPERATIONS)
     assert note == "from here on with compiling on: the same within rounding"
     assert carry_over(now, planned(torch_compile=True)) == (now, "")
     assert carry_over(now, planned(torch_compile=False))[0] == before
+
+
+@pytest.mark.parametrize(
+    ("has_tried", "level"), [(False, CompileLevel.LAYERS), (True, CompileLevel.OPERATIONS)]
+)
+def test_a_resume_compiles_no_layers_that_were_never_tried(
+    has_tried: bool, level: CompileLevel
+) -> None:
+    before = replace(Settled.from_plan(planned()), has_tried=has_tried)
+    plan = planned(torch_compile=True)
+    asked = replace(plan, machine=replace(plan.machine, device="cuda"))
+    assert carry_over(before, asked)[0].compiled is level
 
 
 def test_a_micro_batch_that_was_taken_over_is_not_asked_for_again() -> None:

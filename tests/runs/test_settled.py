@@ -9,6 +9,7 @@ import pytest
 from tests.helpers import in_memory, plan_of
 
 from headway.base.errors import Cause, MachineError, UsageError
+from headway.model.kernels.compile_level import CompileLevel
 from headway.runs.settled import NAME, Settled, load_settled
 
 PLAN = plan_of(in_memory(1601), max_length=16, micro_batch_tokens=64)
@@ -18,7 +19,7 @@ FOUND = replace(
     compute_dtype="bfloat16",
     run_separately=True,
     custom_logits=True,
-    compiled=True,
+    compiled=CompileLevel.LAYERS,
     micro_batch_tokens=32,
     gradient_checkpointing=True,
     max_time_s=60.0,
@@ -38,6 +39,29 @@ def test_without_a_file_it_is_what_was_planned(tmp_path: Path) -> None:
 def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     FOUND.save(tmp_path)
     assert load_settled(tmp_path, PLAN) == FOUND
+
+
+@pytest.mark.parametrize(
+    ("compiled", "level"), [(True, CompileLevel.OPERATIONS), (False, CompileLevel.NOTHING)]
+)
+def test_one_that_says_only_whether_it_is_compiled_is_read(
+    tmp_path: Path, compiled: bool, level: CompileLevel
+) -> None:
+    FOUND.save(tmp_path)
+    path = tmp_path / NAME
+    old = json.loads(path.read_text()) | {"schema": "headway.settled/1", "compiled": compiled}
+    path.write_text(json.dumps(old))
+    assert load_settled(tmp_path, PLAN) == replace(FOUND, compiled=level)
+
+
+@pytest.mark.parametrize(
+    ("device", "level"), [("cpu", CompileLevel.OPERATIONS), ("cuda", CompileLevel.LAYERS)]
+)
+def test_whole_layers_are_what_a_gpu_compiles(device: str, level: CompileLevel) -> None:
+    plan = replace(PLAN, machine=replace(PLAN.machine, device=device))
+    assert Settled.from_plan(plan).compiled is CompileLevel.NOTHING
+    plan = replace(plan, machine=replace(plan.machine, compiled=True))
+    assert Settled.from_plan(plan).compiled is level
 
 
 def test_a_person_sees_the_plan_with_what_was_found() -> None:
@@ -66,18 +90,18 @@ def test_one_of_another_plan_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_of_a_newer_headway_is_refused_as_such(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_text('{"schema": "headway.settled/2"}')
+    (tmp_path / NAME).write_text('{"schema": "headway.settled/3"}')
     with pytest.raises(UsageError, match="newer Headway"):
         load_settled(tmp_path, PLAN)
 
 
-TRIED: dict[str, tuple[dict[str, bool], dict[str, bool]]] = {
+TRIED: dict[str, tuple[dict[str, bool], dict[str, Any]]] = {
     "sound": ({"separately": False, "own_logits": False}, {"share_prefixes": True}),
     "leaks": ({"separately": True, "own_logits": True}, {"custom_logits": True}),
     "not shared": ({"separately": False, "own_logits": False, "not_shared": True}, {}),
     "compiled": (
         {"separately": False, "own_logits": False, "compiled": True},
-        {"share_prefixes": True, "compiled": True},
+        {"share_prefixes": True, "compiled": CompileLevel.OPERATIONS},
     ),
 }
 

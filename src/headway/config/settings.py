@@ -189,7 +189,7 @@ class Settings:
     gradient_checkpointing: bool | None = _setting(
         None, "activation checkpointing: recompute layers in the backward pass, to save memory"
     )
-    torch_compile: bool | None = _setting(None, "compile the operations between matrix products")
+    torch_compile: bool | None = _setting(None, "compile norms and loss; on a GPU whole layers")
     deterministic: bool = _setting(
         False, "on a GPU: only kernels that give the same bits each time; a CPU has no others"
     )

@@ -8,7 +8,9 @@ padded, B the documents of a block, T the tokens of each.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, count
+from typing import Any, cast
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -16,6 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headway.base.documents import DocumentGroup, RowSpan
+
+_NUMBERS = count(1)
+_LAYOUTS: "WeakValueDictionary[int, AttentionLayout]" = WeakValueDictionary()
+_KEPT = "headway.attention_layout"
 
 SHORT = 256  # tokens; matrix products beat a fused kernel on documents of up to this length
 
@@ -26,6 +32,10 @@ class AttentionLayout:
     Args:
         documents: groups in the row's order, a shared prefix before its documents.
         device: of the row's tensors.
+
+    Attributes:
+        handle: a number, on the CPU, by which a compiled graph names the layout: graphs take
+            tensors, and would be compiled again for each other number that is none.
     """
 
     def __init__(
@@ -33,6 +43,20 @@ class AttentionLayout:
     ) -> None:
         self.documents = tuple(documents)
         self.device = torch.device(device)
+        number = next(_NUMBERS)
+        self.handle = torch.tensor(number)
+        _LAYOUTS[number] = self
+
+    @staticmethod
+    def find(handle: Tensor) -> "AttentionLayout":
+        """The layout of a handle, which somebody must still hold."""
+        return _LAYOUTS[int(handle)]
+
+    def keep_for_backward(self, output: Tensor) -> Tensor:
+        """Hold this layout for as long as the graph behind a pass's output exists."""
+        if output.grad_fn is not None:
+            cast("Any", output.grad_fn).metadata[_KEPT] = self
+        return output
 
     @cached_property
     def blocks(self) -> "Blocks":

@@ -1,9 +1,9 @@
 """Forward pass: how a micro-batch runs through a model.
 
-`Forward` decides the number format, whether documents run packed or separately, and whether the
-fused ops are compiled. Training, probes and evaluation all go through it. What the loss is, is the
-objective's business (`model/loss.py`). N is the tokens of a micro-batch, M the trained ones of
-these, C the model's width, V the vocabulary.
+`Forward` decides the number format, whether documents run packed or separately, and how much is
+compiled: nothing, the fused ops, or whole layers. Training, probes and evaluation all go through
+it. What the loss is, is the objective's business (`model/loss.py`). N is the tokens of a
+micro-batch, M the trained ones of these, C the model's width, V the vocabulary.
 """
 
 import inspect
@@ -21,6 +21,8 @@ from headway.base.documents import DocumentGroup
 from headway.model import attention
 from headway.model.attention_layout import AttentionLayout, to_device
 from headway.model.frozen_weights import WidenedLayers
+from headway.model.kernels.compile_level import CompileLevel
+from headway.model.kernels.compiled_layers import CompiledLayers, layers_of
 from headway.model.kernels.fused_ops import compile_norms, use_fused_ops
 from headway.model.kernels.reproducible import named_if_it_fails
 from headway.model.loss import CrossEntropy, Objective
@@ -65,7 +67,7 @@ class Forward:
         runs_separately: each document runs through the model separately. For models whose layers
             let documents in one row see each other regardless of the attention.
         has_custom_logits: the model's logits are more than its last layer times the head.
-        is_compiled: norms and the loss are compiled.
+        compiled: how much of it is compiled.
     """
 
     def __init__(
@@ -79,7 +81,8 @@ class Forward:
             _call_on_layers(weights, on_layer)
         self.weights = self.model = weights
         self.original_attention = attention.current_implementation(weights)
-        self.runs_separately = self.is_compiled = False
+        self.runs_separately = False
+        self.compiled = CompileLevel.NOTHING
         self._objective = objective or CrossEntropy()
         self._whole = whole
         self._copies: MixedPrecisionCopies | None = None
@@ -97,7 +100,8 @@ class Forward:
         self._can_select = "logits_to_keep" in inspect.signature(whole.forward).parameters
         self.has_custom_logits = self._layers is None or type(self._head) is not nn.Linear
         self.run_separately(self.runs_separately)
-        self.compile(self.is_compiled)
+        self._compiled_layers = CompiledLayers(model)
+        self.compile(self.compiled)
 
     # -- how it computes ---------------------------------------------------------------------
 
@@ -133,10 +137,15 @@ class Forward:
         """Take logits from the model's own head, or compute them from its last layer again."""
         self.has_custom_logits = enabled
 
-    def compile(self, enabled: bool = True) -> None:
-        """Compile norms and the loss on their next use, or run them uncompiled again."""
-        self.is_compiled = enabled
-        compile_norms(self.model, enabled)
+    def compile(self, level: CompileLevel) -> None:
+        """Compile as much of the model on its next use, or run it uncompiled again.
+
+        Raises:
+            CannotCompileLayersError: the model has no layers to compile.
+        """
+        self.compiled = level
+        compile_norms(self.model, level.compiles)
+        self._compiled_layers.compile(level is CompileLevel.LAYERS)
 
     def refresh_copies(self) -> None:
         """After an update of the weights: round them into the copies that compute."""
@@ -184,7 +193,7 @@ class Forward:
             self._head,
             micro.targets_M,
             1 / num_trained,
-            compiled=self.is_compiled,
+            compiled=self.compiled.compiles,
         )
 
     def _losses(self, micro: PackedMicroBatch) -> Tensor:
@@ -195,13 +204,15 @@ class Forward:
     def hidden_states(self, micro: PackedMicroBatch) -> Tensor:
         """(M, C) the head's input at the trained positions; documents run packed."""
         layers: Any = self._layers
+        layout = AttentionLayout(micro.documents, micro.ids_N.device)
         output = layers(
             input_ids=micro.ids_N[None],
             position_ids=micro.positions_N[None],
             use_cache=False,
-            documents=AttentionLayout(micro.documents, micro.ids_N.device),
+            documents=layout,
         )
-        return cast("Tensor", _SelectRows.apply(output[0][0], micro.trained_at_M))
+        hidden_NC = layout.keep_for_backward(output[0])[0]
+        return cast("Tensor", _SelectRows.apply(hidden_NC, micro.trained_at_M))
 
     def logits(self, micro: PackedMicroBatch) -> Tensor:
         """(M, V) the model's own logits at the trained positions."""
@@ -210,7 +221,8 @@ class Forward:
         layout = AttentionLayout(micro.documents, micro.ids_N.device)
         positions = micro.positions_N[None]
         at_M = micro.trained_at_M
-        return self._logits_at(micro.ids_N, at_M, position_ids=positions, documents=layout)
+        logits = self._logits_at(micro.ids_N, at_M, position_ids=positions, documents=layout)
+        return layout.keep_for_backward(logits)
 
     def _separate_logits(self, micro: PackedMicroBatch) -> Tensor:
         """(M, V) each document after its shared prefix, one at a time."""
@@ -253,9 +265,7 @@ def _call_on_layers(model: nn.Module, on_layer: Callable[[], None]) -> None:
         if isinstance(first, Tensor) and first.requires_grad:
             first.register_hook(after_backward)
 
-    # The outermost list: the experts of a layer may be in one, too.
-    layers = next((m for m in model.modules() if isinstance(m, nn.ModuleList)), ())
-    for layer in layers:
+    for layer in layers_of(model):
         layer.register_forward_hook(after_forward)
 
 

@@ -14,6 +14,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from headway.base.errors import Cause, Remedy, UsageError
+from headway.model.kernels.compiled_layers import layers_of
 from headway.model.kernels.fused_ops import use_fused_ops
 
 
@@ -59,7 +60,7 @@ def shard(
     low = dtype if dtype != torch.float32 else None
     policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32 if low else None)
     whole = Whole(model)
-    for part in (*_layers(model), whole):
+    for part in (*layers_of(model), whole):
         _fill(part, model, read)
         use_fused_ops(part)
         # The last part, too: between two runs nothing is whole.
@@ -143,11 +144,6 @@ class Gathered(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._tensors)
-
-
-def _layers(model: nn.Module) -> list[nn.Module]:
-    """The layers of a model: the outermost list, since the experts of a layer may be in one too."""
-    return list(next((m for m in model.modules() if isinstance(m, nn.ModuleList)), ()))
 
 
 def _fill(part: nn.Module, model: nn.Module, read: Callable[[nn.Parameter], Tensor | None]) -> None:

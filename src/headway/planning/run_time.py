@@ -24,6 +24,9 @@ from headway.runs.plan import (
 # Measured: compiling and its trial with an empty cache, in seconds, and the share of a step it
 # saves. A run must win back twice the cost.
 _COMPILE_S, _COMPILE_SAVES = 20.0, 0.04
+# Guessed, until a GPU has been measured: the same for whole layers. The trial decides what is kept.
+_GUESSED_GPU_COMPILE_S, _GUESSED_GPU_COMPILE_SAVES = 60.0, 0.10
+_GUESSED_GPU_FLOPS = 50e12  # FLOP/s that training reaches
 # Share of the measured peak FLOP/s that training reaches; without a measurement, FLOP/s per thread.
 _SHARE_OF_PEAK, _FLOPS_PER_THREAD = 0.6, 100e9
 _STARTUP_S = 5.0  # until it is measured
@@ -110,23 +113,27 @@ def decide_compile(
         return Decision(settings.torch_compile)
     seconds = min(likely_seconds(time, compute, facts), settings.max_time or math.inf)
     compiles = False
-    if compute.device != "cpu":
-        reason = "not measured on a GPU"
+    if compute.device == "mps":
+        reason = "not measured on this device"
     elif compute.is_sharded:
         reason = "a model in shards is not compiled"
-    elif settings.test or not compile_pays_off(seconds):
+    elif settings.test or not compile_pays_off(seconds, compute.device):
         reason = "the run is too short for compiling to pay off"
     elif not facts.compiler:
         reason = "it would pay off, but there is no C++ compiler here (headway doctor)"
     else:
         compiles = True
-        reason = f"pays off in about {units.seconds(seconds)}; tried before step 1"
+        guessed = ", by a guess for GPUs" if compute.device == "cuda" else ""
+        reason = f"pays off in about {units.seconds(seconds)}{guessed}; tried before step 1"
     return Decision(compiles, (auto("torch_compile", compiles, reason),))
 
 
-def compile_pays_off(seconds: float) -> bool:
+def compile_pays_off(seconds: float, device: str = "cpu") -> bool:
     """Whether a run that takes this long uncompiled is shorter compiled, compiling included."""
-    return seconds * _COMPILE_SAVES > 2 * _COMPILE_S
+    costs_s, saves = _COMPILE_S, _COMPILE_SAVES
+    if device == "cuda":
+        costs_s, saves = _GUESSED_GPU_COMPILE_S, _GUESSED_GPU_COMPILE_SAVES
+    return seconds * saves > 2 * costs_s
 
 
 def likely_seconds(time: TimePlan, compute: Compute, facts: KnownMachine) -> float:
@@ -135,7 +142,10 @@ def likely_seconds(time: TimePlan, compute: Compute, facts: KnownMachine) -> flo
         return time.seconds
     key = peak_key(compute.device, f"torch.{compute.dtype}", compute.threads, facts.torch)
     peak = facts.measured(key)
-    speed = _SHARE_OF_PEAK * peak if peak else _FLOPS_PER_THREAD * compute.threads
+    unmeasured = _FLOPS_PER_THREAD * compute.threads
+    if compute.device == "cuda":
+        unmeasured = _GUESSED_GPU_FLOPS
+    speed = _SHARE_OF_PEAK * peak if peak else unmeasured
     return time.flops / (speed * compute.workers.workers)
 
 

@@ -15,9 +15,10 @@ from headway.base.files import unused_path
 from headway.base.lock import is_held
 from headway.base.units import plural
 from headway.config.run_name import append_to_name
+from headway.model.kernels.compile_level import CompileLevel
 from headway.runs.folder import RunFolder
 from headway.runs.plan import Plan
-from headway.runs.settled import Settled, load_settled
+from headway.runs.settled import Settled, load_settled, planned_level
 
 _MAX_RUNS = 10_000  # of one name
 _MOST_NAMED = 20  # files in a command; with more, it names the sources as they were typed
@@ -135,9 +136,12 @@ def carry_over(settled: Settled, requested: Plan) -> tuple[Settled, str]:
         notes.append(f"gradient checkpointing {'on' if recompute else 'off'}")
         settled = replace(settled, gradient_checkpointing=recompute)
     compiled = requested.machine.compiled
-    if _is_requested(requested, "torch_compile") and compiled != settled.compiled:
+    if _is_requested(requested, "torch_compile") and compiled != settled.compiled.compiles:
         notes.append(f"compiling {'on' if compiled else 'off'}")
-        settled = replace(settled, compiled=compiled)
+        level = planned_level(requested)
+        if compiled and settled.has_tried:  # nothing would compare whole layers any more
+            level = CompileLevel.OPERATIONS
+        settled = replace(settled, compiled=level)
     deterministic = requested.machine.deterministic
     if deterministic != settled.deterministic:
         notes.append(f"deterministic kernels {'on' if deterministic else 'off'}")

@@ -293,7 +293,7 @@ class MachinePlan:
     groups: int = 1  # of workers
     reduction: Reduction = "tree"  # how gradients of several workers are added
     deterministic: bool = False  # only kernels that give the same bits each time
-    compiled: bool = False  # norms and loss, if the trial before step 1 agrees
+    compiled: bool = False  # as far as the trial before step 1 agrees
     alternatives: tuple[WorkerSpeed, ...] = ()  # that --nproc auto chose from
     idle_share: float = 0.0  # of the workers' time, for lack of leaves or since they differ in cost
 

@@ -6,17 +6,19 @@ it in `settled.json`: written before step 1, read and never measured again on re
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from headway.base.errors import Cause, MachineError, Remedy
 from headway.base.files import write_whole
 from headway.base.versioned_json import read
+from headway.model.kernels.compile_level import CompileLevel
 from headway.runs.plan import Plan
 from headway.runs.workers import OnStall, Reduction
 
-SCHEMA = "headway.settled/1"
+SCHEMA = "headway.settled/2"
+FIRST = "headway.settled/1"  # said of compiling only whether
 NAME = "settled.json"
 
 
@@ -32,7 +34,7 @@ class Settled:
             packed documents.
         custom_logits: the model's logits are more than a product with the head's weights.
         share_prefixes: rows of a micro-batch compute a common prefix once.
-        compiled: norms and loss are compiled.
+        compiled: how much of the model is compiled.
         micro_batch_tokens: tokens that run at once; smaller after an out-of-memory.
         gradient_checkpointing: layers are recomputed in the backward pass.
         deterministic: only kernels that give the same bits each time.
@@ -56,7 +58,7 @@ class Settled:
     run_separately: bool
     custom_logits: bool
     share_prefixes: bool
-    compiled: bool
+    compiled: CompileLevel
     micro_batch_tokens: int
     gradient_checkpointing: bool
     max_time_s: float | None
@@ -83,7 +85,7 @@ class Settled:
             run_separately=False,
             custom_logits=False,
             share_prefixes=plan.steps.share_prefixes,
-            compiled=plan.machine.compiled,
+            compiled=planned_level(plan),
             micro_batch_tokens=plan.steps.micro_batch_tokens,
             gradient_checkpointing=plan.machine.gradient_checkpointing,
             max_time_s=plan.max_time_s,
@@ -107,7 +109,7 @@ class Settled:
             compute_dtype=self.compute_dtype,
             gradient_checkpointing=self.gradient_checkpointing,
             deterministic=self.deterministic,
-            compiled=self.compiled,
+            compiled=self.compiled.compiles,
             workers=self.workers,
             groups=self.groups,
             reduction=self.reduction,
@@ -145,6 +147,16 @@ class Settled:
         write_whole(folder / NAME, msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
 
 
+def planned_level(plan: Plan) -> CompileLevel:
+    """How much of a model is compiled if the trial finds nothing against it.
+
+    Whole layers on a GPU, where launches and memory traffic weigh more; they won 3% on a CPU.
+    """
+    if not plan.machine.compiled:
+        return CompileLevel.NOTHING
+    return CompileLevel.LAYERS if plan.machine.device == "cuda" else CompileLevel.OPERATIONS
+
+
 def load_settled(folder: Path, plan: Plan) -> Settled:
     """Read settled.json; the planned values if there is none yet.
 
@@ -158,7 +170,7 @@ def load_settled(folder: Path, plan: Plan) -> Settled:
     """
     path = folder / NAME
     try:
-        settled = read(path, Settled, SCHEMA)
+        settled = read(path, Settled, SCHEMA, {FIRST: _with_level})
     except FileNotFoundError:
         return _from_first_plan(folder, Settled.from_plan(plan))
     except (OSError, msgspec.MsgspecError) as error:
@@ -166,6 +178,15 @@ def load_settled(folder: Path, plan: Plan) -> Settled:
     if settled.plan != plan.identity:
         raise _unusable(path, f"plan {settled.plan[:12]}, plan.json has {plan.identity[:12]}")
     return settled
+
+
+def _with_level(settled: dict[str, Any]) -> dict[str, Any]:
+    return settled | {"compiled": _level_of(settled["compiled"])}
+
+
+def _level_of(compiled: bool) -> CompileLevel:
+    """What older versions compiled, if anything."""
+    return CompileLevel.OPERATIONS if compiled else CompileLevel.NOTHING
 
 
 @dataclass(frozen=True)
@@ -197,7 +218,7 @@ def _from_first_plan(folder: Path, planned: Settled) -> Settled:
         run_separately=tried.separately,
         custom_logits=tried.own_logits,
         share_prefixes=planned.share_prefixes and not (tried.separately or tried.not_shared),
-        compiled=tried.compiled,
+        compiled=_level_of(tried.compiled),
     )
 
 

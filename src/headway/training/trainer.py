@@ -317,7 +317,7 @@ def start_trainer(
 
 def _as_computed(settled: Settled, setup: Setup) -> bytes:
     """What the other workers need to compute as the root does, which may have failed to compile."""
-    return msgspec.json.encode(replace(settled, compiled=setup.forward.is_compiled))
+    return msgspec.json.encode(replace(settled, compiled=setup.forward.compiled))
 
 
 def _folder_of(start: StartState) -> str:

@@ -17,7 +17,7 @@ from headway.model import attention
 from headway.model.attention import has_windows
 from headway.model.attention_layout import AttentionLayout
 from headway.model.forward import Forward
-from headway.model.kernels import varlen
+from headway.model.kernels import packed_attention, varlen
 from headway.model.kernels.varlen import can_use_varlen, takes_windows
 
 Calls = list[dict[str, Any]]
@@ -132,7 +132,7 @@ def num_calls(monkeypatch: pytest.MonkeyPatch) -> list[None]:
         called.append(None)
         return real(*given)
 
-    monkeypatch.setattr(attention, "varlen_attention", counted)
+    monkeypatch.setattr(packed_attention, "varlen_attention", counted)
     return called
 
 

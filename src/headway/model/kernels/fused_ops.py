@@ -5,9 +5,10 @@ models' own code. Before one replaces a model's function, both are compared on r
 that a model with another kind of norm keeps its own.
 
 Compiling fuses each function into a single loop (Ansel et al. 2024, ASPLOS,
-doi:10.1145/3620665.3640366). Only these small functions are compiled, never a model's layers: that
-takes seconds whatever the model is, and works for any number of rows, so that nothing is compiled
-again later in a run. R is rows, C a norm's width, V the vocabulary, D a head's size.
+doi:10.1145/3620665.3640366). It takes seconds whatever the model is, and works for any number of
+rows, so that nothing is compiled again later in a run. Within a whole layer that is compiled
+(`model/kernels/compiled_layers.py`), they are plain expressions, for the compiler to fuse. R is
+rows, C a norm's width, V the vocabulary, D a head's size.
 """
 
 import functools
@@ -106,7 +107,8 @@ def _rms_norm(module: Any, hidden: Tensor) -> Tensor:
 def _compiled_rms_norm(module: Any, hidden: Tensor) -> Tensor:
     # The compiler would make a second function for a single row. Without gradients, the eager one
     # keeps a probe's loss the same whether training is compiled or not.
-    if hidden.numel() < 2 * hidden.shape[-1] or not torch.is_grad_enabled():
+    is_plain = torch.compiler.is_compiling() or not torch.is_grad_enabled()
+    if is_plain or hidden.numel() < 2 * hidden.shape[-1]:
         return _rms_norm(module, hidden)
     return compiled_rms_norm(hidden, module.weight, _epsilon(module))
 
@@ -148,6 +150,8 @@ def apply_rotary(
         unsqueeze_dim: the dim of the heads.
     """
     cos, sin = (t.unsqueeze(unsqueeze_dim).chunk(2, dim=-1)[0] for t in (cos, sin))
+    if torch.compiler.is_compiling():
+        return _rotated(q, cos, sin), _rotated(k, cos, sin)
     return tuple(cast("Tensor", _Rotary.apply(t, cos, sin)) for t in (q, k))  # pyright: ignore[reportReturnType]
 
 
@@ -172,6 +176,11 @@ def _rotate(tensor: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
     torch.mul(left, cos, out=out_left).addcmul_(right, sin, value=-direction)
     torch.mul(right, cos, out=out_right).addcmul_(left, sin, value=direction)
     return out
+
+
+def _rotated(tensor: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    left, right = tensor.chunk(2, dim=-1)
+    return torch.cat([left * cos - right * sin, right * cos + left * sin], dim=-1)
 
 
 def _is_rotary(rotate: Callable[..., Any]) -> bool:

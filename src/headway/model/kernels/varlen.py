@@ -102,6 +102,78 @@ def varlen_attention(
     return cast("Tensor", out)
 
 
+def returns_logsumexp(query: Tensor) -> bool:
+    """Whether `varlen_forward` computes these queries: the kernel takes them, windows and groups.
+
+    Args:
+        query: (1, H, N, D), which may have no data.
+    """
+    return _is_on_capable_gpu(query) and _arguments(_function()).groups
+
+
+def varlen_forward(
+    q_NHD: Tensor,
+    k_KGD: Tensor,
+    v_KGD: Tensor,
+    layout: VarlenLayout,
+    scale: float,
+    window: int | None,
+) -> tuple[Tensor, Tensor]:
+    """`varlen_attention` without autograd: what comes out, and (H, N) fp32 for `varlen_backward`.
+
+    The operations are those that torch's `varlen_attn` calls in every release with groups.
+    """
+    aten = torch.ops.aten
+    sequences = (layout.queries, layout.keys, *layout.longest)
+    options = _window_options(scale, window)
+    is_causal = not window
+    out, logsumexp, *_ = aten._flash_attention_forward(  # noqa: SLF001 - there is no public one
+        q_NHD, k_KGD, v_KGD, *sequences, 0.0, is_causal, False, **options
+    )
+    return out, logsumexp
+
+
+def varlen_backward(
+    grad_NHD: Tensor,
+    tensors: tuple[Tensor, Tensor, Tensor],
+    out_NHD: Tensor,
+    logsumexp_HN: Tensor,
+    layout: VarlenLayout,
+    scale: float,
+    window: int | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of queries, keys and values.
+
+    Args:
+        grad_NHD: of what came out.
+        tensors: queries, keys and values, as for `varlen_forward`.
+        out_NHD: what came out.
+        logsumexp_HN: likewise.
+        layout: where documents begin.
+        scale: of the scores.
+        window: tokens that a token sees, itself included; None for all.
+    """
+    aten = torch.ops.aten
+    sequences = (layout.queries, layout.keys, *layout.longest)
+    no_dropout = grad_NHD.new_zeros(2, dtype=torch.uint64), grad_NHD.new_empty(0)
+    return aten._flash_attention_backward(  # noqa: SLF001 - there is no public one
+        grad_NHD,
+        *tensors,
+        out_NHD,
+        logsumexp_HN,
+        *sequences,
+        0.0,
+        not window,
+        *no_dropout,
+        **_window_options(scale, window),
+    )
+
+
+def _window_options(scale: float, window: int | None) -> dict[str, Any]:
+    left = window - 1 if window else -1
+    return {"scale": scale, "window_size_left": left, "window_size_right": 0}
+
+
 @functools.cache
 def _arguments(function: Callable[..., object]) -> VarlenArguments:
     return VarlenArguments.of(function)

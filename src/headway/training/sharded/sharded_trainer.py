@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from headway.base.errors import Finding
 from headway.base.events import Event, Noted, Sampled
 from headway.base.pulse import Phase
+from headway.model.kernels.compile_level import CompileLevel
 from headway.model.lazy_weights import StoredTensors
 from headway.model.load import is_adapter, trainable
 from headway.model.sharded import Gathered
@@ -232,12 +233,12 @@ def set_up_shards(
         setup = set_up(plan, settled, phase.pulse, holding(sharding, first))
     if settled.has_tried:
         _restore(setup, settled)
-        return setup, replace(settled, compiled=False), _uncompiled(settled)
+        return setup, replace(settled, compiled=CompileLevel.NOTHING), _uncompiled(settled)
     with phase(Phase.CHECKING_PACKING):
         micro, prefixed = first_rows(setup.rows, setup.order, plan)
         settled, findings = settle_packing(plan, settled, setup.forward, micro, prefixed)
         findings += _uncompiled(settled)
-        settled = replace(settled, has_tried=True, compiled=False)
+        settled = replace(settled, has_tried=True, compiled=CompileLevel.NOTHING)
         if planned == torch.float32:
             return setup, settled, findings
         some = longest_documents(micro, ROUNDING_TOKENS)
@@ -266,7 +267,7 @@ def holding(sharding: Sharding, dtype: torch.dtype) -> Holding:
 def _uncompiled(settled: Settled) -> tuple[Finding, ...]:
     """The note about a run that was compiled until its model was sharded."""
     what = "computes uncompiled: a model in shards is not compiled"
-    return (Finding("adjusted", what),) if settled.compiled else ()
+    return (Finding("adjusted", what),) if settled.compiled.compiles else ()
 
 
 def _restore(setup: Setup, settled: Settled) -> None:

@@ -57,10 +57,9 @@ def settle(
         return settled, (finding,) if finding else ()
     settled, findings = settle_forward(plan, settled, forward, *first_rows(rows, order, plan))
     findings += _without_kernel(plan, forward)
-    if settled.compiled:
-        finding = try_compile(plan, settled, rows, order, forward, phase)
-        settled = replace(settled, compiled=finding is None)
-        findings += (finding,) if finding else ()
+    if settled.compiled.compiles:
+        compiled, why = try_compile(plan, settled, rows, order, forward, phase)
+        settled, findings = replace(settled, compiled=compiled), findings + why
     return settled, findings
 
 
