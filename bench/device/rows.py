@@ -67,7 +67,8 @@ def run_rows(
         else:
             kept_s = _kept_s(rows[at + 1 :], left_s - row.share_s)
             outcomes.append(_run(row, folder, left_s - kept_s, clock))
-        print(f"{row.name}: {outcomes[-1].status} {outcomes[-1].why}", file=sys.stderr, flush=True)
+        told = ": ".join(filter(None, (row.name, outcomes[-1].status, outcomes[-1].why)))
+        print(told, file=sys.stderr, flush=True)
         write(outcomes)
     return outcomes
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from tests.helpers import causal, micro_of
+from tests.training.dispatched import HostReads
 
 from headway.model.attention import NAME, current_implementation
 from headway.model.forward import Forward
@@ -86,9 +87,26 @@ def test_draws_are_the_seeds_own() -> None:
 def test_only_the_likeliest_are_drawn() -> None:
     logits = torch.arange(100.0) / 100
     draws = torch.Generator().manual_seed(0)
-    assert {sample_token(logits, 1.0, 3, draws) for _ in range(200)} == {97, 98, 99}
-    assert sample_token(logits, 0.0, 3, draws) == 99
-    assert sample_token(logits[:2], 1.0, 50, draws) in (0, 1)  # fewer tokens than top_k
+    assert {int(sample_token(logits, 1.0, 3, draws)) for _ in range(200)} == {97, 98, 99}
+    assert int(sample_token(logits, 0.0, 3, draws)) == 99
+    assert int(sample_token(logits[:2], 1.0, 50, draws)) in (0, 1)  # fewer tokens than top_k
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_device_is_read_once_for_each_token_and_given_the_prompt_alone(
+    monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    model, make, given = causal("llama"), torch.tensor, list[Any]()
+
+    def tensor(data: Any, *args: Any, **options: Any) -> torch.Tensor:
+        given.extend([data] if isinstance(data, list) else [])
+        return make(data, *args, **options)
+
+    monkeypatch.setattr(torch, "tensor", tensor)
+    with HostReads() as reads:
+        tokens = write(model, temperature=temperature)
+    assert reads.found == ["_local_scalar_dense"] * len(tokens) == ["_local_scalar_dense"] * 12
+    assert given == [[[5, 6, 7]]]
 
 
 def test_each_token_is_a_sign_of_life_and_time_is_limited() -> None:

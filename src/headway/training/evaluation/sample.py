@@ -108,12 +108,13 @@ def generate(
     used = input_ids.shape[1]
     for _ in range(num_tokens):
         logits_V = run(lambda ids=input_ids: _next_logits(model, ids, cache))
-        token = sample_token(logits_V, temperature, top_k, generator)
+        next_1 = sample_token(logits_V, temperature, top_k, generator)
+        token = int(next_1)  # a GPU is read once for each token
         if token in end_ids or used >= context or time.monotonic() - start_s > limit_s:
             return
         on_token()
         yield token
-        input_ids = torch.tensor([[token]], device=device)
+        input_ids = next_1[None]
         used += 1
 
 
@@ -125,8 +126,8 @@ def _next_logits(model: nn.Module, input_ids: Tensor, cache: object) -> Tensor:
 
 def sample_token(
     logits_V: Tensor, temperature: float, top_k: int, generator: torch.Generator
-) -> int:
-    """Sample one token id.
+) -> Tensor:
+    """(1,) one token id, on the device of the logits.
 
     Args:
         logits_V: (V,) logits of one position.
@@ -135,7 +136,7 @@ def sample_token(
         generator: of the random draw.
     """
     if temperature <= 0:
-        return int(logits_V.argmax())
+        return logits_V.argmax().view(1)
     best = torch.topk(logits_V, min(top_k, len(logits_V)))
     probabilities_K = torch.softmax(best.values / temperature, dim=-1)
-    return int(best.indices[torch.multinomial(probabilities_K, 1, generator=generator)])
+    return best.indices[torch.multinomial(probabilities_K, 1, generator=generator)]
