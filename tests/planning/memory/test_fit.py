@@ -129,6 +129,7 @@ def test_a_gpus_saves_need_room_on_the_host() -> None:
     with pytest.raises(MachineError) as refused:
         on_gpu(1000)
     assert refused.value.remedies[0].do == "a smaller model, or more memory"
+    on_gpu(0)  # unknown
     assert planned(FOLDER).memory.host == 0
 
 

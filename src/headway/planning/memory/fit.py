@@ -41,7 +41,7 @@ def fit_memory(
     memory, free = estimate_memory(chosen, facts), facts.free_bytes
     if free and memory.peak > free:
         raise _does_not_fit(chosen, memory, facts)
-    if memory.host > facts.machine.memory_free_bytes:
+    if 0 < facts.machine.memory_free_bytes < memory.host:
         raise _copy_does_not_fit(chosen, memory, facts)
     micro = chosen.layout.micro_batch_tokens
     choices = []
