@@ -173,7 +173,7 @@ def test_a_job_that_slurm_interrupts_goes_on_in_its_next_start(tmp_path: Path) -
     )
     (tmp_path / "days.txt").write_text(text)
     words = ["days.txt", "--preset", "tiny", "--max-length", "64", "--batch-size", "128"]
-    command = [str(SCRIPT), "runs/corpus", *words, "--max-steps", "60"]
+    command = [str(SCRIPT), "runs/corpus", *words, "--max-steps", "30"]
     environment = job(tmp_path / "bin", 2, XDG_CACHE_HOME=str(tmp_path / "cache"))
     options: dict[str, Any] = {"cwd": tmp_path, "env": environment, "text": True}
     options |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -194,4 +194,4 @@ def test_a_job_that_slurm_interrupts_goes_on_in_its_next_start(tmp_path: Path) -
     assert [worker["group"] for worker in receipt["workers"]] == [0, 1]
     events = [json.loads(line) for line in log.read_text().splitlines()]
     steps = [event["step"] for event in events if event["event"] == "step_done"]
-    assert steps == list(range(1, 61))
+    assert steps == list(range(1, 31))

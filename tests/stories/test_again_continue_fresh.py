@@ -20,6 +20,16 @@ def weights(headway: Headway, run: str) -> dict[str, str]:
     return {name: manifest["files"][name]["sha256"] for name in names}
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Headway:
+    """What was trained for four epochs, as run tale, and nobody disturbed."""
+    whole = Headway(tmp_path_factory.mktemp("whole"), cache)
+    whole.write("tale.txt", TEXT)
+    done = whole("train", "tale.txt", *SMALL, "--epochs", "4")
+    assert done.code == 0, done.err
+    return whole
+
+
 def test_a_finished_run_is_not_trained_again(headway: Headway) -> None:
     headway.write("tale.txt", TEXT)
     first = headway("train", "tale.txt", *SMALL, "--max-steps", 3)
@@ -81,7 +91,7 @@ def test_a_named_run_is_never_mixed_with_another(headway: Headway) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_signal_saves_and_the_same_command_ends_with_the_same_bits(
-    headway: Headway, number: signal.Signals, code: int
+    headway: Headway, undisturbed: Headway, number: signal.Signals, code: int
 ) -> None:
     headway.write("tale.txt", TEXT)
     words = ["train", "tale.txt", *SMALL, "--epochs", "4"]
@@ -105,17 +115,15 @@ def test_a_signal_saves_and_the_same_command_ends_with_the_same_bits(
     assert resumed["attempts"] == 2
     assert resumed["contract"]["verdict"] == "kept"
 
-    twin = headway(*words, "--run-name", "twin")
-    assert twin.code == 0, twin.err
-    assert weights(headway, "tale") == weights(headway, "twin")
-    assert resumed["rows"] == headway.receipt("twin")["rows"]
-    assert (
-        resumed["learning_facts"]["train_probe"]
-        == headway.receipt("twin")["learning_facts"]["train_probe"]
-    )
+    whole = undisturbed.receipt("tale")
+    assert weights(headway, "tale") == weights(undisturbed, "tale")
+    assert resumed["rows"] == whole["rows"]
+    assert resumed["learning_facts"]["train_probe"] == whole["learning_facts"]["train_probe"]
 
 
-def test_after_a_kill_no_process_is_left_and_the_same_command_goes_on(headway: Headway) -> None:
+def test_after_a_kill_no_process_is_left_and_the_same_command_goes_on(
+    headway: Headway, undisturbed: Headway
+) -> None:
     headway.write("tale.txt", TEXT)
     words = ["train", "tale.txt", *SMALL, "--epochs", "4", "--save-steps", "5"]
     process = headway.start(*words)
@@ -129,11 +137,12 @@ def test_after_a_kill_no_process_is_left_and_the_same_command_goes_on(headway: H
     assert again.code == 0, again.err
     assert "resumed from checkpoint-" in again.out
     assert headway.receipt("tale")["contract"]["verdict"] == "kept"
-    assert headway(*words, "--run-name", "twin").code == 0
-    assert weights(headway, "tale") == weights(headway, "twin")
+    assert weights(headway, "tale") == weights(undisturbed, "tale")
 
 
-def test_a_killed_trainer_is_told_and_a_new_one_goes_on(headway: Headway) -> None:
+def test_a_killed_trainer_is_told_and_a_new_one_goes_on(
+    headway: Headway, undisturbed: Headway
+) -> None:
     headway.write("tale.txt", TEXT)
     words = ["train", "tale.txt", *SMALL, "--epochs", "4", "--save-steps", "5"]
     process = headway.start(*words)
@@ -144,8 +153,7 @@ def test_a_killed_trainer_is_told_and_a_new_one_goes_on(headway: Headway) -> Non
     told = " ".join(out.split())
     assert "training tale was killed by SIGKILL: new workers continue from checkpoint-" in told
     assert headway.receipt("tale")["attempts"] == 2
-    assert headway(*words, "--run-name", "twin").code == 0
-    assert weights(headway, "tale") == weights(headway, "twin")
+    assert weights(headway, "tale") == weights(undisturbed, "tale")
 
 
 def test_without_restarts_a_killed_trainer_is_told_and_the_run_can_go_on(headway: Headway) -> None:

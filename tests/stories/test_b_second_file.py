@@ -21,19 +21,26 @@ def chats(num: int, salt: str) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-@pytest.mark.parametrize(("rows", "steps"), [(7, 2), (19, 5), (30, 8)])
-def test_a_second_file_trains_all_its_rows_on_top_of_the_first(
-    headway: Headway, rows: int, steps: int
-) -> None:
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Headway:
+    """A folder in which a first file has been trained; each test adds a run of its own."""
+    headway = Headway(tmp_path_factory.mktemp("first"), cache)
     headway.write("first.jsonl", chats(19, "first"))
-    headway.write("second.jsonl", chats(rows, "second"))
-    first = headway("train", "first.jsonl", "--preset", "tiny", "--batch-size", 4)
-    assert first.code == 0, first.err
+    done = headway("train", "first.jsonl", "--preset", "tiny", "--batch-size", 4)
+    assert done.code == 0, done.err
     assert headway.receipt("first")["steps"] == {
         "first": 0, "last": 5, "planned": 5, "applied": 5
     }  # fmt: skip
+    return headway
 
-    second = headway("train", "second.jsonl", "--continue", "first", "--batch-size", 4)
+
+@pytest.mark.parametrize(("rows", "steps"), [(7, 2), (19, 5), (30, 8)])
+def test_a_second_file_trains_all_its_rows_on_top_of_the_first(
+    first: Headway, rows: int, steps: int
+) -> None:
+    headway, run = first, f"second-{rows}"
+    headway.write(f"{run}.jsonl", chats(rows, "second"))
+    second = headway("train", f"{run}.jsonl", "--continue", "first", "--batch-size", 4)
     assert second.code == 0, second.err
     promise = f"this file adds {steps} steps, reaching global step {5 + steps}"
     lines = second.out.splitlines()
@@ -41,7 +48,7 @@ def test_a_second_file_trains_all_its_rows_on_top_of_the_first(
     stepped_at = next(i for i, line in enumerate(lines) if line.startswith("step "))
     assert told_at < stepped_at
 
-    receipt = headway.receipt("second")
+    receipt = headway.receipt(run)
     assert receipt["steps"] == {
         "first": 5, "last": 5 + steps, "planned": steps, "applied": steps
     }  # fmt: skip
@@ -49,8 +56,8 @@ def test_a_second_file_trains_all_its_rows_on_top_of_the_first(
     assert receipt["rows"]["applications"] == rows
     assert receipt["rows"]["missing"] == receipt["rows"]["repeated"] == 0
     assert receipt["rows"]["row_sum"] == receipt["rows"]["row_sum_planned"]
-    assert (headway.here / "runs/second" / f"checkpoint-{5 + steps}").is_dir()
-    global_steps = [e["global_step"] for e in headway.events("second") if e["event"] == "step_done"]
+    assert (headway.here / "runs" / run / f"checkpoint-{5 + steps}").is_dir()
+    global_steps = [e["global_step"] for e in headway.events(run) if e["event"] == "step_done"]
     assert global_steps == list(range(6, 6 + steps))
 
 
@@ -79,25 +86,21 @@ def test_a_second_file_is_trained_like_the_first(headway: Headway) -> None:
     assert "already trained, 0 new steps" in again.out
 
 
-def test_moments_go_on_unless_fresh_ones_are_asked_for(headway: Headway) -> None:
-    headway.write("first.jsonl", chats(8, "first"))
-    headway.write("second.jsonl", chats(8, "second"))
-    headway("train", "first.jsonl", "--preset", "tiny", "--batch-size", 4)
-    for name, flags, updates in (("on", [], 4), ("fresh", ["--reset-optimizer"], 2)):
-        told = headway(
-            "train", "second.jsonl", "--continue", "first", "--batch-size", 4, "--run-name", name,
+def test_moments_go_on_unless_fresh_ones_are_asked_for(first: Headway) -> None:
+    first.write("more.jsonl", chats(8, "more"))
+    for name, flags, updates in (("on", [], 7), ("fresh", ["--reset-optimizer"], 2)):
+        told = first(
+            "train", "more.jsonl", "--continue", "first", "--batch-size", 4, "--run-name", name,
             *flags,
         )  # fmt: skip
         assert told.code == 0, told.err
-        state = json.loads((headway.here / f"runs/{name}/model/headway.json").read_text())
+        state = json.loads((first.here / f"runs/{name}/model/headway.json").read_text())
         assert state["optimizer_steps"] == updates
-        assert state["global_step"] == 4
+        assert state["global_step"] == 7
 
 
-def test_a_checkpoint_of_ours_given_as_model_goes_on_too(headway: Headway) -> None:
-    headway.write("first.jsonl", chats(8, "first"))
-    headway.write("second.jsonl", chats(8, "second"))
-    headway("train", "first.jsonl", "--preset", "tiny", "--batch-size", 4)
-    told = headway("train", "second.jsonl", "--model", Path("runs/first/model"), "--batch-size", 4)
+def test_a_checkpoint_of_ours_given_as_model_goes_on_too(first: Headway) -> None:
+    first.write("other.jsonl", chats(8, "other"))
+    told = first("train", "other.jsonl", "--model", Path("runs/first/model"), "--batch-size", 4)
     assert told.code == 0, told.err
-    assert headway.receipt("second")["steps"]["last"] == 4
+    assert first.receipt("other")["steps"]["last"] == 7

@@ -39,6 +39,15 @@ def without_torch(headway: Headway) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Headway:
+    """A folder in which the small text has been trained, as run tiny."""
+    headway = Headway(tmp_path_factory.mktemp("trained"), cache)
+    done = headway("train", TINY, "--max-steps", 2)
+    assert done.code == 0, done.err
+    return headway
+
+
 def test_help_tells_every_verb_and_each_verb_its_options(headway: Headway) -> None:
     told = headway("--help")
     assert told.code == 0
@@ -105,16 +114,13 @@ def test_events_and_receipt_are_valid_and_the_verbs_read_them(headway: Headway) 
     assert "is not running" in headway("stop").out
 
 
-def test_text_comes_out_of_a_model_and_a_loss_out_of_eval(headway: Headway) -> None:
-    assert headway("train", TINY, "--max-steps", 2).code == 0
+def test_text_comes_out_of_a_model_and_a_loss_out_of_eval(trained: Headway) -> None:
+    headway = trained
     words = ["generate", "tiny", "--prompt", "The", "--max-tokens", 8, "--seed", 1]
     said = headway(*words)
     assert said.code == 0, said.err
     assert said.out.startswith("The")
-    assert (
-        headway("generate", "tiny", "--prompt", "The", "--max-tokens", 8, "--seed", 1).out
-        == said.out
-    )
+    assert headway(*words).out == said.out
     found = headway("eval", "tiny", TINY, "--json")
     assert found.code == 0, found.err
     assert 1 < found.json["loss"] < 7
@@ -153,11 +159,10 @@ def test_the_checkpoint_is_an_ordinary_transformers_folder(headway: Headway) -> 
     assert talk.code == 0, talk.err
 
 
-def test_lora_on_a_folder_and_going_on_with_it(headway: Headway) -> None:
-    assert headway("train", TINY, "--max-steps", 2).code == 0
+def test_lora_on_a_folder_and_going_on_with_it(headway: Headway, trained: Headway) -> None:
     base = headway.here / "base"
     base.mkdir()
-    model = headway.here / "runs/tiny/model"
+    model = trained.here / "runs/tiny/model"
     for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
         (base / name).write_bytes((model / name).read_bytes())
     told = headway(
