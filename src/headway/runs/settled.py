@@ -33,6 +33,7 @@ class Settled:
         run_separately: documents run one at a time, because the model's layers leak state between
             packed documents.
         custom_logits: the model's logits are more than a product with the head's weights.
+        tried_tokens: of the shorter one of the two documents that showed the last two.
         share_prefixes: rows of a micro-batch compute a common prefix once.
         compiled: how much of the model is compiled.
         micro_batch_tokens: tokens that run at once; smaller after an out-of-memory.
@@ -73,6 +74,7 @@ class Settled:
     reduction: Reduction = "tree"
     on_stall: OnStall = "restart"
     deterministic: bool = False
+    tried_tokens: int = 0
 
     @classmethod
     def from_plan(cls, plan: Plan) -> "Settled":

@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 
+from headway.base.documents import document_lengths
 from headway.base.errors import Cause, Finding, Remedy
 from headway.base.foreign.boundary import Boundary, describe
 from headway.data.batching.batches import MicroTensors
@@ -22,8 +23,11 @@ from headway.model.load import is_out_of_memory
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
 from headway.training.phases import Phases
+from headway.training.setup import versions
 from headway.training.trials.compile_trial import compile_as_settled, try_compile
+from headway.training.trials.earlier_trial import earlier_trial
 from headway.training.trials.probes import (
+    PackingTrial,
     computes_shared_prefixes,
     longest_documents,
     mean_loss,
@@ -106,7 +110,10 @@ def settle_forward(
     Raises:
         UsageError: the model cannot compute a loss, not even of one document.
     """
-    settled, packed = settle_packing(plan, settled, forward, micro, prefixed)
+    tokens = min(document_lengths(longest_documents(micro).documents))
+    earlier = earlier_trial(plan, tokens, versions())
+    settled, packed = settle_packing(plan, settled, forward, micro, prefixed, earlier)
+    settled = replace(settled, tried_tokens=earlier.tried_tokens if earlier else tokens)
     findings = list(packed)
     dtype = settled.compute_dtype
     if plan.choice("bf16").origin == "auto" and plan.machine.device == "cpu":
@@ -130,11 +137,20 @@ def settle_packing(
     forward: Forward,
     micro: MicroTensors,
     prefixed: tuple[MicroTensors, MicroTensors] | None = None,
+    earlier: Settled | None = None,
 ) -> tuple[Settled, tuple[Finding, ...]]:
-    """Try packing and shared prefixes; see `settle_forward`."""
+    """Try packing and shared prefixes; see `settle_forward`.
+
+    With `earlier` values, whose trial of packing holds here, packing is not tried again.
+    """
     findings: list[Finding] = []
-    with _not_computable(plan)():
-        packing = try_packing(forward, micro)
+    if earlier:
+        packing = PackingTrial(earlier.run_separately, earlier.custom_logits)
+        forward.use_custom_logits(packing.has_custom_logits)
+        forward.run_separately(packing.leaks)
+    else:
+        with _not_computable(plan)():
+            packing = try_packing(forward, micro)
     settled = replace(
         settled, run_separately=packing.leaks, custom_logits=packing.has_custom_logits
     )
