@@ -222,7 +222,11 @@ def runs_of(inbox: Path) -> list[Path]:
 
 
 def spent(inbox: Path, before: Path, run: Path) -> Figures:
-    """What the time of a file went into, seconds, since the end of the one before it."""
+    """What the time of a file went into, seconds, since the end of the one before it.
+
+    The plan and the load happen at once, and so do the last save and the losses after the last
+    step: `other` is what is left of the whole, less what was counted twice.
+    """
     events, record = events_of(run), job_of(inbox, run)
     phases = json.loads((run / "receipt.json").read_text())["time"]["by_phase"]
     ended_s, measured_s = at_s(events[-1]), (run / "still_known.json").stat().st_mtime
@@ -234,10 +238,10 @@ def spent(inbox: Path, before: Path, run: Path) -> Figures:
         "losses_before_and_after": phases["probing"] + phases.get("evaluating", 0.0),
         "saving": sum(event["seconds"] for event in events if event["event"] == "saved"),
         "auditing": phases["auditing the weights"],
-        "still_known": measured_s - ended_s,
     }
     whole_s = time_s(record["ended_at"]) - time_s(job_of(inbox, before)["ended_at"])
-    return {"whole": whole_s, **parts, "other": whole_s - sum(parts.values())}
+    apart = {"still_known_beside": measured_s - ended_s}  # while the next file is trained
+    return {"whole": whole_s, **parts, "other": whole_s - sum(parts.values())} | apart
 
 
 def job_of(inbox: Path, run: Path) -> Figures:
