@@ -21,7 +21,7 @@ from unittest import mock
 import numpy as np
 import report
 import torch
-from step_memory import CASES, LORA, WITHIN, Case, LiveBytes, Peak, estimate
+from step_memory import LORA, WAYS, WITHIN, Case, LiveBytes, Peak, estimate
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -61,6 +61,9 @@ def config_of(shape: str) -> dict[str, Any]:
     return plain | sizes | {"head_dim": head_dim}
 
 
+CASES = tuple(Case(way, **given) for way, given in WAYS)
+
+
 def measure(shapes: list[str], cases: tuple[Case, ...] = CASES) -> Iterator[Peak]:
     """Two steps of each shape and case: the peak of the second, beside the estimate.
 
@@ -71,7 +74,7 @@ def measure(shapes: list[str], cases: tuple[Case, ...] = CASES) -> Iterator[Peak
         for case in cases:
             if case.dtype == "bfloat16" and case.optim == "adamw":
                 peak = actual(case, config_of(shape))
-                estimated = estimate(case, "cuda", config_of(shape), TOKENS)
+                estimated = estimate(case, "cuda", config_of(shape), (2, TOKENS))
                 yield Peak(f"{shape} {case.name}", estimated, peak)
 
 

@@ -1,22 +1,29 @@
 """Peak memory of a training step's tensors, beside what the plan's memory model says of it.
 
-    python bench/step_memory.py [cpu|cuda]
+    python bench/step_memory.py [cpu|cuda]     every case; results/DATE-step-memory.json and .md
+    python bench/step_memory.py --only NAME    one case; prints, writes nothing
 
-Six ways of training one shape. On a GPU, the peak is torch.cuda.max_memory_allocated; on a
-processor, the bytes of all storages that are alive are counted, operation by operation. Neither
-shares code with the estimate. `measure` is for other scripts.
+Ways of training six shapes: all weights, adapters, and adapters on 4 bits, with layers recomputed
+or not. On a GPU, the peak is torch.cuda.max_memory_allocated; on a processor, the bytes of all
+storages that are alive are counted, operation by operation. Neither shares code with the estimate.
+`measure` is for other scripts.
 """
 
+import argparse
+import json
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from headway.base.documents import DocumentGroup
@@ -26,7 +33,9 @@ from headway.data.batching.batches import MicroTensors
 from headway.data.survey.result import Lengths
 from headway.model.forward import Forward
 from headway.model.frozen_weights import (
+    from_folder_as_stored,
     from_folder_in_4bit,
+    shown_in_fp32,
 )
 from headway.model.load import from_config, from_folder, trainable, with_lora
 from headway.model.quantized.layers import quantized_layers
@@ -38,21 +47,41 @@ from headway.runs.plan import LearningPlan, LoraPlan, ModelPlan
 from headway.training.optimizer import hidden_matrices, make_optimizer
 from headway.training.setup import checkpoint_activations
 
+HERE = Path(__file__).parent
 WITHIN = 0.15  # how far the estimated peak may be from the real one
 LORA = LoraPlan(16, 32.0, 0.0, ("all-linear",))
-# A shape for a processor, and one for a GPU: about 7 M and 1.2 G weights.
-SIZES: dict[str, dict[str, int]] = {
-    "cpu": {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4},
-    "cuda": {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22},
+GPU_SCALE = 8  # of widths on a GPU; tokens there are four times as many
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Llama, and the documents of a micro-batch. Sizes are those for a processor."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    vocab: int
+    documents: tuple[int, int]  # how many, and the tokens of each
+    kv_heads_share: int = 2  # query heads for each head of keys
+    tied: bool = False
+
+
+SHAPES: dict[str, Shape] = {
+    "usual": Shape(256, 704, 4, 8192, (2, 384)),
+    "vocabulary": Shape(128, 352, 2, 32768, (2, 256), tied=True),
+    "deep": Shape(128, 352, 10, 2048, (2, 256)),
+    "wide": Shape(384, 1536, 2, 512, (2, 384), kv_heads_share=1),
+    "long": Shape(192, 512, 4, 4096, (1, 1024), kv_heads_share=3),
+    "short": Shape(256, 512, 4, 1024, (12, 64)),
 }
-TOKENS = {"cpu": 384, "cuda": 2048}  # of a document, of which a micro-batch has two
 
 
 @dataclass(frozen=True)
 class Case:
-    """One way to train."""
+    """One way to train a shape."""
 
     name: str
+    shape: str = "usual"
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     optim: str = "adamw"
     lora: bool = False
@@ -74,52 +103,67 @@ class Peak:
         return self.estimated / self.actual
 
 
+WAYS: tuple[tuple[str, dict[str, bool]], ...] = (
+    ("full", {}),
+    ("full-recomputed", {"checkpointed": True}),
+    ("lora", {"lora": True}),
+    ("lora-recomputed", {"lora": True, "checkpointed": True}),
+    ("4bit", {"lora": True, "in_4bit": True}),
+    ("4bit-recomputed", {"lora": True, "in_4bit": True, "checkpointed": True}),
+)
 CASES = (
-    Case("full-fp32", dtype="float32"),
-    Case("full-bf16", checkpointed=False),
-    Case("full-bf16-recomputed", checkpointed=True),
-    Case("full-bf16-8bit", optim="adamw_8bit", checkpointed=True),
-    Case("lora-bf16", lora=True),
-    Case("lora-4bit-recomputed", lora=True, in_4bit=True, checkpointed=True),
+    Case("usual-full-fp32", dtype="float32"),
+    Case("usual-full-8bit", optim="adamw_8bit"),
+    *(Case(f"{shape}-{way}", shape, **given) for shape in SHAPES for way, given in WAYS),
 )
 
 
-def config_of(device: str) -> dict[str, Any]:
+def config_of(case: Case, device: str) -> dict[str, Any]:
     """A Llama's config.json, as plain values."""
-    heads = SIZES[device]["hidden_size"] // 64
-    return SIZES[device] | {
+    shape, scale = SHAPES[case.shape], GPU_SCALE if device == "cuda" else 1
+    heads = shape.hidden * scale // 64
+    return {
         "model_type": "llama",
+        "hidden_size": shape.hidden * scale,
+        "intermediate_size": shape.intermediate * scale,
+        "num_hidden_layers": shape.layers,
         "num_attention_heads": heads,
-        "num_key_value_heads": heads // 2,
+        "num_key_value_heads": heads // shape.kv_heads_share,
         "head_dim": 64,
-        "vocab_size": 8192,
-        "max_position_embeddings": 4096,
-        "tie_word_embeddings": False,
+        "vocab_size": shape.vocab,
+        "max_position_embeddings": 8192,
+        "tie_word_embeddings": shape.tied,
     }
 
 
-def measure(device: str, cases: tuple[Case, ...] = CASES) -> Iterator[Peak]:
+def documents_of(case: Case, device: str) -> tuple[int, int]:
+    """How many documents a micro-batch has, and the tokens of each."""
+    number, tokens = SHAPES[case.shape].documents
+    return number, tokens * (4 if device == "cuda" else 1)
+
+
+def measure(device: str, cases: Iterable[Case] = CASES) -> Iterator[Peak]:
     """Train two steps of each, and count the second one's peak."""
-    config = config_of(device)
-    with tempfile.TemporaryDirectory() as folder:
-        model: Any = from_config(config, seed=1)
-        model.save_pretrained(folder)
-        for case in cases:
+    for case in cases:
+        config, documents = config_of(case, device), documents_of(case, device)
+        with tempfile.TemporaryDirectory() as folder:
+            model: Any = from_config(config, seed=1)
+            (model.bfloat16() if case.lora else model).save_pretrained(folder)
             torch.manual_seed(0)
-            estimated = estimate(case, device, config, TOKENS[device])
+            estimated = estimate(case, device, config, documents)
             yield Peak(case.name, estimated, actual(case, device, Path(folder)))
 
 
-def estimate(case: Case, device: str, config: dict[str, Any], tokens: int) -> int:
+def estimate(case: Case, device: str, config: dict[str, Any], documents: tuple[int, int]) -> int:
     """What the memory model says, without the process and the copy for saving.
 
     Args:
         case: how it is trained.
         device: where.
         config: of the model, as in config.json.
-        tokens: of a document, of which a micro-batch has two.
+        documents: how many a micro-batch has, and the tokens of each.
     """
-    shape = shape_of(config)
+    shape, (number, tokens) = shape_of(config), documents
     model = ModelPlan(
         source="folder",
         name="",
@@ -143,9 +187,9 @@ def estimate(case: Case, device: str, config: dict[str, Any], tokens: int) -> in
         kind="conversations",
         lengths=Lengths(tokens, tokens, tokens, tokens),
         untrained=0.0,
-        step_tokens=4 * tokens,
+        step_tokens=2 * number * tokens,
         num_steps=2,
-        layout=StepLayout(1, 2 * tokens),
+        layout=StepLayout(1, number * tokens),
         checkpointing=case.checkpointed,
     )
     machine = Machine(1, 0, 0, "", "")
@@ -174,14 +218,7 @@ def _prepared(
     case: Case, device: str, folder: Path
 ) -> tuple[Callable[[], None], Callable[[], list[Tensor]]]:
     """A step of two micro-batches, and the tensors that are there between steps."""
-    read = from_folder_in_4bit if case.in_4bit else from_folder
-    given = {"device": device} if case.in_4bit else {}
-    model: Any = read(folder, trust_remote_code=False, **given)
-    if case.lora:
-        targets, dropout = LORA.target_modules, LORA.dropout
-        model = with_lora(
-            model, r=LORA.r, alpha=LORA.alpha, dropout=dropout, target_modules=targets, seed=1
-        )
+    model: Any = _loaded(case, device, folder)
     model.to(device).train()
     if case.checkpointed:
         checkpoint_activations(model)
@@ -192,7 +229,7 @@ def _prepared(
     forward.release_exact_weights()
     plan = LearningPlan(case.optim, 1e-4, "constant", 0, 0.1, 0.9, 0.95, 1e-8, 1.0)
     optimizer = make_optimizer(parameters, plan, hidden_matrices(model))
-    micro = _micro(TOKENS[device], 8192, device)
+    micro = _micro(*documents_of(case, device), SHAPES[case.shape].vocab, device)
 
     def step() -> None:
         forward.model.train()
@@ -215,16 +252,35 @@ def _prepared(
     return step, held
 
 
-def _micro(tokens: int, vocab: int, device: str) -> MicroTensors:
-    ids = torch.randint(vocab, (2 * tokens,))
-    at = torch.cat([torch.arange(tokens - 1), tokens + torch.arange(tokens - 1)])
+def _loaded(case: Case, device: str, folder: Path) -> nn.Module:
+    """The model, as a run loads it."""
+    if case.in_4bit:
+        model = from_folder_in_4bit(folder, trust_remote_code=False, device=device, as_stored=True)
+    elif case.lora:
+        model = from_folder_as_stored(folder, trust_remote_code=False, device=device)
+    else:
+        return from_folder(folder, trust_remote_code=False)
+    with shown_in_fp32(model):
+        return with_lora(
+            model,
+            r=LORA.r,
+            alpha=LORA.alpha,
+            dropout=LORA.dropout,
+            target_modules=LORA.target_modules,
+            seed=1,
+        )
+
+
+def _micro(number: int, tokens: int, vocab: int, device: str) -> MicroTensors:
+    ids = torch.randint(vocab, (number * tokens,))
+    at = torch.cat([tokens * one + torch.arange(tokens - 1) for one in range(number)])
     return MicroTensors(
-        rows_R=torch.arange(2).numpy(),
+        rows_R=torch.arange(number).numpy(),
         ids_N=ids.to(device),
-        positions_N=torch.arange(tokens).repeat(2).to(device),
+        positions_N=torch.arange(tokens).repeat(number).to(device),
         trained_at_M=at.to(device),
         targets_M=ids[at + 1].to(device),
-        documents=(DocumentGroup(tokens, count=2),),
+        documents=(DocumentGroup(tokens, count=number),),
         host_trained_at_M=at.numpy(),
     )
 
@@ -274,14 +330,54 @@ class LiveBytes(TorchDispatchMode):
 
 
 def main(arguments: list[str]) -> int:
-    """Measure and print; fails where an estimate is off by more than `WITHIN`."""
-    device = arguments[0] if arguments else "cuda" if torch.cuda.is_available() else "cpu"
+    """Measure, print, and write the files; fails where an estimate is off by more than `WITHIN`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("device", nargs="?", choices=("cpu", "cuda"))
+    parser.add_argument("--only", nargs="*", choices=[case.name for case in CASES])
+    given = parser.parse_args(arguments)
+    device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    wanted = [case for case in CASES if not given.only or case.name in given.only]
     peaks: list[Peak] = []
-    for peak in measure(device):
+    for peak in measure(device, wanted):
         peaks.append(peak)
         numbers = f"{size(peak.estimated):>9} {size(peak.actual):>9} {peak.ratio:5.2f}"
-        print(f"{peak.name:22} {numbers}", flush=True)
+        print(f"{peak.name:28} {numbers}", flush=True)
+    if not given.only:
+        write(peaks, device)
     return 0 if all(abs(peak.ratio - 1) <= WITHIN for peak in peaks) else 1
+
+
+def write(peaks: list[Peak], device: str) -> None:
+    """The dated files."""
+    stem = HERE / "results" / f"{date.today().isoformat()}-step-memory"
+    versions = {name: version(name) for name in ("headway", "torch", "transformers", "peft")}
+    cases = [asdict(peak) | {"ratio": round(peak.ratio, 3)} for peak in peaks]
+    told = {"device": device, "versions": versions, "within": WITHIN, "cases": cases}
+    stem.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n")
+    stem.with_suffix(".md").write_text(page(peaks, device, versions))
+
+
+def page(peaks: list[Peak], device: str, versions: dict[str, str]) -> str:
+    """The same for people."""
+    worst = max(peaks, key=lambda peak: abs(peak.ratio - 1))
+    middle = median(one.ratio for one in peaks)
+    where = "a processor; not yet run on a GPU" if device == "cpu" else "a GPU"
+    rows = "\n".join(
+        f"| {one.name} | {size(one.estimated)} | {size(one.actual)} | {one.ratio:.2f} |"
+        for one in peaks
+    )
+    return f"""# Peak memory of a step's tensors, estimated and actual
+
+{date.today().isoformat()} · {where} · {", ".join(" ".join(one) for one in versions.items())}
+
+Estimated is what a plan's memory model says of weights, gradients, moments and activations; actual
+is the most bytes of tensors that were alive in a step. The two share no code. The ratio is to lie
+within {WITHIN:.0%} of 1: the worst is {worst.ratio:.2f} ({worst.name}), the median {middle:.2f}.
+
+| shape and way | estimated | actual | ratio |
+|---|--:|--:|--:|
+{rows}
+"""
 
 
 if __name__ == "__main__":

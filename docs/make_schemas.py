@@ -24,6 +24,7 @@ from headway.export.request import ExportResult
 from headway.guard.run_record import GuardedCommand
 from headway.inbox.inbox_status import InboxStatus
 from headway.inbox.jobs.inbox_job import InboxJob
+from headway.planning.gpu.ways import GpuPlan
 from headway.runs.checkpoint_state import CheckpointState
 from headway.runs.plan import Plan
 from headway.runs.receipt import Receipt
@@ -39,6 +40,7 @@ PLAIN: dict[str, tuple[type, str]] = {
     "checkpoint": (CheckpointState, "headway.json in a checkpoint."),
     "diagnosis": (DiagnosisAnswer, "`headway diagnose --json`."),
     "export": (ExportResult, "export.json beside what was exported; `headway export --json`."),
+    "gpu_plan": (GpuPlan, "`headway plan --gpu SIZE --json`."),
     "guard": (GuardedCommand, "guard.json of a run of a guarded command."),
     "inbox_job": (InboxJob, "A record of .headway/jobs of an inbox; `headway inbox list --json`."),
     "inbox_status": (InboxStatus, "`headway inbox status --json`."),

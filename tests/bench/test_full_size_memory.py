@@ -16,7 +16,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_step_without_memory_takes_what_is_expected(memory: Any) -> None:
-    names = ("full-bf16", "full-bf16-recomputed", "lora-bf16")
+    names = ("full", "full-recomputed", "lora")
     cases = tuple(one for one in memory.CASES if one.name in names)
     full, recomputed, lora = memory.measure(["7M"], cases)
     assert [one.name for one in (full, recomputed, lora)] == [f"7M {name}" for name in names]

@@ -34,9 +34,22 @@ def test_storages_that_are_alive_are_counted_once(step_memory: Any) -> None:
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_every_case_is_estimated(step_memory: Any, device: str) -> None:
     def estimated(case: Any) -> int:
-        config, tokens = step_memory.config_of(device), step_memory.TOKENS[device]
-        return step_memory.estimate(case, device, config, tokens)
+        config, documents = (
+            of(case, device) for of in (step_memory.config_of, step_memory.documents_of)
+        )
+        return step_memory.estimate(case, device, config, documents)
 
     found = {one.name: estimated(one) for one in step_memory.CASES}
-    assert found["full-bf16"] > found["full-bf16-recomputed"] > found["full-bf16-8bit"]
-    assert found["lora-bf16"] > found["lora-4bit-recomputed"]
+    assert found["usual-full-fp32"] > found["usual-full"] > found["usual-full-8bit"]
+    for shape in step_memory.SHAPES:
+        for way in ("full", "lora", "4bit"):
+            assert found[f"{shape}-{way}"] > found[f"{shape}-{way}-recomputed"]
+        assert found[f"{shape}-full"] > found[f"{shape}-lora"] > found[f"{shape}-4bit"]
+
+
+def test_a_page_names_the_worst(step_memory: Any) -> None:
+    peaks = [step_memory.Peak("one", 100, 100), step_memory.Peak("two", 90, 100)]
+    page = step_memory.page(peaks, "cpu", {"torch": "2"})
+    assert "not yet run on a GPU" in page
+    assert "the worst is 0.90 (two), the median 0.95" in page
+    assert "| two | 90 B | 100 B | 0.90 |" in page

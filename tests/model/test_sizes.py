@@ -19,6 +19,7 @@ from headway.model.sizes import (
     activation_bytes,
     context_of,
     count_parameters,
+    counts_adapters,
     embedding_rows,
     flops_per_token,
     lora_parameters,
@@ -58,6 +59,35 @@ def test_adapters_have_the_estimated_size(r: int) -> None:
     )
     found = sum(p.numel() for p in trainable(model).values())
     assert lora_parameters(shape_of(llama()), r) == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra"),
+    [
+        *((kind, {}) for kind in ("mistral", "qwen2", "qwen3", "olmo2", "smollm3", "granite")),
+        *((kind, {"head_dim": 8}) for kind in ("gemma", "gemma2", "gemma3_text")),
+        *((kind, {"num_local_experts": 4}) for kind in ("mixtral", "gpt_oss")),
+        ("qwen3_moe", {"num_experts": 4, "moe_intermediate_size": 24}),
+    ],
+)
+def test_adapters_of_other_kinds_are_those_that_peft_makes(
+    kind: str, extra: dict[str, Any]
+) -> None:
+    model = causal(kind, **extra)
+    config = json.loads(model.config.to_json_string(use_diff=False))
+    adapted = with_lora(model, r=4, alpha=8, dropout=0.0, target_modules=("all-linear",), seed=1)
+    assert counts_adapters(config)
+    assert lora_parameters(shape_of(config), 4) == sum(
+        p.numel() for p in trainable(adapted).values()
+    )
+
+
+def test_adapters_of_kinds_that_were_not_compared_are_an_estimate() -> None:
+    assert not counts_adapters(llama() | {"model_type": "deepseek_v3"})
+    dense = {"model_type": "qwen3_moe", "num_experts": 4}
+    assert counts_adapters(llama() | dense)
+    assert not counts_adapters(llama() | dense | {"mlp_only_layers": [0]})
+    assert not counts_adapters(llama() | dense | {"decoder_sparse_step": 2})
 
 
 def test_gpt2s_old_names_are_read() -> None:

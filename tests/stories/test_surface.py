@@ -92,6 +92,56 @@ def test_a_plan_is_valid_against_its_schema(headway: Headway) -> None:
     assert not (headway.here / "runs").exists()
 
 
+LLAMA_8B = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "max_position_embeddings": 8192,
+    "dtype": "bfloat16",
+}
+
+
+def test_what_fits_on_a_gpu_is_said_from_a_config_alone(headway: Headway) -> None:
+    headway.write("llama8/config.json", json.dumps(LLAMA_8B))
+    words = ("plan", "--gpu", "12GB", "--model", "llama8")
+    told = headway(*words, "--json", **without_torch(headway))
+    assert told.code == 0, told.err
+    jsonschema.validate(told.json, schema("gpu_plan"))
+    assert told.json["chosen"]["name"] == "4-bit LoRA"
+    shown = headway(*words, COLUMNS="60", **without_torch(headway)).out.splitlines()
+    (command,) = (line for line in shown if "headway train" in line)
+    assert command.strip() == told.json["command"]
+    assert max(len(line) for line in shown if line != command) <= 60
+    assert sum(line.startswith("> 4-bit LoRA ") for line in shown) == 1
+    assert not any("…" in line for line in shown)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "what"),
+    [
+        (("--gpu", "lots", "--model", "llama8"), 2, "--gpu: invalid value lots"),
+        (("--gpu", "12", "--model", "llama8"), 2, "--gpu: invalid value 12"),
+        (("--gpu", "1GB", "--model", "llama8"), 5, "llama8 does not fit on a GPU with 1.0 GB"),
+        (("--gpu", "12GB"), 2, "plan --gpu needs a model"),
+    ],
+)
+def test_a_gpu_of_no_use_is_refused_in_four_parts(
+    headway: Headway, words: tuple[str, ...], code: int, what: str
+) -> None:
+    headway.write("llama8/config.json", json.dumps(LLAMA_8B))
+    told = headway("plan", *words, COLUMNS="60")
+    assert told.code == code
+    first, *rest = told.err.strip().splitlines()
+    assert what in first
+    labels = [line.split()[0] for line in rest if line.startswith("  ") and line[2] != " "]
+    assert list(dict.fromkeys(labels)) == ["have", "need", "try"]
+    assert all(len(line) <= 60 for line in rest)
+
+
 def test_events_and_receipt_are_valid_and_the_verbs_read_them(headway: Headway) -> None:
     told = headway("train", TINY, "--max-steps", 2, "--json")
     assert told.code == 0, told.err

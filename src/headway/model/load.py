@@ -223,7 +223,7 @@ def with_lora(
         lora_alpha=cast("int", alpha),
         lora_dropout=dropout,
         target_modules=names,
-        exclude_modules=(_read_by_kernels(model) or None) if takes_all else None,
+        exclude_modules=(read_by_kernels(model) or None) if takes_all else None,
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]), _quiet_peft():
@@ -234,7 +234,7 @@ def with_lora(
             raise _no_adapters(model, target_modules, str(error)) from error
 
 
-def _read_by_kernels(model: nn.Module) -> list[str]:
+def read_by_kernels(model: nn.Module) -> list[str]:
     """Names of linear layers whose weights a fused kernel reads by itself, without adapters.
 
     Those at the end of a state-space layer (Mamba), which has A and D (Gu and Dao 2023,

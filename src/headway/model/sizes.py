@@ -22,6 +22,15 @@ SIZE_NAMES = {
     "vocab": ("vocab_size",),
 }
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+_NUM_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+# Kinds whose layers have a router and stacked experts; PEFT adapts them all, or attention alone.
+_ADAPTED_EXPERTS, _FROZEN_EXPERTS = ("mixtral", "qwen3_moe"), ("gpt_oss",)
+# Other kinds whose linear layers are a Llama's.
+_LIKE_LLAMA = (
+    *("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"),
+    *("olmo2", "smollm3", "granite"),
+)
+_NORM_VALUES = 4  # fp32 values of the model's width, in the backward pass of a norm
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
 
 
@@ -37,6 +46,9 @@ class ModelShape:
     intermediate: int
     vocab: int
     tied: bool
+    experts: int = 0  # of each layer
+    expert_intermediate: int = 0
+    has_frozen_experts: bool = False  # adapters leave them out
 
     @property
     def attention(self) -> int:
@@ -47,6 +59,11 @@ class ModelShape:
     def linear(self) -> int:
         """Weights of all matrix products in the layers (a gated MLP has three)."""
         return self.layers * (self.attention + 3 * self.hidden * self.intermediate)
+
+    @property
+    def quantizable(self) -> int:
+        """Weights that can be put into 4 bits: of linear layers, which stacked experts are not."""
+        return self.layers * self.attention if self.experts else self.linear
 
     @property
     def largest_weight(self) -> int:
@@ -82,6 +99,9 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape:
         intermediate=first("intermediate", default=4 * hidden),
         vocab=first("vocab"),
         tied=bool(config.get("tie_word_embeddings", False)),
+        experts=next((int(config[one]) for one in _NUM_EXPERTS if config.get(one)), 0),
+        expert_intermediate=int(config.get("moe_intermediate_size") or first("intermediate")),
+        has_frozen_experts=config.get("model_type") in _FROZEN_EXPERTS,
     )
 
 
@@ -144,30 +164,48 @@ def activation_bytes(shape: ModelShape, work: MicroBatchSize) -> int:
     Counted from what autograd saves for a Llama; a test counts again. Outside the layers: ids,
     positions and targets, rotary angles, the last norm, and the head's input with its gradient.
     """
-    per_layer = _layer_bytes(shape, work)
-    value, hidden = work.value_bytes, shape.hidden
-    layers = shape.layers * per_layer
-    if work.checkpointed:
-        layers = shape.layers * value * hidden + per_layer
-    outside = 32 + value * shape.head_dim + _norm_bytes(shape, work)
-    return work.tokens * (layers + outside) + 2 * work.trained * value * hidden
+    outside = 32 + work.value_bytes * shape.head_dim + _norm_bytes(shape, work)
+    head_input = 2 * work.trained * work.value_bytes * shape.hidden
+    return _saved_bytes(shape, work) + work.tokens * outside + head_input
 
 
-def transient_bytes(shape: ModelShape, work: MicroBatchSize) -> int:
-    """Short-lived bytes on top of that: the loss's logits, or one layer's gradients."""
-    value = work.value_bytes
-    rows = min(work.trained, max(16, LOGITS_BYTES // (4 * shape.vocab)))
+def peak_bytes(shape: ModelShape, work: MicroBatchSize) -> int:
+    """The most bytes of a micro-batch's own tensors.
+
+    At the loss, whose logits come on top of what is saved; then in the backward pass of the last
+    norm; or in that of the last layer, when nothing outside the layers is left but a gradient.
+    """
+    saved, value = activation_bytes(shape, work), work.value_bytes
     head = 0 if work.frozen else shape.vocab * shape.hidden
+    rows = min(work.trained, max(16, LOGITS_BYTES // (4 * shape.vocab)))
     added = rows < work.trained  # the head's gradient is summed over chunks, in fp32
-    # The head's output, which becomes its gradient; its log-softmax is an fp32 copy.
+    # The head's output, which becomes its gradient; its log-softmax has fp32 copies.
     logits = rows * shape.vocab * value
     # Then the product that gives the head's gradient.
     used = head * value + (head * (8 - value) if added else 0)
-    loss = logits + max(2 * CACHED_BYTES, used) + (4 * head if added else 0)
-    layer = work.tokens * (4 * shape.intermediate * value + 4 * shape.hidden * 4)
-    if work.in_4bit:
-        layer += round(shape.largest_weight * (value + 4 / 64))
-    return max(loss, layer + head * (4 if added else value))
+    loss = saved + logits + max(3 * CACHED_BYTES, used) + (4 * head if added else 0)
+    norm = saved + work.tokens * _NORM_VALUES * 4 * shape.hidden
+    layer = _saved_bytes(shape, work) + backward_bytes(shape, work)
+    return max(loss, max(norm, layer) + head * (4 if added else value))
+
+
+def backward_bytes(shape: ModelShape, work: MicroBatchSize) -> int:
+    """Bytes of a layer's backward pass, beside what is saved: gradients and what is recomputed.
+
+    Three gradients of the MLP's width, when one saved value is gone; or the first one, beside a
+    weight that is dequantized for its product.
+    """
+    value, wide = work.value_bytes, work.tokens * work.value_bytes * shape.intermediate
+    dense = round(shape.largest_weight * (value + 4 / 64)) if work.in_4bit else 0
+    again = work.tokens * _layer_bytes(shape, work) if work.checkpointed else 0
+    return again + max(2 * wide, wide + dense) + 2 * work.tokens * value * shape.hidden
+
+
+def _saved_bytes(shape: ModelShape, work: MicroBatchSize) -> int:
+    """In the layers; with activation checkpointing, each layer's input alone."""
+    input_bytes = work.value_bytes * shape.hidden
+    each = input_bytes if work.checkpointed else _layer_bytes(shape, work)
+    return work.tokens * shape.layers * each
 
 
 def _layer_bytes(shape: ModelShape, work: MicroBatchSize) -> int:
@@ -188,11 +226,28 @@ def _norm_bytes(shape: ModelShape, work: MicroBatchSize) -> int:
 
 
 def lora_parameters(shape: ModelShape, r: int) -> int:
-    """Trainable weights of adapters on every linear layer of a Llama-family model."""
-    query = shape.hidden + shape.heads * shape.head_dim
-    key = shape.hidden + shape.kv_heads * shape.head_dim
-    mlp = shape.hidden + shape.intermediate
-    return shape.layers * r * (2 * query + 2 * key + 3 * mlp)
+    """Trainable weights of adapters on every linear layer, as PEFT makes them.
+
+    Each expert has an adapter of rank r for its down projection, and one of twice that for gate and
+    up together; the router has one, too.
+    """
+    width, inside = shape.hidden, shape.expert_intermediate
+    query = width + shape.heads * shape.head_dim
+    key = width + shape.kv_heads * shape.head_dim
+    mlp = 3 * (width + shape.intermediate)
+    if shape.experts:
+        mlp = width + shape.experts * (1 + 2 * (width + 2 * inside) + inside + width)
+    if shape.has_frozen_experts:
+        mlp = 0
+    return shape.layers * r * (2 * query + 2 * key + mlp)
+
+
+def counts_adapters(config: Mapping[str, Any]) -> bool:
+    """Whether `lora_parameters` is what PEFT makes of a model of this kind; else an estimate."""
+    kind = config.get("model_type")
+    if config.get("mlp_only_layers") or config.get("decoder_sparse_step", 1) != 1:
+        return False  # only some layers have experts
+    return kind in (*_LIKE_LLAMA, *_ADAPTED_EXPERTS, *_FROZEN_EXPERTS)
 
 
 def count_parameters(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> int:

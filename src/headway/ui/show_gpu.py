@@ -30,6 +30,8 @@ def gpu_lines(plan: "GpuPlan", width: int) -> list[str]:
         "(--gradient-checkpointing), a third more work. Longest: tokens of the longest row that "
         "fits, recomputed. Not yet run on a GPU."
     )
+    if plan.adapters_estimated:
+        notes += " Adapters are counted as a Llama's, an estimate for this kind of model."
     return [
         *fold(f"{title}, on a GPU with {size(plan.gpu_bytes)}", width),
         "",

@@ -64,14 +64,19 @@ def test_remedies_that_only_fit_together_are_given_together() -> None:
 @pytest.mark.parametrize("bf16", [False, True])
 def test_a_plan_takes_smaller_pieces_then_runs_layers_twice(bf16: bool) -> None:
     given = {"batch_size": 16, "max_length": 256, "bf16": bf16}
-    plenty = planned(FOLDER, **given)
+    config = CONFIG | {
+        "hidden_size": 128,
+        "intermediate_size": 512,
+    }  # more activations than weights
+    start = replace(FOLDER, config=config, parameters=0)
+    plenty = planned(start, **given)
     assert plenty.steps.micro_batch_tokens == 2048
     assert not plenty.machine.gradient_checkpointing
     seen: list[tuple[bool, int]] = []
     for tenths in range(30):
         here = with_free(plenty.memory.peak - tenths * plenty.memory.activations // 25)
         try:
-            plan = planned(FOLDER, here, **given)
+            plan = planned(start, here, **given)
         except MachineError:
             break
         assert plan.memory.peak * (1 if tenths else 0) <= here.machine.memory_free_bytes

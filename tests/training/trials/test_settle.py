@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.helpers import causal, in_memory, micro_of, order_of, plan_of, text_store
+from tests.helpers import causal, folder_of, in_memory, micro_of, order_of, plan_of, text_store
 from tests.training.prompted import OWNS, prompted
 from tests.training.trial_models import DOCUMENTS, Drawing, leaky
 
@@ -243,3 +243,35 @@ def test_layers_that_a_gpus_kernel_does_not_take_are_told(
     window = {"sliding_window": 4} if kind == "mistral" else {}
     forward = Forward(causal(kind, **window))
     assert bool(module._without_kernel(plan, forward)) is said
+
+
+# ---- adapters ----------------------------------------------------------------------------------
+
+STATE_SPACE = {
+    "num_heads": 4,
+    "head_dim": 8,
+    "expand": 2,
+    "n_groups": 1,
+    "state_size": 8,
+    "hidden_size": 16,
+    "chunk_size": 8,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "said"),
+    [
+        ("mamba2", ("all-linear",), ["no adapters on 2 layers named out_proj"]),
+        ("mamba2", ("in_proj",), []),  # nobody asked for all
+        ("llama", ("all-linear",), []),
+    ],
+)
+def test_layers_that_adapters_leave_out_are_named(
+    kind: str, targets: tuple[str, ...], said: list[str]
+) -> None:
+    model = causal(kind, **(STATE_SPACE if kind == "mamba2" else {}))
+    adapted = with_lora(model, r=2, alpha=4, dropout=0.0, target_modules=targets, seed=1)
+    plan = plan_of(in_memory(300), folder_of(), lora=True, lora_target_modules=targets)
+    findings = module._without_adapters(plan, Forward(adapted))
+    assert [one.what for one in findings] == said
+    assert not module._without_adapters(planned(), Forward(model))

@@ -103,18 +103,16 @@ def _facts(
         raise _no_config(name, f"sizes that are no numbers: {error}") from error
     if min(shape.hidden, shape.layers, shape.vocab, shape.heads) < 1:
         raise _no_config(name, "a config.json without width, layers, heads or vocabulary")
-    return SizedModel(name, config, shape, parameters or _count(shape, config), is_new)
+    return SizedModel(name, config, shape, parameters or _count(shape), is_new)
 
 
-def _count(shape: ModelShape, config: Mapping[str, Any]) -> int:
+def _count(shape: ModelShape) -> int:
     """All weights, by the shape; with the experts of each layer instead of one MLP."""
-    names = ("num_experts", "num_local_experts", "n_routed_experts")
-    experts = next((int(config[one]) for one in names if config.get(one)), 0)
-    if not experts:
+    if not shape.experts:
         return shape.parameters
-    width = int(config.get("moe_intermediate_size") or shape.intermediate)
     mlp = 3 * shape.hidden * shape.intermediate
-    return shape.parameters + shape.layers * (3 * shape.hidden * width * experts - mlp)
+    experts = 3 * shape.hidden * shape.expert_intermediate * shape.experts
+    return shape.parameters + shape.layers * (experts - mlp)
 
 
 def _no_config(model: str, have: str) -> UsageError:

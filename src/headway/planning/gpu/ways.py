@@ -14,7 +14,7 @@ from headway.base.units import size
 from headway.config.settings import Settings
 from headway.data.batching.packing import num_leaves
 from headway.data.survey.result import Lengths
-from headway.model.sizes import context_of, lora_parameters
+from headway.model.sizes import context_of, counts_adapters, lora_parameters
 from headway.planning.compute import Compute, KnownMachine
 from headway.planning.gpu.model_facts import SizedModel
 from headway.planning.memory.estimate import ESTIMATE_ERROR, MemoryInputs, estimate_memory
@@ -62,6 +62,7 @@ class GpuPlan:
         recomputes: it fits with activation checkpointing only.
         sentence: what fits, in words.
         command: the line to type.
+        adapters_estimated: the adapters of a model of this kind are counted as a Llama's.
     """
 
     model: str
@@ -73,6 +74,7 @@ class GpuPlan:
     recomputes: bool
     sentence: str
     command: str
+    adapters_estimated: bool = False
 
 
 def plan_gpu(
@@ -114,6 +116,7 @@ def plan_gpu(
         recomputes=recomputes,
         sentence=_sentence(chosen, ways, tokens, recomputes=recomputes),
         command=" ".join(["headway train", data, how, size_of_step, *flags]),
+        adapters_estimated=not facts.is_new and not counts_adapters(facts.config),
     )
 
 

@@ -13,8 +13,8 @@ from headway.model.sizes import (
     NF4_BYTES,
     MicroBatchSize,
     ModelShape,
-    activation_bytes,
-    transient_bytes,
+    backward_bytes,
+    peak_bytes,
 )
 from headway.planning.compute import Compute, KnownMachine
 from headway.planning.learning import optimizer_bytes
@@ -98,7 +98,7 @@ class MemoryInputs:
         value_bytes, num = self.compute.value_bytes, self.model.parameters
         if not self.model.load_in_4bit:
             return value_bytes * num
-        in_4bit = min(self.shape.linear, num)
+        in_4bit = min(self.shape.quantizable, num)
         return round(NF4_BYTES * in_4bit) + value_bytes * (num - in_4bit)
 
     @property
@@ -113,7 +113,7 @@ class MemoryInputs:
         if self.model.lora is None:
             return 0
         num, shape, stored = self.model.parameters, self.shape, _stored_bytes(self.model)
-        in_4bit = min(shape.linear, num) if self.model.load_in_4bit else 0
+        in_4bit = min(shape.quantizable, num) if self.model.load_in_4bit else 0
         beside, codes = num - in_4bit, round(NF4_BYTES * in_4bit)
         is_held_narrow = stored == 2 and self.compute.value_bytes == 2
         each = 2 if is_held_narrow else 4
@@ -141,13 +141,12 @@ def estimate_memory(inputs: MemoryInputs, facts: KnownMachine) -> MemoryPlan:
     accumulates = 1.1 * inputs.leaf_tokens > inputs.layout.micro_batch_tokens
     summed = 4 * trainable if accumulates else 0  # gradients of earlier micro-batches
     work = inputs.work
-    passing = transient_bytes(shape, work)
     own = 4 * trainable if value_bytes == 4 and not accumulates else 0
     if value_bytes == 2:
         own = 2 * copied + 4 * embedding
     moments = (
-        (summed, activation_bytes(shape, work) + passing),
-        (summed + own, passing),
+        (summed, peak_bytes(shape, work)),
+        (summed + own, backward_bytes(shape, work)),
         (4 * trainable + (2 * copied if accumulates else 0), 0),
     )
     gradients, activations = max(moments, key=sum)
@@ -200,7 +199,7 @@ def _estimate_shards(inputs: MemoryInputs, facts: KnownMachine) -> MemoryPlan:
     gradients = 4 * model.trainable // shards + passing
     optimizer = inputs.optimizer_bytes // shards
     work = inputs.work
-    activations = activation_bytes(shape, work) + transient_bytes(shape, work)
+    activations = peak_bytes(shape, work)
     activations += value_bytes * (outside + 3 * layer)
     snapshot = _WRITTEN_BYTES + 4 * shape.vocab * shape.hidden
     made = 4 * (model.parameters if model.source == "preset" else max(layer, outside)) + held

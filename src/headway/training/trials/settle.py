@@ -13,13 +13,14 @@ import torch
 from headway.base.documents import document_lengths
 from headway.base.errors import Cause, Finding, Remedy
 from headway.base.foreign.boundary import Boundary, describe
+from headway.base.units import plural
 from headway.data.batching.batches import MicroTensors
 from headway.data.batching.rows import Rows
 from headway.data.order import RowOrder
 from headway.model.attention import has_windows
 from headway.model.forward import Forward
 from headway.model.kernels.varlen import takes_windows
-from headway.model.load import is_out_of_memory
+from headway.model.load import is_out_of_memory, read_by_kernels
 from headway.runs.plan import Plan
 from headway.runs.settled import Settled
 from headway.training.phases import Phases
@@ -60,7 +61,7 @@ def settle(
         finding = compute_as_settled(plan, settled, rows, order, forward, phase)
         return settled, (finding,) if finding else ()
     settled, findings = settle_forward(plan, settled, forward, *first_rows(rows, order, plan))
-    findings += _without_kernel(plan, forward)
+    findings += _without_kernel(plan, forward) + _without_adapters(plan, forward)
     if settled.compiled.compiles:
         compiled, why = try_compile(plan, settled, rows, order, forward, phase)
         settled, findings = replace(settled, compiled=compiled), findings + why
@@ -178,6 +179,19 @@ def _without_kernel(plan: Plan, forward: Forward) -> tuple[Finding, ...]:
     what = "layers with a sliding window are computed without FlashAttention, which is slower"
     have, need = f"torch {torch.__version__}", "torch 2.11, whose kernel takes a window"
     return (Finding("adjusted", what, have=have, need=need),)
+
+
+def _without_adapters(plan: Plan, forward: Forward) -> tuple[Finding, ...]:
+    """Whether there are linear layers that adapters on all of them leave out, besides the head."""
+    if plan.model.lora is None or plan.model.lora.target_modules != ("all-linear",):
+        return ()
+    left = read_by_kernels(forward.weights)
+    if not left:
+        return ()
+    name = left[0].rpartition(".")[2]
+    what = f"no adapters on {plural(len(left), 'layer')} named {name}"
+    have = "lora.target_modules all-linear, and a fused kernel that reads these weights itself"
+    return (Finding("adjusted", what, have=have, need="layers that are called as modules"),)
 
 
 def _not_computable(plan: Plan) -> Boundary:
