@@ -137,7 +137,7 @@ class Daemon:
     def _step(self, now_s: float) -> NextStep:
         if self._work:
             self._finisher.settle_measured()
-        if job := self.job:
+        if job := self._trained:
             return self._follow(job, now_s)
         if self._stop.by:
             return NextStep(0, int(self._stop.code))
@@ -165,7 +165,12 @@ class Daemon:
 
     @property
     def job(self) -> InboxJob | None:
-        """The job whose file is being trained now."""
+        """The job whose file is being trained, or measured while none is trained."""
+        measured = self.queue.unsettled if self._trainer.is_measuring else []
+        return self._trained or next(iter(measured), None)
+
+    @property
+    def _trained(self) -> InboxJob | None:
         return next((one for one in self.queue.jobs if one.number == self._training), None)
 
     # ---- between two files ---------------------------------------------------------------------

@@ -59,12 +59,16 @@ def test_the_next_file_is_trained_while_the_one_before_is_measured(world: World)
 def test_the_last_file_is_measured_before_the_daemon_ends(world: World) -> None:
     daemon = start(world)
     until_started(world, 2)
+    assert daemon.job
+    assert daemon.job.name == "b.txt"
     for _ in range(20):
         assert daemon.step(world.now_s).code is None
+        assert daemon.job  # the watchdog is fed by what it does
         world.now_s += 1
     world.trainer.measure()
     world.steps(3)
     assert daemon.step(world.now_s).code == 0
+    assert daemon.job is None
     assert world.names("processing") == []
     kinds = [notice.kind.value for notice in world.notices]
     assert kinds == ["done", "done", "forgot"]
