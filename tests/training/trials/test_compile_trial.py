@@ -152,6 +152,20 @@ def test_a_compiler_that_fails_is_no_reason_not_to_train(
     assert ran.hashes() == twin.hashes()
 
 
+def test_what_cannot_be_tried_is_trained_without_compile(
+    to_be_tried: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> bool:
+        raise torch.OutOfMemoryError("no memory for two documents")
+
+    monkeypatch.setattr(compile_trial, "_draws_at_random", fails)
+    ran = run(tmp_path / "run", to_be_tried)
+    (noted,) = ran.of(Noted)
+    assert noted.finding.what == "training without compile: it could not be tried"
+    assert noted.finding.have == "no memory for two documents"
+    assert ran.job.trainer.settled.compiled is CompileLevel.NOTHING
+
+
 def test_who_asks_for_it_gets_it_where_no_time_is_won(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
