@@ -44,16 +44,18 @@ demo: setup
 setup: $(READY)
 
 # torch comes first, so that no other package pulls in a different build of it. What its build needs
-# beyond the lock comes last: nothing for the CPU, NVIDIA's libraries for CUDA.
+# beyond the lock comes last: nothing for the CPU, NVIDIA's libraries for CUDA. All of it is compiled
+# at the end, on all cores; some packages have files that are templates.
 $(READY): requirements/lock.txt requirements/demo.txt pyproject.toml
 	@$(MAKE) --no-print-directory python
 	@$(PYTHON) -m venv .venv
 	@echo "installing $(TORCH), the largest part"
-	@$(PIP) --no-deps "$(TORCH)" $(CALM)
-	@$(PIP) --require-hashes --no-deps -r requirements/lock.txt $(CALM)
-	@$(PIP) --require-hashes --no-deps -r requirements/demo.txt $(CALM)
-	@$(PIP) --quiet "$(TORCH)" $(CALM)
+	@$(PIP) --no-compile --no-deps "$(TORCH)" $(CALM)
+	@$(PIP) --no-compile --require-hashes --no-deps -r requirements/lock.txt $(CALM)
+	@$(PIP) --no-compile --require-hashes --no-deps -r requirements/demo.txt $(CALM)
+	@$(PIP) --no-compile --quiet "$(TORCH)" $(CALM)
 	@$(PIP) --quiet --no-deps --no-build-isolation -e . $(CALM)
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib src || true
 	@touch $@
 
 python:
