@@ -50,7 +50,9 @@ def test_it_is_not_made_then(
     assert again.hashes() == ran[0][2].hashes()
 
 
-@pytest.mark.parametrize("what", ["torch", "the device", "the model", "it was separate", "gone"])
+@pytest.mark.parametrize(
+    "what", ["torch", "the device", "the model", "its own code", "it was separate", "gone"]
+)
 def test_whatever_may_end_otherwise_is_tried(
     ran: tuple[list[Ran], list[Plan]], tmp_path: Path, what: str
 ) -> None:
@@ -69,6 +71,8 @@ def test_whatever_may_end_otherwise_is_tried(
         case "the model":
             config = {**plan.model.config, "rope_theta": 1.0}
             plan = replace(plan, model=replace(plan.model, config=config))
+        case "its own code":
+            plan = replace(plan, model=replace(plan.model, trust_remote_code=True))
         case "it was separate":
             settled = load_settled(copy, plans[1])
             replace(settled, run_separately=True).save(copy)

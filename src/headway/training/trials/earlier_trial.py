@@ -13,7 +13,8 @@ def earlier_trial(plan: Plan, num_tokens: int, versions: dict[str, str]) -> Sett
 
     It does for the same model on the same device, computed by the same versions, if the documents
     were as long. Weights that were never trained hide what a model does: that run's have to have
-    been trained before. A model that runs its documents separately is tried again.
+    been trained before. A model that runs its documents separately is tried again, and so is one
+    with code of its own, which may have changed.
 
     Args:
         plan: of the run.
@@ -21,7 +22,7 @@ def earlier_trial(plan: Plan, num_tokens: int, versions: dict[str, str]) -> Sett
         versions: that compute now.
     """
     parent = plan.model.parent
-    if parent is None:
+    if parent is None or plan.model.trust_remote_code:
         return None
     run = RunFolder(Path(parent.run))
     try:
