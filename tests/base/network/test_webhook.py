@@ -3,7 +3,6 @@
 import http.server
 import json
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -146,8 +145,7 @@ def test_a_server_that_does_not_answer_delays_nobody() -> None:
         problems: list[str] = []
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         notifier = Notifier(url, problems.append, timeout_s=0.3)
-        began_s = time.monotonic()
         notifier.post(NOTICE)
-        assert time.monotonic() - began_s < 0.3
+        assert problems == []  # it is not waited for
         notifier.wait(10.0)
         assert len(problems) == 1
