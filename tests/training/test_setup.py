@@ -29,7 +29,7 @@ def test_f29_l04_a_model_that_is_all_frozen_is_refused(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frozen = causal("llama").requires_grad_(False)
-    monkeypatch.setattr(holding, "starting_model", lambda _, **__: frozen)
+    monkeypatch.setattr(holding, "starting_model", lambda *_, **__: frozen)
     with pytest.raises(BrokenContract, match="this model has no trainable tensor"):
         run(tmp_path / "run", planned(here))
 

@@ -13,7 +13,6 @@ from tests.training.jobs import KINDS, SMALL, adapted, going_on, planned
 from headway.base.errors import Exit
 from headway.base.events import Noted, StepDone
 from headway.data.survey.store import Store
-from headway.runs.plan import Plan
 from headway.training import trainer
 from headway.training.distributed.messages import EvaluatedRows
 from headway.training.weights import holding
@@ -24,7 +23,7 @@ from headway.training.weights import holding
 def test_b03_a_model_that_leaks_runs_its_documents_separately(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def leaky(_: Plan, **__: str) -> Any:
+    def leaky(*_: Any, **__: Any) -> Any:
         return causal("lfm2", layer_types=["conv", "full_attention"])
 
     monkeypatch.setattr(holding, "starting_model", leaky)
