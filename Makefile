@@ -83,9 +83,8 @@ fix: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Four processes for two cores: while one waits, another computes (tests/conftest.py).
 test: setup
-	$(BIN)/pytest -n 4 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal
 
 chaos: setup
 	$(BIN)/pytest -n 2 --dist worksteal -m chaos --timeout 3600
