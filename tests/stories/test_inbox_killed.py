@@ -66,14 +66,21 @@ class Campaign:
         self.left = self.left[death.num_dropped :]
 
     def kill_at_point(self) -> None:
-        """A daemon that is killed at a point, which a file is still to reach."""
+        """A daemon that is killed at a point, which a file is still to reach; if any is left.
+
+        Which points a file has passed is guessed by what it left: where that is wrong, and nothing
+        reaches the point, the daemon is killed by the clock.
+        """
         names, passed = list(POINTS), self.passed()
         ahead = [one for one in self.points if names.index(one[0]) >= passed]
         is_ahead = bool(ahead) and (passed > 0 or self.is_waiting())
+        if not (is_ahead or self.is_waiting() or self.left):
+            self.kill_at_random()
+            return
         point = self.draws.choice(ahead if is_ahead else self.points)
         self.points.remove(point)
         drops = [] if is_ahead or self.is_waiting() else [(0.0, str(self.left[0]))]
-        self.kill(point=POINTS[point[0]], is_after=point[1], drops=drops)
+        self.kill(point=POINTS[point[0]], is_after=point[1], drops=drops, kill_s=30.0)
 
     def kill_at_random(self) -> None:
         """A daemon that is killed at a random instant, and files that arrive at others."""
