@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.buckets import forget_all_buckets
 from tests.helpers import save_model
 from tests.hub_server import COMMIT, HubServer
 from tests.stories.conftest import Headway
@@ -105,6 +106,7 @@ def test_objects_of_a_store_are_planned(headway: Headway) -> None:
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
+    forget_all_buckets()
     host, port = server.get_host_and_port()
     store = f"http://{host}:{port}"
     keys = {

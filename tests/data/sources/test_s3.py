@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.buckets import forget_all_buckets
 from tests.data.sources.test_http import Watched
 from tests.web_server import FAULTS, Fault, serving
 
@@ -36,6 +37,7 @@ def store() -> Iterator[str]:
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
+    forget_all_buckets()
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
