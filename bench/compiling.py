@@ -1,4 +1,4 @@
-"""What compiling wins: one micro-batch forwards and backwards, at each level, in turns.
+"""Gain from compiling: one micro-batch, forward and backward, alternating between levels.
 
     python bench/compiling.py                 26M weights
     python bench/compiling.py --preset base   110M
@@ -34,7 +34,7 @@ from headway.supervise import allocator
 TURNS = 15
 TOKENS, TEXT, CHAT = 2048, 256, 34  # of a micro-batch, of a row of text, of a chat
 VOCABULARY = 8192
-ANSWERS = 3  # a chat's every so many tokens are trained
+ANSWERS = 3  # one in three tokens of a chat is trained
 
 
 def main() -> None:

@@ -111,7 +111,7 @@ NOTHING: dict[str, Callable[[], Any]] = {
 
 
 def attempt(folder: str, call: str, calls_before: int) -> int:
-    """Save step 2 in a child of its own, after so many calls that do nothing; its exit status."""
+    """Save step 2 in a new child, after `calls_before` calls that do nothing; its exit status."""
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from tests.llama_8b import LLAMA_8B
 
 from headway.supervise.live.runtime_folder import runtime_folder
 
@@ -90,19 +91,6 @@ def test_a_plan_is_valid_against_its_schema(headway: Headway) -> None:
     jsonschema.validate(told.json, schema("plan"))
     assert told.json["data"]["rows"]["accepted"] >= told.json["data"]["rows"]["planned"] >= 1
     assert not (headway.here / "runs").exists()
-
-
-LLAMA_8B = {
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "intermediate_size": 14336,
-    "vocab_size": 128256,
-    "max_position_embeddings": 8192,
-    "dtype": "bfloat16",
-}
 
 
 def test_what_fits_on_a_gpu_is_said_from_a_config_alone(headway: Headway) -> None:

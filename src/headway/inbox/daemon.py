@@ -1,6 +1,6 @@
 """Inbox daemon: takes files one after the other and has each trained on top of the one before.
 
-`step` does what is due now and says how long nothing will be; whoever calls it sleeps. Time, disk,
+`step` does what is due and returns how long nothing more will be; the caller sleeps. Time, disk,
 the trainer and the places to look at come in as arguments, so that every decision can be tested
 without waiting for one.
 """

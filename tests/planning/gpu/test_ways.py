@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.helpers import settings
+from tests.llama_8b import LLAMA_8B
 
 from headway.base.errors import Cause, MachineError
 from headway.config.command_line import parse
@@ -12,17 +13,6 @@ from headway.planning.gpu.model_facts import SizedModel
 from headway.planning.gpu.ways import GpuPlan, plan_gpu
 from headway.planning.memory.estimate import ESTIMATE_ERROR
 
-LLAMA_8B = {
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "intermediate_size": 14336,
-    "vocab_size": 128256,
-    "max_position_embeddings": 8192,
-    "dtype": "bfloat16",
-}
 SMALL = LLAMA_8B | {"hidden_size": 576, "num_hidden_layers": 30, "intermediate_size": 1536}
 GB = 10**9
 

@@ -301,7 +301,7 @@ def serve(preload: Callable[[], object]) -> str:
 def _fork() -> int:
     """Fork; the negative number of an error if that cannot be done."""
     with warnings.catch_warnings():
-        # Python 3.12 counts the threads of BLAS, which are made anew in the child.
+        # Python 3.12 counts the threads of BLAS, which the child starts again.
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
             return os.fork()

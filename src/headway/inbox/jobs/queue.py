@@ -298,7 +298,7 @@ class Queue:
     # ---- after a start -------------------------------------------------------------------------
 
     def recover(self) -> list[Path]:
-        """Finish what a kill cut short; nothing is decided anew.
+        """Finish what a kill interrupted; no decision is made twice.
 
         A file that is trained and not measured stays in processing/ until it is.
 

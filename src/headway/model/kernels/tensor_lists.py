@@ -32,12 +32,12 @@ def groups(tensors: Sequence[Tensor], most: int = _GROUP) -> list[slice]:
 
 @torch.no_grad()
 def add_to(sums: Sequence[Tensor], addends: Sequence[Tensor]) -> None:
-    """Add tensors to others in place, in the number format of these.
+    """Add tensors to others in place, in the number format of the sums.
 
     Args:
-        sums: get them; all of one number format.
-        addends: of the same shapes, all of one number format; if it is another one, a GPU makes
-            copies of them, except of a single one.
+        sums: updated in place; all in one number format.
+        addends: of the same shapes, all in one number format. If it differs from that of the sums,
+            a GPU copies them first, unless there is only one.
     """
     if not sums:
         return

@@ -116,7 +116,7 @@ class ShardedTrainer(Trainer):
         """What all workers found, in the order of micro-batches.
 
         Args:
-            own: of every so many, beginning with the one of this worker's rank.
+            own: every n-th micro-batch from this worker's rank on, n being the workers.
             num: micro-batches of all.
         """
         found = torch.zeros(num, 4, dtype=torch.float64, device=self.plan.machine.device)

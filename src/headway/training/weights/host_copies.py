@@ -33,7 +33,7 @@ class HostCopies(Protocol):
         ...
 
     def wait(self) -> None:
-        """Wait until the copies are whole; called before they are read, by whoever reads them."""
+        """Wait until the copies are complete; the reader calls this before it reads them."""
         ...
 
 
